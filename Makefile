@@ -1,0 +1,34 @@
+# Two commands matter: `make quickstart` (set-up and the main job) and `make test` (set-up and the tests).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: setup quickstart test test-fast test-all lint lock
+
+setup: $(INSTALLED)
+
+# pip's own resolver does not finish on these dependencies; uv installs the committed lock.
+$(INSTALLED): requirements.lock setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "uv>=0.8"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+
+test: lint
+	$(BIN)/python -m pytest -m "not extended"
+
+test-fast: lint
+	$(BIN)/python -m pytest -m "not slow and not extended"
+
+test-all: lint
+	$(BIN)/python -m pytest
+
+# Needs uv; the only place where versions are chosen.
+lock: $(INSTALLED)
+	$(BIN)/uv pip compile setup.cfg --all-extras --quiet --python-version 3.11 --no-emit-index-url \
+	  --custom-compile-command "make lock" --output-file requirements.lock
