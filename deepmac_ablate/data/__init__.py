@@ -1,0 +1,1 @@
+"""COCO annotations to records, records to batches, and the embedded data set."""

@@ -1,0 +1,1 @@
+"""Mask R-CNN with exchangeable backbones, mask heads and box sources."""
