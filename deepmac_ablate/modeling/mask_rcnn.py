@@ -21,6 +21,7 @@ from deepmac_ablate.modeling.detector import (
     BoxHead,
     Detections,
     RegionProposals,
+    Regions,
     RegionSampler,
 )
 from deepmac_ablate.modeling.mask_heads import MaskHead
@@ -112,18 +113,11 @@ class MaskRCNN(tf_keras.Model):
             and the decoder's `features`.
         """
         features = self.features(images, training=training)
-        rpn_scores, rpn_boxes = _float32(self.rpn_head(features, training=training))
-        anchors = {
-            level: tf.tile(boxes[tf.newaxis], [tf.shape(images)[0], 1, 1, 1])
-            for level, boxes in self.anchors.boxes(self.image_size).items()
-        }
-        proposals, _ = self._roi_generator(
-            rpn_boxes, rpn_scores, anchors, image_shape, training=training)
         if not training:
-            return self._detect(features, tf.stop_gradient(proposals), image_shape)
-
+            return {"features": features, **self.detect(features, image_shape)}
+        rpn_scores, rpn_boxes, proposals = self._propose(features, image_shape, training=True)
         regions = self._region_sampler.sample(
-            tf.stop_gradient(proposals), labels["gt_boxes"], labels["gt_classes"], seed)
+            proposals, labels["gt_boxes"], labels["gt_classes"], seed)
         outputs = {"rpn_scores": rpn_scores, "rpn_boxes": rpn_boxes}
         outputs.update(self.train_boxes(features, regions))
         outputs.update(self.train_masks(features, regions, labels, seed))
@@ -133,7 +127,9 @@ class MaskRCNN(tf_keras.Model):
         """[b, h, w, 3] -> {level: [b, h / 2**level, w / 2**level, c]}."""
         return self.decoder(self.backbone(images, training=training), training=training)
 
-    def train_boxes(self, features: Mapping[str, tf.Tensor], regions: Any) -> dict[str, tf.Tensor]:
+    def train_boxes(
+        self, features: Mapping[str, tf.Tensor], regions: Regions
+    ) -> dict[str, tf.Tensor]:
         """Runs the box head on regions; returns its outputs and their targets."""
         crops = self._roi_aligner(features, regions.boxes)
         class_outputs, box_outputs = _float32(self.detection_head(crops, training=True))
@@ -149,7 +145,7 @@ class MaskRCNN(tf_keras.Model):
     def train_masks(
         self,
         features: Mapping[str, tf.Tensor],
-        regions: Any,
+        regions: Regions,
         labels: Mapping[str, tf.Tensor],
         seed: tf.Tensor,
     ) -> dict[str, Any]:
@@ -197,9 +193,20 @@ class MaskRCNN(tf_keras.Model):
         size = self.mask_head.mask_size
         return tf.sigmoid(tf.cast(tf.reshape(logits, [-1, number, size, size]), tf.float32))
 
-    def _detect(
-        self, features: Mapping[str, tf.Tensor], proposals: tf.Tensor, image_shape: tf.Tensor
-    ) -> dict[str, Any]:
+    def detect(
+        self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Detects objects and segments them in their detected boxes.
+
+        Args:
+            features: the decoder's features.
+            image_shape: [b, 2] float32, height and width of the part that is not padding.
+
+        Returns:
+            `boxes` [b, k, 4], `classes` [b, k], `scores` [b, k], `num_detections` [b] and `masks`
+            [b, k, mask_size, mask_size].
+        """
+        _, _, proposals = self._propose(features, image_shape, training=False)
         crops = self._roi_aligner(features, proposals)
         class_outputs, box_outputs = _float32(self.detection_head(crops, training=False))
         detections = self._detection_generator(
@@ -207,13 +214,26 @@ class MaskRCNN(tf_keras.Model):
             bbox_per_class=True)
         boxes, classes = detections["detection_boxes"], detections["detection_classes"]
         return {
-            "features": features,
             "boxes": boxes,
             "classes": classes,
             "scores": detections["detection_scores"],
             "num_detections": detections["num_detections"],
             "masks": self.predict_masks(features, boxes, classes),
         }
+
+    def _propose(
+        self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor, training: bool
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor]:
+        """Returns scores and box offsets of all anchors by level, and [b, k, 4] proposals."""
+        scores, offsets = _float32(self.rpn_head(features, training=training))
+        batch = tf.shape(image_shape)[0]
+        anchors = {
+            level: tf.tile(boxes[tf.newaxis], [batch, 1, 1, 1])
+            for level, boxes in self.anchors.boxes(self.image_size).items()
+        }
+        proposals, _ = self._roi_generator(
+            offsets, scores, anchors, image_shape, training=training)
+        return scores, offsets, tf.stop_gradient(proposals)
 
 
 def _float32(outputs: Any) -> Any:  # noqa: ANN401 (any nest of tensors)
