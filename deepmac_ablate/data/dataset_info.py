@@ -1,0 +1,152 @@
+"""What a converted data set is: the small file beside its records.
+
+A data set with the prefix ``P`` (a path without an ending) consists of
+
+* ``P-00000-of-00008.tfrecord`` and so on: the records that training reads,
+* ``P-annotations.json``: the COCO annotations of exactly these images, the truth of evaluation,
+* ``P-info.json``: counts, categories and the fingerprint; written last, so that where it exists
+  the rest is complete.
+
+Plans and tables read it, therefore nothing here needs TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+from deepmac_ablate.errors import UserError, did_you_mean
+
+_NAMED_AT_MOST = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Category:
+    """A class as the annotations know it: `id` >= 1 (0 is background) and `name`."""
+
+    id: int
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """The facts of a converted data set.
+
+    Attributes:
+        name: The last part of the prefix.
+        fingerprint: 12 hex digits, a hash of the pictures and of the converted annotations. It
+            depends neither on the number of shards nor on paths nor on the order in the source.
+        num_images: Images in the records, those without instances included.
+        num_instances: Instances in the records, crowds not counted.
+        num_crowds: Crowd regions in the records.
+        num_shards: Record files.
+        categories: All classes of the source, by ascending id.
+    """
+
+    name: str
+    fingerprint: str
+    num_images: int
+    num_instances: int
+    num_crowds: int
+    num_shards: int
+    categories: tuple[Category, ...]
+
+    @classmethod
+    def load(cls, prefix: str | os.PathLike[str]) -> DatasetInfo:
+        """Returns the facts of the data set at `prefix`, having checked that its files are there.
+
+        Raises:
+            UserError: There is no such data set, or a part of it is missing.
+        """
+        path = info_path(prefix)
+        try:
+            content = path.read_text()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UserError(_why_missing(epath.Path(prefix))) from error
+        try:
+            info = cls._from_json(json.loads(content))
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{path} is not the info file of a data set ({type(error).__name__}: {error}); "
+                f"convert the data set again."
+            ) from error
+        if missing := _missing_files(info, epath.Path(prefix)):
+            raise UserError(f"The data set {prefix} is incomplete: {missing}; convert it again.")
+        return info
+
+    @classmethod
+    def _from_json(cls, fields: Mapping[str, Any]) -> DatasetInfo:
+        categories = tuple(Category(int(c["id"]), str(c["name"])) for c in fields["categories"])
+        return cls(**{**fields, "categories": categories})
+
+    def save(self, prefix: str | os.PathLike[str]) -> None:
+        """Writes the info file of `prefix` in one step."""
+        path = info_path(prefix)
+        temporary = path.parent / f".{path.name}.partial"
+        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        temporary.replace(path)
+
+    def record_files(self, prefix: str | os.PathLike[str]) -> list[epath.Path]:
+        """Returns the record files of `prefix` in the order of their shard numbers."""
+        return [shard_path(prefix, i, self.num_shards) for i in range(self.num_shards)]
+
+
+def info_path(prefix: str | os.PathLike[str]) -> epath.Path:
+    """Returns where the info file of `prefix` lies."""
+    return _beside(prefix, "-info.json")
+
+
+def annotations_path(prefix: str | os.PathLike[str]) -> epath.Path:
+    """Returns where the COCO annotations of `prefix` lie."""
+    return _beside(prefix, "-annotations.json")
+
+
+def shard_path(prefix: str | os.PathLike[str], shard: int, num_shards: int) -> epath.Path:
+    """Returns where one of the record files of `prefix` lies."""
+    return _beside(prefix, f"-{shard:05d}-of-{num_shards:05d}.tfrecord")
+
+
+def _beside(prefix: str | os.PathLike[str], ending: str) -> epath.Path:
+    path = epath.Path(prefix)
+    return path.parent / f"{path.name}{ending}"
+
+
+def _missing_files(info: DatasetInfo, prefix: epath.Path) -> str:
+    expected = [*info.record_files(prefix), annotations_path(prefix)]
+    # One listing instead of one question per shard: on a bucket each question is a request.
+    present = {path.name for path in prefix.parent.iterdir()}
+    missing = [path.name for path in expected if path.name not in present]
+    if not missing:
+        return ""
+    more = len(missing) - _NAMED_AT_MOST
+    named = ", ".join(missing[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+    return f"{named} {'is' if len(missing) == 1 else 'are'} missing"
+
+
+def _why_missing(prefix: epath.Path) -> str:
+    if prefix.is_dir():
+        known = _data_sets_in(prefix)
+        found = f"it holds {', '.join(known)}" if known else "and holds no data set"
+        return f"{prefix} is a folder ({found}); name a data set, such as {prefix}/train."
+    if not prefix.parent.is_dir():
+        return f"There is no data set {prefix}: the folder {prefix.parent} does not exist."
+    if any(prefix.parent.glob(f"{prefix.name}-*-of-*.tfrecord")):
+        return (
+            f"The data set {prefix} is incomplete: {info_path(prefix).name} is missing, so its "
+            f"conversion was interrupted; convert it again."
+        )
+    known = _data_sets_in(prefix.parent)
+    listed = f" The folder holds: {', '.join(known)}." if known else ""
+    return (
+        f"There is no data set {prefix}: {info_path(prefix).name} is missing."
+        f"{did_you_mean(prefix.name, known)}{listed}"
+    )
+
+
+def _data_sets_in(folder: epath.Path) -> list[str]:
+    return sorted(path.name.removesuffix("-info.json") for path in folder.glob("*-info.json"))

@@ -1,0 +1,204 @@
+"""One image and its annotations, checked and ready to be written as a record.
+
+This is the slow half of a conversion (decode, draw masks, compress), so it runs in worker
+processes, which start quickly because nothing here needs TensorFlow.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from deepmac_ablate.data import masks
+from deepmac_ablate.data.coco_json import Entry, mask_of
+from deepmac_ablate.errors import UserError
+
+# What `tf.io.decode_image(channels=3)` reads as a person would see it. Not so: GIF and WebP (a
+# fourth dimension), TIFF (unknown), 16-bit PNG.
+_KEPT_MODES = {
+    "JPEG": {"RGB", "L", "CMYK"},
+    "PNG": {"RGB", "RGBA", "L", "LA", "P", "1"},
+}
+_RECORD_FORMATS = {"JPEG": "jpg", "PNG": "png"}
+# COCO's coordinates have two decimals; what overruns by less is rounding, not a wrong box.
+_CLIP_TOLERANCE = 0.01
+_EXIF_ORIENTATION = 0x0112
+
+NO_BOX_AREA = "box without area inside the image"
+EMPTY_MASK = "mask missing or empty"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageExample:
+    """The content of one record.
+
+    Attributes:
+        image_id: Id in the annotations, becomes the record's source id.
+        file_name: Name in the annotations.
+        height: In pixels.
+        width: In pixels.
+        encoded: The image file, JPEG or PNG.
+        encoding: "jpg" or "png".
+        category_ids: Per instance, >= 1.
+        boxes: [n, 4] float32, ``[ymin, xmin, ymax, xmax]`` in units of the image's size, 0..1.
+        crowds: Per instance, 0 or 1.
+        areas: [n] float32, pixels, as annotated.
+        mask_pngs: Per instance, a PNG of [height, width] with values 0 and 1.
+        skipped: How many annotations were left out, by reason.
+        num_clipped: Boxes that overran the image and were cut.
+        reencoded: Whether `encoded` is not the original file.
+        digest: Hash of the content (see `content_digest`).
+    """
+
+    image_id: int
+    file_name: str
+    height: int
+    width: int
+    encoded: bytes
+    encoding: str
+    category_ids: list[int]
+    boxes: np.ndarray
+    crowds: list[int]
+    areas: np.ndarray
+    mask_pngs: list[bytes]
+    skipped: collections.Counter[str]
+    num_clipped: int
+    reencoded: bool
+    digest: bytes
+
+
+def prepare(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageExample:
+    """Returns the record content of an entry of COCO's `images` and its annotations.
+
+    Boxes are clipped to the image. Annotations whose box or mask is empty are left out and counted.
+
+    Args:
+        entries: An image with `id`, `file_name` (relative to `folder`), `height` and `width`; and
+            its annotations, completed (see `coco_json.read`).
+        folder: Where the image files lie.
+
+    Raises:
+        UserError: The image cannot be read or has another size, or a mask is malformed.
+    """
+    image, annotations = entries
+    height, width = image["height"], image["width"]
+    encoded, encoding, reencoded = _read_picture(folder / image["file_name"], height, width)
+    skipped: collections.Counter[str] = collections.Counter()
+    num_clipped = 0
+    kept: list[tuple[Entry, list[float], np.ndarray]] = []
+    for annotation in annotations:
+        box, clipped = _clip(annotation["bbox"], height, width)
+        if box[0] >= box[2] or box[1] >= box[3]:
+            skipped[NO_BOX_AREA] += 1
+            continue
+        mask = mask_of(annotation, height, width)
+        if not mask.any():
+            skipped[EMPTY_MASK] += 1
+            continue
+        num_clipped += clipped
+        kept.append((annotation, box, mask))
+    unit = np.array([height, width, height, width], np.float64)
+    boxes = (np.array([box for _, box, _ in kept]).reshape(-1, 4) / unit).astype(np.float32)
+    category_ids = [annotation["category_id"] for annotation, _, _ in kept]
+    crowds = [annotation["iscrowd"] for annotation, _, _ in kept]
+    areas = np.array([annotation["area"] for annotation, _, _ in kept], np.float32)
+    instance_masks = [mask for _, _, mask in kept]
+    return ImageExample(
+        image_id=image["id"],
+        file_name=image["file_name"],
+        height=height,
+        width=width,
+        encoded=encoded,
+        encoding=encoding,
+        category_ids=category_ids,
+        boxes=boxes,
+        crowds=crowds,
+        areas=areas,
+        mask_pngs=[masks.encode_png(mask) for mask in instance_masks],
+        skipped=skipped,
+        num_clipped=num_clipped,
+        reencoded=reencoded,
+        digest=content_digest(
+            image["id"], encoded, category_ids, boxes, crowds, areas, instance_masks
+        ),
+    )
+
+
+def content_digest(
+    image_id: int,
+    encoded: bytes,
+    category_ids: Iterable[int],
+    boxes: np.ndarray,
+    crowds: Iterable[int],
+    areas: np.ndarray,
+    instance_masks: Iterable[np.ndarray],
+) -> bytes:
+    """Returns a hash of what a record says, the same for equal content on every machine.
+
+    Pictures count by their file, lossless ones by their pixels and masks by theirs: how well a
+    machine's zlib compresses is not content. The arguments are as in `ImageExample`.
+    """
+    digest = hashlib.sha256(f"{image_id}".encode())
+    with Image.open(io.BytesIO(encoded)) as picture:
+        lossless = picture.format == "PNG"
+        digest.update(np.asarray(picture.convert("RGB")).tobytes() if lossless else encoded)
+    digest.update(np.fromiter(category_ids, "<i8").tobytes())
+    digest.update(np.fromiter(crowds, "<i8").tobytes())
+    digest.update(np.asarray(boxes, "<f4").tobytes())
+    digest.update(np.asarray(areas, "<f4").tobytes())
+    for mask in instance_masks:
+        digest.update(np.packbits(np.asarray(mask, bool)).tobytes())
+    return digest.digest()
+
+
+def _clip(bbox: list[float], height: int, width: int) -> tuple[list[float], bool]:
+    x, y, box_width, box_height = bbox
+    wanted = [y, x, y + box_height, x + box_width]
+    box = np.clip(wanted, 0.0, [height, width, height, width])
+    return box.tolist(), bool(np.abs(box - wanted).max() > _CLIP_TOLERANCE)
+
+
+def _read_picture(path: Path, height: int, width: int) -> tuple[bytes, str, bool]:
+    try:
+        encoded = path.read_bytes()
+        with Image.open(io.BytesIO(encoded)) as picture:
+            if picture.size != (width, height):
+                raise UserError(_size_mismatch(path, picture, height, width))
+            kept = picture.mode in _KEPT_MODES.get(picture.format, ())
+            if kept:
+                # A scaled-down decode reads the whole file in half the time: a truncated one
+                # must not end a training run.
+                picture.draft(picture.mode, (width // 8, height // 8))
+                picture.load()
+                return encoded, _RECORD_FORMATS[picture.format], False
+            buffer = io.BytesIO()
+            _to_rgb(picture).save(buffer, format="PNG")
+            return buffer.getvalue(), "png", True
+    except FileNotFoundError as error:
+        raise UserError(f"The image file {path} does not exist.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise UserError(f"The image file {path} cannot be read: {error}.") from error
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):
+        # PIL cuts 16 bits off at 255 instead of scaling them.
+        deep = np.clip(np.asarray(picture), 0, 65535)
+        return Image.fromarray((deep // 257).astype(np.uint8)).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _size_mismatch(path: Path, picture: Image.Image, height: int, width: int) -> str:
+    turned = picture.size == (height, width) and picture.getexif().get(_EXIF_ORIENTATION, 1) > 1
+    hint = "; it is turned by its EXIF orientation, store it upright" if turned else ""
+    return (
+        f"The image {path} is {picture.width} x {picture.height} pixels, its annotations say "
+        f"{width} x {height}{hint}."
+    )

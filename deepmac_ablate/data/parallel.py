@@ -1,0 +1,64 @@
+"""A map over processes that keeps order and does not run ahead of its reader."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from typing import TypeVar
+
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+_CHUNK = 8
+_CHUNKS_AHEAD = 4
+
+
+def ordered_map(
+    function: Callable[[_Task], _Result], tasks: Iterable[_Task], num_processes: int
+) -> Iterator[_Result]:
+    """Yields ``function(task)`` in the order of `tasks`, computed by `num_processes` processes.
+
+    With one process, it is computed by the caller's own. An exception of `function` is raised here
+    and ends the work.
+
+    Args:
+        function: Of a module that imports quickly: every process imports it.
+        tasks: What can be pickled.
+        num_processes: Processes, >= 1.
+    """
+    if num_processes <= 1:
+        yield from map(function, tasks)
+        return
+    # Fresh interpreters: a fork of a process that runs TensorFlow's threads may hang. They leave
+    # Ctrl-C to the parent.
+    pool = futures.ProcessPoolExecutor(
+        num_processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+    try:
+        # Finished chunks wait in memory, so only a few may be ahead: COCO has 19 GB.
+        waiting: collections.deque[futures.Future[list[_Result]]] = collections.deque()
+        for chunk in _chunks(tasks):
+            waiting.append(pool.submit(_apply, function, chunk))
+            if len(waiting) >= _CHUNKS_AHEAD * num_processes:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _chunks(tasks: Iterable[_Task]) -> Iterator[list[_Task]]:
+    remaining = iter(tasks)
+    while chunk := list(itertools.islice(remaining, _CHUNK)):
+        yield chunk
+
+
+def _apply(function: Callable[[_Task], _Result], chunk: list[_Task]) -> list[_Result]:
+    return [function(task) for task in chunk]

@@ -1,0 +1,151 @@
+"""Records of a data set, written beside the old ones and put in their place at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from etils import epath
+from official.vision.data import tfrecord_lib
+
+from deepmac_ablate.data import dataset_info
+from deepmac_ablate.data.dataset_info import Category, DatasetInfo
+from deepmac_ablate.data.image_example import ImageExample
+
+_FINGERPRINT_DIGITS = 12
+_EDGES = ("ymin", "xmin", "ymax", "xmax")
+
+
+def to_proto(image: ImageExample, names: Mapping[int, str]) -> tf.train.Example:
+    """Returns the record of an image in Model Garden's format (`TfExampleDecoder` reads it).
+
+    Args:
+        image: Its content.
+        names: Class names by category id.
+    """
+    features = tfrecord_lib.image_info_to_feature_dict(
+        image.height, image.width, image.file_name, image.image_id, image.encoded, image.encoding
+    )
+    if image.category_ids:
+        texts = [names[category_id].encode() for category_id in image.category_ids]
+        objects = {
+            **{f"bbox/{edge}": (image.boxes[:, i], "float_list") for i, edge in enumerate(_EDGES)},
+            "class/text": (texts, "bytes_list"),
+            "class/label": (image.category_ids, "int64_list"),
+            "is_crowd": (image.crowds, "int64_list"),
+            "area": (image.areas, "float_list"),
+            "mask": (image.mask_pngs, "bytes_list"),
+        }
+        for name, (values, kind) in objects.items():
+            features[f"image/object/{name}"] = tfrecord_lib.convert_to_feature(values, kind)
+    return tf.train.Example(features=tf.train.Features(feature=features))
+
+
+def fingerprint(digests: Iterable[bytes], categories: Sequence[Category]) -> str:
+    """Returns the fingerprint of a data set.
+
+    Args:
+        digests: `ImageExample.digest` of its images by ascending image id.
+        categories: Its classes by ascending id.
+    """
+    whole = hashlib.sha256(json.dumps([[c.id, c.name] for c in categories]).encode())
+    for digest in digests:
+        whole.update(digest)
+    return whole.hexdigest()[:_FINGERPRINT_DIGITS]
+
+
+class RecordWriter:
+    """Writes one version of a data set; until `publish`, the previous one stays whole.
+
+    Use it as a context; leaving it without `publish` leaves nothing behind.
+
+    Args:
+        prefix: Of the data set.
+        num_shards: Record files, filled in turn.
+        categories: All classes.
+    """
+
+    def __init__(
+        self, prefix: epath.Path, num_shards: int, categories: Sequence[Category]
+    ) -> None:
+        self._prefix = prefix
+        self._num_shards = num_shards
+        self._categories = tuple(categories)
+        self._names = {category.id: category.name for category in categories}
+        # A folder beside the target: a rename within one file system is one step.
+        self._folder = prefix.parent / f".{prefix.name}.partial"
+        self._writers: list[tf.io.TFRecordWriter] = []
+        self._digests: dict[int, bytes] = {}
+        self._num_instances = 0
+        self._num_crowds = 0
+
+    def __enter__(self) -> RecordWriter:
+        if self._folder.exists():
+            self._folder.rmtree()
+        self._folder.mkdir(parents=True)
+        self._writers = [
+            tf.io.TFRecordWriter(str(self._partial(path))) for path in self._shard_paths()
+        ]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        for writer in self._writers:
+            writer.close()
+        if self._folder.exists():
+            self._folder.rmtree()
+
+    def add_image_example(self, image: ImageExample) -> None:
+        """Appends an image to the next shard."""
+        writer = self._writers[len(self._digests) % self._num_shards]
+        writer.write(to_proto(image, self._names).SerializeToString())
+        self._digests[image.image_id] = image.digest
+        self._num_crowds += sum(image.crowds)
+        self._num_instances += len(image.crowds) - sum(image.crowds)
+
+    def publish(self, annotations: Mapping[str, Any]) -> DatasetInfo:
+        """Puts this version in the place of the previous one.
+
+        The info file goes first and comes last, so that whoever stops in between leaves a data set
+        that refuses to be loaded, never a mixture.
+
+        Args:
+            annotations: The COCO document of these images.
+        """
+        for writer in self._writers:
+            writer.close()
+        annotations_path = dataset_info.annotations_path(self._prefix)
+        self._partial(annotations_path).write_text(json.dumps(annotations))
+        info = DatasetInfo(
+            name=self._prefix.name,
+            fingerprint=fingerprint(
+                (digest for _, digest in sorted(self._digests.items())), self._categories
+            ),
+            num_images=len(self._digests),
+            num_instances=self._num_instances,
+            num_crowds=self._num_crowds,
+            num_shards=self._num_shards,
+            categories=self._categories,
+        )
+        dataset_info.info_path(self._prefix).unlink(missing_ok=True)
+        for old in self._prefix.parent.glob(f"{self._prefix.name}-*-of-*.tfrecord"):
+            old.unlink()
+        for path in [*self._shard_paths(), annotations_path]:
+            self._partial(path).replace(path)
+        info.save(self._prefix)
+        return info
+
+    def _shard_paths(self) -> list[epath.Path]:
+        shards = range(self._num_shards)
+        return [dataset_info.shard_path(self._prefix, i, self._num_shards) for i in shards]
+
+    def _partial(self, path: epath.Path) -> epath.Path:
+        return self._folder / path.name
