@@ -18,10 +18,10 @@ STATS = {"ap": 0, "ap50": 1, "ap75": 2, "ap_s": 3, "ap_m": 4, "ap_l": 5, "ar100"
 
 
 def quiet_coco(annotations: dict[str, Any]) -> COCO:
-    """Returns pycocotools' view of a copy of some annotations."""
+    """Returns pycocotools' view of some annotations, into which it may write."""
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
-        coco.dataset = copy.deepcopy(annotations)
+        coco.dataset = annotations
         coco.createIndex()
     return coco
 
@@ -34,8 +34,24 @@ def oracle(
     task: str,
 ) -> dict[str, float]:
     """Returns pycocotools' own numbers for some classes, -1 as NaN."""
+    results = results_of_one_kind(detections, task)
+    return pycocotools_numbers(copy.deepcopy(annotations), results, image_ids, class_ids, task)
+
+
+def results_of_one_kind(detections: list[dict[str, Any]], task: str) -> list[dict[str, Any]]:
+    """Returns what a result file of masks (or boxes) holds, in new dicts."""
     unwanted = "bbox" if task == "mask" else "segmentation"
-    results = [{k: v for k, v in d.items() if k != unwanted} for d in detections]
+    return [{k: v for k, v in d.items() if k != unwanted} for d in detections]
+
+
+def pycocotools_numbers(
+    annotations: dict[str, Any],
+    results: list[dict[str, Any]],
+    image_ids: Iterable[int],
+    class_ids: Iterable[int],
+    task: str,
+) -> dict[str, float]:
+    """Evaluates as everybody does; both inputs are written into."""
     truth = quiet_coco(annotations)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(truth, truth.loadRes(results), {"mask": "segm", "box": "bbox"}[task])
