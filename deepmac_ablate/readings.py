@@ -55,3 +55,24 @@ def scalars(reading: Reading, frame: pd.DataFrame) -> dict[str, float | None]:
         for metric, value in means.items():
             named[f"{reading}/{metric}/{classes}"] = None if math.isnan(value) else value
     return named
+
+
+def table_text(result: Mapping[str, float | None]) -> str:
+    """Returns scalars as a table for people: a row per reading and metric, in percent.
+
+    Args:
+        result: What `scalars` returned; names of another form are left out.
+    """
+    rows: dict[tuple[str, str], dict[str, float | None]] = {}
+    for name, value in result.items():
+        reading, _, rest = name.partition("/")
+        metric, _, classes = rest.partition("/")
+        if classes:
+            rows.setdefault((reading, metric), {})[classes] = value
+    columns = ("seen", "novel", "all")
+    lines = [f"{'boxes':<12} {'metric':<14}" + "".join(f"{c:>8}" for c in columns)]
+    for (reading, metric), values in rows.items():
+        cells = (values.get(column) for column in columns)
+        shown = "".join(f"{'-' if v is None else f'{100 * v:.1f}':>8}" for v in cells)
+        lines.append(f"{reading:<12} {metric:<14}{shown}")
+    return "\n".join(lines)

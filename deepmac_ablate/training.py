@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
@@ -22,7 +23,7 @@ from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.progress import Progress
 from deepmac_ablate.runtime import Runtime, StopRequest, is_chief
 from deepmac_ablate.trainer import Trainer
-from deepmac_ablate.trial import Trial
+from deepmac_ablate.trial import Trial, trial_id
 from deepmac_ablate.workdir import TrialWorkdir
 
 # Modules whose classes gin files select, though nothing here names them.
@@ -122,6 +123,7 @@ class Training:
 class Session(NamedTuple):
     """All of a trial's objects, built and connected; nothing has been computed yet."""
 
+    trial_id: str
     training: Training
     evaluation: Evaluation
     runtime: Runtime
@@ -147,10 +149,13 @@ def prepare(trial: Trial) -> Session:
         evaluation: Evaluation = gin.get_configurable("Evaluation")()
         with strategy.scope():
             model, optimizer = training.build(trial.seed)
-    bindings.check_took_effect(parsed, trial.bindings)
-    class_splits.resolve(training.seen_classes, training.data.info.categories)
+    bindings.check_took_effect(parsed)
+    info = training.data.info
+    identity = trial_id(
+        bindings.explicit_bindings(parsed), trial.seed, f"{info.name}@{info.fingerprint}")
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, **checkpoints.items(model))
-    return Session(training, evaluation, runtime, strategy, model, optimizer, checkpoint)
+    return Session(
+        identity, training, evaluation, runtime, strategy, model, optimizer, checkpoint)
 
 
 def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> dict | None:
@@ -171,7 +176,9 @@ def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> d
         Diverged: if the loss stopped being a number.
     """
     session = prepare(trial)
-    workdir.begin(trial, bindings.config_text())
+    workdir.start(trial, session.trial_id, bindings.config_text())
+    if mode != "eval" and (result := workdir.read_result()) is not None:
+        return result
     chief = is_chief(session.strategy)
     if mode in ("train", "train_and_eval"):
         train(session, trial.seed, workdir, chief)
@@ -189,9 +196,10 @@ def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> d
 def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> None:
     """Takes the steps that are left, noting metrics and checkpoints on the way."""
     training, runtime, strategy = session.training, session.runtime, session.strategy
+    # Every worker of a cluster takes part in saving, but only the chief's files are kept.
     manager = tf.train.CheckpointManager(
-        session.checkpoint, str(workdir.checkpoints if chief else workdir.scratch),
-        max_to_keep=runtime.keep_checkpoints, step_counter=session.optimizer.iterations)
+        session.checkpoint, str(workdir.checkpoints) if chief else tempfile.mkdtemp(),
+        max_to_keep=runtime.keep_checkpoints)
     step = restore(session, workdir)
     if step is None:
         training.initialise(session.model)
@@ -219,7 +227,7 @@ def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> No
                     "a lower learning rate or a longer warm-up may help.")
             if chief:
                 workdir.append_metrics(step, {f"train/{k}": v for k, v in report.items()})
-                workdir.write_operative(bindings.operative_text())
+                workdir.write_operative_config(bindings.operative_text())
             progress.update(step, loss=report["total_loss"])
             due = step // runtime.checkpoint_every > previous // runtime.checkpoint_every
             if due or stop.requested or step == training.steps:
@@ -231,7 +239,7 @@ def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> No
             if every and step // every > previous // every and step < training.steps:
                 numbers = evaluate(session)
                 if chief:
-                    workdir.append_metrics(step, numbers.scalars)
+                    workdir.append_evaluation(step, numbers.scalars)
 
 
 def evaluate(session: Session) -> Numbers:
@@ -276,7 +284,7 @@ def restore(session: Session, workdir: TrialWorkdir) -> int | None:
 
 def write_result(workdir: TrialWorkdir, numbers: Numbers, step: int) -> dict:
     """Writes the final numbers; result.json comes last, and says that the trial is finished."""
-    workdir.write_per_class(numbers.per_class)
+    workdir.write_per_class(numbers.per_class.to_csv(index=False))
     result = {"step": step, **numbers.scalars}
     workdir.write_result(result)
     return result
