@@ -72,7 +72,7 @@ def test_operative_text_holds_defaults_and_what_was_bound():
 WRONG = [
     ("Studoi.steps = 1", "no configurable is called 'Studoi'. Did you mean 'Studio'?"),
     ("Studio.stepz = 1", "Studio has no parameter 'stepz' (it has brush, spare, steps, rate, "
-     "on_stroke). Did you mean 'steps'?"),
+     "on_stroke, kind). Did you mean 'steps'?"),
     ("Studio.brush = @RoundBursh()", "no configurable is called 'RoundBursh'. Did you mean "
      "'RoundBrush'?"),
     ("Studio.steps = %STEPS", "no macro %STEPS is defined."),
@@ -97,8 +97,13 @@ WRONG = [
     ("FlatBrush.hairs = '12'", "hairs must be Sequence[int], not '12' (str)."),
     ("FlatBrush.grid = (1, 2, 3)", "grid must be tuple[int, int], not (1, 2, 3) (tuple)."),
     ("FlatBrush.grid = [1, 2]", "grid must be tuple[int, int], not [1, 2] (list)."),
-    ("Studio.brush = 'RoundBrush'", "brush must be a @reference or None, not 'RoundBrush' (str)."),
-    ("Studio.on_stroke = 'print'", "on_stroke must be a @reference or None, not 'print' (str)."),
+    ("Studio.brush = 'RoundBrush'", "brush must be a Brush given as @reference() or None, not "
+     "'RoundBrush' (str)."),
+    ("Studio.brush = @FlatBrush", "brush must be a Brush given as @reference() or None, not "
+     "@FlatBrush (without parentheses)."),
+    ("Studio.steps = @sell", "steps must be int, not @sell (without parentheses)."),
+    ("Studio.on_stroke = 'print'", "on_stroke must be a function given as @reference or None, not "
+     "'print' (str)."),
     ("mix.pigments = {'red': '1'}", "pigments must be dict[str, float], not {'red': '1'} (dict)."),
 ]  # fmt: skip
 
@@ -131,7 +136,8 @@ def test_a_macro_of_the_wrong_type_is_refused_where_it_is_used():
 @pytest.mark.parametrize(
     "binding",
     ["Studio.rate = 1", "RoundBrush.name = None", "RoundBrush.name = 'x'", "FlatBrush.hairs = ()",
-     "FlatBrush.grid = (3, 4)", "Studio.brush = @FlatBrush", "Studio.brush = None",
+     "FlatBrush.grid = (3, 4)", "Studio.brush = @FlatBrush()", "Studio.brush = None",
+     "Studio.steps = @sell()", "Studio.kind = @FlatBrush",
      "mix.pigments = {'red': 1}", "gallery.left.hang.height = 2", "frame.price = 'any'",
      "Studio.rate = %GOLDEN", "Studio.on_stroke = @sell"],
 )  # fmt: skip

@@ -56,6 +56,7 @@ class Studio:
     steps: int = 10
     rate: float = 0.1
     on_stroke: Callable[[], None] | None = None
+    kind: type[Brush] | None = None
 
 
 @gin.register

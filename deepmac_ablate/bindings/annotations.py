@@ -1,4 +1,4 @@
-"""Whether a literal fits the annotation of the parameter it is bound to.
+"""Whether a value fits the annotation of the parameter it is bound to.
 
 gin never looks at annotations: ``depth = '52'`` reaches the module and fails there, or does not.
 """
@@ -30,35 +30,43 @@ def of(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:  # no
 
 
 def fits(value: Any, annotation: Any) -> bool:  # noqa: ANN401
-    """Whether a literal is of an annotated type, exactly: an int is a float, a bool is no int.
+    """Whether a value is of an annotated type, exactly: an int is a float, a bool is no int.
 
-    References and constants fit everything, as what they stand for exists only later.
+    What constants and ``@Name()`` stand for exists only later; they fit everything. ``@Name``
+    without parentheses is a function or class, which fits what can be called.
     """
-    if isinstance(value, Reference | Macro) or annotation in (Any, inspect.Parameter.empty):
+    if isinstance(value, Macro) or annotation in (Any, object, inspect.Parameter.empty):
+        return True
+    if isinstance(value, Reference) and value.evaluate:
         return True
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType):
         return any(fits(value, choice) for choice in arguments)
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in arguments)
-    if isinstance(origin, type):
-        return _fits_class(value, origin) and _items_fit(value, origin, arguments)
-    if isinstance(annotation, type):
-        return _fits_class(value, annotation)
-    return True
+    cls = origin or annotation
+    if not isinstance(cls, type):
+        return True
+    if isinstance(value, Reference):
+        callable_protocol = _is_protocol(cls) and "__call__" in vars(cls)
+        return cls in (collections.abc.Callable, type) or callable_protocol
+    return _fits_class(value, cls) and _items_fit(value, cls, arguments)
 
 
 def expected(value: Any, annotation: Any) -> str:  # noqa: ANN401
     """Says what an annotation asks for instead of a value: "must be int, not '52' (str)."."""
     choices = [choice for choice in _choices(annotation) if isinstance(choice, str)]
     hint = did_you_mean(value, choices) if isinstance(value, str) else ""
-    return f"must be {_describe(annotation)}, not {value!r} ({type(value).__name__}).{hint}"
+    kind = type(value).__name__
+    if isinstance(value, Reference):
+        kind = "without parentheses"
+    return f"must be {_describe(annotation)}, not {value!r} ({kind}).{hint}"
 
 
 def _fits_class(value: Any, cls: type) -> bool:  # noqa: ANN401
     if cls in (int, float):
         return isinstance(value, int | cls) and not isinstance(value, bool)
-    if cls is collections.abc.Callable or getattr(cls, "_is_protocol", False):
+    if cls is collections.abc.Callable or _is_protocol(cls):
         # A literal is neither a function nor a module.
         return False
     if cls in (collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection):
@@ -93,8 +101,13 @@ def _describe(annotation: Any) -> str:  # noqa: ANN401
         return " or ".join(map(_describe, arguments))
     if annotation is types.NoneType:
         return "None"
-    if origin is collections.abc.Callable or getattr(annotation, "_is_protocol", False):
-        return "a @reference"
+    if origin is collections.abc.Callable:
+        return "a function given as @reference"
     if isinstance(annotation, type) and origin is None:
-        return annotation.__name__
+        builtin = annotation.__module__ == "builtins"
+        return annotation.__name__ if builtin else f"a {annotation.__name__} given as @reference()"
     return str(annotation).replace("typing.", "").replace("collections.abc.", "")
+
+
+def _is_protocol(cls: type) -> bool:
+    return getattr(cls, "_is_protocol", False)
