@@ -51,6 +51,7 @@ class Training:
     Attributes:
         data: the images to learn from.
         seen_classes: the classes that bring their masks; see `class_splits.resolve`.
+        seen_ids: their ids.
         losses: what is minimised.
         steps: how many steps are taken.
     """
@@ -83,6 +84,7 @@ class Training:
         """
         self.data = data
         self.seen_classes = seen_classes
+        self.seen_ids = class_splits.resolve(seen_classes, data.info.categories)
         self.losses = losses
         self.steps = steps
         self._make_model = model
@@ -205,11 +207,10 @@ def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> No
         training.initialise(session.model)
         step = 0
     workdir.drop_metrics_after(step)
-    seen = class_splits.resolve(training.seen_classes, training.data.info.categories)
 
     def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return training.data.dataset(
-            session.model.image_size, session.model.anchors, seen, seed, step, context)
+            session.model.image_size, session.model.anchors, training.seen_ids, seed, step, context)
 
     trainer = Trainer(
         session.model, training.losses, session.optimizer,

@@ -7,10 +7,11 @@ scales that the interrupted one would have seen, on any number of hosts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import gin
+import numpy as np
 import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
 from official.vision.ops import box_ops, preprocess_ops
@@ -51,7 +52,7 @@ class TrainingData:
             flip: whether half of the images are mirrored.
             scale_min: an image is resized to fit `image_size` times a number from here ...
             scale_max: ... to here, and cropped or padded.
-            shuffle_buffer: records held in memory to draw from.
+            shuffle_buffer: records held in memory and shuffled together, beside the order of files.
 
         Raises:
             UserError: if there is no complete data set at `prefix`, or a number makes no sense.
@@ -116,16 +117,17 @@ class TrainingData:
         first_epoch, offset = divmod(start, number)
 
         def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-            files = tf.random.experimental.stateless_shuffle(
-                tf.constant(self._files), tf.stack([tf.constant(seed, tf.int64), epoch]))
-            records = tf.data.Dataset.from_tensor_slices(files).interleave(
+            order = tf.stack([tf.constant(seed, tf.int64), epoch])
+            shuffle = tf.random.experimental.stateless_shuffle
+            files = tf.data.Dataset.from_tensor_slices(shuffle(tf.constant(self._files), order))
+            records = files.interleave(
                 tf.data.TFRecordDataset, cycle_length=16, block_length=1,
                 num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            # Mixed so that neither (seed, epoch + 1) nor (seed + 1, epoch) repeats an order.
-            mixed = tf.random.stateless_uniform(
-                [], tf.stack([tf.constant(seed, tf.int64), epoch]), 1, 2**31 - 1, tf.int64)
-            records = records.shuffle(
-                min(self._shuffle_buffer, number), seed=mixed, reshuffle_each_iteration=False)
+            # Whole windows are shuffled: `Dataset.shuffle` depends on TensorFlow's global seed too.
+            windows = records.batch(min(self._shuffle_buffer, number)).enumerate()
+            records = windows.map(
+                lambda i, window: shuffle(window, tf.random.experimental.stateless_fold_in(order, i))
+            ).unbatch()
             return records.skip(tf.where(epoch == first_epoch, tf.constant(offset, tf.int64), 0))
 
         epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
@@ -274,3 +276,13 @@ class EvaluationData:
         dataset = tf.data.TFRecordDataset(self._files)
         dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
         return dataset.batch(self.batch_size).prefetch(2)
+
+    def images(self, image_ids: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields (image id, [h, w, 3] uint8) of some images, as they are in the records."""
+        wanted = {str(image_id).encode() for image_id in image_ids}
+        for record in tf.data.TFRecordDataset(self._files):
+            example = tf.io.parse_single_example(
+                record, {"image/source_id": tf.io.FixedLenFeature((), tf.string)})
+            if example["image/source_id"].numpy() in wanted:
+                decoded = self._decoder.decode(record)
+                yield int(decoded["source_id"].numpy()), decoded["image"].numpy()
