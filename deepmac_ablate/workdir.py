@@ -4,7 +4,9 @@
 
     trial.json  config.gin        before step 0
     operative_config.gin          after the first step
-    metrics.jsonl  checkpoints/   during
+    metrics.jsonl                 during, by whoever trains
+    checkpoints/                  during
+    evaluations.jsonl             during, by whoever evaluates, maybe another process
     per_class.csv  result.json    at the end; result.json last, as it says that all is there
 """
 
@@ -12,9 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +22,8 @@ from etils import epath
 
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.plain_json import from_json, to_json
+from deepmac_ablate.step_log import StepLog
 from deepmac_ablate.trial import Trial
 
 
@@ -41,7 +43,8 @@ class TrialWorkdir:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = epath.Path(path)
         self.checkpoints = self.path / "checkpoints"
-        self._last_step: int | None = None
+        self._metrics = StepLog(self.path / "metrics.jsonl")
+        self._evaluations = StepLog(self.path / "evaluations.jsonl")
 
     def start(self, trial: Trial, trial_id: str, config: str) -> None:
         """Claims the folder for a trial, or takes it up again, before its first step.
@@ -64,7 +67,7 @@ class TrialWorkdir:
                     " choose another workdir."
                 )
             fields = {"id": trial_id, **json.loads(trial.to_json())}
-            storage.write(self.path / "trial.json", _json_text(fields))
+            storage.write(self.path / "trial.json", to_json(fields, indent=2) + "\n")
             storage.write(self.path / "config.gin", config)
         except OSError as error:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
@@ -83,25 +86,21 @@ class TrialWorkdir:
         Raises:
             ValueError: If the step or a name is there already.
         """
-        if self._last_step is None:
-            self._last_step = max((row["step"] for row in self.read_metrics()), default=-1)
-        if step <= self._last_step:
-            raise ValueError(f"Step {step} comes after step {self._last_step} in metrics.jsonl.")
-        row = {"step": int(step), "wall_time": time.time()}
-        if taken := row.keys() & scalars.keys():
-            raise ValueError(f"No metric may be called {min(taken)!r}.")
-        line = json.dumps(_plain(row | dict(scalars)), allow_nan=False, ensure_ascii=False)
-        storage.append_line(self.path / "metrics.jsonl", line)
-        self._last_step = step
+        self._metrics.append(step, scalars)
+
+    def append_evaluation(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Appends one line to evaluations.jsonl, in place of what was noted from this step on.
+
+        Args:
+            step: Of the evaluated checkpoint; an evaluator that starts again may repeat one.
+            scalars: As those of metrics.
+        """
+        self._evaluations.drop_after(step - 1)
+        self._evaluations.append(step, scalars)
 
     def drop_metrics_after(self, step: int) -> None:
-        """Forgets the lines of later steps, which a run resumed from `step` will do again."""
-        rows = self.read_metrics()
-        kept = [row for row in rows if row["step"] <= step]
-        if len(kept) < len(rows):
-            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in kept]
-            storage.write(self.path / "metrics.jsonl", "".join(lines))
-        self._last_step = None
+        """Forgets the metrics of later steps, which a run resumed from `step` will do again."""
+        self._metrics.drop_after(step)
 
     def write_per_class(self, csv: str) -> None:
         """Writes per_class.csv, one row per class below a row of names."""
@@ -114,7 +113,7 @@ class TrialWorkdir:
             result: Numbers of Python or numpy, strings, and lists and mappings of such. What is not
                 finite is stored as null.
         """
-        storage.write(self.path / "result.json", _json_text(_plain(result)))
+        storage.write(self.path / "result.json", to_json(result, indent=2) + "\n")
 
     def is_finished(self) -> bool:
         """Whether there is a result.
@@ -143,16 +142,16 @@ class TrialWorkdir:
         return there[0] if there else None
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Returns the lines of metrics.jsonl by increasing step.
-
-        A last line that was never finished, as its writer was killed, is left out.
+        """Returns the lines of metrics.jsonl by increasing step, without an unfinished last one.
 
         Raises:
             UserError: If another line is broken.
         """
-        path = self.path / "metrics.jsonl"
-        lines = enumerate(storage.read_lines(path), 1)
-        return [_object(line, f"Line {number} of {path}") for number, line in lines]
+        return self._metrics.read()
+
+    def read_evaluations(self) -> list[dict[str, Any]]:
+        """Returns the lines of evaluations.jsonl as `read_metrics` does those of metrics.jsonl."""
+        return self._evaluations.read()
 
     def read_result(self) -> dict[str, Any] | None:
         """Returns the result, or None where the trial is not finished.
@@ -162,47 +161,17 @@ class TrialWorkdir:
         """
         path = self.path / "result.json"
         text = storage.read(path)
-        return None if text is None else _object(text, str(path))
+        return None if text is None else from_json(text, str(path))
 
     def _read_trial_file(self) -> tuple[str, Trial] | None:
         path = self.path / "trial.json"
         text = storage.read(path)
         if text is None:
             return None
-        fields = _object(text, str(path))
+        fields = from_json(text, str(path))
         if not isinstance(trial_id := fields.pop("id", None), str):
             raise UserError(f"{path} has no field 'id'.")
         return trial_id, Trial.from_json(json.dumps(fields), str(path))
-
-
-def _object(text: bytes, where: str) -> dict[str, Any]:
-    """Reads a JSON object."""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{where} is broken, as it is no JSON ({error}); delete it.") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{where} is broken, as it is no JSON object; delete it.")
-    return value
-
-
-def _json_text(value: Any) -> str:  # noqa: ANN401
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _plain(value: Any, name: str = "") -> Any:  # noqa: ANN401
-    """Returns a value as JSON holds it; numpy's numbers and arrays become Python's."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item, str(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, name) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    raise TypeError(f"{name!r} is a {type(value).__name__}, which is no number.")
 
 
 def _differences(there: Trial, here: Trial) -> str:

@@ -202,6 +202,7 @@ def test_canonical_text_tells_types_apart_and_ignores_the_order_of_keys():
     """Equal text means equal values of equal types."""
     texts = [canonical(value) for value in (1, 1.0, True, "1", [1], (1,), {1: 1}, None)]
     assert len(texts) == len(set(texts))
+    assert ["()", "(1,)", "(1, 2.0)"] == [canonical(value) for value in ((), (1,), (1, 2.0))]
     assert canonical({"b": 1, "a": (2, [3])}) == canonical({"a": (2, [3]), "b": 1})
 
 

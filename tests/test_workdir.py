@@ -147,7 +147,7 @@ def test_numbers_stay_numbers(tmp_path):
     text = (tmp_path / "result.json").read_text(encoding="utf-8")
     assert "NaN" not in text
     assert sorted(result) == list(json.loads(text))
-    with pytest.raises(TypeError, match=r"^'loss' is a object, which is no number\.$"):
+    with pytest.raises(TypeError, match=r"^'loss' is of type object, which is no number\.$"):
         workdir.append_metrics(1, {"loss": object()})
     assert [] == workdir.read_metrics()
 
@@ -158,13 +158,25 @@ def test_a_step_never_appears_twice(workdir):
     for step in (10, 20, 30):
         workdir.append_metrics(step, {"loss": step})
     resumed = TrialWorkdir(workdir.path)
-    with pytest.raises(ValueError, match=r"^Step 20 comes after step 30 in metrics.jsonl"):
+    with pytest.raises(ValueError, match=r"^Step 20 comes after step 30 in .*/metrics\.jsonl"):
         resumed.append_metrics(20, {"loss": 0})
     resumed.drop_metrics_after(10)
     resumed.append_metrics(20, {"loss": -1})
     assert [(10, 10), (20, -1)] == [(row["step"], row["loss"]) for row in resumed.read_metrics()]
     with pytest.raises(ValueError, match=r"^No metric may be called 'wall_time'\.$"):
         resumed.append_metrics(30, {"wall_time": 1})
+
+
+def test_an_evaluation_done_again_replaces_the_first(workdir):
+    """An evaluator that starts again repeats a checkpoint; the trainer's file is not its own."""
+    workdir.start(TRIAL, "id1", "")
+    workdir.append_metrics(30, {"loss": 1})
+    for step, score in ((10, 0.1), (20, 0.2), (20, 0.3)):
+        TrialWorkdir(workdir.path).append_evaluation(step, {"mask_ap": score})
+    assert [(10, 0.1), (20, 0.3)] == [
+        (row["step"], row["mask_ap"]) for row in workdir.read_evaluations()
+    ]
+    assert [30] == [row["step"] for row in workdir.read_metrics()]
 
 
 def test_a_torn_last_line_is_left_out_and_cut_off(workdir):

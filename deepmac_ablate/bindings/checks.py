@@ -52,11 +52,8 @@ def _check_names(binding: Binding) -> None:
     configurable = registry.find(binding.selector)
     known = registry.parameters(configurable)
     if binding.parameter not in known:
-        hint = did_you_mean(binding.parameter, known)
-        raise UserError(
-            f"{binding.selector} has no parameter '{binding.parameter}' "
-            f"(it has {', '.join(known) or 'none'}).{hint}"
-        )
+        hint = did_you_mean(binding.parameter, known) or f" It has {', '.join(known) or 'none'}."
+        raise UserError(f"{binding.selector} has no parameter '{binding.parameter}'.{hint}")
 
 
 def _check_macros(binding: Binding, macros: Mapping[str, Any]) -> None:

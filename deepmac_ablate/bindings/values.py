@@ -96,5 +96,5 @@ def canonical(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, list):
         return "[" + ", ".join(map(canonical, value)) + "]"
     if isinstance(value, tuple):
-        return "(" + "".join(f"{canonical(item)}, " for item in value) + ")"
+        return "(" + ", ".join(map(canonical, value)) + (",)" if len(value) == 1 else ")")
     return repr(value)

@@ -1,0 +1,54 @@
+"""JSON that any program reads: numbers are numbers, and none of them is NaN."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from deepmac_ablate.errors import UserError
+
+
+def to_json(value: Any, indent: int | None = None) -> str:  # noqa: ANN401
+    """Writes a value as JSON that every reader reads.
+
+    Args:
+        value: Numbers of Python or numpy, strings, None, and lists, arrays and mappings of such.
+            What is not finite becomes null.
+        indent: Spaces a level; None writes a single line.
+
+    Raises:
+        TypeError: If there is anything else in it.
+    """
+    sort_keys = indent is not None
+    return json.dumps(_plain(value), indent=indent, sort_keys=sort_keys, ensure_ascii=False)
+
+
+def from_json(text: bytes, where: str) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        UserError: If it is none; it names `where` it was read.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{where} is broken, as it is no JSON ({error}); delete it.") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{where} is broken, as it is no JSON object; delete it.")
+    return value
+
+
+def _plain(value: Any, name: str = "") -> Any:  # noqa: ANN401
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, name) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise TypeError(f"{name!r} is of type {type(value).__name__}, which is no number.")
