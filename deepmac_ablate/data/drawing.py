@@ -38,7 +38,7 @@ def draw_instances(
         image: [height, width, 3] uint8.
         boxes: [n, 4], ``[ymin, xmin, ymax, xmax]`` in pixels of `image`.
         masks: [n, height, width], drawn where non-zero; or None.
-        labels: [n] texts.
+        labels: [n] texts; nothing is written for an empty one.
         roles: [n] "seen", "novel" or None; novel ones get a dashed box and say so.
         scores: [n] confidences, 0..1, shown behind the label.
     """
@@ -124,6 +124,8 @@ def _draw_box(
 def _draw_label(
     pen: ImageDraw.ImageDraw, text: str, box: Sequence[float], color: tuple[int, int, int]
 ) -> None:
+    if not text:
+        return
     font = ImageFont.load_default(_LABEL_SIZE)
     _, _, width, height = pen.textbbox((0, 0), text, font=font)
     picture_width, picture_height = pen.im.size
