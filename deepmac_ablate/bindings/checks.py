@@ -1,0 +1,84 @@
+"""What can be known to be wrong before anything is built: names, types and missing values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from deepmac_ablate.bindings import annotations, registry
+from deepmac_ablate.bindings.text import Binding, merge
+from deepmac_ablate.bindings.values import Macro, Reference, expand, parts
+from deepmac_ablate.errors import UserError, did_you_mean
+
+
+def check(bindings: Iterable[Binding]) -> dict[str, Binding]:
+    """Checks bindings against the registered configurables.
+
+    Names are checked in every binding; values only in those that win, as ``%gin.REQUIRED`` is
+    there to be replaced.
+
+    Returns:
+        The bindings that win, by name.
+
+    Raises:
+        UserError: For the first binding of an unknown configurable or parameter, with a reference
+            or macro to nothing, with a value of another type than the parameter's annotation, or
+            still required.
+    """
+    bindings = tuple(bindings)
+    for binding in bindings:
+        try:
+            _check_names(binding)
+        except UserError as error:
+            raise UserError(f"{binding.place}: {error}") from error
+    merged = merge(bindings)
+    macros = {binding.parameter: binding.value for binding in merged.values() if binding.is_macro}
+    for binding in merged.values():
+        try:
+            _check_macros(binding, macros)
+            if not binding.is_macro:
+                _check_type(binding, macros)
+        except UserError as error:
+            raise UserError(f"{binding.place}: {error}") from error
+    return merged
+
+
+def _check_names(binding: Binding) -> None:
+    for part in parts(binding.value):
+        if isinstance(part, Reference):
+            registry.find(part.selector)
+    if binding.is_macro:
+        return
+    configurable = registry.find(binding.selector)
+    known = registry.parameters(configurable)
+    if binding.parameter not in known:
+        hint = did_you_mean(binding.parameter, known)
+        raise UserError(
+            f"{binding.selector} has no parameter '{binding.parameter}' "
+            f"(it has {', '.join(known) or 'none'}).{hint}"
+        )
+
+
+def _check_macros(binding: Binding, macros: Mapping[str, Any]) -> None:
+    for part in parts(binding.value):
+        if not isinstance(part, Macro):
+            continue
+        if part.is_required:
+            raise UserError(
+                f"{binding.name} must be set; add a binding such as '{binding.name} = ...'."
+            )
+        if part.name not in macros and not registry.constants(part.name):
+            raise UserError(f"no macro {part} is defined.{did_you_mean(part.name, macros)}")
+
+
+def _check_type(binding: Binding, macros: Mapping[str, Any]) -> None:
+    configurable = registry.find(binding.selector)
+    parameter = registry.parameters(configurable)[binding.parameter]
+    value = expand(binding.value, macros)
+    try:
+        annotation = annotations.of(registry.function(configurable), parameter)
+    except NameError:
+        # `signature_problems` reports it for our own configurables; others cannot be judged.
+        return
+    if not annotations.fits(value, annotation):
+        raise UserError(f"{binding.parameter} {annotations.expected(value, annotation)}")

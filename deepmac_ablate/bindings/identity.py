@@ -1,0 +1,74 @@
+"""What makes two trials the same: the bindings that their training can reach, as text.
+
+Resolved from the text alone, so that a plan of hundreds of trials needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from deepmac_ablate.bindings.text import Binding, merge, same_configurable
+from deepmac_ablate.bindings.values import Reference, canonical, expand, parts
+
+# What a trial is, then what it may be without becoming another: devices, logs and how it is
+# evaluated. A binding that both reach is part of the trial.
+TRAINING = "Training"
+ROOTS = (TRAINING, "Runtime", "Evaluation")
+
+
+def explicit_bindings(bindings: Iterable[Binding], root: str = TRAINING) -> dict[str, str]:
+    """Returns what a root is bound to, directly and through references, as canonical text.
+
+    Args:
+        bindings: What `read` or `parse` returned.
+        root: A configurable.
+
+    Returns:
+        Values by name, sorted by name, with macros expanded. Equal exactly where the same values
+        are bound; defaults are not in it.
+
+    Raises:
+        UserError: As `text.merge` and `values.expand`.
+    """
+    reached = reachable(bindings, root)
+    return {name: canonical(reached[name].value) for name in sorted(reached)}
+
+
+def reachable(bindings: Iterable[Binding], root: str) -> dict[str, Binding]:
+    """Returns the winning bindings of a root and of what its values refer to, by name.
+
+    As in gin, a reference without a scope is called in the scope of the call that needs it. What
+    code calls without being told by a reference cannot be seen here; `check_took_effect` refuses
+    it.
+
+    Args:
+        bindings: What `read` or `parse` returned.
+        root: A configurable, called in no scope.
+
+    Returns:
+        The bindings with macros expanded in their values.
+    """
+    merged = merge(bindings).values()
+    macros = {binding.parameter: binding.value for binding in merged if binding.is_macro}
+    bound = [
+        dataclasses.replace(binding, value=expand(binding.value, macros))
+        for binding in merged
+        if not binding.is_macro
+    ]
+    reached: dict[str, Binding] = {}
+    seen, waiting = set(), [("", root)]
+    while waiting:
+        scope, selector = call = waiting.pop()
+        if call in seen:
+            continue
+        seen.add(call)
+        for binding in bound:
+            if same_configurable(binding.selector, selector) and binding.applies_in(scope):
+                reached[binding.name] = binding
+                waiting += [
+                    (part.scope or scope, part.selector)
+                    for part in parts(binding.value)
+                    if isinstance(part, Reference)
+                ]
+    return reached

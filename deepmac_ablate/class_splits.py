@@ -1,0 +1,167 @@
+"""Which classes are seen (trained with masks); all the others are novel.
+
+A split is what an experiment binds, so it is a plain value: the name of a known split, or a list
+of class ids and names. The masks of a novel class are withheld in training and asked for at the
+end; a class on the wrong side would spoil the result without a sign, so nothing is guessed here::
+
+    resolve("voc", categories)          # the 20 classes of PASCAL VOC
+    resolve([1, "zebra"], categories)   # two classes
+    resolve(None, categories)           # all: the fully supervised oracle
+    resolve([], categories)             # none
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol
+
+from deepmac_ablate.errors import UserError, did_you_mean
+
+Role = Literal["seen", "novel"]
+Split = str | Sequence[int | str] | None
+
+# The 80 classes of COCO 2017: ids 1..90, of which 10 are unused (instances_val2017.json).
+COCO: dict[int, str] = {
+    1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train",
+    8: "truck", 9: "boat", 10: "traffic light", 11: "fire hydrant", 13: "stop sign",
+    14: "parking meter", 15: "bench", 16: "bird", 17: "cat", 18: "dog", 19: "horse", 20: "sheep",
+    21: "cow", 22: "elephant", 23: "bear", 24: "zebra", 25: "giraffe", 27: "backpack",
+    28: "umbrella", 31: "handbag", 32: "tie", 33: "suitcase", 34: "frisbee", 35: "skis",
+    36: "snowboard", 37: "sports ball", 38: "kite", 39: "baseball bat", 40: "baseball glove",
+    41: "skateboard", 42: "surfboard", 43: "tennis racket", 44: "bottle", 46: "wine glass",
+    47: "cup", 48: "fork", 49: "knife", 50: "spoon", 51: "bowl", 52: "banana", 53: "apple",
+    54: "sandwich", 55: "orange", 56: "broccoli", 57: "carrot", 58: "hot dog", 59: "pizza",
+    60: "donut", 61: "cake", 62: "chair", 63: "couch", 64: "potted plant", 65: "bed",
+    67: "dining table", 70: "toilet", 72: "tv", 73: "laptop", 74: "mouse", 75: "remote",
+    76: "keyboard", 77: "cell phone", 78: "microwave", 79: "oven", 80: "toaster", 81: "sink",
+    82: "refrigerator", 84: "book", 85: "clock", 86: "vase", 87: "scissors", 88: "teddy bear",
+    89: "hair drier", 90: "toothbrush",
+}  # fmt: skip
+
+# The 20 classes that COCO shares with PASCAL VOC, the split of the paper (arXiv 2104.00613); ids
+# as `allowed_mask_class_ids` of tensorflow/models, official/projects/deepmac_maskrcnn.
+VOC: frozenset[int] = frozenset(
+    [1, 2, 3, 4, 5, 6, 7, 9, 16, 17, 18, 19, 20, 21, 44, 62, 63, 64, 67, 72]
+)
+# The other 60: the paper's second direction, "non-VOC -> VOC".
+NON_VOC: frozenset[int] = frozenset(COCO) - VOC
+
+# The two halves of the embedded data set of shapes.
+SHAPES_A: tuple[str, ...] = ("disc", "crescent", "triangle", "hexagon", "star", "arrow")
+SHAPES_B: tuple[str, ...] = ("ellipse", "ring", "square", "l_shape", "cross", "gear")
+
+NAMES: tuple[str, ...] = ("voc", "nonvoc", "all", "none", "shapes_a", "shapes_b")
+
+
+class Category(Protocol):
+    """One class of a data set."""
+
+    @property
+    def id(self) -> int:
+        """The id in the annotations, from 1."""
+
+    @property
+    def name(self) -> str:
+        """The name in the annotations."""
+
+
+def resolve(split: Split, categories: Iterable[Category]) -> frozenset[int]:
+    """Returns the ids of the seen classes of a data set.
+
+    Args:
+        split: One of `NAMES`; or class ids and/or names; None is all classes, an empty list none.
+        categories: All classes of the data set, with `id` and `name`.
+
+    Raises:
+        UserError: The split is unknown, names a class twice or one that the data set lacks, or is
+            COCO's where the classes are not COCO's.
+    """
+    names = {category.id: category.name for category in categories}
+    if split is None or split == "all":
+        return frozenset(names)
+    if split == "none":
+        return frozenset()
+    if split in ("voc", "nonvoc"):
+        return _coco(split, names)
+    if split == "shapes_a":
+        return _listed(SHAPES_A, names)
+    if split == "shapes_b":
+        return _listed(SHAPES_B, names)
+    if isinstance(split, str):
+        if split in names.values():
+            raise UserError(f"Class split {split!r} is the name of a class: list it, [{split!r}].")
+        raise UserError(
+            f"Unknown class split {split!r}.{did_you_mean(split, NAMES)} Known are "
+            f"{', '.join(NAMES)} and lists of class ids and names."
+        )
+    if not isinstance(split, Sequence):
+        raise UserError(
+            f"A class split is one of {', '.join(NAMES)} or a list of class ids and names, "
+            f"not {split!r}."
+        )
+    return _listed(split, names)
+
+
+def roles(split: Split, categories: Iterable[Category]) -> dict[int, Role]:
+    """Returns the role of every class of a data set, by id in the data set's order.
+
+    Raises:
+        UserError: As `resolve`.
+    """
+    categories = list(categories)
+    seen = resolve(split, categories)
+    return {category.id: "seen" if category.id in seen else "novel" for category in categories}
+
+
+def _coco(split: str, names: dict[int, str]) -> frozenset[int]:
+    """Returns the part of a COCO split that the data set has."""
+    for class_id, name in names.items():
+        if COCO.get(class_id) != name:
+            coco = repr(COCO[class_id]) if class_id in COCO else "no class"
+            raise UserError(
+                f"Class split {split!r} needs COCO's classes, but class {class_id} of the data set "
+                f"is {name!r} where COCO has {coco}; list the seen classes by id or name instead."
+            )
+    seen = (VOC if split == "voc" else NON_VOC) & frozenset(names)
+    if not seen:
+        raise UserError(
+            f"Class split {split!r} has no class in common with the data set; "
+            "write 'none' if no class shall be trained with masks."
+        )
+    return seen
+
+
+def _listed(entries: Sequence[int | str], names: dict[int, str]) -> frozenset[int]:
+    """Returns the ids of classes that are listed by id or name."""
+    seen: set[int] = set()
+    for entry in entries:
+        class_id = _class_id(entry, names)
+        if class_id in seen:
+            raise UserError(
+                f"The class split lists class {class_id} ({names[class_id]!r}) twice, "
+                f"the second time as {entry!r}."
+            )
+        seen.add(class_id)
+    return frozenset(seen)
+
+
+def _class_id(entry: int | str, names: dict[int, str]) -> int:
+    if isinstance(entry, str):
+        ids = [class_id for class_id, name in names.items() if name == entry]
+        if len(ids) > 1:
+            raise UserError(f"The data set has {len(ids)} classes {entry!r}: list by id, {ids}.")
+        if not ids:
+            raise UserError(
+                f"The class split names class {entry!r}, which the data set lacks."
+                f"{did_you_mean(entry, names.values())}"
+            )
+        return ids[0]
+    # bool is an int to Python; True is never meant as the class with id 1.
+    if not isinstance(entry, int) or isinstance(entry, bool):
+        raise UserError(f"The class split lists {entry!r}, which is no class id or name.")
+    if entry not in names:
+        known = f"{len(names)} ids in {min(names)}..{max(names)}" if names else "no classes"
+        raise UserError(
+            f"The class split names class id {entry}, which the data set lacks: it has {known}."
+        )
+    return entry

@@ -1,0 +1,123 @@
+"""`deepmac-ablate`: parses the command line, calls, prints."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from deepmac_ablate.data import commands as data_commands
+from deepmac_ablate.errors import UserError
+
+# A trial that was asked to end and left a checkpoint; sysexits.h calls it "try again".
+EXIT_INTERRUPTED = 75
+EXIT_DIVERGED = 3
+EXIT_USER_ERROR = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the process's exit status."""
+    # TensorFlow's start-up messages, unless somebody wants them.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except UserError as error:
+        print(f"deepmac-ablate: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except BrokenPipeError:
+        # The reader of our output has seen enough.
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="deepmac-ablate",
+        description="Ablations of Mask R-CNN with deep mask heads, for classes whose masks were "
+        "never seen.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    data_commands.register(commands)
+    _register_train(commands)
+    _register_evaluate(commands)
+    return parser
+
+
+def _register_train(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "train", help="run one trial, or what is left of it",
+        description="Runs one trial, or what is left of it. Exit status 75 says that it was asked "
+        "to end and left a checkpoint; 3, that the loss is no number any more.")
+    parser.add_argument(
+        "--gin_file", action="append", default=[], metavar="FILE",
+        help="a gin file; may be given several times, later ones win")
+    parser.add_argument(
+        "--gin_bindings", action="append", default=[], metavar="BINDING",
+        help="a binding such as 'HourglassMaskHead.depth = 20'; may be given several times")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="where the trial's files go")
+    parser.add_argument(
+        "--mode", choices=["train", "eval", "train_and_eval", "continuous_eval"],
+        default="train_and_eval", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--arm", default="", help="the label of the trial in tables")
+    parser.set_defaults(run=_train)
+
+
+def _register_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "evaluate", help="evaluate a finished trial again, in another way",
+        description="Evaluates the last checkpoint of a trial; its result.json stays as it is.")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="of the trial")
+    parser.add_argument(
+        "--box_source", action="append", choices=["detections", "groundtruth"],
+        help="where the boxes come from that masks are predicted in; default: both")
+    parser.add_argument(
+        "--split", metavar="NAME", help="count these classes as seen instead of those of the trial")
+    parser.add_argument(
+        "--data", metavar="PREFIX", help="evaluate on this data set instead of the trial's")
+    parser.add_argument(
+        "--draw", type=int, default=0, metavar="N", help="draw the predictions on N images")
+    parser.add_argument(
+        "--output", metavar="DIR", help="where files go; default: WORKDIR/evaluations/...")
+    parser.set_defaults(run=_evaluate)
+
+
+def _train(args: argparse.Namespace) -> int:
+    from deepmac_ablate import training
+    from deepmac_ablate.trial import Trial
+    from deepmac_ablate.workdir import TrialWorkdir
+
+    trial = Trial(tuple(args.gin_file), tuple(args.gin_bindings), args.seed, args.arm)
+    try:
+        result = training.run(trial, TrialWorkdir(args.workdir), args.mode)
+    except training.Interrupted as stopped:
+        print(f"deepmac-ablate: {stopped}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except training.Diverged as diverged:
+        print(f"deepmac-ablate: {diverged}", file=sys.stderr)
+        return EXIT_DIVERGED
+    if result is not None:
+        print(_table(result))
+        print(f"{args.workdir}/result.json, {args.workdir}/per_class.csv")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from deepmac_ablate import reevaluation
+
+    result, files = reevaluation.run(
+        args.workdir, args.box_source, args.split, args.data, args.draw, args.output)
+    print(_table(result))
+    print("\n".join(files))
+    return 0
+
+
+def _table(result: dict[str, float | None]) -> str:
+    from deepmac_ablate.readings import table_text
+
+    return table_text(result)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

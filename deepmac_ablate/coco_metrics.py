@@ -1,0 +1,203 @@
+"""Average precision by class, exactly COCO's, and its means over groups of classes.
+
+COCO's AP is itself a mean over classes, so the AP of the novel classes is the mean of their rows
+here: one evaluation serves every class split, and the numbers are pycocotools' to rounding
+(`COCOeval` with `params.catIds` restricted)::
+
+    check_every_image_once(expected_ids, scored_ids)
+    table = per_class_ap("instances_val2017.json", detections, scored_ids, "mask")
+    summarise(table, novel_ids)["mask_ap"]
+
+Definitions: https://cocodataset.org/#detection-eval. At most 100 detections count per image and
+class. Small, medium and large are by the annotation's `area` field, in pixels: up to 32^2, 32^2 to
+96^2, from 96^2, both ends included. A detection that matches nothing is sized by its mask for masks
+and by its box for boxes (pycocotools sizes masks by boxes where its input holds both).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval import mask as rle
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.ground_truth import GroundTruth, first_ids, load_annotations, scored_part
+
+Task = Literal["mask", "box"]
+
+METRICS: tuple[str, ...] = ("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ar100")
+# Columns of a per-class table that are no metric.
+DESCRIPTION: tuple[str, ...] = ("name", "role", "instances")
+
+_IOU_TYPES = {"mask": "segm", "box": "bbox"}
+_MAX_DETECTIONS = 100
+
+
+def check_every_image_once(expected_ids: Iterable[int], scored_ids: Iterable[int]) -> None:
+    """Raises unless the scored images are the expected ones, each exactly once.
+
+    Dropped or repeated images (a last partial batch, a repeated data set) change AP without a sign:
+    COCO's evaluation takes whatever list of images it is given.
+
+    Raises:
+        UserError: Images are missing, scored more than once, or not expected.
+    """
+    expected = set(expected_ids)
+    scored = Counter(scored_ids)
+    wrong = {
+        "not scored": expected - scored.keys(),
+        "scored more than once": {image_id for image_id, times in scored.items() if times > 1},
+        "not of the data set": scored.keys() - expected,
+    }
+    faults = [f"{len(ids)} {fault} (ids {first_ids(ids)})" for fault, ids in wrong.items() if ids]
+    if faults:
+        raise UserError(
+            f"Every one of the {len(expected)} images must be scored exactly once, but of the "
+            f"{scored.total()} scored: {'; '.join(faults)}."
+        )
+
+
+def per_class_ap(
+    ground_truth: GroundTruth,
+    detections: Iterable[Mapping[str, Any]],
+    image_ids: Collection[int],
+    task: Task,
+) -> pd.DataFrame:
+    """Returns the AP of every class of the data set over the scored images.
+
+    Detections of images that are not scored, and of classes that the data set does not have, do not
+    count. Neither the annotations nor the detections are changed.
+
+    Args:
+        ground_truth: Annotations in COCO's format, or the path of their JSON file.
+        detections: Results in COCO's format: `image_id`, `category_id`, `score`, and `segmentation`
+            (RLE of the size of the image, `counts` as bytes or str) or `bbox` ([x, y, w, h], pixels
+            of the original image), whichever the task is about.
+        image_ids: The images that were scored; the others' annotations do not count.
+        task: "mask" or "box".
+
+    Returns:
+        One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
+        annotations) and `<task>_<metric>` for each of `METRICS`, in [0, 1]. NaN where there is no
+        instance to find, of any or of that size.
+
+    Raises:
+        UserError: An image is unknown to the ground truth, no image was scored, a score or box is
+            not finite, or a mask has not the size of its image.
+    """
+    everything = load_annotations(ground_truth)
+    truth = scored_part(everything, image_ids)
+    # The library takes annotation id 0 for "unmatched" and equal ids for one annotation, so all are
+    # numbered anew, in copies because it also writes into what it is given.
+    truth["annotations"] = [
+        {"iscrowd": 0, **annotation, "id": number}
+        for number, annotation in enumerate(truth["annotations"], start=1)
+    ]
+    found = truth | {"annotations": _results(everything, truth, detections, task)}
+    evaluation = COCOeval_faster(
+        COCO(truth, print_function=_silent),
+        COCO(found, print_function=_silent),
+        _IOU_TYPES[task],
+        print_function=_silent,
+    )
+    evaluation.params.maxDets = [_MAX_DETECTIONS]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return _table(evaluation, truth, task)
+
+
+def summarise(per_class: pd.DataFrame, class_ids: Iterable[int]) -> dict[str, float]:
+    """Returns the mean of every metric over classes; classes where it is undefined do not count.
+
+    Args:
+        per_class: A table with one row per class, indexed by `category_id`.
+        class_ids: The classes to average over. NaN is returned if none has a value.
+    """
+    metrics = per_class.drop(columns=list(DESCRIPTION), errors="ignore")
+    means = metrics.loc[sorted(class_ids)].mean(axis="index")
+    return {str(metric): float(value) for metric, value in means.items()}
+
+
+def _results(
+    everything: Mapping[str, Any],
+    truth: Mapping[str, Any],
+    detections: Iterable[Mapping[str, Any]],
+    task: Task,
+) -> list[dict[str, Any]]:
+    """Returns the detections of scored images, checked, as the library wants them."""
+    known = {image["id"] for image in everything["images"]}
+    sizes = {image["id"]: [image["height"], image["width"]] for image in truth["images"]}
+    results = []
+    for detection in detections:
+        image_id = int(detection["image_id"])
+        if image_id not in known:
+            raise UserError(f"A detection is of image {image_id}, which the ground truth lacks.")
+        if image_id not in sizes:
+            continue
+        result = {
+            "id": len(results) + 1,
+            "image_id": image_id,
+            "category_id": int(detection["category_id"]),
+            "score": float(detection["score"]),
+            "iscrowd": 0,
+        }
+        if task == "mask":
+            mask = detection["segmentation"]
+            if list(mask["size"]) != sizes[image_id]:
+                raise UserError(
+                    f"A detected mask of image {image_id} has height and width "
+                    f"{list(mask['size'])}, but the image has {sizes[image_id]}."
+                )
+            result |= {"segmentation": mask, "area": int(rle.area(mask))}
+        else:
+            box = [float(coordinate) for coordinate in detection["bbox"]]
+            result |= {"bbox": box, "area": box[2] * box[3]}
+        if not all(map(math.isfinite, [result["score"], *result.get("bbox", [])])):
+            raise UserError(
+                f"A detection of image {image_id} is not finite: score {result['score']}"
+                f"{', box ' + str(result['bbox']) if task == 'box' else ''}."
+            )
+        results.append(result)
+    return results
+
+
+def _table(evaluation: COCOeval_faster, truth: Mapping[str, Any], task: Task) -> pd.DataFrame:
+    """Returns the per-class table of an accumulated evaluation."""
+    parameters = evaluation.params
+    # [iou, recall, class, area] and [iou, class, area]; -1 where there is nothing to find.
+    precision, recall = (
+        np.where(values < 0, np.nan, values)
+        for values in (evaluation.eval["precision"][..., -1], evaluation.eval["recall"][..., -1])
+    )
+    area = {label: position for position, label in enumerate(parameters.areaRngLbl)}
+    iou = {round(float(value), 2): position for position, value in enumerate(parameters.iouThrs)}
+    columns = (
+        precision[..., area["all"]].mean(axis=(0, 1)),
+        precision[iou[0.5], ..., area["all"]].mean(axis=0),
+        precision[iou[0.75], ..., area["all"]].mean(axis=0),
+        precision[..., area["small"]].mean(axis=(0, 1)),
+        precision[..., area["medium"]].mean(axis=(0, 1)),
+        precision[..., area["large"]].mean(axis=(0, 1)),
+        recall[..., area["all"]].mean(axis=0),
+    )
+    instances = Counter(a["category_id"] for a in truth["annotations"] if not a["iscrowd"])
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    ids = [int(class_id) for class_id in parameters.catIds]
+    return pd.DataFrame(
+        {
+            "name": [names[class_id] for class_id in ids],
+            "instances": [instances[class_id] for class_id in ids],
+            **{f"{task}_{name}": values for name, values in zip(METRICS, columns, strict=True)},
+        },
+        index=pd.Index(ids, name="category_id"),
+    )
+
+
+def _silent(*_: object) -> None:
+    """Swallows the library's progress messages."""

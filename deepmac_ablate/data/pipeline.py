@@ -1,0 +1,276 @@
+"""Records to batches. Data order and augmentation are functions of (seed, position), nothing else.
+
+Position p is the p-th image of an endless stream of epochs, each shuffled by (seed, epoch); batch s
+holds positions s * batch_size and following. So a resumed run sees exactly the images, flips and
+scales that the interrupted one would have seen, on any number of hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gin
+import tensorflow as tf
+from official.vision.dataloaders import tf_example_decoder
+from official.vision.ops import box_ops, preprocess_ops
+
+from deepmac_ablate.data.dataset_info import DatasetInfo
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.modeling.anchors import Anchors
+
+
+@gin.register
+class TrainingData:
+    """Batches to train on.
+
+    Attributes:
+        batch_size: images per step, over all replicas.
+        info: what the records hold.
+        max_instances: annotated instances per image; more are cut off, fewer padded.
+    """
+
+    def __init__(
+        self,
+        prefix: str = gin.REQUIRED,
+        batch_size: int = gin.REQUIRED,
+        max_instances: int = 100,
+        mask_crop_size: int = 112,
+        flip: bool = True,
+        scale_min: float = 0.8,
+        scale_max: float = 1.25,
+        shuffle_buffer: int = 1024,
+    ) -> None:
+        """Opens the data set.
+
+        Args:
+            prefix: of the record files.
+            batch_size: images per step, over all replicas.
+            max_instances: annotated instances per image; more are cut off, fewer padded.
+            mask_crop_size: side of the grid that an instance's mask is sampled on in its box.
+            flip: whether half of the images are mirrored.
+            scale_min: an image is resized to fit `image_size` times a number from here ...
+            scale_max: ... to here, and cropped or padded.
+            shuffle_buffer: records held in memory to draw from.
+
+        Raises:
+            UserError: if there is no complete data set at `prefix`, or a number makes no sense.
+        """
+        if not 0.0 < scale_min <= scale_max:
+            raise UserError(
+                f"TrainingData.scale_min = {scale_min} and scale_max = {scale_max} must be "
+                "positive and in ascending order.")
+        self.info = DatasetInfo.load(prefix)
+        self.batch_size = batch_size
+        self.max_instances = max_instances
+        self._files = [str(path) for path in self.info.record_files(prefix)]
+        self._mask_crop_size = mask_crop_size
+        self._flip = flip
+        self._scales = (scale_min, scale_max)
+        self._shuffle_buffer = shuffle_buffer
+        self._decoder = tf_example_decoder.TfExampleDecoder(include_mask=True)
+
+    def dataset(
+        self,
+        image_size: Sequence[int],
+        anchors: Anchors,
+        seen_ids: frozenset[int],
+        seed: int,
+        first_step: int = 0,
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        """Returns an endless data set of (images, labels).
+
+        Args:
+            image_size: height and width of the batches' images in pixels.
+            anchors: the anchors to label.
+            seen_ids: classes whose masks training may see; other masks do not leave this function.
+            seed: what order and augmentation are a function of, with the position.
+            first_step: the step whose batch comes first.
+            input_context: which part of each batch is wanted; None: all of it.
+
+        Returns:
+            images [b, h, w, 3] float32, normalised; labels `image_info` [b, 4, 2], `gt_boxes`
+            [b, m, 4] and `gt_classes` [b, m] padded with -1, `gt_masks` [b, m, s, s] in [0, 1],
+            `gt_has_mask` [b, m] bool, `rpn_score_targets` and `rpn_box_targets` by level.
+        """
+        parts = input_context.num_input_pipelines if input_context else 1
+        part = input_context.input_pipeline_id if input_context else 0
+        per_replica = (input_context.get_per_replica_batch_size(self.batch_size)
+                       if input_context else self.batch_size)
+        seen = tf.constant(sorted(seen_ids), tf.int64)
+
+        def parse(position: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
+            example = self._decoder.decode(record)
+            return self._parse(example, image_size, anchors, seen, tf.stack([seed, position]))
+
+        start = first_step * self.batch_size
+        dataset = self._records(seed, start).enumerate(start)
+        dataset = dataset.shard(parts, part)
+        dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return dataset.batch(per_replica, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+    def _records(self, seed: int, start: int) -> tf.data.Dataset:
+        """Serialised examples from position `start` on; skipping reads, but decodes nothing."""
+        number = self.info.num_images
+        first_epoch, offset = divmod(start, number)
+
+        def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
+            files = tf.random.experimental.stateless_shuffle(
+                tf.constant(self._files), tf.stack([tf.constant(seed, tf.int64), epoch]))
+            records = tf.data.Dataset.from_tensor_slices(files).interleave(
+                tf.data.TFRecordDataset, cycle_length=16, block_length=1,
+                num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            # Mixed so that neither (seed, epoch + 1) nor (seed + 1, epoch) repeats an order.
+            mixed = tf.random.stateless_uniform(
+                [], tf.stack([tf.constant(seed, tf.int64), epoch]), 1, 2**31 - 1, tf.int64)
+            records = records.shuffle(
+                min(self._shuffle_buffer, number), seed=mixed, reshuffle_each_iteration=False)
+            return records.skip(tf.where(epoch == first_epoch, tf.constant(offset, tf.int64), 0))
+
+        epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
+        return epochs.flat_map(epoch_records)
+
+    def _parse(
+        self,
+        example: dict[str, tf.Tensor],
+        image_size: Sequence[int],
+        anchors: Anchors,
+        seen: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> tuple[tf.Tensor, dict[str, Any]]:
+        """Augments one image and labels its anchors."""
+        seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+        annotated = tf.where(~example["groundtruth_is_crowd"])[:, 0]
+        boxes, classes, masks = (
+            tf.gather(example[key], annotated)
+            for key in ("groundtruth_boxes", "groundtruth_classes", "groundtruth_instance_masks"))
+
+        image = preprocess_ops.normalize_image(example["image"])
+        if self._flip:
+            mirrored = tf.random.stateless_uniform([], seeds[0]) < 0.5
+            image = tf.cond(mirrored, lambda: image[:, ::-1], lambda: image)
+            masks = tf.cond(mirrored, lambda: masks[:, :, ::-1], lambda: masks)
+            boxes = tf.where(
+                mirrored, preprocess_ops.horizontal_flip_boxes(boxes), boxes)
+        image_shape = tf.shape(image)[:2]
+        image, image_info = self._resize_and_crop(image, image_size, seeds[1], seeds[2])
+        scale, offset = image_info[2], image_info[3]
+        boxes = preprocess_ops.resize_and_crop_boxes(
+            box_ops.denormalize_boxes(boxes, image_shape), scale, image_info[1], offset)
+
+        left = box_ops.get_non_empty_box_indices(boxes)
+        boxes, classes, masks = (tf.gather(x, left) for x in (boxes, classes, masks))
+        score_targets, box_targets = anchors.label(image_size, boxes, seeds[3])
+
+        in_original = (boxes + tf.tile(offset, [2])) / tf.tile(scale, [2])
+        has_mask = tf.reduce_any(classes[:, tf.newaxis] == seen, axis=1)
+        masks = _crop_masks(
+            masks, box_ops.normalize_boxes(in_original, image_shape), self._mask_crop_size)
+        masks = tf.where(has_mask[:, tf.newaxis, tf.newaxis], masks, 0.0)
+
+        def padded(x: tf.Tensor, value: float) -> tf.Tensor:
+            x = preprocess_ops.clip_or_pad_to_fixed_size(x, self.max_instances, value)
+            return tf.ensure_shape(x, [self.max_instances, *x.shape[1:]])
+
+        return image, {
+            "image_info": image_info,
+            "rpn_score_targets": score_targets,
+            "rpn_box_targets": box_targets,
+            "gt_boxes": padded(boxes, -1),
+            "gt_classes": padded(classes, -1),
+            "gt_masks": padded(masks, 0),
+            "gt_has_mask": padded(tf.cast(has_mask, tf.int32), 0) > 0,
+        }
+
+    def _resize_and_crop(
+        self, image: tf.Tensor, image_size: Sequence[int], scale_seed: tf.Tensor,
+        offset_seed: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Resizes to a random scale and crops or pads to `image_size`.
+
+        Returns:
+            The image and its info, rows [original size, wanted size, scale, offset] as (y, x).
+        """
+        wanted = tf.constant(image_size, tf.float32)
+        original = tf.cast(tf.shape(image)[:2], tf.float32)
+        jitter = tf.random.stateless_uniform([], scale_seed, *self._scales)
+        fitting = tf.reduce_min(tf.round(jitter * wanted) / original)
+        scaled = tf.round(original * fitting)
+        room = tf.maximum(scaled - wanted, 0.0)
+        offset = tf.floor(room * tf.random.stateless_uniform([2], offset_seed))
+        image = tf.image.resize(image, tf.cast(scaled, tf.int32))
+        top, left = tf.unstack(tf.cast(offset, tf.int32))
+        image = image[top : top + image_size[0], left : left + image_size[1]]
+        image = tf.image.pad_to_bounding_box(image, 0, 0, *image_size)
+        image = tf.ensure_shape(image, [*image_size, 3])
+        return image, tf.stack([original, wanted, scaled / original, offset])
+
+
+def _crop_masks(masks: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
+    """Samples each mask on a grid over its box, corners on corners, as upstream's parser does.
+
+    The same numbers as `tf.image.crop_and_resize`, whose cost TensorFlow cannot estimate for
+    images of unknown size; it says so on stderr every time.
+
+    Args:
+        masks: [n, h, w] float32.
+        boxes: [n, 4] float32, in units of the image's sides.
+        size: side of the grid.
+
+    Returns:
+        [n, size, size] float32.
+    """
+    last = tf.cast(tf.shape(masks)[1:], tf.float32) - 1.0
+    top, left = boxes[:, 0] * last[0], boxes[:, 1] * last[1]
+    height, width = (boxes[:, 2] - boxes[:, 0]) * last[0], (boxes[:, 3] - boxes[:, 1]) * last[1]
+    none = tf.zeros_like(top)
+    transforms = tf.stack(
+        [width / (size - 1), none, left, none, height / (size - 1), top, none, none], axis=1)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=masks[..., tf.newaxis], transforms=transforms, output_shape=[size, size],
+        fill_value=0.0, interpolation="BILINEAR", fill_mode="CONSTANT")[..., 0]
+
+
+@gin.register
+class EvaluationData:
+    """Images to evaluate on, each exactly once.
+
+    Attributes:
+        prefix: of the record files.
+        batch_size: images per step, over all replicas; the last batch may be smaller.
+        info: what the records hold.
+    """
+
+    def __init__(self, prefix: str = gin.REQUIRED, batch_size: int = 8) -> None:
+        self.info = DatasetInfo.load(prefix)
+        self.prefix = prefix
+        self.batch_size = batch_size
+        self._files = [str(path) for path in self.info.record_files(prefix)]
+        self._decoder = tf_example_decoder.TfExampleDecoder()
+
+    def dataset(self, image_size: Sequence[int]) -> tf.data.Dataset:
+        """Returns a finite data set of dictionaries.
+
+        Args:
+            image_size: height and width of the batches' images in pixels.
+
+        Returns:
+            `images` [b, h, w, 3] float32 normalised, `image_info` [b, 4, 2] with rows [original
+            size, wanted size, scale, offset] as (y, x), `image_ids` [b] int64.
+        """
+        size = list(image_size)
+
+        def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
+            example = self._decoder.decode(record)
+            image, info = preprocess_ops.resize_and_crop_image(
+                preprocess_ops.normalize_image(example["image"]), size, size)
+            return {
+                "images": tf.ensure_shape(image, [*size, 3]),
+                "image_info": info,
+                "image_ids": tf.strings.to_number(example["source_id"], tf.int64),
+            }
+
+        dataset = tf.data.TFRecordDataset(self._files)
+        dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        return dataset.batch(self.batch_size).prefetch(2)

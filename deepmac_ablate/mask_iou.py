@@ -1,0 +1,158 @@
+"""Masks predicted inside the annotated boxes: the mask head without the detector.
+
+With one predicted mask per annotation there is nothing to find and nothing to rank, so the plain
+number is the mean IoU of predicted and annotated mask::
+
+    table = per_class_iou(ground_truth, {annotation_id: rle}, image_ids)
+    summarise(table, novel_ids)["iou"]        # mean over classes, as AP is
+    instance_mean_iou(table, novel_ids)       # mean over instances: common classes weigh more
+
+`as_detections` makes the same masks comparable with mask AP.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+from faster_coco_eval import mask as rle
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.ground_truth import GroundTruth, first_ids, load_annotations, scored_part
+
+# COCO's size classes by the annotation's `area`, in pixels, both ends included
+# (https://cocodataset.org/#detection-eval).
+AREAS: dict[str, tuple[float, float]] = {
+    "iou": (0, 1e10),
+    "iou_s": (0, 32**2),
+    "iou_m": (32**2, 96**2),
+    "iou_l": (96**2, 1e10),
+}
+
+
+def per_class_iou(
+    ground_truth: GroundTruth,
+    predictions: Mapping[int, Mapping[str, Any]],
+    image_ids: Collection[int],
+) -> pd.DataFrame:
+    """Returns the mean IoU of predicted and annotated masks for every class of the data set.
+
+    Args:
+        ground_truth: Annotations in COCO's format, or the path of their JSON file.
+        predictions: The predicted mask of every non-crowd annotation of the scored images, by
+            annotation id: RLE of the size of the image, `counts` as bytes or str. An empty mask
+            has IoU 0.
+        image_ids: The images that were scored; the others' annotations do not count.
+
+    Returns:
+        One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
+        annotations) and `iou`, `iou_s`, `iou_m`, `iou_l` in [0, 1]. NaN where there is no instance,
+        of any or of that size.
+
+    Raises:
+        UserError: An annotation has no prediction or shares its id, a prediction has no annotation,
+            or a mask has not the size of its image.
+    """
+    everything = load_annotations(ground_truth)
+    truth = scored_part(everything, image_ids)
+    annotations = _predicted(everything, truth, predictions)
+    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+    measured = pd.DataFrame(
+        {
+            "category_id": [annotation["category_id"] for annotation in annotations],
+            "area": [annotation["area"] for annotation in annotations],
+            "iou": [_iou(a, predictions[a["id"]], sizes[a["image_id"]]) for a in annotations],
+        }
+    )
+    for metric, (low, high) in AREAS.items():
+        measured[metric] = measured["iou"].where(measured["area"].between(low, high))
+    names = {c["id"]: c["name"] for c in sorted(truth["categories"], key=lambda c: c["id"])}
+    classes = measured.groupby("category_id")
+    table = classes[list(AREAS)].mean().reindex(names)
+    table.insert(0, "name", list(names.values()))
+    table.insert(1, "instances", classes.size().reindex(names, fill_value=0))
+    return table
+
+
+def instance_mean_iou(per_class: pd.DataFrame, class_ids: Iterable[int]) -> float:
+    """Returns the mean IoU over all instances of some classes, NaN if they have none.
+
+    Args:
+        per_class: What `per_class_iou` returned.
+        class_ids: The classes whose instances count.
+    """
+    rows = per_class.loc[sorted(class_ids)]
+    instances = int(rows["instances"].sum())
+    return float((rows["iou"] * rows["instances"]).sum()) / instances if instances else math.nan
+
+
+def as_detections(
+    ground_truth: GroundTruth,
+    predictions: Mapping[int, Mapping[str, Any]],
+    image_ids: Collection[int],
+) -> list[dict[str, Any]]:
+    """Returns masks predicted in annotated boxes as detections, for `per_class_ap`.
+
+    Box and class are the annotation's and the score is 1 for all, so COCO's evaluation does not
+    rank them: they count in the order of image ids and, in an image, of the annotations. That order
+    is the same for every trial. Two consequences: where a share p of a class's masks reaches an IoU
+    threshold, recall ends at p and precision is near p all along, so that AP there is near p^2, not
+    p (AR is p, plus a chance match with a neighbour); and AP depends a little on the order, most in
+    classes of a few instances. IoU has neither property; prefer it within one box source.
+
+    Args:
+        ground_truth: As for `per_class_iou`.
+        predictions: As for `per_class_iou`.
+        image_ids: As for `per_class_iou`.
+
+    Raises:
+        UserError: An annotation has no prediction or shares its id, or a prediction has no
+            annotation.
+    """
+    everything = load_annotations(ground_truth)
+    truth = scored_part(everything, image_ids)
+    return [
+        {
+            "image_id": annotation["image_id"],
+            "category_id": annotation["category_id"],
+            "bbox": annotation["bbox"],
+            "score": 1.0,
+            "segmentation": predictions[annotation["id"]],
+        }
+        for annotation in _predicted(everything, truth, predictions)
+    ]
+
+
+def _predicted(
+    everything: Mapping[str, Any], truth: Mapping[str, Any], predictions: Mapping[int, Any]
+) -> list[Mapping[str, Any]]:
+    """Returns the non-crowd annotations, after checking that each has its own prediction."""
+    annotations = [a for a in truth["annotations"] if not a.get("iscrowd", 0)]
+    times = Counter(annotation["id"] for annotation in annotations)
+    for ids, fault in (
+        ([i for i, n in times.items() if n > 1], "annotations share their id with another"),
+        (times.keys() - predictions.keys(), "annotations have no predicted mask"),
+        (
+            predictions.keys() - {a["id"] for a in everything["annotations"]},
+            "predicted masks belong to no annotation",
+        ),
+    ):
+        if ids:
+            raise UserError(f"{len(ids)} {fault} (ids {first_ids(ids)}).")
+    return annotations
+
+
+def _iou(
+    annotation: Mapping[str, Any], prediction: Mapping[str, Any], size: tuple[int, int]
+) -> float:
+    height, width = size
+    if tuple(prediction["size"]) != size:
+        raise UserError(
+            f"The predicted mask of annotation {annotation['id']} has height and width "
+            f"{list(prediction['size'])}, but its image has {list(size)}."
+        )
+    annotated = rle.segmToRle(annotation["segmentation"], width, height)
+    return float(rle.iou([prediction], [annotated], [0])[0, 0])

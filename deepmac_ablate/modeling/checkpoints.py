@@ -1,0 +1,52 @@
+"""Where the first weights come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import tensorflow as tf
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
+
+Part = Literal["all", "backbone", "decoder"]
+
+
+def items(model: MaskRCNN) -> dict[str, tf.Module]:
+    """Returns the named parts of a model as Model Garden's checkpoints name them."""
+    return {
+        "backbone": model.backbone,
+        "decoder": model.decoder,
+        "rpn_head": model.rpn_head,
+        "detection_head": model.detection_head,
+        "mask_head": model.mask_head,
+    }
+
+
+def initialise(model: MaskRCNN, checkpoint: str, parts: Sequence[Part]) -> None:
+    """Reads weights into a model whose variables exist.
+
+    Args:
+        model: the model.
+        checkpoint: a checkpoint's path without an ending, or a folder, whose latest one is taken.
+        parts: what is read; every variable of these parts must be in the checkpoint.
+
+    Raises:
+        UserError: if there is no such checkpoint, or a variable is missing or has another shape.
+    """
+    path = checkpoint
+    if tf.io.gfile.isdir(path):
+        path = tf.train.latest_checkpoint(path)
+    if path is None or not tf.io.gfile.exists(f"{path}.index"):
+        raise UserError(f"Training.init_checkpoint = {checkpoint!r}: there is no checkpoint there.")
+    named = items(model)
+    wanted = named if "all" in parts else {part: named[part] for part in parts}
+    try:
+        status = tf.train.Checkpoint(**wanted).read(path)
+        status.expect_partial().assert_existing_objects_matched()
+    except (AssertionError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"Training.init_checkpoint = {checkpoint!r} does not fit the model's "
+            f"{', '.join(wanted)}: {reason}") from error

@@ -1,0 +1,203 @@
+"""The box path of Mask R-CNN: proposals, sampled regions, the box head, and final detections."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import gin
+import tensorflow as tf
+import tf_keras
+from official.vision.modeling.heads import dense_prediction_heads, instance_heads
+from official.vision.modeling.layers import detection_generator, roi_generator
+from official.vision.ops import iou_similarity
+
+from deepmac_ablate.modeling import sampling
+from deepmac_ablate.modeling.anchors import Anchors
+from deepmac_ablate.modeling.backbones import Norm
+
+# How box offsets are scaled for regression, [y, x, h, w] (arXiv:1506.01497 as implemented
+# everywhere since Detectron).
+REGRESSION_WEIGHTS = [10.0, 10.0, 5.0, 5.0]
+
+
+@gin.register
+@dataclasses.dataclass(frozen=True)
+class RegionProposals:
+    """The region proposal network and how its output becomes proposals.
+
+    Attributes:
+        num_convs: convolutions before the outputs.
+        num_filters: their channels.
+        pre_nms_top_k: boxes per level that enter non-maximum suppression, in training.
+        num_proposals: proposals per image that leave it, in training.
+        nms_iou: a box overlapping a better one by more than this is suppressed.
+        test_pre_nms_top_k: as `pre_nms_top_k`, in evaluation.
+        test_num_proposals: as `num_proposals`, in evaluation.
+    """
+
+    num_convs: int = 1
+    num_filters: int = 256
+    pre_nms_top_k: int = 2000
+    num_proposals: int = 1000
+    nms_iou: float = 0.7
+    test_pre_nms_top_k: int = 1000
+    test_num_proposals: int = 1000
+
+    def build_head(
+        self, anchors: Anchors, norm: Norm,
+        regularizer: tf_keras.regularizers.Regularizer | None,
+    ) -> tf_keras.layers.Layer:
+        """Builds the network: pyramid -> (scores, box offsets) per level."""
+        return dense_prediction_heads.RPNHead(
+            min_level=anchors.min_level,
+            max_level=anchors.max_level,
+            num_anchors_per_location=anchors.per_location,
+            num_convs=self.num_convs,
+            num_filters=self.num_filters,
+            kernel_regularizer=regularizer,
+            **norm.options(),
+        )
+
+    def build_generator(self) -> tf_keras.layers.Layer:
+        """Builds the step from scores and offsets to [b, num_proposals, 4] boxes."""
+        return roi_generator.MultilevelROIGenerator(
+            pre_nms_top_k=self.pre_nms_top_k,
+            num_proposals=self.num_proposals,
+            nms_iou_threshold=self.nms_iou,
+            test_pre_nms_top_k=self.test_pre_nms_top_k,
+            test_num_proposals=self.test_num_proposals,
+            test_nms_iou_threshold=self.nms_iou,
+        )
+
+
+class Regions(NamedTuple):
+    """Regions that the box head is trained on.
+
+    Attributes:
+        boxes: [b, k, 4] float32.
+        gt_boxes: [b, k, 4] the matched ground-truth box; zero for background.
+        gt_classes: [b, k] its class; 0 for background.
+        gt_index: [b, k] its index among the image's ground truth; -1 for background.
+    """
+
+    boxes: tf.Tensor
+    gt_boxes: tf.Tensor
+    gt_classes: tf.Tensor
+    gt_index: tf.Tensor
+
+
+@gin.register
+@dataclasses.dataclass(frozen=True)
+class RegionSampler:
+    """Matches proposals with ground truth and draws the regions that the box head learns from.
+
+    Attributes:
+        num_samples: regions per image.
+        foreground_fraction: at most this share of them are objects.
+        foreground_iou: a proposal with at least this IoU to a ground-truth box is an object.
+        background_iou: one with less than this is background; between the two it is neither.
+        mix_gt_boxes: whether ground-truth boxes are added to the proposals.
+    """
+
+    num_samples: int = 512
+    foreground_fraction: float = 0.25
+    foreground_iou: float = 0.5
+    background_iou: float = 0.5
+    mix_gt_boxes: bool = True
+
+    def sample(
+        self, proposals: tf.Tensor, gt_boxes: tf.Tensor, gt_classes: tf.Tensor, seed: tf.Tensor
+    ) -> Regions:
+        """Draws regions.
+
+        Args:
+            proposals: [b, n, 4] float32.
+            gt_boxes: [b, m, 4] float32, padded with -1.
+            gt_classes: [b, m] integers, padded with -1.
+            seed: [2] integers that the draw is a function of.
+        """
+        boxes = tf.concat([proposals, gt_boxes], axis=1) if self.mix_gt_boxes else proposals
+        iou = iou_similarity.IouSimilarity()(
+            boxes, gt_boxes,
+            tf.reduce_max(boxes, axis=-1, keepdims=True) < 0.0,
+            tf.reduce_max(gt_boxes, axis=-1, keepdims=True) < 0.0,
+        )
+        best, match = tf.reduce_max(iou, axis=-1), tf.argmax(iou, axis=-1, output_type=tf.int32)
+        foreground = best >= self.foreground_iou
+        # The IoU of padding is -1: it is no candidate, and background if it is taken as filling.
+        background = (best >= 0.0) & (best < self.background_iou)
+        unmatched = best < self.background_iou
+        priorities = sampling.balanced_priorities(
+            foreground, background, self.num_samples, self.foreground_fraction, seed)
+        index = sampling.sample_indices(priorities, self.num_samples)
+
+        gt_index = tf.where(unmatched, -1, match)
+        classes = tf.gather(gt_classes, match, batch_dims=1)
+        gt_class = tf.where(unmatched, tf.zeros_like(classes), classes)
+        gt_box = tf.where(
+            unmatched[..., tf.newaxis], 0.0, tf.gather(gt_boxes, match, batch_dims=1))
+        return Regions(*(tf.gather(x, index, batch_dims=1)
+                         for x in (boxes, gt_box, gt_class, gt_index)))
+
+
+@gin.register
+@dataclasses.dataclass(frozen=True)
+class BoxHead:
+    """Classifies regions and refines their boxes.
+
+    Attributes:
+        num_convs: convolutions.
+        num_filters: their channels.
+        num_fcs: fully connected layers.
+        fc_dims: their width.
+        crop_size: side of the feature crop of a region.
+    """
+
+    num_convs: int = 4
+    num_filters: int = 256
+    num_fcs: int = 1
+    fc_dims: int = 1024
+    crop_size: int = 7
+
+    def build(
+        self, num_classes: int, norm: Norm,
+        regularizer: tf_keras.regularizers.Regularizer | None,
+    ) -> tf_keras.layers.Layer:
+        """Builds the head: [b, k, crop, crop, c] -> (class logits, box offsets per class)."""
+        return instance_heads.DetectionHead(
+            num_classes=num_classes,
+            num_convs=self.num_convs,
+            num_filters=self.num_filters,
+            num_fcs=self.num_fcs,
+            fc_dims=self.fc_dims,
+            kernel_regularizer=regularizer,
+            **norm.options(),
+        )
+
+
+@gin.register
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """How refined, classified regions become the final detections of an image.
+
+    Attributes:
+        max_per_image: how many there are at most.
+        pre_nms_top_k: boxes per class that enter non-maximum suppression.
+        score_threshold: boxes that score less are dropped.
+        nms_iou: a box overlapping a better one of its class by more than this is suppressed.
+    """
+
+    max_per_image: int = 100
+    pre_nms_top_k: int = 5000
+    score_threshold: float = 0.05
+    nms_iou: float = 0.5
+
+    def build(self) -> tf_keras.layers.Layer:
+        """Builds the layer; it has no variables."""
+        return detection_generator.DetectionGenerator(
+            max_num_detections=self.max_per_image,
+            pre_nms_top_k=self.pre_nms_top_k,
+            pre_nms_score_threshold=self.score_threshold,
+            nms_iou_threshold=self.nms_iou,
+        )

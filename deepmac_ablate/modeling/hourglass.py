@@ -1,0 +1,159 @@
+"""The hourglass network as a mask head's body (arXiv:1603.06937; depths as in arXiv:2104.00613).
+
+Same layers and initialisation as the head of the paper's published code, with two differences:
+up-sampling is a reshape, because nearest-neighbour resizing has no gradient under XLA on every
+device, and batch normalisation can leave padding slots out of its statistics.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+import tf_keras
+from official.vision.ops import spatial_transform_ops
+
+from deepmac_ablate.modeling.normalization import MaskedBatchNormalization
+
+Norm = Callable[[], MaskedBatchNormalization]
+
+
+@dataclasses.dataclass(frozen=True)
+class HourglassShape:
+    """What a depth stands for: one entry per resolution, the finest first.
+
+    Attributes:
+        blocks: residual blocks at each resolution.
+        multipliers: channels at each resolution, as multiples of the head's width.
+    """
+
+    blocks: tuple[int, ...]
+    multipliers: tuple[int, ...]
+
+    @property
+    def num_stages(self) -> int:
+        """How often the hourglass halves the resolution."""
+        return len(self.blocks) - 1
+
+
+SHAPES = {
+    10: HourglassShape((1, 1), (2, 2)),
+    20: HourglassShape((1, 2, 2), (2, 2, 3)),
+    32: HourglassShape((2, 2, 2, 2), (2, 2, 3, 3)),
+    52: HourglassShape((2, 2, 2, 2, 2, 4), (2, 2, 3, 3, 3, 4)),
+    100: HourglassShape((4, 4, 4, 4, 4, 8), (2, 2, 3, 3, 3, 4)),
+}
+
+
+class ConvNorm(tf_keras.layers.Layer):
+    """Convolution without bias, normalisation, and a ReLU unless told otherwise."""
+
+    def __init__(
+        self, filters: int, kernel_size: int, norm: Norm, stride: int = 1, relu: bool = True
+    ) -> None:
+        super().__init__()
+        # Explicit symmetric padding: "same" pads a strided convolution on one side only.
+        self._padding = (kernel_size - 1) // 2
+        self.conv = tf_keras.layers.Conv2D(
+            filters, kernel_size, strides=stride, padding="valid", use_bias=False
+        )
+        self.norm = norm()
+        self._relu = relu
+
+    def call(
+        self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
+    ) -> tf.Tensor:
+        """[n, h, w, c] -> [n, h / stride, w / stride, filters]."""
+        p = self._padding
+        x = tf.pad(inputs, [[0, 0], [p, p], [p, p], [0, 0]]) if p else inputs
+        x = self.norm(self.conv(x), valid=valid, training=training)
+        return tf.nn.relu(x) if self._relu else x
+
+
+class ResidualBlock(tf_keras.layers.Layer):
+    """Two 3x3 convolutions around a shortcut, which is a 1x1 convolution where shapes differ."""
+
+    def __init__(self, filters: int, norm: Norm, stride: int = 1, project: bool = False) -> None:
+        super().__init__()
+        self.first = ConvNorm(filters, 3, norm, stride=stride)
+        self.second = ConvNorm(filters, 3, norm, relu=False)
+        self.skip = ConvNorm(filters, 1, norm, stride=stride, relu=False) if project else None
+
+    def call(
+        self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
+    ) -> tf.Tensor:
+        """[n, h, w, c] -> [n, h / stride, w / stride, filters]."""
+        x = self.second(self.first(inputs, valid=valid, training=training),
+                        valid=valid, training=training)
+        shortcut = inputs
+        if self.skip is not None:
+            shortcut = self.skip(inputs, valid=valid, training=training)
+        return tf.nn.relu(x + shortcut)
+
+
+class Stage(tf_keras.layers.Layer):
+    """One resolution of the hourglass: around a shortcut, down, the next resolution, and up."""
+
+    def __init__(self, channels: Sequence[int], blocks: Sequence[int], norm: Norm) -> None:
+        super().__init__()
+        outer, inner = channels[0], channels[1]
+        self.shortcut = _residual_blocks(blocks[0], outer, norm)
+        self.down = _residual_blocks(
+            blocks[0], inner, norm, stride=2, project_first=outer != inner)
+        if len(channels) > 2:
+            self.inner = [Stage(channels[1:], blocks[1:], norm)]
+        else:
+            self.inner = _residual_blocks(blocks[1], inner, norm)
+        self.up = _residual_blocks(blocks[0], outer, norm, hidden=inner)
+
+    def call(
+        self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
+    ) -> tf.Tensor:
+        """[n, h, w, c] -> [n, h, w, channels[0]]."""
+        x = inputs
+        for block in (*self.down, *self.inner, *self.up):
+            x = block(x, valid=valid, training=training)
+        around = inputs
+        for block in self.shortcut:
+            around = block(around, valid=valid, training=training)
+        return around + spatial_transform_ops.nearest_upsampling(x, 2)
+
+
+class Hourglass(tf_keras.layers.Layer):
+    """One hourglass between two convolutions, at full input resolution."""
+
+    def __init__(self, depth: int, width: int, norm: Norm) -> None:
+        super().__init__()
+        shape = SHAPES[depth]
+        channels = [width * multiplier for multiplier in shape.multipliers]
+        self.stem = ConvNorm(width, 3, norm)
+        self.widen = ResidualBlock(channels[0], norm, project=True)
+        self.stage = Stage(channels, shape.blocks, norm)
+        self.output_conv = ConvNorm(channels[0], 3, norm)
+
+    def call(
+        self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
+    ) -> tf.Tensor:
+        """[n, s, s, c] -> [n, s, s, width * first multiplier]; s divides by 2**stages."""
+        x = inputs
+        for layer in (self.stem, self.widen, self.stage, self.output_conv):
+            x = layer(x, valid=valid, training=training)
+        return x
+
+
+def _residual_blocks(
+    count: int,
+    filters: int,
+    norm: Norm,
+    stride: int = 1,
+    hidden: int | None = None,
+    project_first: bool = False,
+) -> list[ResidualBlock]:
+    """`count` blocks in a row: the first strides, the last changes from `hidden` to `filters`."""
+    hidden = filters if hidden is None else hidden
+    if count == 1:
+        return [ResidualBlock(filters, norm, stride=stride, project=stride > 1)]
+    first = ResidualBlock(hidden, norm, stride=stride, project=stride > 1 or project_first)
+    middle = [ResidualBlock(hidden, norm) for _ in range(count - 2)]
+    return [first, *middle, ResidualBlock(filters, norm, project=hidden != filters)]

@@ -1,0 +1,241 @@
+"""Mask R-CNN whose backbone, mask head and box source are exchangeable (arXiv:1703.06870)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gin
+import tensorflow as tf
+import tf_keras
+from official.vision.modeling.layers import roi_aligner
+from official.vision.ops import box_ops
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.modeling import mask_slots
+from deepmac_ablate.modeling.anchors import Anchors
+from deepmac_ablate.modeling.backbones import Backbone, Norm
+from deepmac_ablate.modeling.box_sources import BoxSource, GroundTruth
+from deepmac_ablate.modeling.detector import (
+    REGRESSION_WEIGHTS,
+    BoxHead,
+    Detections,
+    RegionProposals,
+    Regions,
+    RegionSampler,
+)
+from deepmac_ablate.modeling.mask_heads import MaskHead
+from deepmac_ablate.modeling.roi_align import crop_boxes
+
+
+@gin.register
+class MaskRCNN(tf_keras.Model):
+    """Detects objects and segments them, inside detected or given boxes.
+
+    Attributes:
+        num_classes: classes including background; the largest class id plus one.
+        image_size: height and width of the images in pixels.
+        anchors: the anchors of the region proposal network.
+        mask_budget: slots of the mask branch per image of a replica's batch, pooled over the batch.
+        pad_to_all_slots: run the mask branch on everything that the box source offers, padding
+            included, as the paper's published code does; `mask_budget` is without effect then.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = gin.REQUIRED,
+        image_size: Sequence[int] = gin.REQUIRED,
+        backbone: Backbone = gin.REQUIRED,
+        mask_head: MaskHead = gin.REQUIRED,
+        mask_boxes: BoxSource = gin.REQUIRED,
+        anchors: Anchors = gin.REQUIRED,
+        region_proposals: RegionProposals = gin.REQUIRED,
+        region_sampler: RegionSampler = gin.REQUIRED,
+        box_head: BoxHead = gin.REQUIRED,
+        detections: Detections = gin.REQUIRED,
+        norm: Norm = gin.REQUIRED,
+        mask_budget: int = 8,
+        pad_to_all_slots: bool = False,
+        l2_weight_decay: float = 4e-5,
+    ) -> None:
+        super().__init__()
+        stride = 2**anchors.max_level
+        if any(side % stride for side in image_size):
+            raise UserError(
+                f"MaskRCNN.image_size = {tuple(image_size)} does not suit a pyramid up to level "
+                f"{anchors.max_level}: use multiples of {stride}.")
+        self.num_classes = num_classes
+        self.image_size = tuple(image_size)
+        self.anchors = anchors
+        self.mask_budget = mask_budget
+        self.pad_to_all_slots = pad_to_all_slots
+        self._mask_boxes = mask_boxes
+        self._region_sampler = region_sampler
+        # tf.nn.l2_loss halves the sum of squares, Keras does not.
+        decay = tf_keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
+
+        self.backbone, self.decoder = backbone.build(
+            self.image_size, anchors.min_level, anchors.max_level, norm, decay)
+        self.rpn_head = region_proposals.build_head(anchors, norm, decay)
+        self._roi_generator = region_proposals.build_generator()
+        self._roi_aligner = roi_aligner.MultilevelROIAligner(crop_size=box_head.crop_size)
+        self.detection_head = box_head.build(num_classes, norm, decay)
+        self._detection_generator = detections.build()
+        mask_head.attach(num_classes, decay)
+        self.mask_head = mask_head
+
+    def create_variables(self) -> None:
+        """Creates all variables by calling the model on one blank image's symbols."""
+        images = tf_keras.Input([*self.image_size, 3])
+        self(images, tf_keras.Input([2]), training=False)
+
+    def call(
+        self,
+        images: tf.Tensor,
+        image_shape: tf.Tensor,
+        labels: Mapping[str, Any] | None = None,
+        seed: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> dict[str, Any]:
+        """Runs the whole model.
+
+        Args:
+            images: [b, h, w, 3] normalised.
+            image_shape: [b, 2] float32, height and width of the part that is not padding.
+            labels: with `gt_boxes` [b, m, 4], `gt_classes` [b, m], `gt_masks` [b, m, s, s] and
+                `gt_has_mask` [b, m]; needed in training.
+            seed: [2] integers that all draws of a training step are a function of.
+            training: whether outputs are for the losses or for people.
+
+        Returns:
+            In training what `Losses` takes. Otherwise `boxes` [b, k, 4], `classes` [b, k],
+            `scores` [b, k], `num_detections` [b], `masks` [b, k, mask_size, mask_size] in [0, 1]
+            and the decoder's `features`.
+        """
+        features = self.features(images, training=training)
+        if not training:
+            return {"features": features, **self.detect(features, image_shape)}
+        rpn_scores, rpn_boxes, proposals = self._propose(features, image_shape, training=True)
+        regions = self._region_sampler.sample(
+            proposals, labels["gt_boxes"], labels["gt_classes"], seed)
+        outputs = {"rpn_scores": rpn_scores, "rpn_boxes": rpn_boxes}
+        outputs.update(self.train_boxes(features, regions))
+        outputs.update(self.train_masks(features, regions, labels, seed))
+        return outputs
+
+    def features(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """[b, h, w, 3] -> {level: [b, h / 2**level, w / 2**level, c]}."""
+        return self.decoder(self.backbone(images, training=training), training=training)
+
+    def train_boxes(
+        self, features: Mapping[str, tf.Tensor], regions: Regions
+    ) -> dict[str, tf.Tensor]:
+        """Runs the box head on regions; returns its outputs and their targets."""
+        crops = self._roi_aligner(features, regions.boxes)
+        class_outputs, box_outputs = _float32(self.detection_head(crops, training=True))
+        targets = box_ops.encode_boxes(regions.gt_boxes, regions.boxes, weights=REGRESSION_WEIGHTS)
+        background = (regions.gt_classes == 0)[..., tf.newaxis]
+        return {
+            "class_outputs": class_outputs,
+            "box_outputs": box_outputs,
+            "class_targets": regions.gt_classes,
+            "box_targets": tf.where(background, tf.zeros_like(targets), targets),
+        }
+
+    def train_masks(
+        self,
+        features: Mapping[str, tf.Tensor],
+        regions: Regions,
+        labels: Mapping[str, tf.Tensor],
+        seed: tf.Tensor,
+    ) -> dict[str, Any]:
+        """Runs the mask head on the boxes of its source; returns logits, targets and slots."""
+        truth = GroundTruth(
+            labels["gt_boxes"], labels["gt_classes"], labels["gt_masks"], labels["gt_has_mask"])
+        boxes = self._mask_boxes.boxes(truth, regions)
+        if self.pad_to_all_slots:
+            slots = mask_slots.all_slots(boxes, truth)
+            valid = None
+        else:
+            budget = self.mask_budget * boxes.classes.shape[0]
+            # The region sampler draws from `seed` itself; a shifted seed keeps the draws apart.
+            slots = mask_slots.packed_slots(boxes, truth, budget, tf.add(seed, [1, 0]))
+            valid = slots.valid
+        crops = crop_boxes(features, slots.boxes, slots.image_index, self.mask_head.crop_size)
+        logits = self.mask_head(crops, slots.classes, valid=valid, training=True)
+        targets = self._mask_boxes.targets(
+            slots.boxes, slots.gt_boxes, slots.gt_masks, self.mask_head.mask_size)
+        return {
+            "mask_outputs": tf.cast(logits, tf.float32),
+            "mask_targets": tf.stop_gradient(targets),
+            "mask_slots": slots,
+        }
+
+    def predict_masks(
+        self, features: Mapping[str, tf.Tensor], boxes: tf.Tensor, classes: tf.Tensor
+    ) -> tf.Tensor:
+        """Segments what lies in boxes.
+
+        Args:
+            features: the decoder's features.
+            boxes: [b, k, 4] float32 in pixels of the image.
+            classes: [b, k] integers; without effect if the head is class-agnostic.
+
+        Returns:
+            [b, k, mask_size, mask_size] float32, the probability of each cell of a grid over the
+            box to belong to the object.
+        """
+        number = boxes.shape[1]
+        images = tf.repeat(tf.range(tf.shape(boxes)[0]), number)
+        crops = crop_boxes(
+            features, tf.reshape(boxes, [-1, 4]), images, self.mask_head.crop_size)
+        logits = self.mask_head(crops, tf.reshape(classes, [-1]), training=False)
+        size = self.mask_head.mask_size
+        return tf.sigmoid(tf.cast(tf.reshape(logits, [-1, number, size, size]), tf.float32))
+
+    def detect(
+        self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Detects objects and segments them in their detected boxes.
+
+        Args:
+            features: the decoder's features.
+            image_shape: [b, 2] float32, height and width of the part that is not padding.
+
+        Returns:
+            `boxes` [b, k, 4], `classes` [b, k], `scores` [b, k], `num_detections` [b] and `masks`
+            [b, k, mask_size, mask_size].
+        """
+        _, _, proposals = self._propose(features, image_shape, training=False)
+        crops = self._roi_aligner(features, proposals)
+        class_outputs, box_outputs = _float32(self.detection_head(crops, training=False))
+        detections = self._detection_generator(
+            box_outputs, class_outputs, proposals, image_shape, REGRESSION_WEIGHTS,
+            bbox_per_class=True)
+        boxes, classes = detections["detection_boxes"], detections["detection_classes"]
+        return {
+            "boxes": boxes,
+            "classes": classes,
+            "scores": detections["detection_scores"],
+            "num_detections": detections["num_detections"],
+            "masks": self.predict_masks(features, boxes, classes),
+        }
+
+    def _propose(
+        self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor, training: bool
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor]:
+        """Returns scores and box offsets of all anchors by level, and [b, k, 4] proposals."""
+        scores, offsets = _float32(self.rpn_head(features, training=training))
+        batch = tf.shape(image_shape)[0]
+        anchors = {
+            level: tf.tile(boxes[tf.newaxis], [batch, 1, 1, 1])
+            for level, boxes in self.anchors.boxes(self.image_size).items()
+        }
+        proposals, _ = self._roi_generator(
+            offsets, scores, anchors, image_shape, training=training)
+        return scores, offsets, tf.stop_gradient(proposals)
+
+
+def _float32(outputs: Any) -> Any:  # noqa: ANN401 (any nest of tensors)
+    """Box decoding and losses need more digits than bfloat16 has."""
+    return tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), outputs)

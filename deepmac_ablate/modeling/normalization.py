@@ -1,0 +1,70 @@
+"""Batch normalisation that a padding slot cannot touch.
+
+The mask branch runs on a fixed number of slots of which some are empty. Keras normalises over all
+of them; upstream's statistics therefore depend on how much padding a batch happens to hold. Given
+`valid`, this layer takes its statistics from the valid slots alone; without it, it is Keras's.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras
+
+
+class MaskedBatchNormalization(tf_keras.layers.Layer):
+    """Batch normalisation over the valid rows of a batch.
+
+    Attributes:
+        norm: the Keras layer that holds the variables and does the work where no row is padding.
+    """
+
+    def __init__(self, momentum: float, epsilon: float, synchronized: bool) -> None:
+        # float32 whatever the policy: statistics of bfloat16 sums would be rough.
+        super().__init__(dtype="float32", autocast=False)
+        self._synchronized = synchronized
+        self.norm = tf_keras.layers.BatchNormalization(
+            momentum=momentum, epsilon=epsilon, synchronized=synchronized
+        )
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Creates the variables of the wrapped layer."""
+        self.norm.build(input_shape)
+        super().build(input_shape)
+
+    def call(
+        self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
+    ) -> tf.Tensor:
+        """Normalises.
+
+        Args:
+            inputs: [n, h, w, c].
+            valid: [n] bool, the rows that statistics are taken from; None: all.
+            training: whether statistics come from the batch (and are remembered).
+
+        Returns:
+            [n, h, w, c] in the dtype of `inputs`. With no valid row at all, the remembered
+            statistics are used and stay as they are.
+        """
+        if valid is None or not training:
+            return self.norm(inputs, training=training)
+        x = tf.cast(inputs, tf.float32)
+        weight = tf.cast(valid, tf.float32)[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        positions = float(inputs.shape[1] * inputs.shape[2])
+        count = tf.reduce_sum(weight) * positions
+        total = tf.reduce_sum(x * weight, axis=[0, 1, 2])
+        squares = tf.reduce_sum(tf.square(x) * weight, axis=[0, 1, 2])
+        if self._synchronized:
+            context = tf.distribute.get_replica_context()
+            count, total, squares = context.all_reduce(
+                tf.distribute.ReduceOp.SUM, [count, total, squares]
+            )
+        mean = total / tf.maximum(count, 1.0)
+        variance = tf.maximum(squares / tf.maximum(count, 1.0) - tf.square(mean), 0.0)
+        norm = self.norm
+        some = count > 0.0
+        mean = tf.where(some, mean, norm.moving_mean)
+        variance = tf.where(some, variance, norm.moving_variance)
+        for moving, value in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
+            moving.assign(moving * norm.momentum + value * (1.0 - norm.momentum))
+        scale = tf.math.rsqrt(variance + norm.epsilon) * norm.gamma
+        return tf.cast(x * scale + (norm.beta - mean * scale), inputs.dtype)

@@ -1,0 +1,55 @@
+"""Random choice with static shapes and without state.
+
+Model Garden's samplers shuffle with TensorFlow's stateful generators, whose position no checkpoint
+holds: a resumed run would draw other anchors and regions than the run that was not interrupted.
+Here every draw is a function of its seed, and nothing has a data-dependent shape, so it compiles
+for a TPU too.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def balanced_priorities(
+    positive: tf.Tensor, negative: tf.Tensor, num_samples: int, positive_fraction: float,
+    seed: tf.Tensor,
+) -> tf.Tensor:
+    """Ranks candidates for a sample with a bounded share of positives.
+
+    Args:
+        positive: [b, n] bool, the candidates that may be drawn as positives.
+        negative: [b, n] bool, those that may be drawn as negatives.
+        num_samples: how many are wanted per row.
+        positive_fraction: at most this share of them, rounded down, are positives; negatives fill
+            the rest, and are fewer than wanted when there are not enough of them.
+        seed: [2] integers; the same seed gives the same ranks.
+
+    Returns:
+        [b, n] float32. The sample are the `num_samples` highest; among them, those >= 2 were drawn
+        by the rule above. Below 2 come surplus positives, then everything else, which a caller that
+        needs exactly `num_samples` takes as filling.
+    """
+    # The open interval (0, 1): at 0 a candidate would look like one that is not there.
+    random = tf.random.stateless_uniform(tf.shape(positive), seed, minval=1e-6, maxval=1.0 - 1e-6)
+    max_positives = min(int(num_samples * positive_fraction), positive.shape[-1])
+    if max_positives:
+        among_positives = tf.where(positive, random, -1.0)
+        smallest_drawn = tf.math.top_k(among_positives, k=max_positives).values[:, -1:]
+        drawn = positive & (among_positives >= smallest_drawn)
+    else:
+        drawn = tf.zeros_like(positive)
+    floor = tf.where(drawn, 3.0, tf.where(negative, 2.0, tf.where(positive, 1.0, 0.0)))
+    return floor + random
+
+
+def sample_indices(priorities: tf.Tensor, num_samples: int) -> tf.Tensor:
+    """Returns the [b, num_samples] int32 indices of the highest priorities."""
+    return tf.math.top_k(priorities, k=num_samples).indices
+
+
+def sample_mask(priorities: tf.Tensor, num_samples: int) -> tf.Tensor:
+    """Returns [b, n] bool: which candidates `balanced_priorities` drew (never filling)."""
+    num_samples = min(num_samples, priorities.shape[-1])
+    smallest = tf.math.top_k(priorities, k=num_samples).values[:, -1:]
+    return (priorities >= smallest) & (priorities >= 2.0)

@@ -1,0 +1,93 @@
+"""How far a long loop is: a bar on a terminal, a line now and then in a log; on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+from rich import progress as rich_progress
+from rich.console import Console
+
+_Item = TypeVar("_Item")
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress:
+    """Shows how many of `total` are done, while the context lasts.
+
+    Attributes:
+        done: how many are done.
+    """
+
+    def __init__(
+        self, description: str, total: int, done: int = 0, console: Console | None = None
+    ) -> None:
+        """Prepares the display.
+
+        Args:
+            description: what is being done, such as "Training".
+            total: how many there are.
+            done: how many of them were done before.
+            console: where to show it instead of stderr.
+        """
+        self.done = done
+        self._description = description
+        self._total = total
+        self._console = console or Console(stderr=True)
+        self._last_line = 0.0
+        self._bar: rich_progress.Progress | None = None
+        if self._console.is_terminal:
+            self._bar = rich_progress.Progress(
+                *rich_progress.Progress.get_default_columns(),
+                rich_progress.MofNCompleteColumn(),
+                rich_progress.TextColumn("{task.fields[numbers]}"),
+                console=self._console, transient=True)
+            self._task = self._bar.add_task(description, total=total, completed=done, numbers="")
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        self._last_line = time.monotonic()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, done: int, **numbers: float) -> None:
+        """Shows that `done` are done, and some numbers beside it."""
+        self.done = done
+        shown = " ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, numbers=shown)
+        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            line = f"{self._description}: {done} of {self._total}"
+            self._console.print(f"{line}, {shown}" if shown else line, highlight=False)
+
+
+def track(
+    items: Iterable[_Item], total: int, description: str, console: Console | None = None
+) -> Iterator[_Item]:
+    """Yields `items` and shows how many of `total` are done.
+
+    Args:
+        items: what the loop runs over.
+        total: how many items there are.
+        description: what is being done, such as "Converting".
+        console: where to show it instead of stderr.
+
+    Yields:
+        The items.
+    """
+    with Progress(description, total, console=console) as progress:
+        for item in items:
+            yield item
+            progress.update(progress.done + 1)

@@ -1,0 +1,114 @@
+"""How a trial runs, as opposed to what it computes: devices, compilation, checkpoints, logging."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import Literal
+
+import gin
+import tensorflow as tf
+
+from deepmac_ablate.errors import UserError
+
+
+@gin.register
+class Runtime:
+    """Settings that leave the results of a trial as they are.
+
+    Attributes:
+        jit_compile: whether the training step is compiled by XLA.
+        deterministic: whether TensorFlow's kernels are kept to a fixed order of operations.
+        checkpoint_every: steps between checkpoints.
+        keep_checkpoints: how many of them stay, the last ones.
+        log_every: steps between two lines of metrics.jsonl; a signal to stop is heeded as often.
+    """
+
+    def __init__(
+        self,
+        strategy: Literal["one_device", "mirrored", "multi_worker_mirrored", "tpu"] = "one_device",
+        tpu: str = "local",
+        jit_compile: bool = False,
+        deterministic: bool = False,
+        checkpoint_every: int = 1000,
+        keep_checkpoints: int = 2,
+        log_every: int = 20,
+    ) -> None:
+        """Notes the settings.
+
+        Args:
+            strategy: how the work is spread over devices; "one_device" takes the first GPU, or the
+                CPU.
+            tpu: the TPU's address, for the strategy "tpu".
+            jit_compile: whether the training step is compiled by XLA.
+            deterministic: whether TensorFlow's kernels are kept to a fixed order of operations.
+            checkpoint_every: steps between checkpoints.
+            keep_checkpoints: how many of them stay, the last ones.
+            log_every: steps between two lines of metrics.jsonl.
+        """
+        self.jit_compile = jit_compile
+        self.deterministic = deterministic
+        self.checkpoint_every = checkpoint_every
+        self.keep_checkpoints = keep_checkpoints
+        self.log_every = log_every
+        self._strategy = strategy
+        self._tpu = tpu
+
+    def strategy(self) -> tf.distribute.Strategy:
+        """Connects to the devices.
+
+        Raises:
+            UserError: if there is no TPU for the strategy "tpu".
+        """
+        if self._strategy == "mirrored":
+            return tf.distribute.MirroredStrategy()
+        if self._strategy == "multi_worker_mirrored":
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        if self._strategy == "tpu":
+            return self._tpu_strategy()
+        gpus = tf.config.list_logical_devices("GPU")
+        return tf.distribute.OneDeviceStrategy(gpus[0].name if gpus else "/cpu:0")
+
+    def _tpu_strategy(self) -> tf.distribute.Strategy:
+        try:
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(self._tpu)
+            tf.config.experimental_connect_to_cluster(resolver)
+            tf.tpu.experimental.initialize_tpu_system(resolver)
+        except (ValueError, tf.errors.OpError) as error:
+            raise UserError(
+                f"Runtime.strategy = 'tpu', but no TPU answers at Runtime.tpu = {self._tpu!r} "
+                f"({str(error).splitlines()[0]}); the package tensorflow-tpu must be installed in "
+                "place of tensorflow.") from error
+        return tf.distribute.TPUStrategy(resolver)
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether this process is the one that writes files."""
+    resolver = strategy.cluster_resolver
+    return resolver is None or not resolver.task_type or (
+        resolver.task_type in ("chief", "worker") and resolver.task_id == 0)
+
+
+class StopRequest:
+    """Notes that the process was asked to end."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @classmethod
+    @contextlib.contextmanager
+    def listening(cls) -> Iterator[StopRequest]:
+        """Notes SIGTERM and SIGINT instead of dying of them, while the context lasts."""
+        request = cls()
+
+        def note(signum: int, frame: object) -> None:
+            del signum, frame
+            request.requested = True
+
+        previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield request
+        finally:
+            for signum, handler in previous.items():
+                signal.signal(signum, handler)

@@ -1,0 +1,91 @@
+"""Files on a disk or on ``gs://`` that are whole or not there at all.
+
+Results outlive the machine that wrote them, so a reader must never meet half a file, whether the
+writer was killed, preempted or out of disk space.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+# Without this, `gs://` loads TensorFlow's file system, 8 s before a table is printed. TensorFlow's
+# remains the fallback where gcsfs is not installed. Read by etils at the first `gs://` path.
+if importlib.util.find_spec("gcsfs"):
+    os.environ.setdefault("EPATH_USE_TF", "false")
+
+from etils import epath
+
+
+def is_remote(path: epath.Path) -> bool:
+    """Whether a path is an object store's, whose objects appear whole and cannot be appended."""
+    return "://" in os.fspath(path)
+
+
+def write(path: epath.Path, text: str) -> None:
+    """Writes a file in one step, and to the disk itself, so that it survives a power failure.
+
+    Args:
+        path: In a folder that exists.
+        text: Written as UTF-8.
+
+    Raises:
+        OSError: If it cannot be written; what was there before is then still there.
+    """
+    if is_remote(path):
+        path.write_bytes(text.encode())
+        return
+    # The process's number, so that two writers never share a temporary file.
+    temporary = f"{path.parent}/.{path.name}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as file:  # noqa: PTH123
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException:
+        epath.Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # The new name is in the folder, which has to reach the disk as well.
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read(path: epath.Path) -> bytes | None:
+    """Returns what is in a file, or None where there is no such file."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def read_lines(path: epath.Path) -> list[bytes]:
+    """Returns the lines of a file; none where there is no such file.
+
+    A last line without its end is left out: its writer was killed, maybe within a character.
+    """
+    return (read(path) or b"").split(b"\n")[:-1]
+
+
+def append_line(path: epath.Path, line: str) -> None:
+    """Appends a line; a last line without its end, from a killed writer, is cut off before.
+
+    Args:
+        path: A file that exists or not.
+        line: Without line break.
+    """
+    if is_remote(path):
+        lines = [*read_lines(path), line.encode()]
+        path.write_bytes(b"".join(it + b"\n" for it in lines))
+        return
+    with open(path, "a+b") as file:  # noqa: PTH123
+        end = file.tell()
+        if end:
+            file.seek(end - 1)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(f"{line}\n".encode())

@@ -1,0 +1,108 @@
+"""The training step, and the loop around it as orbit has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orbit
+import tensorflow as tf
+import tf_keras
+
+from deepmac_ablate.modeling.losses import Losses
+from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
+
+
+class Trainer(orbit.StandardTrainer):
+    """Runs steps and averages what they report.
+
+    Attributes:
+        model: the model that learns.
+        optimizer: what it learns with; its `iterations` count the steps.
+    """
+
+    def __init__(
+        self,
+        model: MaskRCNN,
+        losses: Losses,
+        optimizer: tf_keras.optimizers.Optimizer,
+        dataset: tf.data.Dataset | tf.distribute.DistributedDataset,
+        strategy: tf.distribute.Strategy,
+        seed: int,
+        jit_compile: bool,
+    ) -> None:
+        """Prepares the step.
+
+        Args:
+            model: the model, its variables created.
+            losses: what it minimises.
+            optimizer: what it learns with, its variables created.
+            dataset: batches of (images, labels).
+            strategy: where model and optimizer live.
+            seed: what the draws of a step are a function of, with its number.
+            jit_compile: whether the step is compiled by XLA.
+        """
+        super().__init__(dataset)
+        self.model = model
+        self.optimizer = optimizer
+        self._losses = losses
+        self._strategy = strategy
+        self._seed = seed
+        self._step = tf.function(self._replica_step, jit_compile=jit_compile)
+        self._sums: dict[str, tf_keras.metrics.Sum] = {}
+        self._steps = tf_keras.metrics.Sum("steps", dtype=tf.float32)
+
+    def train_loop_begin(self) -> None:
+        """Forgets what earlier steps reported."""
+        for metric in (*self._sums.values(), self._steps):
+            metric.reset_state()
+
+    def train_step(self, iterator: tf.data.Iterator) -> None:
+        """Takes one step on every replica."""
+        replicas = self._strategy.num_replicas_in_sync
+        reports = self._strategy.run(self._step, args=next(iterator))
+        for name, value in reports.items():
+            total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
+            # Losses are means over the images of a replica; the counts of boxes are sums.
+            counted = name.startswith("mask_boxes")
+            self._sum(name).update_state(total if counted else total / replicas)
+        self._steps.update_state(1.0)
+
+    def _sum(self, name: str) -> tf_keras.metrics.Sum:
+        if name not in self._sums:
+            with tf.init_scope(), self._strategy.scope():
+                self._sums[name] = tf_keras.metrics.Sum(name, dtype=tf.float32)
+        return self._sums[name]
+
+    def train_loop_end(self) -> dict[str, float]:
+        """Returns the mean of each loss, boxes per step, the share dropped, the learning rate."""
+        steps = float(self._steps.result())
+        report = {name: float(metric.result()) / steps for name, metric in self._sums.items()}
+        dropped = report.pop("mask_boxes_dropped")
+        report["mask_boxes_dropped_share"] = dropped / max(report["mask_boxes"], 1e-9)
+        rate = self.optimizer.learning_rate
+        report["learning_rate"] = float(
+            rate(self.optimizer.iterations) if callable(rate) else rate)
+        return report
+
+    def _replica_step(
+        self, images: tf.Tensor, labels: Mapping[str, Any]
+    ) -> dict[str, tf.Tensor]:
+        context = tf.distribute.get_replica_context()
+        # Every replica and step draws its own; seeds of trials stay apart from both.
+        step = tf.cast(self.optimizer.iterations, tf.int32)
+        seed = tf.stack([
+            tf.constant(self._seed, tf.int32),
+            step * context.num_replicas_in_sync + tf.cast(
+                context.replica_id_in_sync_group, tf.int32)])
+        with tf.GradientTape() as tape:
+            outputs = self.model(
+                images, labels["image_info"][:, 1], labels=labels, seed=seed, training=True)
+            losses = self._losses(outputs, labels, self.model.losses)
+            # Gradients are summed over replicas.
+            loss = losses["total_loss"] / context.num_replicas_in_sync
+        variables = self.model.trainable_variables
+        self.optimizer.apply_gradients(
+            zip(tape.gradient(loss, variables), variables, strict=True))
+        slots = outputs["mask_slots"]
+        return {**losses, "mask_boxes": slots.offered, "mask_boxes_dropped": slots.dropped}

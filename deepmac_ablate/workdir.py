@@ -1,0 +1,220 @@
+"""The folder of one trial: plain files, each with one writer, readable with ``cat`` for years.
+
+::
+
+    trial.json  config.gin        before step 0
+    operative_config.gin          after the first step
+    metrics.jsonl  checkpoints/   during
+    per_class.csv  result.json    at the end; result.json last, as it says that all is there
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+from deepmac_ablate import storage
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.trial import Trial
+
+
+class TrialWorkdir:
+    """The files of one trial, on a disk or on ``gs://``.
+
+    Making one touches nothing; `start` does, and every reader answers for an empty folder too.
+
+    Args:
+        path: The folder.
+
+    Attributes:
+        path: The folder.
+        checkpoints: Where checkpoints go; theirs are the only files that are not written here.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = epath.Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self._last_step: int | None = None
+
+    def start(self, trial: Trial, trial_id: str, config: str) -> None:
+        """Claims the folder for a trial, or takes it up again, before its first step.
+
+        Args:
+            trial: Written to trial.json.
+            trial_id: Its id. A trial of the same id is the same trial, whatever its arm is called
+                and however it is evaluated.
+            config: What was asked for, as gin text, written to config.gin.
+
+        Raises:
+            UserError: If another trial is there already, or if the folder cannot be written.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            there = self._read_trial_file()
+            if there and there[0] != trial_id:
+                raise UserError(
+                    f"The workdir {self.path} holds another trial: {_differences(there[1], trial)};"
+                    " choose another workdir."
+                )
+            fields = {"id": trial_id, **json.loads(trial.to_json())}
+            storage.write(self.path / "trial.json", _json_text(fields))
+            storage.write(self.path / "config.gin", config)
+        except OSError as error:
+            raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
+
+    def write_operative_config(self, text: str) -> None:
+        """Writes what took effect, as gin text, to operative_config.gin."""
+        storage.write(self.path / "operative_config.gin", text)
+
+    def append_metrics(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Appends one line to metrics.jsonl.
+
+        Args:
+            step: Larger than that of every line before; see `drop_metrics_after`.
+            scalars: Numbers of Python or numpy by name. What is not finite is stored as null.
+
+        Raises:
+            ValueError: If the step or a name is there already.
+        """
+        if self._last_step is None:
+            self._last_step = max((row["step"] for row in self.read_metrics()), default=-1)
+        if step <= self._last_step:
+            raise ValueError(f"Step {step} comes after step {self._last_step} in metrics.jsonl.")
+        row = {"step": int(step), "wall_time": time.time()}
+        if taken := row.keys() & scalars.keys():
+            raise ValueError(f"No metric may be called {min(taken)!r}.")
+        line = json.dumps(_plain(row | dict(scalars)), allow_nan=False, ensure_ascii=False)
+        storage.append_line(self.path / "metrics.jsonl", line)
+        self._last_step = step
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Forgets the lines of later steps, which a run resumed from `step` will do again."""
+        rows = self.read_metrics()
+        kept = [row for row in rows if row["step"] <= step]
+        if len(kept) < len(rows):
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in kept]
+            storage.write(self.path / "metrics.jsonl", "".join(lines))
+        self._last_step = None
+
+    def write_per_class(self, csv: str) -> None:
+        """Writes per_class.csv, one row per class below a row of names."""
+        storage.write(self.path / "per_class.csv", csv)
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Writes result.json, the last file: from then on the trial is finished.
+
+        Args:
+            result: Numbers of Python or numpy, strings, and lists and mappings of such. What is not
+                finite is stored as null.
+        """
+        storage.write(self.path / "result.json", _json_text(_plain(result)))
+
+    def is_finished(self) -> bool:
+        """Whether there is a result.
+
+        Raises:
+            UserError: If result.json is broken.
+        """
+        return self.read_result() is not None
+
+    def read_trial(self) -> Trial | None:
+        """Returns the trial, or None where none has been started.
+
+        Raises:
+            UserError: If trial.json is broken.
+        """
+        there = self._read_trial_file()
+        return there[1] if there else None
+
+    def read_trial_id(self) -> str | None:
+        """Returns the id of the trial, or None where none has been started.
+
+        Raises:
+            UserError: If trial.json is broken.
+        """
+        there = self._read_trial_file()
+        return there[0] if there else None
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Returns the lines of metrics.jsonl by increasing step.
+
+        A last line that was never finished, as its writer was killed, is left out.
+
+        Raises:
+            UserError: If another line is broken.
+        """
+        path = self.path / "metrics.jsonl"
+        lines = enumerate(storage.read_lines(path), 1)
+        return [_object(line, f"Line {number} of {path}") for number, line in lines]
+
+    def read_result(self) -> dict[str, Any] | None:
+        """Returns the result, or None where the trial is not finished.
+
+        Raises:
+            UserError: If result.json is broken.
+        """
+        path = self.path / "result.json"
+        text = storage.read(path)
+        return None if text is None else _object(text, str(path))
+
+    def _read_trial_file(self) -> tuple[str, Trial] | None:
+        path = self.path / "trial.json"
+        text = storage.read(path)
+        if text is None:
+            return None
+        fields = _object(text, str(path))
+        if not isinstance(trial_id := fields.pop("id", None), str):
+            raise UserError(f"{path} has no field 'id'.")
+        return trial_id, Trial.from_json(json.dumps(fields), str(path))
+
+
+def _object(text: bytes, where: str) -> dict[str, Any]:
+    """Reads a JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{where} is broken, as it is no JSON ({error}); delete it.") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{where} is broken, as it is no JSON object; delete it.")
+    return value
+
+
+def _json_text(value: Any) -> str:  # noqa: ANN401
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any, name: str = "") -> Any:  # noqa: ANN401
+    """Returns a value as JSON holds it; numpy's numbers and arrays become Python's."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, name) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    raise TypeError(f"{name!r} is a {type(value).__name__}, which is no number.")
+
+
+def _differences(there: Trial, here: Trial) -> str:
+    """Names the fields in which two trials differ, the label left out, with their values."""
+    different = []
+    for field in ("gin_files", "bindings", "seed"):
+        old, new = getattr(there, field), getattr(here, field)
+        if isinstance(old, tuple):
+            pairs = itertools.zip_longest(old, new, fillvalue="nothing")
+            old, new = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
+        if old != new:
+            different.append(f"its {field} has {old!r} where this one has {new!r}")
+    if not different:
+        return "the gin files or the data set have changed since it was started"
+    return " and ".join(different)

@@ -1,0 +1,186 @@
+"""Whether what was bound is what was constructed, with real gin."""
+
+from __future__ import annotations
+
+import gin
+import pytest
+import toy_configurables  # noqa: F401
+
+from deepmac_ablate import bindings
+from deepmac_ablate.bindings import BindingHadNoEffect
+from deepmac_ablate.errors import UserError
+
+FILE = """\
+Studio.brush = @fine/RoundBrush()
+Studio.steps = 20
+RoundBrush.width = 7
+fine/RoundBrush.tip = 'broad'
+FlatBrush.hairs = [5]
+UNUSED = 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with bindings.isolated():
+        yield
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Parses FILE and what is given, constructs the studio with `explicit`, and checks."""
+
+    def run(given, explicit=None, file=FILE):
+        (tmp_path / "base.gin").write_text(file)
+        parsed = bindings.parse(["base.gin"], given)
+        gin.get_configurable("Studio")(**(explicit or {}))
+        bindings.check_took_effect(parsed, roots=("Studio",))
+        return [str(binding) for binding in bindings.inactive_bindings(parsed)]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["Studio.steps = 3"],
+        ["RoundBrush.width = 3"],
+        ["fine/RoundBrush.width = 3"],
+        ["Studio.brush = @FlatBrush()", "FlatBrush.hairs = [1]"],
+        ["STEPS = 4", "Studio.steps = %STEPS"],
+        ["A = 0.5", "B = %A", "Studio.rate = %B"],
+        ["BRUSH = @FlatBrush()", "Studio.brush = %BRUSH", "FlatBrush.hairs = [%N]", "N = 2"],
+        ["Studio.rate = %GOLDEN"],
+        ["Studio.steps = 10"],
+        ["Studio.spare = @wide/RoundBrush()", "wide/RoundBrush.width = 9"],
+    ],
+)
+def test_bindings_that_are_used_pass(check, given):
+    """Literals, scopes, macros, references, constants and values equal to defaults all count."""
+    check(given)
+
+
+def test_inherited_bindings_may_be_inactive_and_are_listed(check):
+    """What files bind for modules that were not selected is listed, unused macros included."""
+    assert ["FlatBrush.hairs = [5]", "UNUSED = 3"] == check([])
+
+
+@pytest.mark.parametrize(
+    ("given", "explicit", "message"),
+    [
+        (
+            ["FlatBrush.hairs = [1]"],
+            {},
+            "binding 'FlatBrush.hairs = [1]' had no effect: nothing uses FlatBrush; base.gin:1 "
+            "'Studio.brush = @fine/RoundBrush()' selects another.",
+        ),
+        (
+            ["varnish.coats = 2"],
+            {"brush": None},
+            "base.gin:1 'Studio.brush = @fine/RoundBrush()' had no effect: the code that calls "
+            "Studio passes 'brush' itself, which beats every binding; it has to leave that to gin.",
+        ),
+        (
+            ["Studio.steps = 3"],
+            {"steps": 3},
+            "binding 'Studio.steps = 3' had no effect: the code that calls Studio passes 'steps' "
+            "itself, which beats every binding; it has to leave that to gin.",
+        ),
+        (
+            ["fin/RoundBrush.width = 3"],
+            {},
+            "binding 'fin/RoundBrush.width = 3' had no effect: RoundBrush is used in scope 'fine', "
+            "not in scope 'fin'. Did you mean 'fine'?",
+        ),
+        (
+            ["train/Studio.rate = 0.5"],
+            {},
+            "binding 'train/Studio.rate = 0.5' had no effect: Studio is used in none, not in scope "
+            "'train'.",
+        ),
+        (
+            ["RoundBrush.tip = 'fine'"],
+            {},
+            "binding 'RoundBrush.tip = 'fine'' had no effect: base.gin:4 'fine/RoundBrush.tip = "
+            "'broad'' is more specific wherever RoundBrush is used.",
+        ),
+        (
+            ["Studio.rate = 0.5", "Studio.rate = 0.25"],
+            {},
+            "binding 'Studio.rate = 0.5' had no effect: the later binding 'Studio.rate = 0.25' "
+            "replaces it.",
+        ),
+        (
+            ["STEPS = 3", "STEP = 5", "Studio.steps = %STEPS"],
+            {},
+            "binding 'STEP = 5' had no effect: nothing that took effect refers to %STEP. Did you "
+            "mean 'STEPS'?",
+        ),
+        (
+            ["HAIRS = [3]", "FlatBrush.hairs = %HAIRS", "Studio.steps = 3"],
+            {},
+            "binding 'HAIRS = [3]' had no effect: nothing that took effect refers to %HAIRS.",
+        ),
+    ],
+)
+def test_a_binding_without_effect_is_named_with_its_cause(check, given, explicit, message):
+    """Each way in which gin ignores a binding is told apart."""
+    with pytest.raises(BindingHadNoEffect) as caught:
+        check(given, explicit)
+    assert message == str(caught.value)
+
+
+def test_a_caller_that_passes_an_argument_once_of_twice_is_no_error(check, monkeypatch):
+    """A parameter that gin supplied to one of two calls took effect."""
+    (parsed := bindings.parse([], ["Studio.steps = 3"]))
+    gin.get_configurable("Studio")(steps=1)
+    gin.get_configurable("Studio")()
+    bindings.check_took_effect(parsed, roots=("Studio",))
+
+
+def test_nothing_constructed_means_nothing_took_effect():
+    """Checked too early, the check does not pass."""
+    parsed = bindings.parse([], ["Studio.steps = 3"])
+    with pytest.raises(BindingHadNoEffect, match=r"nothing uses Studio\.$"):
+        bindings.check_took_effect(parsed)
+
+
+def test_a_value_changed_behind_the_bindings_is_found():
+    """A binding that other code replaces has not taken effect with its value."""
+    parsed = bindings.parse([], ["Studio.steps = 3"])
+    with gin.unlock_config():
+        gin.bind_parameter("Studio.steps", 4)
+    gin.get_configurable("Studio")()
+    with pytest.raises(BindingHadNoEffect, match=r"steps = 3' had no effect"):
+        bindings.check_took_effect(parsed, roots=("Studio",))
+
+
+def test_what_code_calls_without_a_reference_is_refused():
+    """The trial's id could not see such a binding, so two trials would be taken for one."""
+    parsed = bindings.parse([], ["sell.price = 2.0"])
+    gin.get_configurable("sell")()
+    gin.get_configurable("Studio")()
+    with pytest.raises(UserError) as caught:
+        bindings.check_took_effect(parsed, roots=("Studio", "varnish"))
+    assert (
+        "binding 'sell.price = 2.0' took effect, but no @reference leads to it from Studio or "
+        "varnish, so the trial's id would miss it."
+    ) == str(caught.value)
+
+
+def test_gin_keeps_its_state_as_relied_upon():
+    """Pins gin 0.5.0: explicit arguments vanish from the operative configuration, and so on."""
+    bindings.parse([], ["Studio.steps = 3", "Studio.rate = %GOLDEN"])
+    with gin.config_scope("a"):
+        gin.get_configurable("Studio")(steps=1)
+    assert [("a", "toy_configurables.Studio")] == [
+        key for key in gin.config._OPERATIVE_CONFIG if key[1] != "gin.constant"
+    ]
+    operative = gin.config._OPERATIVE_CONFIG["a", "toy_configurables.Studio"]
+    assert "steps" not in operative
+    assert "%toy_configurables.GOLDEN" == repr(operative["rate"])
+    assert 3 == gin.config._CONFIG["", "toy_configurables.Studio"]["steps"]
+    assert ["toy_configurables.GOLDEN"] == gin.config._CONSTANTS.matching_selectors("GOLDEN")
+    configurable = gin.config._REGISTRY["toy_configurables.Studio"]
+    assert ("Studio", "toy_configurables") == (configurable.name, configurable.module)

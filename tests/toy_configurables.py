@@ -1,0 +1,103 @@
+"""Small configurables for the tests of bindings, with names that nothing real has."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import gin
+
+from deepmac_ablate.errors import UserError
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+gin.constant("toy_configurables.GOLDEN", 1.618)
+
+
+class Brush(Protocol):
+    """What a studio paints with."""
+
+    def stroke(self) -> str:
+        """Paints."""
+
+
+@gin.register
+class RoundBrush:
+    """Literals of all kinds."""
+
+    def __init__(
+        self,
+        width: int = 3,
+        softness: float = 0.5,
+        tip: Literal["fine", "broad"] = "fine",
+        wet: bool = False,
+        name: str | None = None,
+    ) -> None:
+        self.settings = (width, softness, tip, wet, name)
+
+
+@gin.register
+class FlatBrush:
+    """A sibling in the same module."""
+
+    def __init__(self, hairs: Sequence[int] = (1, 2), grid: tuple[int, int] = (1, 1)) -> None:
+        self.hairs, self.grid = hairs, grid
+
+
+@gin.register
+@dataclasses.dataclass
+class Studio:
+    """The root that everything hangs on."""
+
+    brush: Brush | None = None
+    spare: Brush | None = None
+    steps: int = 10
+    rate: float = 0.1
+    on_stroke: Callable[[], None] | None = None
+    kind: type[Brush] | None = None
+
+
+@gin.register
+def varnish(coats: int, colour: str = gin.REQUIRED) -> tuple[int, str]:
+    """Has a parameter without default and one required from gin."""
+    return coats, colour
+
+
+@gin.register
+def mix(pigments: dict[str, float], **kwargs: float) -> dict[str, float]:
+    """Swallows misspelt parameters."""
+    return pigments | kwargs
+
+
+@gin.register
+def frame(wood, price: Decimal = 1) -> str:
+    """One parameter without annotation, one whose annotation exists for type checkers only."""
+    return f"{wood} {price}"
+
+
+@gin.register
+def sell(price: float = 0.0) -> float:
+    """Raises a user error from within a configurable."""
+    if price < 0:
+        raise UserError(f"The price {price} is negative; give at least 0.")
+    return price
+
+
+@gin.register(denylist=["text"])
+def sign(text: str = "") -> str:
+    """Keeps a parameter to its callers."""
+    return text
+
+
+@gin.register(module="gallery.left")
+def hang(height: float = 1.5) -> float:
+    """Shares its name with another."""
+    return height
+
+
+@gin.register("hang", module="gallery.right")
+def hang_right(height: float = 1.5) -> float:
+    """Shares its name with another."""
+    return height
