@@ -1,0 +1,240 @@
+"""Records read back as training reads them: do they say what the data set's info says?
+
+Every record goes through Model Garden's decoder; some are drawn, to be looked at.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import os
+import random
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import tensorflow as tf
+from etils import epath
+from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
+from PIL import Image
+
+from deepmac_ablate.data import dataset_info, drawing, image_example, records
+from deepmac_ablate.data.dataset_info import DatasetInfo
+from deepmac_ablate.data.progress import track
+from deepmac_ablate.data.record_problems import (
+    Problems,
+    Record,
+    verify_instances,
+    verify_sizes,
+)
+
+_COLUMNS = 4
+_THUMBNAIL = (360, 360)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckReport:
+    """What was found in the records of a data set.
+
+    Attributes:
+        info: What the info file says.
+        seen_ids: Classes trained with masks, where a split was given.
+        num_instances: Instances in the records by category id, crowds not counted.
+        problems: One sentence each; empty where all is well.
+        contact_sheet: The drawn images in one picture, or None where none could be drawn.
+    """
+
+    info: DatasetInfo
+    seen_ids: frozenset[int] | None
+    num_instances: dict[int, int]
+    problems: list[str]
+    contact_sheet: epath.Path | None
+
+    def role(self, category_id: int) -> str:
+        """Returns "seen", "novel", or an empty text where no split was given."""
+        if self.seen_ids is None:
+            return ""
+        return "seen" if category_id in self.seen_ids else "novel"
+
+    def lines(self) -> list[str]:
+        """Returns the report as text: a row per class, a row per role, then the problems."""
+        info = self.info
+        width = max(len(category.name) for category in info.categories)
+        lines = [f"{info.name}@{info.fingerprint}: {info.num_images} images; instances by class:"]
+        by_role: collections.Counter[str] = collections.Counter()
+        for category in info.categories:
+            count, role = self.num_instances.get(category.id, 0), self.role(category.id)
+            lines.append(f"  {category.name:<{width}} {count:>8} {role}".rstrip())
+            by_role[role or "all"] += count
+        lines += [f"  {role:<{width}} {count:>8} in total" for role, count in by_role.items()]
+        if self.contact_sheet is not None:
+            lines.append(f"Look at {self.contact_sheet}")
+        if not self.problems:
+            return [*lines, "No problems."]
+        return [*lines, "Problems:", *(f"  {problem}" for problem in self.problems)]
+
+
+def check(
+    prefix: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    num_images: int = 16,
+    seed: int = 0,
+    seen_ids: frozenset[int] | None = None,
+) -> CheckReport:
+    """Reads all records of a data set, verifies them and draws some.
+
+    Args:
+        prefix: Of the data set.
+        output_dir: Where the drawn images and ``contact_sheet.png`` go; it is created.
+        num_images: How many to draw.
+        seed: Chooses which.
+        seen_ids: Ids of the classes trained with masks; the others are drawn as novel.
+
+    Raises:
+        UserError: There is no such data set, or it is incomplete.
+    """
+    info = DatasetInfo.load(prefix)
+    folder = epath.Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn_positions = set(
+        random.Random(seed).sample(range(info.num_images), min(num_images, info.num_images))
+    )
+    names = {category.id: category.name for category in info.categories}
+    problems = Problems()
+    counts: collections.Counter[int] = collections.Counter()
+    num_crowds = 0
+    digests: dict[int, bytes] = {}
+    pictures: dict[str, Image.Image] = {}
+    found = _read(prefix, info, problems)
+    for position, (raw, record) in enumerate(track(found, info.num_images, "Checking")):
+        image_id = record["source_id"].decode()
+        if not verify_sizes(record, problems):
+            continue
+        verify_instances(record, names, problems)
+        crowds = record["groundtruth_is_crowd"]
+        counts.update(record["groundtruth_classes"][~crowds].tolist())
+        num_crowds += int(crowds.sum())
+        if int(image_id) in digests:
+            problems.add("repeated", f"Image {image_id} is in the records twice.")
+        digests[int(image_id)] = _digest(raw, record)
+        if position in drawn_positions:
+            pictures[image_id] = _draw(record, names, seen_ids)
+    _verify_totals(prefix, info, counts, num_crowds, digests, problems)
+    return CheckReport(
+        info=info,
+        seen_ids=None if seen_ids is None else frozenset(seen_ids),
+        num_instances=dict(sorted(counts.items())),
+        problems=problems.sentences(),
+        contact_sheet=_save(pictures, folder),
+    )
+
+
+def _read(
+    prefix: str | os.PathLike[str], info: DatasetInfo, problems: Problems
+) -> Iterator[tuple[bytes, Record]]:
+    decoder = TfExampleDecoder(include_mask=True)
+    for path in info.record_files(prefix):
+        raw_records = tf.data.TFRecordDataset(str(path))
+        decoded = iter(
+            raw_records.map(
+                lambda raw: (raw, decoder.decode(raw)), num_parallel_calls=tf.data.AUTOTUNE
+            )
+        )
+        for position in range(info.num_images + 1):
+            try:
+                raw, record = next(decoded)
+            except StopIteration:
+                break
+            except tf.errors.DataLossError as error:
+                problems.add("torn", f"{path.name} is torn after record {position}: {_say(error)}")
+                break
+            except tf.errors.OpError as error:
+                where = f"Record {position} of {path.name}"
+                problems.add("undecodable", f"{where} does not decode: {_say(error)}")
+                continue
+            yield raw.numpy(), {key: value.numpy() for key, value in record.items()}
+
+
+def _say(error: tf.errors.OpError) -> str:
+    return error.message.splitlines()[0].rstrip(".") + "."
+
+
+def _digest(raw: bytes, record: Record) -> bytes:
+    features = tf.train.Example.FromString(raw).features.feature
+    return image_example.content_digest(
+        int(record["source_id"]),
+        features["image/encoded"].bytes_list.value[0],
+        record["groundtruth_classes"].tolist(),
+        record["groundtruth_boxes"],
+        record["groundtruth_is_crowd"].tolist(),
+        record["groundtruth_area"],
+        record["groundtruth_instance_masks"],
+    )
+
+
+def _verify_totals(
+    prefix: str | os.PathLike[str],
+    info: DatasetInfo,
+    counts: collections.Counter[int],
+    num_crowds: int,
+    digests: Mapping[int, bytes],
+    problems: Problems,
+) -> None:
+    for what, stated, actual in (
+        ("images", info.num_images, len(digests)),
+        ("instances", info.num_instances, counts.total()),
+        ("crowds", info.num_crowds, num_crowds),
+    ):
+        if stated != actual:
+            problems.add("totals", f"The info file says {stated} {what}, the records {actual}.")
+    annotations = json.loads(dataset_info.annotations_path(prefix).read_text())
+    annotated = {image["id"] for image in annotations["images"]}
+    if annotated != set(digests):
+        problems.add(
+            "totals",
+            f"{len(annotated - set(digests))} annotated images are not in the records, "
+            f"{len(set(digests) - annotated)} recorded ones have no annotations.",
+        )
+    fingerprint = records.fingerprint(
+        (digest for _, digest in sorted(digests.items())), info.categories
+    )
+    if fingerprint != info.fingerprint:
+        problems.add(
+            "totals",
+            f"The records have the fingerprint {fingerprint}, the info file {info.fingerprint}: "
+            f"they are not of the same conversion.",
+        )
+
+
+def _draw(
+    record: Record, names: Mapping[int, str], seen_ids: frozenset[int] | None
+) -> Image.Image:
+    image, ids = record["image"], record["groundtruth_classes"].tolist()
+    crowds = record["groundtruth_is_crowd"].tolist()
+    labels = [
+        f"{names.get(i, i)}{' (crowd)' if crowd else ''}"
+        for i, crowd in zip(ids, crowds, strict=True)
+    ]
+    roles = None
+    if seen_ids is not None:
+        roles = ["seen" if category_id in seen_ids else "novel" for category_id in ids]
+    boxes = record["groundtruth_boxes"] * np.tile(image.shape[:2], 2)
+    masks = record["groundtruth_instance_masks"]
+    return drawing.draw_instances(image, boxes, masks, labels, roles)
+
+
+def _save(pictures: Mapping[str, Image.Image], folder: epath.Path) -> epath.Path | None:
+    if not pictures:
+        return None
+    for image_id, picture in pictures.items():
+        _write_png(picture, folder / f"{image_id}.png")
+        picture.thumbnail(_THUMBNAIL)
+    captions = [f"image {image_id}" for image_id in pictures]
+    path = folder / "contact_sheet.png"
+    _write_png(drawing.contact_sheet(list(pictures.values()), _COLUMNS, captions), path)
+    return path
+
+
+def _write_png(picture: Image.Image, path: epath.Path) -> None:
+    with path.open("wb") as file:
+        picture.save(file, format="PNG")

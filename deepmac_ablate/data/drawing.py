@@ -1,0 +1,138 @@
+"""Pictures with their instances drawn in: what the data, and later a model, says is there.
+
+Novel classes are told from seen ones without colours: their boxes are dashed and their labels
+carry the word.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+# Smaller pictures are enlarged, or labels would hide what they name.
+_MIN_SIDE = 320
+_MASK_OPACITY = 0.4
+_LABEL_SIZE = 13
+_DASH = 6
+_GOLDEN_RATIO = 0.618034
+_PAD = 4
+
+
+def draw_instances(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    masks: np.ndarray | None,
+    labels: Sequence[str],
+    roles: Sequence[str | None] | None = None,
+    scores: Sequence[float] | None = None,
+) -> Image.Image:
+    """Returns the image with translucent masks, their contours, boxes and labels.
+
+    An image whose shorter side has less than 320 pixels is enlarged by a whole factor.
+
+    Args:
+        image: [height, width, 3] uint8.
+        boxes: [n, 4], ``[ymin, xmin, ymax, xmax]`` in pixels of `image`.
+        masks: [n, height, width], drawn where non-zero; or None.
+        labels: [n] texts; nothing is written for an empty one.
+        roles: [n] "seen", "novel" or None; novel ones get a dashed box and say so.
+        scores: [n] confidences, 0..1, shown behind the label.
+    """
+    factor = max(1, math.ceil(_MIN_SIDE / min(image.shape[:2])))
+    canvas = _enlarge(image, factor)
+    colors = [_color(i) for i in range(len(labels))]
+    for color, mask in zip(colors, [] if masks is None else masks, strict=False):
+        _tint(canvas, _enlarge(np.asarray(mask, bool), factor), color)
+    picture = Image.fromarray(canvas)
+    pen = ImageDraw.Draw(picture)
+    roles = roles or [None] * len(labels)
+    corners = [(np.asarray(box, float) * factor).tolist() for box in boxes]
+    for color, box, role in zip(colors, corners, roles, strict=True):
+        _draw_box(pen, box, color, dashed=role == "novel")
+    for i, (color, box, role) in enumerate(zip(colors, corners, roles, strict=True)):
+        text = labels[i] + (" (novel)" if role == "novel" else "")
+        _draw_label(pen, text if scores is None else f"{text} {scores[i]:.2f}", box, color)
+    return picture
+
+
+def contact_sheet(
+    images: Sequence[Image.Image], columns: int, captions: Sequence[str] | None = None
+) -> Image.Image:
+    """Returns the images side by side, row by row, with a caption under each.
+
+    Args:
+        images: At least one; larger cells than an image needs stay white.
+        columns: Images in a row, >= 1.
+        captions: One per image.
+    """
+    font = ImageFont.load_default(_LABEL_SIZE)
+    caption_height = _LABEL_SIZE + 2 * _PAD if captions else 0
+    width = max(image.width for image in images) + _PAD
+    height = max(image.height for image in images) + caption_height + _PAD
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    sheet = Image.new("RGB", (columns * width + _PAD, rows * height + _PAD), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, image in enumerate(images):
+        x, y = _PAD + i % columns * width, _PAD + i // columns * height
+        sheet.paste(image, (x, y))
+        if captions:
+            pen.text((x, y + image.height + _PAD // 2), captions[i], fill="black", font=font)
+    return sheet
+
+
+def _color(index: int) -> tuple[int, int, int]:
+    # Steps of the golden ratio around the colour wheel: neighbours in number are far in hue.
+    red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN_RATIO % 1, 0.85, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _enlarge(array: np.ndarray, factor: int) -> np.ndarray:
+    return np.array(array).repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _tint(canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -> None:
+    canvas[mask] = np.round(
+        canvas[mask] * (1 - _MASK_OPACITY) + np.array(color) * _MASK_OPACITY
+    ).astype(np.uint8)
+    framed = np.pad(mask, 1)
+    inner = framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
+    canvas[mask & ~inner] = color
+
+
+def _draw_box(
+    pen: ImageDraw.ImageDraw, box: Sequence[float], color: tuple[int, int, int], dashed: bool
+) -> None:
+    top, left, bottom, right = (round(edge) for edge in box)
+    # The last pixel inside: a box ends where the next pixel begins.
+    bottom, right = max(top, bottom - 1), max(left, right - 1)
+    if not dashed:
+        pen.rectangle((left, top, right, bottom), outline=color)
+        return
+    for x in range(left, right + 1, 2 * _DASH):
+        for y in (top, bottom):
+            pen.line((x, y, min(x + _DASH - 1, right), y), fill=color)
+    for y in range(top, bottom + 1, 2 * _DASH):
+        for x in (left, right):
+            pen.line((x, y, x, min(y + _DASH - 1, bottom)), fill=color)
+
+
+def _draw_label(
+    pen: ImageDraw.ImageDraw, text: str, box: Sequence[float], color: tuple[int, int, int]
+) -> None:
+    if not text:
+        return
+    font = ImageFont.load_default(_LABEL_SIZE)
+    _, _, width, height = pen.textbbox((0, 0), text, font=font)
+    picture_width, picture_height = pen.im.size
+    # Above the box, or inside where there is no room; never outside the picture.
+    top = box[0] - height - 2 if box[0] >= height + 2 else box[0]
+    x = min(max(round(box[1]), 0), max(0, picture_width - math.ceil(width) - 3))
+    y = min(max(round(top), 0), max(0, picture_height - math.ceil(height) - 2))
+    pen.rectangle((x, y, x + math.ceil(width) + 2, y + math.ceil(height) + 1), fill=color)
+    luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+    pen.text((x + 1, y), text, fill="black" if luminance > 128 else "white", font=font)

@@ -1,0 +1,96 @@
+"""What can be wrong with a record, said in sentences.
+
+A record is what Model Garden's `TfExampleDecoder` makes of one image, as numpy arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+Record = Mapping[str, Any]
+
+# Pixels that a mask may reach over its box: COCO's boxes are tight around polygons, not pixels.
+_BOX_MARGIN = 2
+# Share of a mask that may lie further out; in 1480 annotations of COCO none has any.
+_MAX_OUTSIDE = 0.05
+_BOX_TOLERANCE = 1e-6
+_SHOWN_PER_KIND = 5
+
+
+class Problems:
+    """Sentences by kind; a fault of every record must not become a million lines."""
+
+    def __init__(self) -> None:
+        self._by_kind: dict[str, list[str]] = {}
+
+    def add(self, kind: str, sentence: str) -> None:
+        """Adds a sentence."""
+        self._by_kind.setdefault(kind, []).append(sentence)
+
+    def sentences(self) -> list[str]:
+        """Returns the first sentences of each kind, and how many more there are."""
+        shown: list[str] = []
+        for kind, sentences in self._by_kind.items():
+            shown += sentences[:_SHOWN_PER_KIND]
+            if (more := len(sentences) - _SHOWN_PER_KIND) > 0:
+                shown.append(f"{more} more like this ({kind}).")
+        return shown
+
+
+def verify_sizes(record: Record, problems: Problems) -> bool:
+    """Returns whether the parts of a record fit each other; adds a problem where they do not."""
+    image_id, size = record["source_id"].decode(), record["image"].shape[:2]
+    stated = (int(record["height"]), int(record["width"]))
+    if size != stated:
+        problems.add("size", f"Image {image_id} is {size} pixels, its record says {stated}.")
+    num_instances = len(record["groundtruth_classes"])
+    fields = ("boxes", "is_crowd", "area", "instance_masks")
+    numbers = {field: len(record[f"groundtruth_{field}"]) for field in fields}
+    uneven = {field: number for field, number in numbers.items() if number != num_instances}
+    if uneven:
+        problems.add("uneven", f"Image {image_id} has {num_instances} classes, but {uneven}.")
+    mask_size = record["groundtruth_instance_masks"].shape[1:]
+    if mask_size != size:
+        problems.add("size", f"Image {image_id} is {size} pixels, its masks are {mask_size}.")
+    return size == stated and not uneven and mask_size == size
+
+
+def verify_instances(record: Record, names: Mapping[int, str], problems: Problems) -> None:
+    """Adds a problem for each instance with an unknown class, a bad box or a bad mask.
+
+    Args:
+        record: One whose parts fit each other.
+        names: Class names by category id.
+        problems: Where to add.
+    """
+    height, width = record["image"].shape[:2]
+    limits = np.array([height, width, height, width])
+    for index, category_id in enumerate(record["groundtruth_classes"].tolist()):
+        name = names.get(category_id, category_id)
+        where = f"Image {record['source_id'].decode()}, instance {index} ({name})"
+        if category_id not in names:
+            problems.add("class", f"{where}: the class {category_id} is not of this data set.")
+        box = record["groundtruth_boxes"][index]
+        low, high = -_BOX_TOLERANCE, 1 + _BOX_TOLERANCE
+        if not (low <= box[0] < box[2] <= high and low <= box[1] < box[3] <= high):
+            pixels = np.round(box * limits, 1).tolist()
+            problems.add(
+                "box", f"{where}: the box {pixels} is empty or outside {height} x {width} pixels."
+            )
+            continue
+        mask = record["groundtruth_instance_masks"][index]
+        if not np.isin(mask, (0, 1)).all():
+            problems.add("values", f"{where}: the mask holds {mask.max():g}; it is 0 or 1.")
+        if not mask.any():
+            problems.add("empty", f"{where}: the mask is empty.")
+        elif (outside := _share_outside(mask > 0, box * limits)) > _MAX_OUTSIDE:
+            problems.add("outside", f"{where}: {outside:.0%} of the mask lie outside the box.")
+
+
+def _share_outside(mask: np.ndarray, box: np.ndarray) -> float:
+    top, left = np.maximum(np.floor(box[:2]).astype(int) - _BOX_MARGIN, 0)
+    bottom, right = np.ceil(box[2:]).astype(int) + _BOX_MARGIN
+    return float(1 - mask[top:bottom, left:right].sum() / mask.sum())

@@ -1,0 +1,56 @@
+"""Small COCO data sets that tests write to disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+_REPO = Path(__file__).resolve().parent.parent
+COCO_TINY = Path(os.environ.get("DEEPMAC_COCO_TINY", _REPO.parent / "shared/data/coco_tiny"))
+
+needs_coco_tiny = pytest.mark.skipif(
+    not COCO_TINY.is_dir(), reason=f"no COCO subset at {COCO_TINY} (DEEPMAC_COCO_TINY)"
+)
+
+
+def square(annotation_id, image_id, x, y, side, **fields):
+    """An annotation of class 3 whose mask is an axis-parallel square."""
+    corners = [x, y, x + side, y, x + side, y + side, x, y + side]
+    return {
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": 3,
+        "bbox": [x, y, side, side],
+        "area": float(side * side),
+        "iscrowd": 0,
+        "segmentation": [corners],
+        **fields,
+    }
+
+
+def document(num_images=3):
+    """A COCO document: images 1.. of 40 x 30 pixels with one square each; classes 3 and 7."""
+    return {
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "width": 40, "height": 30}
+            for i in range(1, num_images + 1)
+        ],
+        "annotations": [square(10 + i, i, 5 + i, 4, 10) for i in range(1, num_images + 1)],
+        "categories": [{"id": 7, "name": "leaf"}, {"id": 3, "name": "box"}],
+    }
+
+
+def write(folder, content):
+    """Writes the document and a noise picture for each of its images; returns both paths."""
+    images, annotations = folder / "images", folder / "instances.json"
+    images.mkdir(parents=True, exist_ok=True)
+    for entry in content["images"]:
+        pixels = np.random.default_rng(entry["id"]).integers(0, 256, (30, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(images / entry["file_name"])
+    annotations.write_text(json.dumps(content))
+    return images, annotations

@@ -1,0 +1,109 @@
+"""The commands of ``deepmac-ablate data``."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+from data_fixtures import document, write
+
+from deepmac_ablate.data import commands
+from deepmac_ablate.data.dataset_info import DatasetInfo
+from deepmac_ablate.errors import UserError
+
+
+def _run(*arguments):
+    parser = argparse.ArgumentParser()
+    commands.register(parser.add_subparsers(required=True))
+    args = parser.parse_args([str(argument) for argument in arguments])
+    return args.run(args)
+
+
+@pytest.fixture
+def prefix(tmp_path):
+    """A data set converted by the command."""
+    images, annotations = write(tmp_path, document())
+    output = tmp_path / "out/train"
+    status = _run(
+        "data", "coco", "--images", images, "--annotations", annotations, "--output", output
+    )
+    assert status == 0
+    return output
+
+
+def test_coco_converts_and_says_what_it_wrote(tmp_path, capsys):
+    """The summary goes to stdout."""
+    images, annotations = write(tmp_path, document())
+    arguments = ("--images", images, "--annotations", annotations, "--output", tmp_path / "train")
+    _run("data", "coco", *arguments)
+    info = DatasetInfo.load(tmp_path / "train")
+
+    assert f"train@{info.fingerprint}: 3 images, 3 instances" in capsys.readouterr().out
+
+
+def test_coco_takes_a_number_of_shards(tmp_path):
+    """And writes that many."""
+    images, annotations = write(tmp_path, document())
+    arguments = ("--images", images, "--annotations", annotations, "--output", tmp_path / "x")
+    _run("data", "coco", *arguments, "--shards", 2)
+
+    assert DatasetInfo.load(tmp_path / "x").num_shards == 2
+
+
+def test_check_of_a_sound_data_set_succeeds(prefix, capsys):
+    """Pictures go beside the data set."""
+    status = _run("data", "check", prefix)
+
+    assert status == 0
+    assert "No problems." in capsys.readouterr().out
+    assert (prefix.parent / "train-check/contact_sheet.png").is_file()
+
+
+def test_check_with_problems_fails(prefix, tmp_path, capsys):
+    """A script sees it by the status."""
+    info = DatasetInfo.load(prefix)
+    info.__class__(**{**info.__dict__, "num_images": 4}).save(prefix)
+    status = _run("data", "check", prefix, "--output", tmp_path / "seen", "--images", 1)
+
+    assert status == 1
+    assert "The info file says 4 images, the records 3." in capsys.readouterr().out
+
+
+def test_check_marks_the_classes_of_a_split(prefix, tmp_path, capsys):
+    """`--split` is resolved by the data set's classes."""
+    pytest.importorskip("deepmac_ablate.class_splits")
+    _run("data", "check", prefix, "--output", tmp_path / "seen", "--split", "none")
+
+    assert "box         3 novel" in capsys.readouterr().out
+    with pytest.raises(UserError, match="shapes_c"):
+        _run("data", "check", prefix, "--split", "shapes_c")
+
+
+@pytest.mark.slow
+def test_shapes_generates_the_embedded_data_set(tmp_path, capsys):
+    """1200 and 150 images."""
+    status = _run("data", "shapes", "--output", tmp_path / "shapes", "--seed", 1)
+
+    assert status == 0
+    assert "train@" in capsys.readouterr().out
+    assert DatasetInfo.load(tmp_path / "shapes/train").num_images == 1200
+    assert DatasetInfo.load(tmp_path / "shapes/val").num_images == 150
+
+
+def test_parsing_needs_no_tensorflow():
+    """The command line answers at once; so do the processes of a conversion."""
+    program = (
+        "import argparse, sys; from deepmac_ablate.data import commands;"
+        "import deepmac_ablate.data.image_example, deepmac_ablate.data.scenes;"
+        "parser = argparse.ArgumentParser();"
+        "commands.register(parser.add_subparsers());"
+        "parser.parse_args(['data', 'check', 'x']);"
+        "print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert "False" == done.stdout.strip()
