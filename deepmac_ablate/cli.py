@@ -55,7 +55,7 @@ def _register_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--gin_bindings", action="append", default=[], metavar="BINDING",
         help="a binding such as 'HourglassMaskHead.depth = 20'; may be given several times")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="where the trial's files go")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="where its files go")
     parser.add_argument(
         "--mode", choices=["train", "eval", "train_and_eval", "continuous_eval"],
         default="train_and_eval", help="default: %(default)s")

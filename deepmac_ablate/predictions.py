@@ -28,15 +28,17 @@ class ImagePrediction(NamedTuple):
 
 
 class Predictor:
-    """Runs a model on batches of any size, on the devices of a strategy."""
+    """Runs a model on batches of any size, on the devices of a strategy.
+
+    The mask head runs on the boxes that there are, not on padding up to the most there may be.
+    """
 
     def __init__(self, model: MaskRCNN, strategy: tf.distribute.Strategy) -> None:
-        self._model = model
         self._strategy = strategy
-        self._features = tf.function(lambda images: model.features(images))
-        self._detect = tf.function(lambda features, shape: model.detect(features, shape))
-        self._masks = tf.function(
-            lambda features, boxes, classes: model.predict_masks(features, boxes, classes))
+        self._replicas = max(len(strategy.extended.worker_devices), 1)
+        self._features = tf.function(model.features)
+        self._detect = tf.function(model.detect)
+        self._masks = tf.function(model.predict_masks)
 
     def predict(
         self,
@@ -51,88 +53,125 @@ class Predictor:
             annotations: image id -> annotations in whose boxes masks are wanted.
             detect: whether to detect objects, too.
         """
-        info, ids = batch["image_info"].numpy(), batch["image_ids"].numpy()
-        number = len(ids)
-        features = self._run(self._features, [batch["images"].numpy()], gather=False)
-        detected = None
+        info, ids = batch["image_info"].numpy(), batch["image_ids"].numpy().tolist()
+        scales = [np.tile(rows[2], 2) for rows in info]
+        features = self._run(self._features, self._split(batch["images"].numpy()))
+        found = [_NOTHING] * len(ids)
         if detect:
-            detected = self._run(self._detect, [features, info[:, 1]])
-        wanted = [annotations.get(int(image_id), ()) for image_id in ids]
-        masks = self._masks_in_boxes(features, wanted, info) if any(wanted) else None
-        for i in range(number):
+            found = self._detections(features, info)
+        given = [annotations.get(image_id, ()) for image_id in ids]
+        in_given = [
+            _Boxes(_to_yxyx(np.array([a["bbox"] for a in of_image]).reshape(-1, 4)) * scale,
+                   np.array([a["category_id"] for a in of_image], np.int32), None)
+            for of_image, scale in zip(given, scales, strict=True)]
+        masks_found = self._segment(features, found)
+        masks_given = self._segment(features, in_given)
+        for i, image_id in enumerate(ids):
             height, width = info[i, 0].astype(int)
-            detections, in_boxes = [], {}
-            if detected is not None:
-                k = int(detected["num_detections"][i])
-                boxes = _to_xywh(detected["boxes"][i, :k] / np.tile(info[i, 2], 2))
-                found = zip(
-                    boxes, detected["classes"][i, :k], detected["scores"][i, :k],
-                    _encode(detected["masks"][i, :k], boxes, height, width), strict=True)
-                detections = [
-                    {"image_id": int(ids[i]), "category_id": int(c), "bbox": box.tolist(),
-                     "score": float(score), "segmentation": mask}
-                    for box, c, score, mask in found]
-            if masks is not None and wanted[i]:
-                boxes = np.array([annotation["bbox"] for annotation in wanted[i]], np.float64)
-                encoded = _encode(masks[i][: len(boxes)], boxes, height, width)
-                in_boxes = {
-                    annotation["id"]: mask
-                    for annotation, mask in zip(wanted[i], encoded, strict=True)}
-            yield ImagePrediction(int(ids[i]), detections, in_boxes)
+            boxes = _to_xywh(found[i].boxes / scales[i])
+            encoded = _encode(masks_found[i], boxes, height, width)
+            detections = [
+                {"image_id": image_id, "category_id": int(class_id), "bbox": box.tolist(),
+                 "score": float(score), "segmentation": mask}
+                for box, class_id, score, mask in zip(
+                    boxes, found[i].classes, found[i].scores, encoded, strict=True)]
+            boxes = np.array([a["bbox"] for a in given[i]], np.float64).reshape(-1, 4)
+            encoded = _encode(masks_given[i], boxes, height, width)
+            in_boxes = {a["id"]: mask for a, mask in zip(given[i], encoded, strict=True)}
+            yield ImagePrediction(image_id, detections, in_boxes)
 
-    def _masks_in_boxes(
-        self,
-        features: Any,  # noqa: ANN401 (per-replica nest)
-        wanted: Sequence[Sequence[Mapping[str, Any]]],
-        info: np.ndarray,
-    ) -> np.ndarray:
-        """Segments annotated boxes: [b, k, mask_size, mask_size] for the k of the fullest image."""
-        fullest = max(len(annotations) for annotations in wanted)
-        # Few different sizes, so that few different programs are traced.
-        slots = 1 << max(fullest - 1, 3).bit_length()
-        boxes = np.zeros((len(wanted), slots, 4), np.float32)
-        classes = np.zeros((len(wanted), slots), np.int32)
-        for i, of_image in enumerate(wanted):
-            for j, annotation in enumerate(of_image):
-                x, y, w, h = annotation["bbox"]
-                boxes[i, j] = np.array([y, x, y + h, x + w]) * np.tile(info[i, 2], 2)
-                classes[i, j] = annotation["category_id"]
-        passes = (slice(at, at + _SLOTS) for at in range(0, slots, _SLOTS))
-        parts = [self._run(self._masks, [features, boxes[:, p], classes[:, p]]) for p in passes]
-        return np.concatenate(parts, axis=1)
+    def _detections(self, features: Any, info: np.ndarray) -> list[_Boxes]:  # noqa: ANN401
+        found = self._gather(
+            self._run(self._detect, features, self._split(info[:, 1].astype(np.float32))))
+        return [
+            _Boxes(boxes[:number], classes[:number], scores[:number])
+            for boxes, classes, scores, number in zip(
+                found["boxes"][: len(info)], found["classes"], found["scores"],
+                found["num_detections"], strict=False)]
 
-    def _run(self, function: Any, args: Sequence[Any], gather: bool = True) -> Any:  # noqa: ANN401
-        """Runs a function on the devices, arrays split by image, the last images repeated to fit.
+    def _segment(self, features: Any, boxes: Sequence[_Boxes]) -> list[np.ndarray]:  # noqa: ANN401
+        """Segments the boxes of each image; returns [n, mask_size, mask_size] for each."""
+        per_replica = -(-len(boxes) // self._replicas)
+        flat = [_flatten(boxes[at : at + per_replica])
+                for at in range(0, per_replica * self._replicas, per_replica)]
+        longest = max(len(part[0]) for part in flat)
+        masks: list[list[np.ndarray]] = [[] for _ in flat]
+        for at in range(0, longest, _PASS):
+            # A multiple of 16, so that few different programs are traced.
+            length = min(_PASS, -(-(longest - at) // 16) * 16)
+            args = [[_pad(array[at : at + length], length) for array in part] for part in flat]
+            result = self._run(
+                self._masks, features, *(self._place(list(arg)) for arg in zip(*args, strict=True)))
+            for own, value in zip(
+                    masks, self._strategy.experimental_local_results(result), strict=True):
+                own.append(value.numpy())
+        segmented = []
+        for part, own in zip(flat, masks, strict=True):
+            joined = np.concatenate(own) if own else np.zeros((0, 1, 1), np.float32)
+            for image in range(per_replica):
+                segmented.append(joined[: len(part[0])][part[1] == image])
+        return segmented
+
+    def _run(self, function: Any, *args: Any) -> Any:  # noqa: ANN401
+        return self._strategy.run(function, args=args)
+
+    def _split(self, array: np.ndarray) -> Any:  # noqa: ANN401
+        """Gives each device its part of the images, the last image repeated where one is missing.
 
         Each worker of a cluster runs its own devices on all images: nothing is exchanged, and the
         numbers cannot depend on how many workers there are.
         """
-        strategy = self._strategy
-        replicas = max(len(strategy.extended.worker_devices), 1)
+        missing = -len(array) % self._replicas
+        padded = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+        return self._place(np.split(padded, self._replicas))
 
-        def distributed(array: Any) -> Any:  # noqa: ANN401
-            if not isinstance(array, np.ndarray):
-                return array
-            missing = -len(array) % replicas
-            padded = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
-            parts = np.split(padded, replicas)
-            if replicas == 1:
-                return tf.constant(parts[0])
-            return strategy.experimental_distribute_values_from_function(
-                lambda context: tf.constant(
-                    parts[context.replica_id_in_sync_group % replicas]))
+    def _place(self, parts: Sequence[np.ndarray]) -> Any:  # noqa: ANN401
+        """Puts one array on each device."""
+        if len(parts) == 1:
+            return tf.constant(parts[0])
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(parts[context.replica_id_in_sync_group % len(parts)]))
 
-        result = strategy.run(function, args=[distributed(arg) for arg in args])
-        if not gather:
-            return result
+    def _gather(self, result: Any) -> Any:  # noqa: ANN401
+        """Joins what the devices computed, in the order of images."""
         return tf.nest.map_structure(
             lambda value: np.concatenate(
-                [part.numpy() for part in strategy.experimental_local_results(value)]),
+                [part.numpy() for part in self._strategy.experimental_local_results(value)]),
             result)
 
 
-# Boxes per image and pass; more are split, so that memory is bounded.
-_SLOTS = 64
+class _Boxes(NamedTuple):
+    """The boxes of one image: [n, 4] in pixels of the resized image, [n] and [n]."""
+
+    boxes: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray | None
+
+
+_NOTHING = _Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+# Boxes that a device segments at once: bounds the memory for their feature crops.
+_PASS = 128
+
+
+def _flatten(images: Sequence[_Boxes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the boxes of some images as one list: boxes, index of the image, classes."""
+    images = images or [_NOTHING]
+    return (
+        np.concatenate([image.boxes for image in images]).astype(np.float32),
+        np.repeat(np.arange(len(images)), [len(image.boxes) for image in images]).astype(np.int32),
+        np.concatenate([image.classes for image in images]).astype(np.int32),
+    )
+
+
+def _pad(array: np.ndarray, length: int) -> np.ndarray:
+    return np.pad(array, [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1))
+
+
+def _to_yxyx(boxes: np.ndarray) -> np.ndarray:
+    """[n, 4] as x, y, width, height -> ymin, xmin, ymax, xmax."""
+    low, size = boxes[:, :2], boxes[:, 2:]
+    return np.concatenate([low[:, ::-1], (low + size)[:, ::-1]], axis=1)
 
 
 def _to_xywh(boxes: np.ndarray) -> np.ndarray:

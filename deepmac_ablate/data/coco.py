@@ -16,9 +16,9 @@ from deepmac_ablate.data import coco_json, image_example
 from deepmac_ablate.data.coco_json import CocoTruth, Entry
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.data.parallel import ordered_map
-from deepmac_ablate.progress import track
 from deepmac_ablate.data.records import RecordWriter
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.progress import track
 
 # About 150 MB of COCO; many enough to shuffle and to spread over the hosts of a TPU.
 _IMAGES_PER_SHARD = 1000

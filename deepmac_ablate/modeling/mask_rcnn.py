@@ -114,7 +114,7 @@ class MaskRCNN(tf_keras.Model):
         """
         features = self.features(images, training=training)
         if not training:
-            return {"features": features, **self.detect(features, image_shape)}
+            return self._detect_and_segment(features, image_shape)
         rpn_scores, rpn_boxes, proposals = self._propose(features, image_shape, training=True)
         regions = self._region_sampler.sample(
             proposals, labels["gt_boxes"], labels["gt_classes"], seed)
@@ -172,39 +172,39 @@ class MaskRCNN(tf_keras.Model):
         }
 
     def predict_masks(
-        self, features: Mapping[str, tf.Tensor], boxes: tf.Tensor, classes: tf.Tensor
+        self,
+        features: Mapping[str, tf.Tensor],
+        boxes: tf.Tensor,
+        image_index: tf.Tensor,
+        classes: tf.Tensor,
     ) -> tf.Tensor:
         """Segments what lies in boxes.
 
         Args:
             features: the decoder's features.
-            boxes: [b, k, 4] float32 in pixels of the image.
-            classes: [b, k] integers; without effect if the head is class-agnostic.
+            boxes: [n, 4] float32 in pixels of the image.
+            image_index: [n] int32, the image of the batch that each box lies in.
+            classes: [n] integers; without effect if the head is class-agnostic.
 
         Returns:
-            [b, k, mask_size, mask_size] float32, the probability of each cell of a grid over the
-            box to belong to the object.
+            [n, mask_size, mask_size] float32, the probability of each cell of a grid over the box
+            to belong to the object.
         """
-        number = boxes.shape[1]
-        images = tf.repeat(tf.range(tf.shape(boxes)[0]), number)
-        crops = crop_boxes(
-            features, tf.reshape(boxes, [-1, 4]), images, self.mask_head.crop_size)
-        logits = self.mask_head(crops, tf.reshape(classes, [-1]), training=False)
-        size = self.mask_head.mask_size
-        return tf.sigmoid(tf.cast(tf.reshape(logits, [-1, number, size, size]), tf.float32))
+        crops = crop_boxes(features, boxes, image_index, self.mask_head.crop_size)
+        logits = self.mask_head(crops, classes, training=False)
+        return tf.sigmoid(tf.cast(logits, tf.float32))
 
     def detect(
         self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Detects objects and segments them in their detected boxes.
+        """Detects objects.
 
         Args:
             features: the decoder's features.
             image_shape: [b, 2] float32, height and width of the part that is not padding.
 
         Returns:
-            `boxes` [b, k, 4], `classes` [b, k], `scores` [b, k], `num_detections` [b] and `masks`
-            [b, k, mask_size, mask_size].
+            `boxes` [b, k, 4], `classes` [b, k], `scores` [b, k] and `num_detections` [b].
         """
         _, _, proposals = self._propose(features, image_shape, training=False)
         crops = self._roi_aligner(features, proposals)
@@ -212,14 +212,25 @@ class MaskRCNN(tf_keras.Model):
         detections = self._detection_generator(
             box_outputs, class_outputs, proposals, image_shape, REGRESSION_WEIGHTS,
             bbox_per_class=True)
-        boxes, classes = detections["detection_boxes"], detections["detection_classes"]
         return {
-            "boxes": boxes,
-            "classes": classes,
+            "boxes": detections["detection_boxes"],
+            "classes": detections["detection_classes"],
             "scores": detections["detection_scores"],
             "num_detections": detections["num_detections"],
-            "masks": self.predict_masks(features, boxes, classes),
         }
+
+    def _detect_and_segment(
+        self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor
+    ) -> dict[str, Any]:
+        found = self.detect(features, image_shape)
+        number, size = found["boxes"].shape[1], self.mask_head.mask_size
+        masks = self.predict_masks(
+            features,
+            tf.reshape(found["boxes"], [-1, 4]),
+            tf.repeat(tf.range(tf.shape(image_shape)[0]), number),
+            tf.reshape(found["classes"], [-1]))
+        return {"features": features, **found,
+                "masks": tf.reshape(masks, [-1, number, size, size])}
 
     def _propose(
         self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor, training: bool
