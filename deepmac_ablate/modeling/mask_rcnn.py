@@ -21,6 +21,7 @@ from deepmac_ablate.modeling.detector import (
     BoxHead,
     Detections,
     RegionProposals,
+    Regions,
     RegionSampler,
 )
 from deepmac_ablate.modeling.mask_heads import MaskHead
@@ -133,7 +134,9 @@ class MaskRCNN(tf_keras.Model):
         """[b, h, w, 3] -> {level: [b, h / 2**level, w / 2**level, c]}."""
         return self.decoder(self.backbone(images, training=training), training=training)
 
-    def train_boxes(self, features: Mapping[str, tf.Tensor], regions: Any) -> dict[str, tf.Tensor]:
+    def train_boxes(
+        self, features: Mapping[str, tf.Tensor], regions: Regions
+    ) -> dict[str, tf.Tensor]:
         """Runs the box head on regions; returns its outputs and their targets."""
         crops = self._roi_aligner(features, regions.boxes)
         class_outputs, box_outputs = _float32(self.detection_head(crops, training=True))
@@ -149,7 +152,7 @@ class MaskRCNN(tf_keras.Model):
     def train_masks(
         self,
         features: Mapping[str, tf.Tensor],
-        regions: Any,
+        regions: Regions,
         labels: Mapping[str, tf.Tensor],
         seed: tf.Tensor,
     ) -> dict[str, Any]:
