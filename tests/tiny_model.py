@@ -12,7 +12,13 @@ from deepmac_ablate.modeling import mask_heads
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Norm, ResNetFPN
 from deepmac_ablate.modeling.box_sources import GroundTruthBoxes
-from deepmac_ablate.modeling.detector import BoxHead, Detections, RegionProposals, RegionSampler
+from deepmac_ablate.modeling.detector import (
+    BoxHead,
+    Detections,
+    RegionProposals,
+    Regions,
+    RegionSampler,
+)
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.modeling.normalization import MaskedBatchNormalization
@@ -22,6 +28,7 @@ NUM_CLASSES = 7
 SEEN_CLASSES = (1, 2, 3)
 MASK_CROP = 28
 SEED = tf.constant([3, 5])
+ANCHORS = Anchors(min_level=2, max_level=5, size=3.0, samples_per_image=64)
 
 
 class Batch(NamedTuple):
@@ -30,10 +37,6 @@ class Batch(NamedTuple):
     images: tf.Tensor
     image_shape: tf.Tensor
     labels: dict[str, Any]
-
-
-def anchors() -> Anchors:
-    return Anchors(min_level=2, max_level=5, size=3.0, samples_per_image=64)
 
 
 def conv_head(**changes: Any) -> mask_heads.ConvMaskHead:
@@ -46,7 +49,7 @@ def hourglass_head(**changes: Any) -> mask_heads.HourglassMaskHead:
 
 
 def build_model(**changes: Any) -> MaskRCNN:
-    """Builds a model of some 100,000 parameters with all its variables.
+    """Builds a model of some 100,000 parameters; its first call creates the variables.
 
     Args:
         **changes: arguments of `MaskRCNN` that differ from the tiny ones.
@@ -56,7 +59,7 @@ def build_model(**changes: Any) -> MaskRCNN:
         "image_size": IMAGE_SIZE,
         "backbone": ResNetFPN(10, fpn_filters=16, width_multiplier=0.125),
         "mask_boxes": GroundTruthBoxes(),
-        "anchors": anchors(),
+        "anchors": ANCHORS,
         "region_proposals": RegionProposals(
             num_filters=16, pre_nms_top_k=50, num_proposals=50,
             test_pre_nms_top_k=50, test_num_proposals=20),
@@ -67,9 +70,7 @@ def build_model(**changes: Any) -> MaskRCNN:
         **changes,
     }
     options["mask_head"] = changes.get("mask_head") or conv_head()
-    model = MaskRCNN(**options)
-    model.create_variables()
-    return model
+    return MaskRCNN(**options)
 
 
 def randomise(variables: list[tf.Variable], seed: int) -> None:
@@ -86,17 +87,23 @@ def randomise(variables: list[tf.Variable], seed: int) -> None:
             variable.assign(rng.normal(scale=0.1, size=shape))
 
 
-def batch(seed: int = 0, counts: tuple[int, ...] = (4, 2), slots: int = 6) -> Batch:
-    """Draws a batch.
+def batch(
+    counts: tuple[int, ...] = (4, 2),
+    slots: int = 6,
+    image_size: tuple[int, int] = IMAGE_SIZE,
+    anchors: Anchors | None = None,
+) -> Batch:
+    """Draws a batch, always the same.
 
     Args:
-        seed: of numpy's generator.
         counts: instances of each image; about half of them are of seen classes, the first is.
         slots: instances per image including padding.
+        image_size: height and width of the images, all of it without padding.
+        anchors: the model's, for which the labels are made.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     size = len(counts)
-    images = rng.normal(size=(size, *IMAGE_SIZE, 3)).astype(np.float32)
+    images = rng.normal(size=(size, *image_size, 3)).astype(np.float32)
     boxes = np.full((size, slots, 4), -1.0, np.float32)
     classes = np.full((size, slots), -1, np.int32)
     masks = np.full((size, slots, MASK_CROP, MASK_CROP), -1.0, np.float32)
@@ -107,27 +114,54 @@ def batch(seed: int = 0, counts: tuple[int, ...] = (4, 2), slots: int = 6) -> Ba
         classes[i, :count] = rng.integers(1, NUM_CLASSES, count)
         classes[i, : min(count, 1)] = SEEN_CLASSES[i % len(SEEN_CLASSES)]
         masks[i, :count] = rng.uniform(size=(count, MASK_CROP, MASK_CROP)) > 0.5
-    return Batch(tf.constant(images), tf.fill([size, 2], 64.0), labels(boxes, classes, masks))
-
-
-def labels(boxes: np.ndarray, classes: np.ndarray, masks: np.ndarray) -> dict[str, Any]:
-    """Completes annotations, padded with -1, to the labels of a training step."""
-    targets = [
-        anchors().label(IMAGE_SIZE, tf.constant(b[c > 0]), tf.constant([7, i]))
-        for i, (b, c) in enumerate(zip(boxes, classes, strict=True))
-    ]
-    scores, offsets = (
-        {level: tf.stack([one[level] for one in kind]) for level in kind[0]}
-        for kind in zip(*targets, strict=True)
-    )
-    return {
+    score_targets, box_targets = rpn_targets(boxes, classes, image_size, anchors or ANCHORS)
+    labels = {
         "gt_boxes": tf.constant(boxes),
         "gt_classes": tf.constant(classes),
         "gt_masks": tf.constant(masks),
         "gt_has_mask": tf.constant(np.isin(classes, SEEN_CLASSES)),
-        "rpn_score_targets": scores,
-        "rpn_box_targets": offsets,
+        "rpn_score_targets": score_targets,
+        "rpn_box_targets": box_targets,
     }
+    shape = tf.constant([image_size] * size, tf.float32)
+    return Batch(tf.constant(images), shape, labels)
+
+
+def rpn_targets(
+    boxes: np.ndarray, classes: np.ndarray, image_size: tuple[int, int], anchors: Anchors
+) -> list[dict[str, tf.Tensor]]:
+    """Labels the anchors of a batch: score targets and box targets by level."""
+    by_image = [
+        anchors.label(image_size, tf.constant(b[c > 0]), tf.constant([7, i]))
+        for i, (b, c) in enumerate(zip(boxes, classes, strict=True))
+    ]
+    return [
+        {level: tf.stack([image[level] for image in kind]) for level in kind[0]}
+        for kind in zip(*by_image, strict=True)
+    ]
+
+
+class FixedRegions(RegionSampler):
+    """Stands in for the sampler of a model: its regions are those it was made with."""
+
+    def __init__(self, regions: Regions) -> None:
+        object.__setattr__(self, "regions", regions)
+
+    def sample(self, *_: Any, **__: Any) -> Regions:
+        """Returns the regions."""
+        return self.regions
+
+
+def regions(data: Batch, number: int = 16) -> Regions:
+    """Draws regions near and far from the instances of a batch, half of them objects."""
+    rng = np.random.default_rng(11)
+    truth = data.labels["gt_boxes"].numpy()[:, :6]
+    near = np.repeat(truth, 4, axis=1) + rng.normal(scale=2.0, size=(len(truth), 24, 4))
+    corner = rng.uniform(0, 40, (len(truth), 24, 2))
+    far = np.concatenate([corner, corner + rng.uniform(5, 24, corner.shape)], axis=-1)
+    proposals = np.clip(np.concatenate([near, far], axis=1), 0.0, 64.0).astype(np.float32)
+    return RegionSampler(num_samples=number, foreground_fraction=0.5, mix_gt_boxes=False).sample(
+        tf.constant(proposals), data.labels["gt_boxes"], data.labels["gt_classes"], SEED)
 
 
 class Step(NamedTuple):

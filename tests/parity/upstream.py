@@ -8,10 +8,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from unittest import mock
 
-import numpy as np
 import tensorflow as tf
 import tf_keras
 from official.projects.deepmac_maskrcnn.configs import deep_mask_head_rcnn as configs
@@ -19,7 +18,7 @@ from official.projects.deepmac_maskrcnn.modeling.heads import hourglass_network
 from official.projects.deepmac_maskrcnn.tasks import deep_mask_head_rcnn
 
 from deepmac_ablate.modeling import box_sources, hourglass, mask_heads
-from deepmac_ablate.modeling.detector import Regions, RegionSampler
+from deepmac_ablate.modeling.detector import Regions
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from tests import tiny_model
 
@@ -59,35 +58,6 @@ class Pair:
             ours.assign(theirs)
 
 
-class FixedRegions(RegionSampler):
-    """Stands in for the sampler of either model: the regions are those it was made with."""
-
-    def __init__(self, regions: Regions) -> None:
-        object.__setattr__(self, "regions", regions)
-
-    def sample(self, *_: Any, **__: Any) -> Regions:
-        """Ours."""
-        return self.regions
-
-    def __call__(self, *_: Any, **__: Any) -> tuple[tf.Tensor, ...]:
-        """Upstream's."""
-        return self.regions.boxes, self.regions.gt_boxes, self.regions.gt_classes, \
-            self.regions.gt_index
-
-
-def regions(data: tiny_model.Batch, number: int = 16) -> Regions:
-    """Draws regions near and far from the instances of a batch."""
-    rng = np.random.default_rng(11)
-    truth = data.labels["gt_boxes"].numpy()
-    near = np.repeat(truth, 4, axis=1) + rng.normal(scale=2.0, size=(len(truth), 24, 4))
-    corner = rng.uniform(0, 40, (len(truth), 24, 2))
-    far = np.concatenate([corner, corner + rng.uniform(5, 24, corner.shape)], axis=-1)
-    proposals = np.clip(np.concatenate([near, far], axis=1), 0.0, 64.0).astype(np.float32)
-    return RegionSampler(num_samples=number, foreground_fraction=0.5).sample(
-        tf.constant(proposals), data.labels["gt_boxes"], data.labels["gt_classes"],
-        tiny_model.SEED)
-
-
 def build(case: Case, width: int = 8) -> Pair:
     """Builds both models and gives them the same random weights."""
     task = deep_mask_head_rcnn.DeepMaskHeadRCNNTask(_upstream_config(case, width))
@@ -99,6 +69,7 @@ def build(case: Case, width: int = 8) -> Pair:
         pad_to_all_slots=True,
         norm=tiny_model.Norm(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON),
     )
+    ours.create_variables()
     pair = Pair(task, upstream, ours, _paired_variables(upstream, ours))
     tiny_model.randomise([theirs for theirs, _ in pair.variables], seed=1)
     pair.copy_weights()
@@ -119,7 +90,7 @@ def upstream_step(pair: Pair, data: tiny_model.Batch, drawn: Regions) -> tiny_mo
 
 def our_step(pair: Pair, data: tiny_model.Batch, drawn: Regions) -> tiny_model.Step:
     """Runs a training step of ours on given regions, gradients in upstream's order."""
-    with mock.patch.object(pair.ours, "_region_sampler", FixedRegions(drawn)):
+    with mock.patch.object(pair.ours, "_region_sampler", tiny_model.FixedRegions(drawn)):
         result = tiny_model.step(pair.ours, data)
     of = {id(v): g for v, g in zip(pair.ours.trainable_variables, result.gradients, strict=True)}
     return result._replace(
@@ -128,14 +99,14 @@ def our_step(pair: Pair, data: tiny_model.Batch, drawn: Regions) -> tiny_model.S
 
 @contextlib.contextmanager
 def _given_regions(model: tf_keras.Model, drawn: Regions) -> Iterator[None]:
-    """Puts `FixedRegions` in the place of the model's sampler, outside Keras's tracking."""
-    sampler = model.roi_sampler[0]
-    with mock.patch.object(type(sampler), "__call__", FixedRegions(drawn)):
+    """Makes the sampler of upstream's model return given regions."""
+    given = drawn.boxes, drawn.gt_boxes, drawn.gt_classes, drawn.gt_index
+    with mock.patch.object(type(model.roi_sampler[0]), "__call__", return_value=given):
         yield
 
 
 def _upstream_config(case: Case, width: int) -> configs.DeepMaskHeadRCNNTask:
-    anchors = tiny_model.anchors()
+    anchors = tiny_model.ANCHORS
     crop_size = 14 if case.head == "default" else 32
     norm = {"use_sync_bn": True, "norm_momentum": NORM_MOMENTUM, "norm_epsilon": NORM_EPSILON}
     config = configs.DeepMaskHeadRCNNTask()
