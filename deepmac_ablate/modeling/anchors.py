@@ -97,4 +97,8 @@ class Anchors:
         )
         drawn = sampling.sample_mask(priorities, self.samples_per_image)[0]
         scores = tf.where(drawn, tf.cast(matched, tf.int32), -1)
-        return anchor.unpack_targets(scores, anchors), box_targets
+        # The labeler encodes a zero box where nothing matches; the loss takes any target that is
+        # not zero for one that counts.
+        offsets = tf.concat([tf.reshape(t, [-1, 4]) for t in box_targets.values()], axis=0)
+        offsets = tf.where(matched[:, tf.newaxis], offsets, 0.0)
+        return anchor.unpack_targets(scores, anchors), anchor.unpack_targets(offsets, anchors)

@@ -65,6 +65,6 @@ class MaskedBatchNormalization(tf_keras.layers.Layer):
         mean = tf.where(some, mean, norm.moving_mean)
         variance = tf.where(some, variance, norm.moving_variance)
         for moving, value in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
-            moving.assign(moving * norm.momentum + value * (1.0 - norm.momentum))
+            moving.assign_add((value - moving) * (1.0 - norm.momentum))
         scale = tf.math.rsqrt(variance + norm.epsilon) * norm.gamma
         return tf.cast(x * scale + (norm.beta - mean * scale), inputs.dtype)
