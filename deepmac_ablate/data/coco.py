@@ -16,9 +16,9 @@ from deepmac_ablate.data import coco_json, image_example
 from deepmac_ablate.data.coco_json import CocoTruth, Entry
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.data.parallel import ordered_map
-from deepmac_ablate.progress import track
 from deepmac_ablate.data.records import RecordWriter
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.progress import track
 
 # About 150 MB of COCO; many enough to shuffle and to spread over the hosts of a TPU.
 _IMAGES_PER_SHARD = 1000
@@ -86,7 +86,9 @@ def convert(
         annotations: COCO instances JSON; category ids are kept as they are.
         output_prefix: Where to write, such as ``data/coco/train`` (see `dataset_info`).
         num_shards: Record files; by default one per 1000 images.
-        num_processes: Worker processes; by default by the number of images.
+        num_processes: Worker processes; by default by the number of images. A script that may
+            get more than one guards its calls with ``if __name__ == "__main__":``, as each
+            process imports it.
 
     Raises:
         UserError: The input is faulty (the message names the entry); nothing was written.
