@@ -12,10 +12,14 @@ import pytest
 _BESIDE_THE_REPOSITORY = Path(__file__).parents[2] / "shared/data/coco_tiny"
 
 
+def root() -> Path:
+    """Returns the folder of `images` and `annotations`, or skips the test with the reason."""
+    folder = Path(os.environ.get("DEEPMAC_COCO_TINY", _BESIDE_THE_REPOSITORY))
+    if not (folder / "annotations").is_dir():
+        pytest.skip(f"needs 156 images of COCO at {folder} (or DEEPMAC_COCO_TINY)")
+    return folder
+
+
 def instances(part: str = "instances") -> dict[str, Any]:
     """Returns the annotations as a COCO dict, or skips the test with the reason."""
-    root = Path(os.environ.get("DEEPMAC_COCO_TINY", _BESIDE_THE_REPOSITORY))
-    path = root / f"annotations/{part}.json"
-    if not path.exists():
-        pytest.skip(f"needs 156 images of COCO at {root} (or DEEPMAC_COCO_TINY)")
-    return json.loads(path.read_text())
+    return json.loads((root() / f"annotations/{part}.json").read_text())

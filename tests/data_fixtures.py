@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
-
-_REPO = Path(__file__).resolve().parent.parent
-COCO_TINY = Path(os.environ.get("DEEPMAC_COCO_TINY", _REPO.parent / "shared/data/coco_tiny"))
-
-needs_coco_tiny = pytest.mark.skipif(
-    not COCO_TINY.is_dir(), reason=f"no COCO subset at {COCO_TINY} (DEEPMAC_COCO_TINY)"
-)
 
 
 def square(annotation_id, image_id, x, y, side, **fields):

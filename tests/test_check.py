@@ -6,10 +6,11 @@ import dataclasses
 import json
 import shutil
 
+import coco_tiny
 import numpy as np
 import pytest
 import tensorflow as tf
-from data_fixtures import COCO_TINY, document, needs_coco_tiny, square, write
+from data_fixtures import document, square, write
 from PIL import Image
 
 from deepmac_ablate.data import coco, dataset_info, masks
@@ -206,18 +207,27 @@ def test_annotations_of_other_images_are_found(prefix, tmp_path):
     ] == problems
 
 
+def test_drawing_nothing_is_fine_and_less_is_refused(prefix, tmp_path):
+    """Counting alone needs no pictures."""
+    report = check(prefix, tmp_path / "seen", num_images=0)
+
+    assert report.contact_sheet is None
+    assert [] == list((tmp_path / "seen").iterdir())
+    with pytest.raises(UserError, match="-1 images cannot be drawn"):
+        check(prefix, tmp_path / "seen", num_images=-1)
+
+
 def test_a_missing_data_set_is_refused(tmp_path):
     """With the sentence of the info file."""
     with pytest.raises(UserError, match="There is no data set"):
         check(tmp_path / "no", tmp_path / "seen")
 
 
-@needs_coco_tiny
 @pytest.mark.slow
 def test_coco_has_no_problems(tmp_path):
     """On real annotations no tolerance is too tight."""
-    annotations = COCO_TINY / "annotations/instances.json"
-    coco.convert(COCO_TINY / "images", annotations, tmp_path / "all")
+    annotations = coco_tiny.root() / "annotations/instances.json"
+    coco.convert(coco_tiny.root() / "images", annotations, tmp_path / "all")
     report = check(tmp_path / "all", tmp_path / "seen")
 
     assert [] == report.problems

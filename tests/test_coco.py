@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 
+import coco_tiny
 import numpy as np
 import pytest
 import tensorflow as tf
-from data_fixtures import COCO_TINY, document, needs_coco_tiny, square, write
+from data_fixtures import document, square, write
 from official.vision.data import create_coco_tf_record
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 from PIL import Image
@@ -48,16 +50,15 @@ def _convert(folder, content, prefix="out/train", **options):
 def tiny(tmp_path_factory):
     """The COCO subset, converted."""
     prefix = tmp_path_factory.mktemp("tiny") / "all"
-    annotations = COCO_TINY / "annotations/instances.json"
-    return prefix, coco.convert(COCO_TINY / "images", annotations, prefix, num_shards=3)
+    annotations = coco_tiny.root() / "annotations/instances.json"
+    return prefix, coco.convert(coco_tiny.root() / "images", annotations, prefix, num_shards=3)
 
 
-@needs_coco_tiny
 @pytest.mark.slow
 def test_coco_comes_back_as_pycocotools_reads_it(tiny):
     """Every mask pixel by pixel, every box, class and crowd flag of 156 COCO images."""
     prefix, summary = tiny
-    truth = COCO(COCO_TINY / "annotations/instances.json")
+    truth = COCO(coco_tiny.root() / "annotations/instances.json")
     records = _decoded(prefix)
 
     assert (156, 1463, 17) == (
@@ -86,7 +87,6 @@ def test_coco_comes_back_as_pycocotools_reads_it(tiny):
             np.testing.assert_array_equal(truth.annToMask(annotation), mask)
 
 
-@needs_coco_tiny
 @pytest.mark.slow
 def test_records_equal_upstreams(tiny):
     """Feature by feature what Model Garden's own converter writes, masks by their pixels.
@@ -94,14 +94,14 @@ def test_records_equal_upstreams(tiny):
     It is sound for polygons without and run lengths with a crowd flag, which is all of COCO.
     """
     prefix, _ = tiny
-    truth = COCO(COCO_TINY / "annotations/instances.json")
+    truth = COCO(coco_tiny.root() / "annotations/instances.json")
     names = {category["id"]: category["name"] for category in truth.cats.values()}
     records = _serialized(prefix)
     with_crowd = [a["image_id"] for a in truth.anns.values() if a["iscrowd"]]
     for image_id in {*with_crowd[:5], *list(truth.imgs)[:25]}:
         upstream, num_skipped = create_coco_tf_record.create_tf_example(
             truth.imgs[image_id],
-            [str(COCO_TINY / "images")],
+            [str(coco_tiny.root() / "images")],
             bbox_annotations=truth.imgToAnns[image_id],
             id_to_name_map=names,
             include_masks=True,
@@ -119,24 +119,22 @@ def test_records_equal_upstreams(tiny):
         assert expected == actual
 
 
-@needs_coco_tiny
 @pytest.mark.slow
 def test_the_annotations_of_evaluation_are_the_sources(tiny):
     """Evaluation sees what COCO says, not what the records hold."""
     prefix, _ = tiny
-    expected = json.loads((COCO_TINY / "annotations/instances.json").read_text())
+    expected = json.loads((coco_tiny.root() / "annotations/instances.json").read_text())
 
     assert expected == json.loads(dataset_info.annotations_path(prefix).read_text())
 
 
-@needs_coco_tiny
 @pytest.mark.slow
 def test_processes_and_shards_leave_the_content_alone(tiny, tmp_path):
     """Two processes and another number of shards: the same fingerprint, the same records."""
     prefix, summary = tiny
     other = coco.convert(
-        COCO_TINY / "images",
-        COCO_TINY / "annotations/instances.json",
+        coco_tiny.root() / "images",
+        coco_tiny.root() / "annotations/instances.json",
         tmp_path / "other",
         num_shards=7,
         num_processes=2,
@@ -414,8 +412,7 @@ def test_a_failed_conversion_keeps_the_previous_version(tmp_path):
 def test_an_interrupted_replacement_is_never_a_mixture(tmp_path, monkeypatch, num_renames):
     """Stopped between two renames, the data set refuses to be loaded until converted again."""
     _convert(tmp_path, document(), num_shards=3)
-    path_type = type(dataset_info.info_path("x"))
-    replace, done = path_type.replace, []
+    replace, done = os.replace, []
 
     def failing_replace(path, target):
         if len(done) == num_renames:
@@ -423,7 +420,7 @@ def test_an_interrupted_replacement_is_never_a_mixture(tmp_path, monkeypatch, nu
         done.append(path)
         return replace(path, target)
 
-    monkeypatch.setattr(path_type, "replace", failing_replace)
+    monkeypatch.setattr(os, "replace", failing_replace)
     with pytest.raises(KeyboardInterrupt):
         _convert(tmp_path, document(4), num_shards=3)
     monkeypatch.undo()
@@ -433,7 +430,6 @@ def test_an_interrupted_replacement_is_never_a_mixture(tmp_path, monkeypatch, nu
     assert again == DatasetInfo.load(tmp_path / "out/train")
 
 
-@needs_coco_tiny
 @pytest.mark.slow
 def test_a_killed_conversion_keeps_the_previous_version(tmp_path):
     """SIGKILL in the middle: the old version is whole, and the next conversion cleans up."""
@@ -443,10 +439,10 @@ def test_a_killed_conversion_keeps_the_previous_version(tmp_path):
         "import sys; from pathlib import Path; from deepmac_ablate.data import coco;"
         "coco.convert(*map(Path, sys.argv[1:]), num_processes=1)"
     )
-    annotations = COCO_TINY / "annotations/instances.json"
+    annotations = coco_tiny.root() / "annotations/instances.json"
     prefix = tmp_path / "out/train"
     process = subprocess.Popen(
-        [sys.executable, "-c", program, COCO_TINY / "images", annotations, prefix]
+        [sys.executable, "-c", program, coco_tiny.root() / "images", annotations, prefix]
     )
     partial = tmp_path / "out/.train.partial"
     while not any(path.stat().st_size for path in partial.glob("*")):

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from deepmac_ablate.data import progress
+from deepmac_ablate import progress
 
 
 def _console(terminal):

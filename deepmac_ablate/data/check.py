@@ -20,13 +20,14 @@ from PIL import Image
 
 from deepmac_ablate.data import dataset_info, drawing, image_example, records
 from deepmac_ablate.data.dataset_info import DatasetInfo
-from deepmac_ablate.data.progress import track
 from deepmac_ablate.data.record_problems import (
     Problems,
     Record,
     verify_instances,
     verify_sizes,
 )
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.progress import track
 
 _COLUMNS = 4
 _THUMBNAIL = (360, 360)
@@ -93,6 +94,8 @@ def check(
     Raises:
         UserError: There is no such data set, or it is incomplete.
     """
+    if num_images < 0:
+        raise UserError(f"{num_images} images cannot be drawn; it is 0 or more.")
     info = DatasetInfo.load(prefix)
     folder = epath.Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)

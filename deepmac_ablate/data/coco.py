@@ -86,7 +86,9 @@ def convert(
         annotations: COCO instances JSON; category ids are kept as they are.
         output_prefix: Where to write, such as ``data/coco/train`` (see `dataset_info`).
         num_shards: Record files; by default one per 1000 images.
-        num_processes: Worker processes; by default by the number of images.
+        num_processes: Worker processes; by default by the number of images. A script that may
+            get more than one guards its calls with ``if __name__ == "__main__":``, as each
+            process imports it.
 
     Raises:
         UserError: The input is faulty (the message names the entry); nothing was written.

@@ -20,6 +20,7 @@ from typing import Any
 
 from etils import epath
 
+from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError, did_you_mean
 
 _NAMED_AT_MOST = 5
@@ -86,10 +87,7 @@ class DatasetInfo:
 
     def save(self, prefix: str | os.PathLike[str]) -> None:
         """Writes the info file of `prefix` in one step."""
-        path = info_path(prefix)
-        temporary = path.parent / f".{path.name}.partial"
-        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
-        temporary.replace(path)
+        storage.write(info_path(prefix), json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     def record_files(self, prefix: str | os.PathLike[str]) -> list[epath.Path]:
         """Returns the record files of `prefix` in the order of their shard numbers."""

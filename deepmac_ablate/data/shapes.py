@@ -22,8 +22,8 @@ from deepmac_ablate.data.coco import ConversionSummary, convert
 from deepmac_ablate.data.coco_json import Entry
 from deepmac_ablate.data.outlines import CLASSES
 from deepmac_ablate.data.parallel import ordered_map
-from deepmac_ablate.data.progress import track
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.progress import track
 
 MIN_SIZE = 64
 _MAX_INSTANCES = 5
