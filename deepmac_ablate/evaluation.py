@@ -83,7 +83,7 @@ class Evaluation:
                 if not annotation.get("iscrowd", 0):
                     by_image[annotation["image_id"]].append(annotation)
 
-        predictor = Predictor(model, strategy)
+        predictor = Predictor(model, strategy, self.data.batch_size)
         detect = "detections" in self._box_sources
         scored: list[int] = []
         detections: list[dict[str, Any]] = []

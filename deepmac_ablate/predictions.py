@@ -28,14 +28,23 @@ class ImagePrediction(NamedTuple):
 
 
 class Predictor:
-    """Runs a model on batches of any size, on the devices of a strategy.
+    """Runs a model on batches of images, on the devices of a strategy.
 
     The mask head runs on the boxes that there are, not on padding up to the most there may be.
     """
 
-    def __init__(self, model: MaskRCNN, strategy: tf.distribute.Strategy) -> None:
+    def __init__(self, model: MaskRCNN, strategy: tf.distribute.Strategy, batch_size: int) -> None:
+        """Prepares to predict.
+
+        Args:
+            model: the model.
+            strategy: where it lives.
+            batch_size: images per batch at most; a smaller one is filled up, as a program for
+                each size would have to be traced.
+        """
         self._strategy = strategy
         self._replicas = max(len(strategy.extended.worker_devices), 1)
+        self._batch_size = -(-batch_size // self._replicas) * self._replicas
         self._features = tf.function(model.features)
         self._detect = tf.function(model.detect)
         self._masks = tf.function(model.predict_masks)
@@ -91,14 +100,14 @@ class Predictor:
 
     def _segment(self, features: Any, boxes: Sequence[_Boxes]) -> list[np.ndarray]:  # noqa: ANN401
         """Segments the boxes of each image; returns [n, mask_size, mask_size] for each."""
-        per_replica = -(-len(boxes) // self._replicas)
+        per_replica = self._batch_size // self._replicas
         flat = [_flatten(boxes[at : at + per_replica])
-                for at in range(0, per_replica * self._replicas, per_replica)]
+                for at in range(0, self._batch_size, per_replica)]
         longest = max(len(part[0]) for part in flat)
         masks: list[list[np.ndarray]] = [[] for _ in flat]
         for at in range(0, longest, _PASS):
-            # A multiple of 16, so that few different programs are traced.
-            length = min(_PASS, -(-(longest - at) // 16) * 16)
+            # Powers of two, so that few different programs are traced.
+            length = min(_PASS, 1 << max(longest - at - 1, 15).bit_length())
             args = [[_pad(array[at : at + length], length) for array in part] for part in flat]
             result = self._run(
                 self._masks, features, *(self._place(list(arg)) for arg in zip(*args, strict=True)))
@@ -110,18 +119,18 @@ class Predictor:
             joined = np.concatenate(own) if own else np.zeros((0, 1, 1), np.float32)
             for image in range(per_replica):
                 segmented.append(joined[: len(part[0])][part[1] == image])
-        return segmented
+        return segmented[: len(boxes)]
 
     def _run(self, function: Any, *args: Any) -> Any:  # noqa: ANN401
         return self._strategy.run(function, args=args)
 
     def _split(self, array: np.ndarray) -> Any:  # noqa: ANN401
-        """Gives each device its part of the images, the last image repeated where one is missing.
+        """Gives each device its part of the images, the last image repeated to fill the batch.
 
         Each worker of a cluster runs its own devices on all images: nothing is exchanged, and the
         numbers cannot depend on how many workers there are.
         """
-        missing = -len(array) % self._replicas
+        missing = self._batch_size - len(array)
         padded = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
         return self._place(np.split(padded, self._replicas))
 

@@ -119,6 +119,7 @@ class TrainingData:
         def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
             order = tf.stack([tf.constant(seed, tf.int64), epoch])
             shuffle = tf.random.experimental.stateless_shuffle
+            fold_in = tf.random.experimental.stateless_fold_in
             files = tf.data.Dataset.from_tensor_slices(shuffle(tf.constant(self._files), order))
             records = files.interleave(
                 tf.data.TFRecordDataset, cycle_length=16, block_length=1,
@@ -126,8 +127,7 @@ class TrainingData:
             # Whole windows are shuffled: `Dataset.shuffle` depends on TensorFlow's global seed too.
             windows = records.batch(min(self._shuffle_buffer, number)).enumerate()
             records = windows.map(
-                lambda i, window: shuffle(window, tf.random.experimental.stateless_fold_in(order, i))
-            ).unbatch()
+                lambda i, window: shuffle(window, fold_in(order, i))).unbatch()
             return records.skip(tf.where(epoch == first_epoch, tf.constant(offset, tf.int64), 0))
 
         epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
