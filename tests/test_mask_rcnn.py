@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.box_sources import GroundTruthBoxes, ProposalBoxes
+from deepmac_ablate.modeling.detector import RegionSampler
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.modeling.normalization import MaskedBatchNormalization
 from tests import tiny_model
@@ -31,9 +32,13 @@ class Subject:
 
     def step(self, data: Batch, budget: int = 8, pad_to_all_slots: bool = False) -> Step:
         """Takes a step."""
-        self.model.set_weights(self._weights)
+        self.restart()
         self.model.mask_budget, self.model.pad_to_all_slots = budget, pad_to_all_slots
         return step(self.model, data)
+
+    def restart(self) -> None:
+        """Goes back to the first weights."""
+        self.model.set_weights(self._weights)
 
     def statistics(self) -> list[np.ndarray]:
         """The mask head's batch-norm statistics now."""
@@ -133,8 +138,8 @@ def test_padding_reaches_nothing(subject: Subject) -> None:
 @pytest.mark.parametrize("counts", [(4, 2), (0, 0)])
 def test_a_batch_without_a_mask_trains_the_rest(subject: Subject, counts: tuple[int, ...]) -> None:
     """With no valid box the mask loss is 0, all is finite, and the head's statistics stay."""
-    before = subject.model.set_weights(subject._weights) or subject.statistics()
-    data = batch(counts)
+    subject.restart()
+    before, data = subject.statistics(), batch(counts)
     result = subject.step(changed(data, gt_has_mask=tf.zeros_like(data.labels["gt_has_mask"])))
     assert float(result.losses["mask_loss"]) == 0.0
     assert np.isfinite(float(result.losses["total_loss"]))
@@ -153,45 +158,52 @@ def test_a_small_budget_says_what_it_drops(subject: Subject) -> None:
 
 @pytest.mark.slow
 def test_a_step_is_a_function_of_its_seed() -> None:
-    """The same seed gives the same step to the last bit, another seed samples other regions."""
+    """The same seed samples the same regions, another seed others."""
     model = build_model()
-    weights = step(model, batch()) and model.get_weights()
+    step(model, batch())
+    weights = model.get_weights()
 
-    def classes(seed: list[int]) -> np.ndarray:
+    def logits(seed: list[int]) -> np.ndarray:
         model.set_weights(weights)
-        return step(model, batch(), tf.constant(seed)).outputs["box_targets"].numpy()
+        return step(model, batch(), tf.constant(seed)).outputs["class_outputs"].numpy()
 
-    np.testing.assert_array_equal(classes([1, 2]), classes([1, 2]))
-    assert (classes([1, 2]) != classes([1, 3])).any()
+    first, again, other = map(logits, ([1, 2], [1, 2], [1, 3]))
+    rounding = 1e-5 * np.abs(first).max()
+    assert np.abs(first - again).max() < rounding
+    assert np.abs(first - other).max() > 100 * rounding
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("head", "source"), [
-    ("hourglass", "proposals"),
+    ("conv", "proposals"),
     *(pytest.param(*case, marks=pytest.mark.extended) for case in (
-        ("hourglass", "ground_truth"), ("conv", "ground_truth"), ("conv", "proposals"))),
+        ("conv", "ground_truth"), ("hourglass", "proposals"), ("hourglass", "ground_truth"))),
 ])
 def test_the_training_step_compiles(head: str, source: str) -> None:
-    """XLA compiles the whole step, which stands in for a TPU; losses agree to 5e-3."""
-    depth = {"depth": 20} if head == "hourglass" else {}
-    model = build_model(mask_head=HEADS[head](**depth), mask_boxes=SOURCES[source])
-    data = batch()
-    weights = step(model, data) and model.get_weights()
+    """XLA compiles the whole step, which stands in for a TPU, and the losses agree.
+
+    All 50 proposals and 6 annotated boxes are taken: a proposal that rounding moves to another
+    place in the list would change a draw.
+    """
+    model, data = build_model(
+        mask_head=HEADS[head](**({"depth": 20} if head == "hourglass" else {})),
+        mask_boxes=SOURCES[source], region_sampler=RegionSampler(num_samples=56)), batch()
+    step(model, data)
+    tiny_model.randomise(model.variables, seed=2)
+    weights = model.get_weights()
 
     def losses_and_gradients(*tensors: Any) -> tuple:
         result = step(model, Batch(*tensors))
         return result.losses, result.gradients
 
-    results = []
-    for jit_compile in (False, True):
-        model.set_weights(weights)
-        results.append(tf.function(losses_and_gradients, jit_compile=jit_compile)(*data)
-                       if jit_compile else losses_and_gradients(*data))
-    (expected, _), (actual, gradients) = results
+    expected, _ = losses_and_gradients(*data)
+    model.set_weights(weights)
+    actual, gradients = tf.function(losses_and_gradients, jit_compile=True)(*data)
     for name, loss in expected.items():
         assert float(loss) == pytest.approx(float(actual[name]), rel=5e-3), name
     assert all(np.isfinite(g.numpy()).all() for g in gradients)
-    assert all(g.numpy().any() for g in gradients if len(g.shape) > 1)
+    kernels = [g for g in gradients if len(g.shape) > 1]
+    assert all(g.numpy().any() for g in kernels)
 
 
 @pytest.mark.parametrize("image_size", [(64, 80), (48, 64)])

@@ -89,3 +89,13 @@ def test_the_seed_decides() -> None:
     first, again, other = (draw(positive, negative, 16, 0.5, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_xla_draws_the_same_numbers() -> None:
+    """A trial draws the same on an accelerator as on a laptop."""
+    def numbers() -> tf.Tensor:
+        return sampling.uniform([100], tf.constant([1, 2]))
+
+    np.testing.assert_array_equal(
+        tf.function(numbers)(), tf.function(numbers, jit_compile=True)())
+    assert 0.0 < numbers().numpy().min() < numbers().numpy().max() < 1.0

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from deepmac_ablate.modeling import sampling
 from deepmac_ablate.modeling.box_sources import GroundTruth, MaskBoxes
 
 
@@ -55,7 +56,7 @@ def packed_slots(boxes: MaskBoxes, truth: GroundTruth, budget: int, seed: tf.Ten
         seed: [2] integers that the draw is a function of.
     """
     valid = tf.reshape(boxes.valid, [-1])
-    random = tf.random.stateless_uniform(tf.shape(valid), seed, minval=1e-6, maxval=1.0)
+    random = sampling.uniform(tf.shape(valid), seed)
     count = budget if valid.shape[0] is None else min(budget, valid.shape[0])
     chosen = tf.math.top_k(tf.where(valid, random, 0.0), k=count).indices
     return _gather(boxes, truth, chosen)

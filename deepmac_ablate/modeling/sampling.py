@@ -11,6 +11,13 @@ from __future__ import annotations
 import tensorflow as tf
 
 
+def uniform(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws float32 numbers from (0, 1), never 0, the same for a seed wherever it runs."""
+    # Left to itself TensorFlow takes another algorithm under XLA than elsewhere.
+    return tf.random.stateless_uniform(
+        shape, seed, minval=1e-6, maxval=1.0 - 1e-6, alg="philox")
+
+
 def balanced_priorities(
     positive: tf.Tensor, negative: tf.Tensor, num_samples: int, positive_fraction: float,
     seed: tf.Tensor,
@@ -30,8 +37,7 @@ def balanced_priorities(
         by the rule above. Below 2 come surplus positives, then everything else, which a caller that
         needs exactly `num_samples` takes as filling.
     """
-    # The open interval (0, 1): at 0 a candidate would look like one that is not there.
-    random = tf.random.stateless_uniform(tf.shape(positive), seed, minval=1e-6, maxval=1.0 - 1e-6)
+    random = uniform(tf.shape(positive), seed)
     max_positives = min(int(num_samples * positive_fraction), positive.shape[-1])
     if max_positives:
         among_positives = tf.where(positive, random, -1.0)
