@@ -52,11 +52,6 @@ class Trainer(orbit.StandardTrainer):
         self._sums: dict[str, tf_keras.metrics.Sum] = {}
         self._steps = tf_keras.metrics.Sum("steps", dtype=tf.float32)
 
-    def train_loop_begin(self) -> None:
-        """Forgets what earlier steps reported."""
-        for metric in (*self._sums.values(), self._steps):
-            metric.reset_state()
-
     def train_step(self, iterator: tf.data.Iterator) -> None:
         """Takes one step on every replica."""
         replicas = self._strategy.num_replicas_in_sync
@@ -74,10 +69,17 @@ class Trainer(orbit.StandardTrainer):
                 self._sums[name] = tf_keras.metrics.Sum(name, dtype=tf.float32)
         return self._sums[name]
 
-    def train_loop_end(self) -> dict[str, float]:
-        """Returns the mean of each loss, boxes per step, the share dropped, the learning rate."""
+    def report(self) -> dict[str, float]:
+        """Returns what the steps since the last report were like.
+
+        Returns:
+            The mean of each loss, `mask_boxes` per step, `mask_boxes_dropped_share` of them, and
+            the current `learning_rate`.
+        """
         steps = float(self._steps.result())
         report = {name: float(metric.result()) / steps for name, metric in self._sums.items()}
+        for metric in (*self._sums.values(), self._steps):
+            metric.reset_state()
         dropped = report.pop("mask_boxes_dropped")
         report["mask_boxes_dropped_share"] = dropped / max(report["mask_boxes"], 1e-9)
         rate = self.optimizer.learning_rate

@@ -35,6 +35,9 @@ Mode = Literal["train", "eval", "train_and_eval", "continuous_eval"]
 _SECONDS_BETWEEN_LOOKS = 10.0
 _SECONDS_WITHOUT_CHECKPOINT = 3600.0 * 4
 
+# How long a request to stop waits at most, about; preemptible machines give half a minute in all.
+_SECONDS_TO_HEED = 3.0
+
 
 class Interrupted(Exception):  # noqa: N818 (nothing went wrong)
     """The process was asked to end; a checkpoint holds what was done."""
@@ -178,10 +181,11 @@ def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> d
         Diverged: if the loss stopped being a number.
     """
     session = prepare(trial)
-    workdir.start(trial, session.trial_id, bindings.config_text())
+    chief = is_chief(session.strategy)
+    if chief:
+        workdir.start(trial, session.trial_id, bindings.config_text())
     if mode != "eval" and (result := workdir.read_result()) is not None:
         return result
-    chief = is_chief(session.strategy)
     if mode in ("train", "train_and_eval"):
         train(session, trial.seed, workdir, chief)
     if mode == "train":
@@ -206,22 +210,27 @@ def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> No
     if step is None:
         training.initialise(session.model)
         step = 0
-    workdir.drop_metrics_after(step)
+    first_step = step
+    workdir.drop_metrics_after(first_step)
 
     def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return training.data.dataset(
-            session.model.image_size, session.model.anchors, training.seen_ids, seed, step, context)
+            session.model.image_size, session.model.anchors, training.seen_ids, seed, first_step,
+            context)
 
     trainer = Trainer(
         session.model, training.losses, session.optimizer,
         strategy.distribute_datasets_from_function(dataset), strategy, seed, runtime.jit_compile)
     with StopRequest.listening() as stop, Progress("Training", training.steps, step) as progress:
-        while step < training.steps:
-            started = time.monotonic()
+        while step < training.steps and not stop.requested:
+            started, previous = time.monotonic(), step
             wanted = min(_next_multiple(step, runtime.log_every), training.steps)
-            report = trainer.train(tf.constant(wanted - step))
-            report["steps_per_second"] = (wanted - step) / (time.monotonic() - started)
-            previous, step = step, wanted
+            while step < wanted and not stop.requested:
+                chunk = min(wanted - step, _chunk(step - previous, time.monotonic() - started))
+                trainer.train(tf.constant(chunk))
+                step += chunk
+            report = trainer.report()
+            report["steps_per_second"] = (step - previous) / (time.monotonic() - started)
             if not math.isfinite(report["total_loss"]):
                 raise Diverged(
                     f"The loss is {report['total_loss']} between steps {previous} and {step}; "
@@ -233,14 +242,14 @@ def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> No
             due = step // runtime.checkpoint_every > previous // runtime.checkpoint_every
             if due or stop.requested or step == training.steps:
                 manager.save(checkpoint_number=step)
-            if stop.requested and step < training.steps:
-                raise Interrupted(
-                    f"Stopped at step {step} of {training.steps}; run the trial again to go on.")
             every = session.evaluation.every
             if every and step // every > previous // every and step < training.steps:
                 numbers = evaluate(session)
                 if chief:
                     workdir.append_evaluation(step, numbers.scalars)
+        if step < training.steps:
+            raise Interrupted(
+                f"Stopped at step {step} of {training.steps}; run the trial again to go on.")
 
 
 def evaluate(session: Session) -> Numbers:
@@ -289,6 +298,11 @@ def write_result(workdir: TrialWorkdir, numbers: Numbers, step: int) -> dict:
     result = {"step": step, **numbers.scalars}
     workdir.write_result(result)
     return result
+
+
+def _chunk(steps: int, seconds: float) -> int:
+    """Returns how many steps to take at once, so that a request to stop is heeded in seconds."""
+    return max(1, int(_SECONDS_TO_HEED * steps / seconds)) if steps else 1
 
 
 def _next_multiple(step: int, every: int) -> int:
