@@ -15,7 +15,7 @@ import tf_keras
 
 from deepmac_ablate import bindings, class_splits
 from deepmac_ablate.data.pipeline import TrainingData
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.evaluation import Evaluation, Numbers
 from deepmac_ablate.modeling import backbones, box_sources, checkpoints, mask_heads, optimization
 from deepmac_ablate.modeling.losses import Losses
@@ -84,7 +84,11 @@ class Training:
             init_checkpoint: where the first weights come from; None: random.
             init_parts: which of them are read: "all", or some of "backbone" and "decoder".
             precision: "bfloat16" computes in mixed precision; variables stay float32.
+
+        Raises:
+            UserError: if there is no step to take, or the classes are not the data set's.
         """
+        check_at_least(1, Training__steps=steps)
         self.data = data
         self.seen_classes = seen_classes
         self.seen_ids = class_splits.resolve(seen_classes, data.info.categories)
@@ -151,6 +155,10 @@ def prepare(trial: Trial) -> Session:
             tf.config.experimental.enable_op_determinism()
         strategy = runtime.strategy()
         training: Training = gin.get_configurable("Training")()
+        if training.data.batch_size % strategy.num_replicas_in_sync:
+            raise UserError(
+                f"TrainingData.batch_size = {training.data.batch_size} cannot be shared by "
+                f"{strategy.num_replicas_in_sync} devices: use a multiple of their number.")
         evaluation: Evaluation = gin.get_configurable("Evaluation")()
         with strategy.scope():
             model, optimizer = training.build(trial.seed)
