@@ -68,6 +68,15 @@ def assert_same_run(expected, actual):
         np.testing.assert_allclose(theirs[name], value, rtol=1e-5, atol=1e-9, err_msg=name)
 
 
+def assert_same_numbers(expected, actual, tolerance=1e-6):
+    """Two results have the same names and, undefined ones included, the same values."""
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        assert (value is None) == (actual[name] is None), name
+        if value is not None:
+            assert value == pytest.approx(actual[name], rel=tolerance, abs=tolerance), name
+
+
 def test_a_finished_trial_has_exactly_its_files(finished):
     """Those of the design, and of the checkpoints the last two."""
     files = {"trial.json", "config.gin", "operative_config.gin", "metrics.jsonl", "per_class.csv",
@@ -290,7 +299,7 @@ def test_neither_kill_nor_stop_changes_what_is_computed(finished, tmp_path):
 
     result = training.run(finished.trial, workdir)
     assert_same_run(finished.workdir, workdir)
-    assert finished.workdir.read_result() == pytest.approx(result, rel=1e-5)
+    assert_same_numbers(finished.workdir.read_result(), result, 1e-5)
 
 
 def test_a_request_to_stop_is_heeded_at_the_next_step(finished, tmp_path):
@@ -330,7 +339,7 @@ def test_continuous_evaluation_ends_with_the_result(finished, tmp_path):
     workdir = TrialWorkdir(tmp_path)
     shutil.copytree(finished.workdir.checkpoints, workdir.checkpoints)
     result = training.run(finished.trial, workdir, "continuous_eval")
-    assert finished.workdir.read_result() == pytest.approx(result, rel=1e-6)
+    assert_same_numbers(finished.workdir.read_result(), result)
     assert workdir.is_finished()
     assert [] == workdir.read_metrics()
 
@@ -429,12 +438,19 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 from deepmac_ablate import training
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.trial import Trial
 from deepmac_ablate.workdir import TrialWorkdir
 
 gin_file, finished, workdir = sys.argv[1:]
-trial = Trial((gin_file,), ("Runtime.strategy = 'mirrored'", "STEPS = 1"), 0, "")
-session = training.prepare(trial)
+def mirrored(binding):
+    return Trial((gin_file,), ("Runtime.strategy = 'mirrored'", binding), 0, "")
+
+try:
+    training.prepare(mirrored("BATCH_SIZE = 3"))
+except UserError as error:
+    print(error)
+session = training.prepare(mirrored("STEPS = 1"))
 training.train(session, 0, TrialWorkdir(workdir), True)
 step = training.restore(session, TrialWorkdir(finished))
 numbers = training.evaluate(session).scalars
@@ -451,9 +467,11 @@ def test_two_devices_train_and_evaluate_as_one(finished, tmp_path):
          str(finished.workdir.path), str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout.splitlines()[-1])
+    refused, printed = run.stdout.splitlines()[-2:]
+    assert "TrainingData.batch_size = 3 cannot be shared by 2 devices: use" in refused
+    found = json.loads(printed)
     assert 2 == found.pop("replicas")
-    assert finished.workdir.read_result() == pytest.approx(found, abs=1e-6)
+    assert_same_numbers(finished.workdir.read_result(), found)
     one, two = finished.workdir.read_metrics()[0], workdir.read_metrics()[0]
     assert np.isfinite(two["train/total_loss"])
     assert one["train/mask_boxes"] == two["train/mask_boxes"]
