@@ -84,9 +84,7 @@ class Trainer(orbit.StandardTrainer):
             total.assign(0.0)
         dropped = report.pop("mask_boxes_dropped")
         report["mask_boxes_dropped_share"] = dropped / max(report["mask_boxes"], 1e-9)
-        rate = self.optimizer.learning_rate
-        report["learning_rate"] = float(
-            rate(self.optimizer.iterations) if callable(rate) else rate)
+        report["learning_rate"] = float(tf.convert_to_tensor(self.optimizer.learning_rate))
         return report
 
     def _replica_step(
