@@ -41,7 +41,6 @@ MODEL_CHANGES = {
     "box_head": BoxHead(**{**BOX_HEAD, "fc_dims": 40}),
     "detections": Detections(**{**DETECTIONS, "max_per_image": 4}),
     "norm": Norm(momentum=0.5),
-    "mask_budget": 1,
     "pad_to_all_slots": True,
     "l2_weight_decay": 1e-3,
 }
@@ -60,6 +59,7 @@ PART_CHANGES = {
         "max_per_image": 4, "pre_nms_top_k": 1, "score_threshold": 0.5, "nms_iou": 0.05}),
     Norm: ("norm", {"momentum": 0.9}, {
         "momentum": 0.5, "epsilon": 0.1, "synchronized": False, "activation": "swish"}),
+    GroundTruthBoxes: ("mask_boxes", {"slots_per_image": 8}, {"slots_per_image": 1}),
     ResNetFPN: ("backbone", BACKBONE, {
         "depth": 18, "fpn_filters": 12, "width_multiplier": 0.25}),
 }
@@ -154,16 +154,24 @@ def test_the_number_of_offered_proposals_matters() -> None:
     assert differ(few, many)
 
 
+@pytest.mark.slow
+def test_the_number_of_slots_for_proposals_matters() -> None:
+    """With `slots_per_image` fewer proposals are trained on than offered."""
+    few = behaviour(mask_boxes=ProposalBoxes(slots_per_image=1))
+    many = behaviour(mask_boxes=ProposalBoxes(slots_per_image=8))
+    assert differ(few, many)
+
+
 @pytest.mark.parametrize(
     ("part", "cases"),
-    [(MaskRCNN, MODEL_CHANGES), (Losses, LOSS_CHANGES), (GroundTruthBoxes, {}),
-     (ProposalBoxes, {"max_per_image": 3}),
+    [(MaskRCNN, MODEL_CHANGES), (Losses, LOSS_CHANGES),
+     (ProposalBoxes, {"max_per_image": 3, "slots_per_image": 1}),
      *((part, changes) for part, (_, _, changes) in PART_CHANGES.items())],
     ids=lambda x: getattr(x, "__name__", ""))
 def test_each_parameter_has_a_case(part: type, cases: dict[str, Any]) -> None:
-    """A new parameter needs a case above."""
-    assert set(inspect.signature(part.__init__ if part is MaskRCNN else part).parameters) - {
-        "self"} == set(cases)
+    """A new parameter needs a case above, unless it changes speed only (see test_detector.py)."""
+    parameters = set(inspect.signature(part.__init__ if part is MaskRCNN else part).parameters)
+    assert parameters - {"self", "nms_version"} == set(cases)
 
 
 def test_each_box_source_has_cases() -> None:

@@ -48,12 +48,13 @@ def our_step(head: str) -> Callable[[tf.Tensor, dict], tf.Tensor]:
     """Builds our model and returns its training step."""
     model = MaskRCNN(
         num_classes=13, image_size=(128, 128), backbone=ResNetFPN(18, fpn_filters=64),
-        mask_head=HEADS[head](), mask_boxes=box_sources.GroundTruthBoxes(), anchors=ANCHORS,
+        mask_head=HEADS[head](), anchors=ANCHORS,
+        mask_boxes=box_sources.GroundTruthBoxes(slots_per_image=4),
         region_proposals=detector.RegionProposals(
             num_filters=64, pre_nms_top_k=200, num_proposals=100),
         region_sampler=detector.RegionSampler(num_samples=64),
         box_head=detector.BoxHead(num_convs=0, num_fcs=2, fc_dims=256, num_filters=64),
-        detections=detector.Detections(max_per_image=20), norm=Norm(), mask_budget=4)
+        detections=detector.Detections(max_per_image=20), norm=Norm())
     model.create_variables()
     losses, optimizer = Losses(), tf_keras.optimizers.SGD(0.01, momentum=0.9, jit_compile=False)
 
