@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ from deepmac_ablate.errors import UserError, did_you_mean
 
 # 48 bits: among 10,000 trials two share an id with a chance of 2e-7.
 _ID_LENGTH = 12
+
+# Where the data lies; name and fingerprint say what it is.
+_DATA_PATH = re.compile(r"(.*[/.])?TrainingData\.prefix")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +77,8 @@ def trial_id(merged: Mapping[str, str], seed: int, dataset: str) -> str:
     """Returns the content hash that tells trials apart.
 
     Left out are, on purpose: time, order, defaults, the arm's label, and whatever only `Runtime` or
-    `Evaluation` are bound to, such as devices, logs, tracking and evaluation settings.
+    `Evaluation` are bound to, such as devices, logs, tracking and evaluation settings. So is the
+    path of the data set: a trial that is launched on a laptop and in a cloud is the same.
 
     Args:
         merged: What `bindings.explicit_bindings` returned for the trial's `Training`; the class
@@ -84,7 +89,8 @@ def trial_id(merged: Mapping[str, str], seed: int, dataset: str) -> str:
     Returns:
         12 hexadecimal digits.
     """
-    content = {"bindings": dict(merged), "seed": seed, "dataset": dataset}
+    bound = {name: value for name, value in merged.items() if not _DATA_PATH.fullmatch(name)}
+    content = {"bindings": bound, "seed": seed, "dataset": dataset}
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
 

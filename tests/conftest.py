@@ -2,7 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+
+import pytest
 
 # TensorFlow prints its start-up to the log of every test otherwise.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@contextlib.contextmanager
+def _clean_tensorflow() -> Iterator[None]:
+    """Takes back what preparing a trial changes for the whole process."""
+    import tf_keras
+    from tensorflow.python.framework import config
+
+    from deepmac_ablate import bindings
+
+    with bindings.isolated():
+        try:
+            yield
+        finally:
+            tf_keras.backend.clear_session()
+            tf_keras.mixed_precision.set_global_policy("float32")
+            config.disable_op_determinism()
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory: pytest.TempPathFactory):
+    """A `tiny_trial.Recipe`, with its data."""
+    from tests import tiny_trial
+
+    return tiny_trial.write_recipe(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_recipe, tmp_path_factory: pytest.TempPathFactory):
+    """A `tiny_trial.Finished`; tests must leave its workdir as it is."""
+    from deepmac_ablate import training
+    from tests import tiny_trial
+
+    workdir = tiny_trial.Witness(tmp_path_factory.mktemp("finished") / "w")
+    trial = tiny_recipe.trial()
+    with _clean_tensorflow():
+        returned = (
+            training.run(trial, workdir, "train"), training.run(trial, workdir, "eval"))
+    return tiny_trial.Finished(tiny_recipe, trial, workdir, returned)
+
+
+@pytest.fixture
+def clean_tensorflow() -> Iterator[None]:
+    """Takes back what preparing a trial changes for the whole process."""
+    with _clean_tensorflow():
+        yield

@@ -65,3 +65,13 @@ def test_the_id_is_the_content():
         trial_id(merged, 1, "coco@abd"),
     ]
     assert 4 == len({first, *others})
+
+
+@pytest.mark.parametrize("name", ["TrainingData.prefix", "a/pipeline.TrainingData.prefix"])
+def test_where_the_data_lies_does_not_count(name):
+    """The same data set under another path makes no other trial; other data does."""
+    here = trial_id({name: "'/tmp/train'", "TrainingData.flip": "True"}, 0, "train@aa")
+    assert here == trial_id({name: "'gs://b/train'", "TrainingData.flip": "True"}, 0, "train@aa")
+    assert here != trial_id({name: "'/tmp/train'", "TrainingData.flip": "True"}, 0, "train@bb")
+    assert here != trial_id({name: "'/tmp/train'", "TrainingData.flip": "False"}, 0, "train@aa")
+    assert here != trial_id({"Other.prefix": "'/tmp/train'"}, 0, "train@aa")

@@ -1,0 +1,459 @@
+"""One trial from end to end: its files, its numbers, and that stopping it changes neither."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from deepmac_ablate import bindings, cli, training
+from deepmac_ablate.data.dataset_info import annotations_path
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.workdir import TrialWorkdir
+from tests.tiny_trial import CHECKPOINT_EVERY, STEPS
+
+ROOT = Path(__file__).resolve().parents[1]
+# What a line of metrics holds of the machine and not of the trial.
+OF_THE_MACHINE = ("wall_time", "train/steps_per_second")
+CHECKPOINTS = {
+    "checkpoints", "checkpoints/checkpoint",
+    *(f"checkpoints/ckpt-{step}.{ending}" for step in (STEPS - CHECKPOINT_EVERY, STEPS)
+      for ending in ("index", "data-00000-of-00001"))}
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
+
+
+def contents(workdir):
+    """The bytes and the time of the last change of every file but trial.json and config.gin."""
+    return {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in Path(workdir.path).rglob("*")
+        if path.is_file() and path.name not in ("trial.json", "config.gin")}
+
+
+def variables(workdir):
+    """The variables of the last checkpoint by name: weights, momenta, statistics, the step."""
+    path = tf.train.latest_checkpoint(str(workdir.checkpoints))
+    reader = tf.train.load_checkpoint(path)
+    return {
+        name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
+        if name != "_CHECKPOINTABLE_OBJECT_GRAPH" and "save_counter" not in name}
+
+
+def assert_same_run(expected, actual):
+    """Every metric of every step and every variable at the end agree to 1e-5, relatively."""
+    lines = [
+        [{k: v for k, v in line.items() if k not in OF_THE_MACHINE} for line in w.read_metrics()]
+        for w in (expected, actual)]
+    assert list(range(1, STEPS + 1)) == [line["step"] for line in lines[1]]
+    for one, other in zip(*lines, strict=True):
+        assert one == pytest.approx(other, rel=1e-5, abs=1e-9)
+    ours, theirs = variables(expected), variables(actual)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_allclose(theirs[name], value, rtol=1e-5, atol=1e-9, err_msg=name)
+
+
+def test_a_finished_trial_has_exactly_its_files(finished):
+    """Those of the design, and of the checkpoints the last two."""
+    files = {"trial.json", "config.gin", "operative_config.gin", "metrics.jsonl", "per_class.csv",
+             "result.json"}
+    assert files | CHECKPOINTS == finished.workdir.files()
+
+
+def test_what_was_asked_for_is_there_before_the_first_step(finished):
+    """And what took effect is there after it."""
+    assert {"trial.json", "config.gin", "checkpoints"} == finished.workdir.before_first_step
+    after = finished.workdir.after_first_step - finished.workdir.before_first_step
+    assert {"operative_config.gin", "metrics.jsonl"} == after
+
+
+def test_training_alone_writes_no_result(finished):
+    """Mode "train" returns nothing; "eval" returns what it writes."""
+    trained, evaluated = finished.returned
+    assert trained is None
+    assert evaluated == json.loads((finished.workdir.path / "result.json").read_text())
+
+
+def test_trial_json_says_which_trial_it_is(finished):
+    """It is read back as the trial that was run, with an id of 12 digits."""
+    assert finished.trial == finished.workdir.read_trial()
+    assert re.fullmatch(r"[0-9a-f]{12}", finished.workdir.read_trial_id())
+
+
+def test_config_means_the_same_trial(finished):
+    """config.gin alone binds what the gin files and bindings of the trial bind."""
+    asked = bindings.explicit_bindings(bindings.parse(finished.trial.gin_files, ()))
+    written = bindings.parse([str(finished.workdir.path / "config.gin")], ())
+    assert asked == bindings.explicit_bindings(written)
+
+
+def test_operative_config_holds_what_took_effect(finished):
+    """Bound values and defaults of what was used, nothing of what was not selected."""
+    text = (finished.workdir.path / "operative_config.gin").read_text()
+    effect = bindings.explicit_bindings(
+        bindings.parse([str(finished.workdir.path / "operative_config.gin")], ()))
+    assert "4" == effect["ConvMaskHead.width"]
+    assert str(STEPS) == effect["Training.steps"]
+    assert "0.9" == effect["SGD.momentum"]
+    assert f"checkpoint_every = {CHECKPOINT_EVERY}" in text
+    assert "HourglassMaskHead" not in text
+    assert "HourglassMaskHead" in (finished.workdir.path / "config.gin").read_text()
+
+
+def test_metrics_have_a_line_for_each_interval(finished):
+    """Steps from 1 to the last, finite losses, and the rate that the schedule says."""
+    lines = finished.workdir.read_metrics()
+    assert list(range(1, STEPS + 1)) == [line["step"] for line in lines]
+    assert all(np.isfinite(value) for line in lines for value in line.values())
+    parts = ("rpn_score_loss", "rpn_box_loss", "class_loss", "box_loss", "mask_loss",
+             "regularization_loss")
+    for line in lines:
+        assert line["train/total_loss"] == pytest.approx(
+            sum(line[f"train/{part}"] for part in parts), rel=1e-5)
+    # The rate of the step that was taken, counted from 0; warm-up ends with the second.
+    expected = 0.01 * 0.5 * (1 + np.cos(np.pi * np.arange(2, STEPS) / STEPS))
+    np.testing.assert_allclose(
+        [line["train/learning_rate"] for line in lines[2:]], expected, rtol=1e-4, atol=1e-8)
+    assert lines[-1]["train/total_loss"] < lines[0]["train/total_loss"]
+
+
+def test_the_result_holds_named_numbers(finished):
+    """`<reading>/<metric>/<classes>` in [0, 1], null where nothing is defined, and the step."""
+    result = dict(finished.workdir.read_result())
+    assert STEPS == result.pop("step")
+    names = "|".join(["ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ar100"])
+    form = re.compile(
+        rf"(detections/(mask|box)_({names})|groundtruth/(mask_({names})|iou(_s|_m|_l|_instances)?))"
+        "/(seen|novel|all)")
+    assert all(form.fullmatch(name) for name in result)
+    assert 3 * (7 + 7 + 7 + 5) == len(result)
+    # No shape of 64 pixels is large.
+    assert {name for name in result if "_l/" in name} <= {n for n, v in result.items() if v is None}
+    defined = [value for value in result.values() if value is not None]
+    assert all(isinstance(value, float) and 0.0 <= value <= 1.0 for value in defined)
+    assert 0.0 < result["groundtruth/iou/all"] < 1.0
+
+
+def test_the_means_over_classes_are_the_result(finished):
+    """per_class.csv has a row per class and reading; its means are the numbers of result.json."""
+    frame = pd.read_csv(finished.workdir.path / "per_class.csv")
+    result = finished.workdir.read_result()
+    assert {("detections", i) for i in range(1, 13)} | {("groundtruth", i) for i in range(1, 13)} \
+        == set(zip(frame["reading"], frame["category_id"], strict=True))
+    assert len(frame) == 24
+    assert 6 * 2 == (frame["role"] == "seen").sum() == (frame["role"] == "novel").sum()
+    checked = 0
+    for name, value in result.items():
+        reading, _, rest = name.partition("/")
+        metric, _, classes = rest.partition("/")
+        if metric in frame.columns:
+            rows = frame[frame["reading"] == reading]
+            rows = rows if classes == "all" else rows[rows["role"] == classes]
+            assert rows[metric].mean() == pytest.approx(
+                np.nan if value is None else value, abs=1e-12, nan_ok=True)
+            checked += 1
+    assert 3 * (7 + 7 + 7 + 4) == checked
+
+
+def test_the_result_is_what_pycocotools_says_of_the_predictions(finished):
+    """AP of masks and boxes, over all and over novel classes, to 1e-6."""
+    session = training.prepare(finished.trial)
+    training.restore(session, finished.workdir)
+    numbers = training.evaluate(session)
+    result = finished.workdir.read_result()
+    truth = COCO(str(annotations_path(str(finished.recipe.data / "val"))))
+    novel = pd.read_csv(finished.workdir.path / "per_class.csv").query("role == 'novel'")
+    checked = []
+    for reading, task in (("detections", "mask"), ("detections", "box"), ("groundtruth", "mask")):
+        found = truth.loadRes([
+            {k: v for k, v in d.items() if task == "mask" or k != "segmentation"}
+            for d in numbers.predictions[reading]])
+        for classes in ("all", "novel"):
+            reference = COCOeval(truth, found, {"mask": "segm", "box": "bbox"}[task])
+            if classes == "novel":
+                reference.params.catIds = sorted(set(novel["category_id"]))
+            reference.evaluate()
+            reference.accumulate()
+            reference.summarize()
+            for metric, index in (("ap", 0), ("ap50", 1), ("ap75", 2), ("ar100", 8)):
+                value = result[f"{reading}/{task}_{metric}/{classes}"]
+                assert reference.stats[index] == pytest.approx(value, abs=1e-6)
+                checked.append(value)
+    assert any(value > 0.01 for value in checked)
+
+
+def test_running_a_finished_trial_again_changes_nothing(finished):
+    """It returns the result; no file is touched but those that say which trial it is."""
+    before = contents(finished.workdir)
+    texts = [(finished.workdir.path / n).read_text() for n in ("trial.json", "config.gin")]
+    assert finished.workdir.read_result() == training.run(finished.trial, finished.workdir)
+    assert before == contents(finished.workdir)
+    assert texts == [(finished.workdir.path / n).read_text() for n in ("trial.json", "config.gin")]
+
+
+def test_another_trial_is_refused(finished):
+    """A workdir holds one trial; the message says in what the other one differs."""
+    before = contents(finished.workdir)
+    with pytest.raises(UserError, match=r"another trial: its seed has 0 where this one has 1;"):
+        training.run(finished.trial_with(seed=1), finished.workdir)
+    with pytest.raises(UserError, match=r"bindings has 'nothing' where .* 'STEPS = 60'; choose"):
+        training.run(finished.trial_with("STEPS = 60"), finished.workdir)
+    assert before == contents(finished.workdir)
+
+
+def test_the_data_may_lie_elsewhere(finished, tmp_path):
+    """Another path, other devices and another evaluation are the same trial; other data is not."""
+    own = finished.workdir.read_trial_id()
+    shutil.copytree(finished.recipe.data, tmp_path / "moved", ignore=lambda *_: ["images"])
+
+    def identity(*changes):
+        return training.prepare(finished.trial_with(*changes)).trial_id
+
+    assert own == identity(
+        f"TRAIN = '{tmp_path}/moved/train'", "Runtime.log_every = 7", "Evaluation.every = 5")
+    assert own != identity(f"TRAIN = '{finished.recipe.data}/val'")
+
+
+def test_a_deterministic_trial_repeats_itself(finished, tmp_path):
+    """Two runs agree in every metric of every step and in the final weights."""
+    again = TrialWorkdir(tmp_path)
+    training.run(finished.trial, again, "train")
+    assert_same_run(finished.workdir, again)
+
+
+def start(trial, workdir):
+    """Starts a real process that trains."""
+    command = [sys.executable, "-m", "deepmac_ablate.cli", "train", "--workdir", str(workdir.path),
+               "--mode", "train", "--arm", trial.arm]
+    command += [x for file in trial.gin_files for x in ("--gin_file", file)]
+    command += [x for binding in trial.bindings for x in ("--gin_bindings", binding)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(process, workdir, done, seconds=300):
+    """Waits until the last step noted in metrics.jsonl satisfies a condition; returns the step."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        lines = workdir.read_metrics()
+        step = lines[-1]["step"] if lines else 0
+        if done(step):
+            return step
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.005)
+    raise AssertionError(f"no such step within {seconds} s")
+
+
+def test_neither_kill_nor_stop_changes_what_is_computed(finished, tmp_path):
+    """A run killed -9 at random, resumed, stopped by SIGTERM and resumed equals one that was not.
+
+    SIGTERM leaves a checkpoint at the step that was reached and exit status 75.
+    """
+    workdir = TrialWorkdir(tmp_path)
+    first = start(finished.trial, workdir)
+    moment = random.uniform(CHECKPOINT_EVERY + 1, STEPS - 20)
+    wait_for(first, workdir, lambda step: step >= int(moment))
+    time.sleep(moment % 1 * 0.1)
+    first.kill()
+    assert -signal.SIGKILL == first.wait()
+    first.stderr.close()
+    saved = int(tf.train.latest_checkpoint(str(workdir.checkpoints)).rpartition("-")[2])
+    assert saved % CHECKPOINT_EVERY == 0
+    assert not workdir.is_finished()
+
+    second = start(finished.trial, workdir)
+    # Lines after the checkpoint are dropped before the first step.
+    wait_for(second, workdir, lambda step: step == saved)
+    wait_for(second, workdir, lambda step: step > saved)
+    second.send_signal(signal.SIGTERM)
+    _, errors = second.communicate(timeout=120)
+    assert cli.EXIT_INTERRUPTED == 75 == second.returncode
+    stopped = workdir.read_metrics()[-1]["step"]
+    assert saved < stopped < STEPS
+    assert f"Stopped at step {stopped} of {STEPS}; run the trial again to go on." in errors
+    assert "Traceback" not in errors
+    assert (workdir.checkpoints / f"ckpt-{stopped}.index").exists()
+
+    result = training.run(finished.trial, workdir)
+    assert_same_run(finished.workdir, workdir)
+    assert finished.workdir.read_result() == pytest.approx(result, rel=1e-5)
+
+
+def test_a_request_to_stop_is_heeded_at_the_next_step(finished, tmp_path):
+    """It leaves a checkpoint of that step and no result; signals mean afterwards what they did."""
+
+    class Stopping(TrialWorkdir):
+        def append_metrics(self, step, scalars):
+            super().append_metrics(step, scalars)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    workdir = Stopping(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(training.Interrupted, match=f"^Stopped at step 1 of {STEPS}; "):
+        training.run(finished.trial, workdir)
+    assert before == signal.getsignal(signal.SIGTERM)
+    assert (workdir.checkpoints / "ckpt-1.index").exists()
+    assert not workdir.is_finished()
+
+
+def test_divergence_ends_the_trial(finished, tmp_path, capfd):
+    """Exit status 3, one sentence, no checkpoint of nonsense, and the config is kept."""
+    status = cli.main([
+        "train", "--gin_file", str(finished.recipe.gin_file), "--workdir", str(tmp_path / "w"),
+        "--gin_bindings", "LEARNING_RATE = 1e30", "--gin_bindings", "STEPS = 5"])
+    assert cli.EXIT_DIVERGED == 3 == status
+    assert re.search(
+        r"^deepmac-ablate: The loss is (nan|inf) between steps \d and \d; a lower learning rate",
+        capfd.readouterr().err, re.MULTILINE)
+    workdir = TrialWorkdir(tmp_path / "w")
+    assert (workdir.path / "config.gin").exists()
+    assert workdir.read_trial() is not None
+    assert tf.train.latest_checkpoint(str(workdir.checkpoints)) is None
+
+
+def test_continuous_evaluation_ends_with_the_result(finished, tmp_path):
+    """On a finished training it evaluates the last checkpoint and writes the result."""
+    workdir = TrialWorkdir(tmp_path)
+    shutil.copytree(finished.workdir.checkpoints, workdir.checkpoints)
+    result = training.run(finished.trial, workdir, "continuous_eval")
+    assert finished.workdir.read_result() == pytest.approx(result, rel=1e-6)
+    assert workdir.is_finished()
+    assert [] == workdir.read_metrics()
+
+
+def test_evaluations_during_training_are_noted(finished, tmp_path):
+    """Every so many steps, but for the last, which has a result; training goes on as it would."""
+    workdir = TrialWorkdir(tmp_path)
+    training.run(finished.trial_with(f"Evaluation.every = {STEPS // 2}"), workdir, "train")
+    noted = workdir.read_evaluations()
+    assert [STEPS // 2] == [line["step"] for line in noted]
+    assert finished.workdir.read_result().keys() - noted[0].keys() == set()
+    assert_same_run(finished.workdir, workdir)
+
+
+def weights(part):
+    return [variable.numpy() for variable in part.variables]
+
+
+def initialised(finished, *changes):
+    """A new model of another seed, initialised as its bindings say, and the finished one."""
+    session = training.prepare(finished.trial)
+    training.restore(session, finished.workdir)
+    path = f"{finished.workdir.checkpoints}"
+    other = training.prepare(finished.trial_with(
+        f"Training.init_checkpoint = '{path}'", *changes, seed=1))
+    other.training.initialise(other.model)
+    return session.model, other.model
+
+
+def same(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+def test_first_weights_come_from_a_checkpoint(finished):
+    """By default the backbone's alone; all of them where that is asked for."""
+    trained, model = initialised(finished)
+    assert same(trained.backbone, model.backbone)
+    assert not same(trained.decoder, model.decoder)
+    assert not same(trained.mask_head, model.mask_head)
+    trained, model = initialised(finished, "Training.init_parts = ('all',)")
+    assert same(trained, model)
+
+
+def test_a_missing_first_checkpoint_is_named(finished, tmp_path):
+    """Before anything is computed."""
+    trial = finished.trial_with(f"Training.init_checkpoint = '{tmp_path}/nowhere'")
+    with pytest.raises(UserError, match=r"^Training.init_checkpoint = '.*/nowhere': there is no"):
+        training.run(trial, TrialWorkdir(tmp_path / "w"))
+
+
+def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path):
+    """The message names the part that does not fit."""
+    trial = finished.trial_with(
+        f"Training.init_checkpoint = '{finished.workdir.checkpoints}'",
+        "ResNetFPN.width_multiplier = 0.5")
+    with pytest.raises(UserError, match="does not fit the model's backbone: "):
+        training.run(trial, TrialWorkdir(tmp_path / "w"))
+
+
+def test_too_few_classes_are_refused(finished):
+    """The message says how many the data set needs."""
+    with pytest.raises(UserError, match=r"num_classes = 12 is too small .* id is 12: use 13\.$"):
+        training.prepare(finished.trial_with("NUM_CLASSES = 12"))
+
+
+def test_mixed_precision_trains(finished, tmp_path):
+    """In bfloat16 losses are finite and near those of float32; variables stay float32."""
+    workdir = TrialWorkdir(tmp_path)
+    trial = finished.trial_with("Training.precision = 'bfloat16'", "STEPS = 2")
+    result = training.run(trial, workdir)
+    lines = workdir.read_metrics()
+    assert [1, 2] == [line["step"] for line in lines]
+    exact = finished.workdir.read_metrics()[0]
+    assert exact["train/total_loss"] == pytest.approx(lines[0]["train/total_loss"], rel=0.05)
+    assert exact["train/total_loss"] != lines[0]["train/total_loss"]
+    assert {"float32", "int64"} == {str(value.dtype) for value in variables(workdir).values()}
+    assert 0.0 < result["groundtruth/iou/all"] < 1.0
+
+
+@pytest.mark.extended
+def test_a_compiled_step_is_the_same_step(finished, tmp_path):
+    """Under XLA the losses of the first steps are those without it."""
+    workdir = TrialWorkdir(tmp_path)
+    trial = finished.trial_with("Runtime.jit_compile = True", "Runtime.deterministic = False")
+    training.run(trial, workdir, "train")
+    first, compiled = finished.workdir.read_metrics()[:3], workdir.read_metrics()[:3]
+    for one, other in zip(first, compiled, strict=True):
+        assert one["train/total_loss"] == pytest.approx(other["train/total_loss"], rel=1e-3)
+
+
+_TWO_DEVICES = """
+import json, sys
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+from deepmac_ablate import training
+from deepmac_ablate.trial import Trial
+from deepmac_ablate.workdir import TrialWorkdir
+
+gin_file, finished, workdir = sys.argv[1:]
+trial = Trial((gin_file,), ("Runtime.strategy = 'mirrored'", "STEPS = 1"), 0, "")
+session = training.prepare(trial)
+training.train(session, 0, TrialWorkdir(workdir), True)
+step = training.restore(session, TrialWorkdir(finished))
+numbers = training.evaluate(session).scalars
+print(json.dumps({"replicas": session.strategy.num_replicas_in_sync, "step": step, **numbers}))
+"""
+
+
+def test_two_devices_train_and_evaluate_as_one(finished, tmp_path):
+    """A batch shared by two devices gives the same numbers as on one."""
+    workdir = TrialWorkdir(tmp_path)
+    workdir.checkpoints.mkdir()
+    run = subprocess.run(
+        [sys.executable, "-c", _TWO_DEVICES, str(finished.recipe.gin_file),
+         str(finished.workdir.path), str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert 2 == found.pop("replicas")
+    assert finished.workdir.read_result() == pytest.approx(found, abs=1e-6)
+    one, two = finished.workdir.read_metrics()[0], workdir.read_metrics()[0]
+    assert np.isfinite(two["train/total_loss"])
+    assert one["train/mask_boxes"] == two["train/mask_boxes"]
