@@ -93,7 +93,8 @@ class TrainingData:
         Returns:
             images [b, h, w, 3] float32, normalised; labels `image_info` [b, 4, 2], `gt_boxes`
             [b, m, 4] and `gt_classes` [b, m] padded with -1, `gt_masks` [b, m, s, s] in [0, 1],
-            `gt_has_mask` [b, m] bool, `rpn_score_targets` and `rpn_box_targets` by level.
+            `gt_has_mask` [b, m] bool, true for instances of seen classes whose mask is annotated;
+            `rpn_score_targets` and `rpn_box_targets` by level.
         """
         parts = input_context.num_input_pipelines if input_context else 1
         part = input_context.input_pipeline_id if input_context else 0
@@ -143,9 +144,9 @@ class TrainingData:
     ) -> tuple[tf.Tensor, dict[str, Any]]:
         """Augments one image and labels its anchors."""
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
-        annotated = tf.where(~example["groundtruth_is_crowd"])[:, 0]
+        instances = tf.where(~example["groundtruth_is_crowd"])[:, 0]
         boxes, classes, masks = (
-            tf.gather(example[key], annotated)
+            tf.gather(example[key], instances)
             for key in ("groundtruth_boxes", "groundtruth_classes", "groundtruth_instance_masks"))
 
         image = preprocess_ops.normalize_image(example["image"])
@@ -166,7 +167,8 @@ class TrainingData:
         score_targets, box_targets = anchors.label(image_size, boxes, seeds[3])
 
         in_original = (boxes + tf.tile(offset, [2])) / tf.tile(scale, [2])
-        has_mask = tf.reduce_any(classes[:, tf.newaxis] == seen, axis=1)
+        annotated = tf.reduce_any(masks > 0.0, axis=[1, 2])
+        has_mask = annotated & tf.reduce_any(classes[:, tf.newaxis] == seen, axis=1)
         masks = _crop_masks(
             masks, box_ops.normalize_boxes(in_original, image_shape), self._mask_crop_size)
         masks = tf.where(has_mask[:, tf.newaxis, tf.newaxis], masks, 0.0)
