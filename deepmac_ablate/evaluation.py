@@ -27,7 +27,7 @@ class Numbers(NamedTuple):
     Attributes:
         scalars: `<reading>/<metric>/<classes>` -> number in [0, 1], None where undefined.
         per_class: one row per class and reading.
-        predictions: reading -> COCO results.
+        predictions: reading -> COCO results; in annotated boxes also where no mask is annotated.
     """
 
     scalars: dict[str, float | None]
@@ -106,8 +106,9 @@ class Evaluation:
                 roles, *(coco_metrics.per_class_ap(truth, detections, scored, task)
                          for task in ("mask", "box")))
         if "groundtruth" in self._box_sources:
+            predictions["groundtruth"] = mask_iou.as_detections(
+                truth, in_boxes, scored, with_unjudged=True)
             given = mask_iou.as_detections(truth, in_boxes, scored)
-            predictions["groundtruth"] = given
             frames["groundtruth"] = readings.per_class_frame(
                 roles, coco_metrics.per_class_ap(truth, given, scored, "mask"),
                 mask_iou.per_class_iou(truth, in_boxes, scored))

@@ -61,6 +61,11 @@ class TrainingData:
             raise UserError(
                 f"TrainingData.scale_min = {scale_min} and scale_max = {scale_max} must be "
                 "positive and in ascending order.")
+        for name, value, least in (
+                ("batch_size", batch_size, 1), ("max_instances", max_instances, 1),
+                ("mask_crop_size", mask_crop_size, 2), ("shuffle_buffer", shuffle_buffer, 1)):
+            if value < least:
+                raise UserError(f"TrainingData.{name} = {value} must be {least} or more.")
         self.info = DatasetInfo.load(prefix)
         self.batch_size = batch_size
         self.max_instances = max_instances
@@ -93,12 +98,17 @@ class TrainingData:
         Returns:
             images [b, h, w, 3] float32, normalised; labels `image_info` [b, 4, 2], `gt_boxes`
             [b, m, 4] and `gt_classes` [b, m] padded with -1, `gt_masks` [b, m, s, s] in [0, 1],
-            `gt_has_mask` [b, m] bool, `rpn_score_targets` and `rpn_box_targets` by level.
+            `gt_has_mask` [b, m] bool, true for instances of seen classes whose mask is annotated;
+            `rpn_score_targets` and `rpn_box_targets` by level.
+
+        Raises:
+            UserError: if the replicas cannot share a batch equally.
         """
-        parts = input_context.num_input_pipelines if input_context else 1
-        part = input_context.input_pipeline_id if input_context else 0
-        per_replica = (input_context.get_per_replica_batch_size(self.batch_size)
-                       if input_context else self.batch_size)
+        context = input_context or tf.distribute.InputContext()
+        replicas = context.num_replicas_in_sync
+        if self.batch_size % replicas:
+            raise UserError(
+                f"TrainingData.batch_size = {self.batch_size} must divide by {replicas} replicas.")
         seen = tf.constant(sorted(seen_ids), tf.int64)
 
         def parse(position: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
@@ -107,9 +117,10 @@ class TrainingData:
 
         start = first_step * self.batch_size
         dataset = self._records(seed, start).enumerate(start)
-        dataset = dataset.shard(parts, part)
+        dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
         dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return dataset.batch(per_replica, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        dataset = dataset.batch(self.batch_size // replicas, drop_remainder=True)
+        return dataset.prefetch(tf.data.AUTOTUNE)
 
     def _records(self, seed: int, start: int) -> tf.data.Dataset:
         """Serialised examples from position `start` on; skipping reads, but decodes nothing."""
@@ -126,8 +137,7 @@ class TrainingData:
                 num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             # Whole windows are shuffled: `Dataset.shuffle` depends on TensorFlow's global seed too.
             windows = records.batch(min(self._shuffle_buffer, number)).enumerate()
-            records = windows.map(
-                lambda i, window: shuffle(window, fold_in(order, i))).unbatch()
+            records = windows.map(lambda i, window: shuffle(window, fold_in(order, i))).unbatch()
             return records.skip(tf.where(epoch == first_epoch, tf.constant(offset, tf.int64), 0))
 
         epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
@@ -143,9 +153,9 @@ class TrainingData:
     ) -> tuple[tf.Tensor, dict[str, Any]]:
         """Augments one image and labels its anchors."""
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
-        annotated = tf.where(~example["groundtruth_is_crowd"])[:, 0]
+        instances = tf.where(~example["groundtruth_is_crowd"])[:, 0]
         boxes, classes, masks = (
-            tf.gather(example[key], annotated)
+            tf.gather(example[key], instances)
             for key in ("groundtruth_boxes", "groundtruth_classes", "groundtruth_instance_masks"))
 
         image = preprocess_ops.normalize_image(example["image"])
@@ -153,8 +163,7 @@ class TrainingData:
             mirrored = tf.random.stateless_uniform([], seeds[0]) < 0.5
             image = tf.cond(mirrored, lambda: image[:, ::-1], lambda: image)
             masks = tf.cond(mirrored, lambda: masks[:, :, ::-1], lambda: masks)
-            boxes = tf.where(
-                mirrored, preprocess_ops.horizontal_flip_boxes(boxes), boxes)
+            boxes = tf.where(mirrored, preprocess_ops.horizontal_flip_boxes(boxes), boxes)
         image_shape = tf.shape(image)[:2]
         image, image_info = self._resize_and_crop(image, image_size, seeds[1], seeds[2])
         scale, offset = image_info[2], image_info[3]
@@ -166,7 +175,8 @@ class TrainingData:
         score_targets, box_targets = anchors.label(image_size, boxes, seeds[3])
 
         in_original = (boxes + tf.tile(offset, [2])) / tf.tile(scale, [2])
-        has_mask = tf.reduce_any(classes[:, tf.newaxis] == seen, axis=1)
+        annotated = tf.reduce_any(masks > 0.0, axis=[1, 2])
+        has_mask = annotated & tf.reduce_any(classes[:, tf.newaxis] == seen, axis=1)
         masks = _crop_masks(
             masks, box_ops.normalize_boxes(in_original, image_shape), self._mask_crop_size)
         masks = tf.where(has_mask[:, tf.newaxis, tf.newaxis], masks, 0.0)
@@ -245,6 +255,8 @@ class EvaluationData:
     """
 
     def __init__(self, prefix: str = gin.REQUIRED, batch_size: int = 8) -> None:
+        if batch_size < 1:
+            raise UserError(f"EvaluationData.batch_size = {batch_size} must be 1 or more.")
         self.info = DatasetInfo.load(prefix)
         self.prefix = prefix
         self.batch_size = batch_size
