@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from deepmac_ablate import class_splits, coco_metrics, mask_iou, readings
 from deepmac_ablate.data.dataset_info import annotations_path
-from deepmac_ablate.data.pipeline import EvaluationData
+from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.ground_truth import load_annotations
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.predictions import Predictor

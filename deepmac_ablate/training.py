@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras
 
 from deepmac_ablate import bindings, class_splits
-from deepmac_ablate.data.pipeline import TrainingData
+from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Evaluation, Numbers
 from deepmac_ablate.modeling import backbones, box_sources, checkpoints, mask_heads, optimization

@@ -28,7 +28,8 @@ FLOORS = {
 # What computes, or writes and reads records; everything else starts in a second.
 NEEDS_TENSORFLOW = [
     "reevaluation", "training", "evaluation", "predictions", "runtime", "trainer",
-    "data.check", "data.coco", "data.pipeline", "data.records", "data.shapes", "modeling",
+    "data.check", "data.coco", "data.evaluation_data", "data.records", "data.shapes",
+    "data.training_data", "modeling",
 ]
 
 TENSORFLOW = {"tensorflow", "tf_keras", "official", "orbit"}

@@ -16,7 +16,7 @@ from pycocotools import mask as rle
 from deepmac_ablate import training
 from deepmac_ablate.data import coco
 from deepmac_ablate.data.dataset_info import annotations_path
-from deepmac_ablate.data.pipeline import EvaluationData
+from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Evaluation
 from deepmac_ablate.predictions import Predictor

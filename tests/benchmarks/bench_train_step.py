@@ -28,7 +28,7 @@ from official.projects.deepmac_maskrcnn.configs import deep_mask_head_rcnn as co
 from official.projects.deepmac_maskrcnn.tasks import deep_mask_head_rcnn
 
 from deepmac_ablate.data import shapes
-from deepmac_ablate.data.pipeline import TrainingData
+from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.modeling import box_sources, detector, mask_heads
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Norm, ResNetFPN

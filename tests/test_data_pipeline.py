@@ -18,7 +18,8 @@ from PIL import Image
 
 from deepmac_ablate import class_splits
 from deepmac_ablate.data import coco, dataset_info
-from deepmac_ablate.data.pipeline import EvaluationData, TrainingData
+from deepmac_ablate.data.evaluation_data import EvaluationData
+from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.anchors import Anchors
 
