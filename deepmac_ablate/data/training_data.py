@@ -1,4 +1,4 @@
-"""Records to training batches. Data order and augmentation are functions of (seed, position), nothing else.
+"""Records to training batches, whose order and augmentation are functions of (seed, position).
 
 Position p is the p-th image of an endless stream of epochs, each shuffled by (seed, epoch); batch s
 holds positions s * batch_size and following. So a resumed run sees exactly the images, flips and
