@@ -14,6 +14,22 @@ class UserError(Exception):
     """
 
 
+def check_at_least(least: float, **parameters: float) -> None:
+    """Raises unless all numbers are at least `least`.
+
+    Args:
+        least: The least number that makes sense.
+        **parameters: The numbers by name; "Runtime__log_every" is shown as "Runtime.log_every".
+
+    Raises:
+        UserError: For the first that is smaller.
+    """
+    for name, value in parameters.items():
+        if value < least:
+            raise UserError(
+                f"{name.replace('__', '.')} = {value} makes no sense; it must be at least {least}.")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the nearest known name, or an empty string."""
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

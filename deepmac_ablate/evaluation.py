@@ -13,6 +13,7 @@ import tensorflow as tf
 from deepmac_ablate import class_splits, coco_metrics, mask_iou, readings
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.data.evaluation_data import EvaluationData
+from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.ground_truth import load_annotations
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.predictions import Predictor
@@ -42,6 +43,7 @@ class Evaluation:
     Attributes:
         data: the images.
         every: steps between evaluations during training; 0: only at the end.
+        box_sources: where the boxes come from that masks are predicted in.
     """
 
     def __init__(
@@ -57,10 +59,17 @@ class Evaluation:
             box_sources: where the boxes come from that masks are predicted in: the model's
                 detections, the annotations.
             every: steps between evaluations during training; 0: only at the end.
+
+        Raises:
+            UserError: if there is no source of boxes, or `every` is negative.
         """
+        check_at_least(0, Evaluation__every=every)
+        if not box_sources:
+            raise UserError(
+                "Evaluation.box_sources is empty; name 'detections' or 'groundtruth' or both.")
         self.data = data
         self.every = every
-        self._box_sources = tuple(box_sources)
+        self.box_sources = tuple(box_sources)
 
     def run(
         self,
@@ -78,13 +87,13 @@ class Evaluation:
         truth = load_annotations(annotations_path(self.data.prefix))
         roles = class_splits.roles(seen_classes, self.data.info.categories)
         by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        if "groundtruth" in self._box_sources:
+        if "groundtruth" in self.box_sources:
             for annotation in truth["annotations"]:
                 if not annotation.get("iscrowd", 0):
                     by_image[annotation["image_id"]].append(annotation)
 
         predictor = Predictor(model, strategy, self.data.batch_size)
-        detect = "detections" in self._box_sources
+        detect = "detections" in self.box_sources
         scored: list[int] = []
         detections: list[dict[str, Any]] = []
         in_boxes: dict[int, dict[str, Any]] = {}
@@ -105,7 +114,7 @@ class Evaluation:
             frames["detections"] = readings.per_class_frame(
                 roles, *(coco_metrics.per_class_ap(truth, detections, scored, task)
                          for task in ("mask", "box")))
-        if "groundtruth" in self._box_sources:
+        if "groundtruth" in self.box_sources:
             predictions["groundtruth"] = mask_iou.as_detections(
                 truth, in_boxes, scored, with_unjudged=True)
             given = mask_iou.as_detections(truth, in_boxes, scored)

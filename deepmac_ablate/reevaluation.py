@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,14 @@ from etils import epath
 from PIL import Image
 from pycocotools import mask as rle
 
-from deepmac_ablate import class_splits, storage, training
+from deepmac_ablate import class_splits, storage
 from deepmac_ablate.data import drawing
 from deepmac_ablate.data.dataset_info import annotations_path
+from deepmac_ablate.data.pipeline import EvaluationData
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.evaluation import BoxSource, Numbers
+from deepmac_ablate.evaluation import BoxSource, Evaluation, Numbers
 from deepmac_ablate.ground_truth import load_annotations
+from deepmac_ablate.session import prepare, restore
 from deepmac_ablate.workdir import TrialWorkdir
 
 # What is drawn of the detections: the ones a person would look at.
@@ -53,40 +54,38 @@ def run(
     trial = files.read_trial()
     if trial is None:
         raise UserError(f"There is no trial in {workdir}: trial.json is missing.")
-    extra = []
-    if box_sources:
-        extra.append(f"Evaluation.box_sources = {tuple(box_sources)!r}")
-    if data is not None:
-        extra.append(f"EvaluationData.prefix = {data!r}")
-    session = training.prepare(
-        dataclasses.replace(trial, bindings=(*trial.bindings, *extra)))
-    step = training.restore(session, files)
+    session = prepare(trial)
+    # Not by further bindings: those of the trial's that they replace would have no effect.
+    evaluation = Evaluation(
+        session.evaluation.data if data is None
+        else EvaluationData(data, session.evaluation.data.batch_size),
+        box_sources or session.evaluation.box_sources)
+    step = restore(session, files)
     if step is None:
         raise UserError(f"There is no checkpoint to evaluate in {files.checkpoints}.")
     seen = split if split is not None else session.training.seen_classes
-    numbers = session.evaluation.run(session.model, session.strategy, seen)
+    numbers = evaluation.run(session.model, session.strategy, seen)
 
     folder = epath.Path(output) if output else files.path / "evaluations" / "-".join(
-        [session.evaluation.data.info.name, *(box_sources or ()), *([split] if split else ())])
+        [evaluation.data.info.name, *(box_sources or ()), *([split] if split else ())])
     folder.mkdir(parents=True, exist_ok=True)
     result = {"step": step, **numbers.scalars}
     storage.write(folder / "per_class.csv", numbers.per_class.to_csv(index=False))
     storage.write(folder / "result.json", json.dumps(result, indent=2, sort_keys=True) + "\n")
     written = [folder / "result.json", folder / "per_class.csv"]
     if draw:
-        written.append(_draw(session, numbers, seen, draw, folder))
+        written.append(_draw(evaluation.data, numbers, seen, draw, folder))
     return result, [str(path) for path in written]
 
 
 def _draw(
-    session: training.Session,
+    data: EvaluationData,
     numbers: Numbers,
     seen: class_splits.Split,
     count: int,
     folder: epath.Path,
 ) -> epath.Path:
     """Draws annotations beside predictions; returns the sheet's path."""
-    data = session.evaluation.data
     truth = load_annotations(annotations_path(data.prefix))
     names = {category.id: category.name for category in data.info.categories}
     roles = class_splits.roles(seen, data.info.categories)

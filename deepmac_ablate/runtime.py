@@ -10,7 +10,7 @@ from typing import Literal
 import gin
 import tensorflow as tf
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, check_at_least
 
 
 @gin.register
@@ -46,7 +46,13 @@ class Runtime:
             checkpoint_every: steps between checkpoints.
             keep_checkpoints: how many of them stay, the last ones.
             log_every: steps between two lines of metrics.jsonl.
+
+        Raises:
+            UserError: if a number is not at least 1.
         """
+        check_at_least(
+            1, Runtime__checkpoint_every=checkpoint_every,
+            Runtime__keep_checkpoints=keep_checkpoints, Runtime__log_every=log_every)
         self.jit_compile = jit_compile
         self.deterministic = deterministic
         self.checkpoint_every = checkpoint_every

@@ -49,8 +49,10 @@ class Trainer(orbit.StandardTrainer):
         self._strategy = strategy
         self._seed = seed
         self._step = tf.function(self._replica_step, jit_compile=jit_compile)
-        self._sums: dict[str, tf_keras.metrics.Sum] = {}
-        self._steps = tf_keras.metrics.Sum("steps", dtype=tf.float32)
+        # Plain variables, as reports are reduced over replicas before they are added up: Keras's
+        # metrics can only be updated by the replicas.
+        self._sums: dict[str, tf.Variable] = {}
+        self._steps = tf.Variable(0.0, trainable=False)
 
     def train_step(self, iterator: tf.data.Iterator) -> None:
         """Takes one step on every replica."""
@@ -60,13 +62,13 @@ class Trainer(orbit.StandardTrainer):
             total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
             # Losses are means over the images of a replica; the counts of boxes are sums.
             counted = name.startswith("mask_boxes")
-            self._sum(name).update_state(total if counted else total / replicas)
-        self._steps.update_state(1.0)
+            self._sum(name).assign_add(total if counted else total / replicas)
+        self._steps.assign_add(1.0)
 
-    def _sum(self, name: str) -> tf_keras.metrics.Sum:
+    def _sum(self, name: str) -> tf.Variable:
         if name not in self._sums:
-            with tf.init_scope(), self._strategy.scope():
-                self._sums[name] = tf_keras.metrics.Sum(name, dtype=tf.float32)
+            with tf.init_scope():
+                self._sums[name] = tf.Variable(0.0, trainable=False)
         return self._sums[name]
 
     def report(self) -> dict[str, float]:
@@ -76,10 +78,10 @@ class Trainer(orbit.StandardTrainer):
             The mean of each loss, `mask_boxes` per step, `mask_boxes_dropped_share` of them, and
             the current `learning_rate`.
         """
-        steps = float(self._steps.result())
-        report = {name: float(metric.result()) / steps for name, metric in self._sums.items()}
-        for metric in (*self._sums.values(), self._steps):
-            metric.reset_state()
+        steps = float(self._steps)
+        report = {name: float(total) / steps for name, total in self._sums.items()}
+        for total in (*self._sums.values(), self._steps):
+            total.assign(0.0)
         dropped = report.pop("mask_boxes_dropped")
         report["mask_boxes_dropped_share"] = dropped / max(report["mask_boxes"], 1e-9)
         rate = self.optimizer.learning_rate

@@ -38,6 +38,11 @@ class Trial:
     seed: int
     arm: str
 
+    def __post_init__(self) -> None:
+        # TensorFlow's stateless draws take the seed as int32.
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"The seed {self.seed} must be from 0 to {2**31 - 1}.")
+
     def to_json(self) -> str:
         """Returns a JSON object with sorted fields, ending in a line break."""
         fields = dataclasses.asdict(self)

@@ -23,6 +23,7 @@ from pycocotools.cocoeval import COCOeval
 from deepmac_ablate import bindings, cli, training
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.session import prepare, restore
 from deepmac_ablate.workdir import TrialWorkdir
 from tests.tiny_trial import CHECKPOINT_EVERY, STEPS
 
@@ -66,6 +67,15 @@ def assert_same_run(expected, actual):
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         np.testing.assert_allclose(theirs[name], value, rtol=1e-5, atol=1e-9, err_msg=name)
+
+
+def assert_same_numbers(expected, actual, tolerance=1e-6):
+    """Two results have the same names and, undefined ones included, the same values."""
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        assert (value is None) == (actual[name] is None), name
+        if value is not None:
+            assert value == pytest.approx(actual[name], rel=tolerance, abs=tolerance), name
 
 
 def test_a_finished_trial_has_exactly_its_files(finished):
@@ -172,8 +182,8 @@ def test_the_means_over_classes_are_the_result(finished):
 
 def test_the_result_is_what_pycocotools_says_of_the_predictions(finished):
     """AP of masks and boxes, over all and over novel classes, to 1e-6."""
-    session = training.prepare(finished.trial)
-    training.restore(session, finished.workdir)
+    session = prepare(finished.trial)
+    restore(session, finished.workdir)
     numbers = training.evaluate(session)
     result = finished.workdir.read_result()
     truth = COCO(str(annotations_path(str(finished.recipe.data / "val"))))
@@ -222,7 +232,7 @@ def test_the_data_may_lie_elsewhere(finished, tmp_path):
     shutil.copytree(finished.recipe.data, tmp_path / "moved", ignore=lambda *_: ["images"])
 
     def identity(*changes):
-        return training.prepare(finished.trial_with(*changes)).trial_id
+        return prepare(finished.trial_with(*changes)).trial_id
 
     assert own == identity(
         f"TRAIN = '{tmp_path}/moved/train'", "Runtime.log_every = 7", "Evaluation.every = 5")
@@ -290,7 +300,7 @@ def test_neither_kill_nor_stop_changes_what_is_computed(finished, tmp_path):
 
     result = training.run(finished.trial, workdir)
     assert_same_run(finished.workdir, workdir)
-    assert finished.workdir.read_result() == pytest.approx(result, rel=1e-5)
+    assert_same_numbers(finished.workdir.read_result(), result, 1e-5)
 
 
 def test_a_request_to_stop_is_heeded_at_the_next_step(finished, tmp_path):
@@ -330,7 +340,7 @@ def test_continuous_evaluation_ends_with_the_result(finished, tmp_path):
     workdir = TrialWorkdir(tmp_path)
     shutil.copytree(finished.workdir.checkpoints, workdir.checkpoints)
     result = training.run(finished.trial, workdir, "continuous_eval")
-    assert finished.workdir.read_result() == pytest.approx(result, rel=1e-6)
+    assert_same_numbers(finished.workdir.read_result(), result)
     assert workdir.is_finished()
     assert [] == workdir.read_metrics()
 
@@ -351,10 +361,10 @@ def weights(part):
 
 def initialised(finished, *changes):
     """A new model of another seed, initialised as its bindings say, and the finished one."""
-    session = training.prepare(finished.trial)
-    training.restore(session, finished.workdir)
+    session = prepare(finished.trial)
+    restore(session, finished.workdir)
     path = f"{finished.workdir.checkpoints}"
-    other = training.prepare(finished.trial_with(
+    other = prepare(finished.trial_with(
         f"Training.init_checkpoint = '{path}'", *changes, seed=1))
     other.training.initialise(other.model)
     return session.model, other.model
@@ -393,7 +403,7 @@ def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path):
 def test_too_few_classes_are_refused(finished):
     """The message says how many the data set needs."""
     with pytest.raises(UserError, match=r"num_classes = 12 is too small .* id is 12: use 13\.$"):
-        training.prepare(finished.trial_with("NUM_CLASSES = 12"))
+        prepare(finished.trial_with("NUM_CLASSES = 12"))
 
 
 def test_mixed_precision_trains(finished, tmp_path):
@@ -429,14 +439,22 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 from deepmac_ablate import training
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.session import prepare, restore
 from deepmac_ablate.trial import Trial
 from deepmac_ablate.workdir import TrialWorkdir
 
 gin_file, finished, workdir = sys.argv[1:]
-trial = Trial((gin_file,), ("Runtime.strategy = 'mirrored'", "STEPS = 1"), 0, "")
-session = training.prepare(trial)
+def mirrored(binding):
+    return Trial((gin_file,), ("Runtime.strategy = 'mirrored'", binding), 0, "")
+
+try:
+    prepare(mirrored("BATCH_SIZE = 3"))
+except UserError as error:
+    print(error)
+session = prepare(mirrored("STEPS = 1"))
 training.train(session, 0, TrialWorkdir(workdir), True)
-step = training.restore(session, TrialWorkdir(finished))
+step = restore(session, TrialWorkdir(finished))
 numbers = training.evaluate(session).scalars
 print(json.dumps({"replicas": session.strategy.num_replicas_in_sync, "step": step, **numbers}))
 """
@@ -451,9 +469,11 @@ def test_two_devices_train_and_evaluate_as_one(finished, tmp_path):
          str(finished.workdir.path), str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout.splitlines()[-1])
+    refused, printed = run.stdout.splitlines()[-2:]
+    assert "TrainingData.batch_size = 3 cannot be shared by 2 devices: use" in refused
+    found = json.loads(printed)
     assert 2 == found.pop("replicas")
-    assert finished.workdir.read_result() == pytest.approx(found, abs=1e-6)
+    assert_same_numbers(finished.workdir.read_result(), found)
     one, two = finished.workdir.read_metrics()[0], workdir.read_metrics()[0]
     assert np.isfinite(two["train/total_loss"])
     assert one["train/mask_boxes"] == two["train/mask_boxes"]

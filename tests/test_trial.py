@@ -67,6 +67,13 @@ def test_the_id_is_the_content():
     assert 4 == len({first, *others})
 
 
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_that_cannot_be_used_is_refused(seed):
+    """TensorFlow takes it as a signed number of 32 bits."""
+    with pytest.raises(UserError, match=rf"^The seed {seed} must be from 0 to 2147483647\.$"):
+        Trial((), (), seed, "")
+
+
 @pytest.mark.parametrize("name", ["TrainingData.prefix", "a/pipeline.TrainingData.prefix"])
 def test_where_the_data_lies_does_not_count(name):
     """The same data set under another path makes no other trial; other data does."""

@@ -11,7 +11,7 @@ from official.vision.dataloaders import tf_example_decoder
 from official.vision.ops import preprocess_ops
 
 from deepmac_ablate.data.dataset_info import DatasetInfo
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import check_at_least
 
 
 @gin.register
@@ -25,8 +25,7 @@ class EvaluationData:
     """
 
     def __init__(self, prefix: str = gin.REQUIRED, batch_size: int = 8) -> None:
-        if batch_size < 1:
-            raise UserError(f"EvaluationData.batch_size = {batch_size} must be 1 or more.")
+        check_at_least(1, EvaluationData__batch_size=batch_size)
         self.info = DatasetInfo.load(prefix)
         self.prefix = prefix
         self.batch_size = batch_size

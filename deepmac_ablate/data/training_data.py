@@ -16,7 +16,7 @@ from official.vision.dataloaders import tf_example_decoder
 from official.vision.ops import box_ops, preprocess_ops
 
 from deepmac_ablate.data.dataset_info import DatasetInfo
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.modeling.anchors import Anchors
 
 
@@ -56,6 +56,9 @@ class TrainingData:
         Raises:
             UserError: if there is no complete data set at `prefix`, or a number makes no sense.
         """
+        check_at_least(
+            1, TrainingData__batch_size=batch_size, TrainingData__max_instances=max_instances,
+            TrainingData__shuffle_buffer=shuffle_buffer)
         if not 0.0 < scale_min <= scale_max:
             raise UserError(
                 f"TrainingData.scale_min = {scale_min} and scale_max = {scale_max} must be "

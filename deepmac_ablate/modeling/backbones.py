@@ -12,6 +12,7 @@ from official.vision.modeling.backbones import resnet
 from official.vision.modeling.decoders import fpn
 
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.modeling.normalization import Activation
 
 
 @gin.register
@@ -29,7 +30,7 @@ class Norm:
     momentum: float = 0.997
     epsilon: float = 1e-4
     synchronized: bool = True
-    activation: str = "relu"
+    activation: Activation = "relu"
 
     def options(self) -> dict[str, object]:
         """Returns the settings under the names that Model Garden's layers take."""

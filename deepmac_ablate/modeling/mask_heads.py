@@ -14,7 +14,7 @@ from official.modeling import tf_utils
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import hourglass
-from deepmac_ablate.modeling.normalization import MaskedBatchNormalization
+from deepmac_ablate.modeling.normalization import Activation, MaskedBatchNormalization
 
 
 class MaskHead(tf_keras.layers.Layer, abc.ABC):
@@ -37,7 +37,7 @@ class MaskHead(tf_keras.layers.Layer, abc.ABC):
         sync_norm: bool = False,
         norm_momentum: float = 0.99,
         norm_epsilon: float = 0.001,
-        activation: str = "relu",
+        activation: Activation = "relu",
     ) -> None:
         super().__init__(name="mask_head")
         self.crop_size = crop_size
@@ -144,7 +144,7 @@ class ConvMaskHead(MaskHead):
         sync_norm: bool = False,
         norm_momentum: float = 0.99,
         norm_epsilon: float = 0.001,
-        activation: str = "relu",
+        activation: Activation = "relu",
     ) -> None:
         super().__init__(
             crop_size=crop_size, upsample_factor=upsample_factor, width=width,
@@ -191,7 +191,7 @@ class HourglassMaskHead(MaskHead):
         tail_sync_norm: bool = False,
         tail_norm_momentum: float = 0.99,
         tail_norm_epsilon: float = 0.001,
-        activation: str = "relu",
+        activation: Activation = "relu",
     ) -> None:
         if depth not in hourglass.SHAPES:
             known = ", ".join(str(d) for d in hourglass.SHAPES)

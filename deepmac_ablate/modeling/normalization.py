@@ -7,8 +7,13 @@ of them; upstream's statistics therefore depend on how much padding a batch happ
 
 from __future__ import annotations
 
+from typing import Literal
+
 import tensorflow as tf
 import tf_keras
+
+# What may follow a normalisation, by the names of `official.modeling.tf_utils.get_activation`.
+Activation = Literal["relu", "relu6", "swish", "gelu", "identity"]
 
 
 class MaskedBatchNormalization(tf_keras.layers.Layer):

@@ -1,0 +1,257 @@
+"""The command line: mistakes in one sentence before anything is built, and evaluation again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from deepmac_ablate import cli
+from deepmac_ablate.workdir import TrialWorkdir
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What is wrong -> (bindings, gin files after the recipe, what the sentence says).
+MISTAKES = {
+    "misspelt parameter": (
+        ["ConvMaskHead.widht = 4"], [],
+        r"ConvMaskHead has no parameter 'widht'\. Did you mean 'width'\?"),
+    "misspelt class": (
+        ["ConvMaskHed.width = 4"], [],
+        r"no configurable is called 'ConvMaskHed'\. Did you mean 'ConvMaskHead'\?"),
+    "misspelt file": (
+        [], ["gin/mask_heads/hourglas52.gin"],
+        r"no gin file 'gin/mask_heads/hourglas52\.gin'\. Did you mean '.*hourglass52\.gin'\?"),
+    "misspelt macro": (
+        ["STEP = 5"], [], r"STEP = 5.* had no effect: .*Did you mean 'STEPS'\?"),
+    "nothing bound": (
+        ["Training.steps = %gin.REQUIRED"], [], r"Training\.steps must be set"),
+    "wrong type": (
+        ["ResNetFPN.depth = '18'"], [], r"depth must be int, not '18' \(str\)\."),
+    "wrong choice": (
+        ["Runtime.strategy = 'miror'"], [], r"not 'miror' \(str\)\. Did you mean 'mirrored'\?"),
+    "bad crop": (
+        ["HourglassMaskHead.crop_size = 30"], ["gin/mask_heads/hourglass52.gin"],
+        r"HourglassMaskHead\.crop_size = 30 does not suit depth 52, .*: use a multiple of 32\."),
+    "unknown depth": (
+        ["ResNetFPN.depth = 19"], [], r"ResNetFPN\.depth = 19 is not a known depth: .*18.*34"),
+    "image size": (
+        ["IMAGE_SIZE = (64, 70)"], [], r"\(64, 70\) does not suit .* use multiples of 32\."),
+    "unknown split": (
+        ["Training.seen_classes = 'shapes_c'"], [],
+        r"Unknown class split 'shapes_c'\. Did you mean 'shapes_[ab]'\?"),
+    "split of other data": (
+        [], ["gin/class_splits/voc.gin"], r"'voc' needs COCO's classes, but class 1 .* 'disc'"),
+    "no data": (
+        ["TRAIN = 'nowhere/train'"], [], r"nowhere/train"),
+    "no data to evaluate on": (
+        ["VAL = 'nowhere/val'"], [], r"nowhere/val"),
+    "binding without effect": (
+        ["HourglassMaskHead.width = 8"], [],
+        r"'?HourglassMaskHead\.width = 8'?.* had no effect: nothing uses HourglassMaskHead; .*"
+        r"MaskRCNN\.mask_head = @ConvMaskHead\(\).* selects another"),
+    "binding that a later one replaces": (
+        ["STEPS = 5", "STEPS = 6"], [], r"STEPS = 5.* had no effect: the later .*STEPS = 6"),
+    "no steps": (["STEPS = 0"], [], r"Training\.steps = 0 .*at least 1"),
+    "no images in a batch": (
+        ["BATCH_SIZE = 0"], [], r"TrainingData\.batch_size = 0 .*at least 1"),
+    "no images in a batch of evaluation": (
+        ["EvaluationData.batch_size = 0"], [], r"EvaluationData\.batch_size = 0 .*at least 1"),
+    "log never": (["Runtime.log_every = 0"], [], r"Runtime\.log_every = 0 .*at least 1"),
+    "save never": (
+        ["Runtime.checkpoint_every = 0"], [], r"Runtime\.checkpoint_every = 0 .*at least 1"),
+    "keep nothing": (
+        ["Runtime.keep_checkpoints = 0"], [], r"Runtime\.keep_checkpoints = 0 .*at least 1"),
+    "nothing to evaluate with": (
+        ["Evaluation.box_sources = ()"], [], r"Evaluation\.box_sources is empty"),
+    "unknown activation": (
+        ["ConvMaskHead.activation = 'rellu'"], [], r"not 'rellu' \(str\)\. Did you mean 'relu'\?"),
+}
+
+
+def train(recipe, workdir, bindings=(), files=(), seed="0"):
+    arguments = ["train", "--workdir", str(workdir), "--seed", seed]
+    for file in (recipe.gin_file, *files):
+        arguments += ["--gin_file", str(file)]
+    for binding in bindings:
+        arguments += ["--gin_bindings", binding]
+    return cli.main(arguments)
+
+
+def sentence(capsys):
+    """The one line on stderr, without the program's name."""
+    lines = capsys.readouterr().err.splitlines()
+    said = [line for line in lines if line.startswith("deepmac-ablate: ")]
+    assert 1 == len(said)
+    assert "Traceback" not in "".join(lines)
+    return said[0].removeprefix("deepmac-ablate: ")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_sentence(tiny_recipe, tmp_path, capsys, mistake):
+    """Exit status 2, no traceback, and no workdir is left behind."""
+    bindings, files, message = MISTAKES[mistake]
+    assert cli.EXIT_USER_ERROR == 2 == train(tiny_recipe, tmp_path / "w", bindings, files)
+    assert re.search(message, said := sentence(capsys)), said
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_base_alone_says_what_is_missing(tmp_path, capsys):
+    """The first macro that a recipe has to set is named."""
+    status = cli.main(["train", "--gin_file", "gin/base.gin", "--workdir", str(tmp_path / "w")])
+    assert 2 == status
+    assert re.search(r"base\.gin:\d+.* must be set", said := sentence(capsys)), said
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+def test_a_negative_seed_is_refused(tiny_recipe, tmp_path, capsys):
+    """Seeds count from 0."""
+    assert 2 == train(tiny_recipe, tmp_path / "w", seed="-1")
+    assert "The seed -1 must be from 0 to 2147483647." == sentence(capsys)
+
+
+@pytest.mark.slow
+def test_a_process_ends_without_a_traceback(tiny_recipe, tmp_path):
+    """The same of a real process: nothing but the sentence is on stderr, nothing on stdout."""
+    run = subprocess.run(
+        [sys.executable, "-m", "deepmac_ablate.cli", "train", "--gin_file",
+         str(tiny_recipe.gin_file), "--gin_bindings", "MaskRCNN.mask_budgt = 4",
+         "--workdir", str(tmp_path / "w")],
+        cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (2, "") == (run.returncode, run.stdout)
+    assert 1 == len(run.stderr.splitlines()), run.stderr
+    assert "MaskRCNN has no parameter 'mask_budgt'. Did you mean 'mask_budget'?" in run.stderr
+
+
+def test_help_needs_no_tensorflow():
+    """All help texts are printed in a moment."""
+    code = """
+import sys
+from deepmac_ablate import cli
+for command in ([], ["train"], ["evaluate"], ["data"]):
+    try:
+        cli.main([*command, "--help"])
+    except SystemExit as end:
+        assert end.code == 0
+print(sorted({"tensorflow", "tf_keras", "orbit", "official"} & sys.modules.keys()))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "[]" == run.stdout.splitlines()[-1]
+    assert "--gin_bindings" in run.stdout
+    assert "--box_source" in run.stdout
+
+
+def evaluate(workdir, *options):
+    return cli.main(["evaluate", "--workdir", str(workdir), *map(str, options)])
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the finished trial's workdir."""
+    shutil.copytree(finished.workdir.path, tmp_path / "trial")
+    return TrialWorkdir(tmp_path / "trial")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+def test_evaluating_again_gives_the_same_numbers(finished, copied, capsys):
+    """With no option they are those of the trial, in their own folder; nothing else changes."""
+    before = (copied.path / "result.json").read_bytes()
+    assert 0 == evaluate(copied.path, "--draw", 2)
+    folder = Path(copied.path) / "evaluations" / "val"
+    result = json.loads((folder / "result.json").read_text())
+    expected = finished.workdir.read_result()
+    assert expected.keys() == result.keys()
+    for name, value in expected.items():
+        assert (value is None) == (result[name] is None), name
+        assert value is None or value == pytest.approx(result[name], abs=1e-6), name
+    pd.testing.assert_frame_equal(
+        pd.read_csv(copied.path / "per_class.csv"), pd.read_csv(folder / "per_class.csv"),
+        atol=1e-6)
+    # Two images side by side with their annotations, detections, and masks in given boxes.
+    with Image.open(folder / "predictions.png") as sheet:
+        assert sheet.width > 3 * 64
+        assert sheet.height > 2 * 64
+    assert before == (copied.path / "result.json").read_bytes()
+    printed = capsys.readouterr().out
+    assert str(folder / "predictions.png") in printed
+    assert re.search(r"^groundtruth +iou +\d+\.\d +\d+\.\d +\d+\.\d$", printed, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+def test_the_other_split_swaps_the_roles(finished, tmp_path):
+    """What was seen is novel, and one reading alone is written where it is asked for."""
+    status = evaluate(
+        finished.workdir.path, "--split", "shapes_b", "--box_source", "groundtruth",
+        "--output", tmp_path / "o")
+    assert 0 == status
+    assert {"result.json", "per_class.csv"} == {path.name for path in (tmp_path / "o").iterdir()}
+    result = json.loads((tmp_path / "o" / "result.json").read_text())
+    trained = finished.workdir.read_result()
+    assert {"groundtruth"} == {name.partition("/")[0] for name in result} - {"step"}
+    for one, other in (("seen", "novel"), ("novel", "seen"), ("all", "all")):
+        assert trained[f"groundtruth/iou/{one}"] == pytest.approx(
+            result[f"groundtruth/iou/{other}"], abs=1e-6)
+    assert trained["groundtruth/iou/seen"] != trained["groundtruth/iou/novel"]
+    assert not (finished.workdir.path / "evaluations").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+def test_other_images_can_be_evaluated(finished, copied, tmp_path):
+    """Also where the trial named its data, and what to evaluate, on the command line."""
+    fields = json.loads((copied.path / "trial.json").read_text())
+    bound = dataclasses.replace(finished.trial, bindings=(
+        f"VAL = '{finished.recipe.data}/val'", "Evaluation.box_sources = ('detections',)",
+        "EvaluationData.batch_size = 3"))
+    (copied.path / "trial.json").write_text(
+        json.dumps({"id": fields["id"], **json.loads(bound.to_json())}))
+    status = evaluate(
+        copied.path, "--data", finished.recipe.data / "train", "--box_source", "groundtruth")
+    assert 0 == status
+    frame = pd.read_csv(copied.path / "evaluations" / "train-groundtruth" / "per_class.csv")
+    info = json.loads((finished.recipe.data / "train-info.json").read_text())
+    assert info["num_instances"] == frame["instances"].sum()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.parametrize(("options", "message"), [
+    (["--split", "shapes_c"], r"Unknown class split 'shapes_c'\. Did you mean"),
+    (["--split", "voc"], r"Class split 'voc' needs COCO's classes"),
+    (["--data", "nowhere/val"], r"nowhere/val"),
+])
+def test_options_that_do_not_fit_are_refused(finished, tmp_path, capsys, options, message):
+    """In one sentence, and nothing is written."""
+    assert 2 == evaluate(finished.workdir.path, *options, "--output", tmp_path / "o")
+    assert re.search(message, said := sentence(capsys)), said
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+def test_without_trial_or_checkpoint_there_is_nothing_to_evaluate(copied, tmp_path, capsys):
+    """The sentence says which of them is missing, and where."""
+    assert 2 == evaluate(tmp_path / "nothing")
+    assert re.fullmatch(
+        r"There is no trial in .*/nothing: trial\.json is missing\.", sentence(capsys))
+    assert not (tmp_path / "nothing").exists()
+    shutil.rmtree(copied.checkpoints)
+    assert 2 == evaluate(copied.path)
+    assert re.fullmatch(
+        r"There is no checkpoint to evaluate in .*/trial/checkpoints\.", sentence(capsys))
