@@ -15,7 +15,7 @@ from pycocotools import mask as rle
 from deepmac_ablate import class_splits, storage
 from deepmac_ablate.data import drawing
 from deepmac_ablate.data.dataset_info import annotations_path
-from deepmac_ablate.data.pipeline import EvaluationData
+from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import BoxSource, Evaluation, Numbers
 from deepmac_ablate.ground_truth import load_annotations
