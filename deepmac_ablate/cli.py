@@ -22,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # TensorFlow speaks of missing GPUs and deprecated calls of its own; what goes wrong is raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # Gin files may import modules of the user's; last, so that they shadow nothing.
+    sys.path.append(os.getcwd())  # noqa: PTH109
     args = _parser().parse_args(argv)
     try:
         return args.run(args) or 0

@@ -12,6 +12,10 @@ Definitions: https://cocodataset.org/#detection-eval. At most 100 detections cou
 class. Small, medium and large are by the annotation's `area` field, in pixels: up to 32^2, 32^2 to
 96^2, from 96^2, both ends included. A detection that matches nothing is sized by its mask for masks
 and by its box for boxes (pycocotools sizes masks by boxes where its input holds both).
+
+An object with a box but no mask is an object for box AP. For mask AP nobody knows its pixels, so it
+is neither found nor missed: its box is a crowd region, where detections of its class are ignored as
+far as they lie in it. A class that has no masks at all has no mask AP.
 """
 
 from __future__ import annotations
@@ -27,7 +31,13 @@ from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval import mask as rle
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.ground_truth import GroundTruth, first_ids, load_annotations, scored_part
+from deepmac_ablate.ground_truth import (
+    GroundTruth,
+    first_ids,
+    has_mask,
+    load_annotations,
+    scored_part,
+)
 
 Task = Literal["mask", "box"]
 
@@ -84,8 +94,8 @@ def per_class_ap(
 
     Returns:
         One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
-        annotations) and `<task>_<metric>` for each of `METRICS`, in [0, 1]. NaN where there is no
-        instance to find, of any or of that size.
+        annotations; for the task "mask" those with a mask) and `<task>_<metric>` for each of
+        `METRICS`, in [0, 1]. NaN where there is no instance to find, of any or of that size.
 
     Raises:
         UserError: An image is unknown to the ground truth, no image was scored, a score or box is
@@ -97,6 +107,7 @@ def per_class_ap(
     # numbered anew, in copies because it also writes into what it is given.
     truth["annotations"] = [
         {"iscrowd": 0, **annotation, "id": number}
+        | (_crowd_region(annotation) if task == "mask" and not has_mask(annotation) else {})
         for number, annotation in enumerate(truth["annotations"], start=1)
     ]
     found = truth | {"annotations": _results(everything, truth, detections, task)}
@@ -122,6 +133,13 @@ def summarise(per_class: pd.DataFrame, class_ids: Iterable[int]) -> dict[str, fl
     metrics = per_class.drop(columns=list(DESCRIPTION), errors="ignore")
     means = metrics.loc[sorted(class_ids)].mean(axis="index")
     return {str(metric): float(value) for metric, value in means.items()}
+
+
+def _crowd_region(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields that make the box of an annotation a region of unknown masks."""
+    x, y, width, height = annotation["bbox"]
+    right, bottom = x + width, y + height
+    return {"iscrowd": 1, "segmentation": [[x, y, right, y, right, bottom, x, bottom]]}
 
 
 def _results(

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from deepmac_ablate import class_splits, coco_metrics, mask_iou, readings
 from deepmac_ablate.data.dataset_info import annotations_path
-from deepmac_ablate.data.pipeline import EvaluationData
+from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.ground_truth import load_annotations
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
@@ -28,7 +28,7 @@ class Numbers(NamedTuple):
     Attributes:
         scalars: `<reading>/<metric>/<classes>` -> number in [0, 1], None where undefined.
         per_class: one row per class and reading.
-        predictions: reading -> COCO results.
+        predictions: reading -> COCO results; in annotated boxes also where no mask is annotated.
     """
 
     scalars: dict[str, float | None]
@@ -115,8 +115,9 @@ class Evaluation:
                 roles, *(coco_metrics.per_class_ap(truth, detections, scored, task)
                          for task in ("mask", "box")))
         if "groundtruth" in self.box_sources:
+            predictions["groundtruth"] = mask_iou.as_detections(
+                truth, in_boxes, scored, with_unjudged=True)
             given = mask_iou.as_detections(truth, in_boxes, scored)
-            predictions["groundtruth"] = given
             frames["groundtruth"] = readings.per_class_frame(
                 roles, coco_metrics.per_class_ap(truth, given, scored, "mask"),
                 mask_iou.per_class_iou(truth, in_boxes, scored))

@@ -1,7 +1,7 @@
 """Annotations in COCO's format, as the exact metrics read them.
 
 Every metric is about a list of scored images: what the file holds beside them must neither count as
-missed nor be looked at.
+missed nor be looked at. The same holds for the masks of objects that are annotated with a box only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from etils import epath
+from faster_coco_eval import mask as rle
 
 from deepmac_ablate.errors import UserError
 
@@ -61,6 +62,20 @@ def scored_part(everything: Mapping[str, Any], image_ids: Collection[int]) -> di
         "categories": list(everything["categories"]),
         "annotations": annotations,
     }
+
+
+def has_mask(annotation: Mapping[str, Any]) -> bool:
+    """Returns whether the pixels of an object are annotated, or its box only.
+
+    No pixels at all mean no mask. Polygons are not drawn for that: COCO's evaluation, too, counts
+    an object as missed whose polygons are too small to enclose a pixel.
+    """
+    segmentation = annotation.get("segmentation")
+    if not segmentation or not isinstance(segmentation, Mapping):
+        return bool(segmentation)
+    counts = segmentation["counts"]
+    # Run lengths alternate between outside and inside, beginning outside.
+    return any(counts[1::2]) if isinstance(counts, list) else int(rle.area(segmentation)) > 0
 
 
 def first_ids(ids: Iterable[int]) -> str:

@@ -7,7 +7,8 @@ number is the mean IoU of predicted and annotated mask::
     summarise(table, novel_ids)["iou"]        # mean over classes, as AP is
     instance_mean_iou(table, novel_ids)       # mean over instances: common classes weigh more
 
-`as_detections` makes the same masks comparable with mask AP.
+`as_detections` makes the same masks comparable with mask AP. Objects that are annotated with a box
+but no mask have nothing to compare a prediction with and do not count in either.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ import pandas as pd
 from faster_coco_eval import mask as rle
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.ground_truth import GroundTruth, first_ids, load_annotations, scored_part
+from deepmac_ablate.ground_truth import (
+    GroundTruth,
+    first_ids,
+    has_mask,
+    load_annotations,
+    scored_part,
+)
 
 # COCO's size classes by the annotation's `area`, in pixels, both ends included
 # (https://cocodataset.org/#detection-eval).
@@ -49,8 +56,8 @@ def per_class_iou(
 
     Returns:
         One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
-        annotations) and `iou`, `iou_s`, `iou_m`, `iou_l` in [0, 1]. NaN where there is no instance,
-        of any or of that size.
+        annotations with a mask) and `iou`, `iou_s`, `iou_m`, `iou_l` in [0, 1]. NaN where there is
+        no instance, of any or of that size.
 
     Raises:
         UserError: An annotation has no prediction or shares its id, a prediction has no annotation,
@@ -58,7 +65,7 @@ def per_class_iou(
     """
     everything = load_annotations(ground_truth)
     truth = scored_part(everything, image_ids)
-    annotations = _predicted(everything, truth, predictions)
+    annotations = [a for a in _predicted(everything, truth, predictions) if has_mask(a)]
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     measured = pd.DataFrame(
         {
@@ -93,6 +100,7 @@ def as_detections(
     ground_truth: GroundTruth,
     predictions: Mapping[int, Mapping[str, Any]],
     image_ids: Collection[int],
+    with_unjudged: bool = False,
 ) -> list[dict[str, Any]]:
     """Returns masks predicted in annotated boxes as detections, for `per_class_ap`.
 
@@ -107,6 +115,7 @@ def as_detections(
         ground_truth: As for `per_class_iou`.
         predictions: As for `per_class_iou`.
         image_ids: As for `per_class_iou`.
+        with_unjudged: Whether masks are wanted, too, that no annotated mask judges; to look at.
 
     Raises:
         UserError: An annotation has no prediction or shares its id, or a prediction has no
@@ -123,6 +132,7 @@ def as_detections(
             "segmentation": predictions[annotation["id"]],
         }
         for annotation in _predicted(everything, truth, predictions)
+        if with_unjudged or has_mask(annotation)
     ]
 
 

@@ -26,7 +26,7 @@ def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.Data
     Args:
         roles: The role of every class, from `class_splits.roles`.
         *tables: The per-class tables of one reading, all of the same images: mask AP and box AP, or
-            mask AP and IoU.
+            mask AP and IoU. `instances` are those of the first.
     """
     frame = pd.concat(tables, axis="columns")
     # Every table brings name and instances.

@@ -12,13 +12,14 @@ from etils import epath
 from PIL import Image
 from pycocotools import mask as rle
 
-from deepmac_ablate import class_splits, storage, training
+from deepmac_ablate import class_splits, storage
 from deepmac_ablate.data import drawing
 from deepmac_ablate.data.dataset_info import annotations_path
-from deepmac_ablate.data.pipeline import EvaluationData
+from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import BoxSource, Evaluation, Numbers
 from deepmac_ablate.ground_truth import load_annotations
+from deepmac_ablate.session import prepare, restore
 from deepmac_ablate.workdir import TrialWorkdir
 
 # What is drawn of the detections: the ones a person would look at.
@@ -53,13 +54,13 @@ def run(
     trial = files.read_trial()
     if trial is None:
         raise UserError(f"There is no trial in {workdir}: trial.json is missing.")
-    session = training.prepare(trial)
+    session = prepare(trial)
     # Not by further bindings: those of the trial's that they replace would have no effect.
     evaluation = Evaluation(
         session.evaluation.data if data is None
         else EvaluationData(data, session.evaluation.data.batch_size),
         box_sources or session.evaluation.box_sources)
-    step = training.restore(session, files)
+    step = restore(session, files)
     if step is None:
         raise UserError(f"There is no checkpoint to evaluate in {files.checkpoints}.")
     seen = split if split is not None else session.training.seen_classes

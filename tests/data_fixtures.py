@@ -35,6 +35,17 @@ def document(num_images=3):
     }
 
 
+def numbered(num_images):
+    """As `document`, but each square is in the middle of its image and of a class of its own."""
+    return {
+        **document(num_images),
+        "annotations": [
+            square(10 + i, i, 12, 8, 10 + i, category_id=i) for i in range(1, num_images + 1)
+        ],
+        "categories": [{"id": i, "name": f"square {i}"} for i in range(1, num_images + 1)],
+    }
+
+
 def write(folder, content):
     """Writes the document and a noise picture for each of its images; returns both paths."""
     images, annotations = folder / "images", folder / "instances.json"

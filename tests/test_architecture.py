@@ -17,6 +17,7 @@ PACKAGE = "deepmac_ablate"
 FLOORS = {
     "the command line": ["cli"],
     "a whole trial": ["reevaluation", "training"],
+    "its objects": ["session"],
     "its parts": ["evaluation", "predictions", "runtime", "trainer"],
     "images": ["data"],
     "the model": ["modeling"],
@@ -27,8 +28,9 @@ FLOORS = {
 
 # What computes, or writes and reads records; everything else starts in a second.
 NEEDS_TENSORFLOW = [
-    "reevaluation", "training", "evaluation", "predictions", "runtime", "trainer",
-    "data.check", "data.coco", "data.pipeline", "data.records", "data.shapes", "modeling",
+    "reevaluation", "training", "session", "evaluation", "predictions", "runtime", "trainer",
+    "data.check", "data.coco", "data.evaluation_data", "data.records", "data.shapes",
+    "data.training_data", "modeling",
 ]
 
 TENSORFLOW = {"tensorflow", "tf_keras", "official", "orbit"}

@@ -109,7 +109,10 @@ def _far_mask():
         (_set("bbox/xmax", "float", 0, 1.2), r"Image 2, instance 0 \(box\): the box .* outside"),
         (_set("bbox/ymax", "float", 0, 0.01), "the box .* is empty or outside 30 x 40 pixels"),
         (_set("class/label", "int64", 0, 5), r"instance 0 \(5\): the class 5 is not of this data"),
-        (_mask(np.zeros((30, 40), np.uint8)), "the mask is empty"),
+        (
+            _mask(np.zeros((30, 40), np.uint8)),
+            "The info file says 0 instances without mask, the records 1",
+        ),
         (_mask(np.full((30, 40), 255, np.uint8)), "the mask holds 255; it is 0 or 1"),
         (_mask(_far_mask()), "100% of the mask lie outside the box"),
         (_mask(np.ones((20, 40), np.uint8)), r"is \(30, 40\) pixels, its masks are \(20, 40\)"),
@@ -221,6 +224,22 @@ def test_a_missing_data_set_is_refused(tmp_path):
     """With the sentence of the info file."""
     with pytest.raises(UserError, match="There is no data set"):
         check(tmp_path / "no", tmp_path / "seen")
+
+
+def test_boxes_without_masks_are_counted_by_class(tmp_path):
+    """They are no problem, but a class that has no masks at all is better seen here than later."""
+    content = document(3)
+    for annotation in content["annotations"][:2]:
+        annotation |= {"category_id": 7, "segmentation": []}
+    content["annotations"].append(square(99, 3, 3, 3, 8, iscrowd=1, segmentation=[]))
+    images, annotations = write(tmp_path, content)
+    coco.convert(images, annotations, tmp_path / "train")
+    report = check(tmp_path / "train", tmp_path / "drawn", seen_ids=frozenset([3]))
+
+    assert [] == report.problems
+    assert ({3: 1, 7: 2}, {7: 2}) == (report.num_instances, report.num_boxes_only)
+    assert "  leaf        2 novel (2 without mask)" in report.lines()
+    assert "  box         1 seen" in report.lines()
 
 
 @pytest.mark.slow

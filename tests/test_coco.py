@@ -199,22 +199,47 @@ def test_boxes_are_clipped_and_empty_ones_counted(tmp_path):
         square(3, 1, 10, 10, 4, bbox=[41, 10, 5, 5]),
         square(4, 1, 10, 10, 4, bbox=[10, 10, 0, 5]),
         square(5, 1, 10, 10, 4, bbox=[10, 10, 5, -5]),
-        square(6, 1, 10, 10, 4, segmentation=[]),
-        square(7, 1, 50, 50, 4, bbox=[10, 10, 5, 5]),
     ]
     summary = _convert(tmp_path, content)
     boxes = _decoded(tmp_path / "out/train")[1]["groundtruth_boxes"] * [30, 40, 30, 40]
 
     np.testing.assert_allclose([[10, 30, 20, 40], [10, 0, 20, 40]], boxes, atol=1e-4)
-    expected = {image_example.NO_BOX_AREA: 3, image_example.EMPTY_MASK: 2}
-    assert expected == summary.skipped
+    assert {image_example.NO_BOX_AREA: 3} == summary.skipped
     assert summary.num_clipped == 1
     text = "\n".join(summary.lines())
     assert "1 images, 2 instances and 0 crowds of 2 categories in 1 shard." in text
     assert "3 annotations skipped: box without area inside the image" in text
     assert "1 boxes clipped to their image" in text
     truth = COCO(dataset_info.annotations_path(tmp_path / "out/train"))
-    assert len(truth.anns) == 7
+    assert len(truth.anns) == 5
+
+
+def test_boxes_without_masks_stay_and_are_counted(tmp_path):
+    """Where only some objects have masks, the others still train the detector."""
+    content = document(1)
+    bare = square(2, 1, 12, 10, 4, category_id=7)
+    del bare["segmentation"]
+    content["annotations"] = [
+        square(1, 1, 4, 4, 6),
+        bare,
+        square(3, 1, 20, 10, 5, segmentation=None),
+        square(4, 1, 30, 10, 6, segmentation=[]),
+        square(5, 1, 50, 50, 4, bbox=[10, 10, 5, 5]),
+        square(6, 1, 2, 20, 9, segmentation=[], iscrowd=1),
+    ]
+    summary = _convert(tmp_path, content)
+    record = _decoded(tmp_path / "out/train")[1]
+
+    boxes = record["groundtruth_boxes"] * [30, 40, 30, 40]
+    expected = [[4, 4, 10, 10], [10, 12, 14, 16], [10, 20, 15, 25], [10, 30, 16, 36]]
+    np.testing.assert_allclose(expected, boxes[:4], atol=1e-4)
+    assert [3, 7, 3, 3, 3, 3] == record["groundtruth_classes"].tolist()
+    areas = record["groundtruth_instance_masks"].sum(axis=(1, 2))
+    assert [36, 0, 0, 0, 0, 0] == areas.tolist()
+    assert {} == summary.skipped
+    info = DatasetInfo.load(tmp_path / "out/train")
+    assert (5, 1, 4) == (info.num_instances, info.num_crowds, info.num_boxes_only)
+    assert "  4 objects have a box but no mask" in summary.lines()
 
 
 def test_images_without_annotations_stay(tmp_path):

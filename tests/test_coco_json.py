@@ -153,10 +153,10 @@ def test_no_images_and_no_categories_are_refused(tmp_path):
 
 
 def test_boxes_alone_are_refused(tmp_path):
-    """A detection data set has nothing to train a mask head with."""
+    """A detection data set has nothing to train a mask head with, however it says so."""
     content = document()
-    for annotation in content["annotations"]:
-        del annotation["segmentation"]
+    for annotation, nothing in zip(content["annotations"], (None, [], [[1, 2, 3, 4]]), strict=True):
+        annotation["segmentation"] = nothing
 
     with pytest.raises(UserError, match="has no masks: none of its 3 annotations has a segm"):
         _read(tmp_path, content)

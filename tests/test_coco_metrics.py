@@ -164,6 +164,58 @@ def test_no_detections_is_zero_and_no_instances_is_undefined():
         assert np.isnan(coco_metrics.summarise(table, [])[f"{task}_ar100"])
 
 
+@pytest.mark.parametrize(
+    "nothing", [None, [], {"size": [100, 120], "counts": [12000]}, "packed", "absent"]
+)
+def test_a_box_without_mask_is_neither_found_nor_missed_in_mask_ap(nothing):
+    """By hand: 1 of 2 boxes found above a false one is box AP 51/101; the only mask, AP 1/2.
+
+    The best detection lies on the box without mask: right for box AP, ignored for mask AP. The next
+    is false in both, the last finds the mask.
+    """
+    masked, bare = square(1), square(2, at=(70, 50))
+    if nothing == "packed":
+        nothing = rle.encode(np.zeros((100, 120), np.uint8, order="F"))
+    on_bare = detected(bare, score=0.9)
+    false = detected(square(4, image_id=2), score=0.8)
+    found = detected(masked, score=0.7)
+    bare["segmentation"] = nothing
+    if nothing == "absent":
+        del bare["segmentation"]
+    truth = data_set(masked, bare)
+
+    mask = coco_metrics.per_class_ap(truth, [on_bare, false, found], [1, 2], "mask").loc[1]
+    assert 1 == mask["instances"]
+    assert pytest.approx(0.5) == mask["mask_ap"]
+    assert 1 == mask["mask_ar100"]
+    box = coco_metrics.per_class_ap(truth, [on_bare, false], [1, 2], "box").loc[1]
+    assert 2 == box["instances"]
+    assert pytest.approx(51 / 101) == box["box_ap"]
+
+
+def test_a_class_without_masks_has_box_ap_but_no_mask_ap():
+    """What cannot be computed is undefined, not 0, and leaves the means alone."""
+    bare = square(2, class_id=2)
+    detections = [detected(square(1)), detected(bare)]
+    bare["segmentation"] = []
+    truth = data_set(square(1), bare)
+    mask = coco_metrics.per_class_ap(truth, detections, [1], "mask")
+    np.testing.assert_equal(list(mask["mask_ap"]), [1, np.nan, np.nan])
+    assert 1 == coco_metrics.summarise(mask, [1, 2])["mask_ap"]
+    box = coco_metrics.per_class_ap(truth, detections, [1], "box")
+    np.testing.assert_equal(list(box["box_ap"]), [1, 1, np.nan])
+
+
+def test_a_mask_outside_the_boxes_without_mask_is_still_false():
+    """Of a detection on the box without mask, 3/4 lie inside: false from IoU 0.80 on."""
+    masked, bare = square(1), square(2, at=(70, 50))
+    aside = detected(square(3, at=(60, 50)), score=0.9)
+    truth = data_set(masked, bare | {"segmentation": []})
+    row = coco_metrics.per_class_ap(truth, [aside, detected(masked, 0.5)], [1], "mask").loc[1]
+    assert [1, 1] == [row["mask_ap50"], row["mask_ap75"]]
+    assert pytest.approx((6 * 1 + 4 * 0.5) / 10) == row["mask_ap"]
+
+
 def test_unmatched_masks_are_sized_by_the_mask():
     """A small false mask in a large box counts among the small, as in a result file of masks."""
     small = square(1, side=20)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from official.vision.modeling.layers import roi_sampler
 
-from deepmac_ablate.modeling.detector import Regions, RegionSampler
+from deepmac_ablate.modeling.detector import Detections, Regions, RegionSampler
 
 NUMBER = 40
 
@@ -108,3 +108,21 @@ def test_each_setting_has_a_case() -> None:
     mark = next(m for m in test_each_setting_matters.pytestmark if m.name == "parametrize")
     cases = {name for change in mark.args[1] for name in change}
     assert {field.name for field in dataclasses.fields(RegionSampler)} == cases
+
+
+@pytest.mark.slow
+def test_both_versions_of_suppression_find_the_same() -> None:
+    """Only where and how fast they run tells "batched" from "v2"."""
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 40, (2, 30, 2))
+    regions = np.concatenate([corners, corners + rng.uniform(4, 24, (2, 30, 2))], axis=-1)
+    arguments = [
+        rng.normal(0, 1, (2, 30, 5 * 4)), rng.normal(0, 2, (2, 30, 5)), regions,
+        np.full((2, 2), 64)]
+    one, other = (
+        Detections(max_per_image=40, nms_version=version).build()(
+            *(tf.constant(a, tf.float32) for a in arguments), [10.0, 10.0, 5.0, 5.0])
+        for version in ("batched", "v2"))
+    assert 10 < int(one["num_detections"][0]) < 40
+    for key, value in one.items():
+        np.testing.assert_allclose(other[key], value, rtol=1e-5, atol=1e-4)

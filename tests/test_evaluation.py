@@ -13,13 +13,13 @@ from official.vision.ops import mask_ops
 from PIL import Image
 from pycocotools import mask as rle
 
-from deepmac_ablate import training
 from deepmac_ablate.data import coco
 from deepmac_ablate.data.dataset_info import annotations_path
-from deepmac_ablate.data.pipeline import EvaluationData
+from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Evaluation
 from deepmac_ablate.predictions import Predictor
+from deepmac_ablate.session import prepare, restore
 from tests.data_fixtures import square
 
 ONE_DEVICE = tf.distribute.OneDeviceStrategy("/cpu:0")
@@ -216,8 +216,8 @@ def test_a_missing_image_is_refused(tmp_path):
 @pytest.fixture(scope="module")
 def trained(finished):
     """The session of the tiny trained trial."""
-    session = training.prepare(finished.trial)
-    training.restore(session, finished.workdir)
+    session = prepare(finished.trial)
+    restore(session, finished.workdir)
     return session
 
 

@@ -138,6 +138,25 @@ def test_crowds_and_absent_classes_are_undefined():
     assert mask_iou.instance_mean_iou(table, [1, 2]) == 0.5
 
 
+def test_boxes_without_masks_are_predicted_but_not_judged():
+    """Instances without a mask change no IoU and no AP; their masks can be asked for."""
+    nothing = encode(rectangle(0))
+    truth = data_set(
+        annotation(1),
+        annotation(2, segmentation=nothing, bbox=[20, 20, 10, 10]),
+        annotation(3, class_id=2, segmentation=None),
+    )
+    predictions = dict.fromkeys((1, 2, 3), encode(rectangle(5)))
+    table = mask_iou.per_class_iou(truth, predictions, [1])
+    np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
+    assert [1, 0] == list(table["instances"])
+    assert 0.5 == mask_iou.instance_mean_iou(table, [1, 2])
+    judged = mask_iou.as_detections(truth, predictions, [1])
+    assert [1] == [d["category_id"] for d in judged]
+    everything = mask_iou.as_detections(truth, predictions, [1], with_unjudged=True)
+    assert [1, 1, 2] == [d["category_id"] for d in everything]
+
+
 def test_an_image_without_annotations_is_no_error():
     """With nothing annotated every class is undefined."""
     table = mask_iou.per_class_iou(data_set(annotation(1)), {1: encode(rectangle(5))}, [2])

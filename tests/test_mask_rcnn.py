@@ -33,7 +33,8 @@ class Subject:
     def step(self, data: Batch, budget: int = 8, pad_to_all_slots: bool = False) -> Step:
         """Takes a step."""
         self.restart()
-        self.model.mask_budget, self.model.pad_to_all_slots = budget, pad_to_all_slots
+        self.model._mask_boxes.slots_per_image = budget
+        self.model.pad_to_all_slots = pad_to_all_slots
         return step(self.model, data)
 
     def restart(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -112,3 +115,38 @@ def test_keras_would_let_padding_in() -> None:
     norm = tf_keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON)
     outputs = [norm(inputs(padding), training=True)[0].numpy() for padding in (0.0, 100.0)]
     assert np.abs(outputs[0] - outputs[1]).max() > 0.1
+
+
+TWO_REPLICAS = """
+import numpy as np
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from deepmac_ablate.modeling.normalization import MaskedBatchNormalization
+
+x = np.random.default_rng(0).normal(size=(2, 3, 4, 4, 2)).astype(np.float32)
+valid = np.array([[True, False, False], [True, True, False]])
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    norm = MaskedBatchNormalization(0.0, 1e-3, synchronized=True)
+    norm.build(tf.TensorShape([None, 4, 4, 2]))
+
+@tf.function
+def step(x, valid):
+    return strategy.run(lambda x, valid: norm(x, valid=valid, training=True), args=(x, valid))
+
+def per_replica(values):
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(values[context.replica_id_in_sync_group]))
+
+step(per_replica(x), per_replica(valid))
+np.testing.assert_allclose(norm.norm.moving_mean, x[valid].mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
+np.testing.assert_allclose(norm.norm.moving_variance, x[valid].var((0, 1, 2)), rtol=1e-4)
+"""
+
+
+@pytest.mark.slow
+def test_synchronised_statistics_are_those_of_all_replicas() -> None:
+    """Two replicas with one and two valid rows share the statistics of the three."""
+    # Virtual devices must be set up before TensorFlow starts: in a process of its own.
+    subprocess.run([sys.executable, "-c", TWO_REPLICAS], check=True, timeout=300)

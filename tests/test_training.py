@@ -23,6 +23,7 @@ from pycocotools.cocoeval import COCOeval
 from deepmac_ablate import bindings, cli, training
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.session import prepare, restore
 from deepmac_ablate.workdir import TrialWorkdir
 from tests.tiny_trial import CHECKPOINT_EVERY, STEPS
 
@@ -181,8 +182,8 @@ def test_the_means_over_classes_are_the_result(finished):
 
 def test_the_result_is_what_pycocotools_says_of_the_predictions(finished):
     """AP of masks and boxes, over all and over novel classes, to 1e-6."""
-    session = training.prepare(finished.trial)
-    training.restore(session, finished.workdir)
+    session = prepare(finished.trial)
+    restore(session, finished.workdir)
     numbers = training.evaluate(session)
     result = finished.workdir.read_result()
     truth = COCO(str(annotations_path(str(finished.recipe.data / "val"))))
@@ -231,7 +232,7 @@ def test_the_data_may_lie_elsewhere(finished, tmp_path):
     shutil.copytree(finished.recipe.data, tmp_path / "moved", ignore=lambda *_: ["images"])
 
     def identity(*changes):
-        return training.prepare(finished.trial_with(*changes)).trial_id
+        return prepare(finished.trial_with(*changes)).trial_id
 
     assert own == identity(
         f"TRAIN = '{tmp_path}/moved/train'", "Runtime.log_every = 7", "Evaluation.every = 5")
@@ -360,10 +361,10 @@ def weights(part):
 
 def initialised(finished, *changes):
     """A new model of another seed, initialised as its bindings say, and the finished one."""
-    session = training.prepare(finished.trial)
-    training.restore(session, finished.workdir)
+    session = prepare(finished.trial)
+    restore(session, finished.workdir)
     path = f"{finished.workdir.checkpoints}"
-    other = training.prepare(finished.trial_with(
+    other = prepare(finished.trial_with(
         f"Training.init_checkpoint = '{path}'", *changes, seed=1))
     other.training.initialise(other.model)
     return session.model, other.model
@@ -402,7 +403,7 @@ def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path):
 def test_too_few_classes_are_refused(finished):
     """The message says how many the data set needs."""
     with pytest.raises(UserError, match=r"num_classes = 12 is too small .* id is 12: use 13\.$"):
-        training.prepare(finished.trial_with("NUM_CLASSES = 12"))
+        prepare(finished.trial_with("NUM_CLASSES = 12"))
 
 
 def test_mixed_precision_trains(finished, tmp_path):
@@ -439,6 +440,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 
 from deepmac_ablate import training
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.session import prepare, restore
 from deepmac_ablate.trial import Trial
 from deepmac_ablate.workdir import TrialWorkdir
 
@@ -447,12 +449,12 @@ def mirrored(binding):
     return Trial((gin_file,), ("Runtime.strategy = 'mirrored'", binding), 0, "")
 
 try:
-    training.prepare(mirrored("BATCH_SIZE = 3"))
+    prepare(mirrored("BATCH_SIZE = 3"))
 except UserError as error:
     print(error)
-session = training.prepare(mirrored("STEPS = 1"))
+session = prepare(mirrored("STEPS = 1"))
 training.train(session, 0, TrialWorkdir(workdir), True)
-step = training.restore(session, TrialWorkdir(finished))
+step = restore(session, TrialWorkdir(finished))
 numbers = training.evaluate(session).scalars
 print(json.dumps({"replicas": session.strategy.num_replicas_in_sync, "step": step, **numbers}))
 """

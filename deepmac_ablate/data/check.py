@@ -41,6 +41,7 @@ class CheckReport:
         info: What the info file says.
         seen_ids: Classes trained with masks, where a split was given.
         num_instances: Instances in the records by category id, crowds not counted.
+        num_boxes_only: How many of them have a box but no mask, by category id.
         problems: One sentence each; empty where all is well.
         contact_sheet: The drawn images in one picture, or None where none could be drawn.
     """
@@ -48,6 +49,7 @@ class CheckReport:
     info: DatasetInfo
     seen_ids: frozenset[int] | None
     num_instances: dict[int, int]
+    num_boxes_only: dict[int, int]
     problems: list[str]
     contact_sheet: epath.Path | None
 
@@ -65,7 +67,9 @@ class CheckReport:
         by_role: collections.Counter[str] = collections.Counter()
         for category in info.categories:
             count, role = self.num_instances.get(category.id, 0), self.role(category.id)
-            lines.append(f"  {category.name:<{width}} {count:>8} {role}".rstrip())
+            boxes_only = self.num_boxes_only.get(category.id, 0)
+            note = f"({boxes_only} without mask)" if boxes_only else ""
+            lines.append(f"  {category.name:<{width}} {count:>8} {role:<5} {note}".rstrip())
             by_role[role or "all"] += count
         lines += [f"  {role:<{width}} {count:>8} in total" for role, count in by_role.items()]
         if self.contact_sheet is not None:
@@ -105,6 +109,7 @@ def check(
     names = {category.id: category.name for category in info.categories}
     problems = Problems()
     counts: collections.Counter[int] = collections.Counter()
+    boxes_only: collections.Counter[int] = collections.Counter()
     num_crowds = 0
     digests: dict[int, bytes] = {}
     pictures: dict[str, Image.Image] = {}
@@ -116,17 +121,26 @@ def check(
         verify_instances(record, names, problems)
         crowds = record["groundtruth_is_crowd"]
         counts.update(record["groundtruth_classes"][~crowds].tolist())
+        masked = record["groundtruth_instance_masks"].any(axis=(1, 2))
+        boxes_only.update(record["groundtruth_classes"][~crowds & ~masked].tolist())
         num_crowds += int(crowds.sum())
         if int(image_id) in digests:
             problems.add("repeated", f"Image {image_id} is in the records twice.")
         digests[int(image_id)] = _digest(raw, record)
         if position in drawn_positions:
             pictures[image_id] = _draw(record, names, seen_ids)
-    _verify_totals(prefix, info, counts, num_crowds, digests, problems)
+    totals = {
+        "images": (info.num_images, len(digests)),
+        "instances": (info.num_instances, counts.total()),
+        "instances without mask": (info.num_boxes_only, boxes_only.total()),
+        "crowds": (info.num_crowds, num_crowds),
+    }
+    _verify_totals(prefix, info, totals, digests, problems)
     return CheckReport(
         info=info,
         seen_ids=None if seen_ids is None else frozenset(seen_ids),
         num_instances=dict(sorted(counts.items())),
+        num_boxes_only=dict(sorted(boxes_only.items())),
         problems=problems.sentences(),
         contact_sheet=_save(pictures, folder),
     )
@@ -178,16 +192,11 @@ def _digest(raw: bytes, record: Record) -> bytes:
 def _verify_totals(
     prefix: str | os.PathLike[str],
     info: DatasetInfo,
-    counts: collections.Counter[int],
-    num_crowds: int,
+    totals: Mapping[str, tuple[int, int]],
     digests: Mapping[int, bytes],
     problems: Problems,
 ) -> None:
-    for what, stated, actual in (
-        ("images", info.num_images, len(digests)),
-        ("instances", info.num_instances, counts.total()),
-        ("crowds", info.num_crowds, num_crowds),
-    ):
+    for what, (stated, actual) in totals.items():
         if stated != actual:
             problems.add("totals", f"The info file says {stated} {what}, the records {actual}.")
     annotations = json.loads(dataset_info.annotations_path(prefix).read_text())

@@ -61,11 +61,12 @@ class ConversionSummary:
         ]
         exceptions = {
             **{f"annotations skipped: {why}": count for why, count in self.skipped.items()},
+            "objects have a box but no mask": info.num_boxes_only,
             "boxes clipped to their image": self.num_clipped,
             "images stored as PNG": self.num_reencoded,
             "images without instances": self.num_without_instances,
             "annotations lacked iscrowd, taken as 0": self.num_derived_crowd,
-            "annotations lacked area, taken from the mask": self.num_derived_area,
+            "annotations lacked area, taken from mask or box": self.num_derived_area,
         }
         return lines + [f"  {count} {what}" for what, count in exceptions.items() if count]
 

@@ -34,7 +34,8 @@ class CocoTruth:
         annotations: Annotations by image id, in the order of the file.
         categories: Its classes by ascending id.
         num_derived_crowd: Annotations without `iscrowd`, which were given 0.
-        num_derived_area: Annotations without `area`, which were given that of their mask.
+        num_derived_area: Annotations without `area`, which were given that of their mask or, where
+            they have none, of their box.
     """
 
     document: Entry
@@ -49,9 +50,9 @@ def read(path: Path) -> CocoTruth:
     """Returns the content of a COCO instances file.
 
     The annotations stay as they are but for what COCO's evaluation fails on: missing `iscrowd`
-    and `area` are derived; polygons of fewer than three corners are left out; annotations without
-    a mask get an empty one (an object whose mask nobody can find); and where an annotation has the
-    id 0, all ids are raised by one, as the evaluation takes a match with 0 for no match.
+    and `area` are derived; polygons of fewer than three corners are left out; annotations with a
+    box but no mask get an empty one, which says the same; and where an annotation has the id 0,
+    all ids are raised by one, as the evaluation takes a match with 0 for no match.
 
     Raises:
         UserError: The file is missing, not JSON, not COCO instances, or refers to what is not
@@ -64,7 +65,7 @@ def read(path: Path) -> CocoTruth:
     names = {category.id: category.name for category in categories}
     entries = document["annotations"]
     _check_annotations(entries, sizes, names, path)
-    if not any(entry.get("segmentation") for entry in entries):
+    if not any(_segmentation(entry) for entry in entries):
         raise UserError(
             f"{path} has no masks: none of its {len(entries)} annotations has a segmentation."
         )
@@ -169,15 +170,22 @@ def _check_annotations(
 
 def _complete(entry: Entry, height: int, width: int, offset: int) -> Entry:
     entry = {**entry, "id": entry["id"] + offset, "iscrowd": int(entry.get("iscrowd", 0))}
-    segmentation = entry.get("segmentation")
-    if isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
-        segmentation = entry["segmentation"] = masks.enclosing_polygons(segmentation)
-    if not segmentation:
+    if segmentation := _segmentation(entry):
+        entry["segmentation"] = segmentation
+    else:
         entry["segmentation"] = masks.encode_runs(np.zeros((height, width), np.uint8))
         entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
     if "area" not in entry:
         entry["area"] = float(mask_of(entry, height, width).sum())
     return entry
+
+
+def _segmentation(entry: Entry) -> Any:  # noqa: ANN401 - JSON
+    """Returns what the annotation says about its mask, falsy where it has none."""
+    segmentation = entry.get("segmentation")
+    if isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
+        return masks.enclosing_polygons(segmentation)
+    return segmentation
 
 
 def mask_of(annotation: Entry, height: int, width: int) -> np.ndarray:

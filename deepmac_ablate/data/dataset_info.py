@@ -47,6 +47,7 @@ class DatasetInfo:
         num_crowds: Crowd regions in the records.
         num_shards: Record files.
         categories: All classes of the source, by ascending id.
+        num_boxes_only: How many of the instances have a box but no mask.
     """
 
     name: str
@@ -56,6 +57,7 @@ class DatasetInfo:
     num_crowds: int
     num_shards: int
     categories: tuple[Category, ...]
+    num_boxes_only: int = 0
 
     @classmethod
     def load(cls, prefix: str | os.PathLike[str]) -> DatasetInfo:

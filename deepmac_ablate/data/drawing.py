@@ -65,20 +65,20 @@ def contact_sheet(
     """Returns the images side by side, row by row, with a caption under each.
 
     Args:
-        images: At least one; larger cells than an image needs stay white.
+        images: At least one; a row is as high as its highest image, columns are equally wide.
         columns: Images in a row, >= 1.
         captions: One per image.
     """
     font = ImageFont.load_default(_LABEL_SIZE)
     caption_height = _LABEL_SIZE + 2 * _PAD if captions else 0
-    width = max(image.width for image in images) + _PAD
-    height = max(image.height for image in images) + caption_height + _PAD
     columns = min(columns, len(images))
-    rows = math.ceil(len(images) / columns)
-    sheet = Image.new("RGB", (columns * width + _PAD, rows * height + _PAD), "white")
+    rows = [images[at : at + columns] for at in range(0, len(images), columns)]
+    width = max(image.width for image in images) + _PAD
+    heights = [max(image.height for image in row) + caption_height + _PAD for row in rows]
+    sheet = Image.new("RGB", (columns * width + _PAD, sum(heights) + _PAD), "white")
     pen = ImageDraw.Draw(sheet)
     for i, image in enumerate(images):
-        x, y = _PAD + i % columns * width, _PAD + i // columns * height
+        x, y = _PAD + i % columns * width, _PAD + sum(heights[: i // columns])
         sheet.paste(image, (x, y))
         if captions:
             pen.text((x, y + image.height + _PAD // 2), captions[i], fill="black", font=font)

@@ -32,7 +32,6 @@ _CLIP_TOLERANCE = 0.01
 _EXIF_ORIENTATION = 0x0112
 
 NO_BOX_AREA = "box without area inside the image"
-EMPTY_MASK = "mask missing or empty"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +49,9 @@ class ImageExample:
         boxes: [n, 4] float32, ``[ymin, xmin, ymax, xmax]`` in units of the image's size, 0..1.
         crowds: Per instance, 0 or 1.
         areas: [n] float32, pixels, as annotated.
-        mask_pngs: Per instance, a PNG of [height, width] with values 0 and 1.
+        mask_pngs: Per instance, a PNG of [height, width] with values 0 and 1; all 0 says that there
+            is a box but no mask.
+        num_boxes_only: Instances without a mask, crowds not counted.
         skipped: How many annotations were left out, by reason.
         num_clipped: Boxes that overran the image and were cut.
         reencoded: Whether `encoded` is not the original file.
@@ -68,6 +69,7 @@ class ImageExample:
     crowds: list[int]
     areas: np.ndarray
     mask_pngs: list[bytes]
+    num_boxes_only: int
     skipped: collections.Counter[str]
     num_clipped: int
     reencoded: bool
@@ -77,7 +79,8 @@ class ImageExample:
 def prepare(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageExample:
     """Returns the record content of an entry of COCO's `images` and its annotations.
 
-    Boxes are clipped to the image. Annotations whose box or mask is empty are left out and counted.
+    Boxes are clipped to the image. Annotations whose box is empty are left out and counted; those
+    whose mask is missing or empty stay, as they still say where an object is.
 
     Args:
         entries: An image with `id`, `file_name` (relative to `folder`), `height` and `width`; and
@@ -98,12 +101,8 @@ def prepare(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageExample:
         if box[0] >= box[2] or box[1] >= box[3]:
             skipped[NO_BOX_AREA] += 1
             continue
-        mask = mask_of(annotation, height, width)
-        if not mask.any():
-            skipped[EMPTY_MASK] += 1
-            continue
         num_clipped += clipped
-        kept.append((annotation, box, mask))
+        kept.append((annotation, box, mask_of(annotation, height, width)))
     unit = np.array([height, width, height, width], np.float64)
     boxes = (np.array([box for _, box, _ in kept]).reshape(-1, 4) / unit).astype(np.float32)
     category_ids = [annotation["category_id"] for annotation, _, _ in kept]
@@ -122,6 +121,9 @@ def prepare(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageExample:
         crowds=crowds,
         areas=areas,
         mask_pngs=[masks.encode_png(mask) for mask in instance_masks],
+        num_boxes_only=sum(
+            not (crowd or mask.any()) for crowd, mask in zip(crowds, instance_masks, strict=True)
+        ),
         skipped=skipped,
         num_clipped=num_clipped,
         reencoded=reencoded,

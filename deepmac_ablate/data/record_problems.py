@@ -84,13 +84,13 @@ def verify_instances(record: Record, names: Mapping[int, str], problems: Problem
         mask = record["groundtruth_instance_masks"][index]
         if not np.isin(mask, (0, 1)).all():
             problems.add("values", f"{where}: the mask holds {mask.max():g}; it is 0 or 1.")
-        if not mask.any():
-            problems.add("empty", f"{where}: the mask is empty.")
-        elif (outside := _share_outside(mask > 0, box * limits)) > _MAX_OUTSIDE:
+        if (outside := _share_outside(mask > 0, box * limits)) > _MAX_OUTSIDE:
             problems.add("outside", f"{where}: {outside:.0%} of the mask lie outside the box.")
 
 
 def _share_outside(mask: np.ndarray, box: np.ndarray) -> float:
+    if not mask.any():
+        return 0.0
     top, left = np.maximum(np.floor(box[:2]).astype(int) - _BOX_MARGIN, 0)
     bottom, right = np.ceil(box[2:]).astype(int) + _BOX_MARGIN
     return float(1 - mask[top:bottom, left:right].sum() / mask.sum())

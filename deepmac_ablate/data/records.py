@@ -82,6 +82,7 @@ class RecordWriter:
         self._digests: dict[int, bytes] = {}
         self._num_instances = 0
         self._num_crowds = 0
+        self._num_boxes_only = 0
 
     def __enter__(self) -> RecordWriter:
         if self._folder.exists():
@@ -110,6 +111,7 @@ class RecordWriter:
         self._digests[image.image_id] = image.digest
         self._num_crowds += sum(image.crowds)
         self._num_instances += len(image.crowds) - sum(image.crowds)
+        self._num_boxes_only += image.num_boxes_only
 
     def publish(self, annotations: Mapping[str, Any]) -> DatasetInfo:
         """Puts this version in the place of the previous one.
@@ -134,6 +136,7 @@ class RecordWriter:
             num_crowds=self._num_crowds,
             num_shards=self._num_shards,
             categories=self._categories,
+            num_boxes_only=self._num_boxes_only,
         )
         dataset_info.info_path(self._prefix).unlink(missing_ok=True)
         for old in self._prefix.parent.glob(f"{self._prefix.name}-*-of-*.tfrecord"):

@@ -45,7 +45,16 @@ class MaskBoxes(NamedTuple):
 
 
 class BoxSource(abc.ABC):
-    """Offers boxes to the mask head, and the mask inside each."""
+    """Offers boxes to the mask head, and the mask inside each.
+
+    Attributes:
+        slots_per_image: how many boxes of an image the mask head is trained in; pooled over the
+            images of a replica, so that one image may use the room that another leaves. Boxes
+            beyond that are drawn from, and counted as dropped.
+    """
+
+    def __init__(self, slots_per_image: int) -> None:
+        self.slots_per_image = slots_per_image
 
     @abc.abstractmethod
     def boxes(self, truth: GroundTruth, regions: Regions) -> MaskBoxes:
@@ -70,7 +79,10 @@ class BoxSource(abc.ABC):
 
 @gin.register
 class GroundTruthBoxes(BoxSource):
-    """The annotated boxes themselves: what the paper trains with (arXiv:2104.00613 section 4)."""
+    """The annotated boxes themselves: what the paper trains with (arXiv:2104.00613)."""
+
+    def __init__(self, slots_per_image: int = 16) -> None:
+        super().__init__(slots_per_image)
 
     def boxes(self, truth: GroundTruth, regions: Regions) -> MaskBoxes:
         """Offers every annotated box; see `BoxSource.boxes`."""
@@ -89,13 +101,17 @@ class GroundTruthBoxes(BoxSource):
 
 @gin.register
 class ProposalBoxes(BoxSource):
-    """The box head's sampled regions: how Mask R-CNN is usually trained (arXiv:1703.06870).
+    """The box head's sampled regions: how Mask R-CNN is usually trained (arXiv:1703.06870)."""
 
-    Attributes:
-        max_per_image: how many regions of an image are offered at most.
-    """
+    def __init__(self, max_per_image: int = 128, slots_per_image: int = 64) -> None:
+        """Notes the numbers.
 
-    def __init__(self, max_per_image: int = 128) -> None:
+        Args:
+            max_per_image: how many regions of an image are offered at most; all that hold an
+                object, if not less than `RegionSampler.num_samples * foreground_fraction`.
+            slots_per_image: see `BoxSource`.
+        """
+        super().__init__(slots_per_image)
         self._max_per_image = max_per_image
 
     def boxes(self, truth: GroundTruth, regions: Regions) -> MaskBoxes:

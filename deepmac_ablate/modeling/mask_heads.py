@@ -23,26 +23,28 @@ class MaskHead(tf_keras.layers.Layer, abc.ABC):
     Attributes:
         crop_size: side of the feature crop that the head takes.
         mask_size: side of the mask that it gives.
+        width: channels of the tail.
+        class_agnostic: whether one mask serves all classes.
     """
 
     def __init__(
         self,
         *,
         crop_size: int,
-        upsample_factor: int,
         width: int,
-        class_agnostic: bool,
-        sync_norm: bool,
-        norm_momentum: float,
-        norm_epsilon: float,
-        activation: Activation,
+        upsample_factor: int = 2,
+        class_agnostic: bool = True,
+        sync_norm: bool = False,
+        norm_momentum: float = 0.99,
+        norm_epsilon: float = 0.001,
+        activation: Activation = "relu",
     ) -> None:
         super().__init__(name="mask_head")
         self.crop_size = crop_size
         self.mask_size = crop_size * upsample_factor
         self.class_agnostic = class_agnostic
         self._upsample_factor = upsample_factor
-        self._width = width
+        self.width = width
         self._norm_options = {
             "momentum": norm_momentum, "epsilon": norm_epsilon, "synchronized": sync_norm}
         self._activation = tf_utils.get_activation(activation)
@@ -83,7 +85,7 @@ class MaskHead(tf_keras.layers.Layer, abc.ABC):
             raise RuntimeError("MaskHead.attach must be called before the head is")
         self.build_body()
         self.deconv = tf_keras.layers.Conv2DTranspose(
-            self._width,
+            self.width,
             kernel_size=self._upsample_factor,
             strides=self._upsample_factor,
             kernel_initializer=_fan_out(),
@@ -154,7 +156,7 @@ class ConvMaskHead(MaskHead):
         """Creates the convolutions."""
         self.convs = [
             tf_keras.layers.Conv2D(
-                self._width, 3, padding="same", name=f"mask-conv_{i}",
+                self.width, 3, padding="same", name=f"mask-conv_{i}",
                 kernel_initializer=_fan_out(), kernel_regularizer=self._regularizer)
             for i in range(self._num_convs)
         ]
@@ -211,7 +213,7 @@ class HourglassMaskHead(MaskHead):
     def build_body(self) -> None:
         """Creates the hourglass."""
         self.hourglass = hourglass.Hourglass(
-            self._depth, self._width, lambda: MaskedBatchNormalization(**self._body_norm))
+            self._depth, self.width, lambda: MaskedBatchNormalization(**self._body_norm))
 
     def body(self, features: tf.Tensor, valid: tf.Tensor | None, training: bool) -> tf.Tensor:
         """[n, crop, crop, c] -> [n, crop, crop, 2 * width]."""

@@ -36,9 +36,9 @@ class MaskRCNN(tf_keras.Model):
         num_classes: classes including background; the largest class id plus one.
         image_size: height and width of the images in pixels.
         anchors: the anchors of the region proposal network.
-        mask_budget: slots of the mask branch per image of a replica's batch, pooled over the batch.
         pad_to_all_slots: run the mask branch on everything that the box source offers, padding
-            included, as the paper's published code does; `mask_budget` is without effect then.
+            included, as the paper's published code does; the source's `slots_per_image` is without
+            effect then.
     """
 
     def __init__(
@@ -54,7 +54,6 @@ class MaskRCNN(tf_keras.Model):
         box_head: BoxHead = gin.REQUIRED,
         detections: Detections = gin.REQUIRED,
         norm: Norm = gin.REQUIRED,
-        mask_budget: int = 8,
         pad_to_all_slots: bool = False,
         l2_weight_decay: float = 4e-5,
     ) -> None:
@@ -67,7 +66,6 @@ class MaskRCNN(tf_keras.Model):
         self.num_classes = num_classes
         self.image_size = tuple(image_size)
         self.anchors = anchors
-        self.mask_budget = mask_budget
         self.pad_to_all_slots = pad_to_all_slots
         self._mask_boxes = mask_boxes
         self._region_sampler = region_sampler
@@ -157,7 +155,7 @@ class MaskRCNN(tf_keras.Model):
             slots = mask_slots.all_slots(boxes, truth)
             valid = None
         else:
-            budget = self.mask_budget * boxes.classes.shape[0]
+            budget = self._mask_boxes.slots_per_image * boxes.classes.shape[0]
             # The region sampler draws from `seed` itself; a shifted seed keeps the draws apart.
             slots = mask_slots.packed_slots(boxes, truth, budget, tf.add(seed, [1, 0]))
             valid = slots.valid

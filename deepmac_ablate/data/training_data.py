@@ -1,4 +1,4 @@
-"""Records to batches. Data order and augmentation are functions of (seed, position), nothing else.
+"""Records to training batches, whose order and augmentation are functions of (seed, position).
 
 Position p is the p-th image of an endless stream of epochs, each shuffled by (seed, epoch); batch s
 holds positions s * batch_size and following. So a resumed run sees exactly the images, flips and
@@ -7,11 +7,10 @@ scales that the interrupted one would have seen, on any number of hosts.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gin
-import numpy as np
 import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
 from official.vision.ops import box_ops, preprocess_ops
@@ -64,6 +63,11 @@ class TrainingData:
             raise UserError(
                 f"TrainingData.scale_min = {scale_min} and scale_max = {scale_max} must be "
                 "positive and in ascending order.")
+        for name, value, least in (
+                ("batch_size", batch_size, 1), ("max_instances", max_instances, 1),
+                ("mask_crop_size", mask_crop_size, 2), ("shuffle_buffer", shuffle_buffer, 1)):
+            if value < least:
+                raise UserError(f"TrainingData.{name} = {value} must be {least} or more.")
         self.info = DatasetInfo.load(prefix)
         self.batch_size = batch_size
         self.max_instances = max_instances
@@ -96,12 +100,17 @@ class TrainingData:
         Returns:
             images [b, h, w, 3] float32, normalised; labels `image_info` [b, 4, 2], `gt_boxes`
             [b, m, 4] and `gt_classes` [b, m] padded with -1, `gt_masks` [b, m, s, s] in [0, 1],
-            `gt_has_mask` [b, m] bool, `rpn_score_targets` and `rpn_box_targets` by level.
+            `gt_has_mask` [b, m] bool, true for instances of seen classes whose mask is annotated;
+            `rpn_score_targets` and `rpn_box_targets` by level.
+
+        Raises:
+            UserError: if the replicas cannot share a batch equally.
         """
-        parts = input_context.num_input_pipelines if input_context else 1
-        part = input_context.input_pipeline_id if input_context else 0
-        per_replica = (input_context.get_per_replica_batch_size(self.batch_size)
-                       if input_context else self.batch_size)
+        context = input_context or tf.distribute.InputContext()
+        replicas = context.num_replicas_in_sync
+        if self.batch_size % replicas:
+            raise UserError(
+                f"TrainingData.batch_size = {self.batch_size} must divide by {replicas} replicas.")
         seen = tf.constant(sorted(seen_ids), tf.int64)
 
         def parse(position: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
@@ -110,9 +119,10 @@ class TrainingData:
 
         start = first_step * self.batch_size
         dataset = self._records(seed, start).enumerate(start)
-        dataset = dataset.shard(parts, part)
+        dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
         dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return dataset.batch(per_replica, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        dataset = dataset.batch(self.batch_size // replicas, drop_remainder=True)
+        return dataset.prefetch(tf.data.AUTOTUNE)
 
     def _records(self, seed: int, start: int) -> tf.data.Dataset:
         """Serialised examples from position `start` on; skipping reads, but decodes nothing."""
@@ -129,8 +139,7 @@ class TrainingData:
                 num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             # Whole windows are shuffled: `Dataset.shuffle` depends on TensorFlow's global seed too.
             windows = records.batch(min(self._shuffle_buffer, number)).enumerate()
-            records = windows.map(
-                lambda i, window: shuffle(window, fold_in(order, i))).unbatch()
+            records = windows.map(lambda i, window: shuffle(window, fold_in(order, i))).unbatch()
             return records.skip(tf.where(epoch == first_epoch, tf.constant(offset, tf.int64), 0))
 
         epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
@@ -146,9 +155,9 @@ class TrainingData:
     ) -> tuple[tf.Tensor, dict[str, Any]]:
         """Augments one image and labels its anchors."""
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
-        annotated = tf.where(~example["groundtruth_is_crowd"])[:, 0]
+        instances = tf.where(~example["groundtruth_is_crowd"])[:, 0]
         boxes, classes, masks = (
-            tf.gather(example[key], annotated)
+            tf.gather(example[key], instances)
             for key in ("groundtruth_boxes", "groundtruth_classes", "groundtruth_instance_masks"))
 
         image = preprocess_ops.normalize_image(example["image"])
@@ -156,8 +165,7 @@ class TrainingData:
             mirrored = tf.random.stateless_uniform([], seeds[0]) < 0.5
             image = tf.cond(mirrored, lambda: image[:, ::-1], lambda: image)
             masks = tf.cond(mirrored, lambda: masks[:, :, ::-1], lambda: masks)
-            boxes = tf.where(
-                mirrored, preprocess_ops.horizontal_flip_boxes(boxes), boxes)
+            boxes = tf.where(mirrored, preprocess_ops.horizontal_flip_boxes(boxes), boxes)
         image_shape = tf.shape(image)[:2]
         image, image_info = self._resize_and_crop(image, image_size, seeds[1], seeds[2])
         scale, offset = image_info[2], image_info[3]
@@ -169,7 +177,8 @@ class TrainingData:
         score_targets, box_targets = anchors.label(image_size, boxes, seeds[3])
 
         in_original = (boxes + tf.tile(offset, [2])) / tf.tile(scale, [2])
-        has_mask = tf.reduce_any(classes[:, tf.newaxis] == seen, axis=1)
+        annotated = tf.reduce_any(masks > 0.0, axis=[1, 2])
+        has_mask = annotated & tf.reduce_any(classes[:, tf.newaxis] == seen, axis=1)
         masks = _crop_masks(
             masks, box_ops.normalize_boxes(in_original, image_shape), self._mask_crop_size)
         masks = tf.where(has_mask[:, tf.newaxis, tf.newaxis], masks, 0.0)
@@ -235,58 +244,3 @@ def _crop_masks(masks: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=masks[..., tf.newaxis], transforms=transforms, output_shape=[size, size],
         fill_value=0.0, interpolation="BILINEAR", fill_mode="CONSTANT")[..., 0]
-
-
-@gin.register
-class EvaluationData:
-    """Images to evaluate on, each exactly once.
-
-    Attributes:
-        prefix: of the record files.
-        batch_size: images per step, over all replicas; the last batch may be smaller.
-        info: what the records hold.
-    """
-
-    def __init__(self, prefix: str = gin.REQUIRED, batch_size: int = 8) -> None:
-        check_at_least(1, EvaluationData__batch_size=batch_size)
-        self.info = DatasetInfo.load(prefix)
-        self.prefix = prefix
-        self.batch_size = batch_size
-        self._files = [str(path) for path in self.info.record_files(prefix)]
-        self._decoder = tf_example_decoder.TfExampleDecoder()
-
-    def dataset(self, image_size: Sequence[int]) -> tf.data.Dataset:
-        """Returns a finite data set of dictionaries.
-
-        Args:
-            image_size: height and width of the batches' images in pixels.
-
-        Returns:
-            `images` [b, h, w, 3] float32 normalised, `image_info` [b, 4, 2] with rows [original
-            size, wanted size, scale, offset] as (y, x), `image_ids` [b] int64.
-        """
-        size = list(image_size)
-
-        def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
-            example = self._decoder.decode(record)
-            image, info = preprocess_ops.resize_and_crop_image(
-                preprocess_ops.normalize_image(example["image"]), size, size)
-            return {
-                "images": tf.ensure_shape(image, [*size, 3]),
-                "image_info": info,
-                "image_ids": tf.strings.to_number(example["source_id"], tf.int64),
-            }
-
-        dataset = tf.data.TFRecordDataset(self._files)
-        dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-        return dataset.batch(self.batch_size).prefetch(2)
-
-    def images(self, image_ids: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (image id, [h, w, 3] uint8) of some images, as they are in the records."""
-        wanted = {str(image_id).encode() for image_id in image_ids}
-        for record in tf.data.TFRecordDataset(self._files):
-            example = tf.io.parse_single_example(
-                record, {"image/source_id": tf.io.FixedLenFeature((), tf.string)})
-            if example["image/source_id"].numpy() in wanted:
-                decoded = self._decoder.decode(record)
-                yield int(decoded["source_id"].numpy()), decoded["image"].numpy()

@@ -1,0 +1,69 @@
+"""Records to images to evaluate on: each exactly once, in the order of the records."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import gin
+import numpy as np
+import tensorflow as tf
+from official.vision.dataloaders import tf_example_decoder
+from official.vision.ops import preprocess_ops
+
+from deepmac_ablate.data.dataset_info import DatasetInfo
+from deepmac_ablate.errors import check_at_least
+
+
+@gin.register
+class EvaluationData:
+    """Images to evaluate on, each exactly once.
+
+    Attributes:
+        prefix: of the record files.
+        batch_size: images per step, over all replicas; the last batch may be smaller.
+        info: what the records hold.
+    """
+
+    def __init__(self, prefix: str = gin.REQUIRED, batch_size: int = 8) -> None:
+        check_at_least(1, EvaluationData__batch_size=batch_size)
+        self.info = DatasetInfo.load(prefix)
+        self.prefix = prefix
+        self.batch_size = batch_size
+        self._files = [str(path) for path in self.info.record_files(prefix)]
+        self._decoder = tf_example_decoder.TfExampleDecoder()
+
+    def dataset(self, image_size: Sequence[int]) -> tf.data.Dataset:
+        """Returns a finite data set of dictionaries.
+
+        Args:
+            image_size: height and width of the batches' images in pixels.
+
+        Returns:
+            `images` [b, h, w, 3] float32 normalised, `image_info` [b, 4, 2] with rows [original
+            size, wanted size, scale, offset] as (y, x), `image_ids` [b] int64.
+        """
+        size = list(image_size)
+
+        def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
+            example = self._decoder.decode(record)
+            image, info = preprocess_ops.resize_and_crop_image(
+                preprocess_ops.normalize_image(example["image"]), size, size)
+            return {
+                "images": tf.ensure_shape(image, [*size, 3]),
+                "image_info": info,
+                "image_ids": tf.strings.to_number(example["source_id"], tf.int64),
+            }
+
+        dataset = tf.data.TFRecordDataset(self._files)
+        dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        return dataset.batch(self.batch_size).prefetch(2)
+
+    def images(self, image_ids: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields (image id, [h, w, 3] uint8) of some images, as they are in the records."""
+        wanted = {str(image_id).encode() for image_id in image_ids}
+        for record in tf.data.TFRecordDataset(self._files):
+            example = tf.io.parse_single_example(
+                record, {"image/source_id": tf.io.FixedLenFeature((), tf.string)})
+            if example["image/source_id"].numpy() in wanted:
+                decoded = self._decoder.decode(record)
+                yield int(decoded["source_id"].numpy()), decoded["image"].numpy()

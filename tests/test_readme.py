@@ -1,0 +1,63 @@
+"""The README is true: its files exist, and its three steps add an arm."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepmac_ablate.data import shapes
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(heading: str) -> list[str]:
+    """The code blocks below a heading, without their indentation."""
+    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
+    fenced = re.findall(r"^( *)```\w*\n(.*?)^ *```", section, re.MULTILINE | re.DOTALL)
+    return ["".join(line.removeprefix(indent) for line in text.splitlines(keepends=True))
+            for indent, text in fenced]
+
+
+def test_named_files_exist() -> None:
+    """Every gin file, module and script that the README names is there."""
+    named = set(re.findall(r"[\w/]+\.(?:gin|py)\b", README)) - {
+        "my_heads.py", "dilated.gin", "config.gin", "operative_config.gin"}
+    house = {path.name for path in ROOT.joinpath("deepmac_ablate").rglob("*.py")}
+    house |= {path.name for path in ROOT.joinpath("gin").rglob("*.gin")}
+    assert [] == [n for n in sorted(named) if not (ROOT / n).is_file() and n not in house]
+
+
+def test_the_house_is_drawn() -> None:
+    """The drawing of the house names the modules that a reader would look for."""
+    drawn = README.split("Imports go down only:")[1].split("## ")[0]
+    looked_for = ("cli", "training", "evaluation", "trainer", "mask_rcnn", "training_data", "trial")
+    assert [] == [module for module in looked_for if f"{module}.py" not in drawn]
+
+
+@pytest.mark.slow
+def test_three_steps_add_an_arm(tmp_path: Path) -> None:
+    """The class, the gin file and the command of the README train the new mask head."""
+    code, gin_text, command = blocks("Add an arm in three steps")
+    (tmp_path / "my_heads.py").write_text(code)
+    (tmp_path / "dilated.gin").write_text(gin_text)
+    program, *arguments = shlex.split(command)
+    assert program == "deepmac-ablate"
+    shapes.generate(tmp_path / "data", num_train=4, num_val=1, size=64)
+    smaller = [
+        f"--gin_bindings={binding}" for binding in (
+            f"TRAIN = '{tmp_path}/data/train'", f"VAL = '{tmp_path}/data/val'", "STEPS = 1",
+            "BATCH_SIZE = 2", "IMAGE_SIZE = (64, 64)")]
+    done = subprocess.run(
+        [sys.executable, "-m", "deepmac_ablate.cli", *arguments, "--mode", "train", *smaller],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        check=False)
+    assert done.returncode == 0, done.stderr
+    operative = (tmp_path / "runs/dilated/operative_config.gin").read_text()
+    assert "DilatedMaskHead.num_convs = 3" in operative
