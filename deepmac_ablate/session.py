@@ -108,9 +108,15 @@ class Training:
 
 
 class Session(NamedTuple):
-    """All of a trial's objects, built and connected; nothing has been computed yet."""
+    """All of a trial's objects, built and connected; nothing has been computed yet.
+
+    Attributes:
+        trial_id: what the trial is known by.
+        inactive: the bindings of files whose modules are not selected, with file and line.
+    """
 
     trial_id: str
+    inactive: tuple[str, ...]
     training: Training
     evaluation: Evaluation
     runtime: Runtime
@@ -145,8 +151,9 @@ def prepare(trial: Trial) -> Session:
     identity = trial_id(
         bindings.explicit_bindings(parsed), trial.seed, f"{info.name}@{info.fingerprint}")
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, **checkpoints.items(model))
+    inactive = tuple(binding.place for binding in bindings.inactive_bindings(parsed))
     return Session(
-        identity, training, evaluation, runtime, strategy, model, optimizer, checkpoint)
+        identity, inactive, training, evaluation, runtime, strategy, model, optimizer, checkpoint)
 
 
 def restore(session: Session, workdir: TrialWorkdir) -> int | None:

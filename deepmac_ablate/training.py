@@ -111,7 +111,7 @@ def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> No
                     "a lower learning rate or a longer warm-up may help.")
             if chief:
                 workdir.append_metrics(step, {f"train/{k}": v for k, v in report.items()})
-                workdir.write_operative_config(bindings.operative_text())
+                workdir.write_operative_config(_operative_config(session))
             progress.update(step, loss=report["total_loss"])
             due = step // runtime.checkpoint_every > previous // runtime.checkpoint_every
             if due or stop.requested or step == training.steps:
@@ -159,6 +159,15 @@ def write_result(workdir: TrialWorkdir, numbers: Numbers, step: int) -> dict:
     result = {"step": step, **numbers.scalars}
     workdir.write_result(result)
     return result
+
+
+def _operative_config(session: Session) -> str:
+    """Returns what took effect, and as comments what did not."""
+    lines = [bindings.operative_text().rstrip(), ""]
+    if session.inactive:
+        lines += ["# Not in use, because their modules are not selected:"]
+        lines += [f"# {place}" for place in session.inactive]
+    return "\n".join(lines) + "\n"
 
 
 def _chunk(steps: int, seconds: float) -> int:

@@ -115,6 +115,9 @@ def test_config_means_the_same_trial(finished):
 def test_operative_config_holds_what_took_effect(finished):
     """Bound values and defaults of what was used, nothing of what was not selected."""
     text = (finished.workdir.path / "operative_config.gin").read_text()
+    unused = text.split("# Not in use, because their modules are not selected:\n")[1]
+    assert "'HourglassMaskHead.depth = 20'" in unused
+    assert "ConvMaskHead" not in unused
     effect = bindings.explicit_bindings(
         bindings.parse([str(finished.workdir.path / "operative_config.gin")], ()))
     assert "4" == effect["ConvMaskHead.width"]
