@@ -425,13 +425,19 @@ def test_mixed_precision_trains(finished, tmp_path):
 
 @pytest.mark.extended
 def test_a_compiled_step_is_the_same_step(finished, tmp_path):
-    """Under XLA the losses of the first steps are those without it."""
+    """Under XLA the losses of the first step are those without it, and later ones stay near.
+
+    The box head's are not compared: which of two equally good proposals is a region is rounding.
+    """
     workdir = TrialWorkdir(tmp_path)
     trial = finished.trial_with("Runtime.jit_compile = True", "Runtime.deterministic = False")
     training.run(trial, workdir, "train")
-    first, compiled = finished.workdir.read_metrics()[:3], workdir.read_metrics()[:3]
-    for one, other in zip(first, compiled, strict=True):
-        assert one["train/total_loss"] == pytest.approx(other["train/total_loss"], rel=1e-3)
+    first, compiled = finished.workdir.read_metrics(), workdir.read_metrics()
+    for loss in ("rpn_score_loss", "rpn_box_loss", "mask_loss", "regularization_loss"):
+        assert first[0][f"train/{loss}"] == pytest.approx(compiled[0][f"train/{loss}"], rel=1e-4)
+    assert first[0]["train/mask_boxes"] == compiled[0]["train/mask_boxes"] > 0
+    for one, other in zip(first[:3], compiled[:3], strict=True):
+        assert one["train/total_loss"] == pytest.approx(other["train/total_loss"], rel=0.01)
 
 
 _TWO_DEVICES = """
