@@ -54,13 +54,19 @@ def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> d
         Interrupted: if the process was asked to end. Running the trial again continues it.
         Diverged: if the loss stopped being a number.
     """
+    if mode == "eval" and workdir.read_trial_id() is None:
+        raise UserError(f"There is no trial to evaluate in {workdir.path}: trial.json is missing.")
     session = prepare(trial)
+    trains = mode in ("train", "train_and_eval")
+    if trains and tf.train.latest_checkpoint(str(workdir.checkpoints)) is None:
+        # Before the workdir is claimed, so that a mistake leaves nothing behind.
+        session.training.initialise(session.model)
     chief = is_chief(session.strategy)
     if chief:
         workdir.start(trial, session.trial_id, bindings.config_text())
     if mode != "eval" and (result := workdir.read_result()) is not None:
         return result
-    if mode in ("train", "train_and_eval"):
+    if trains:
         train(session, trial.seed, workdir, chief)
     if mode == "train":
         return None
@@ -80,11 +86,7 @@ def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> No
     manager = tf.train.CheckpointManager(
         session.checkpoint, str(workdir.checkpoints) if chief else tempfile.mkdtemp(),
         max_to_keep=runtime.keep_checkpoints)
-    step = restore(session, workdir)
-    if step is None:
-        training.initialise(session.model)
-        step = 0
-    first_step = step
+    first_step = step = restore(session, workdir) or 0
     workdir.drop_metrics_after(first_step)
 
     def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:

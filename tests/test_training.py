@@ -392,6 +392,14 @@ def test_a_missing_first_checkpoint_is_named(finished, tmp_path):
     trial = finished.trial_with(f"Training.init_checkpoint = '{tmp_path}/nowhere'")
     with pytest.raises(UserError, match=r"^Training.init_checkpoint = '.*/nowhere': there is no"):
         training.run(trial, TrialWorkdir(tmp_path / "w"))
+    assert not (tmp_path / "w").exists()
+
+
+def test_there_must_be_a_trial_to_evaluate(finished, tmp_path):
+    """Mode "eval" on an empty folder says so and leaves it empty."""
+    with pytest.raises(UserError, match=r"There is no trial to evaluate in .*/w: trial.json is"):
+        training.run(finished.trial, TrialWorkdir(tmp_path / "w"), "eval")
+    assert not (tmp_path / "w").exists()
 
 
 def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path):
