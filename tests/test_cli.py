@@ -128,12 +128,12 @@ def test_a_process_ends_without_a_traceback(tiny_recipe, tmp_path):
     """The same of a real process: nothing but the sentence is on stderr, nothing on stdout."""
     run = subprocess.run(
         [sys.executable, "-m", "deepmac_ablate.cli", "train", "--gin_file",
-         str(tiny_recipe.gin_file), "--gin_bindings", "MaskRCNN.mask_budgt = 4",
+         str(tiny_recipe.gin_file), "--gin_bindings", "MaskRCNN.mask_boxs = 4",
          "--workdir", str(tmp_path / "w")],
         cwd=ROOT, capture_output=True, text=True, check=False)
     assert (2, "") == (run.returncode, run.stdout)
     assert 1 == len(run.stderr.splitlines()), run.stderr
-    assert "MaskRCNN has no parameter 'mask_budgt'. Did you mean 'mask_budget'?" in run.stderr
+    assert "MaskRCNN has no parameter 'mask_boxs'. Did you mean 'mask_boxes'?" in run.stderr
 
 
 def test_help_needs_no_tensorflow():

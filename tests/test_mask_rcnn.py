@@ -16,7 +16,7 @@ from deepmac_ablate.modeling.normalization import MaskedBatchNormalization
 from tests import tiny_model
 from tests.tiny_model import Batch, Step, batch, build_model, step
 
-SOURCES = {"ground_truth": GroundTruthBoxes(), "proposals": ProposalBoxes()}
+SOURCES = {"ground_truth": GroundTruthBoxes, "proposals": ProposalBoxes}
 HEADS = {"conv": tiny_model.conv_head, "hourglass": tiny_model.hourglass_head}
 
 
@@ -56,7 +56,7 @@ def subject(
     headed: Subject, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Subject:
     """The model with each head and each box source."""
-    monkeypatch.setattr(headed.model, "_mask_boxes", SOURCES[request.param])
+    monkeypatch.setattr(headed.model, "_mask_boxes", SOURCES[request.param]())
     return headed
 
 
@@ -188,7 +188,7 @@ def test_the_training_step_compiles(head: str, source: str) -> None:
     """
     model, data = build_model(
         mask_head=HEADS[head](**({"depth": 20} if head == "hourglass" else {})),
-        mask_boxes=SOURCES[source], region_sampler=RegionSampler(num_samples=56)), batch()
+        mask_boxes=SOURCES[source](), region_sampler=RegionSampler(num_samples=56)), batch()
     step(model, data)
     tiny_model.randomise(model.variables, seed=2)
     weights = model.get_weights()

@@ -477,6 +477,7 @@ print(json.dumps({"replicas": session.strategy.num_replicas_in_sync, "step": ste
 """
 
 
+@pytest.mark.extended
 def test_two_devices_train_and_evaluate_as_one(finished, tmp_path):
     """A batch shared by two devices gives the same numbers as on one."""
     workdir = TrialWorkdir(tmp_path)
