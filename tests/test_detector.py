@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from official.vision.modeling.layers import roi_sampler
 
-from deepmac_ablate.modeling.detector import Detections, Regions, RegionSampler
+from deepmac_ablate.modeling.detector import Detections, Regions, RegionSampler, StaticDetections
 
 NUMBER = 40
 
@@ -111,8 +111,8 @@ def test_each_setting_has_a_case() -> None:
 
 
 @pytest.mark.slow
-def test_both_versions_of_suppression_find_the_same() -> None:
-    """Only where and how fast they run tells "batched" from "v2"."""
+def test_static_detections_are_the_same_detections() -> None:
+    """Only where and how fast they run tells the two from each other."""
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 40, (2, 30, 2))
     regions = np.concatenate([corners, corners + rng.uniform(4, 24, (2, 30, 2))], axis=-1)
@@ -120,9 +120,9 @@ def test_both_versions_of_suppression_find_the_same() -> None:
         rng.normal(0, 1, (2, 30, 5 * 4)), rng.normal(0, 2, (2, 30, 5)), regions,
         np.full((2, 2), 64)]
     one, other = (
-        Detections(max_per_image=100, nms_version=version).build()(
+        kind(max_per_image=100).build()(
             *(tf.constant(a, tf.float32) for a in arguments), [10.0, 10.0, 5.0, 5.0])
-        for version in ("batched", "v2"))
+        for kind in (Detections, StaticDetections))
     assert 10 < int(one["num_detections"][0]) < 100
     for key, value in one.items():
         np.testing.assert_allclose(other[key], value, rtol=1e-5, atol=1e-4)

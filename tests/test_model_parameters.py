@@ -17,7 +17,13 @@ import tensorflow as tf
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Norm, ResNetFPN
 from deepmac_ablate.modeling.box_sources import BoxSource, GroundTruthBoxes, ProposalBoxes
-from deepmac_ablate.modeling.detector import BoxHead, Detections, RegionProposals, RegionSampler
+from deepmac_ablate.modeling.detector import (
+    BoxHead,
+    Detections,
+    RegionProposals,
+    RegionSampler,
+    StaticDetections,
+)
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from tests import tiny_model
@@ -26,7 +32,7 @@ ANCHORS = {"min_level": 2, "max_level": 5, "size": 3.0, "samples_per_image": 64}
 PROPOSALS = {"num_filters": 16, "pre_nms_top_k": 50, "num_proposals": 50,
              "test_pre_nms_top_k": 50, "test_num_proposals": 20}
 BOX_HEAD = {"num_convs": 1, "num_filters": 16, "fc_dims": 32}
-DETECTIONS = {"max_per_image": 6, "pre_nms_top_k": 20}
+DETECTIONS = {"max_per_image": 6}
 BACKBONE = {"depth": 10, "fpn_filters": 16, "width_multiplier": 0.125}
 
 MODEL_CHANGES = {
@@ -56,7 +62,9 @@ PART_CHANGES = {
     BoxHead: ("box_head", BOX_HEAD, {
         "num_convs": 2, "num_filters": 12, "num_fcs": 2, "fc_dims": 40, "crop_size": 5}),
     Detections: ("detections", DETECTIONS, {
-        "max_per_image": 4, "pre_nms_top_k": 1, "score_threshold": 0.5, "nms_iou": 0.05}),
+        "max_per_image": 4, "score_threshold": 0.5, "nms_iou": 0.05}),
+    StaticDetections: ("detections", {**DETECTIONS, "pre_nms_top_k": 20}, {
+        "max_per_image": 4, "score_threshold": 0.5, "nms_iou": 0.05, "pre_nms_top_k": 1}),
     Norm: ("norm", {"momentum": 0.9}, {
         "momentum": 0.5, "epsilon": 0.1, "synchronized": False, "activation": "swish"}),
     GroundTruthBoxes: ("mask_boxes", {"slots_per_image": 8}, {"slots_per_image": 1}),
@@ -169,9 +177,9 @@ def test_the_number_of_slots_for_proposals_matters() -> None:
      *((part, changes) for part, (_, _, changes) in PART_CHANGES.items())],
     ids=lambda x: getattr(x, "__name__", ""))
 def test_each_parameter_has_a_case(part: type, cases: dict[str, Any]) -> None:
-    """A new parameter needs a case above, unless it changes speed only (see test_detector.py)."""
+    """A new parameter needs a case above."""
     parameters = set(inspect.signature(part.__init__ if part is MaskRCNN else part).parameters)
-    assert parameters - {"self", "nms_version"} == set(cases)
+    assert parameters - {"self"} == set(cases)
 
 
 def test_each_box_source_has_cases() -> None:

@@ -64,7 +64,7 @@ def build_model(**changes: Any) -> MaskRCNN:
             test_pre_nms_top_k=50, test_num_proposals=20),
         "region_sampler": RegionSampler(num_samples=16),
         "box_head": BoxHead(num_convs=1, num_filters=16, fc_dims=32),
-        "detections": Detections(max_per_image=6, pre_nms_top_k=20),
+        "detections": Detections(max_per_image=6),
         "norm": Norm(momentum=0.9),
         **changes,
     }

@@ -40,7 +40,6 @@ RegionProposals.test_num_proposals = 10
 RegionSampler.num_samples = 8
 BoxHead.fc_dims = 16
 Detections.max_per_image = 5
-Detections.pre_nms_top_k = 20
 # After so few steps nothing scores much.
 Detections.score_threshold = 0.01
 # Does not divide the 7 images.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import gin
 import tensorflow as tf
@@ -181,20 +181,40 @@ class BoxHead:
 class Detections:
     """How refined, classified regions become the final detections of an image.
 
+    One kernel does it, which CPUs and GPUs have; `StaticDetections` runs on TPUs too.
+
     Attributes:
         max_per_image: how many there are at most.
-        pre_nms_top_k: boxes per class that enter non-maximum suppression.
         score_threshold: boxes that score less are dropped.
         nms_iou: a box overlapping a better one of its class by more than this is suppressed.
-        nms_version: "batched" is one kernel for CPU and GPU; "v2" runs on TPUs too, but takes a
-            minute to trace for COCO's 90 classes. They find the same boxes.
     """
 
     max_per_image: int = 100
-    pre_nms_top_k: int = 5000
     score_threshold: float = 0.05
     nms_iou: float = 0.5
-    nms_version: Literal["batched", "v2"] = "batched"
+
+    def build(self) -> tf_keras.layers.Layer:
+        """Builds the layer; it has no variables."""
+        return detection_generator.DetectionGenerator(
+            max_num_detections=self.max_per_image,
+            pre_nms_score_threshold=self.score_threshold,
+            nms_iou_threshold=self.nms_iou,
+            nms_version="batched",
+        )
+
+
+@gin.register
+@dataclasses.dataclass(frozen=True)
+class StaticDetections(Detections):
+    """The same of operations with static shapes, which a TPU needs.
+
+    It finds the same boxes, but takes most of a minute to trace for COCO's 90 classes.
+
+    Attributes:
+        pre_nms_top_k: boxes per class that enter non-maximum suppression.
+    """
+
+    pre_nms_top_k: int = 5000
 
     def build(self) -> tf_keras.layers.Layer:
         """Builds the layer; it has no variables."""
@@ -203,5 +223,5 @@ class Detections:
             pre_nms_top_k=self.pre_nms_top_k,
             pre_nms_score_threshold=self.score_threshold,
             nms_iou_threshold=self.nms_iou,
-            nms_version=self.nms_version,
+            nms_version="v2",
         )
