@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,13 @@ import tensorflow as tf
 import tf_keras
 from official.vision.modeling.backbones import mobilenet, spinenet
 
+from deepmac_ablate import session
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import stochastic_depth
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Backbone, MobileNetFPN, Norm, ResNetFPN, SpineNet
-from tests import tiny_model
+from deepmac_ablate.trial import Trial
+from tests import tiny_model, tiny_trial
 
 IMAGE_SIZE = (128, 256)
 DECAY = 1e-3
@@ -187,6 +191,43 @@ def test_all_model_ids_are_model_gardens() -> None:
     assert offered(MobileNetFPN) <= set(mobilenet.SUPPORTED_SPECS_MAP)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model_id", ["MobileNetV2", "MobileNetV3Small"])
+def test_weights_of_a_classifier_fit(model_id: str, tmp_path: Path) -> None:
+    """A checkpoint of Model Garden's whole MobileNet gives all weights up to the features."""
+    size = tf_keras.layers.InputSpec(shape=[None, *IMAGE_SIZE, 3])
+    trained = mobilenet.MobileNet(model_id, 0.25, size)
+    tiny_model.randomise(trained.variables, seed=3)
+    path = tf.train.Checkpoint(backbone=trained).write(str(tmp_path / "classifier"))
+    backbone, _ = MobileNetFPN(**{**MOBILENET, "model_id": model_id}).build(
+        IMAGE_SIZE, 2, 6, Norm(), None)
+    status = tf.train.Checkpoint(backbone=backbone).read(path)
+    status.expect_partial().assert_existing_objects_matched()
+    images = np.random.default_rng(0).normal(size=(1, *IMAGE_SIZE, 3)).astype(np.float32)
+    # Only the epsilon of the normalisation is in no checkpoint.
+    for layer in trained.submodules:
+        if isinstance(layer, tf_keras.layers.BatchNormalization):
+            layer.epsilon = Norm().epsilon
+    expected = trained(images)
+    for level, features in backbone(images).items():
+        np.testing.assert_allclose(features, expected[level], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.extended
+@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.parametrize("level", ["mobilenet_v2", "mobilenet_v3_small", "spinenet49"])
+def test_a_level_builds_in_a_recipe(tiny_recipe: tiny_trial.Recipe, level: str) -> None:
+    """After a recipe made for ResNet, a backbone's file is all that is needed."""
+    data = tiny_recipe.data
+    prepared = session.prepare(Trial(
+        ("gin/experiments/shapes_small.gin", f"gin/backbones/{level}.gin"),
+        (f"TRAIN = '{data}/train'", f"VAL = '{data}/val'"), 0, ""))
+    levels = range(3, 8) if level == "spinenet49" else range(2, 6)
+    assert {str(number) for number in levels} == set(prepared.model.features(
+        tf.zeros([1, 128, 128, 3])))
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"min_level": 1}, r"Anchors\.min_level = 1 and Anchors\.max_level = 7 do not suit SpineNet, "
                        r"which has levels 2 to 7 \(published: 3 to 7\)\."),
@@ -243,6 +284,31 @@ def test_layers_draw_apart_and_only_within_a_seed() -> None:
         assert (one(images, training=True).numpy() != other(images, training=True).numpy()).any()
     with pytest.raises(RuntimeError, match="within `seeded` only"):
         one(images, training=True)
+
+
+def test_a_seed_holds_on_its_thread_alone() -> None:
+    """Two replicas that take turns draw as a function of their own seeds, as each would alone."""
+    layer, images = stochastic_depth.StochasticDepth(0.5, number=1), tf.ones([64, 1, 1, 1])
+    layer(images)
+
+    def draw(seed: int, turn: Callable[[], Any]) -> np.ndarray:
+        with stochastic_depth.seeded(tf.constant([0, seed])):
+            turn()
+            drawn = layer(images, training=True).numpy()
+            turn()
+        return drawn
+
+    alone = [draw(seed, lambda: None) for seed in (1, 2)]
+    assert (alone[0] != alone[1]).any()
+    barrier, together = threading.Barrier(2, timeout=60), {}
+    threads = [
+        threading.Thread(target=lambda s=seed: together.update({s: draw(s, barrier.wait)}))
+        for seed in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(alone, [together[1], together[2]])
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ from deepmac_ablate.data import shapes
 from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.modeling import box_sources, detector, mask_heads
 from deepmac_ablate.modeling.anchors import Anchors
-from deepmac_ablate.modeling.backbones import Norm, ResNetFPN
+from deepmac_ablate.modeling.backbones import Backbone, Norm, ResNetFPN
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 
@@ -44,10 +44,13 @@ HEADS: dict[str, Callable[[], mask_heads.MaskHead]] = {
 }
 
 
-def our_step(head: str) -> Callable[[tf.Tensor, dict], tf.Tensor]:
-    """Builds our model and returns its training step."""
+def our_step(
+    head: str, backbone: Backbone | None = None
+) -> Callable[[tf.Tensor, dict], tf.Tensor]:
+    """Builds our model, with ResNet-18 if not told otherwise, and returns its training step."""
     model = MaskRCNN(
-        num_classes=13, image_size=(128, 128), backbone=ResNetFPN(18, fpn_filters=64),
+        num_classes=13, image_size=(128, 128),
+        backbone=backbone or ResNetFPN(18, fpn_filters=64),
         mask_head=HEADS[head](), anchors=ANCHORS,
         mask_boxes=box_sources.GroundTruthBoxes(slots_per_image=4),
         region_proposals=detector.RegionProposals(
@@ -105,16 +108,21 @@ def upstream_step(head: str) -> Callable[[tf.Tensor, dict], tf.Tensor]:
     return step
 
 
+def batch(size: int) -> tuple[tf.Tensor, dict]:
+    """Draws images of the embedded data set and makes a training batch of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        shapes.generate(Path(folder), num_train=4 * size, num_val=1)
+        data = TrainingData(f"{folder}/train", size)
+        return next(iter(data.dataset((128, 128), ANCHORS, frozenset(SEEN), seed=0)))
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch_size", type=int, default=4)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        shapes.generate(Path(folder), num_train=4 * args.batch_size, num_val=1)
-        data = TrainingData(f"{folder}/train", args.batch_size)
-        images, labels = next(iter(data.dataset((128, 128), ANCHORS, frozenset(SEEN), seed=0)))
+    images, labels = batch(args.batch_size)
     labels["anchor_boxes"] = {
         level: tf.repeat(boxes[tf.newaxis], args.batch_size, axis=0)
         for level, boxes in ANCHORS.boxes((128, 128)).items()}

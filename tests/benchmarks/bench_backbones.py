@@ -1,0 +1,53 @@
+"""Times training steps with each light backbone, on the same batch, in one process.
+
+    python tests/benchmarks/bench_backbones.py [--steps 10] [--batch_size 8]
+
+All train Mask R-CNN with an Hourglass-20 mask head on 128 px images of the embedded data set, in
+annotated boxes. Steps take turns, so that a machine whose speed drifts drifts for all. Printed: the
+median seconds of each and the median of the ratios to ResNet-18's, step by step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from deepmac_ablate.modeling.backbones import MobileNetFPN, ResNetFPN
+from tests.benchmarks import bench_train_step
+
+BACKBONES = {
+    "ResNet-18": lambda: ResNetFPN(18, fpn_filters=64),
+    **{model_id: lambda model_id=model_id: MobileNetFPN(model_id, fpn_filters=64)
+       for model_id in ("MobileNetV2", "MobileNetV3Small", "MobileNetV3Large")},
+}
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--batch_size", type=int, default=8)
+    args = parser.parse_args()
+    images, labels = bench_train_step.batch(args.batch_size)
+    steps = {name: bench_train_step.our_step("hourglass20", backbone())
+             for name, backbone in BACKBONES.items()}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(args.steps + 1):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            float(step(images, labels))
+            if number:  # The first traces.
+                times[name].append(time.perf_counter() - started)
+    print(f"{'backbone':<20}{'seconds':>10}{'ratio':>8}")
+    for name, taken in times.items():
+        ratios = [t / of for t, of in zip(taken, times["ResNet-18"], strict=True)]
+        print(f"{name:<20}{statistics.median(taken):>10.3f}{statistics.median(ratios):>8.2f}")
+
+
+if __name__ == "__main__":
+    main()
