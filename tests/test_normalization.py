@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+import tf_keras
 
 from deepmac_ablate.modeling.normalization import (
     BatchNorm,
@@ -124,6 +125,7 @@ def test_keras_would_let_padding_in() -> None:
 TWO_REPLICAS = """
 import numpy as np
 import tensorflow as tf
+import tf_keras
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from deepmac_ablate.modeling.normalization import (
@@ -172,8 +174,10 @@ def test_group_norm_is_by_box_and_group() -> None:
         np.testing.assert_allclose(expected.reshape(x.shape), actual, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("clean_tensorflow")
 def test_norms_give_back_the_precision_they_got() -> None:
-    """bfloat16 in, bfloat16 out, computed in float32."""
+    """Under mixed precision: bfloat16 in, bfloat16 out, variables in float32."""
+    tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
     x = tf.ones([2, 2, 2, 16], tf.bfloat16)
     for norm in (BatchNorm(), GroupNorm()):
         layer = norm.build()
