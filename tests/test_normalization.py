@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-import tf_keras
 
 from deepmac_ablate.modeling.normalization import (
     BatchNorm,
@@ -125,14 +124,9 @@ def test_keras_would_let_padding_in() -> None:
 TWO_REPLICAS = """
 import numpy as np
 import tensorflow as tf
-import tf_keras
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from deepmac_ablate.modeling.normalization import (
-    BatchNorm,
-    GroupNorm,
-    MaskedBatchNormalization,
-)
+from deepmac_ablate.modeling.normalization import MaskedBatchNormalization
 
 x = np.random.default_rng(0).normal(size=(2, 3, 4, 4, 2)).astype(np.float32)
 valid = np.array([[True, False, False], [True, True, False]])
