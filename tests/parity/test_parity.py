@@ -23,6 +23,7 @@ CASES = [
         upstream.Case("hourglass52", "proposals", class_agnostic=False),
         upstream.Case("hourglass20", "ground_truth"),
         upstream.Case("hourglass100", "ground_truth"),
+        upstream.Case("separable", "ground_truth"),
         upstream.Case("default", "ground_truth", backbone="spinenet49"),
         upstream.Case("hourglass20", "proposals", backbone="spinenet49"),
     )),
