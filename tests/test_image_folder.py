@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from etils import epath
 from PIL import Image
 
 from deepmac_ablate.errors import UserError
@@ -118,6 +119,7 @@ def test_nothing_is_drawn_among_the_images(tmp_path):
     for output, paths in (
             ("in", [file.parent]), ("in/out", [file.parent]), ("in", [file])):
         with pytest.raises(UserError, match=r"The output .* lies among the images in .*/in; "):
-            image_folder.check_output(tmp_path / output, paths)
-    image_folder.check_output(tmp_path / "in/out", [file])
-    image_folder.check_output(tmp_path / "out", [file.parent])
+            image_folder.check_output(epath.Path(tmp_path / output), paths)
+    for output, path in ((tmp_path / "in/out", file), (tmp_path / "out", file.parent),
+                         ("gs://bucket/in", file.parent)):
+        image_folder.check_output(epath.Path(output), [path])

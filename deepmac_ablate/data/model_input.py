@@ -16,8 +16,8 @@ def from_pixels(pixels: tf.Tensor, image_size: Sequence[int]) -> tuple[tf.Tensor
         image_size: the model's height and width.
 
     Returns:
-        [*image_size, 3] float32; and [4, 2] float32 with rows [original size, size before padding,
-        scale, offset] as (y, x).
+        [*image_size, 3] float32; and [4, 2] float32 with rows [original size, `image_size`, scale,
+        offset] as (y, x).
     """
     size = list(image_size)
     image, info = preprocess_ops.resize_and_crop_image(

@@ -9,11 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from etils import epath
+
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.serving import given_boxes, image_folder
-
-# As `signatures.INPUTS`.
-_INPUTS = ("image_tensor", "image_bytes", "tf_example", "image_and_boxes_tensor")
+from deepmac_ablate.serving.inputs import INPUTS
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,7 +37,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--output", metavar="DIR", help="a new folder (default: WORKDIR/export)"
     )
     parser.add_argument(
-        "--input_type", action="append", choices=_INPUTS,
+        "--input_type", action="append", choices=INPUTS,
         help="what goes in (default: image_tensor); may be given several times: the first is "
         "'serving_default', and then each is also found under its own name",
     )
@@ -79,7 +79,7 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "list of objects with file_name and bbox, or an object of lists by file name",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="where files go (default: WORKDIR/predictions)"
+        "--output", metavar="DIR", help="where files go (default: WORKDIR/predictions)"
     )
     parser.add_argument(
         "--min_score", type=float, default=0.3, metavar="S",
@@ -108,7 +108,7 @@ def _run_predict(args: argparse.Namespace) -> int:
     check_at_least(1, batch_size=args.batch_size)
     if not 0.0 <= args.min_score <= 1.0:
         raise UserError(f"min_score = {args.min_score} makes no sense; scores are from 0 to 1.")
-    output = args.output or Path(args.workdir) / "predictions"
+    output = epath.Path(args.output or epath.Path(args.workdir) / "predictions")
     image_folder.check_output(output, args.images)
     images = image_folder.find(args.images)
     boxes = None
@@ -130,5 +130,9 @@ def _run_predict(args: argparse.Namespace) -> int:
 
 
 def _size(text: str) -> tuple[int, int]:
-    height, width = (int(side) for side in text.split(","))
+    try:
+        height, width = (int(side) for side in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no height and width such as 512,640") from error
     return height, width

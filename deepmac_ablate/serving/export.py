@@ -19,6 +19,7 @@ from deepmac_ablate import bindings, storage
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.plain_json import to_json
 from deepmac_ablate.serving import signatures, trained
+from deepmac_ablate.serving.inputs import Input
 
 # Where loaders look when they are told nothing.
 _DEFAULT_NAME = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
@@ -27,7 +28,7 @@ _DEFAULT_NAME = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 def run(
     workdir: str,
     output: str | None,
-    inputs: Sequence[signatures.Input],
+    inputs: Sequence[Input],
     batch_size: int | None,
     image_size: Sequence[int] | None,
     normalized: bool,
@@ -80,9 +81,7 @@ def run(
     ]
 
 
-def _facts(
-    model: trained.Trained, inputs: Sequence[signatures.Input], normalized: bool
-) -> dict[str, Any]:
+def _facts(model: trained.Trained, inputs: Sequence[Input], normalized: bool) -> dict[str, Any]:
     classes = model.classes
     return {
         "trial": model.trial_id,
@@ -93,14 +92,12 @@ def _facts(
         "inputs": list(inputs),
         "normalized_coordinates": normalized,
         "classes": [
-            {"id": class_id, "name": classes.names.get(class_id), "role": role}
-            for class_id, role in classes.roles.items()],
+            {"id": i, "name": classes.names.get(i), "role": classes.roles.get(i)}
+            for i in sorted({*classes.names, *classes.roles})],
     }
 
 
-def _describe(
-    kind: str, function: tf.types.experimental.ConcreteFunction
-) -> list[str]:
+def _describe(kind: Input, function: tf.types.experimental.ConcreteFunction) -> list[str]:
     arguments, _ = function.structured_input_signature
     lines = [f"{kind}: {', '.join(f'{spec.name} {_spec(spec)}' for spec in arguments)}"]
     lines += [f"  -> {name} {_spec(spec)}" for name, spec in function.structured_outputs.items()]

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from etils import epath
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from deepmac_ablate import storage
 from deepmac_ablate.data.image_example import to_rgb
 from deepmac_ablate.errors import UserError, did_you_mean
 
@@ -67,9 +69,11 @@ def read(path: Path) -> np.ndarray:
         raise UserError(f"The image {path} cannot be read: {error}.") from error
 
 
-def check_output(output: Path, paths: Sequence[Path]) -> None:
+def check_output(output: epath.Path, paths: Sequence[Path]) -> None:
     """Raises a UserError if pictures drawn to `output` would lie among those that are read."""
-    target = output.resolve()
+    if storage.is_remote(output):
+        return
+    target = Path(output).resolve()
     for path in paths:
         folder = (path if path.is_dir() else path.parent).resolve()
         inside = path.is_dir() and target.is_relative_to(folder)

@@ -30,7 +30,7 @@ def draw(
 
     Args:
         pixels: [h, w, 3] uint8.
-        results: COCO results with masks as run lengths, the best first, which is drawn on top.
+        results: COCO results with masks as run lengths.
         classes: of the model.
         scored: whether scores are written.
     """
@@ -39,7 +39,8 @@ def draw(
     size = tuple(max(1, round(side * scale)) for side in picture.size)
     if scale < 1.0:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
-    upwards = list(reversed(results))
+    # Large ones first, as they would hide the small ones.
+    upwards = sorted(results, key=lambda result: -result["bbox"][2] * result["bbox"][3])
     boxes = np.array([_yxyx(result["bbox"]) for result in upwards]).reshape(-1, 4) * scale
     masks = np.zeros((len(upwards), *picture.size[::-1]), np.uint8)
     for mask, result in zip(masks, upwards, strict=True):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +54,7 @@ def run(
     workdir: str,
     images: Sequence[Picture],
     boxes: GivenBoxes | None,
-    output: Path,
+    output: epath.Path,
     least_score: float,
     batch_size: int,
 ) -> Report:
@@ -87,7 +86,7 @@ def run(
     for item, prediction in _predict(predictor, items, model.model, boxes is None, batch_size):
         own = _results(item, prediction)
         visible = [result for result in own if result["score"] >= least_score]
-        path = epath.Path(output / names[item.picture])
+        path = output / names[item.picture]
         path.parent.mkdir(parents=True, exist_ok=True)
         picture = pictures.draw(item.pixels, visible, classes, scored=boxes is None)
         storage.write(path, pictures.to_jpeg(picture))
@@ -95,7 +94,7 @@ def run(
         shown += visible
         drawn += 1
     output.mkdir(parents=True, exist_ok=True)
-    path = epath.Path(output / "predictions.json")
+    path = output / "predictions.json"
     storage.write(path, to_json(results) + "\n")
     return Report(
         [f"{output}: {drawn} of {len(images)} images, {_count(shown, classes)} drawn",

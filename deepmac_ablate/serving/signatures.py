@@ -22,15 +22,12 @@ Detected boxes are in pixels of the resized image, as Model Garden leaves them: 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import tensorflow as tf
 
 from deepmac_ablate.data import model_input
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
-
-Input = Literal["image_tensor", "image_bytes", "tf_example", "image_and_boxes_tensor"]
-INPUTS: tuple[Input, ...] = get_args(Input)
+from deepmac_ablate.serving.inputs import Input
 
 _Outputs = dict[str, tf.Tensor]
 

@@ -15,6 +15,9 @@ from deepmac_ablate.serving.classes import Classes, classes_of
 from deepmac_ablate.session import PreparedModel, prepare_model, restore_model
 from deepmac_ablate.workdir import TrialWorkdir
 
+# What a trial was trained on need not be here: a TPU, several GPUs.
+_HERE = "Runtime.strategy = 'one_device'"
+
 
 class Trained(NamedTuple):
     """A trained model and what is known about it.
@@ -34,7 +37,7 @@ class Trained(NamedTuple):
 
 
 def load(workdir: str, further: Sequence[str] = ()) -> Trained:
-    """Builds the model of a trial and reads its last checkpoint.
+    """Builds the model of a trial on one device and reads its last checkpoint.
 
     Args:
         workdir: of the trial.
@@ -49,14 +52,15 @@ def load(workdir: str, further: Sequence[str] = ()) -> Trained:
     if trial is None or trial_id is None:
         raise UserError(f"There is no trial in {workdir}: trial.json is missing.")
     prepared = prepare_model(
-        dataclasses.replace(trial, bindings=(*trial.bindings, *further)))
+        dataclasses.replace(trial, bindings=(*trial.bindings, _HERE, *further)))
     _check_took_effect(prepared, len(further))
     try:
         step = restore_model(prepared, files)
     except (AssertionError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        # The first sentence; numbers of the variables follow.
+        reason = str(error).strip().splitlines()[0].partition(". ")[0].rstrip(".")
         raise UserError(
-            f"The checkpoint in {files.checkpoints} does not fit the model: {reason}") from error
+            f"The checkpoint in {files.checkpoints} does not fit the model: {reason}.") from error
     if step is None:
         raise UserError(f"There is no checkpoint in {files.checkpoints}.")
     return Trained(
