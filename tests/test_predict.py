@@ -92,8 +92,8 @@ def test_detections_are_those_of_evaluation(finished, val, tmp_path, capsys, mon
     # disc, crescent, triangle, hexagon, star, arrow
     seen = sum(r["category_id"] in (1, 3, 5, 7, 9, 11) for r in results)
     assert [
-        f"{tmp_path}/o: 7 of 7 images, {len(results)} masks ({seen} of seen classes, "
-        f"{len(results) - seen} of novel ones) drawn",
+        f"{tmp_path}/o: 7 of 7 images, drawn with {len(results)} masks that score at least 0 "
+        f"({seen} of seen classes, {len(results) - seen} of novel ones)",
         f"{tmp_path}/o/predictions.json: {len(results)} masks",
     ] == capsys.readouterr().out.splitlines()
 
@@ -170,7 +170,7 @@ def test_a_picture_that_cannot_be_read_costs_no_other(finished, odd, tmp_path, c
         finished.workdir.path, "--images", odd / "grey.png", odd / "text.jpg", "--limit", 1,
         "--output", tmp_path / "p", "--min_score", 1)
     assert {"grey.jpg", "predictions.json"} == {path.name for path in (tmp_path / "p").iterdir()}
-    assert "1 of 1 images, 0 masks drawn" in capsys.readouterr().out
+    assert "1 of 1 images, drawn with 0 masks that score at least 1\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("options", "message"), [

@@ -12,7 +12,7 @@ from pathlib import Path
 from etils import epath
 
 from deepmac_ablate.errors import UserError, check_at_least
-from deepmac_ablate.serving import given_boxes, image_folder
+from deepmac_ablate.serving import box_file, image_folder
 from deepmac_ablate.serving.inputs import INPUTS
 
 
@@ -113,7 +113,7 @@ def _run_predict(args: argparse.Namespace) -> int:
     images = image_folder.find(args.images)
     boxes = None
     if args.boxes is not None:
-        boxes = given_boxes.read(args.boxes, {picture.name for picture in images})
+        boxes = box_file.read(args.boxes, {picture.name for picture in images})
         images = [picture for picture in images if picture.name in boxes.by_name]
     if args.limit is not None:
         check_at_least(1, limit=args.limit)

@@ -23,9 +23,9 @@ from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.plain_json import to_json
 from deepmac_ablate.predictions import ImagePrediction, Predictor
 from deepmac_ablate.progress import track
-from deepmac_ablate.serving import given_boxes, image_folder, pictures, trained
+from deepmac_ablate.serving import box_file, image_folder, pictures, trained
+from deepmac_ablate.serving.box_file import BoxFile, FileBox
 from deepmac_ablate.serving.classes import Classes
-from deepmac_ablate.serving.given_boxes import GivenBox, GivenBoxes
 from deepmac_ablate.serving.image_folder import Picture
 
 
@@ -47,13 +47,13 @@ class _Item(NamedTuple):
     picture: Picture
     image_id: int
     pixels: np.ndarray
-    boxes: list[GivenBox]
+    boxes: list[FileBox]
 
 
 def run(
     workdir: str,
     images: Sequence[Picture],
-    boxes: GivenBoxes | None,
+    boxes: BoxFile | None,
     output: epath.Path,
     least_score: float,
     batch_size: int,
@@ -97,13 +97,14 @@ def run(
     path = output / "predictions.json"
     storage.write(path, to_json(results) + "\n")
     return Report(
-        [f"{output}: {drawn} of {len(images)} images, {_count(shown, classes)} drawn",
+        [f"{output}: {drawn} of {len(images)} images, drawn with {len(shown)} masks"
+         + ("" if boxes else f" that score at least {least_score:g}") + _by_role(shown, classes),
          f"{path}: {len(results)} masks"],
         problems)
 
 
 def _read(
-    images: Iterable[Picture], boxes: GivenBoxes | None, problems: list[str]
+    images: Iterable[Picture], boxes: BoxFile | None, problems: list[str]
 ) -> Iterator[_Item]:
     """Reads pictures one by one; notes the ones that cannot be read, and boxes of no use."""
     for number, picture in enumerate(images, 1):
@@ -115,7 +116,7 @@ def _read(
         image_id, given = number, []
         if boxes:
             image_id = boxes.image_ids.get(picture.name, number)
-            given, useless = given_boxes.clip(
+            given, useless = box_file.clip(
                 boxes.by_name[picture.name], picture.name, *pixels.shape[:2])
             problems += useless
         yield _Item(picture, image_id, pixels, given)
@@ -155,7 +156,7 @@ def _results(item: _Item, prediction: ImagePrediction) -> list[dict[str, Any]]:
     return sorted(detected, key=lambda result: -result["score"]) + given
 
 
-def _check_classes(boxes: GivenBoxes, trial: trained.Trained) -> None:
+def _check_classes(boxes: BoxFile, trial: trained.Trained) -> None:
     """Raises unless each box has a class where the mask head has a mask for each class."""
     if trial.model.mask_head.class_agnostic:
         return
@@ -175,9 +176,8 @@ def _check_classes(boxes: GivenBoxes, trial: trained.Trained) -> None:
                     f"{class_id} is {known[class_id]!r} to it and {called!r} to the boxes.")
 
 
-def _count(shown: Sequence[dict[str, Any]], classes: Classes) -> str:
+def _by_role(shown: Sequence[dict[str, Any]], classes: Classes) -> str:
     roles = [classes.roles.get(result.get("category_id")) for result in shown]
-    text = f"{len(shown)} masks"
-    if any(roles):
-        text += f" ({roles.count('seen')} of seen classes, {roles.count('novel')} of novel ones)"
-    return text
+    if not any(roles):
+        return ""
+    return f" ({roles.count('seen')} of seen classes, {roles.count('novel')} of novel ones)"

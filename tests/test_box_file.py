@@ -8,8 +8,8 @@ import re
 import pytest
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.serving import given_boxes
-from deepmac_ablate.serving.given_boxes import GivenBox
+from deepmac_ablate.serving import box_file
+from deepmac_ablate.serving.box_file import FileBox
 
 NAMES = ["a.jpg", "b/c.png"]
 BOX = [1.0, 2.0, 3.0, 4.5]
@@ -32,13 +32,13 @@ MAPPING = {"a.jpg": [BOX, {"bbox": [0, 0, 9, 9], "category_id": 2}], "b/c.png": 
 def read(tmp_path, content, names=NAMES):
     path = tmp_path / "boxes.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return given_boxes.read(path, names)
+    return box_file.read(path, names)
 
 
 def test_coco_instances_bring_classes_and_ids(tmp_path):
     """Crowds are no box of an object."""
     boxes = read(tmp_path, COCO)
-    assert {"a.jpg": [GivenBox(BOX, 5)], "b/c.png": [GivenBox([0, 0, 9, 9], 2)]} == boxes.by_name
+    assert {"a.jpg": [FileBox(BOX, 5)], "b/c.png": [FileBox([0, 0, 9, 9], 2)]} == boxes.by_name
     assert {"a.jpg": 70, "b/c.png": 4} == boxes.image_ids
     assert {5: "cat", 2: "dog"} == boxes.names
     assert [] == boxes.problems
@@ -47,13 +47,13 @@ def test_coco_instances_bring_classes_and_ids(tmp_path):
 def test_a_list_names_the_file_of_each_box(tmp_path):
     """What else an entry says does not matter, so results can be given back."""
     boxes = read(tmp_path, LIST)
-    assert {"a.jpg": [GivenBox(BOX, 5)], "b/c.png": [GivenBox([0, 0, 9, 9], None)]} == boxes.by_name
+    assert {"a.jpg": [FileBox(BOX, 5)], "b/c.png": [FileBox([0, 0, 9, 9], None)]} == boxes.by_name
 
 
 def test_boxes_by_file(tmp_path):
     """As plain numbers, or as objects where there is a class to tell."""
     boxes = read(tmp_path, MAPPING)
-    assert {"a.jpg": [GivenBox(BOX, None), GivenBox([0, 0, 9, 9], 2)]} == boxes.by_name
+    assert {"a.jpg": [FileBox(BOX, None), FileBox([0, 0, 9, 9], 2)]} == boxes.by_name
 
 
 def test_files_that_are_not_there_are_one_sentence_together(tmp_path):
@@ -98,20 +98,20 @@ def test_a_wrong_file_is_one_sentence(tmp_path, content, message):
 def test_a_file_that_is_not_there(tmp_path):
     """Neither a missing file nor a folder is read."""
     with pytest.raises(UserError, match=r"The file of boxes .*/x\.json does not exist\."):
-        given_boxes.read(tmp_path / "x.json", NAMES)
+        box_file.read(tmp_path / "x.json", NAMES)
     with pytest.raises(UserError, match="is a folder; name a JSON file of boxes"):
-        given_boxes.read(tmp_path, NAMES)
+        box_file.read(tmp_path, NAMES)
 
 
 def test_boxes_are_cut_to_the_picture(tmp_path):
     """What lies outside goes; a box of which nothing is left is one sentence."""
     boxes = [
-        GivenBox([-5.0, 2.0, 10.0, 4.0], 3), GivenBox([90.0, 40.0, 20.0, 20.0], None),
-        GivenBox([100.0, 0.0, 5.0, 5.0], None), GivenBox([3.0, 3.0, 0.0, 5.0], None),
-        GivenBox([3.0, 3.0, 5.0, -5.0], None)]
-    clipped = given_boxes.clip(boxes, "a.jpg", 50, 100)
-    assert [GivenBox([0.0, 2.0, 5.0, 4.0], 3),
-            GivenBox([90.0, 40.0, 10.0, 10.0], None)] == clipped.boxes
+        FileBox([-5.0, 2.0, 10.0, 4.0], 3), FileBox([90.0, 40.0, 20.0, 20.0], None),
+        FileBox([100.0, 0.0, 5.0, 5.0], None), FileBox([3.0, 3.0, 0.0, 5.0], None),
+        FileBox([3.0, 3.0, 5.0, -5.0], None)]
+    clipped = box_file.clip(boxes, "a.jpg", 50, 100)
+    assert [FileBox([0.0, 2.0, 5.0, 4.0], 3),
+            FileBox([90.0, 40.0, 10.0, 10.0], None)] == clipped.boxes
     outside, *empty = clipped.problems
     assert outside == ("a.jpg: the box [100.0, 0.0, 5.0, 5.0] lies outside the image of 100 x 50 "
                        "pixels; it is skipped.")

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from deepmac_ablate.errors import UserError, did_you_mean
 
 
-class GivenBox(NamedTuple):
+class FileBox(NamedTuple):
     """One box.
 
     Attributes:
@@ -33,7 +33,7 @@ class GivenBox(NamedTuple):
     category_id: int | None
 
 
-class GivenBoxes(NamedTuple):
+class BoxFile(NamedTuple):
     """What a file of boxes holds for the pictures at hand.
 
     Attributes:
@@ -43,7 +43,7 @@ class GivenBoxes(NamedTuple):
         problems: a sentence for each box, or group of boxes, that is of no use.
     """
 
-    by_name: dict[str, list[GivenBox]]
+    by_name: dict[str, list[FileBox]]
     image_ids: dict[str, int]
     names: dict[int, str]
     problems: list[str]
@@ -57,11 +57,11 @@ class Clipped(NamedTuple):
         problems: a sentence for each of which nothing is.
     """
 
-    boxes: list[GivenBox]
+    boxes: list[FileBox]
     problems: list[str]
 
 
-def read(path: Path, names: Collection[str]) -> GivenBoxes:
+def read(path: Path, names: Collection[str]) -> BoxFile:
     """Reads a file of boxes.
 
     Args:
@@ -87,7 +87,7 @@ def read(path: Path, names: Collection[str]) -> GivenBoxes:
         raise UserError(
             f"{path} holds no boxes but {content!r}; boxes are COCO instances, a list of objects "
             "with 'file_name' and 'bbox', or an object of lists of boxes by file name.")
-    by_name: dict[str, list[GivenBox]] = defaultdict(list)
+    by_name: dict[str, list[FileBox]] = defaultdict(list)
     missing: dict[str, None] = {}
     for name, box in entries:
         if name in names:
@@ -105,10 +105,10 @@ def read(path: Path, names: Collection[str]) -> GivenBoxes:
     problems = [] if not missing else [
         f"{path} has boxes for {len(missing)} files that are not among the images, the first of "
         f"them {first!r}.{hint}"]
-    return GivenBoxes(dict(by_name), image_ids, class_names, problems)
+    return BoxFile(dict(by_name), image_ids, class_names, problems)
 
 
-def clip(boxes: list[GivenBox], name: str, height: int, width: int) -> Clipped:
+def clip(boxes: list[FileBox], name: str, height: int, width: int) -> Clipped:
     """Cuts off what overruns a picture.
 
     Args:
@@ -148,7 +148,7 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - JSON
         raise UserError(f"{path} is not a JSON text file (byte {error.start}).") from error
 
 
-_Entries = Iterator[tuple[str, GivenBox]]
+_Entries = Iterator[tuple[str, FileBox]]
 
 
 def _table(content: Mapping[str, Any], table: str, key: str, path: Path) -> dict[int, str]:
@@ -200,13 +200,13 @@ def _numbered(entries: Any, what: str) -> Iterator[tuple[str, dict[str, Any]]]: 
         yield f"{what} number {position}", entry
 
 
-def _box(bbox: Any, category_id: Any, place: str) -> GivenBox:  # noqa: ANN401 - JSON
+def _box(bbox: Any, category_id: Any, place: str) -> FileBox:  # noqa: ANN401 - JSON
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
         raise UserError(f"{place} has the bbox {bbox!r}; it is [x, y, width, height].")
     if category_id is not None and (
             not isinstance(category_id, int) or isinstance(category_id, bool) or category_id < 1):
         raise UserError(f"{place} has the category_id {category_id!r}; ids count from 1.")
-    return GivenBox([float(number) for number in bbox], category_id)
+    return FileBox([float(number) for number in bbox], category_id)
 
 
 def _is_number(value: object) -> bool:
