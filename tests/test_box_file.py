@@ -62,7 +62,7 @@ def test_files_that_are_not_there_are_one_sentence_together(tmp_path):
     assert ["a.jpg"] == list(boxes.by_name)
     [problem] = boxes.problems
     assert re.fullmatch(
-        r".*boxes\.json has boxes for 2 files that are not among the images, the first of them "
+        r".*boxes\.json has boxes for files that are not among the images, 2 in all; the first is "
         r"'b/c\.pgn'\. Did you mean 'b/c\.png'\?", problem)
 
 

@@ -152,7 +152,7 @@ def test_odd_pictures_and_boxes(finished, odd, tmp_path, capsys):
             if line.startswith("deepmac-ablate: ")]
     assert 4 == len(said), said
     for message in (
-            r"boxes for 1 files that are not among the images, the first of them 'gone\.png'",
+            r"boxes for files that are not among the images, 1 in all; the first is 'gone\.png'\.",
             r"grey\.png: the box \[50\.0, 0\.0, 9\.0, 9\.0\] lies outside the image of 40 x 90",
             r"grey\.png: the box \[0\.0, 0\.0, 0\.0, 9\.0\] has no area; it is skipped\.",
             r"cut\.png cannot be read: .*; it is skipped\."):

@@ -103,8 +103,8 @@ def read(path: Path, names: Collection[str]) -> BoxFile:
             f"{path} has no box for any of the images; the first of its {len(missing)} files is "
             f"{first!r}.{hint}")
     problems = [] if not missing else [
-        f"{path} has boxes for {len(missing)} files that are not among the images, the first of "
-        f"them {first!r}.{hint}"]
+        f"{path} has boxes for files that are not among the images, {len(missing)} in all; the "
+        f"first is {first!r}.{hint}"]
     return BoxFile(dict(by_name), image_ids, class_names, problems)
 
 
