@@ -16,7 +16,7 @@ PACKAGE = "deepmac_ablate"
 # there is no cycle. A package stands for all of its modules.
 FLOORS = {
     "the command line": ["cli"],
-    "a whole trial": ["reevaluation", "training"],
+    "a whole trial": ["reevaluation", "serving", "training"],
     "its objects": ["session"],
     "its parts": ["evaluation", "predictions", "runtime", "trainer"],
     "images": ["data"],
@@ -29,8 +29,9 @@ FLOORS = {
 # What computes, or writes and reads records; everything else starts in a second.
 NEEDS_TENSORFLOW = [
     "reevaluation", "training", "session", "evaluation", "predictions", "runtime", "trainer",
-    "data.check", "data.coco", "data.evaluation_data", "data.records", "data.shapes",
-    "data.training_data", "modeling",
+    "data.check", "data.coco", "data.evaluation_data", "data.model_input", "data.records",
+    "data.shapes", "data.training_data", "modeling", "serving.export", "serving.predict",
+    "serving.signatures", "serving.trained",
 ]
 
 TENSORFLOW = {"tensorflow", "tf_keras", "official", "orbit"}

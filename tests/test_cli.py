@@ -150,7 +150,7 @@ def test_help_needs_no_tensorflow():
     code = """
 import sys
 from deepmac_ablate import cli
-for command in ([], ["train"], ["evaluate"], ["data"]):
+for command in ([], ["train"], ["evaluate"], ["data"], ["export"], ["predict"]):
     try:
         cli.main([*command, "--help"])
     except SystemExit as end:
@@ -162,6 +162,8 @@ print(sorted({"tensorflow", "tf_keras", "orbit", "official"} & sys.modules.keys(
     assert "[]" == run.stdout.splitlines()[-1]
     assert "--gin_bindings" in run.stdout
     assert "--box_source" in run.stdout
+    assert "image_and_boxes_tensor" in run.stdout
+    assert "--min_score" in run.stdout
 
 
 def evaluate(workdir, *options):

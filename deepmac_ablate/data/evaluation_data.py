@@ -9,8 +9,8 @@ import gin
 import numpy as np
 import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
-from official.vision.ops import preprocess_ops
 
+from deepmac_ablate.data import model_input
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import check_at_least
 
@@ -49,14 +49,11 @@ class EvaluationData:
             `images` [b, h, w, 3] float32 normalised, `image_info` [b, 4, 2] with rows [original
             size, wanted size, scale, offset] as (y, x), `image_ids` [b] int64.
         """
-        size = list(image_size)
-
         def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
             example = self._decoder.decode(record)
-            image, info = preprocess_ops.resize_and_crop_image(
-                preprocess_ops.normalize_image(example["image"]), size, size)
+            image, info = model_input.from_pixels(example["image"], image_size)
             return {
-                "images": tf.ensure_shape(image, [*size, 3]),
+                "images": image,
                 "image_info": info,
                 "image_ids": tf.strings.to_number(example["source_id"], tf.int64),
             }

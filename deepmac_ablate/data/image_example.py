@@ -181,7 +181,7 @@ def _read_picture(path: Path, height: int, width: int) -> tuple[bytes, str, bool
                 picture.load()
                 return encoded, _RECORD_FORMATS[picture.format], False
             buffer = io.BytesIO()
-            _to_rgb(picture).save(buffer, format="PNG")
+            to_rgb(picture).save(buffer, format="PNG")
             return buffer.getvalue(), "png", True
     except FileNotFoundError as error:
         raise UserError(f"The image file {path} does not exist.") from error
@@ -189,7 +189,8 @@ def _read_picture(path: Path, height: int, width: int) -> tuple[bytes, str, bool
         raise UserError(f"The image file {path} cannot be read: {error}.") from error
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Returns a picture of any mode in 8-bit colours; transparency is dropped."""
     if picture.mode.startswith("I"):
         # PIL cuts 16 bits off at 255 instead of scaling them.
         deep = np.clip(np.asarray(picture), 0, 65535)

@@ -1,0 +1,214 @@
+"""Boxes that a user gives, to have segmented what lies in them.
+
+Three forms are read, all with boxes as [x, y, width, height] in pixels of the upright picture::
+
+    {"images": [...], "annotations": [...], ...}                     COCO instances
+    [{"file_name": "a.jpg", "bbox": [...], "category_id": 1}, ...]   a list; so is predictions.json
+    {"a.jpg": [[x, y, width, height], ...], ...}                     boxes by picture
+
+The category is optional.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deepmac_ablate.errors import UserError, did_you_mean
+
+
+class FileBox(NamedTuple):
+    """One box.
+
+    Attributes:
+        bbox: [x, y, width, height] in pixels.
+        category_id: the class of what is in it, from 1; None: not known.
+    """
+
+    bbox: list[float]
+    category_id: int | None
+
+
+class BoxFile(NamedTuple):
+    """What a file of boxes holds for the pictures at hand.
+
+    Attributes:
+        by_name: the boxes of each picture that has any.
+        image_ids: the id of each picture, where the file says so.
+        names: the names of classes by id, where the file says so.
+        problems: a sentence for each box, or group of boxes, that is of no use.
+    """
+
+    by_name: dict[str, list[FileBox]]
+    image_ids: dict[str, int]
+    names: dict[int, str]
+    problems: list[str]
+
+
+class Clipped(NamedTuple):
+    """The boxes of one picture, none of them larger than it.
+
+    Attributes:
+        boxes: those of which something is left.
+        problems: a sentence for each of which nothing is.
+    """
+
+    boxes: list[FileBox]
+    problems: list[str]
+
+
+def read(path: Path, names: Collection[str]) -> BoxFile:
+    """Reads a file of boxes.
+
+    Args:
+        path: a JSON file of one of the three forms.
+        names: of the pictures that there are.
+
+    Raises:
+        UserError: if it cannot be read, is of another form, or has no box for any of the pictures.
+    """
+    content = _load(path)
+    image_ids: dict[str, int] = {}
+    class_names: dict[int, str] = {}
+    if isinstance(content, dict) and "annotations" in content:
+        by_id = _table(content, "images", "file_name", path)
+        image_ids = {name: image_id for image_id, name in by_id.items()}
+        class_names = _table(content, "categories", "name", path)
+        entries = _from_coco(content, by_id, path)
+    elif isinstance(content, dict):
+        entries = _from_mapping(content, path)
+    elif isinstance(content, list):
+        entries = _from_list(content, path)
+    else:
+        raise UserError(
+            f"{path} holds no boxes but {content!r}; boxes are COCO instances, a list of objects "
+            "with 'file_name' and 'bbox', or an object of lists of boxes by file name.")
+    by_name: dict[str, list[FileBox]] = defaultdict(list)
+    missing: dict[str, None] = {}
+    for name, box in entries:
+        if name in names:
+            by_name[name].append(box)
+        else:
+            missing[name] = None
+    first = next(iter(missing), "")
+    hint = did_you_mean(first, names)
+    if not by_name and not missing:
+        raise UserError(f"{path} has no box.")
+    if not by_name:
+        raise UserError(
+            f"{path} has no box for any of the images; the first of its {len(missing)} files is "
+            f"{first!r}.{hint}")
+    problems = [] if not missing else [
+        f"{path} has boxes for files that are not among the images, {len(missing)} in all; the "
+        f"first is {first!r}.{hint}"]
+    return BoxFile(dict(by_name), image_ids, class_names, problems)
+
+
+def clip(boxes: list[FileBox], name: str, height: int, width: int) -> Clipped:
+    """Cuts off what overruns a picture.
+
+    Args:
+        boxes: of the picture.
+        name: of the picture, for the sentences.
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+    """
+    kept, problems = [], []
+    for box in boxes:
+        x, y, box_width, box_height = box.bbox
+        left, top = max(x, 0.0), max(y, 0.0)
+        right, bottom = min(x + box_width, float(width)), min(y + box_height, float(height))
+        if box_width <= 0 or box_height <= 0:
+            problems.append(f"{name}: the box {box.bbox} has no area; it is skipped.")
+        elif right <= left or bottom <= top:
+            problems.append(
+                f"{name}: the box {box.bbox} lies outside the image of {width} x {height} pixels; "
+                "it is skipped.")
+        else:
+            kept.append(box._replace(bbox=[left, top, right - left, bottom - top]))
+    return Clipped(kept, problems)
+
+
+def _load(path: Path) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"The file of boxes {path} does not exist.") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a folder; name a JSON file of boxes.") from error
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a JSON text file (byte {error.start}).") from error
+
+
+_Entries = Iterator[tuple[str, FileBox]]
+
+
+def _table(content: Mapping[str, Any], table: str, key: str, path: Path) -> dict[int, str]:
+    try:
+        return {entry["id"]: entry[key] for entry in content[table]}
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} has annotations but no list {table!r} of objects with 'id' and {key!r}."
+        ) from error
+
+
+def _from_coco(content: Mapping[str, Any], names: Mapping[int, str], path: Path) -> _Entries:
+    for place, entry in _numbered(content["annotations"], f"{path}: annotation"):
+        image_id = entry.get("image_id")
+        if image_id not in names:
+            raise UserError(f"{place} refers to image {image_id!r}, which is not listed.")
+        # A crowd's box holds many objects and no mask of one.
+        if not entry.get("iscrowd", 0):
+            yield names[image_id], _box(entry.get("bbox"), entry.get("category_id"), place)
+
+
+def _from_list(content: list[Any], path: Path) -> _Entries:
+    for place, entry in _numbered(content, f"{path}: entry"):
+        name = entry.get("file_name")
+        if not isinstance(name, str):
+            raise UserError(f"{place} has no 'file_name'.{did_you_mean('file_name', entry)}")
+        yield name, _box(entry.get("bbox"), entry.get("category_id"), place)
+
+
+def _from_mapping(content: Mapping[str, Any], path: Path) -> _Entries:
+    for name, boxes in content.items():
+        if not isinstance(boxes, list):
+            raise UserError(
+                f"{path}: {name!r} has a {type(boxes).__name__}; a list of boxes is needed.")
+        for position, box in enumerate(boxes):
+            place = f"{path}: box {position} of {name!r}"
+            if isinstance(box, dict):
+                yield name, _box(box.get("bbox"), box.get("category_id"), place)
+            else:
+                yield name, _box(box, None, place)
+
+
+def _numbered(entries: Any, what: str) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401
+    if not isinstance(entries, list):
+        raise UserError(f"{what}s are a {type(entries).__name__}; a list is needed.")
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise UserError(f"{what} number {position} is a {type(entry).__name__}, not an object.")
+        yield f"{what} number {position}", entry
+
+
+def _box(bbox: Any, category_id: Any, place: str) -> FileBox:  # noqa: ANN401 - JSON
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
+        raise UserError(f"{place} has the bbox {bbox!r}; it is [x, y, width, height].")
+    if category_id is not None and (
+            not isinstance(category_id, int) or isinstance(category_id, bool) or category_id < 1):
+        raise UserError(f"{place} has the category_id {category_id!r}; ids count from 1.")
+    return FileBox([float(number) for number in bbox], category_id)
+
+
+def _is_number(value: object) -> bool:
+    return (isinstance(value, int | float) and not isinstance(value, bool)
+            and math.isfinite(value))

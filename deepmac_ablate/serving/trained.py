@@ -1,0 +1,85 @@
+"""The model of a trial with its last weights; no records are needed for it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from deepmac_ablate import bindings
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
+from deepmac_ablate.serving.classes import Classes, classes_of
+from deepmac_ablate.session import PreparedModel, prepare_model, restore_model
+from deepmac_ablate.workdir import TrialWorkdir
+
+# What a trial was trained on need not be here: a TPU, several GPUs.
+_HERE = "Runtime.strategy = 'one_device'"
+
+
+class Trained(NamedTuple):
+    """A trained model and what is known about it.
+
+    Attributes:
+        trial_id: of the trial.
+        step: how many steps it was trained.
+        classes: the names and roles of its classes, as far as they are known.
+        strategy: where the model lives.
+    """
+
+    trial_id: str
+    step: int
+    classes: Classes
+    model: MaskRCNN
+    strategy: tf.distribute.Strategy
+
+
+def load(workdir: str, further: Sequence[str] = ()) -> Trained:
+    """Builds the model of a trial on one device and reads its last checkpoint.
+
+    Args:
+        workdir: of the trial.
+        further: bindings that win over the trial's, such as "Detections.max_per_image = 300".
+
+    Raises:
+        UserError: if there is no trial or checkpoint, a further binding is wrong or has no effect,
+            or the checkpoint does not fit.
+    """
+    files = TrialWorkdir(workdir)
+    trial, trial_id = files.read_trial(), files.read_trial_id()
+    if trial is None or trial_id is None:
+        raise UserError(f"There is no trial in {workdir}: trial.json is missing.")
+    prepared = prepare_model(
+        dataclasses.replace(trial, bindings=(*trial.bindings, _HERE, *further)))
+    _check_took_effect(prepared, len(further))
+    try:
+        step = restore_model(prepared, files)
+    except (AssertionError, ValueError) as error:
+        # The first sentence; numbers of the variables follow.
+        reason = str(error).strip().splitlines()[0].partition(". ")[0].rstrip(".")
+        raise UserError(
+            f"The checkpoint in {files.checkpoints} does not fit the model: {reason}.") from error
+    if step is None:
+        raise UserError(f"There is no checkpoint in {files.checkpoints}.")
+    return Trained(
+        trial_id, step, _classes(prepared), prepared.model, prepared.strategy)
+
+
+def _check_took_effect(prepared: PreparedModel, number: int) -> None:
+    """Raises unless each of the last `number` bindings went into the model."""
+    unused = bindings.inactive_bindings(prepared.parsed)
+    for binding in prepared.parsed[len(prepared.parsed) - number:]:
+        if binding in unused:
+            raise UserError(f"{binding.place} has no effect: nothing in the trial's model uses it.")
+
+
+def _classes(prepared: PreparedModel) -> Classes:
+    training = prepared.training
+    try:
+        known = training.data.info.categories
+    except UserError:
+        # The records are elsewhere; a model does without.
+        known = None
+    return classes_of(known, training.seen_classes, prepared.model.num_classes)

@@ -1,0 +1,120 @@
+"""Boxes that a user gives: the three forms of a file, and what is of no use in it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.serving import box_file
+from deepmac_ablate.serving.box_file import FileBox
+
+NAMES = ["a.jpg", "b/c.png"]
+BOX = [1.0, 2.0, 3.0, 4.5]
+COCO = {
+    "images": [{"id": 70, "file_name": "a.jpg"}, {"id": 4, "file_name": "b/c.png"}],
+    "annotations": [
+        {"id": 1, "image_id": 70, "bbox": BOX, "category_id": 5},
+        {"id": 2, "image_id": 70, "bbox": BOX, "category_id": 5, "iscrowd": 1},
+        {"id": 3, "image_id": 4, "bbox": [0, 0, 9, 9], "category_id": 2},
+    ],
+    "categories": [{"id": 5, "name": "cat"}, {"id": 2, "name": "dog"}],
+}
+LIST = [
+    {"file_name": "a.jpg", "bbox": BOX, "category_id": 5, "score": 0.3},
+    {"file_name": "b/c.png", "bbox": [0, 0, 9, 9]},
+]
+MAPPING = {"a.jpg": [BOX, {"bbox": [0, 0, 9, 9], "category_id": 2}], "b/c.png": []}
+
+
+def read(tmp_path, content, names=NAMES):
+    path = tmp_path / "boxes.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return box_file.read(path, names)
+
+
+def test_coco_instances_bring_classes_and_ids(tmp_path):
+    """Crowds are no box of an object."""
+    boxes = read(tmp_path, COCO)
+    assert {"a.jpg": [FileBox(BOX, 5)], "b/c.png": [FileBox([0, 0, 9, 9], 2)]} == boxes.by_name
+    assert {"a.jpg": 70, "b/c.png": 4} == boxes.image_ids
+    assert {5: "cat", 2: "dog"} == boxes.names
+    assert [] == boxes.problems
+
+
+def test_a_list_names_the_file_of_each_box(tmp_path):
+    """What else an entry says does not matter, so results can be given back."""
+    boxes = read(tmp_path, LIST)
+    assert {"a.jpg": [FileBox(BOX, 5)], "b/c.png": [FileBox([0, 0, 9, 9], None)]} == boxes.by_name
+
+
+def test_boxes_by_file(tmp_path):
+    """As plain numbers, or as objects where there is a class to tell."""
+    boxes = read(tmp_path, MAPPING)
+    assert {"a.jpg": [FileBox(BOX, None), FileBox([0, 0, 9, 9], 2)]} == boxes.by_name
+
+
+def test_files_that_are_not_there_are_one_sentence_together(tmp_path):
+    """With how many they are, and what the first may mean."""
+    boxes = read(tmp_path, {**MAPPING, "b/c.pgn": [BOX], "d.jpg": [BOX, BOX]})
+    assert ["a.jpg"] == list(boxes.by_name)
+    [problem] = boxes.problems
+    assert re.fullmatch(
+        r".*boxes\.json has boxes for files that are not among the images, 2 in all; the first is "
+        r"'b/c\.pgn'\. Did you mean 'b/c\.png'\?", problem)
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("{", r".*boxes\.json is not valid JSON: line 1, column 2: .*"),
+    ("3", r".*boxes\.json holds no boxes but 3; boxes are COCO instances, .*"),
+    ({"annotations": []}, r".* has annotations but no list 'images' .*"),
+    ({"annotations": [], "images": []}, r".* has annotations but no list 'categories' .*"),
+    ({"images": [], "categories": [], "annotations": {}},
+     r".*: annotations are a dict; a list is needed\."),
+    ({"images": [], "categories": [], "annotations": [{"image_id": 3}]},
+     r".*: annotation number 0 refers to image 3, which is not listed\."),
+    ([BOX], r".*: entry number 0 is a list, not an object\."),
+    ([{"filename": "a.jpg", "bbox": BOX}],
+     r".*: entry number 0 has no 'file_name'\. Did you mean 'filename'\?"),
+    ([{"file_name": "a.jpg"}], r".*: entry number 0 has the bbox None; it is \[x, y, width, .*"),
+    ({"a.jpg": {"bbox": BOX}}, r".*: 'a\.jpg' has a dict; a list of boxes is needed\."),
+    ({"a.jpg": [BOX, BOX[:3]]}, r".*: box 1 of 'a\.jpg' has the bbox \[1\.0, 2\.0, 3\.0\]; .*"),
+    ({"a.jpg": [[0, 0, "9", 9]]}, r".*: box 0 of 'a\.jpg' has the bbox .*"),
+    ('{"a.jpg": [[0, 0, NaN, 9]]}', r".*: box 0 of 'a\.jpg' has the bbox .*"),
+    ({"a.jpg": [{"bbox": BOX, "category_id": 0}]}, r".* has the category_id 0; ids count from 1\."),
+    ({"a.jpg": []}, r".* has no box\."),
+    ({"a.jpeg": [BOX]}, r".* has no box for any of the images; the first of its 1 files is "
+                        r"'a\.jpeg'\. Did you mean 'a\.jpg'\?"),
+])
+def test_a_wrong_file_is_one_sentence(tmp_path, content, message):
+    """Which says what is wrong, and where."""
+    with pytest.raises(UserError) as raised:
+        read(tmp_path, content)
+    assert re.fullmatch(message, str(raised.value)), raised.value
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    """Neither a missing file nor a folder is read."""
+    with pytest.raises(UserError, match=r"The file of boxes .*/x\.json does not exist\."):
+        box_file.read(tmp_path / "x.json", NAMES)
+    with pytest.raises(UserError, match="is a folder; name a JSON file of boxes"):
+        box_file.read(tmp_path, NAMES)
+
+
+def test_boxes_are_cut_to_the_picture(tmp_path):
+    """What lies outside goes; a box of which nothing is left is one sentence."""
+    boxes = [
+        FileBox([-5.0, 2.0, 10.0, 4.0], 3), FileBox([90.0, 40.0, 20.0, 20.0], None),
+        FileBox([100.0, 0.0, 5.0, 5.0], None), FileBox([3.0, 3.0, 0.0, 5.0], None),
+        FileBox([3.0, 3.0, 5.0, -5.0], None)]
+    clipped = box_file.clip(boxes, "a.jpg", 50, 100)
+    assert [FileBox([0.0, 2.0, 5.0, 4.0], 3),
+            FileBox([90.0, 40.0, 10.0, 10.0], None)] == clipped.boxes
+    outside, *empty = clipped.problems
+    assert outside == ("a.jpg: the box [100.0, 0.0, 5.0, 5.0] lies outside the image of 100 x 50 "
+                       "pixels; it is skipped.")
+    assert empty == [
+        f"a.jpg: the box {bbox} has no area; it is skipped."
+        for bbox in ([3.0, 3.0, 0.0, 5.0], [3.0, 3.0, 5.0, -5.0])]
