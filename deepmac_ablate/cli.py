@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from deepmac_ablate.data import commands as data_commands
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.model_garden import commands as import_commands
 
 # A trial that was asked to end and left a checkpoint; sysexits.h calls it "try again".
 EXIT_INTERRUPTED = 75
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     data_commands.register(commands)
     _register_train(commands)
     _register_evaluate(commands)
+    import_commands.register(commands)
     return parser
 
 

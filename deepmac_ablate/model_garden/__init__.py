@@ -1,1 +1,1 @@
-"""What Model Garden's `deepmac_maskrcnn` project wrote, read: its checkpoints and its YAML files."""
+"""Reads what Model Garden's `deepmac_maskrcnn` project wrote: checkpoints and YAML files."""

@@ -6,6 +6,7 @@ objects are a pair. What TensorFlow passes over in silence is an error here.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -72,7 +73,8 @@ def match(checkpoint: CheckpointTree, model: MaskRCNN, parts: Sequence[str]) -> 
             _short(name) for name in unused if name not in kinds]),
         *_some("{} there of another shape", [
             f"{_short(name)} {_by(shapes[name])} instead of {_by(wanted[key].shape)}"
-            for key, name in tensors.items() if shapes[name] != tuple(wanted[key].shape)]),
+            for key, name in sorted(tensors.items(), key=operator.itemgetter(1))
+            if shapes[name] != tuple(wanted[key].shape)]),
     ]
     if problems:
         raise UserError(
@@ -128,8 +130,8 @@ def _kinds(
     """Returns why tensors are left out, for those of which it is known."""
     elsewhere = {name for part in unwanted for name in checkpoint.tensors_below(part)}
     kinds = {name: "other parts" for name in unused if name in elsewhere}
-    for name in unused:
-        kinds |= {name: kind for kind, pattern in LEFT_OUT.items() if pattern.search(name)}
+    for kind, pattern in LEFT_OUT.items():
+        kinds |= {name: kind for name in unused if pattern.search(name)}
     return kinds
 
 
@@ -140,8 +142,9 @@ def _differences(
     there = describe(checkpoint, {name: node for name, node in stored.items() if name in ours})
     here = describe(ModelTree(), ours)
     absent = [name for name in ours if name not in stored and here.get(name) != "none"]
+    advice = "an exported model has none: import --parts backbone decoder mask_head"
     return [
-        *(f"it holds no {name}" for name in absent),
+        *([f"it holds no {', '.join(absent)} ({advice})"] if absent else []),
         *(f"its {what}: {there[what]}, the model's: {here[what]}"
           for what in there if what in here and there[what] != here[what]),
     ]
