@@ -15,7 +15,14 @@ from deepmac_ablate import bindings, class_splits
 from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.evaluation import Evaluation
-from deepmac_ablate.modeling import backbones, box_sources, checkpoints, mask_heads, optimization
+from deepmac_ablate.modeling import (
+    backbones,
+    box_sources,
+    checkpoints,
+    mask_heads,
+    mask_inputs,
+    optimization,
+)
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.runtime import Runtime
@@ -23,7 +30,7 @@ from deepmac_ablate.trial import Trial, trial_id
 from deepmac_ablate.workdir import TrialWorkdir
 
 # Modules whose classes gin files select, though nothing here names them.
-SELECTABLE = (backbones, box_sources, mask_heads, optimization)
+SELECTABLE = (backbones, box_sources, mask_heads, mask_inputs, optimization)
 
 
 @gin.register

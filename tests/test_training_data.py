@@ -368,7 +368,8 @@ def test_evaluation_data_is_checked_too(prefix):
         EvaluationData(str(prefix), batch_size=0)
 
 
-@pytest.mark.parametrize("data", [TrainingData("nowhere/x", batch_size=2), EvaluationData("nowhere/x")])
+@pytest.mark.parametrize(
+    "data", [TrainingData("nowhere/x", batch_size=2), EvaluationData("nowhere/x")])
 def test_data_that_is_not_there_is_missed_when_it_is_asked_for(data):
     """Not before: a trained model can be used where its records are not."""
     with pytest.raises(UserError, match="There is no data set nowhere/x"):
