@@ -45,16 +45,12 @@ Detections.max_per_image = 6
 Norm.momentum = 0.9
 """
 
-_CONV = """\
-include 'gin/mask_heads/default.gin'
-ConvMaskHead.width = 8
-ConvMaskHead.norm_epsilon = 1e-4
-"""
-
-_HOURGLASS = """\
+# The published code gives its mask head the epsilon of all other layers but the hourglass's.
+_HEAD = """\
 include 'gin/mask_heads/{head}.gin'
-HourglassMaskHead.width = 8
-HourglassMaskHead.tail_norm_epsilon = 1e-4
+{name}.width = 8
+{name}.class_agnostic = {class_agnostic}
+BatchNorm.epsilon = 1e-4
 """
 
 
@@ -89,12 +85,11 @@ def write(case: upstream.Case, folder: Path) -> Published:
 
 def write_config(case: upstream.Case, folder: Path) -> Path:
     """Writes the gin file of a model that has the same shapes and computes the same."""
-    if case.head == "default":
-        text, head = _CONV, "ConvMaskHead"
-    else:
-        text, head = _HOURGLASS.format(head=case.head), "HourglassMaskHead"
+    name = {"default": "ConvMaskHead", "separable": "SeparableConvMaskHead"}.get(
+        case.head, "HourglassMaskHead")
+    head = _HEAD.format(head=case.head, name=name, class_agnostic=case.class_agnostic)
     path = folder / f"{case}.gin"
-    path.write_text(f"{_CONFIG}{text}{head}.class_agnostic = {case.class_agnostic}\n")
+    path.write_text(_CONFIG + head)
     return path
 
 

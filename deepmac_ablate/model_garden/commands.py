@@ -6,6 +6,7 @@ Parsing needs no TensorFlow; the commands import what they run.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 _PARTS = ("backbone", "decoder", "rpn_head", "detection_head", "mask_head")
 
@@ -16,6 +17,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "import", help="read what Model Garden's deepmac_maskrcnn project wrote")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_checkpoint(commands)
+    _add_config(commands)
 
 
 def _add_checkpoint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,6 +42,38 @@ def _add_checkpoint(commands: argparse._SubParsersAction[argparse.ArgumentParser
         "--parts", nargs="+", choices=_PARTS, default=list(_PARTS), metavar="PART",
         help=f"what is read, of {', '.join(_PARTS)}; the rest stays random (default: all)")
     parser.set_defaults(run=_run_checkpoint)
+
+
+def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "config",
+        help="make a gin file of a published YAML file",
+        description="Make a gin file of a YAML file of Model Garden's deepmac_maskrcnn project. "
+        "Every setting is translated, or named because nothing here corresponds to it.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.yaml", help="a configuration file")
+    parser.add_argument(
+        "--experiment", default="deep_mask_head_rcnn_resnetfpn_coco", metavar="NAME",
+        help="what the file changes (default: %(default)s; for SpineNet "
+        "deep_mask_head_rcnn_spinenet_coco)")
+    parser.add_argument(
+        "--params_override", default="", metavar="KEY=VALUE,...",
+        help="settings on top of the file")
+    parser.add_argument(
+        "--output", metavar="FILE.gin", help="where the gin file goes (default: printed)")
+    parser.set_defaults(run=_run_config)
+
+
+def _run_config(args: argparse.Namespace) -> int:
+    from deepmac_ablate.model_garden import recipe
+
+    text = recipe.convert(args.file, args.experiment, args.params_override)
+    if args.output is None:
+        print(text, end="")
+        return 0
+    recipe.write(args.output, text)
+    print(args.output)
+    return 0
 
 
 def _run_checkpoint(args: argparse.Namespace) -> int:

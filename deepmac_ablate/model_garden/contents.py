@@ -64,8 +64,9 @@ def _body(tree: Tree, head: Any) -> str | None:  # noqa: ANN401
     if body is None:
         convs = follow(tree, head, "_convs")
         number = 0 if convs is None else len(tree.children(convs))
-        return f"{number} convolutions {width}"
-    blocks, stages = len(tree.children(follow(tree, body, "encoder_block1"))), 1
+        whole = _shape(tree, head, "_mask_regressor/kernel") is not None
+        return f"{number} {'' if whole else 'separable '}convolutions {width}"
+    blocks, stages = len(tree.children(follow(tree, body, "encoder_block2"))), 1
     while (inner := follow(tree, body, "inner_block/0")) is not None and (
             "encoder_block2" in tree.children(inner)):
         body, stages = inner, stages + 1
@@ -74,10 +75,10 @@ def _body(tree: Tree, head: Any) -> str | None:  # noqa: ANN401
 
 
 def _masks(tree: Tree, head: Any) -> str | None:  # noqa: ANN401
-    kernel = _shape(tree, head, "_mask_regressor/kernel")
-    if kernel is None:
+    bias = _shape(tree, head, "_mask_regressor/bias")
+    if bias is None:
         return None
-    return "one for all classes" if kernel[-1] == 1 else f"one for each of {kernel[-1]} classes"
+    return "one for all classes" if bias == (1,) else f"one for each of {bias[0]} classes"
 
 
 def _upsampling(tree: Tree, head: Any) -> str | None:  # noqa: ANN401

@@ -28,8 +28,12 @@ def published_names(model: MaskRCNN) -> Layers:
         A tree of mappings and lists that ends in layers, by part of the model.
 
     Raises:
-        UserError: if the published code has no such mask head.
+        UserError: if the published code has no such mask head, or no such inputs of one.
     """
+    if model.mask_inputs:
+        raise UserError(
+            "Model Garden gives its mask head nothing beside the features: leave "
+            "MaskRCNN.mask_inputs empty.")
     return {
         "backbone": model.backbone,
         "decoder": model.decoder,
@@ -42,19 +46,18 @@ def published_names(model: MaskRCNN) -> Layers:
 
 
 def _mask_head(head: mask_heads.MaskHead) -> Layers:
+    if not isinstance(head, mask_heads.ConvMaskHead | mask_heads.HourglassMaskHead):
+        raise UserError(
+            f"Model Garden has no counterpart to the mask head {type(head).__name__}; "
+            "it has ConvMaskHead, SeparableConvMaskHead and HourglassMaskHead.")
     tail = {
-        "_deconv": head.deconv,
-        "_deconv_bn": head.deconv_norm.norm,
+        "_deconv": head.upsampling,
+        "_deconv_bn": head.upsampling_norm.norm,
         "_mask_regressor": head.logits,
     }
-    if isinstance(head, mask_heads.ConvMaskHead):
-        norms = [norm.norm for norm in head.norms]
-        return {**tail, "_convs": head.convs, "_conv_norms": norms}
     if isinstance(head, mask_heads.HourglassMaskHead):
         return {**tail, "_hourglass": _hourglass(head.hourglass)}
-    raise UserError(
-        f"Model Garden has no counterpart to the mask head {type(head).__name__}; "
-        "it has ConvMaskHead and HourglassMaskHead.")
+    return {**tail, "_convs": head.convs, "_conv_norms": [norm.norm for norm in head.norms]}
 
 
 def _hourglass(body: hourglass.Hourglass) -> Layers:
@@ -67,8 +70,9 @@ def _hourglass(body: hourglass.Hourglass) -> Layers:
 
 
 def _stage(stage: hourglass.Stage) -> Layers:
+    shortcut = {} if stage.shortcut is None else {"encoder_block1": _blocks(stage.shortcut)}
     return {
-        "encoder_block1": _blocks(stage.shortcut),
+        **shortcut,
         "encoder_block2": _blocks(stage.down),
         "inner_block": _blocks(stage.inner),
         "decoder_block": _blocks(stage.up),
