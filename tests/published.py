@@ -63,11 +63,16 @@ class Published(NamedTuple):
 
 
 def write(case: upstream.Case, folder: Path) -> Published:
-    """Lets the published code's trainer write a checkpoint of random weights after some steps."""
+    """Writes the checkpoint of a tiny model."""
     experiment = exp_factory.get_exp_config("deep_mask_head_rcnn_resnetfpn_coco")
     experiment.task = upstream._upstream_config(case, width=8)
     # What runs on CPUs here too; the two kernels choose differently between boxes of equal score.
     experiment.task.model.detection_generator.nms_version = "batched"
+    return write_experiment(experiment, folder)
+
+
+def write_experiment(experiment: config_definitions.ExperimentConfig, folder: Path) -> Published:
+    """Lets the published code's trainer write a checkpoint of random weights after some steps."""
     task = deep_mask_head_rcnn.DeepMaskHeadRCNNTask(experiment.task)
     model = task.build_model()
     optimizer = task.create_optimizer(experiment.trainer.optimizer_config)

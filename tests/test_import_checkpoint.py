@@ -11,12 +11,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
+from official.core import exp_factory
+from official.modeling import hyperparams
 
 from deepmac_ablate import cli
 from deepmac_ablate.modeling import checkpoints
+from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.session import prepare_model, restore_model
 from deepmac_ablate.workdir import TrialWorkdir
-from tests import published, tiny_model
+from tests import published, published_yaml, tiny_model
 from tests.parity.upstream import Case
 
 HOURGLASS = Case("hourglass20", "ground_truth")
@@ -109,18 +112,69 @@ def assert_near(expected: tf.Tensor, actual: tf.Tensor) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0.0, atol=1e-5 * largest)
 
 
-def test_the_workdirs_model_computes_what_the_published_one_does(imported: Imported) -> None:
+def assert_same_detections(imported: Imported, data: tiny_model.Batch) -> None:
     """Boxes, classes, scores and masks of the model in the workdir equal the published model's."""
-    data = tiny_model.batch()
     prepared = prepare_model(imported.workdir.read_trial())
     assert published.STEP == restore_model(prepared, imported.workdir)
     theirs = imported.published.model(data.images, image_shape=data.image_shape, training=False)
     ours = prepared.model(data.images, data.image_shape)
+    for level, features in theirs["decoder_features"].items():
+        assert_near(features.numpy(), ours["features"][level].numpy())
     assert theirs["num_detections"].numpy().min() > 0
     np.testing.assert_array_equal(theirs["num_detections"], ours["num_detections"])
     np.testing.assert_array_equal(theirs["detection_classes"], ours["classes"])
     for name in ("boxes", "scores", "masks"):
         assert_near(theirs[f"detection_{name}"].numpy(), ours[name].numpy())
+
+
+def test_the_workdirs_model_computes_what_the_published_one_does(imported: Imported) -> None:
+    """Each published head, through the command and its files, gives the same masks."""
+    assert_same_detections(imported, tiny_model.batch())
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize(("name", "further"), [
+    ("voc_r50", ""),
+    ("voc_r50_hg52", ""),
+    # Random weights are sure of nothing: every score counts.
+    ("voc_spinenet143_hg52", "task.model.backbone.spinenet.model_id='49',"
+     "task.model.detection_generator.pre_nms_score_threshold=0.0,"),
+])
+def test_a_published_file_and_its_checkpoint_go_together(
+    name: str, further: str, tmp_path: Path
+) -> None:
+    """The gin file made of a YAML file describes the model whose checkpoint it trained."""
+    path, experiment = published_yaml.write(name, tmp_path)
+    # Small images, all digits, and a kernel that chooses alike between equal scores.
+    settings = (
+        f"{further}task.model.input_size=[128, 128, 3],runtime.mixed_precision_dtype=float32,"
+        "task.model.detection_generator.nms_version=batched,"
+        "runtime.distribution_strategy=one_device")
+    config = exp_factory.get_exp_config(experiment)
+    for override in (str(path), settings):
+        config = hyperparams.override_params_dict(config, override, is_strict=True)
+    theirs = published.write_experiment(config, tmp_path)
+    gin_file = tmp_path / "x.gin"
+    assert 0 == cli.main([
+        "import", "config", str(path), "--experiment", experiment, "--params_override", settings,
+        "--output", str(gin_file)])
+    imported = Imported(theirs, gin_file, TrialWorkdir(tmp_path / "w"))
+    assert _run(imported, theirs.checkpoint, tmp_path / "w")["tensors"] == len(
+        theirs.model.variables)
+    anchors = Anchors(config.task.model.min_level, config.task.model.max_level)
+    assert_same_detections(imported, tiny_model.batch(image_size=(128, 128), anchors=anchors))
+
+
+def test_the_workdir_can_be_evaluated(
+    hourglass: Imported, tiny_recipe, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Evaluation takes an imported workdir like a trained one, and names its step."""
+    output = tmp_path / "evaluation"
+    assert 0 == cli.main([
+        "evaluate", "--workdir", str(hourglass.workdir.path), "--data",
+        str(tiny_recipe.data / "val"), "--box_source", "groundtruth", "--output", str(output)])
+    assert "groundtruth  iou" in capsys.readouterr().out
+    assert published.STEP == json.loads((output / "result.json").read_text())["step"]
 
 
 def test_the_workdir_says_where_it_comes_from(hourglass: Imported) -> None:

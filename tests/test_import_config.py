@@ -172,6 +172,16 @@ def test_each_published_file_says_the_same(name: str, tmp_path: Path) -> None:
         assert bound["hourglass/BatchNorm.synchronized"] == "True"
 
 
+@pytest.mark.parametrize("name", published_yaml.FILES)
+def test_each_published_file_is_the_recipe_of_its_name(name: str, tmp_path: Path) -> None:
+    """What a trial is made of is bound exactly as the recipe under gin/experiments binds it."""
+    path, experiment = published_yaml.write(name, tmp_path)
+    files = [f"gin/experiments/deep_mask_head_rcnn_{name}.gin", str(convert(path, experiment))]
+    recipe, imported = (
+        bindings.explicit_bindings(bindings.read([file], []).bindings) for file in files)
+    assert recipe == imported
+
+
 @pytest.mark.parametrize("experiment", [published_yaml.RESNET, published_yaml.SPINENET])
 def test_the_experiments_are_the_published_ones(experiment: str) -> None:
     """Each setting known here has the published default."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-_PARTS = ("backbone", "decoder", "rpn_head", "detection_head", "mask_head")
+from deepmac_ablate.model_garden import PARTS
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,8 +39,8 @@ def _add_checkpoint(commands: argparse._SubParsersAction[argparse.ArgumentParser
         help="a binding such as 'HourglassMaskHead.depth = 20'; may be given several times")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="a new folder")
     parser.add_argument(
-        "--parts", nargs="+", choices=_PARTS, default=list(_PARTS), metavar="PART",
-        help=f"what is read, of {', '.join(_PARTS)}; the rest stays random (default: all)")
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
+        help=f"what is read, of {', '.join(PARTS)}; the rest stays random (default: all)")
     parser.set_defaults(run=_run_checkpoint)
 
 

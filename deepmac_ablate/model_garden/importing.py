@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from deepmac_ablate import bindings, storage
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.model_garden.matching import PARTS, Match, match
+from deepmac_ablate.model_garden import PARTS
+from deepmac_ablate.model_garden.matching import Match, match
 from deepmac_ablate.model_garden.trees import CheckpointTree, follow
 from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.plain_json import to_json

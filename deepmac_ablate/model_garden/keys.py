@@ -57,6 +57,13 @@ SAME = {
     "trainer.optimizer_config.warmup.linear.warmup_learning_rate": "warm_up.start",
 }
 
+# Written out even where they are our defaults, as `gin/schedules` does: one reads it as a whole.
+SPELT_OUT = frozenset({
+    "TrainingData.scale_min", "TrainingData.scale_max", "warm_up.steps", "warm_up.start",
+    "Norm.momentum", "Norm.epsilon", "BatchNorm.momentum", "BatchNorm.epsilon",
+    "Training.init_parts",
+})
+
 # One to one as well, but a matter of the machine and of one's patience: the experiment's own values
 # are not taken over, only those that somebody sets.
 IF_SET = {

@@ -15,13 +15,11 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.model_garden import PARTS
 from deepmac_ablate.model_garden.contents import describe
 from deepmac_ablate.model_garden.layout import published_names
 from deepmac_ablate.model_garden.trees import CheckpointTree, ModelTree, shapes_below
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
-
-# The parts of a model, by the names of the published code, which are ours too.
-PARTS = ("backbone", "decoder", "rpn_head", "detection_head", "mask_head")
 
 # What a checkpoint holds besides the model, by the names of its tensors.
 LEFT_OUT = {
@@ -142,9 +140,12 @@ def _differences(
     there = describe(checkpoint, {name: node for name, node in stored.items() if name in ours})
     here = describe(ModelTree(), ours)
     absent = [name for name in ours if name not in stored and here.get(name) != "none"]
-    advice = "an exported model has none: import --parts backbone decoder mask_head"
+    # Such is a model that was exported to segment given boxes.
+    advice = " (import the others: --parts backbone decoder mask_head)"
+    without_detector = absent == ["rpn_head", "detection_head"]
     return [
-        *([f"it holds no {', '.join(absent)} ({advice})"] if absent else []),
+        *([f"it holds no {', '.join(absent)}{advice if without_detector else ''}"]
+          if absent else []),
         *(f"its {what}: {there[what]}, the model's: {here[what]}"
           for what in there if what in here and there[what] != here[what]),
     ]

@@ -11,6 +11,7 @@ from deepmac_ablate import bindings, storage
 from deepmac_ablate.bindings import gin_files
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.model_garden import experiments, overrides
+from deepmac_ablate.model_garden.keys import SPELT_OUT
 from deepmac_ablate.model_garden.translation import Bound, translate
 
 
@@ -62,6 +63,7 @@ def write(path: str, text: str) -> None:
 def _needed(files: Sequence[str], wanted: Sequence[Bound]) -> list[str]:
     """Returns the bindings that the files do not make already, nor leave at the wanted default."""
     there = {binding.name: repr(binding.value) for binding in bindings.read(files, []).bindings}
+    spelt_out = {name for name, _, _ in wanted if name in SPELT_OUT and name not in there}
     return [
         f"{name} = {value!r}" for name, value, usual in wanted
-        if repr(value) != there.get(name, repr(usual))]
+        if name in spelt_out or repr(value) != there.get(name, repr(usual))]
