@@ -225,6 +225,31 @@ def test_settings_of_the_readme_arrive(tmp_path: Path) -> None:
         line.endswith("task.annotation_file: records carry their annotations") for line in comments)
 
 
+@pytest.mark.parametrize(("settings", "comment"), [
+    ("task.model.mask_roi_aligner.crop_size=32,task.model.mask_head.convnet_variant=hourglass52,"
+     "task.model.mask_head.num_convs=2",
+     "task.model.mask_head.num_convs: an hourglass has its own depth"),
+    ("task.model.use_gt_boxes_for_masks=true,task.model.mask_sampler.num_sampled_masks=9",
+     "task.model.mask_sampler.num_sampled_masks: all annotated boxes are taken"),
+    ("task.model.detection_generator.nms_version=batched,"
+     "task.model.detection_generator.pre_nms_top_k=9",
+     "task.model.detection_generator.pre_nms_top_k: the batched kernel takes all boxes"),
+    ("task.model.backbone.spinenet.model_id='96'",
+     "task.model.backbone.spinenet.model_id: the backbone is a ResNet"),
+])
+def test_a_setting_without_effect_is_a_comment(
+    settings: str, comment: str, tmp_path: Path
+) -> None:
+    """What the published code does not read either, given the other settings, changes nothing."""
+    path = tmp_path / "x.yaml"
+    path.write_text("")
+    output = convert(path, published_yaml.RESNET, "--params_override", settings)
+    assert f"#   {comment}\n" in output.read_text()
+    other = settings.rpartition(",")[0]
+    with_it = effective(output)
+    assert with_it == effective(convert(path, published_yaml.RESNET, "--params_override", other))
+
+
 def test_every_translated_setting_arrives(tmp_path: Path) -> None:
     """Another value of each setting that is one to one is what our parameter gets."""
     changed = {}

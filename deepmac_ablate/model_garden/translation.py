@@ -66,15 +66,14 @@ def translate(values: Mapping[str, Any], given: set[str]) -> Translation:
     backbone, decoder = _backbone(reader)
     head, head_bindings = _mask_head(reader)
     split, split_bindings = _class_split(reader)
-    gt_boxes = reader.read(f"{_MODEL}use_gt_boxes_for_masks")
-    samples = reader.read(f"{_MODEL}mask_sampler.num_sampled_masks")
+    source, source_bindings = _box_source(reader)
     bindings = [
         *data,
         *split_bindings,
         *_training(reader),
         *decoder,
         *head_bindings,
-        *([] if gt_boxes else [Bound("ProposalBoxes.max_per_image", samples, 128)]),
+        *source_bindings,
         *_detections(reader),
         *(Bound(ours, reader.read(key), RESNET[key]) for key, ours in SAME.items()),
         Bound("Anchors.aspect_ratios", tuple(reader.read(f"{_MODEL}anchor.aspect_ratios")),
@@ -87,20 +86,25 @@ def translate(values: Mapping[str, Any], given: set[str]) -> Translation:
     reader.read_choice("runtime.distribution_strategy", {
         name: name for name in ("mirrored", "one_device", "multi_worker_mirrored", "tpu")})
     reader.check_rest()
-    source = "groundtruth" if gt_boxes else "proposals"
     files = [
         "gin/base.gin", "gin/datasets/coco.gin", backbone, head,
-        f"gin/box_sources/{source}.gin", split, "gin/upstream.gin"]
-    return Translation(files, bindings, {key: LEFT_OUT[key] for key in LEFT_OUT if key in given})
+        source, split, "gin/upstream.gin"]
+    left_out = {key: why for key, why in reader.left_out.items() if key in given}
+    return Translation(files, bindings, left_out)
 
 
 class _Reader:
-    """Hands out settings, and collects what has no counterpart."""
+    """Hands out settings, and collects what has no counterpart.
+
+    Attributes:
+        left_out: settings without effect, with the reason.
+    """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
         self._unread = set(values) - LEFT_OUT.keys() - IF_SET.keys()
         self._problems: list[str] = []
+        self.left_out = dict(LEFT_OUT)
 
     def read(self, key: str) -> Any:  # noqa: ANN401
         """Returns a setting."""
@@ -121,9 +125,11 @@ class _Reader:
         if self.read(key) != value:
             self.refuse(key, f"there is only {value!r}")
 
-    def forget(self, prefix: str) -> None:
-        """Does without the settings of what is not selected."""
-        self._unread = {key for key in self._unread if not key.startswith(prefix)}
+    def leave_out(self, prefix: str, reason: str) -> None:
+        """Does without settings that the published code does not read either, given the others."""
+        for key in [key for key in self._unread if key.startswith(prefix)]:
+            self._unread.discard(key)
+            self.left_out[key] = reason
 
     def refuse(self, key: str, reason: str) -> None:
         """Notes that a setting has no counterpart."""
@@ -193,8 +199,8 @@ def _backbone(reader: _Reader) -> tuple[str, list[Bound]]:
     kind = reader.read_choice(
         f"{_MODEL}backbone.type", {"resnet": "resnet", "spinenet": "spinenet"})
     if kind == "spinenet":
-        reader.forget(f"{_MODEL}backbone.resnet.")
-        reader.forget(f"{_MODEL}decoder.fpn.")
+        for part in ("backbone.resnet", "decoder.fpn"):
+            reader.leave_out(f"{_MODEL}{part}.", "the backbone is a SpineNet")
         reader.must_be(f"{_MODEL}decoder.type", "identity")
         for level in ("min_level", "max_level"):
             reader.must_be(
@@ -203,7 +209,7 @@ def _backbone(reader: _Reader) -> tuple[str, list[Bound]]:
         rate = reader.read(f"{_MODEL}backbone.spinenet.stochastic_depth_drop_rate")
         return f"gin/backbones/spinenet{model_id}.gin", [
             Bound("SpineNet.stochastic_depth_drop_rate", rate, 0.0)]
-    reader.forget(f"{_MODEL}backbone.spinenet.")
+    reader.leave_out(f"{_MODEL}backbone.spinenet.", "the backbone is a ResNet")
     reader.must_be(f"{_MODEL}decoder.type", "fpn")
     depth = reader.read(f"{_MODEL}backbone.resnet.model_id")
     return f"gin/backbones/resnet{depth}.gin", [
@@ -215,13 +221,14 @@ def _backbone(reader: _Reader) -> tuple[str, list[Bound]]:
 def _mask_head(reader: _Reader) -> tuple[str, list[Bound]]:
     variant = reader.read_choice(f"{_MODEL}mask_head.convnet_variant", {
         name: name for name in ("default", "hourglass20", "hourglass52", "hourglass100")})
-    convs = reader.read(f"{_MODEL}mask_head.num_convs")
     if variant == "default":
         separable = reader.read(f"{_MODEL}mask_head.use_separable_conv")
         name, file = (
             ("SeparableConvMaskHead", "separable") if separable else ("ConvMaskHead", "default"))
+        convs = reader.read(f"{_MODEL}mask_head.num_convs")
         usual_width, body = 256, [Bound(f"{name}.num_convs", convs, 4)]
     else:
+        reader.leave_out(f"{_MODEL}mask_head.num_convs", "an hourglass has its own depth")
         reader.must_be(f"{_MODEL}mask_head.use_separable_conv", False)
         name, file, usual_width = "HourglassMaskHead", variant, 64
         # The published hourglass has no weight decay, and norms of its own.
@@ -249,14 +256,27 @@ def _mask_head(reader: _Reader) -> tuple[str, list[Bound]]:
     ]
 
 
+def _box_source(reader: _Reader) -> tuple[str, list[Bound]]:
+    key = f"{_MODEL}mask_sampler.num_sampled_masks"
+    if reader.read(f"{_MODEL}use_gt_boxes_for_masks"):
+        reader.leave_out(key, "all annotated boxes are taken")
+        return "gin/box_sources/groundtruth.gin", []
+    return "gin/box_sources/proposals.gin", [
+        Bound("ProposalBoxes.max_per_image", reader.read(key), 128)]
+
+
 def _detections(reader: _Reader) -> list[Bound]:
     key = f"{_MODEL}detection_generator."
     name = reader.read_choice(
         f"{key}nms_version", {"v2": "StaticDetections", "batched": "Detections"})
-    top_k = reader.read(f"{key}pre_nms_top_k")
+    if name == "StaticDetections":
+        limit = [Bound(f"{name}.pre_nms_top_k", reader.read(f"{key}pre_nms_top_k"), 5000)]
+    else:
+        reader.leave_out(f"{key}pre_nms_top_k", "the batched kernel takes all boxes")
+        limit = []
     return [
         Bound("MaskRCNN.detections", Reference(f"{name}()"), None),
-        *([Bound(f"{name}.pre_nms_top_k", top_k, 5000)] if name == "StaticDetections" else []),
+        *limit,
         Bound(f"{name}.max_per_image", reader.read(f"{key}max_num_detections"), 100),
         Bound(f"{name}.score_threshold", reader.read(f"{key}pre_nms_score_threshold"), 0.05),
         Bound(f"{name}.nms_iou", reader.read(f"{key}nms_iou_threshold"), 0.5),
