@@ -16,7 +16,7 @@ PACKAGE = "deepmac_ablate"
 # there is no cycle. A package stands for all of its modules.
 FLOORS = {
     "the command line": ["cli"],
-    "a whole trial": ["reevaluation", "serving", "training"],
+    "a whole trial": ["model_garden", "reevaluation", "serving", "training"],
     "its objects": ["session"],
     "its parts": ["evaluation", "predictions", "runtime", "trainer"],
     "images": ["data"],
@@ -30,8 +30,9 @@ FLOORS = {
 NEEDS_TENSORFLOW = [
     "reevaluation", "training", "session", "evaluation", "predictions", "runtime", "trainer",
     "data.check", "data.coco", "data.evaluation_data", "data.model_input", "data.records",
-    "data.shapes", "data.training_data", "modeling", "serving.export", "serving.predict",
-    "serving.signatures", "serving.trained",
+    "data.shapes", "data.training_data", "model_garden.contents", "model_garden.importing",
+    "model_garden.layout", "model_garden.matching", "model_garden.trees", "modeling",
+    "serving.export", "serving.predict", "serving.signatures", "serving.trained",
 ]
 
 TENSORFLOW = {"tensorflow", "tf_keras", "official", "orbit"}
