@@ -22,7 +22,7 @@ FLOORS = {
     "images": ["data"],
     "the model": ["modeling"],
     "exact numbers": ["readings", "coco_metrics", "mask_iou", "ground_truth"],
-    "what a trial is": ["workdir", "step_log", "trial", "class_splits", "bindings"],
+    "what a trial is": ["workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
     "ground": ["progress", "plain_json", "storage", "errors", ""],
 }
 
