@@ -1,23 +1,24 @@
 """The exact numbers as they are stored: one table by class, and named scalars.
 
-A trained model is read twice: with the boxes it detects, and with the annotated boxes, which takes
-the detector out of the question. Each reading becomes rows of `per_class.csv` and scalars of
-`result.json`, named `<reading>/<metric>/<classes>`: `detections/mask_ap/novel`.
+A trained model is read with the boxes it detects, with the annotated boxes, which takes the
+detector out of the question, and on demand with annotated boxes that are moved a little. Each
+reading becomes rows of `per_class.csv` and scalars of `result.json`, named
+`<reading>/<metric>/<classes>`: `detections/mask_ap/novel`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
 
 import pandas as pd
 
 from deepmac_ablate.class_splits import Role
-from deepmac_ablate.coco_metrics import summarise
-from deepmac_ablate.mask_iou import instance_mean_iou
+from deepmac_ablate.coco_metrics import instance_mean, summarise
 
-Reading = Literal["detections", "groundtruth"]
+# Shares of instances: a group of classes has the share of all of its instances, not a mean of its
+# classes' shares.
+OVER_INSTANCES: tuple[str, ...] = ("mask_ar100_agnostic",)
 
 
 def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.DataFrame:
@@ -25,8 +26,8 @@ def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.Data
 
     Args:
         roles: The role of every class, from `class_splits.roles`.
-        *tables: The per-class tables of one reading, all of the same images: mask AP and box AP, or
-            mask AP and IoU. `instances` are those of the first.
+        *tables: The per-class tables of one reading, all of the same images, such as mask AP and
+            box AP. `instances` are those of the first; if that is about masks, those with a mask.
     """
     frame = pd.concat(tables, axis="columns")
     # Every table brings name and instances.
@@ -35,11 +36,11 @@ def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.Data
     return frame.reset_index()
 
 
-def scalars(reading: Reading, frame: pd.DataFrame) -> dict[str, float | None]:
+def scalars(reading: str, frame: pd.DataFrame) -> dict[str, float | None]:
     """Returns the means over seen, novel and all classes as `<reading>/<metric>/<classes>`.
 
-    Values are in [0, 1] and means over classes, but for `iou_instances`, the mean over instances;
-    None where no class has a value (JSON knows no NaN).
+    Values are in [0, 1] and means over classes, but for `iou_instances` and `OVER_INSTANCES`, which
+    are means over instances; None where no class has a value (JSON knows no NaN).
 
     Args:
         reading: Where the boxes came from.
@@ -50,8 +51,11 @@ def scalars(reading: Reading, frame: pd.DataFrame) -> dict[str, float | None]:
     for classes in ("seen", "novel", "all"):
         ids = table.index if classes == "all" else table.index[table["role"] == classes]
         means = summarise(table, ids)
+        for metric in OVER_INSTANCES:
+            if metric in table:
+                means[metric] = instance_mean(table, ids, metric)
         if "iou" in table:
-            means["iou_instances"] = instance_mean_iou(table, ids)
+            means["iou_instances"] = instance_mean(table, ids, "iou")
         for metric, value in means.items():
             named[f"{reading}/{metric}/{classes}"] = None if math.isnan(value) else value
     return named
@@ -70,9 +74,11 @@ def table_text(result: Mapping[str, float | None]) -> str:
         if classes:
             rows.setdefault((reading, metric), {})[classes] = value
     columns = ("seen", "novel", "all")
-    lines = [f"{'boxes':<12} {'metric':<14}" + "".join(f"{c:>8}" for c in columns)]
+    boxes = max([12, *(len(reading) for reading, _ in rows)])
+    names = max([14, *(len(metric) for _, metric in rows)])
+    lines = [f"{'boxes':<{boxes}} {'metric':<{names}}" + "".join(f"{c:>8}" for c in columns)]
     for (reading, metric), values in rows.items():
         cells = (values.get(column) for column in columns)
         shown = "".join(f"{'-' if v is None else f'{100 * v:.1f}':>8}" for v in cells)
-        lines.append(f"{reading:<12} {metric:<14}{shown}")
+        lines.append(f"{reading:<{boxes}} {metric:<{names}}{shown}")
     return "\n".join(lines)

@@ -21,7 +21,7 @@ FLOORS = {
     "its parts": ["evaluation", "predictions", "runtime", "trainer"],
     "images": ["data"],
     "the model": ["modeling"],
-    "exact numbers": ["readings", "coco_metrics", "mask_iou", "ground_truth"],
+    "exact numbers": ["readings", "coco_metrics", "agnostic_recall", "mask_iou", "ground_truth"],
     "what a trial is": ["workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
     "ground": ["progress", "plain_json", "storage", "errors", ""],
 }
