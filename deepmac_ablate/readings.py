@@ -9,16 +9,51 @@ reading becomes rows of `per_class.csv` and scalars of `result.json`, named
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from deepmac_ablate import jitter
 from deepmac_ablate.class_splits import Role
 from deepmac_ablate.coco_metrics import instance_mean, summarise
+from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.jitter import Jitter
+
+BOX_SOURCES: tuple[str, ...] = ("detections", "groundtruth")
 
 # Shares of instances: a group of classes has the share of all of its instances, not a mean of its
 # classes' shares.
 OVER_INSTANCES: tuple[str, ...] = ("mask_ar100_agnostic",)
+
+
+def check_box_sources(names: Sequence[str]) -> None:
+    """Raises unless all names are sources of boxes to evaluate with, which readings are named by.
+
+    Raises:
+        UserError: If one is none or stands there twice.
+    """
+    for name in names:
+        if name not in BOX_SOURCES and jitter.parse(name) is None:
+            number = re.search(r"\d+(\.\d+)?", name)
+            known = [*BOX_SOURCES, *([f"jittered{number[0]}"] if number else [])]
+            raise UserError(
+                f"Unknown box source {name!r}.{did_you_mean(name, known)} Known are "
+                f"{', '.join(BOX_SOURCES)}, and annotated boxes moved by a ratio and mode such as "
+                "jittered0.1 or jittered0.1-expand.")
+        if names.count(name) > 1:
+            raise UserError(f"Box source {name!r} is named {names.count(name)} times.")
+
+
+def sweep_of_box_noise(ratios: Sequence[float], mode: jitter.Mode) -> list[str]:
+    """Returns the box sources of a sweep over noise: annotated boxes, and at each ratio.
+
+    Raises:
+        UserError: If a ratio is out of its range or given twice, or the mode is unknown.
+    """
+    sources = ["groundtruth", *(Jitter(ratio, mode).name for ratio in ratios)]
+    check_box_sources(sources)
+    return sources
 
 
 def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.DataFrame:

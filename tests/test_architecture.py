@@ -18,7 +18,7 @@ FLOORS = {
     "the command line": ["cli"],
     "a whole trial": ["reevaluation", "training"],
     "its objects": ["session"],
-    "its parts": ["evaluation", "predictions", "runtime", "trainer"],
+    "its parts": ["evaluation", "given_boxes", "predictions", "runtime", "trainer"],
     "images": ["data"],
     "the model": ["modeling"],
     "exact numbers": ["readings", "coco_metrics", "agnostic_recall", "mask_iou", "ground_truth"],
@@ -28,7 +28,8 @@ FLOORS = {
 
 # What computes, or writes and reads records; everything else starts in a second.
 NEEDS_TENSORFLOW = [
-    "reevaluation", "training", "session", "evaluation", "predictions", "runtime", "trainer",
+    "reevaluation", "training", "session", "evaluation", "given_boxes", "predictions", "runtime",
+    "trainer",
     "data.check", "data.coco", "data.evaluation_data", "data.records", "data.shapes",
     "data.training_data", "modeling",
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import tensorflow as tf
 
@@ -11,7 +9,7 @@ from deepmac_ablate.jitter import Jitter
 
 
 def jittered(
-    boxes: tf.Tensor, draws: tf.Tensor, jitter: Jitter, image_size: Sequence[float]
+    boxes: tf.Tensor, draws: tf.Tensor, jitter: Jitter, image_size: tf.types.experimental.TensorLike
 ) -> tf.Tensor:
     """Moves the edges of boxes.
 
@@ -20,7 +18,7 @@ def jittered(
         draws: [..., 4] of the same type in 0..1: one for each edge in this order; the symmetric
             modes take the first for the height and the second for the width, or the first for both.
         jitter: how much and in which way.
-        image_size: height and width of the image in the boxes' unit.
+        image_size: [2] height and width of the image in the boxes' unit, or [..., 2] of each box.
 
     Returns:
         [..., 4] inside the image, of positive height and width where the box had them.
