@@ -6,8 +6,10 @@ writer was killed, preempted or out of disk space.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+from collections.abc import Iterator
 
 # Without this, `gs://` loads TensorFlow's file system, 8 s before a table is printed. TensorFlow's
 # remains the fallback where gcsfs is not installed. Read by etils at the first `gs://` path.
@@ -16,30 +18,33 @@ if importlib.util.find_spec("gcsfs"):
 
 from etils import epath
 
+from deepmac_ablate.errors import UserError
+
 
 def is_remote(path: epath.Path) -> bool:
     """Whether a path is an object store's, whose objects appear whole and cannot be appended."""
     return "://" in os.fspath(path)
 
 
-def write(path: epath.Path, text: str) -> None:
+def write(path: epath.Path, content: str | bytes) -> None:
     """Writes a file in one step, and to the disk itself, so that it survives a power failure.
 
     Args:
         path: In a folder that exists.
-        text: Written as UTF-8.
+        content: Text is written as UTF-8.
 
     Raises:
         OSError: If it cannot be written; what was there before is then still there.
     """
+    data = content.encode() if isinstance(content, str) else content
     if is_remote(path):
-        path.write_bytes(text.encode())
+        path.write_bytes(data)
         return
     # The process's number, so that two writers never share a temporary file.
     temporary = f"{path.parent}/.{path.name}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:  # noqa: PTH123
-            file.write(text.encode())
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)  # noqa: PTH105
@@ -89,3 +94,32 @@ def append_line(path: epath.Path, line: str) -> None:
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
         file.write(f"{line}\n".encode())
+
+
+def refuse_existing(path: epath.Path) -> None:
+    """Raises a UserError if there is something at a path that is about to be written."""
+    if path.exists():
+        raise UserError(f"There is something at {path} already; name another place or delete it.")
+
+
+@contextlib.contextmanager
+def whole_folder(path: epath.Path) -> Iterator[epath.Path]:
+    """Yields a folder to fill, which gets its name once the context ends well.
+
+    Args:
+        path: On a disk, in folders that exist or not; there is nothing there yet.
+
+    Raises:
+        UserError: If there is something at `path`.
+    """
+    refuse_existing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary.mkdir()
+    try:
+        yield temporary
+        refuse_existing(path)
+        temporary.rename(path)
+    except BaseException:
+        temporary.rmtree(missing_ok=True)
+        raise

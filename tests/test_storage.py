@@ -1,4 +1,4 @@
-"""Which file system ``gs://`` uses."""
+"""Files and folders that are whole or not there, and which file system ``gs://`` uses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from etils import epath
+
+from deepmac_ablate import storage
+from deepmac_ablate.errors import UserError
 
 CODE = """
 import deepmac_ablate.storage
@@ -29,3 +33,49 @@ def test_gs_does_without_tensorflow_where_gcsfs_is_installed(tmp_path, has_gcsfs
     environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(root)])
     printed = subprocess.check_output([sys.executable, "-c", CODE], env=environment, text=True)
     assert str(not has_gcsfs) == printed.strip()
+
+
+def test_bytes_are_written_as_they_are(tmp_path):
+    """Text as UTF-8."""
+    for content, stored in ((b"\x00\xff", b"\x00\xff"), ("\u00e9", b"\xc3\xa9")):
+        storage.write(epath.Path(tmp_path / "file"), content)
+        assert stored == (tmp_path / "file").read_bytes()
+    assert ["file"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_folder_gets_its_name_when_it_is_full(tmp_path):
+    """Not before; then nothing else is left."""
+    with storage.whole_folder(epath.Path(tmp_path / "deep" / "full")) as unfinished:
+        (unfinished / "file").write_text("x")
+        assert not (tmp_path / "deep" / "full").exists()
+    assert ["deep", "deep/full", "deep/full/file"] == sorted(
+        path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_folder_that_fails_is_not_there(tmp_path, error):
+    """Nor anything of it, under whatever name."""
+    def fill():
+        with storage.whole_folder(epath.Path(tmp_path / "full")) as unfinished:
+            (unfinished / "file").write_text("x")
+            raise error
+
+    with pytest.raises(error):
+        fill()
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_there_is_not_replaced(tmp_path):
+    """Neither before it is filled nor if another writer was faster."""
+    def fill(name):
+        with storage.whole_folder(epath.Path(tmp_path / name)) as unfinished:
+            (unfinished / "file").write_text("ours")
+            (tmp_path / "late").mkdir(exist_ok=True)
+            (tmp_path / "late" / "file").write_text("theirs")
+
+    (tmp_path / "early").mkdir()
+    for name in ("early", "late"):
+        with pytest.raises(UserError, match=f"There is something at .*/{name} already; "):
+            fill(name)
+    assert "theirs" == (tmp_path / "late" / "file").read_text()
+    assert {"early", "late"} == {path.name for path in tmp_path.iterdir()}
