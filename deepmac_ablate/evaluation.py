@@ -78,6 +78,14 @@ class Evaluation:
         self.box_sources = tuple(box_sources)
         self.noise_seed = noise_seed
 
+    def check_data(self) -> None:
+        """Opens the data, so that what it lacks is known before anything is computed.
+
+        Raises:
+            UserError: if there is no complete data set.
+        """
+        _ = self.data.info
+
     def run(
         self,
         model: MaskRCNN,

@@ -19,7 +19,7 @@ from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import BoxSource, Evaluation, Numbers
 from deepmac_ablate.ground_truth import load_annotations
-from deepmac_ablate.session import prepare, restore
+from deepmac_ablate.session import prepare_model, restore_model
 from deepmac_ablate.workdir import TrialWorkdir
 
 # What is drawn of the detections: the ones a person would look at.
@@ -54,17 +54,17 @@ def run(
     trial = files.read_trial()
     if trial is None:
         raise UserError(f"There is no trial in {workdir}: trial.json is missing.")
-    session = prepare(trial)
+    prepared = prepare_model(trial)
     # Not by further bindings: those of the trial's that they replace would have no effect.
     evaluation = Evaluation(
-        session.evaluation.data if data is None
-        else EvaluationData(data, session.evaluation.data.batch_size),
-        box_sources or session.evaluation.box_sources)
-    step = restore(session, files)
+        prepared.evaluation.data if data is None
+        else EvaluationData(data, prepared.evaluation.data.batch_size),
+        box_sources or prepared.evaluation.box_sources)
+    step = restore_model(prepared, files)
     if step is None:
         raise UserError(f"There is no checkpoint to evaluate in {files.checkpoints}.")
-    seen = split if split is not None else session.training.seen_classes
-    numbers = evaluation.run(session.model, session.strategy, seen)
+    seen = split if split is not None else prepared.training.seen_classes
+    numbers = evaluation.run(prepared.model, prepared.strategy, seen)
 
     folder = epath.Path(output) if output else files.path / "evaluations" / "-".join(
         [evaluation.data.info.name, *(box_sources or ()), *([split] if split else ())])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -14,7 +15,14 @@ from deepmac_ablate import bindings, class_splits
 from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.evaluation import Evaluation
-from deepmac_ablate.modeling import backbones, box_sources, checkpoints, mask_heads, optimization
+from deepmac_ablate.modeling import (
+    backbones,
+    box_sources,
+    checkpoints,
+    mask_heads,
+    mask_inputs,
+    optimization,
+)
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.runtime import Runtime
@@ -22,7 +30,7 @@ from deepmac_ablate.trial import Trial, trial_id
 from deepmac_ablate.workdir import TrialWorkdir
 
 # Modules whose classes gin files select, though nothing here names them.
-SELECTABLE = (backbones, box_sources, mask_heads, optimization)
+SELECTABLE = (backbones, box_sources, mask_heads, mask_inputs, optimization)
 
 
 @gin.register
@@ -32,7 +40,6 @@ class Training:
     Attributes:
         data: the images to learn from.
         seen_classes: the classes that bring their masks; see `class_splits.resolve`.
-        seen_ids: their ids.
         losses: what is minimised.
         steps: how many steps are taken.
     """
@@ -64,12 +71,11 @@ class Training:
             precision: "bfloat16" computes in mixed precision; variables stay float32.
 
         Raises:
-            UserError: if there is no step to take, or the classes are not the data set's.
+            UserError: if there is no step to take.
         """
         check_at_least(1, Training__steps=steps)
         self.data = data
         self.seen_classes = seen_classes
-        self.seen_ids = class_splits.resolve(seen_classes, data.info.categories)
         self.losses = losses
         self.steps = steps
         self._make_model = model
@@ -78,33 +84,77 @@ class Training:
         self._init_parts = tuple(init_parts)
         self._precision = precision
 
-    def build(self, seed: int) -> tuple[MaskRCNN, tf_keras.optimizers.Optimizer]:
-        """Makes model and optimizer with all their variables, within a strategy's scope.
+    @functools.cached_property
+    def seen_ids(self) -> frozenset[int]:
+        """The ids of the seen classes among those of the data.
+
+        Raises:
+            UserError: if there is no data, or the classes are not the data set's.
+        """
+        return class_splits.resolve(self.seen_classes, self.data.info.categories)
+
+    def build_model(self, seed: int) -> MaskRCNN:
+        """Makes the model with all its variables, within a strategy's scope.
 
         Args:
             seed: what random first weights are a function of.
-
-        Raises:
-            UserError: if the model has too few classes for the data.
         """
         tf_keras.mixed_precision.set_global_policy(
             "mixed_bfloat16" if self._precision == "bfloat16" else "float32")
         tf_keras.utils.set_random_seed(seed)
         model = self._make_model()
-        largest = max(category.id for category in self.data.info.categories)
+        model.create_variables()
+        return model
+
+    def build_optimizer(self, model: MaskRCNN) -> tf_keras.optimizers.Optimizer:
+        """Makes the optimizer of a model with all its variables, within a strategy's scope."""
+        optimizer = self._make_optimizer()
+        optimizer.build(model.trainable_variables)
+        return optimizer
+
+    def check_data(self, replicas: int) -> None:
+        """Opens the data, so that what it lacks is known before anything is built.
+
+        Raises:
+            UserError: if there is no data, its classes are not those of the class split, or a batch
+                cannot be shared by `replicas` devices.
+        """
+        _ = self.seen_ids
+        if self.data.batch_size % replicas:
+            raise UserError(
+                f"TrainingData.batch_size = {self.data.batch_size} cannot be shared by "
+                f"{replicas} devices: use a multiple of their number.")
+
+    def check_classes(self, model: MaskRCNN) -> None:
+        """Raises a UserError if the model has too few classes for the data."""
+        info = self.data.info
+        largest = max(category.id for category in info.categories)
         if model.num_classes <= largest:
             raise UserError(
                 f"MaskRCNN.num_classes = {model.num_classes} is too small for the data set "
-                f"{self.data.info.name}, whose largest class id is {largest}: use {largest + 1}.")
-        model.create_variables()
-        optimizer = self._make_optimizer()
-        optimizer.build(model.trainable_variables)
-        return model, optimizer
+                f"{info.name}, whose largest class id is {largest}: use {largest + 1}.")
 
     def initialise(self, model: MaskRCNN) -> None:
         """Reads the first weights, if they come from a checkpoint."""
         if self._init_checkpoint is not None:
             checkpoints.initialise(model, self._init_checkpoint, self._init_parts)
+
+
+class PreparedModel(NamedTuple):
+    """A trial's model without its training: nothing here needs records to exist.
+
+    Attributes:
+        parsed: every binding that was read.
+        training: what the trial computes; its data is opened when it is first asked for.
+        evaluation: how it is evaluated; the same holds for its data.
+    """
+
+    parsed: tuple[bindings.Binding, ...]
+    training: Training
+    evaluation: Evaluation
+    runtime: Runtime
+    strategy: tf.distribute.Strategy
+    model: MaskRCNN
 
 
 class Session(NamedTuple):
@@ -132,20 +182,13 @@ def prepare(trial: Trial) -> Session:
     Raises:
         UserError: for the first mistake in the configuration, a binding without effect included.
     """
-    parsed = bindings.parse(trial.gin_files, trial.bindings)
-    with bindings.constructing():
-        runtime: Runtime = gin.get_configurable("Runtime")()
-        if runtime.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        strategy = runtime.strategy()
-        training: Training = gin.get_configurable("Training")()
-        if training.data.batch_size % strategy.num_replicas_in_sync:
-            raise UserError(
-                f"TrainingData.batch_size = {training.data.batch_size} cannot be shared by "
-                f"{strategy.num_replicas_in_sync} devices: use a multiple of their number.")
-        evaluation: Evaluation = gin.get_configurable("Evaluation")()
-        with strategy.scope():
-            model, optimizer = training.build(trial.seed)
+    parsed, training, evaluation, runtime, strategy = _construct(trial)
+    training.check_data(strategy.num_replicas_in_sync)
+    evaluation.check_data()
+    with bindings.constructing(), strategy.scope():
+        model = training.build_model(trial.seed)
+        training.check_classes(model)
+        optimizer = training.build_optimizer(model)
     bindings.check_took_effect(parsed)
     info = training.data.info
     identity = trial_id(
@@ -156,14 +199,52 @@ def prepare(trial: Trial) -> Session:
         identity, inactive, training, evaluation, runtime, strategy, model, optimizer, checkpoint)
 
 
+def prepare_model(trial: Trial) -> PreparedModel:
+    """Parses a trial's configuration and constructs everything but what only training needs.
+
+    Raises:
+        UserError: for the first mistake in the configuration; bindings without effect are not
+            looked for, as those of the optimizer cannot have any.
+    """
+    parsed, training, evaluation, runtime, strategy = _construct(trial)
+    with bindings.constructing(), strategy.scope():
+        model = training.build_model(trial.seed)
+    return PreparedModel(parsed, training, evaluation, runtime, strategy, model)
+
+
+def _construct(trial: Trial) -> tuple[
+    tuple[bindings.Binding, ...], Training, Evaluation, Runtime, tf.distribute.Strategy
+]:
+    parsed = bindings.parse(trial.gin_files, trial.bindings)
+    with bindings.constructing():
+        runtime: Runtime = gin.get_configurable("Runtime")()
+        if runtime.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        strategy = runtime.strategy()
+        training: Training = gin.get_configurable("Training")()
+        evaluation: Evaluation = gin.get_configurable("Evaluation")()
+    return parsed, training, evaluation, runtime, strategy
+
+
 def restore(session: Session, workdir: TrialWorkdir) -> int | None:
     """Reads the latest checkpoint, if there is one, and returns its step."""
+    return _restore(session.checkpoint, workdir)
+
+
+def restore_model(prepared: PreparedModel, workdir: TrialWorkdir) -> int | None:
+    """Reads the weights of the latest checkpoint, if there is one, and returns its step."""
+    # The names of the parts lead to the same variables as `model` does.
+    return _restore(tf.train.Checkpoint(model=prepared.model), workdir)
+
+
+def _restore(checkpoint: tf.train.Checkpoint, workdir: TrialWorkdir) -> int | None:
     # The trainer may delete a checkpoint while an evaluator opens it; then there is a newer one.
     for _ in range(3):
         latest = tf.train.latest_checkpoint(str(workdir.checkpoints))
         if latest is None:
             return None
         with contextlib.suppress(tf.errors.NotFoundError):
-            session.checkpoint.restore(latest).assert_existing_objects_matched()
-            return int(session.optimizer.iterations.numpy())
+            checkpoint.restore(latest).expect_partial().assert_existing_objects_matched()
+            # Checkpoints are numbered by their step.
+            return int(latest.rpartition("-")[2])
     raise UserError(f"The checkpoints in {workdir.checkpoints} vanish while they are read.")

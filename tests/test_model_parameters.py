@@ -31,6 +31,7 @@ from deepmac_ablate.modeling.detector import (
     StaticDetections,
 )
 from deepmac_ablate.modeling.losses import Losses
+from deepmac_ablate.modeling.mask_inputs import Coordinates
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from tests import tiny_model
 
@@ -53,6 +54,7 @@ MODEL_CHANGES = {
     "box_head": BoxHead(**{**BOX_HEAD, "fc_dims": 40}),
     "detections": Detections(**{**DETECTIONS, "max_per_image": 4}),
     "norm": Norm(momentum=0.5),
+    "mask_inputs": lambda: [Coordinates()],
     "pad_to_all_slots": True,
     "l2_weight_decay": 1e-3,
 }

@@ -10,7 +10,11 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from deepmac_ablate.modeling.normalization import MaskedBatchNormalization
+from deepmac_ablate.modeling.normalization import (
+    BatchNorm,
+    GroupNorm,
+    MaskedBatchNormalization,
+)
 
 MOMENTUM, EPSILON = 0.99, 1e-3
 VALID = np.array([True, False, True, False, True])
@@ -122,7 +126,11 @@ import numpy as np
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from deepmac_ablate.modeling.normalization import MaskedBatchNormalization
+from deepmac_ablate.modeling.normalization import (
+    BatchNorm,
+    GroupNorm,
+    MaskedBatchNormalization,
+)
 
 x = np.random.default_rng(0).normal(size=(2, 3, 4, 4, 2)).astype(np.float32)
 valid = np.array([[True, False, False], [True, True, False]])
@@ -150,3 +158,24 @@ def test_synchronised_statistics_are_those_of_all_replicas() -> None:
     """Two replicas with one and two valid rows share the statistics of the three."""
     # Virtual devices must be set up before TensorFlow starts: in a process of its own.
     subprocess.run([sys.executable, "-c", TWO_REPLICAS], check=True, timeout=300)
+
+
+def test_group_norm_is_by_box_and_group() -> None:
+    """In numpy: each box's groups of channels are normalised by themselves, padding or not."""
+    layer = GroupNorm(groups=2, epsilon=0.01).build()
+    x = np.random.default_rng(0).normal(2.0, 3.0, (3, 4, 4, 6)).astype(np.float32)
+    grouped = x.reshape(3, 16, 2, 3)
+    mean, variance = grouped.mean(axis=(1, 3)), grouped.var(axis=(1, 3))
+    expected = (grouped - mean[:, None, :, None]) / np.sqrt(variance[:, None, :, None] + 0.01)
+    for valid in (None, tf.constant([True, False, True])):
+        actual = layer(tf.constant(x), valid=valid, training=True)
+        np.testing.assert_allclose(expected.reshape(x.shape), actual, rtol=1e-4, atol=1e-5)
+
+
+def test_norms_give_back_the_precision_they_got() -> None:
+    """bfloat16 in, bfloat16 out, computed in float32."""
+    x = tf.ones([2, 2, 2, 16], tf.bfloat16)
+    for norm in (BatchNorm(), GroupNorm()):
+        layer = norm.build()
+        assert layer(x, training=True).dtype == tf.bfloat16
+        assert {variable.dtype for variable in layer.variables} == {tf.float32}

@@ -352,9 +352,8 @@ def test_a_batch_that_replicas_cannot_share_is_refused(prefix):
         ({"scale_min": 1.5}, r"scale_min = 1.5 and scale_max = 1.25 must be positive and in asc"),
         ({"batch_size": 0}, r"TrainingData.batch_size = 0 .* must be at least 1\."),
         ({"max_instances": -1}, r"TrainingData.max_instances = -1 .* must be at least 1\."),
-        ({"mask_crop_size": 1}, r"TrainingData.mask_crop_size = 1 must be 2 or more\."),
+        ({"mask_crop_size": 1}, r"TrainingData.mask_crop_size = 1 .* must be at least 2\."),
         ({"shuffle_buffer": 0}, r"TrainingData.shuffle_buffer = 0 .* must be at least 1\."),
-        ({"prefix": "nowhere/train"}, "There is no data set nowhere/train"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(prefix, options, message):
@@ -367,8 +366,14 @@ def test_evaluation_data_is_checked_too(prefix):
     """The same sentences."""
     with pytest.raises(UserError, match=r"EvaluationData.batch_size = 0 .* must be at least 1\."):
         EvaluationData(str(prefix), batch_size=0)
-    with pytest.raises(UserError, match="There is no data set nowhere/val"):
-        EvaluationData("nowhere/val")
+
+
+@pytest.mark.parametrize(
+    "data", [TrainingData("nowhere/x", batch_size=2), EvaluationData("nowhere/x")])
+def test_data_that_is_not_there_is_missed_when_it_is_asked_for(data):
+    """Not before: a trained model can be used where its records are not."""
+    with pytest.raises(UserError, match="There is no data set nowhere/x"):
+        _ = data.info
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from deepmac_ablate.modeling.detector import (
 )
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
+from deepmac_ablate.modeling.normalization import BatchNorm
 
 IMAGE_SIZE = (64, 64)
 NUM_CLASSES = 7
@@ -42,9 +43,23 @@ def conv_head(**changes: Any) -> mask_heads.ConvMaskHead:
     return mask_heads.ConvMaskHead(**{"num_convs": 1, "width": 8, "crop_size": 8, **changes})
 
 
+def separable_head(**changes: Any) -> mask_heads.SeparableConvMaskHead:
+    return mask_heads.SeparableConvMaskHead(
+        **{"num_convs": 1, "width": 8, "crop_size": 8, **changes})
+
+
 def hourglass_head(**changes: Any) -> mask_heads.HourglassMaskHead:
-    options = {"depth": 10, "width": 4, "crop_size": 8, "norm_epsilon": 1e-3}
+    options = {"depth": 10, "width": 4, "crop_size": 8, "norm": BatchNorm(0.9, 1e-3)}
     return mask_heads.HourglassMaskHead(**{**options, **changes})
+
+
+def resnet_head(**changes: Any) -> mask_heads.ResNetMaskHead:
+    return mask_heads.ResNetMaskHead(**{"depth": 4, "width": 4, "crop_size": 8, **changes})
+
+
+def fully_connected_head(**changes: Any) -> mask_heads.FullyConnectedMaskHead:
+    options = {"width": 4, "fc_dims": 16, "crop_size": 8, "mask_size": 12}
+    return mask_heads.FullyConnectedMaskHead(**{**options, **changes})
 
 
 def build_model(**changes: Any) -> MaskRCNN:

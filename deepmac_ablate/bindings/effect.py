@@ -145,10 +145,12 @@ class _Operative:
         return used
 
     def _selected_instead(self, binding: Binding) -> str:
-        """Names the binding that selects a sibling, from the same module, of this configurable."""
-        module = registry.find(binding.selector).module
+        """Names the binding that selects a sibling of this configurable."""
+        family = registry.family(registry.find(binding.selector))
         for name in sorted(self._passed):
             for part in parts(self._merged[name].value):
-                if isinstance(part, Reference) and registry.find(part.selector).module == module:
+                if not isinstance(part, Reference):
+                    continue
+                if family & registry.family(registry.find(part.selector)):
                     return f"; {self._merged[name].place} selects another"
         return ""

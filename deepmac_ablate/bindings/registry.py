@@ -102,6 +102,13 @@ def calls() -> dict[tuple[str, str], dict[str, Any]]:
         return {key: dict(values) for key, values in gin.config._OPERATIVE_CONFIG.items()}
 
 
+def family(configurable: gin.config.Configurable) -> set[object]:
+    """Returns what a configurable has in common with its siblings: module and abstract classes."""
+    wrapped = configurable.wrapped
+    ancestors = wrapped.__mro__ if inspect.isclass(wrapped) else ()
+    return {configurable.module, *filter(inspect.isabstract, ancestors)}
+
+
 def parse_value(text: str) -> Any:  # noqa: ANN401
     """Returns a value as gin holds it, with gin's own references in it."""
     return gin.config.parse_value(text)

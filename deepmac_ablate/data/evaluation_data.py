@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Sequence
 
 import gin
@@ -21,16 +22,22 @@ class EvaluationData:
     Attributes:
         prefix: of the record files.
         batch_size: images per step, over all replicas; the last batch may be smaller.
-        info: what the records hold.
     """
 
     def __init__(self, prefix: str = gin.REQUIRED, batch_size: int = 8) -> None:
         check_at_least(1, EvaluationData__batch_size=batch_size)
-        self.info = DatasetInfo.load(prefix)
         self.prefix = prefix
         self.batch_size = batch_size
-        self._files = [str(path) for path in self.info.record_files(prefix)]
         self._decoder = tf_example_decoder.TfExampleDecoder()
+
+    @functools.cached_property
+    def info(self) -> DatasetInfo:
+        """What the records hold.
+
+        Raises:
+            UserError: if there is no complete data set at `prefix`.
+        """
+        return DatasetInfo.load(self.prefix)
 
     def dataset(self, image_size: Sequence[int]) -> tf.data.Dataset:
         """Returns a finite data set of dictionaries.
@@ -54,16 +61,19 @@ class EvaluationData:
                 "image_ids": tf.strings.to_number(example["source_id"], tf.int64),
             }
 
-        dataset = tf.data.TFRecordDataset(self._files)
+        dataset = tf.data.TFRecordDataset(self._paths())
         dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
         return dataset.batch(self.batch_size).prefetch(2)
 
     def images(self, image_ids: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (image id, [h, w, 3] uint8) of some images, as they are in the records."""
         wanted = {str(image_id).encode() for image_id in image_ids}
-        for record in tf.data.TFRecordDataset(self._files):
+        for record in tf.data.TFRecordDataset(self._paths()):
             example = tf.io.parse_single_example(
                 record, {"image/source_id": tf.io.FixedLenFeature((), tf.string)})
             if example["image/source_id"].numpy() in wanted:
                 decoded = self._decoder.decode(record)
                 yield int(decoded["source_id"].numpy()), decoded["image"].numpy()
+
+    def _paths(self) -> list[str]:
+        return [str(path) for path in self.info.record_files(self.prefix)]

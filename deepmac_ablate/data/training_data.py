@@ -7,6 +7,7 @@ scales that the interrupted one would have seen, on any number of hosts.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,6 @@ class TrainingData:
 
     Attributes:
         batch_size: images per step, over all replicas.
-        info: what the records hold.
         max_instances: annotated instances per image; more are cut off, fewer padded.
     """
 
@@ -41,7 +41,7 @@ class TrainingData:
         scale_max: float = 1.25,
         shuffle_buffer: int = 1024,
     ) -> None:
-        """Opens the data set.
+        """Notes what is wanted; the data set is opened when it is first asked for.
 
         Args:
             prefix: of the record files.
@@ -54,29 +54,33 @@ class TrainingData:
             shuffle_buffer: records held in memory and shuffled together, beside the order of files.
 
         Raises:
-            UserError: if there is no complete data set at `prefix`, or a number makes no sense.
+            UserError: if a number makes no sense.
         """
         check_at_least(
             1, TrainingData__batch_size=batch_size, TrainingData__max_instances=max_instances,
             TrainingData__shuffle_buffer=shuffle_buffer)
+        check_at_least(2, TrainingData__mask_crop_size=mask_crop_size)
         if not 0.0 < scale_min <= scale_max:
             raise UserError(
                 f"TrainingData.scale_min = {scale_min} and scale_max = {scale_max} must be "
                 "positive and in ascending order.")
-        for name, value, least in (
-                ("batch_size", batch_size, 1), ("max_instances", max_instances, 1),
-                ("mask_crop_size", mask_crop_size, 2), ("shuffle_buffer", shuffle_buffer, 1)):
-            if value < least:
-                raise UserError(f"TrainingData.{name} = {value} must be {least} or more.")
-        self.info = DatasetInfo.load(prefix)
         self.batch_size = batch_size
         self.max_instances = max_instances
-        self._files = [str(path) for path in self.info.record_files(prefix)]
+        self._prefix = prefix
         self._mask_crop_size = mask_crop_size
         self._flip = flip
         self._scales = (scale_min, scale_max)
         self._shuffle_buffer = shuffle_buffer
         self._decoder = tf_example_decoder.TfExampleDecoder(include_mask=True)
+
+    @functools.cached_property
+    def info(self) -> DatasetInfo:
+        """What the records hold.
+
+        Raises:
+            UserError: if there is no complete data set.
+        """
+        return DatasetInfo.load(self._prefix)
 
     def dataset(
         self,
@@ -127,13 +131,14 @@ class TrainingData:
     def _records(self, seed: int, start: int) -> tf.data.Dataset:
         """Serialised examples from position `start` on; skipping reads, but decodes nothing."""
         number = self.info.num_images
+        paths = [str(path) for path in self.info.record_files(self._prefix)]
         first_epoch, offset = divmod(start, number)
 
         def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
             order = tf.stack([tf.constant(seed, tf.int64), epoch])
             shuffle = tf.random.experimental.stateless_shuffle
             fold_in = tf.random.experimental.stateless_fold_in
-            files = tf.data.Dataset.from_tensor_slices(shuffle(tf.constant(self._files), order))
+            files = tf.data.Dataset.from_tensor_slices(shuffle(tf.constant(paths), order))
             records = files.interleave(
                 tf.data.TFRecordDataset, cycle_length=16, block_length=1,
                 num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -15,13 +15,14 @@ Part = Literal["all", "backbone", "decoder"]
 
 def items(model: MaskRCNN) -> dict[str, tf.Module]:
     """Returns the named parts of a model as Model Garden's checkpoints name them."""
-    return {
+    parts = {
         "backbone": model.backbone,
         "decoder": model.decoder,
         "rpn_head": model.rpn_head,
         "detection_head": model.detection_head,
         "mask_head": model.mask_head,
     }
+    return parts | {each.name: each for each in model.mask_inputs}
 
 
 def initialise(model: MaskRCNN, checkpoint: str, parts: Sequence[Part]) -> None:

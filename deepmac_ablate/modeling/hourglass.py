@@ -8,15 +8,13 @@ device, and batch normalisation can leave padding slots out of its statistics.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 import tf_keras
 from official.vision.ops import spatial_transform_ops
 
-from deepmac_ablate.modeling.normalization import MaskedBatchNormalization
-
-Norm = Callable[[], MaskedBatchNormalization]
+from deepmac_ablate.modeling.normalization import HeadNorm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,19 +44,32 @@ SHAPES = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """What all convolutions of an hourglass have in common.
+
+    Attributes:
+        norm: the normalisation that follows each.
+        regularizer: weight decay of each kernel.
+    """
+
+    norm: HeadNorm
+    regularizer: tf_keras.regularizers.Regularizer | None = None
+
+
 class ConvNorm(tf_keras.layers.Layer):
     """Convolution without bias, normalisation, and a ReLU unless told otherwise."""
 
     def __init__(
-        self, filters: int, kernel_size: int, norm: Norm, stride: int = 1, relu: bool = True
+        self, filters: int, kernel_size: int, layers: Layers, stride: int = 1, relu: bool = True
     ) -> None:
         super().__init__()
         # Explicit symmetric padding: "same" pads a strided convolution on one side only.
         self._padding = (kernel_size - 1) // 2
         self.conv = tf_keras.layers.Conv2D(
-            filters, kernel_size, strides=stride, padding="valid", use_bias=False
-        )
-        self.norm = norm()
+            filters, kernel_size, strides=stride, padding="valid", use_bias=False,
+            kernel_regularizer=layers.regularizer)
+        self.norm = layers.norm.build()
         self._relu = relu
 
     def call(
@@ -74,11 +85,13 @@ class ConvNorm(tf_keras.layers.Layer):
 class ResidualBlock(tf_keras.layers.Layer):
     """Two 3x3 convolutions around a shortcut, which is a 1x1 convolution where shapes differ."""
 
-    def __init__(self, filters: int, norm: Norm, stride: int = 1, project: bool = False) -> None:
+    def __init__(
+        self, filters: int, layers: Layers, stride: int = 1, project: bool = False
+    ) -> None:
         super().__init__()
-        self.first = ConvNorm(filters, 3, norm, stride=stride)
-        self.second = ConvNorm(filters, 3, norm, relu=False)
-        self.skip = ConvNorm(filters, 1, norm, stride=stride, relu=False) if project else None
+        self.first = ConvNorm(filters, 3, layers, stride=stride)
+        self.second = ConvNorm(filters, 3, layers, relu=False)
+        self.skip = ConvNorm(filters, 1, layers, stride=stride, relu=False) if project else None
 
     def call(
         self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
@@ -95,17 +108,25 @@ class ResidualBlock(tf_keras.layers.Layer):
 class Stage(tf_keras.layers.Layer):
     """One resolution of the hourglass: around a shortcut, down, the next resolution, and up."""
 
-    def __init__(self, channels: Sequence[int], blocks: Sequence[int], norm: Norm) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        blocks: Sequence[int],
+        layers: Layers,
+        downsampling: bool = True,
+        shortcuts: bool = True,
+    ) -> None:
         super().__init__()
         outer, inner = channels[0], channels[1]
-        self.shortcut = _residual_blocks(blocks[0], outer, norm)
+        self._factor = 2 if downsampling else 1
+        self.shortcut = _residual_blocks(blocks[0], outer, layers) if shortcuts else None
         self.down = _residual_blocks(
-            blocks[0], inner, norm, stride=2, project_first=outer != inner)
+            blocks[0], inner, layers, stride=self._factor, project_first=outer != inner)
         if len(channels) > 2:
-            self.inner = [Stage(channels[1:], blocks[1:], norm)]
+            self.inner = [Stage(channels[1:], blocks[1:], layers, downsampling, shortcuts)]
         else:
-            self.inner = _residual_blocks(blocks[1], inner, norm)
-        self.up = _residual_blocks(blocks[0], outer, norm, hidden=inner)
+            self.inner = _residual_blocks(blocks[1], inner, layers)
+        self.up = _residual_blocks(blocks[0], outer, layers, hidden=inner)
 
     def call(
         self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
@@ -114,23 +135,42 @@ class Stage(tf_keras.layers.Layer):
         x = inputs
         for block in (*self.down, *self.inner, *self.up):
             x = block(x, valid=valid, training=training)
+        if self._factor > 1:
+            x = spatial_transform_ops.nearest_upsampling(x, self._factor)
+        if self.shortcut is None:
+            return x
         around = inputs
         for block in self.shortcut:
             around = block(around, valid=valid, training=training)
-        return around + spatial_transform_ops.nearest_upsampling(x, 2)
+        return around + x
 
 
 class Hourglass(tf_keras.layers.Layer):
     """One hourglass between two convolutions, at full input resolution."""
 
-    def __init__(self, depth: int, width: int, norm: Norm) -> None:
+    def __init__(
+        self,
+        shape: HourglassShape,
+        width: int,
+        layers: Layers,
+        downsampling: bool = True,
+        shortcuts: bool = True,
+    ) -> None:
+        """Creates the layers.
+
+        Args:
+            shape: what the depth stands for.
+            width: channels of the first convolution.
+            layers: what all convolutions have in common.
+            downsampling: whether resolution halves from stage to stage.
+            shortcuts: whether each resolution is led around the lower ones and added.
+        """
         super().__init__()
-        shape = SHAPES[depth]
         channels = [width * multiplier for multiplier in shape.multipliers]
-        self.stem = ConvNorm(width, 3, norm)
-        self.widen = ResidualBlock(channels[0], norm, project=True)
-        self.stage = Stage(channels, shape.blocks, norm)
-        self.output_conv = ConvNorm(channels[0], 3, norm)
+        self.stem = ConvNorm(width, 3, layers)
+        self.widen = ResidualBlock(channels[0], layers, project=True)
+        self.stage = Stage(channels, shape.blocks, layers, downsampling, shortcuts)
+        self.output_conv = ConvNorm(channels[0], 3, layers)
 
     def call(
         self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
@@ -145,7 +185,7 @@ class Hourglass(tf_keras.layers.Layer):
 def _residual_blocks(
     count: int,
     filters: int,
-    norm: Norm,
+    layers: Layers,
     stride: int = 1,
     hidden: int | None = None,
     project_first: bool = False,
@@ -153,7 +193,7 @@ def _residual_blocks(
     """`count` blocks in a row: the first strides, the last changes from `hidden` to `filters`."""
     hidden = filters if hidden is None else hidden
     if count == 1:
-        return [ResidualBlock(filters, norm, stride=stride, project=stride > 1)]
-    first = ResidualBlock(hidden, norm, stride=stride, project=stride > 1 or project_first)
-    middle = [ResidualBlock(hidden, norm) for _ in range(count - 2)]
-    return [first, *middle, ResidualBlock(filters, norm, project=hidden != filters)]
+        return [ResidualBlock(filters, layers, stride=stride, project=stride > 1)]
+    first = ResidualBlock(hidden, layers, stride=stride, project=stride > 1 or project_first)
+    middle = [ResidualBlock(hidden, layers) for _ in range(count - 2)]
+    return [first, *middle, ResidualBlock(filters, layers, project=hidden != filters)]

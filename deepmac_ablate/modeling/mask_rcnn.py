@@ -25,6 +25,7 @@ from deepmac_ablate.modeling.detector import (
     RegionSampler,
 )
 from deepmac_ablate.modeling.mask_heads import MaskHead
+from deepmac_ablate.modeling.mask_inputs import MaskInput
 from deepmac_ablate.modeling.roi_align import crop_boxes
 
 
@@ -35,6 +36,7 @@ class MaskRCNN(tf_keras.Model):
     Attributes:
         num_classes: classes including background; the largest class id plus one.
         image_size: height and width of the images in pixels.
+        mask_inputs: what the mask head is told beside the features inside a box.
         anchors: the anchors of the region proposal network.
         pad_to_all_slots: run the mask branch on everything that the box source offers, padding
             included, as the paper's published code does; the source's `slots_per_image` is without
@@ -54,6 +56,7 @@ class MaskRCNN(tf_keras.Model):
         box_head: BoxHead = gin.REQUIRED,
         detections: Detections = gin.REQUIRED,
         norm: Norm = gin.REQUIRED,
+        mask_inputs: Sequence[MaskInput] = (),
         pad_to_all_slots: bool = False,
         l2_weight_decay: float = 4e-5,
     ) -> None:
@@ -81,6 +84,7 @@ class MaskRCNN(tf_keras.Model):
         self._detection_generator = detections.build()
         mask_head.attach(num_classes, decay)
         self.mask_head = mask_head
+        self.mask_inputs = list(mask_inputs)
 
     def create_variables(self) -> None:
         """Creates all variables by calling the model on one blank image's symbols."""
@@ -159,7 +163,7 @@ class MaskRCNN(tf_keras.Model):
             budget = self._mask_boxes.slots_per_image * boxes.classes.shape[0]
             slots = mask_slots.packed_slots(boxes, truth, budget, tf.add(seed, [1, 0]))
             valid = slots.valid
-        crops = crop_boxes(features, slots.boxes, slots.image_index, self.mask_head.crop_size)
+        crops = self._mask_crops(features, slots.boxes, slots.image_index)
         logits = self.mask_head(crops, slots.classes, valid=valid, training=True)
         targets = self._mask_boxes.targets(
             slots.boxes, slots.gt_boxes, slots.gt_masks, self.mask_head.mask_size)
@@ -188,7 +192,7 @@ class MaskRCNN(tf_keras.Model):
             [n, mask_size, mask_size] float32, the probability of each cell of a grid over the box
             to belong to the object.
         """
-        crops = crop_boxes(features, boxes, image_index, self.mask_head.crop_size)
+        crops = self._mask_crops(features, boxes, image_index)
         logits = self.mask_head(crops, classes, training=False)
         return tf.sigmoid(tf.cast(logits, tf.float32))
 
@@ -229,6 +233,13 @@ class MaskRCNN(tf_keras.Model):
             tf.reshape(found["classes"], [-1]))
         return {"features": features, **found,
                 "masks": tf.reshape(masks, [-1, number, size, size])}
+
+    def _mask_crops(
+        self, features: Mapping[str, tf.Tensor], boxes: tf.Tensor, image_index: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns what the mask head sees in boxes: features and further inputs."""
+        crops = crop_boxes(features, boxes, image_index, self.mask_head.crop_size)
+        return tf.concat([crops, *(more(crops) for more in self.mask_inputs)], axis=-1)
 
     def _propose(
         self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor, training: bool

@@ -21,7 +21,9 @@ CASES = [
         upstream.Case("default", "proposals"),
         upstream.Case("hourglass52", "proposals"),
         upstream.Case("hourglass52", "proposals", class_agnostic=False),
+        upstream.Case("hourglass20", "ground_truth"),
         upstream.Case("hourglass100", "ground_truth"),
+        upstream.Case("separable", "ground_truth"),
     )),
 ]
 pytestmark = pytest.mark.slow

@@ -20,6 +20,7 @@ from official.projects.deepmac_maskrcnn.tasks import deep_mask_head_rcnn
 from deepmac_ablate.modeling import box_sources, hourglass, mask_heads
 from deepmac_ablate.modeling.detector import Regions
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
+from deepmac_ablate.modeling.normalization import BatchNorm
 from tests import tiny_model
 
 NORM_MOMENTUM, NORM_EPSILON = 0.9, 1e-4
@@ -107,7 +108,8 @@ def _given_regions(model: tf_keras.Model, drawn: Regions) -> Iterator[None]:
 
 def _upstream_config(case: Case, width: int) -> configs.DeepMaskHeadRCNNTask:
     anchors = tiny_model.ANCHORS
-    crop_size = 14 if case.head == "default" else 32
+    convs = case.head in ("default", "separable")
+    crop_size = 14 if convs else 32
     norm = {"use_sync_bn": True, "norm_momentum": NORM_MOMENTUM, "norm_epsilon": NORM_EPSILON}
     config = configs.DeepMaskHeadRCNNTask()
     config.override({
@@ -127,8 +129,9 @@ def _upstream_config(case: Case, width: int) -> configs.DeepMaskHeadRCNNTask:
                               "test_pre_nms_top_k": 50, "test_num_proposals": 20},
             "mask_sampler": {"num_sampled_masks": 16},
             "mask_roi_aligner": {"crop_size": crop_size},
-            "mask_head": {"convnet_variant": case.head, "num_filters": width,
-                          "class_agnostic": case.class_agnostic},
+            "mask_head": {"convnet_variant": "default" if convs else case.head,
+                          "use_separable_conv": case.head == "separable",
+                          "num_filters": width, "class_agnostic": case.class_agnostic},
             "detection_generator": {"pre_nms_top_k": 20, "max_num_detections": 6},
             "use_gt_boxes_for_masks": case.mask_boxes == "ground_truth",
             "norm_activation": norm,
@@ -138,14 +141,15 @@ def _upstream_config(case: Case, width: int) -> configs.DeepMaskHeadRCNNTask:
 
 
 def _our_head(case: Case, width: int) -> mask_heads.MaskHead:
+    norm = BatchNorm(NORM_MOMENTUM, NORM_EPSILON, synchronized=False)
+    common = {"width": width, "class_agnostic": case.class_agnostic}
     if case.head == "default":
-        return mask_heads.ConvMaskHead(
-            width=width, class_agnostic=case.class_agnostic,
-            norm_momentum=NORM_MOMENTUM, norm_epsilon=NORM_EPSILON)
+        return mask_heads.ConvMaskHead(norm=norm, **common)
+    if case.head == "separable":
+        return mask_heads.SeparableConvMaskHead(norm=norm, **common)
     return mask_heads.HourglassMaskHead(
-        depth=int(case.head.removeprefix("hourglass")), width=width,
-        class_agnostic=case.class_agnostic, norm_momentum=0.1,
-        tail_norm_momentum=NORM_MOMENTUM, tail_norm_epsilon=NORM_EPSILON)
+        depth=int(case.head.removeprefix("hourglass")), norm=BatchNorm(0.1, 1e-5), tail_norm=norm,
+        weight_decay=False, **common)
 
 
 def _paired_variables(
@@ -179,8 +183,8 @@ def _paired_layers(upstream: tf_keras.Model, ours: MaskRCNN) -> Layers:
     yield upstream.rpn_head, ours.rpn_head
     yield upstream.detection_head[0], ours.detection_head
     theirs, head = upstream.mask_head, ours.mask_head
-    yield theirs._deconv, head.deconv
-    yield theirs._deconv_bn, head.deconv_norm.norm
+    yield theirs._deconv, head.upsampling
+    yield theirs._deconv_bn, head.upsampling_norm.norm
     yield theirs._mask_regressor, head.logits
     if isinstance(head, mask_heads.ConvMaskHead):
         yield from zip(theirs._convs, head.convs, strict=True)
@@ -202,8 +206,9 @@ def paired_hourglass(
 def _paired_stage(
     theirs: hourglass_network.EncoderDecoderBlock, ours: hourglass.Stage
 ) -> Layers:
+    shortcut = [] if ours.shortcut is None else [(theirs.encoder_block1, ours.shortcut)]
     for their_blocks, our_blocks in (
-        (theirs.encoder_block1, ours.shortcut),
+        *shortcut,
         (theirs.encoder_block2, ours.down),
         (theirs.inner_block, ours.inner),
         (theirs.decoder_block, ours.up),

@@ -1,0 +1,11 @@
+"""How convolutions of mask heads are initialised."""
+
+from __future__ import annotations
+
+import tf_keras
+
+
+def fan_out() -> tf_keras.initializers.Initializer:
+    """Normal numbers of variance 2 / (kernel area * output channels) (arXiv:1502.01852)."""
+    return tf_keras.initializers.VarianceScaling(
+        scale=2, mode="fan_out", distribution="untruncated_normal")

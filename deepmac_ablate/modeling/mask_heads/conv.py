@@ -1,0 +1,84 @@
+"""Mask R-CNN's own head, and the same of separable convolutions."""
+
+from __future__ import annotations
+
+import gin
+import tensorflow as tf
+import tf_keras
+
+from deepmac_ablate.errors import check_at_least
+from deepmac_ablate.modeling.initializers import fan_out
+from deepmac_ablate.modeling.mask_heads.base import FullyConvolutionalMaskHead
+from deepmac_ablate.modeling.mask_heads.upsampling import Upsampling
+from deepmac_ablate.modeling.normalization import Activation, BatchNorm, HeadNorm
+
+
+@gin.register
+class ConvMaskHead(FullyConvolutionalMaskHead):
+    """Mask R-CNN's own head: a stack of 3x3 convolutions (arXiv:1703.06870 figure 4, right)."""
+
+    def __init__(
+        self,
+        num_convs: int = 4,
+        width: int = 256,
+        crop_size: int = 14,
+        upsampling: Upsampling | None = None,
+        class_agnostic: bool = True,
+        norm: HeadNorm | None = None,
+        activation: Activation = "relu",
+    ) -> None:
+        """Notes the settings.
+
+        Args:
+            num_convs: convolutions before the up-sampling, >= 0.
+            width: their channels, and those of the up-sampling.
+            crop_size: side of the feature crop.
+            upsampling: from the crop's size to the mask's; None: `Deconvolution()`.
+            class_agnostic: whether one mask serves all classes.
+            norm: after each convolution; None: `BatchNorm()`.
+            activation: what follows a normalisation.
+        """
+        check_at_least(0, ConvMaskHead__num_convs=num_convs)
+        norm = norm or BatchNorm()
+        super().__init__(
+            crop_size=crop_size, width=width, upsampling=upsampling,
+            class_agnostic=class_agnostic, norm=norm, activation=activation)
+        self._num_convs = num_convs
+        self._body_norm = norm
+
+    def build_body(self) -> None:
+        """Creates the convolutions."""
+        self.convs = [self.build_conv(f"mask-conv_{i}") for i in range(self._num_convs)]
+        self.norms = [self._body_norm.build() for _ in range(self._num_convs)]
+
+    def build_conv(self, name: str) -> tf_keras.layers.Layer:
+        """Creates one convolution: [n, s, s, c] -> [n, s, s, width]."""
+        return tf_keras.layers.Conv2D(
+            self.width, 3, padding="same", name=name, kernel_initializer=fan_out(),
+            kernel_regularizer=self.regularizer)
+
+    def body(self, features: tf.Tensor, valid: tf.Tensor | None, training: bool) -> tf.Tensor:
+        """[n, crop, crop, c] -> [n, crop, crop, width]."""
+        x = features
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = self.activation(norm(conv(x), valid=valid, training=training))
+        return x
+
+
+@gin.register
+class SeparableConvMaskHead(ConvMaskHead):
+    """The same of separable convolutions, the one before the logits included (arXiv:1610.02357)."""
+
+    def build_conv(self, name: str) -> tf_keras.layers.Layer:
+        """Creates one convolution: [n, s, s, c] -> [n, s, s, width]."""
+        return self._separable(self.width, 3, name)
+
+    def build_logits(self) -> tf_keras.layers.Layer:
+        """Creates the layer from the up-sampled features to one channel per mask."""
+        return self._separable(self.masks_per_box, 1, "mask-logits")
+
+    def _separable(self, filters: int, kernel_size: int, name: str) -> tf_keras.layers.Layer:
+        return tf_keras.layers.SeparableConv2D(
+            filters, kernel_size, padding="same", name=name,
+            depthwise_initializer=fan_out(), pointwise_initializer=fan_out(),
+            depthwise_regularizer=self.regularizer, pointwise_regularizer=self.regularizer)

@@ -1,0 +1,71 @@
+"""A mask head without a plane: every pixel of the mask sees every feature of the crop."""
+
+from __future__ import annotations
+
+import gin
+import tensorflow as tf
+import tf_keras
+from official.modeling import tf_utils
+
+from deepmac_ablate.errors import check_at_least
+from deepmac_ablate.modeling.mask_heads.base import MaskHead
+from deepmac_ablate.modeling.normalization import Activation
+
+
+@gin.register
+class FullyConnectedMaskHead(MaskHead):
+    """A 1x1 convolution and fully connected layers, the last of one unit per pixel of the mask.
+
+    The least local of the heads of arXiv:2104.00613; its published code has it, but cannot build
+    it.
+    """
+
+    def __init__(
+        self,
+        width: int = 64,
+        num_fcs: int = 1,
+        fc_dims: int = 1024,
+        crop_size: int = 32,
+        mask_size: int = 32,
+        class_agnostic: bool = True,
+        activation: Activation = "relu",
+    ) -> None:
+        """Notes the settings.
+
+        Args:
+            width: channels of the 1x1 convolution.
+            num_fcs: fully connected layers before the last, >= 0.
+            fc_dims: their units.
+            crop_size: side of the feature crop.
+            mask_size: side of the mask; any.
+            class_agnostic: whether one mask serves all classes.
+            activation: what follows each fully connected layer but the last.
+        """
+        check_at_least(0, FullyConnectedMaskHead__num_fcs=num_fcs)
+        super().__init__(
+            crop_size=crop_size, mask_size=mask_size, class_agnostic=class_agnostic)
+        self._width = width
+        self._num_fcs = num_fcs
+        self._fc_dims = fc_dims
+        self._activation = tf_utils.get_activation(activation)
+
+    def build_layers(self) -> None:
+        """Creates the layers."""
+        self.stem = tf_keras.layers.Conv2D(self._width, 1, kernel_regularizer=self.regularizer)
+        self.fcs = [
+            tf_keras.layers.Dense(self._fc_dims, kernel_regularizer=self.regularizer)
+            for _ in range(self._num_fcs)]
+        self.logits = tf_keras.layers.Dense(
+            self.mask_size**2 * self.masks_per_box, kernel_regularizer=self.regularizer,
+            name="mask-logits")
+
+    def predict_logits(
+        self, features: tf.Tensor, valid: tf.Tensor | None, training: bool
+    ) -> tf.Tensor:
+        """[n, crop, crop, c] -> [n, mask_size, mask_size, masks_per_box]."""
+        del valid, training
+        x = tf.reshape(self.stem(features), [-1, self.crop_size**2 * self._width])
+        for fc in self.fcs:
+            x = self._activation(fc(x))
+        return tf.reshape(
+            self.logits(x), [-1, self.mask_size, self.mask_size, self.masks_per_box])

@@ -1,0 +1,111 @@
+"""Up-sampling: how a mask head gets from the size of its crop to the size of its mask."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import Literal
+
+import gin
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from official.vision.ops import spatial_transform_ops
+
+from deepmac_ablate.errors import check_at_least
+from deepmac_ablate.modeling.initializers import fan_out
+
+Regularizer = tf_keras.regularizers.Regularizer
+
+
+class Upsampling(abc.ABC):
+    """Builds the layer between a head's body and its logits.
+
+    Attributes:
+        factor: the mask's side over the crop's, >= 1.
+    """
+
+    factor: int
+
+    @abc.abstractmethod
+    def build(self, width: int, regularizer: Regularizer | None) -> tf_keras.layers.Layer:
+        """Builds the layer: [n, s, s, c] -> [n, s * factor, s * factor, width]."""
+
+
+@gin.register
+@dataclasses.dataclass(frozen=True)
+class Deconvolution(Upsampling):
+    """Transposed convolution whose kernel is as large as its stride (arXiv:1703.06870 figure 4).
+
+    Each cell becomes factor x factor cells that do not know of their neighbours.
+
+    Attributes:
+        factor: the mask's side over the crop's, >= 1.
+    """
+
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        check_at_least(1, Deconvolution__factor=self.factor)
+
+    def build(self, width: int, regularizer: Regularizer | None) -> tf_keras.layers.Layer:
+        """Builds the layer; see `Upsampling.build`."""
+        return tf_keras.layers.Conv2DTranspose(
+            width, kernel_size=self.factor, strides=self.factor, kernel_initializer=fan_out(),
+            kernel_regularizer=regularizer, name="mask-upsampling")
+
+
+@gin.register
+@dataclasses.dataclass(frozen=True)
+class Interpolation(Upsampling):
+    """Interpolation followed by a 3x3 convolution, which leaves no checkerboard.
+
+    Attributes:
+        factor: the mask's side over the crop's, >= 1; with 1 only the convolution is left.
+        method: "bilinear" or "nearest".
+    """
+
+    factor: int = 2
+    method: Literal["bilinear", "nearest"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        check_at_least(1, Interpolation__factor=self.factor)
+
+    def build(self, width: int, regularizer: Regularizer | None) -> tf_keras.layers.Layer:
+        """Builds the layers; see `Upsampling.build`."""
+        return _InterpolatedConv(width, self.factor, self.method, regularizer)
+
+
+class _InterpolatedConv(tf_keras.layers.Layer):
+    """Interpolates, then convolves."""
+
+    def __init__(
+        self, width: int, factor: int, method: str, regularizer: Regularizer | None
+    ) -> None:
+        super().__init__(name="mask-upsampling")
+        self._factor = factor
+        self._method = method
+        self.conv = tf_keras.layers.Conv2D(
+            width, 3, padding="same", kernel_initializer=fan_out(), kernel_regularizer=regularizer)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """[n, s, s, c] -> [n, s * factor, s * factor, width]."""
+        if self._factor == 1:
+            return self.conv(inputs)
+        if self._method == "nearest":
+            # As a reshape: resizing to the nearest has no gradient under XLA on every device.
+            return self.conv(spatial_transform_ops.nearest_upsampling(inputs, self._factor))
+        along_y, along_x = (
+            tf.constant(_linear_weights(side, self._factor), inputs.dtype)
+            for side in inputs.shape[1:3])
+        return self.conv(tf.einsum("yh,nhwc,xw->nyxc", along_y, inputs, along_x))
+
+
+def _linear_weights(size: int, factor: int) -> np.ndarray:
+    """Returns [size * factor, size]: linear interpolation between the centres of cells.
+
+    As products of matrices bilinear interpolation is the same under XLA, which has a rule of its
+    own for factors that are no powers of two.
+    """
+    centres = (np.arange(size * factor) + 0.5) / factor - 0.5
+    return np.stack([np.interp(centres, np.arange(size), unit) for unit in np.eye(size)], axis=1)
