@@ -45,15 +45,28 @@ def check_box_sources(names: Sequence[str]) -> None:
             raise UserError(f"Box source {name!r} is named {names.count(name)} times.")
 
 
-def sweep_of_box_noise(ratios: Sequence[float], mode: jitter.Mode) -> list[str]:
-    """Returns the box sources of a sweep over noise: annotated boxes, and at each ratio.
+def requested(
+    box_sources: Sequence[str], noise: Sequence[float], mode: jitter.Mode | None
+) -> list[str]:
+    """Returns the box sources that a command asks for, none if it leaves them to the trial.
+
+    Args:
+        box_sources: Those that it names.
+        noise: Ratios at which it wants annotated boxes jittered, beside the boxes as they are.
+        mode: In which way; None: "default".
 
     Raises:
-        UserError: If a ratio is out of its range or given twice, or the mode is unknown.
+        UserError: If a name, a ratio or the mode is wrong, or something is asked for twice.
     """
-    sources = ["groundtruth", *(Jitter(ratio, mode).name for ratio in ratios)]
-    check_box_sources(sources)
-    return sources
+    if mode is not None and not noise:
+        raise UserError(
+            f"--jitter_mode {mode} says how --box_noise moves boxes: name its ratios, such as "
+            "--box_noise 0.1.")
+    sweep = [Jitter(ratio, mode or "default").name for ratio in noise]
+    if sweep and "groundtruth" not in box_sources:
+        sweep.insert(0, "groundtruth")
+    check_box_sources([*box_sources, *sweep])
+    return [*box_sources, *sweep]
 
 
 def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.DataFrame:
