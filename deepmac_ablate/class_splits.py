@@ -48,8 +48,8 @@ VOC: frozenset[int] = frozenset(
 )
 # The other 60: the paper's second direction, "non-VOC -> VOC".
 NON_VOC: frozenset[int] = frozenset(COCO) - VOC
-# VOC and 20 more: the 40-class split of OPMask (Biertimpel et al., ICCV 2021; class_splits.py of its
-# code, where classes are counted from 0 without gaps).
+# VOC and 20 more: the 40-class split of OPMask (Biertimpel et al., ICCV 2021), whose code counts
+# classes from 0 without gaps (class_splits.py).
 COCO40: frozenset[int] = VOC | {
     10, 11, 15, 25, 27, 28, 31, 41, 48, 53, 54, 55, 58, 60, 70, 73, 80, 85, 87, 90}
 
