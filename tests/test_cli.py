@@ -44,6 +44,11 @@ MISTAKES = {
         r"HourglassMaskHead\.crop_size = 30 does not suit depth 52, .*: use a multiple of 32\."),
     "unknown depth": (
         ["ResNetFPN.depth = 19"], [], r"ResNetFPN\.depth = 19 is not a known depth: .*18.*34"),
+    "unknown backbone": (
+        ["SpineNet.model_id = '94'"], [], r"model_id must be '49S' .*, not '94' \(str\)\."),
+    "image size of another backbone": (
+        [], ["gin/backbones/spinenet49.gin"],
+        r"\(64, 64\) does not suit a pyramid up to level 7: use multiples of 128\."),
     "image size": (
         ["IMAGE_SIZE = (64, 70)"], [], r"\(64, 70\) does not suit .* use multiples of 32\."),
     "unknown split": (
@@ -59,6 +64,10 @@ MISTAKES = {
         ["HourglassMaskHead.width = 8"], [],
         r"'?HourglassMaskHead\.width = 8'?.* had no effect: nothing uses HourglassMaskHead; .*"
         r"MaskRCNN\.mask_head = @ConvMaskHead\(\).* selects another"),
+    "binding of another backbone": (
+        ["MaskRCNN.backbone = @MobileNetFPN()", "ResNetFPN.depth = 10"], [],
+        r"'?ResNetFPN\.depth = 10'?.* had no effect: nothing uses ResNetFPN; .*"
+        r"MaskRCNN\.backbone = @MobileNetFPN\(\).* selects another"),
     "binding that a later one replaces": (
         ["STEPS = 5", "STEPS = 6"], [], r"STEPS = 5.* had no effect: the later .*STEPS = 6"),
     "no steps": (["STEPS = 0"], [], r"Training\.steps = 0 .*at least 1"),

@@ -55,12 +55,12 @@ def variables(workdir):
         if name != "_CHECKPOINTABLE_OBJECT_GRAPH" and "save_counter" not in name}
 
 
-def assert_same_run(expected, actual):
+def assert_same_run(expected, actual, steps=STEPS):
     """Every metric of every step and every variable at the end agree to 1e-5, relatively."""
     lines = [
         [{k: v for k, v in line.items() if k not in OF_THE_MACHINE} for line in w.read_metrics()]
         for w in (expected, actual)]
-    assert list(range(1, STEPS + 1)) == [line["step"] for line in lines[1]]
+    assert list(range(1, steps + 1)) == [line["step"] for line in lines[1]]
     for one, other in zip(*lines, strict=True):
         assert one == pytest.approx(other, rel=1e-5, abs=1e-9)
     ours, theirs = variables(expected), variables(actual)
@@ -250,6 +250,15 @@ def test_a_deterministic_trial_repeats_itself(finished, tmp_path):
     assert_same_run(finished.workdir, again)
 
 
+class StopsAfterEachStep(TrialWorkdir):
+    """A workdir at which somebody asks to stop whenever a step is noted."""
+
+    def append_metrics(self, step, scalars):
+        """Training calls this after each step here."""
+        super().append_metrics(step, scalars)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def start(trial, workdir):
     """Starts a real process that trains."""
     command = [sys.executable, "-m", "deepmac_ablate.cli", "train", "--workdir", str(workdir.path),
@@ -307,15 +316,25 @@ def test_neither_kill_nor_stop_changes_what_is_computed(finished, tmp_path):
     assert_same_numbers(finished.workdir.read_result(), result, 1e-5)
 
 
+@pytest.mark.extended
+def test_what_a_backbone_draws_does_not_depend_on_a_stop(tiny_recipe, tmp_path):
+    """With stochastic depth too, a run that was stopped and resumed equals one that was not."""
+    trial = tiny_recipe.trial(
+        "IMAGE_SIZE = (128, 128)", "STEPS = 6", "MaskRCNN.backbone = @SpineNet()",
+        "SpineNet.width_multiplier = 0.125", "SpineNet.stochastic_depth_drop_rate = 0.8",
+        "Anchors.min_level = 3", "Anchors.max_level = 7")
+    straight = TrialWorkdir(tmp_path / "straight")
+    stopped = StopsAfterEachStep(tmp_path / "stopped")
+    training.run(trial, straight, "train")
+    with pytest.raises(training.Interrupted, match=r"^Stopped at step 1 of 6; "):
+        training.run(trial, stopped, "train")
+    training.run(trial, TrialWorkdir(stopped.path), "train")
+    assert_same_run(straight, stopped, steps=6)
+
+
 def test_a_request_to_stop_is_heeded_at_the_next_step(finished, tmp_path):
     """It leaves a checkpoint of that step and no result; signals mean afterwards what they did."""
-
-    class Stopping(TrialWorkdir):
-        def append_metrics(self, step, scalars):
-            super().append_metrics(step, scalars)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    workdir = Stopping(tmp_path)
+    workdir = StopsAfterEachStep(tmp_path)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(training.Interrupted, match=f"^Stopped at step 1 of {STEPS}; "):
         training.run(finished.trial, workdir)

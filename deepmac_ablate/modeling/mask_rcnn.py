@@ -12,7 +12,7 @@ from official.vision.modeling.layers import roi_aligner
 from official.vision.ops import box_ops
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.modeling import mask_slots
+from deepmac_ablate.modeling import mask_slots, stochastic_depth
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Backbone, Norm
 from deepmac_ablate.modeling.box_sources import BoxSource, GroundTruth
@@ -114,7 +114,7 @@ class MaskRCNN(tf_keras.Model):
             `scores` [b, k], `num_detections` [b], `masks` [b, k, mask_size, mask_size] in [0, 1]
             and the decoder's `features`.
         """
-        features = self.features(images, training=training)
+        features = self.features(images, seed, training=training)
         if not training:
             return self._detect_and_segment(features, image_shape)
         rpn_scores, rpn_boxes, proposals = self._propose(features, image_shape, training=True)
@@ -125,9 +125,12 @@ class MaskRCNN(tf_keras.Model):
         outputs.update(self.train_masks(features, regions, labels, seed))
         return outputs
 
-    def features(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        """[b, h, w, 3] -> {level: [b, h / 2**level, w / 2**level, c]}."""
-        return self.decoder(self.backbone(images, training=training), training=training)
+    def features(
+        self, images: tf.Tensor, seed: tf.Tensor | None = None, training: bool = False
+    ) -> dict[str, tf.Tensor]:
+        """[b, h, w, 3] -> {level: [b, h / 2**level, w / 2**level, c]}; see `call`."""
+        with stochastic_depth.seeded(seed):
+            return self.decoder(self.backbone(images, training=training), training=training)
 
     def train_boxes(
         self, features: Mapping[str, tf.Tensor], regions: Regions

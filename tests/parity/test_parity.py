@@ -24,6 +24,8 @@ CASES = [
         upstream.Case("hourglass20", "ground_truth"),
         upstream.Case("hourglass100", "ground_truth"),
         upstream.Case("separable", "ground_truth"),
+        upstream.Case("default", "ground_truth", backbone="spinenet49"),
+        upstream.Case("hourglass20", "proposals", backbone="spinenet49"),
     )),
 ]
 pytestmark = pytest.mark.slow
@@ -42,7 +44,7 @@ class Compared(NamedTuple):
 @pytest.fixture(scope="module", params=CASES, ids=str)
 def compared(request: pytest.FixtureRequest) -> Compared:
     pair = upstream.build(request.param)
-    data = tiny_model.batch()
+    data = request.param.batch()
     regions = tiny_model.regions(data)
     detections = [
         model(data.images, image_shape=data.image_shape, training=False)
@@ -109,17 +111,18 @@ def test_losses_equal_upstreams(compared: Compared) -> None:
 
 
 def test_gradients_equal_upstreams(compared: Compared) -> None:
-    """Every tensor's gradient agrees to 1e-5 of its own size.
+    """Every tensor's gradient agrees to 1e-5 of its own size (SpineNet's to 5e-5).
 
     The gradient of a bias that a batch normalisation follows is zero but for rounding; there it
-    is bounded by 1e-7 of the largest gradient instead.
+    is bounded by a hundredth of that share of the largest gradient instead.
     """
     trained = [theirs for theirs, _ in compared.pair.variables if theirs.trainable]
     theirs = [tf.convert_to_tensor(g).numpy() for g in compared.theirs.gradients]
     ours = [tf.convert_to_tensor(g).numpy() for g in compared.ours.gradients]
     largest = max(np.linalg.norm(g) for g in theirs)
     for variable, expected, actual in zip(trained, theirs, ours, strict=True):
-        bound = 1e-5 * np.linalg.norm(expected) + 1e-7 * largest
+        tolerance = compared.pair.case.gradient_tolerance
+        bound = tolerance * np.linalg.norm(expected) + tolerance / 100 * largest
         assert np.linalg.norm(expected - actual) <= bound, variable.name
 
 
@@ -132,7 +135,7 @@ def test_moving_statistics_equal_upstreams(compared: Compared) -> None:
 
 def test_masks_in_given_boxes_equal_upstreams(compared: Compared) -> None:
     """Prompted with boxes, both give the same masks."""
-    pair, data = compared.pair, tiny_model.batch()
+    pair, data = compared.pair, compared.pair.case.batch()
     # Upstream asks a class-specific head for class 0, whatever the box holds.
     boxes, classes = data.labels["gt_boxes"], tf.zeros_like(data.labels["gt_classes"])
     # Both models moved their own statistics in the step before, equal only up to rounding.
@@ -147,7 +150,7 @@ def test_masks_in_given_boxes_equal_upstreams(compared: Compared) -> None:
 @pytest.mark.parametrize("compared", [CASES[1]], indirect=True, ids=str)
 def test_padding_crashes_upstreams_class_specific_head_but_not_ours(compared: Compared) -> None:
     """With ground-truth boxes upstream looks up the mask of class -1; ours trains."""
-    pair, data = compared.pair, tiny_model.batch()
+    pair, data = compared.pair, compared.pair.case.batch()
     regions = tiny_model.regions(data)
     with (
         mock.patch.dict(pair.upstream._config_dict, use_gt_boxes_for_masks=True),

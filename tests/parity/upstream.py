@@ -18,6 +18,8 @@ from official.projects.deepmac_maskrcnn.modeling.heads import hourglass_network
 from official.projects.deepmac_maskrcnn.tasks import deep_mask_head_rcnn
 
 from deepmac_ablate.modeling import box_sources, hourglass, mask_heads
+from deepmac_ablate.modeling.anchors import Anchors
+from deepmac_ablate.modeling.backbones import Backbone, ResNetFPN, SpineNet
 from deepmac_ablate.modeling.detector import Regions
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.modeling.normalization import BatchNorm
@@ -32,9 +34,40 @@ class Case(NamedTuple):
     head: str
     mask_boxes: str
     class_agnostic: bool = True
+    backbone: str = "resnet10"
 
     def __str__(self) -> str:
-        return f"{self.head}-{self.mask_boxes}-{'agnostic' if self.class_agnostic else 'specific'}"
+        kind = "agnostic" if self.class_agnostic else "specific"
+        return f"{self.backbone}-{self.head}-{self.mask_boxes}-{kind}"
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Small images for the backbone.
+
+        With 128 pixels SpineNet's level 7 would have one value per image and channel: normalising
+        two values leaves their signs, and of the gradient only rounding.
+        """
+        return (256, 256) if self.backbone == "spinenet49" else tiny_model.IMAGE_SIZE
+
+    @property
+    def gradient_tolerance(self) -> float:
+        """How near each tensor's gradient is, as a share of its size.
+
+        What enters the backbone differs by rounding. Through SpineNet's normalisations of few
+        values that grows; changing one image in its last digit changes gradients by a tenth.
+        """
+        return 5e-5 if self.backbone == "spinenet49" else 1e-5
+
+    @property
+    def anchors(self) -> Anchors:
+        """Anchors for the levels of the backbone, which SpineNet's published ones are."""
+        if self.backbone == "spinenet49":
+            return Anchors(min_level=3, max_level=7, num_scales=3, size=4.0, samples_per_image=64)
+        return tiny_model.ANCHORS
+
+    def batch(self) -> tiny_model.Batch:
+        """Draws a batch, always the same."""
+        return tiny_model.batch(image_size=self.image_size, anchors=self.anchors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +75,14 @@ class Pair:
     """Two models with the same weights.
 
     Attributes:
+        case: what they were built for.
         task: upstream's, which holds its losses.
         upstream: upstream's model.
         ours: our model.
         variables: the variable of each that stands for the other's, all of them.
     """
 
+    case: Case
     task: deep_mask_head_rcnn.DeepMaskHeadRCNNTask
     upstream: tf_keras.Model
     ours: MaskRCNN
@@ -64,6 +99,9 @@ def build(case: Case, width: int = 8) -> Pair:
     task = deep_mask_head_rcnn.DeepMaskHeadRCNNTask(_upstream_config(case, width))
     upstream = task.build_model()
     ours = tiny_model.build_model(
+        image_size=case.image_size,
+        anchors=case.anchors,
+        backbone=_our_backbone(case),
         mask_head=_our_head(case, width),
         mask_boxes={"ground_truth": box_sources.GroundTruthBoxes,
                     "proposals": box_sources.ProposalBoxes}[case.mask_boxes](),
@@ -71,7 +109,7 @@ def build(case: Case, width: int = 8) -> Pair:
         norm=tiny_model.Norm(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON),
     )
     ours.create_variables()
-    pair = Pair(task, upstream, ours, _paired_variables(upstream, ours))
+    pair = Pair(case, task, upstream, ours, _paired_variables(upstream, ours))
     tiny_model.randomise([theirs for theirs, _ in pair.variables], seed=1)
     pair.copy_weights()
     return pair
@@ -107,7 +145,7 @@ def _given_regions(model: tf_keras.Model, drawn: Regions) -> Iterator[None]:
 
 
 def _upstream_config(case: Case, width: int) -> configs.DeepMaskHeadRCNNTask:
-    anchors = tiny_model.ANCHORS
+    anchors = case.anchors
     convs = case.head in ("default", "separable")
     crop_size = 14 if convs else 32
     norm = {"use_sync_bn": True, "norm_momentum": NORM_MOMENTUM, "norm_epsilon": NORM_EPSILON}
@@ -117,12 +155,11 @@ def _upstream_config(case: Case, width: int) -> configs.DeepMaskHeadRCNNTask:
         "losses": {"l2_weight_decay": 4e-5},
         "model": {
             "num_classes": tiny_model.NUM_CLASSES,
-            "input_size": [*tiny_model.IMAGE_SIZE, 3],
+            "input_size": [*case.image_size, 3],
             "min_level": anchors.min_level,
             "max_level": anchors.max_level,
-            "anchor": {"anchor_size": anchors.size},
-            "backbone": {"resnet": {"model_id": 10, "depth_multiplier": 0.125}},
-            "decoder": {"fpn": {"num_filters": 16}},
+            "anchor": {"anchor_size": anchors.size, "num_scales": anchors.num_scales},
+            **_upstream_backbone(case),
             "rpn_head": {"num_filters": 16},
             "detection_head": {"num_convs": 1, "num_filters": 16, "fc_dims": 32},
             "roi_generator": {"pre_nms_top_k": 50, "num_proposals": 50,
@@ -138,6 +175,25 @@ def _upstream_config(case: Case, width: int) -> configs.DeepMaskHeadRCNNTask:
         },
     })
     return config
+
+
+def _upstream_backbone(case: Case) -> dict[str, dict[str, object]]:
+    if case.backbone == "spinenet49":
+        levels = {"min_level": case.anchors.min_level, "max_level": case.anchors.max_level}
+        return {
+            "backbone": {"type": "spinenet", "spinenet": {"model_id": "49", **levels}},
+            "decoder": {"type": "identity"},
+        }
+    return {
+        "backbone": {"resnet": {"model_id": 10, "depth_multiplier": 0.125}},
+        "decoder": {"fpn": {"num_filters": 16}},
+    }
+
+
+def _our_backbone(case: Case) -> Backbone:
+    if case.backbone == "spinenet49":
+        return SpineNet("49")
+    return ResNetFPN(10, fpn_filters=16, width_multiplier=0.125)
 
 
 def _our_head(case: Case, width: int) -> mask_heads.MaskHead:
@@ -179,7 +235,8 @@ Layers = Iterator[tuple[tf_keras.layers.Layer, tf_keras.layers.Layer]]
 def _paired_layers(upstream: tf_keras.Model, ours: MaskRCNN) -> Layers:
     # The same classes on both sides: their variables come in the same order.
     yield upstream.backbone, ours.backbone
-    yield upstream.decoder, ours.decoder
+    if upstream.decoder is not None:
+        yield upstream.decoder, ours.decoder
     yield upstream.rpn_head, ours.rpn_head
     yield upstream.detection_head[0], ours.detection_head
     theirs, head = upstream.mask_head, ours.mask_head

@@ -1,0 +1,90 @@
+"""SpineNet: a backbone that is its own feature pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import gin
+import tf_keras
+from official.vision.modeling.backbones import spinenet
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.modeling import stochastic_depth
+from deepmac_ablate.modeling.backbones.base import Backbone, Norm
+
+# The published pyramid has levels 3 to 7; Model Garden's network ends in a block of level 2 too.
+LEVELS = range(2, 8)
+ACTIVATIONS = ("relu", "swish")
+
+
+@gin.register(module=__package__)
+class SpineNet(Backbone):
+    """SpineNet (arXiv:1912.05027): blocks of permuted scales, whose outputs are the pyramid.
+
+    It has blocks of level 7 whatever the pyramid: the sides of images are multiples of 128 pixels.
+
+    Attributes:
+        model_id: which one; 49S is narrower than 49, and 143L wider than 143.
+        stochastic_depth_drop_rate: how often the last block is skipped in training, in [0, 1);
+            earlier blocks are skipped less often, in proportion to their place (arXiv:1603.09382).
+        width_multiplier: scales the channels of every layer but the first, those of the pyramid
+            included.
+    """
+
+    def __init__(
+        self,
+        model_id: Literal["49S", "49", "96", "143", "143L", "190"] = "49",
+        stochastic_depth_drop_rate: float = 0.0,
+        width_multiplier: float = 1.0,
+    ) -> None:
+        if not 0.0 <= stochastic_depth_drop_rate < 1.0:
+            raise UserError(
+                f"SpineNet.stochastic_depth_drop_rate = {stochastic_depth_drop_rate} is no share "
+                "of steps that leaves any: use a number from 0 to below 1.")
+        self.model_id = model_id
+        self.stochastic_depth_drop_rate = stochastic_depth_drop_rate
+        self.width_multiplier = width_multiplier
+
+    def build(
+        self,
+        image_size: Sequence[int],
+        min_level: int,
+        max_level: int,
+        norm: Norm,
+        regularizer: tf_keras.regularizers.Regularizer | None,
+    ) -> tuple[tf_keras.Model, tf_keras.layers.Layer]:
+        """Builds SpineNet and a decoder that changes nothing; see `Backbone.build`."""
+        _check(image_size, min_level, max_level, norm)
+        scaling = spinenet.SCALING_MAP[self.model_id]
+        backbone = spinenet.SpineNet(
+            input_specs=tf_keras.layers.InputSpec(shape=[None, *image_size, 3]),
+            min_level=min_level,
+            max_level=max_level,
+            endpoints_num_filters=int(scaling["endpoints_num_filters"] * self.width_multiplier),
+            filter_size_scale=scaling["filter_size_scale"] * self.width_multiplier,
+            resample_alpha=scaling["resample_alpha"],
+            block_repeats=scaling["block_repeats"],
+            init_stochastic_depth_rate=self.stochastic_depth_drop_rate,
+            kernel_regularizer=regularizer,
+            **norm.options(),
+        )
+        stochastic_depth.make_stateless(backbone)
+        # Keras's base layer returns what it is given.
+        return backbone, tf_keras.layers.Layer(name="identity")
+
+
+def _check(image_size: Sequence[int], min_level: int, max_level: int, norm: Norm) -> None:
+    if min_level not in LEVELS or max_level not in LEVELS:
+        raise UserError(
+            f"Anchors.min_level = {min_level} and Anchors.max_level = {max_level} do not suit "
+            f"SpineNet, which has levels {LEVELS[0]} to {LEVELS[-1]} (published: 3 to 7).")
+    stride = 2 ** LEVELS[-1]
+    if any(side % stride for side in image_size):
+        raise UserError(
+            f"MaskRCNN.image_size = {tuple(image_size)} does not suit SpineNet, which has blocks "
+            f"of level {LEVELS[-1]}: use multiples of {stride}.")
+    if norm.activation not in ACTIVATIONS:
+        raise UserError(
+            f"Norm.activation = {norm.activation!r} does not suit SpineNet: use "
+            f"{' or '.join(map(repr, ACTIVATIONS))}.")
