@@ -81,3 +81,18 @@ def test_undefined_scalars_are_none_and_json_is_strict():
     assert actual["groundtruth/iou_instances/novel"] is None
     assert actual == json.loads(json.dumps(actual, allow_nan=False))
     assert {float, type(None)} == {type(value) for value in actual.values()}
+
+
+@pytest.mark.parametrize(
+    ("box_sources", "noise", "mode", "expected"),
+    [
+        ([], [], None, []),
+        (["detections"], [], None, ["detections"]),
+        ([], [0.1, 0.4], None, ["groundtruth", "jittered0.1", "jittered0.4"]),
+        (["groundtruth", "detections"], [0.1], "expand",
+         ["groundtruth", "detections", "jittered0.1-expand"]),
+    ],
+)
+def test_a_sweep_of_noise_begins_with_boxes_as_they_are(box_sources, noise, mode, expected):
+    """They are added unless named; without anything named the trial decides."""
+    assert expected == readings.requested(box_sources, noise, mode)
