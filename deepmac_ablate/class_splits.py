@@ -4,14 +4,17 @@ A split is what an experiment binds, so it is a plain value: the name of a known
 of class ids and names. The masks of a novel class are withheld in training and asked for at the
 end; a class on the wrong side would spoil the result without a sign, so nothing is guessed here::
 
-    resolve("voc", categories)          # the 20 classes of PASCAL VOC
-    resolve([1, "zebra"], categories)   # two classes
-    resolve(None, categories)           # all: the fully supervised oracle
-    resolve([], categories)             # none
+    resolve("voc", categories)                # the 20 classes of PASCAL VOC
+    resolve("random-20-seed-3", categories)   # 20 classes, the same for ever
+    resolve([1, "zebra"], categories)         # two classes
+    resolve(None, categories)                 # all: the fully supervised oracle
+    resolve([], categories)                   # none
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
@@ -45,12 +48,20 @@ VOC: frozenset[int] = frozenset(
 )
 # The other 60: the paper's second direction, "non-VOC -> VOC".
 NON_VOC: frozenset[int] = frozenset(COCO) - VOC
+# VOC and 20 more: the 40-class split of OPMask (Biertimpel et al., ICCV 2021), whose code counts
+# classes from 0 without gaps (class_splits.py).
+COCO40: frozenset[int] = VOC | {
+    10, 11, 15, 25, 27, 28, 31, 41, 48, 53, 54, 55, 58, 60, 70, 73, 80, 85, 87, 90}
 
 # The two halves of the embedded data set of shapes.
 SHAPES_A: tuple[str, ...] = ("disc", "crescent", "triangle", "hexagon", "star", "arrow")
 SHAPES_B: tuple[str, ...] = ("ellipse", "ring", "square", "l_shape", "cross", "gear")
 
-NAMES: tuple[str, ...] = ("voc", "nonvoc", "all", "none", "shapes_a", "shapes_b")
+NAMES: tuple[str, ...] = ("voc", "nonvoc", "coco40", "all", "none", "shapes_a", "shapes_b")
+
+_COCO_SPLITS: dict[str, frozenset[int]] = {"voc": VOC, "nonvoc": NON_VOC, "coco40": COCO40}
+# One spelling for each draw, so that one trial has one name.
+_RANDOM = re.compile(r"random-([1-9]\d*)-seed-(0|[1-9]\d*)")
 
 
 class Category(Protocol):
@@ -69,30 +80,33 @@ def resolve(split: Split, categories: Iterable[Category]) -> frozenset[int]:
     """Returns the ids of the seen classes of a data set.
 
     Args:
-        split: One of `NAMES`; or class ids and/or names; None is all classes, an empty list none.
+        split: One of `NAMES`; "random-<k>-seed-<s>", k classes drawn by the seed s; or class ids
+            and/or names; None is all classes, an empty list none.
         categories: All classes of the data set, with `id` and `name`.
 
     Raises:
-        UserError: The split is unknown, names a class twice or one that the data set lacks, or is
-            COCO's where the classes are not COCO's.
+        UserError: The split is unknown, names a class twice or one that the data set lacks, draws
+            more classes than there are, or is COCO's where the classes are not COCO's.
     """
     names = {category.id: category.name for category in categories}
     if split is None or split == "all":
         return frozenset(names)
     if split == "none":
         return frozenset()
-    if split in ("voc", "nonvoc"):
+    if isinstance(split, str) and split in _COCO_SPLITS:
         return _coco(split, names)
     if split == "shapes_a":
         return _listed(SHAPES_A, names)
     if split == "shapes_b":
         return _listed(SHAPES_B, names)
+    if isinstance(split, str) and split.startswith("random"):
+        return _random(split, names)
     if isinstance(split, str):
         if split in names.values():
             raise UserError(f"Class split {split!r} is the name of a class: list it, [{split!r}].")
         raise UserError(
             f"Unknown class split {split!r}.{did_you_mean(split, NAMES)} Known are "
-            f"{', '.join(NAMES)} and lists of class ids and names."
+            f"{', '.join(NAMES)}, random-<k>-seed-<s> and lists of class ids and names."
         )
     if not isinstance(split, Sequence):
         raise UserError(
@@ -122,13 +136,32 @@ def _coco(split: str, names: dict[int, str]) -> frozenset[int]:
                 f"Class split {split!r} needs COCO's classes, but class {class_id} of the data set "
                 f"is {name!r} where COCO has {coco}; list the seen classes by id or name instead."
             )
-    seen = (VOC if split == "voc" else NON_VOC) & frozenset(names)
+    seen = _COCO_SPLITS[split] & frozenset(names)
     if not seen:
         raise UserError(
             f"Class split {split!r} has no class in common with the data set; "
             "write 'none' if no class shall be trained with masks."
         )
     return seen
+
+
+def _random(split: str, names: dict[int, str]) -> frozenset[int]:
+    """Returns k classes of a data set, drawn by a seed.
+
+    Classes are ranked by a hash of seed and id, not by a generator, whose numbers may change with
+    its version. So k + 1 classes of a seed are the k and one more.
+    """
+    drawn = _RANDOM.fullmatch(split)
+    if not drawn:
+        raise UserError(
+            f"Class split {split!r} is not of the form random-<k>-seed-<s>, such as "
+            "random-20-seed-3.")
+    number, seed = int(drawn[1]), int(drawn[2])
+    if number > len(names):
+        raise UserError(
+            f"Class split {split!r} draws {number} classes, but the data set has {len(names)}.")
+    ranked = sorted(names, key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
+    return frozenset(ranked[:number])
 
 
 def _listed(entries: Sequence[int | str], names: dict[int, str]) -> frozenset[int]:

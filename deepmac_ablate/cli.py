@@ -78,8 +78,18 @@ def _register_evaluate(commands: argparse._SubParsersAction) -> None:
         description="Evaluates the last checkpoint of a trial; its result.json stays as it is.")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="of the trial")
     parser.add_argument(
-        "--box_source", action="append", choices=["detections", "groundtruth"],
-        help="where the boxes come from that masks are predicted in; default: both")
+        "--box_source", action="append", metavar="NAME",
+        help="where the boxes come from that masks are predicted in: detections, groundtruth, or "
+        "annotated boxes with noise, such as jittered0.1 or jittered0.1-expand; may be given "
+        "several times; default: as the trial, by default the first two")
+    parser.add_argument(
+        "--box_noise", type=float, nargs="+", default=[], metavar="RATIO",
+        help="masks in annotated boxes and in those jittered by each ratio, and a picture of mask "
+        "IoU over the ratio")
+    parser.add_argument(
+        "--jitter_mode", metavar="MODE",
+        help="how --box_noise moves boxes: default, expand, shrink, expand_symmetric, "
+        "shrink_symmetric, expand_symmetric_xy or shrink_symmetric_xy")
     parser.add_argument(
         "--split", metavar="NAME", help="count these classes as seen instead of those of the trial")
     parser.add_argument(
@@ -112,10 +122,15 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from deepmac_ablate import readings
+
+    # Before TensorFlow, for which a mistake should not wait.
+    box_sources = readings.requested(args.box_source or [], args.box_noise, args.jitter_mode)
+
     from deepmac_ablate import reevaluation
 
     result, files = reevaluation.run(
-        args.workdir, args.box_source, args.split, args.data, args.draw, args.output)
+        args.workdir, box_sources or None, args.split, args.data, args.draw, args.output)
     print(_table(result))
     print("\n".join(files))
     return 0

@@ -16,6 +16,11 @@ and by its box for boxes (pycocotools sizes masks by boxes where its input holds
 An object with a box but no mask is an object for box AP. For mask AP nobody knows its pixels, so it
 is neither found nor missed: its box is a crowd region, where detections of its class are ignored as
 far as they lie in it. A class that has no masks at all has no mask AP.
+
+Boundary AP is mask AP with the smaller of mask IoU and boundary IoU in place of mask IoU (Cheng et
+al., CVPR 2021, arXiv:2103.16562): the inside of a large object cannot hide a coarse contour. A
+boundary is the part of a mask within 2 % of the image's diagonal from its contour (at least one
+pixel; 16 pixels of 640 x 480), so that for small objects it is the mask, and the two APs agree.
 """
 
 from __future__ import annotations
@@ -39,14 +44,17 @@ from deepmac_ablate.ground_truth import (
     scored_part,
 )
 
-Task = Literal["mask", "box"]
+Task = Literal["mask", "boundary", "box"]
 
 METRICS: tuple[str, ...] = ("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ar100")
 # Columns of a per-class table that are no metric.
 DESCRIPTION: tuple[str, ...] = ("name", "role", "instances")
 
-_IOU_TYPES = {"mask": "segm", "box": "bbox"}
-_MAX_DETECTIONS = 100
+# How wide a boundary is: this share of the image's diagonal, the default of arXiv:2103.16562.
+BOUNDARY_DILATION_RATIO = 0.02
+
+_IOU_TYPES = {"mask": "segm", "boundary": "boundary", "box": "bbox"}
+MAX_DETECTIONS = 100
 
 
 def check_every_image_once(expected_ids: Iterable[int], scored_ids: Iterable[int]) -> None:
@@ -78,6 +86,7 @@ def per_class_ap(
     detections: Iterable[Mapping[str, Any]],
     image_ids: Collection[int],
     task: Task,
+    boundary_dilation_ratio: float = BOUNDARY_DILATION_RATIO,
 ) -> pd.DataFrame:
     """Returns the AP of every class of the data set over the scored images.
 
@@ -90,11 +99,12 @@ def per_class_ap(
             (RLE of the size of the image, `counts` as bytes or str) or `bbox` ([x, y, w, h], pixels
             of the original image), whichever the task is about.
         image_ids: The images that were scored; the others' annotations do not count.
-        task: "mask" or "box".
+        task: "mask", "boundary" or "box".
+        boundary_dilation_ratio: How wide a boundary is, as a share of the image's diagonal.
 
     Returns:
         One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
-        annotations; for the task "mask" those with a mask) and `<task>_<metric>` for each of
+        annotations; unless the task is "box", those with a mask) and `<task>_<metric>` for each of
         `METRICS`, in [0, 1]. NaN where there is no instance to find, of any or of that size.
 
     Raises:
@@ -107,17 +117,18 @@ def per_class_ap(
     # numbered anew, in copies because it also writes into what it is given.
     truth["annotations"] = [
         {"iscrowd": 0, **annotation, "id": number}
-        | (_crowd_region(annotation) if task == "mask" and not has_mask(annotation) else {})
+        | (_crowd_region(annotation) if task != "box" and not has_mask(annotation) else {})
         for number, annotation in enumerate(truth["annotations"], start=1)
     ]
-    found = truth | {"annotations": _results(everything, truth, detections, task)}
+    found = truth | {"annotations": checked_results(everything, truth, detections, task)}
     evaluation = COCOeval_faster(
         COCO(truth, print_function=_silent),
         COCO(found, print_function=_silent),
         _IOU_TYPES[task],
         print_function=_silent,
+        boundary_dilation_ratio=boundary_dilation_ratio,
     )
-    evaluation.params.maxDets = [_MAX_DETECTIONS]
+    evaluation.params.maxDets = [MAX_DETECTIONS]
     evaluation.evaluate()
     evaluation.accumulate()
     return _table(evaluation, truth, task)
@@ -135,6 +146,19 @@ def summarise(per_class: pd.DataFrame, class_ids: Iterable[int]) -> dict[str, fl
     return {str(metric): float(value) for metric, value in means.items()}
 
 
+def instance_mean(per_class: pd.DataFrame, class_ids: Iterable[int], metric: str) -> float:
+    """Returns the mean of a metric over all instances of some classes, NaN if they have none.
+
+    Args:
+        per_class: A table with one row per class, indexed by `category_id`, with `instances`.
+        class_ids: The classes whose instances count; common classes weigh more.
+        metric: A column that is itself a mean over the instances of a class.
+    """
+    rows = per_class.loc[sorted(class_ids)]
+    instances = int(rows["instances"].sum())
+    return float((rows[metric] * rows["instances"]).sum()) / instances if instances else math.nan
+
+
 def _crowd_region(annotation: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields that make the box of an annotation a region of unknown masks."""
     x, y, width, height = annotation["bbox"]
@@ -142,13 +166,23 @@ def _crowd_region(annotation: Mapping[str, Any]) -> dict[str, Any]:
     return {"iscrowd": 1, "segmentation": [[x, y, right, y, right, bottom, x, bottom]]}
 
 
-def _results(
+def checked_results(
     everything: Mapping[str, Any],
     truth: Mapping[str, Any],
     detections: Iterable[Mapping[str, Any]],
     task: Task,
 ) -> list[dict[str, Any]]:
-    """Returns the detections of scored images, checked, as the library wants them."""
+    """Returns the detections of scored images, in new dicts as the library wants them.
+
+    Args:
+        everything: All annotations.
+        truth: Their `scored_part`.
+        detections: As for `per_class_ap`.
+        task: As for `per_class_ap`.
+
+    Raises:
+        UserError: As `per_class_ap`, for a detection.
+    """
     known = {image["id"] for image in everything["images"]}
     sizes = {image["id"]: [image["height"], image["width"]] for image in truth["images"]}
     results = []
@@ -165,7 +199,7 @@ def _results(
             "score": float(detection["score"]),
             "iscrowd": 0,
         }
-        if task == "mask":
+        if task != "box":
             mask = detection["segmentation"]
             if list(mask["size"]) != sizes[image_id]:
                 raise UserError(

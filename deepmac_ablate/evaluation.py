@@ -1,25 +1,24 @@
-"""A trained model -> exact numbers: every image once, with detected and with annotated boxes."""
+"""A trained model -> exact numbers: every image once, with detected and with given boxes."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import gin
 import pandas as pd
 import tensorflow as tf
 
-from deepmac_ablate import class_splits, coco_metrics, mask_iou, readings
+from deepmac_ablate import agnostic_recall, class_splits, coco_metrics, mask_iou, readings
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError, check_at_least
+from deepmac_ablate.given_boxes import GivenBox, given_boxes
 from deepmac_ablate.ground_truth import load_annotations
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.predictions import Predictor
 from deepmac_ablate.progress import track
-
-BoxSource = Literal["detections", "groundtruth"]
 
 
 class Numbers(NamedTuple):
@@ -28,7 +27,7 @@ class Numbers(NamedTuple):
     Attributes:
         scalars: `<reading>/<metric>/<classes>` -> number in [0, 1], None where undefined.
         per_class: one row per class and reading.
-        predictions: reading -> COCO results; in annotated boxes also where no mask is annotated.
+        predictions: reading -> COCO results; in given boxes also where no mask is annotated.
     """
 
     scalars: dict[str, float | None]
@@ -43,33 +42,41 @@ class Evaluation:
     Attributes:
         data: the images.
         every: steps between evaluations during training; 0: only at the end.
-        box_sources: where the boxes come from that masks are predicted in.
+        box_sources: where the boxes come from that masks are predicted in; a reading each.
+        noise_seed: what the noise on jittered boxes is a function of.
     """
 
     def __init__(
         self,
         data: EvaluationData = gin.REQUIRED,
-        box_sources: Sequence[BoxSource] = ("detections", "groundtruth"),
+        box_sources: Sequence[str] = ("detections", "groundtruth"),
         every: int = 0,
+        noise_seed: int = 0,
     ) -> None:
         """Reads the annotations.
 
         Args:
             data: the images.
-            box_sources: where the boxes come from that masks are predicted in: the model's
-                detections, the annotations.
+            box_sources: where the boxes come from that masks are predicted in: "detections" of the
+                model; "groundtruth", the annotations; annotations with noise, such as "jittered0.1"
+                or "jittered0.1-expand" (see `jitter`), whose masks are compared with the whole
+                annotated ones, also where these reach out of the moved box.
             every: steps between evaluations during training; 0: only at the end.
+            noise_seed: what the noise is a function of, with the annotations' ids: it is the same
+                for every trial.
 
         Raises:
-            UserError: if there is no source of boxes, or `every` is negative.
+            UserError: if there is no source of boxes or an unknown one, or a number is negative.
         """
-        check_at_least(0, Evaluation__every=every)
+        check_at_least(0, Evaluation__every=every, Evaluation__noise_seed=noise_seed)
         if not box_sources:
             raise UserError(
                 "Evaluation.box_sources is empty; name 'detections' or 'groundtruth' or both.")
+        readings.check_box_sources(box_sources)
         self.data = data
         self.every = every
         self.box_sources = tuple(box_sources)
+        self.noise_seed = noise_seed
 
     def check_data(self) -> None:
         """Opens the data, so that what it lacks is known before anything is computed.
@@ -94,43 +101,70 @@ class Evaluation:
         """
         truth = load_annotations(annotations_path(self.data.prefix))
         roles = class_splits.roles(seen_classes, self.data.info.categories)
-        by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        if "groundtruth" in self.box_sources:
-            for annotation in truth["annotations"]:
-                if not annotation.get("iscrowd", 0):
-                    by_image[annotation["image_id"]].append(annotation)
-
+        given_sources = [source for source in self.box_sources if source != "detections"]
+        given = given_boxes(truth, given_sources, self.noise_seed)
         predictor = Predictor(model, strategy, self.data.batch_size)
         detect = "detections" in self.box_sources
         scored: list[int] = []
         detections: list[dict[str, Any]] = []
-        in_boxes: dict[int, dict[str, Any]] = {}
+        in_boxes: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
         images = (
             image
             for batch in self.data.dataset(model.image_size)
-            for image in predictor.predict(batch, by_image, detect))
+            for image in predictor.predict(batch, given, detect))
         for image in track(images, self.data.info.num_images, "Evaluating"):
             scored.append(image.image_id)
             detections.extend(image.detections)
-            in_boxes.update(image.in_boxes)
+            for source, masks in image.in_boxes.items():
+                in_boxes[source].update(masks)
         coco_metrics.check_every_image_once([image["id"] for image in truth["images"]], scored)
 
-        frames: dict[str, pd.DataFrame] = {}
-        predictions: dict[str, list[dict[str, Any]]] = {}
-        if detect:
-            predictions["detections"] = detections
-            frames["detections"] = readings.per_class_frame(
-                roles, *(coco_metrics.per_class_ap(truth, detections, scored, task)
-                         for task in ("mask", "box")))
-        if "groundtruth" in self.box_sources:
-            predictions["groundtruth"] = mask_iou.as_detections(
-                truth, in_boxes, scored, with_unjudged=True)
-            given = mask_iou.as_detections(truth, in_boxes, scored)
-            frames["groundtruth"] = readings.per_class_frame(
-                roles, coco_metrics.per_class_ap(truth, given, scored, "mask"),
-                mask_iou.per_class_iou(truth, in_boxes, scored))
         scalars: dict[str, float | None] = {}
-        for reading, frame in frames.items():
-            scalars |= readings.scalars(reading, frame)
-            frame.insert(0, "reading", reading)
-        return Numbers(scalars, pd.concat(frames.values(), ignore_index=True), predictions)
+        frames: list[pd.DataFrame] = []
+        predictions: dict[str, list[dict[str, Any]]] = {}
+        for source in self.box_sources:
+            if source == "detections":
+                predictions[source] = detections
+                tables = _tables_of_detections(truth, detections, scored)
+            else:
+                predictions[source] = mask_iou.as_detections(
+                    truth, in_boxes[source], scored, with_unjudged=True,
+                    boxes=_boxes_by_annotation(given, source))
+                tables = _tables_in_boxes(truth, in_boxes[source], scored)
+            frame = readings.per_class_frame(roles, *tables)
+            scalars |= readings.scalars(source, frame)
+            frame.insert(0, "reading", source)
+            frames.append(frame)
+        return Numbers(scalars, pd.concat(frames, ignore_index=True), predictions)
+
+
+def _tables_of_detections(
+    truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], scored: Sequence[int]
+) -> list[pd.DataFrame]:
+    """Returns all per-class tables about detections, masks first."""
+    mask, boundary, box = (
+        coco_metrics.per_class_ap(truth, detections, scored, task)
+        for task in ("mask", "boundary", "box"))
+    recall = agnostic_recall.per_class_agnostic_recall(truth, detections, scored)
+    return [mask, boundary, recall, box]
+
+
+def _tables_in_boxes(
+    truth: Mapping[str, Any], masks: Mapping[int, Mapping[str, Any]], scored: Sequence[int]
+) -> list[pd.DataFrame]:
+    """Returns all per-class tables about masks in given boxes, by annotation id."""
+    found = mask_iou.as_detections(truth, masks, scored)
+    return [
+        coco_metrics.per_class_ap(truth, found, scored, "mask"),
+        coco_metrics.per_class_ap(truth, found, scored, "boundary"),
+        mask_iou.per_class_iou(truth, masks, scored),
+    ]
+
+
+def _boxes_by_annotation(
+    given: Mapping[int, Sequence[GivenBox]], source: str
+) -> dict[int, Sequence[float]]:
+    return {
+        one.annotation_id: one.box
+        for of_image in given.values() for one in of_image if one.source == source
+    }

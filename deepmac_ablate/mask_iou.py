@@ -4,8 +4,11 @@ With one predicted mask per annotation there is nothing to find and nothing to r
 number is the mean IoU of predicted and annotated mask::
 
     table = per_class_iou(ground_truth, {annotation_id: rle}, image_ids)
-    summarise(table, novel_ids)["iou"]        # mean over classes, as AP is
-    instance_mean_iou(table, novel_ids)       # mean over instances: common classes weigh more
+    summarise(table, novel_ids)["iou"]          # mean over classes, as AP is
+    instance_mean(table, novel_ids, "iou")      # mean over instances: common classes weigh more
+
+Boundary IoU is the IoU of the boundaries of both masks alone (arXiv:2103.16562); `coco_metrics`
+says how wide these are.
 
 `as_detections` makes the same masks comparable with mask AP. Objects that are annotated with a box
 but no mask have nothing to compare a prediction with and do not count in either.
@@ -13,14 +16,14 @@ but no mask have nothing to compare a prediction with and do not count in either
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from faster_coco_eval import mask as rle
 
+from deepmac_ablate.coco_metrics import BOUNDARY_DILATION_RATIO
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.ground_truth import (
     GroundTruth,
@@ -44,6 +47,7 @@ def per_class_iou(
     ground_truth: GroundTruth,
     predictions: Mapping[int, Mapping[str, Any]],
     image_ids: Collection[int],
+    boundary_dilation_ratio: float = BOUNDARY_DILATION_RATIO,
 ) -> pd.DataFrame:
     """Returns the mean IoU of predicted and annotated masks for every class of the data set.
 
@@ -53,11 +57,12 @@ def per_class_iou(
             annotation id: RLE of the size of the image, `counts` as bytes or str. An empty mask
             has IoU 0.
         image_ids: The images that were scored; the others' annotations do not count.
+        boundary_dilation_ratio: How wide a boundary is, as a share of the image's diagonal.
 
     Returns:
         One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
-        annotations with a mask) and `iou`, `iou_s`, `iou_m`, `iou_l` in [0, 1]. NaN where there is
-        no instance, of any or of that size.
+        annotations with a mask) and `iou`, `iou_s`, `iou_m`, `iou_l`, `boundary_iou` in [0, 1]. NaN
+        where there is no instance, of any or of that size.
 
     Raises:
         UserError: An annotation has no prediction or shares its id, a prediction has no annotation,
@@ -68,32 +73,21 @@ def per_class_iou(
     annotations = [a for a in _predicted(everything, truth, predictions) if has_mask(a)]
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     measured = pd.DataFrame(
-        {
-            "category_id": [annotation["category_id"] for annotation in annotations],
-            "area": [annotation["area"] for annotation in annotations],
-            "iou": [_iou(a, predictions[a["id"]], sizes[a["image_id"]]) for a in annotations],
-        }
+        [
+            (a["category_id"], a["area"], *_ious(
+                a, predictions[a["id"]], sizes[a["image_id"]], boundary_dilation_ratio))
+            for a in annotations
+        ],
+        columns=["category_id", "area", "iou", "boundary_iou"],
     )
     for metric, (low, high) in AREAS.items():
         measured[metric] = measured["iou"].where(measured["area"].between(low, high))
     names = {c["id"]: c["name"] for c in sorted(truth["categories"], key=lambda c: c["id"])}
     classes = measured.groupby("category_id")
-    table = classes[list(AREAS)].mean().reindex(names)
+    table = classes[[*AREAS, "boundary_iou"]].mean().reindex(names)
     table.insert(0, "name", list(names.values()))
     table.insert(1, "instances", classes.size().reindex(names, fill_value=0))
     return table
-
-
-def instance_mean_iou(per_class: pd.DataFrame, class_ids: Iterable[int]) -> float:
-    """Returns the mean IoU over all instances of some classes, NaN if they have none.
-
-    Args:
-        per_class: What `per_class_iou` returned.
-        class_ids: The classes whose instances count.
-    """
-    rows = per_class.loc[sorted(class_ids)]
-    instances = int(rows["instances"].sum())
-    return float((rows["iou"] * rows["instances"]).sum()) / instances if instances else math.nan
 
 
 def as_detections(
@@ -101,10 +95,11 @@ def as_detections(
     predictions: Mapping[int, Mapping[str, Any]],
     image_ids: Collection[int],
     with_unjudged: bool = False,
+    boxes: Mapping[int, Sequence[float]] | None = None,
 ) -> list[dict[str, Any]]:
     """Returns masks predicted in annotated boxes as detections, for `per_class_ap`.
 
-    Box and class are the annotation's and the score is 1 for all, so COCO's evaluation does not
+    The class is the annotation's and the score is 1 for all, so COCO's evaluation does not
     rank them: they count in the order of image ids and, in an image, of the annotations. That order
     is the same for every trial. Two consequences: where a share p of a class's masks reaches an IoU
     threshold, recall ends at p and precision is near p all along, so that AP there is near p^2, not
@@ -116,6 +111,8 @@ def as_detections(
         predictions: As for `per_class_iou`.
         image_ids: As for `per_class_iou`.
         with_unjudged: Whether masks are wanted, too, that no annotated mask judges; to look at.
+        boxes: The boxes [x, y, w, h] that they were predicted in, by annotation id; None: the
+            annotated ones.
 
     Raises:
         UserError: An annotation has no prediction or shares its id, or a prediction has no
@@ -127,7 +124,7 @@ def as_detections(
         {
             "image_id": annotation["image_id"],
             "category_id": annotation["category_id"],
-            "bbox": annotation["bbox"],
+            "bbox": annotation["bbox"] if boxes is None else boxes[annotation["id"]],
             "score": 1.0,
             "segmentation": predictions[annotation["id"]],
         }
@@ -155,9 +152,13 @@ def _predicted(
     return annotations
 
 
-def _iou(
-    annotation: Mapping[str, Any], prediction: Mapping[str, Any], size: tuple[int, int]
-) -> float:
+def _ious(
+    annotation: Mapping[str, Any],
+    prediction: Mapping[str, Any],
+    size: tuple[int, int],
+    boundary_dilation_ratio: float,
+) -> tuple[float, float]:
+    """Returns mask IoU and boundary IoU of an annotation and its prediction."""
     height, width = size
     if tuple(prediction["size"]) != size:
         raise UserError(
@@ -165,4 +166,8 @@ def _iou(
             f"{list(prediction['size'])}, but its image has {list(size)}."
         )
     annotated = rle.segmToRle(annotation["segmentation"], width, height)
-    return float(rle.iou([prediction], [annotated], [0])[0, 0])
+    boundaries = [rle.rleToBoundary(m, boundary_dilation_ratio) for m in (prediction, annotated)]
+    return (
+        float(rle.iou([prediction], [annotated], [0])[0, 0]),
+        float(rle.iou(boundaries[:1], boundaries[1:], [0])[0, 0]),
+    )

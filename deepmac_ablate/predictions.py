@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from official.vision.ops import mask_ops
 from pycocotools import mask as rle
 
+from deepmac_ablate.given_boxes import GivenBox
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 
 
@@ -19,12 +21,13 @@ class ImagePrediction(NamedTuple):
     Attributes:
         image_id: of the image.
         detections: COCO results with `bbox` [x, y, w, h] in pixels of the original image, and RLE.
-        in_boxes: annotation id -> RLE of the mask predicted in that annotation's box.
+        in_boxes: source of boxes -> annotation id -> RLE of the mask predicted in the box that the
+            source makes of that annotation.
     """
 
     image_id: int
     detections: list[dict[str, Any]]
-    in_boxes: dict[int, dict[str, Any]]
+    in_boxes: dict[str, dict[int, dict[str, Any]]]
 
 
 class Predictor:
@@ -52,14 +55,14 @@ class Predictor:
     def predict(
         self,
         batch: Mapping[str, tf.Tensor],
-        annotations: Mapping[int, Sequence[Mapping[str, Any]]],
+        given_boxes: Mapping[int, Sequence[GivenBox]],
         detect: bool,
     ) -> Iterator[ImagePrediction]:
         """Predicts on the images of a batch.
 
         Args:
             batch: of `EvaluationData`.
-            annotations: image id -> annotations in whose boxes masks are wanted.
+            given_boxes: image id -> boxes in which masks are wanted.
             detect: whether to detect objects, too.
         """
         info, ids = batch["image_info"].numpy(), batch["image_ids"].numpy().tolist()
@@ -68,10 +71,10 @@ class Predictor:
         found = [_NOTHING] * len(ids)
         if detect:
             found = self._detections(features, info)
-        given = [annotations.get(image_id, ()) for image_id in ids]
+        given = [given_boxes.get(image_id, ()) for image_id in ids]
         in_given = [
-            _Boxes(_to_yxyx(np.array([a["bbox"] for a in of_image]).reshape(-1, 4)) * scale,
-                   np.array([a["category_id"] for a in of_image], np.int32), None)
+            _Boxes(_to_yxyx(np.array([g.box for g in of_image]).reshape(-1, 4)) * scale,
+                   np.array([g.class_id for g in of_image], np.int32), None)
             for of_image, scale in zip(given, scales, strict=True)]
         masks_found = self._segment(features, found)
         masks_given = self._segment(features, in_given)
@@ -84,9 +87,11 @@ class Predictor:
                  "score": float(score), "segmentation": mask}
                 for box, class_id, score, mask in zip(
                     boxes, found[i].classes, found[i].scores, encoded, strict=True)]
-            boxes = np.array([a["bbox"] for a in given[i]], np.float64).reshape(-1, 4)
+            boxes = np.array([g.box for g in given[i]], np.float64).reshape(-1, 4)
             encoded = _encode(masks_given[i], boxes, height, width)
-            in_boxes = {a["id"]: mask for a, mask in zip(given[i], encoded, strict=True)}
+            in_boxes: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+            for one, mask in zip(given[i], encoded, strict=True):
+                in_boxes[one.source][one.annotation_id] = mask
             yield ImagePrediction(image_id, detections, in_boxes)
 
     def _detections(self, features: Any, info: np.ndarray) -> list[_Boxes]:  # noqa: ANN401

@@ -12,23 +12,25 @@ from etils import epath
 from PIL import Image
 from pycocotools import mask as rle
 
-from deepmac_ablate import class_splits, storage
+from deepmac_ablate import class_splits, noise_plot, storage
 from deepmac_ablate.data import drawing
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.evaluation import BoxSource, Evaluation, Numbers
+from deepmac_ablate.evaluation import Evaluation, Numbers
 from deepmac_ablate.ground_truth import load_annotations
 from deepmac_ablate.session import prepare_model, restore_model
 from deepmac_ablate.workdir import TrialWorkdir
 
 # What is drawn of the detections: the ones a person would look at.
 _LEAST_SCORE = 0.3
+# Bytes in the name of a folder, on all disks in use.
+_LONGEST_NAME = 255
 
 
 def run(
     workdir: str,
-    box_sources: Sequence[BoxSource] | None,
+    box_sources: Sequence[str] | None,
     split: str | None,
     data: str | None,
     draw: int,
@@ -38,7 +40,8 @@ def run(
 
     Args:
         workdir: of the trial; nothing in it is changed but the output below.
-        box_sources: where the boxes come from that masks are predicted in; None: as the trial.
+        box_sources: where the boxes come from that masks are predicted in, see `Evaluation`; if
+            some are jittered, a picture shows mask IoU over the ratio. None: as the trial.
         split: the classes to count as seen; None: those of the trial.
         data: prefix of the data set to evaluate on; None: the trial's.
         draw: on how many images to draw the predictions, chosen at random but always the same.
@@ -59,20 +62,28 @@ def run(
     evaluation = Evaluation(
         prepared.evaluation.data if data is None
         else EvaluationData(data, prepared.evaluation.data.batch_size),
-        box_sources or prepared.evaluation.box_sources)
+        box_sources or prepared.evaluation.box_sources,
+        noise_seed=prepared.evaluation.noise_seed)
     step = restore_model(prepared, files)
     if step is None:
         raise UserError(f"There is no checkpoint to evaluate in {files.checkpoints}.")
     seen = split if split is not None else prepared.training.seen_classes
+    name = "-".join([evaluation.data.info.name, *(box_sources or ()), *([split] if split else ())])
+    if len(name) > _LONGEST_NAME and not output:
+        raise UserError(f"A folder named after {len(name)} letters of options is too long a name "
+                        "for a disk; say with --output where files shall go.")
     numbers = evaluation.run(prepared.model, prepared.strategy, seen)
 
-    folder = epath.Path(output) if output else files.path / "evaluations" / "-".join(
-        [evaluation.data.info.name, *(box_sources or ()), *([split] if split else ())])
+    folder = epath.Path(output) if output else files.path / "evaluations" / name
     folder.mkdir(parents=True, exist_ok=True)
     result = {"step": step, **numbers.scalars}
     storage.write(folder / "per_class.csv", numbers.per_class.to_csv(index=False))
     storage.write(folder / "result.json", json.dumps(result, indent=2, sort_keys=True) + "\n")
     written = [folder / "result.json", folder / "per_class.csv"]
+    curves = noise_plot.draw(numbers.scalars)
+    if curves is not None:
+        storage.write(folder / "box_noise.png", curves)
+        written.append(folder / "box_noise.png")
     if draw:
         written.append(_draw(evaluation.data, numbers, seen, draw, folder))
     return result, [str(path) for path in written]
@@ -96,7 +107,7 @@ def _draw(
     sources = {
         "annotations": [_with_mask(a, truth) for a in truth["annotations"]
                         if a["image_id"] in chosen and not a.get("iscrowd", 0)],
-        **{f"masks in {name} boxes" if name == "groundtruth" else name: results
+        **{name if name == "detections" else f"masks in {name} boxes": results
            for name, results in numbers.predictions.items()},
     }
     for image_id, pixels in data.images(chosen):

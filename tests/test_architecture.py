@@ -18,21 +18,23 @@ FLOORS = {
     "the command line": ["cli"],
     "a whole trial": ["model_garden", "reevaluation", "serving", "training"],
     "its objects": ["session"],
-    "its parts": ["evaluation", "predictions", "runtime", "trainer"],
+    "its parts": ["evaluation", "given_boxes", "predictions", "runtime", "trainer"],
     "images": ["data"],
     "the model": ["modeling"],
-    "exact numbers": ["readings", "coco_metrics", "mask_iou", "ground_truth"],
-    "what a trial is": ["workdir", "step_log", "trial", "class_splits", "bindings"],
+    "exact numbers": [
+        "noise_plot", "readings", "coco_metrics", "agnostic_recall", "mask_iou", "ground_truth"],
+    "what a trial is": ["workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
     "ground": ["progress", "plain_json", "storage", "errors", ""],
 }
 
 # What computes, or writes and reads records; everything else starts in a second.
 NEEDS_TENSORFLOW = [
-    "reevaluation", "training", "session", "evaluation", "predictions", "runtime", "trainer",
-    "data.check", "data.coco", "data.evaluation_data", "data.model_input", "data.records",
-    "data.shapes", "data.training_data", "model_garden.contents", "model_garden.importing",
-    "model_garden.layout", "model_garden.matching", "model_garden.trees", "modeling",
-    "serving.export", "serving.predict", "serving.signatures", "serving.trained",
+    "reevaluation", "training", "session", "evaluation", "given_boxes", "predictions", "runtime",
+    "trainer", "data.check", "data.coco", "data.evaluation_data", "data.model_input",
+    "data.records", "data.shapes", "data.training_data", "model_garden.contents",
+    "model_garden.importing", "model_garden.layout", "model_garden.matching",
+    "model_garden.trees", "modeling", "serving.export", "serving.predict", "serving.signatures",
+    "serving.trained",
 ]
 
 TENSORFLOW = {"tensorflow", "tf_keras", "official", "orbit"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import subprocess
 import sys
 
@@ -53,6 +54,42 @@ def test_nonvoc_is_the_other_sixty():
     assert set(class_splits.COCO) == voc | nonvoc
 
 
+def test_coco40_is_opmasks_list():
+    """Counted from 0 without gaps, as OPMask's class_splits.py counts, VOC and these twenty."""
+    voc = [0, 1, 2, 3, 4, 5, 6, 8, 14, 15, 16, 17, 18, 19, 39, 56, 57, 58, 60, 62]
+    further = [9, 10, 13, 23, 24, 25, 26, 36, 42, 47, 48, 49, 52, 54, 61, 63, 70, 74, 76, 79]
+    ids = sorted(class_splits.COCO)
+    assert {ids[i] for i in voc} == class_splits.resolve("voc", COCO)
+    seen = class_splits.resolve("coco40", COCO)
+    assert {ids[i] for i in voc + further} == seen
+    assert len(seen) == 40
+
+
+def test_random_splits_stay_what_they_are():
+    """These were drawn once; published numbers hang on them."""
+    assert class_splits.resolve("random-2-seed-0", PETS) == {2, 3}
+    assert class_splits.resolve("random-5-seed-3", COCO) == {5, 22, 58, 85, 89}
+
+
+def test_random_splits_rank_classes_by_hashes():
+    """The k smallest of sha256("seed:id"); a larger k adds classes, other seeds draw others."""
+    ranked = sorted(
+        class_splits.COCO, key=lambda i: hashlib.sha256(f"7:{i}".encode()).hexdigest())
+    for number in (1, 20, 79, 80):
+        drawn = class_splits.resolve(f"random-{number}-seed-7", COCO)
+        assert set(ranked[:number]) == drawn
+    draws = {class_splits.resolve(f"random-20-seed-{seed}", COCO) for seed in range(50)}
+    assert len(draws) == 50
+    # Every class has its turn.
+    assert frozenset().union(*draws) == set(class_splits.COCO)
+
+
+def test_random_splits_do_not_depend_on_the_order_of_classes():
+    """Ids decide, in whatever order the annotations list them."""
+    drawn = class_splits.resolve("random-20-seed-3", COCO)
+    assert drawn == class_splits.resolve("random-20-seed-3", COCO[::-1])
+
+
 def test_none_is_all_and_an_empty_list_is_none():
     """The two values that other code bases confuse mean opposite things here."""
     assert frozenset({1, 2, 3}) == class_splits.resolve(None, PETS)
@@ -99,6 +136,12 @@ def test_roles_accept_a_generator():
     ("split", "data_set", "message"),
     [
         ("vok", COCO, r"Unknown class split 'vok'\. Did you mean 'voc'\?"),
+        ("random-81-seed-0", COCO, r"'random-81-seed-0' draws 81 classes, but .* has 80\."),
+        ("random-0-seed-0", COCO, r"'random-0-seed-0' is not of the form random-<k>-seed-<s>"),
+        ("random-20", COCO, r"such as random-20-seed-3\.$"),
+        ("random-020-seed-3", COCO, r"'random-020-seed-3' is not of the form"),
+        ("random-20-seed--3", COCO, r"'random-20-seed--3' is not of the form"),
+        ("coco-40", COCO, r"Unknown class split 'coco-40'\. Did you mean 'coco40'\?"),
         ("person", COCO, r"'person' is the name of a class: list it, \['person'\]"),
         (3, COCO, r"a list of class ids and names, not 3"),
         ([12], COCO, r"class id 12, which the data set lacks: it has 80 ids in 1\.\.90"),
@@ -117,7 +160,7 @@ def test_mistakes_are_named(split, data_set, message):
         class_splits.resolve(split, data_set)
 
 
-@pytest.mark.parametrize("split", ["voc", "nonvoc"])
+@pytest.mark.parametrize("split", ["voc", "nonvoc", "coco40"])
 def test_own_classes_with_coco_ids_are_not_coco(split):
     """Ids 1..20 of other classes do not make a data set COCO: names are compared too."""
     message = f"'{split}' needs COCO's classes, .* is 'cat' where COCO has 'person'"

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from deepmac_ablate import cli
+from deepmac_ablate.session import prepare
 from deepmac_ablate.workdir import TrialWorkdir
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -150,7 +151,7 @@ def test_help_needs_no_tensorflow():
     code = """
 import sys
 from deepmac_ablate import cli
-for command in ([], ["train"], ["evaluate"], ["data"], ["export"], ["predict"]):
+for command in ([], ["train"], ["evaluate"], ["data"], ["export"], ["predict"], ["import"]):
     try:
         cli.main([*command, "--help"])
     except SystemExit as end:
@@ -242,7 +243,62 @@ def test_other_images_can_be_evaluated(finished, copied, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
+def test_a_sweep_of_box_noise_is_one_evaluation_and_a_picture(finished, copied, capsys):
+    """Annotated boxes and those of each ratio are readings; a picture shows mask IoU over both."""
+    assert 0 == evaluate(copied.path, "--box_noise", 0.1, 0.4, "--jitter_mode", "shrink")
+    folder = Path(copied.path) / "evaluations" / "val-groundtruth-jittered0.1-shrink-" \
+        "jittered0.4-shrink"
+    result = json.loads((folder / "result.json").read_text())
+    for classes in ("seen", "novel", "all"):
+        plain, less, more = (
+            result[f"{reading}/iou/{classes}"]
+            for reading in ("groundtruth", "jittered0.1-shrink", "jittered0.4-shrink"))
+        assert plain == pytest.approx(
+            finished.workdir.read_result()[f"groundtruth/iou/{classes}"], abs=1e-6)
+        assert len({plain, less, more}) == 3
+    with Image.open(folder / "box_noise.png") as picture:
+        assert picture.width > picture.height > 400
+    assert f"{folder}/box_noise.png" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.parametrize(("split", "seen"), [("all", 12), ("none", 0), ("random-5-seed-2", 5)])
+def test_all_and_none_are_not_confused(copied, tmp_path, split, seen):
+    """All classes seen, none, or some, where the trial has six."""
+    assert 0 == evaluate(copied.path, "--split", split, "--box_source", "groundtruth",
+                         "--output", tmp_path / "o")
+    roles = pd.read_csv(tmp_path / "o" / "per_class.csv")["role"]
+    assert [seen, 12 - seen] == [(roles == role).sum() for role in ("seen", "novel")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.parametrize(("value", "seen"), [("None", 12), ("[]", 0), ("'random-5-seed-2'", 5)])
+def test_all_and_none_are_not_confused_in_gin(finished, value, seen):
+    """`None` is all classes and `[]` none, as the class split's words are."""
+    prepared = prepare(finished.trial_with(f"Training.seen_classes = {value}"))
+    assert seen == len(prepared.training.seen_ids)
+
+
 @pytest.mark.parametrize(("options", "message"), [
+    (["--box_source", "detection"], r"box source 'detection'\. Did you mean 'detections'\?"),
+    (["--box_noise", "1.5"], r"The jitter ratio 1\.5 makes no sense in mode 'default'"),
+    (["--box_noise", "0.1", "--jitter_mode", "shrnk"], r"'shrnk'\. Did you mean 'shrink'\?"),
+    (["--box_noise", "0.1", "0.10"], r"Box source 'jittered0\.1' is named 2 times"),
+    (["--jitter_mode", "shrink"], r"--jitter_mode shrink says how --box_noise moves boxes"),
+])
+def test_wrong_boxes_are_refused_at_once(tmp_path, capsys, options, message):
+    """In one sentence, whether there is a trial or not."""
+    assert 2 == evaluate(tmp_path / "nothing", *options)
+    assert re.search(message, said := sentence(capsys)), said
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.parametrize(("options", "message"), [
+    (["--split", "[]"], r"Unknown class split '\[\]'.* Known are voc, .*none"),
+    (["--split", "random-13-seed-0"], r"draws 13 classes, but the data set has 12\."),
     (["--split", "shapes_c"], r"Unknown class split 'shapes_c'\. Did you mean"),
     (["--split", "voc"], r"Class split 'voc' needs COCO's classes"),
     (["--data", "nowhere/val"], r"nowhere/val"),
@@ -252,6 +308,17 @@ def test_options_that_do_not_fit_are_refused(finished, tmp_path, capsys, options
     assert 2 == evaluate(finished.workdir.path, *options, "--output", tmp_path / "o")
     assert re.search(message, said := sentence(capsys)), said
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+def test_options_too_many_to_name_a_folder_need_an_output(copied, capsys):
+    """It is said before anything is evaluated."""
+    ratios = [f"0.{number}" for number in range(11, 19)]
+    assert 2 == evaluate(
+        copied.path, "--box_noise", *ratios, "--jitter_mode", "shrink_symmetric_xy")
+    assert re.search("too long a name for a disk; say with --output where", sentence(capsys))
+    assert not (copied.path / "evaluations").exists()
 
 
 @pytest.mark.slow

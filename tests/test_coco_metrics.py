@@ -6,6 +6,7 @@ import copy
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from pycocotools import mask as rle
 
@@ -80,13 +81,16 @@ def noisy():
 
 @pytest.fixture(scope="module")
 def tables(noisy):
-    return {task: coco_metrics.per_class_ap(*noisy, task) for task in ("mask", "box")}
+    return {task: coco_metrics.per_class_ap(*noisy, task) for task in ("mask", "boundary", "box")}
 
 
 @pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("task", ["mask", "box"])
+@pytest.mark.parametrize("task", ["mask", "boundary", "box"])
 def test_means_equal_pycocotools_with_restricted_classes(noisy, tables, task, group):
-    """For any group of classes the mean of rows is pycocotools' number for these classes."""
+    """For any group of classes the mean of rows is pycocotools' number for these classes.
+
+    Boundary AP is that of pycocotools given IoUs of boundaries from OpenCV.
+    """
     expected = oracle(*noisy, GROUPS[group], task)
     assert 0 < expected[f"{task}_ap"] < 1
     assert_equal(expected, coco_metrics.summarise(tables[task], GROUPS[group]))
@@ -130,11 +134,41 @@ def test_small_random_data_sets_equal_pycocotools(seed):
         annotations.append(square(number, *where, at, side, iscrowd=crowd))
     truth = data_set(*annotations, images=6, classes=4)
     detections = noisy_detections(truth, seed)
-    for task in ("mask", "box"):
+    for task in ("mask", "boundary", "box"):
         table = coco_metrics.per_class_ap(truth, detections, range(1, 7), task)
         for class_ids in ([1], [2], [4], [1, 2, 3, 4]):
             expected = oracle(truth, detections, range(1, 7), class_ids, task)
             assert_equal(expected, coco_metrics.summarise(table, class_ids))
+
+
+def test_boundaries_see_what_masks_hide():
+    """A square of 60 that lacks 2 pixels all around: mask IoU (56 / 60)^2, boundary IoU by hand.
+
+    On 120 x 100 pixels a boundary is 3 wide: rings of 60^2 - 54^2 and 56^2 - 50^2 pixels.
+    """
+    both = 56**2 - 54**2
+    assert (60**2 - 54**2 + 56**2 - 50**2 - both) * 0.2 == both
+    assert 0.85 < 56**2 / 60**2 < 0.9
+    truth = data_set(square(1, side=60))
+    detection = detected(square(1, at=(12, 12), side=56))
+    boundary = coco_metrics.per_class_ap(truth, [detection], [1], "boundary").loc[1]
+    assert list(boundary.drop(["name", "instances", "boundary_ap_s", "boundary_ap_l"])) == [0] * 5
+    assert coco_metrics.per_class_ap(truth, [detection], [1], "mask").loc[1, "mask_ap"] == 0.8
+
+
+def test_the_width_of_boundaries_can_be_chosen():
+    """With boundaries as wide as the square, boundary AP is mask AP."""
+    truth = data_set(square(1, side=60))
+    detection = detected(square(1, at=(12, 12), side=56))
+    table = coco_metrics.per_class_ap(truth, [detection], [1], "boundary", 0.2)
+    assert table.loc[1, "boundary_ap"] == 0.8
+
+
+def test_instance_mean_weighs_instances():
+    """Classes without any do not count, and with none at all the mean is undefined."""
+    table = pd.DataFrame({"instances": [3, 1, 0], "share": [0.5, 1.0, np.nan]}, index=[1, 2, 3])
+    assert coco_metrics.instance_mean(table, [1, 2, 3], "share") == 2.5 / 4
+    assert np.isnan(coco_metrics.instance_mean(table, [3], "share"))
 
 
 def test_hand_calculated_ap():
@@ -184,10 +218,11 @@ def test_a_box_without_mask_is_neither_found_nor_missed_in_mask_ap(nothing):
         del bare["segmentation"]
     truth = data_set(masked, bare)
 
-    mask = coco_metrics.per_class_ap(truth, [on_bare, false, found], [1, 2], "mask").loc[1]
-    assert 1 == mask["instances"]
-    assert pytest.approx(0.5) == mask["mask_ap"]
-    assert 1 == mask["mask_ar100"]
+    for task in ("mask", "boundary"):
+        row = coco_metrics.per_class_ap(truth, [on_bare, false, found], [1, 2], task).loc[1]
+        assert 1 == row["instances"]
+        assert pytest.approx(0.5) == row[f"{task}_ap"]
+        assert 1 == row[f"{task}_ar100"]
     box = coco_metrics.per_class_ap(truth, [on_bare, false], [1, 2], "box").loc[1]
     assert 2 == box["instances"]
     assert pytest.approx(51 / 101) == box["box_ap"]

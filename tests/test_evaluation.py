@@ -18,6 +18,7 @@ from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Evaluation
+from deepmac_ablate.modeling import box_noise
 from deepmac_ablate.predictions import Predictor
 from deepmac_ablate.session import prepare, restore
 from tests.data_fixtures import square
@@ -135,8 +136,10 @@ def test_a_model_that_knows_all_is_perfect(prefix, batch_size):
     """AP and IoU are 1 for classes that there are, whatever the batches; null for the absent."""
     numbers = evaluate(prefix, Knowing(annotations()), batch_size)
     scalars = numbers.scalars
-    for metric in ("detections/mask_ap", "detections/box_ap", "detections/mask_ar100",
-                   "groundtruth/mask_ap", "groundtruth/iou", "groundtruth/iou_instances"):
+    for metric in ("detections/mask_ap", "detections/boundary_ap", "detections/box_ap",
+                   "detections/mask_ar100", "detections/mask_ar100_agnostic",
+                   "groundtruth/mask_ap", "groundtruth/boundary_ap", "groundtruth/iou",
+                   "groundtruth/iou_instances", "groundtruth/boundary_iou"):
         for classes in ("seen", "novel", "all"):
             assert 1.0 == pytest.approx(scalars[f"{metric}/{classes}"], abs=1e-6), metric
     absent = numbers.per_class.query("name == 'absent'")
@@ -211,6 +214,157 @@ def test_a_missing_image_is_refused(tmp_path):
     path.write_text(json.dumps(document))
     with pytest.raises(UserError, match=r"Every one of the 4 .* 1 not of the data set \(ids 1\)"):
         evaluate(prefix, Knowing(annotations()))
+
+
+def test_detections_under_another_name_count_for_agnostic_recall(prefix):
+    """Objects that are found and misnamed are missed by class, but not whatever the class."""
+    model = Knowing(annotations())
+    find = model.detect
+
+    def misname(features, image_shape):
+        found = find(features, image_shape)
+        return found | {"classes": 10 - found["classes"]}
+
+    model.detect = misname
+    model.predict_masks = lambda features, boxes, image_index, classes: tf.ones(
+        [tf.shape(boxes)[0], CELLS, CELLS])
+    scalars = evaluate(prefix, model).scalars
+    assert 0.0 == scalars["detections/mask_ar100/all"]
+    assert 1.0 == pytest.approx(scalars["detections/mask_ar100_agnostic/all"])
+
+
+class Seeing(Knowing):
+    """Segments the part of a known object that a box shows: a cell is of it or not.
+
+    Attributes:
+        looked: how many images it computed features of.
+        given: the boxes of each call, in pixels of the resized image.
+    """
+
+    def __init__(self, annotations):
+        super().__init__(annotations)
+        self.looked, self.given = 0, []
+
+    def features(self, images):
+        """The ids of the images, which are counted."""
+        def count(images):
+            self.looked += len(images)
+            return images
+
+        counted = tf.numpy_function(count, [images], tf.float32)
+        return super().features(tf.ensure_shape(counted, images.shape))
+
+    def predict_masks(self, features, boxes, image_index, classes):
+        """As `MaskRCNN.predict_masks`."""
+        def segment(ids, boxes, image_index, classes):
+            self.given.append(boxes)
+            masks = np.zeros((len(boxes), CELLS, CELLS), np.float32)
+            cells = (np.arange(CELLS) + 0.5) / CELLS
+            for row, (box, index, class_id) in enumerate(
+                    zip(boxes, image_index, classes, strict=True)):
+                own = [a["category_id"] for a in self.known[ids[index]]]
+                if class_id in own:
+                    top, left, bottom, right = self.boxes(ids[index])[own.index(class_id)]
+                    y = box[0] + cells * (box[2] - box[0])
+                    x = box[1] + cells * (box[3] - box[1])
+                    masks[row] = np.outer((y >= top) & (y <= bottom), (x >= left) & (x <= right))
+            return masks
+
+        return tf.ensure_shape(
+            tf.numpy_function(segment, [features, boxes, image_index, classes], tf.float32),
+            [None, CELLS, CELLS])
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Two squares of 100 pixels in an image, one in another; prefix and annotations."""
+    squares = [square(7, 5, 20, 30, 100), square(9, 5, 140, 120, 100, category_id=7),
+               square(11, 1, 10, 0, 90)]
+    return write_data(tmp_path_factory.mktemp("large"), squares), squares
+
+
+def moved_by_hand(annotation, ratio, seed=0):
+    """The box [x, y, w, h] of an annotation after noise of mode "default", clipped."""
+    x, y, w, h = annotation["bbox"]
+    width, height = SIZES[annotation["image_id"]]
+    top, left, bottom, right = (
+        1 + ratio * (2 * draw - 1)
+        for draw in box_noise.draws_of_annotation(seed, annotation["id"]))
+    low_x, low_y = x + w / 2 * (1 - left), y + h / 2 * (1 - top)
+    high_x, high_y = x + w / 2 * (1 + right), y + h / 2 * (1 + bottom)
+    low_x, low_y = max(low_x, 0), max(low_y, 0)
+    return [low_x, low_y, min(high_x, width) - low_x, min(high_y, height) - low_y]
+
+
+def test_jittered_boxes_are_a_reading_of_their_own(large):
+    """Masks are predicted in the moved boxes, on features that are computed once."""
+    prefix, squares = large
+    model = Seeing(squares)
+    sources = ("detections", "groundtruth", "jittered0.2", "jittered0.4", "jittered0.4-expand")
+    numbers = evaluate(prefix, model, 5, box_sources=sources)
+    assert model.looked == 5
+    assert set(sources) == numbers.predictions.keys() == set(numbers.per_class["reading"])
+    assert {n.partition("/")[2] for n in numbers.scalars if n.startswith("groundtruth/")} == {
+        n.partition("/")[2] for n in numbers.scalars if n.startswith("jittered0.2/")}
+    seen_by_model = np.concatenate(model.given)
+    for ratio in (0.2, 0.4):
+        for annotation in squares:
+            expected = moved_by_hand(annotation, ratio)
+            (found,) = (
+                p["bbox"] for p in numbers.predictions[f"jittered{ratio}"]
+                if (p["image_id"], p["category_id"]) == (
+                    annotation["image_id"], annotation["category_id"]))
+            np.testing.assert_allclose(found, expected, atol=1e-9)
+            x, y, w, h = np.array(expected) * 64 / max(SIZES[annotation["image_id"]])
+            assert np.isclose(
+                seen_by_model, [y, x, y + h, x + w], atol=1e-3).all(axis=1).any()
+
+
+def test_jittered_masks_are_compared_with_the_whole_annotated_mask(large):
+    """What a smaller box cuts off is missed; what a larger box shows beside the object is not."""
+    prefix, squares = large
+    numbers = evaluate(
+        prefix, Seeing(squares), box_sources=("jittered0.4-shrink", "jittered0.4-expand"))
+    by_class = numbers.per_class.set_index(["reading", "category_id"])["iou"]
+    for class_id in (3, 7):
+        expected = np.mean([
+            p["bbox"][2] * p["bbox"][3] / a["area"]
+            for p, a in zip(sorted(
+                numbers.predictions["jittered0.4-shrink"],
+                key=lambda p: (p["image_id"], p["category_id"])),
+                sorted(squares, key=lambda a: (a["image_id"], a["category_id"])), strict=True)
+            if p["category_id"] == class_id])
+        assert 0.4 < expected < 0.9
+        # Masks are pasted with a rim of about a pixel.
+        assert by_class["jittered0.4-shrink", class_id] == pytest.approx(expected, abs=0.05)
+        assert by_class["jittered0.4-expand", class_id] > 0.88
+
+
+def test_noise_is_the_same_for_every_model_and_the_seed_changes_it(large):
+    """Boxes are functions of seed and annotation, not of model, batches or other sources."""
+    prefix, squares = large
+
+    def boxes(model, batch_size, sources=("jittered0.3",), **options):
+        numbers = evaluate(prefix, model, batch_size, box_sources=sources, **options)
+        return [p["bbox"] for p in numbers.predictions["jittered0.3"]]
+
+    first = boxes(Seeing(squares), 1)
+    assert first == boxes(Knowing(squares), 3, ("groundtruth", "jittered0.3"))
+    other = boxes(Seeing(squares), 1, noise_seed=1)
+    assert not np.isclose(first, other).all(axis=1).any()
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"box_sources": ("groundtrth",)}, r"Unknown box source 'groundtrth'\. Did you mean 'groundtr"),
+    ({"box_sources": ("jitter0.2",)}, r"'jitter0\.2'\. Did you mean 'jittered0\.2'\? Known are "),
+    ({"box_sources": ("jittered0.2-grow",)}, r"Unknown jitter mode 'grow'"),
+    ({"box_sources": ("detections",) * 2}, r"Box source 'detections' is named 2 times"),
+    ({"noise_seed": -1}, r"Evaluation\.noise_seed = -1 makes no sense"),
+])
+def test_mistakes_are_named(prefix, options, message):
+    """In one sentence, before anything is evaluated."""
+    with pytest.raises(UserError, match=message):
+        Evaluation(EvaluationData(prefix), **options)
 
 
 @pytest.fixture(scope="module")

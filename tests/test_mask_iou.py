@@ -11,7 +11,7 @@ from pycocotools import mask as rle
 from deepmac_ablate import class_splits, coco_metrics, mask_iou
 from deepmac_ablate.errors import UserError
 from tests import coco_tiny
-from tests.noisy_detections import oracle, quiet_coco, shifted
+from tests.noisy_detections import boundary, oracle, quiet_coco, shifted
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -99,8 +99,38 @@ def test_iou_equals_counted_pixels(predicted):
     expected = mean(mean(iou for c, _, iou in rows if c == class_id) for class_id in novel)
     assert pytest.approx(expected) == coco_metrics.summarise(table, novel)["iou"]
     expected = mean(iou for c, _, iou in rows if c in novel)
-    assert pytest.approx(expected) == mask_iou.instance_mean_iou(table, novel)
+    assert pytest.approx(expected) == coco_metrics.instance_mean(table, novel, "iou")
     assert 0.5 < expected < 0.95
+
+
+def test_boundary_iou_equals_counted_pixels(predicted):
+    """Boundaries eroded by OpenCV and counted pixel by pixel give the same means by class."""
+    annotations, masks, predictions, image_ids = predicted
+    coco = quiet_coco(annotations)
+    rows = []
+    for number, mask in masks.items():
+        one, other = boundary(coco.annToMask(coco.anns[number])), boundary(mask.astype(np.uint8))
+        iou = (one & other).sum() / (one | other).sum() if (one | other).any() else 0.0
+        rows.append((coco.anns[number]["category_id"], iou))
+    table = mask_iou.per_class_iou(annotations, predictions, image_ids)
+    expected = [mean(iou for c, iou in rows if c == class_id) for class_id in table.index]
+    np.testing.assert_allclose(table["boundary_iou"], expected, atol=1e-9)
+    assert table["boundary_iou"].mean() < table["iou"].mean()
+
+
+def test_the_width_of_boundaries_can_be_chosen():
+    """By hand: of 10 x 10 pixels the left half is predicted; with wide boundaries that is IoU 1/2.
+
+    On 60 x 50 pixels a boundary is 2 wide: rings of 100 - 36 and 50 - 6 pixels, which share the
+    10 + 10 pixels of two rows each, and the 6 x 2 pixels at the left.
+    """
+    truth, predictions = data_set(annotation(1)), {1: encode(rectangle(5))}
+    narrow, wide = (
+        mask_iou.per_class_iou(truth, predictions, [1], *ratio).loc[1, "boundary_iou"]
+        for ratio in ((), (0.2,)))
+    shared = 2 * 10 + 6 * 2
+    assert pytest.approx(shared / (64 + 44 - shared)) == narrow
+    assert wide == 0.5
 
 
 def test_images_that_were_not_scored_do_not_count(predicted):
@@ -112,7 +142,7 @@ def test_images_that_were_not_scored_do_not_count(predicted):
     table = mask_iou.per_class_iou(annotations, predictions, image_ids[:20])
     assert len(rows) == table["instances"].sum()
     expected = mean(iou for _, _, iou in rows)
-    assert pytest.approx(expected) == mask_iou.instance_mean_iou(table, table.index)
+    assert pytest.approx(expected) == coco_metrics.instance_mean(table, table.index, "iou")
 
 
 def test_class_mean_and_instance_mean_differ_as_by_hand():
@@ -125,7 +155,7 @@ def test_class_mean_and_instance_mean_differ_as_by_hand():
     assert list(table["instances"]) == [3, 1]
     assert list(table["name"]) == ["one", "two"]
     assert coco_metrics.summarise(table, [1, 2])["iou"] == 0.75
-    assert mask_iou.instance_mean_iou(table, [1, 2]) == 2.5 / 4
+    assert coco_metrics.instance_mean(table, [1, 2], "iou") == 2.5 / 4
 
 
 def test_crowds_and_absent_classes_are_undefined():
@@ -134,8 +164,8 @@ def test_crowds_and_absent_classes_are_undefined():
     table = mask_iou.per_class_iou(truth, {1: encode(rectangle(5))}, [1, 2])
     np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
     assert coco_metrics.summarise(table, [1, 2])["iou"] == 0.5
-    assert np.isnan(mask_iou.instance_mean_iou(table, [2]))
-    assert mask_iou.instance_mean_iou(table, [1, 2]) == 0.5
+    assert np.isnan(coco_metrics.instance_mean(table, [2], "iou"))
+    assert coco_metrics.instance_mean(table, [1, 2], "iou") == 0.5
 
 
 def test_boxes_without_masks_are_predicted_but_not_judged():
@@ -150,10 +180,12 @@ def test_boxes_without_masks_are_predicted_but_not_judged():
     table = mask_iou.per_class_iou(truth, predictions, [1])
     np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
     assert [1, 0] == list(table["instances"])
-    assert 0.5 == mask_iou.instance_mean_iou(table, [1, 2])
+    assert 0.5 == coco_metrics.instance_mean(table, [1, 2], "iou")
     judged = mask_iou.as_detections(truth, predictions, [1])
     assert [1] == [d["category_id"] for d in judged]
     everything = mask_iou.as_detections(truth, predictions, [1], with_unjudged=True)
+    moved = mask_iou.as_detections(truth, predictions, [1], boxes=dict.fromkeys((1, 2, 3), [1] * 4))
+    assert [[0, 0, 10, 10], [1] * 4] == [judged[0]["bbox"], moved[0]["bbox"]]
     assert [1, 1, 2] == [d["category_id"] for d in everything]
 
 

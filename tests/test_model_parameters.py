@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,12 @@ import tensorflow as tf
 
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Norm, ResNetFPN
-from deepmac_ablate.modeling.box_sources import BoxSource, GroundTruthBoxes, ProposalBoxes
+from deepmac_ablate.modeling.box_sources import (
+    BoxSource,
+    GroundTruthBoxes,
+    JitteredGroundTruthBoxes,
+    ProposalBoxes,
+)
 from deepmac_ablate.modeling.detector import (
     BoxHead,
     Detections,
@@ -165,17 +171,21 @@ def test_the_number_of_offered_proposals_matters() -> None:
 
 
 @pytest.mark.slow
-def test_the_number_of_slots_for_proposals_matters() -> None:
-    """With `slots_per_image` fewer proposals are trained on than offered."""
-    few = behaviour(mask_boxes=ProposalBoxes(slots_per_image=1))
-    many = behaviour(mask_boxes=ProposalBoxes(slots_per_image=8))
+@pytest.mark.parametrize(
+    "source", [ProposalBoxes, functools.partial(JitteredGroundTruthBoxes, 0.3)])
+def test_the_number_of_slots_matters(source: Callable[..., BoxSource]) -> None:
+    """With `slots_per_image` fewer boxes are trained on than offered."""
+    few = behaviour(mask_boxes=source(slots_per_image=1))
+    many = behaviour(mask_boxes=source(slots_per_image=8))
     assert differ(few, many)
 
 
 @pytest.mark.parametrize(
     ("part", "cases"),
     [(MaskRCNN, MODEL_CHANGES), (Losses, LOSS_CHANGES),
-     (ProposalBoxes, {"max_per_image": 3, "slots_per_image": 1}),
+     # These are changed in the tests above and in test_box_sources.py.
+     (ProposalBoxes, {"max_per_image": 3, "slots_per_image": 1, "with_groundtruth": False}),
+     (JitteredGroundTruthBoxes, {"ratio": 0.3, "mode": "shrink", "slots_per_image": 1}),
      *((part, changes) for part, (_, _, changes) in PART_CHANGES.items())],
     ids=lambda x: getattr(x, "__name__", ""))
 def test_each_parameter_has_a_case(part: type, cases: dict[str, Any]) -> None:
@@ -186,4 +196,5 @@ def test_each_parameter_has_a_case(part: type, cases: dict[str, Any]) -> None:
 
 def test_each_box_source_has_cases() -> None:
     """A new box source needs a case above."""
-    assert {GroundTruthBoxes, ProposalBoxes} == set(BoxSource.__subclasses__())
+    covered = {GroundTruthBoxes, JitteredGroundTruthBoxes, ProposalBoxes}
+    assert covered == set(BoxSource.__subclasses__())

@@ -55,6 +55,24 @@ def test_iou_has_a_mean_over_classes_and_one_over_instances():
     assert pytest.approx((10 * 0.8 + 30 * 0.4) / 40) == actual["groundtruth/iou_instances/all"]
 
 
+def test_agnostic_recall_is_a_mean_over_instances():
+    """Under its own name, not beside a mean over classes."""
+    frame = readings.per_class_frame(ROLES, table(mask_ar100_agnostic=[0.8, 0.4, np.nan]))
+    assert readings.scalars("detections", frame) == {
+        "detections/mask_ar100_agnostic/seen": pytest.approx(0.8),
+        "detections/mask_ar100_agnostic/novel": pytest.approx(0.4),
+        "detections/mask_ar100_agnostic/all": pytest.approx((10 * 0.8 + 30 * 0.4) / 40),
+    }
+
+
+def test_columns_of_the_printed_table_stand_in_line():
+    """Names longer than usual, of readings and of metrics, move the numbers of all rows."""
+    text = readings.table_text({
+        "detections/ap/seen": 0.5, "jittered0.1-shrink_symmetric/mask_ar100_agnostic/seen": 0.25})
+    header, short, long = text.splitlines()
+    assert header.index("seen") + 4 == short.index("50.0") + 4 == long.index("25.0") + 4
+
+
 def test_undefined_scalars_are_none_and_json_is_strict():
     """Without novel classes the novel scalars are there and null, never NaN."""
     frame = readings.per_class_frame(dict.fromkeys(ROLES, "seen"), table(iou=[0.8, 0.4, np.nan]))
@@ -63,3 +81,18 @@ def test_undefined_scalars_are_none_and_json_is_strict():
     assert actual["groundtruth/iou_instances/novel"] is None
     assert actual == json.loads(json.dumps(actual, allow_nan=False))
     assert {float, type(None)} == {type(value) for value in actual.values()}
+
+
+@pytest.mark.parametrize(
+    ("box_sources", "noise", "mode", "expected"),
+    [
+        ([], [], None, []),
+        (["detections"], [], None, ["detections"]),
+        ([], [0.1, 0.4], None, ["groundtruth", "jittered0.1", "jittered0.4"]),
+        (["groundtruth", "detections"], [0.1], "expand",
+         ["groundtruth", "detections", "jittered0.1-expand"]),
+    ],
+)
+def test_a_sweep_of_noise_begins_with_boxes_as_they_are(box_sources, noise, mode, expected):
+    """They are added unless named; without anything named the trial decides."""
+    assert expected == readings.requested(box_sources, noise, mode)

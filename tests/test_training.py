@@ -20,7 +20,7 @@ import tensorflow as tf
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from deepmac_ablate import bindings, cli, training
+from deepmac_ablate import bindings, cli, readings, training
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.session import prepare, restore
@@ -151,10 +151,11 @@ def test_the_result_holds_named_numbers(finished):
     assert STEPS == result.pop("step")
     names = "|".join(["ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ar100"])
     form = re.compile(
-        rf"(detections/(mask|box)_({names})|groundtruth/(mask_({names})|iou(_s|_m|_l|_instances)?))"
+        rf"(detections/((mask|boundary|box)_({names})|mask_ar100_agnostic)"
+        rf"|groundtruth/((mask|boundary)_({names})|iou(_s|_m|_l|_instances)?|boundary_iou))"
         "/(seen|novel|all)")
     assert all(form.fullmatch(name) for name in result)
-    assert 3 * (7 + 7 + 7 + 5) == len(result)
+    assert 3 * (7 + 7 + 7 + 1 + 7 + 7 + 6) == len(result)
     # No shape of 64 pixels is large.
     assert {name for name in result if "_l/" in name} <= {n for n, v in result.items() if v is None}
     defined = [value for value in result.values() if value is not None]
@@ -174,13 +175,13 @@ def test_the_means_over_classes_are_the_result(finished):
     for name, value in result.items():
         reading, _, rest = name.partition("/")
         metric, _, classes = rest.partition("/")
-        if metric in frame.columns:
+        if metric in frame.columns and metric not in readings.OVER_INSTANCES:
             rows = frame[frame["reading"] == reading]
             rows = rows if classes == "all" else rows[rows["role"] == classes]
             assert rows[metric].mean() == pytest.approx(
                 np.nan if value is None else value, abs=1e-12, nan_ok=True)
             checked += 1
-    assert 3 * (7 + 7 + 7 + 4) == checked
+    assert 3 * (7 + 7 + 7 + 7 + 7 + 5) == checked
 
 
 def test_the_result_is_what_pycocotools_says_of_the_predictions(finished):

@@ -157,13 +157,13 @@ class MaskRCNN(tf_keras.Model):
         """Runs the mask head on the boxes of its source; returns logits, targets and slots."""
         truth = GroundTruth(
             labels["gt_boxes"], labels["gt_classes"], labels["gt_masks"], labels["gt_has_mask"])
-        boxes = self._mask_boxes.boxes(truth, regions)
+        # The region sampler draws from `seed` itself; shifted seeds keep the draws apart.
+        boxes = self._mask_boxes.boxes(truth, regions, self.image_size, tf.add(seed, [2, 0]))
         if self.pad_to_all_slots:
             slots = mask_slots.all_slots(boxes, truth)
             valid = None
         else:
             budget = self._mask_boxes.slots_per_image * boxes.classes.shape[0]
-            # The region sampler draws from `seed` itself; a shifted seed keeps the draws apart.
             slots = mask_slots.packed_slots(boxes, truth, budget, tf.add(seed, [1, 0]))
             valid = slots.valid
         crops = self._mask_crops(features, slots.boxes, slots.image_index)
