@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Two files at a time; what a file shares is made once.
+PARALLEL := --numprocesses 2 --dist loadfile
 
 .PHONY: setup quickstart test test-fast test-all lint lock
 
@@ -25,13 +27,13 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 
 test: lint
-	$(BIN)/python -m pytest -m "not extended"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not extended"
 
 test-fast: lint
-	$(BIN)/python -m pytest -m "not slow and not extended"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not extended"
 
 test-all: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # Needs uv; the only place where versions are chosen.
 lock: $(INSTALLED)
