@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
 from deepmac_ablate.modeling import sampling
 
@@ -92,10 +93,48 @@ def test_the_seed_decides() -> None:
 
 
 def test_xla_draws_the_same_numbers() -> None:
-    """A trial draws the same on an accelerator as on a laptop."""
-    def numbers() -> tf.Tensor:
-        return sampling.uniform([100], tf.constant([1, 2]))
+    """A trial draws the same on an accelerator as on a laptop, whatever seed a step brings."""
+    def numbers(seed: tf.Tensor) -> tf.Tensor:
+        return sampling.uniform([100], sampling.fold_in(seed, 3))
 
-    np.testing.assert_array_equal(
-        tf.function(numbers)(), tf.function(numbers, jit_compile=True)())
-    assert 0.0 < numbers().numpy().min() < numbers().numpy().max() < 1.0
+    for seed in ([1, 2], [0, 0], [-5, 2**31 - 1]):
+        expected = numbers(tf.constant(seed)).numpy()
+        for compiled in (False, True):
+            actual = tf.function(numbers, jit_compile=compiled)(tf.Variable(seed))
+            np.testing.assert_array_equal(expected, actual)
+
+
+def test_numbers_are_a_function_of_position_and_seed() -> None:
+    """In plain Python integers: the hash of the position, mixed with two words of the seed."""
+    def mix(x: int) -> int:
+        x ^= x >> 16
+        x = x * 0x7FEB352D % 2**32
+        x ^= x >> 15
+        x = x * 0x846CA68B % 2**32
+        return x ^ x >> 16
+
+    first = mix((mix(7) + 11) % 2**32)
+    second = mix((first + 0x9E3779B9) % 2**32)
+    expected = [((mix((mix(i ^ first) + second) % 2**32) >> 9) + 0.5) / 2**23 for i in range(6)]
+    actual = sampling.uniform(tf.constant([2, 3]), tf.constant([7, 11]))
+    np.testing.assert_array_equal(np.reshape(expected, (2, 3)), actual)
+
+
+def test_numbers_are_uniform_and_independent() -> None:
+    """Kolmogorov-Smirnov over 100,000 numbers; no correlation along positions or seeds."""
+    seeds = [(0, 0), (0, 1), (1, 0), (1, 1), (3, 2), (1000, 7)]
+    draws = np.stack([sampling.uniform([100_000], tf.constant(seed)) for seed in seeds])
+    assert 0.0 < draws.min() < draws.max() < 1.0
+    for row in draws:
+        assert stats.kstest(row, "uniform").pvalue > 1e-4
+        assert abs(np.corrcoef(row[:-1], row[1:])[0, 1]) < 0.015
+    correlations = np.corrcoef(draws)[np.triu_indices(len(seeds), k=1)]
+    assert np.abs(correlations).max() < 0.015
+
+
+def test_folded_seeds_draw_apart() -> None:
+    """Neither a neighbouring number nor the seed itself gives the same draws."""
+    seed = tf.constant([3, 5])
+    seeds = [seed, *(sampling.fold_in(seed, number) for number in range(4))]
+    draws = {tuple(sampling.uniform([8], each).numpy().tolist()) for each in seeds}
+    assert len(draws) == len(seeds)

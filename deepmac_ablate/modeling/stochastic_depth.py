@@ -67,7 +67,7 @@ class StochasticDepth(tf_keras.layers.Layer):
         seed = _SEED.get()
         if seed is None:
             raise RuntimeError("A network with stochastic depth is trained within `seeded` only.")
-        own = tf.random.experimental.stateless_fold_in(seed, self._number, alg="philox")
+        own = sampling.fold_in(seed, self._number)
         kept = sampling.uniform([tf.shape(inputs)[0], 1, 1, 1], own) >= self.drop_rate
         return tf.where(kept, inputs / (1.0 - self.drop_rate), tf.zeros_like(inputs))
 
