@@ -19,6 +19,7 @@ from etils import epath
 from deepmac_ablate import storage
 from deepmac_ablate.data import model_input
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.given_boxes import GivenBox
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.plain_json import to_json
 from deepmac_ablate.predictions import ImagePrediction, Predictor
@@ -27,6 +28,9 @@ from deepmac_ablate.serving import box_file, image_folder, pictures, trained
 from deepmac_ablate.serving.box_file import BoxFile, FileBox
 from deepmac_ablate.serving.classes import Classes
 from deepmac_ablate.serving.image_folder import Picture
+
+# What the boxes of a file are called on their way through the model.
+_SOURCE = "file"
 
 
 class Report(NamedTuple):
@@ -134,7 +138,7 @@ def _predict(
         # Positions instead of ids: those of a file need not differ.
         wanted = {
             position: [
-                {"id": (position, index), "bbox": box.bbox, "category_id": box.category_id or 0}
+                GivenBox(_SOURCE, index, box.category_id or 0, box.bbox)
                 for index, box in enumerate(item.boxes)]
             for position, item in enumerate(batch)}
         predictions = predictor.predict(
@@ -151,7 +155,7 @@ def _results(item: _Item, prediction: ImagePrediction) -> list[dict[str, Any]]:
     given = [
         {**own, **({} if box.category_id is None else {"category_id": box.category_id}),
          "bbox": box.bbox, "score": 1.0,
-         "segmentation": prediction.in_boxes[prediction.image_id, index]}
+         "segmentation": prediction.in_boxes[_SOURCE][index]}
         for index, box in enumerate(item.boxes)]
     return sorted(detected, key=lambda result: -result["score"]) + given
 
