@@ -122,7 +122,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from deepmac_ablate import readings
+    from deepmac_ablate.metrics import readings
 
     # Before TensorFlow, for which a mistake should not wait.
     box_sources = readings.requested(args.box_source or [], args.box_noise, args.jitter_mode)
@@ -137,7 +137,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _table(result: dict[str, float | None]) -> str:
-    from deepmac_ablate.readings import table_text
+    from deepmac_ablate.metrics.readings import table_text
 
     return table_text(result)
 

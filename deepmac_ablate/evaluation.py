@@ -10,12 +10,13 @@ import gin
 import pandas as pd
 import tensorflow as tf
 
-from deepmac_ablate import agnostic_recall, class_splits, coco_metrics, mask_iou, readings
+from deepmac_ablate import class_splits
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.given_boxes import GivenBox, given_boxes
-from deepmac_ablate.ground_truth import load_annotations
+from deepmac_ablate.metrics import agnostic_recall, average_precision, mask_iou, readings
+from deepmac_ablate.metrics.ground_truth import load_annotations
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.predictions import Predictor
 from deepmac_ablate.progress import track
@@ -117,7 +118,7 @@ class Evaluation:
             detections.extend(image.detections)
             for source, masks in image.in_boxes.items():
                 in_boxes[source].update(masks)
-        coco_metrics.check_every_image_once([image["id"] for image in truth["images"]], scored)
+        average_precision.check_every_image_once([image["id"] for image in truth["images"]], scored)
 
         scalars: dict[str, float | None] = {}
         frames: list[pd.DataFrame] = []
@@ -143,7 +144,7 @@ def _tables_of_detections(
 ) -> list[pd.DataFrame]:
     """Returns all per-class tables about detections, masks first."""
     mask, boundary, box = (
-        coco_metrics.per_class_ap(truth, detections, scored, task)
+        average_precision.per_class_ap(truth, detections, scored, task)
         for task in ("mask", "boundary", "box"))
     recall = agnostic_recall.per_class_agnostic_recall(truth, detections, scored)
     return [mask, boundary, recall, box]
@@ -155,8 +156,8 @@ def _tables_in_boxes(
     """Returns all per-class tables about masks in given boxes, by annotation id."""
     found = mask_iou.as_detections(truth, masks, scored)
     return [
-        coco_metrics.per_class_ap(truth, found, scored, "mask"),
-        coco_metrics.per_class_ap(truth, found, scored, "boundary"),
+        average_precision.per_class_ap(truth, found, scored, "mask"),
+        average_precision.per_class_ap(truth, found, scored, "boundary"),
         mask_iou.per_class_iou(truth, masks, scored),
     ]
 

@@ -12,13 +12,14 @@ from etils import epath
 from PIL import Image
 from pycocotools import mask as rle
 
-from deepmac_ablate import class_splits, noise_plot, storage
+from deepmac_ablate import class_splits, storage
 from deepmac_ablate.data import drawing
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Evaluation, Numbers
-from deepmac_ablate.ground_truth import load_annotations
+from deepmac_ablate.metrics import noise_plot
+from deepmac_ablate.metrics.ground_truth import load_annotations
 from deepmac_ablate.session import prepare_model, restore_model
 from deepmac_ablate.workdir import TrialWorkdir
 

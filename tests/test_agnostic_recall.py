@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from deepmac_ablate import agnostic_recall, class_splits, coco_metrics
+from deepmac_ablate import class_splits
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.metrics import agnostic_recall, average_precision
 from tests import coco_tiny
 from tests.noisy_detections import noisy_detections, oracle
-from tests.test_coco_metrics import data_set, detected, square
+from tests.test_average_precision import data_set, detected, square
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -19,7 +20,7 @@ METRIC = "mask_ar100_agnostic"
 
 def recall(truth, detections, image_ids, class_ids):
     table = agnostic_recall.per_class_agnostic_recall(truth, detections, image_ids)
-    return coco_metrics.instance_mean(table, class_ids, METRIC)
+    return average_precision.instance_mean(table, class_ids, METRIC)
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +81,8 @@ def test_groups_by_hand():
     assert [2, 1, 0] == list(table["instances"])
     assert ["class 1", "class 2", "class 3"] == list(table["name"])
     np.testing.assert_allclose(table[METRIC], [0.6 / 2, 1.0, np.nan])
-    assert pytest.approx((0.6 + 1) / 3) == coco_metrics.instance_mean(table, [1, 2, 3], METRIC)
-    assert np.isnan(coco_metrics.instance_mean(table, [3], METRIC))
+    assert pytest.approx((0.6 + 1) / 3) == average_precision.instance_mean(table, [1, 2, 3], METRIC)
+    assert np.isnan(average_precision.instance_mean(table, [3], METRIC))
 
 
 def test_one_detection_finds_one_object():

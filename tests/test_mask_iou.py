@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from deepmac_ablate import class_splits, coco_metrics, mask_iou
+from deepmac_ablate import class_splits
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.metrics import average_precision, mask_iou
 from tests import coco_tiny
 from tests.noisy_detections import boundary, oracle, quiet_coco, shifted
 
@@ -97,9 +98,9 @@ def test_iou_equals_counted_pixels(predicted):
         np.testing.assert_allclose(table[metric], expected, atol=1e-9)
     novel = class_splits.NON_VOC
     expected = mean(mean(iou for c, _, iou in rows if c == class_id) for class_id in novel)
-    assert pytest.approx(expected) == coco_metrics.summarise(table, novel)["iou"]
+    assert pytest.approx(expected) == average_precision.summarise(table, novel)["iou"]
     expected = mean(iou for c, _, iou in rows if c in novel)
-    assert pytest.approx(expected) == coco_metrics.instance_mean(table, novel, "iou")
+    assert pytest.approx(expected) == average_precision.instance_mean(table, novel, "iou")
     assert 0.5 < expected < 0.95
 
 
@@ -142,7 +143,7 @@ def test_images_that_were_not_scored_do_not_count(predicted):
     table = mask_iou.per_class_iou(annotations, predictions, image_ids[:20])
     assert len(rows) == table["instances"].sum()
     expected = mean(iou for _, _, iou in rows)
-    assert pytest.approx(expected) == coco_metrics.instance_mean(table, table.index, "iou")
+    assert pytest.approx(expected) == average_precision.instance_mean(table, table.index, "iou")
 
 
 def test_class_mean_and_instance_mean_differ_as_by_hand():
@@ -154,8 +155,8 @@ def test_class_mean_and_instance_mean_differ_as_by_hand():
     assert list(table["iou"]) == [0.5, 1.0]
     assert list(table["instances"]) == [3, 1]
     assert list(table["name"]) == ["one", "two"]
-    assert coco_metrics.summarise(table, [1, 2])["iou"] == 0.75
-    assert coco_metrics.instance_mean(table, [1, 2], "iou") == 2.5 / 4
+    assert average_precision.summarise(table, [1, 2])["iou"] == 0.75
+    assert average_precision.instance_mean(table, [1, 2], "iou") == 2.5 / 4
 
 
 def test_crowds_and_absent_classes_are_undefined():
@@ -163,9 +164,9 @@ def test_crowds_and_absent_classes_are_undefined():
     truth = data_set(annotation(1), annotation(2, class_id=2, iscrowd=1))
     table = mask_iou.per_class_iou(truth, {1: encode(rectangle(5))}, [1, 2])
     np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
-    assert coco_metrics.summarise(table, [1, 2])["iou"] == 0.5
-    assert np.isnan(coco_metrics.instance_mean(table, [2], "iou"))
-    assert coco_metrics.instance_mean(table, [1, 2], "iou") == 0.5
+    assert average_precision.summarise(table, [1, 2])["iou"] == 0.5
+    assert np.isnan(average_precision.instance_mean(table, [2], "iou"))
+    assert average_precision.instance_mean(table, [1, 2], "iou") == 0.5
 
 
 def test_boxes_without_masks_are_predicted_but_not_judged():
@@ -180,7 +181,7 @@ def test_boxes_without_masks_are_predicted_but_not_judged():
     table = mask_iou.per_class_iou(truth, predictions, [1])
     np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
     assert [1, 0] == list(table["instances"])
-    assert 0.5 == coco_metrics.instance_mean(table, [1, 2], "iou")
+    assert 0.5 == average_precision.instance_mean(table, [1, 2], "iou")
     judged = mask_iou.as_detections(truth, predictions, [1])
     assert [1] == [d["category_id"] for d in judged]
     everything = mask_iou.as_detections(truth, predictions, [1], with_unjudged=True)
@@ -193,7 +194,7 @@ def test_an_image_without_annotations_is_no_error():
     """With nothing annotated every class is undefined."""
     table = mask_iou.per_class_iou(data_set(annotation(1)), {1: encode(rectangle(5))}, [2])
     assert list(table["instances"]) == [0, 0]
-    assert np.isnan(coco_metrics.summarise(table, [1, 2])["iou"])
+    assert np.isnan(average_precision.summarise(table, [1, 2])["iou"])
 
 
 def test_text_counts_and_a_file_are_accepted(tmp_path):
@@ -244,10 +245,10 @@ def test_mask_ap_in_annotated_boxes_equals_pycocotools(predicted):
     annotations, masks, predictions, image_ids = predicted
     detections = mask_iou.as_detections(annotations, predictions, image_ids)
     assert len(masks) == len(detections)
-    table = coco_metrics.per_class_ap(annotations, detections, image_ids, "mask")
+    table = average_precision.per_class_ap(annotations, detections, image_ids, "mask")
     for class_ids in (class_splits.VOC, class_splits.NON_VOC):
         expected = oracle(annotations, detections, image_ids, class_ids, "mask")
-        assert pytest.approx(expected, abs=1e-6) == coco_metrics.summarise(table, class_ids)
+        assert pytest.approx(expected, abs=1e-6) == average_precision.summarise(table, class_ids)
 
 
 def test_perfect_masks_in_annotated_boxes_score_one(predicted):
@@ -257,8 +258,8 @@ def test_perfect_masks_in_annotated_boxes_score_one(predicted):
     own = {number: coco.annToRLE(a) for number, a in coco.anns.items()}
     detections = mask_iou.as_detections(annotations, own, image_ids)
     for task in ("mask", "box"):
-        table = coco_metrics.per_class_ap(annotations, detections, image_ids, task)
-        assert coco_metrics.summarise(table, table.index)[f"{task}_ap"] == 1
+        table = average_precision.per_class_ap(annotations, detections, image_ids, task)
+        assert average_precision.summarise(table, table.index)[f"{task}_ap"] == 1
 
 
 def test_equal_scores_make_ap_the_square_of_the_share_of_good_masks():
@@ -271,6 +272,6 @@ def test_equal_scores_make_ap_the_square_of_the_share_of_good_masks():
     masks = {False: encode(rectangle(1)), True: encode(rectangle(10))}
     predictions = {number: masks[bool(good[number])] for number in range(2000)}
     detections = mask_iou.as_detections(truth, predictions, range(2000))
-    row = coco_metrics.per_class_ap(truth, detections, range(2000), "mask").loc[1]
+    row = average_precision.per_class_ap(truth, detections, range(2000), "mask").loc[1]
     assert row["mask_ar100"] == 0.5
     assert pytest.approx(0.25, abs=0.03) == row["mask_ap"]

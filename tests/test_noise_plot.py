@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepmac_ablate import noise_plot
+from deepmac_ablate.metrics import noise_plot
 
 RESULT = {
     "step": 50,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepmac_ablate import readings
+from deepmac_ablate.metrics import readings
 
 ROLES = {1: "seen", 2: "novel", 3: "novel"}
 

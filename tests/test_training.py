@@ -20,9 +20,10 @@ import tensorflow as tf
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from deepmac_ablate import bindings, cli, readings, training
+from deepmac_ablate import bindings, cli, training
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.metrics import readings
 from deepmac_ablate.session import prepare, restore
 from deepmac_ablate.workdir import TrialWorkdir
 from tests.tiny_trial import CHECKPOINT_EVERY, STEPS
@@ -117,7 +118,7 @@ def test_operative_config_holds_what_took_effect(finished):
     text = (finished.workdir.path / "operative_config.gin").read_text()
     unused = text.split("# Not in use, because their modules are not selected:\n")[1]
     assert "'HourglassMaskHead.depth = 20'" in unused
-    assert "ConvMaskHead" not in unused
+    assert "'ConvMaskHead." not in unused
     effect = bindings.explicit_bindings(
         bindings.parse([str(finished.workdir.path / "operative_config.gin")], ()))
     assert "4" == effect["ConvMaskHead.width"]

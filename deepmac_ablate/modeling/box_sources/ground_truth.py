@@ -11,7 +11,7 @@ from deepmac_ablate.modeling.box_sources.base import BoxSource, GroundTruth, Mas
 from deepmac_ablate.modeling.detector import Regions
 
 
-@gin.register
+@gin.register(module=__package__)
 class GroundTruthBoxes(BoxSource):
     """The annotated boxes themselves: what the paper trains with (arXiv:2104.00613)."""
 

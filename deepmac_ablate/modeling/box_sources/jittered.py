@@ -13,7 +13,7 @@ from deepmac_ablate.modeling.box_sources.base import BoxSource, GroundTruth, Mas
 from deepmac_ablate.modeling.detector import Regions
 
 
-@gin.register
+@gin.register(module=__package__)
 class JitteredGroundTruthBoxes(BoxSource):
     """The annotated boxes, each moved a little, differently at every step.
 

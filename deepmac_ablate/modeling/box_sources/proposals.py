@@ -12,7 +12,7 @@ from deepmac_ablate.modeling.box_sources.base import BoxSource, GroundTruth, Mas
 from deepmac_ablate.modeling.detector import Regions
 
 
-@gin.register
+@gin.register(module=__package__)
 class ProposalBoxes(BoxSource):
     """The box head's sampled regions: how Mask R-CNN is usually trained (arXiv:1703.06870)."""
 

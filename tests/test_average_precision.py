@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from pycocotools import mask as rle
 
-from deepmac_ablate import class_splits, coco_metrics
+from deepmac_ablate import class_splits
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.metrics import average_precision
 from tests import coco_tiny
 from tests.noisy_detections import noisy_detections, oracle
 
@@ -81,7 +82,9 @@ def noisy():
 
 @pytest.fixture(scope="module")
 def tables(noisy):
-    return {task: coco_metrics.per_class_ap(*noisy, task) for task in ("mask", "boundary", "box")}
+    return {
+        task: average_precision.per_class_ap(*noisy, task)
+        for task in ("mask", "boundary", "box")}
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -93,7 +96,7 @@ def test_means_equal_pycocotools_with_restricted_classes(noisy, tables, task, gr
     """
     expected = oracle(*noisy, GROUPS[group], task)
     assert 0 < expected[f"{task}_ap"] < 1
-    assert_equal(expected, coco_metrics.summarise(tables[task], GROUPS[group]))
+    assert_equal(expected, average_precision.summarise(tables[task], GROUPS[group]))
 
 
 def test_the_noisy_detections_have_the_faults_they_claim(noisy):
@@ -115,8 +118,8 @@ def test_images_that_were_not_scored_do_not_count(noisy, task):
     annotations, detections, image_ids = noisy
     scored = image_ids[::3]
     expected = oracle(annotations, detections, scored, GROUPS["voc"], task)
-    table = coco_metrics.per_class_ap(annotations, detections, scored, task)
-    assert_equal(expected, coco_metrics.summarise(table, GROUPS["voc"]))
+    table = average_precision.per_class_ap(annotations, detections, scored, task)
+    assert_equal(expected, average_precision.summarise(table, GROUPS["voc"]))
     on_scored = sum(a["image_id"] in scored for a in annotations["annotations"] if not a["iscrowd"])
     assert on_scored == table["instances"].sum()
 
@@ -135,10 +138,10 @@ def test_small_random_data_sets_equal_pycocotools(seed):
     truth = data_set(*annotations, images=6, classes=4)
     detections = noisy_detections(truth, seed)
     for task in ("mask", "boundary", "box"):
-        table = coco_metrics.per_class_ap(truth, detections, range(1, 7), task)
+        table = average_precision.per_class_ap(truth, detections, range(1, 7), task)
         for class_ids in ([1], [2], [4], [1, 2, 3, 4]):
             expected = oracle(truth, detections, range(1, 7), class_ids, task)
-            assert_equal(expected, coco_metrics.summarise(table, class_ids))
+            assert_equal(expected, average_precision.summarise(table, class_ids))
 
 
 def test_boundaries_see_what_masks_hide():
@@ -151,24 +154,24 @@ def test_boundaries_see_what_masks_hide():
     assert 0.85 < 56**2 / 60**2 < 0.9
     truth = data_set(square(1, side=60))
     detection = detected(square(1, at=(12, 12), side=56))
-    boundary = coco_metrics.per_class_ap(truth, [detection], [1], "boundary").loc[1]
+    boundary = average_precision.per_class_ap(truth, [detection], [1], "boundary").loc[1]
     assert list(boundary.drop(["name", "instances", "boundary_ap_s", "boundary_ap_l"])) == [0] * 5
-    assert coco_metrics.per_class_ap(truth, [detection], [1], "mask").loc[1, "mask_ap"] == 0.8
+    assert average_precision.per_class_ap(truth, [detection], [1], "mask").loc[1, "mask_ap"] == 0.8
 
 
 def test_the_width_of_boundaries_can_be_chosen():
     """With boundaries as wide as the square, boundary AP is mask AP."""
     truth = data_set(square(1, side=60))
     detection = detected(square(1, at=(12, 12), side=56))
-    table = coco_metrics.per_class_ap(truth, [detection], [1], "boundary", 0.2)
+    table = average_precision.per_class_ap(truth, [detection], [1], "boundary", 0.2)
     assert table.loc[1, "boundary_ap"] == 0.8
 
 
 def test_instance_mean_weighs_instances():
     """Classes without any do not count, and with none at all the mean is undefined."""
     table = pd.DataFrame({"instances": [3, 1, 0], "share": [0.5, 1.0, np.nan]}, index=[1, 2, 3])
-    assert coco_metrics.instance_mean(table, [1, 2, 3], "share") == 2.5 / 4
-    assert np.isnan(coco_metrics.instance_mean(table, [3], "share"))
+    assert average_precision.instance_mean(table, [1, 2, 3], "share") == 2.5 / 4
+    assert np.isnan(average_precision.instance_mean(table, [3], "share"))
 
 
 def test_hand_calculated_ap():
@@ -176,7 +179,7 @@ def test_hand_calculated_ap():
     found, missed = square(1), square(2, image_id=2)
     truth = data_set(found, missed)
     false = detected(square(3, at=(60, 50)), score=0.9)
-    table = coco_metrics.per_class_ap(truth, [detected(found, 0.8), false], [1, 2], "mask")
+    table = average_precision.per_class_ap(truth, [detected(found, 0.8), false], [1, 2], "mask")
     row = table.loc[1]
     # Recall levels 0, 0.01, ..., 0.50 are reached, at precision 1/2, for every IoU threshold.
     assert pytest.approx(51 / 101 / 2) == row["mask_ap"]
@@ -190,12 +193,12 @@ def test_no_detections_is_zero_and_no_instances_is_undefined():
     """A class that was missed scores 0; a class without anything to find has no score."""
     truth = data_set(square(1), square(2, class_id=2, iscrowd=1))
     for task in ("mask", "box"):
-        table = coco_metrics.per_class_ap(truth, [], [1, 2], task)
+        table = average_precision.per_class_ap(truth, [], [1, 2], task)
         assert list(table["instances"]) == [1, 0, 0]
         np.testing.assert_equal(list(table[f"{task}_ap"]), [0, np.nan, np.nan])
-        assert coco_metrics.summarise(table, [1, 2, 3])[f"{task}_ap"] == 0
-        assert np.isnan(coco_metrics.summarise(table, [2, 3])[f"{task}_ap"])
-        assert np.isnan(coco_metrics.summarise(table, [])[f"{task}_ar100"])
+        assert average_precision.summarise(table, [1, 2, 3])[f"{task}_ap"] == 0
+        assert np.isnan(average_precision.summarise(table, [2, 3])[f"{task}_ap"])
+        assert np.isnan(average_precision.summarise(table, [])[f"{task}_ar100"])
 
 
 @pytest.mark.parametrize(
@@ -219,11 +222,11 @@ def test_a_box_without_mask_is_neither_found_nor_missed_in_mask_ap(nothing):
     truth = data_set(masked, bare)
 
     for task in ("mask", "boundary"):
-        row = coco_metrics.per_class_ap(truth, [on_bare, false, found], [1, 2], task).loc[1]
+        row = average_precision.per_class_ap(truth, [on_bare, false, found], [1, 2], task).loc[1]
         assert 1 == row["instances"]
         assert pytest.approx(0.5) == row[f"{task}_ap"]
         assert 1 == row[f"{task}_ar100"]
-    box = coco_metrics.per_class_ap(truth, [on_bare, false], [1, 2], "box").loc[1]
+    box = average_precision.per_class_ap(truth, [on_bare, false], [1, 2], "box").loc[1]
     assert 2 == box["instances"]
     assert pytest.approx(51 / 101) == box["box_ap"]
 
@@ -234,10 +237,10 @@ def test_a_class_without_masks_has_box_ap_but_no_mask_ap():
     detections = [detected(square(1)), detected(bare)]
     bare["segmentation"] = []
     truth = data_set(square(1), bare)
-    mask = coco_metrics.per_class_ap(truth, detections, [1], "mask")
+    mask = average_precision.per_class_ap(truth, detections, [1], "mask")
     np.testing.assert_equal(list(mask["mask_ap"]), [1, np.nan, np.nan])
-    assert 1 == coco_metrics.summarise(mask, [1, 2])["mask_ap"]
-    box = coco_metrics.per_class_ap(truth, detections, [1], "box")
+    assert 1 == average_precision.summarise(mask, [1, 2])["mask_ap"]
+    box = average_precision.per_class_ap(truth, detections, [1], "box")
     np.testing.assert_equal(list(box["box_ap"]), [1, 1, np.nan])
 
 
@@ -246,7 +249,7 @@ def test_a_mask_outside_the_boxes_without_mask_is_still_false():
     masked, bare = square(1), square(2, at=(70, 50))
     aside = detected(square(3, at=(60, 50)), score=0.9)
     truth = data_set(masked, bare | {"segmentation": []})
-    row = coco_metrics.per_class_ap(truth, [aside, detected(masked, 0.5)], [1], "mask").loc[1]
+    row = average_precision.per_class_ap(truth, [aside, detected(masked, 0.5)], [1], "mask").loc[1]
     assert [1, 1] == [row["mask_ap50"], row["mask_ap75"]]
     assert pytest.approx((6 * 1 + 4 * 0.5) / 10) == row["mask_ap"]
 
@@ -256,7 +259,7 @@ def test_unmatched_masks_are_sized_by_the_mask():
     small = square(1, side=20)
     truth = data_set(small)
     false = detected(square(2, at=(60, 50), side=20), bbox=[5.0, 5.0, 100.0, 90.0])
-    table = coco_metrics.per_class_ap(truth, [false, detected(small, 0.5)], [1], "mask")
+    table = average_precision.per_class_ap(truth, [false, detected(small, 0.5)], [1], "mask")
     assert pytest.approx(0.5) == table.loc[1, "mask_ap_s"]
 
 
@@ -264,7 +267,7 @@ def test_unmatched_masks_are_sized_by_the_mask():
 def test_annotation_ids_do_not_matter(numbers):
     """Id 0, which means 'unmatched' inside COCO's evaluation, and repeated ids cost no AP."""
     squares = [square(number, image_id) for image_id, number in enumerate(numbers, start=1)]
-    table = coco_metrics.per_class_ap(
+    table = average_precision.per_class_ap(
         data_set(*squares), [detected(s) for s in squares], [1, 2], "mask"
     )
     assert [table.loc[1, "instances"], table.loc[1, "mask_ap"]] == [2, 1.0]
@@ -274,7 +277,7 @@ def test_inputs_are_left_alone_and_nothing_is_printed(noisy, capfd):
     """The library writes into its inputs and reports progress; the user sees neither."""
     annotations, detections, image_ids = noisy
     before = copy.deepcopy((annotations, detections))
-    coco_metrics.per_class_ap(annotations, detections, image_ids, "mask")
+    average_precision.per_class_ap(annotations, detections, image_ids, "mask")
     assert before == (annotations, detections)
     assert tuple(capfd.readouterr()) == ("", "")
 
@@ -285,7 +288,7 @@ def test_ground_truth_may_be_a_file(tmp_path):
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(truth))
     for source in (path, str(path)):
-        table = coco_metrics.per_class_ap(source, [detected(square(1))], [1], "box")
+        table = average_precision.per_class_ap(source, [detected(square(1))], [1], "box")
         assert table.loc[1, "box_ap"] == 1
 
 
@@ -294,14 +297,16 @@ def test_numpy_numbers_are_accepted():
     detection = detected(square(1), image_id=np.int64(1), score=np.float32(0.3))
     detection |= {"category_id": np.int32(1), "bbox": np.array([10, 10, 40, 40], np.float32)}
     for task in ("mask", "box"):
-        table = coco_metrics.per_class_ap(data_set(square(1)), [detection], np.array([1, 2]), task)
+        table = average_precision.per_class_ap(
+            data_set(square(1)), [detection], np.array([1, 2]), task)
         assert table.loc[1, f"{task}_ap"] == 1
 
 
 def test_classes_that_the_data_set_lacks_do_not_count():
     """A detector with unused outputs (COCO has ten unused ids) is not punished for them."""
     stray = detected(square(1), category_id=12)
-    table = coco_metrics.per_class_ap(data_set(square(1)), [detected(square(1)), stray], [1], "box")
+    table = average_precision.per_class_ap(
+        data_set(square(1)), [detected(square(1)), stray], [1], "box")
     assert list(table.index) == [1, 2, 3]
     assert table.loc[1, "box_ap"] == 1
 
@@ -323,29 +328,29 @@ def test_impossible_detections_are_refused(changes, task, message):
     """What would silently be a wrong number is an error that names the image."""
     detection = detected(square(1)) | changes
     with pytest.raises(UserError, match=message):
-        coco_metrics.per_class_ap(data_set(square(1)), [detection], [1], task)
+        average_precision.per_class_ap(data_set(square(1)), [detection], [1], task)
 
 
 def test_impossible_ground_truth_is_refused(tmp_path):
     """Unknown or no images, annotations without area, and unreadable files have their sentence."""
     truth = data_set(square(1))
     with pytest.raises(UserError, match=r"2 scored images are not in the .* \(ids 7, 9\)"):
-        coco_metrics.per_class_ap(truth, [], [1, 9, 7], "box")
+        average_precision.per_class_ap(truth, [], [1, 9, 7], "box")
     with pytest.raises(UserError, match="No image was scored"):
-        coco_metrics.per_class_ap(truth, [], [], "box")
+        average_precision.per_class_ap(truth, [], [], "box")
     del truth["annotations"][0]["area"]
     with pytest.raises(UserError, match=r"1 annotations have no `area` \(ids 1\)"):
-        coco_metrics.per_class_ap(truth, [], [1], "box")
+        average_precision.per_class_ap(truth, [], [1], "box")
     with pytest.raises(UserError, match=r"absent.json' does not exist"):
-        coco_metrics.per_class_ap(tmp_path / "absent.json", [], [1], "box")
+        average_precision.per_class_ap(tmp_path / "absent.json", [], [1], "box")
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UserError, match=r"broken.json' is not JSON: Expecting"):
-        coco_metrics.per_class_ap(tmp_path / "broken.json", [], [1], "box")
+        average_precision.per_class_ap(tmp_path / "broken.json", [], [1], "box")
 
 
 def test_every_image_once_passes():
     """The same images in another order are fine."""
-    coco_metrics.check_every_image_once([1, 2, 3], [3, 1, 2])
+    average_precision.check_every_image_once([1, 2, 3], [3, 1, 2])
 
 
 @pytest.mark.parametrize(
@@ -360,4 +365,4 @@ def test_every_image_once_passes():
 def test_every_image_once_names_the_fault(scored, message):
     """Missing, repeated and foreign images are counted and the first few are named."""
     with pytest.raises(UserError, match=message):
-        coco_metrics.check_every_image_once(range(1, 11), scored)
+        average_precision.check_every_image_once(range(1, 11), scored)

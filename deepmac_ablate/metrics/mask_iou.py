@@ -7,8 +7,8 @@ number is the mean IoU of predicted and annotated mask::
     summarise(table, novel_ids)["iou"]          # mean over classes, as AP is
     instance_mean(table, novel_ids, "iou")      # mean over instances: common classes weigh more
 
-Boundary IoU is the IoU of the boundaries of both masks alone (arXiv:2103.16562); `coco_metrics`
-says how wide these are.
+Boundary IoU is the IoU of the boundaries of both masks alone (arXiv:2103.16562);
+`average_precision` says how wide these are.
 
 `as_detections` makes the same masks comparable with mask AP. Objects that are annotated with a box
 but no mask have nothing to compare a prediction with and do not count in either.
@@ -23,9 +23,9 @@ from typing import Any
 import pandas as pd
 from faster_coco_eval import mask as rle
 
-from deepmac_ablate.coco_metrics import BOUNDARY_DILATION_RATIO
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.ground_truth import (
+from deepmac_ablate.metrics.average_precision import BOUNDARY_DILATION_RATIO
+from deepmac_ablate.metrics.ground_truth import (
     GroundTruth,
     first_ids,
     has_mask,

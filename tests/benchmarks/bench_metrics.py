@@ -24,7 +24,8 @@ import pytest
 # A script's own folder is on the path, the repository is not.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from deepmac_ablate import agnostic_recall, class_splits, coco_metrics
+from deepmac_ablate import class_splits
+from deepmac_ablate.metrics import agnostic_recall, average_precision
 from tests import coco_tiny, noisy_detections
 
 REPEATS = 3
@@ -48,13 +49,13 @@ def median_seconds(
 
 def ours(*inputs: Any) -> Numbers:
     """Returns the seven numbers from a per-class table."""
-    return coco_metrics.summarise(coco_metrics.per_class_ap(*inputs), CLASSES)
+    return average_precision.summarise(average_precision.per_class_ap(*inputs), CLASSES)
 
 
 def ours_agnostic(*inputs: Any) -> Numbers:
     """Returns AR whatever the class from a per-class table."""
     table = agnostic_recall.per_class_agnostic_recall(*inputs)
-    return {"mask_ar100": coco_metrics.instance_mean(table, CLASSES, "mask_ar100_agnostic")}
+    return {"mask_ar100": average_precision.instance_mean(table, CLASSES, "mask_ar100_agnostic")}
 
 
 def main() -> None:

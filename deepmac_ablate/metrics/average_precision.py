@@ -36,7 +36,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval import mask as rle
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.ground_truth import (
+from deepmac_ablate.metrics.ground_truth import (
     GroundTruth,
     first_ids,
     has_mask,

@@ -16,9 +16,9 @@ import pandas as pd
 
 from deepmac_ablate import jitter
 from deepmac_ablate.class_splits import Role
-from deepmac_ablate.coco_metrics import instance_mean, summarise
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.jitter import Jitter
+from deepmac_ablate.metrics.average_precision import instance_mean, summarise
 
 BOX_SOURCES: tuple[str, ...] = ("detections", "groundtruth")
 

@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 from faster_coco_eval import mask as rle
 
-from deepmac_ablate.coco_metrics import MAX_DETECTIONS, checked_results
-from deepmac_ablate.ground_truth import GroundTruth, has_mask, load_annotations, scored_part
+from deepmac_ablate.metrics.average_precision import MAX_DETECTIONS, checked_results
+from deepmac_ablate.metrics.ground_truth import GroundTruth, has_mask, load_annotations, scored_part
 
 # The same float values as COCO's, on which a mask of IoU exactly 0.6 depends.
 _THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -42,8 +42,8 @@ def per_class_agnostic_recall(
     """Returns the share of objects found, for every class of the data set.
 
     Args:
-        ground_truth: As for `coco_metrics.per_class_ap`.
-        detections: As for `coco_metrics.per_class_ap`, masks.
+        ground_truth: As for `average_precision.per_class_ap`.
+        detections: As for `average_precision.per_class_ap`, masks.
         image_ids: The images that were scored; the others' annotations do not count.
 
     Returns:
@@ -51,7 +51,7 @@ def per_class_agnostic_recall(
         annotations with a mask) and `mask_ar100_agnostic` in [0, 1], NaN where there is none.
 
     Raises:
-        UserError: As `coco_metrics.per_class_ap`.
+        UserError: As `average_precision.per_class_ap`.
     """
     everything = load_annotations(ground_truth)
     truth = scored_part(everything, image_ids)
