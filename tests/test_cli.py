@@ -226,11 +226,11 @@ def test_the_other_split_swaps_the_roles(finished, tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_other_images_can_be_evaluated(finished, copied, tmp_path):
-    """Also where the trial named its data, and what to evaluate, on the command line."""
+    """Also where the trial named what to evaluate on the command line, and its records are gone."""
     fields = json.loads((copied.path / "trial.json").read_text())
     bound = dataclasses.replace(finished.trial, bindings=(
-        f"VAL = '{finished.recipe.data}/val'", "Evaluation.box_sources = ('detections',)",
-        "EvaluationData.batch_size = 3"))
+        "TRAIN = 'nowhere/train'", "VAL = 'nowhere/val'",
+        "Evaluation.box_sources = ('detections',)", "EvaluationData.batch_size = 3"))
     (copied.path / "trial.json").write_text(
         json.dumps({"id": fields["id"], **json.loads(bound.to_json())}))
     status = evaluate(

@@ -103,7 +103,8 @@ class MaskRCNN(tf_keras.Model):
 
         Args:
             images: [b, h, w, 3] normalised.
-            image_shape: [b, 2] float32, height and width of the part that is not padding.
+            image_shape: [b, 2] float32, height and width that boxes are clipped to: of the whole
+                image, padding included, as upstream has it.
             labels: with `gt_boxes` [b, m, 4], `gt_classes` [b, m], `gt_masks` [b, m, s, s] and
                 `gt_has_mask` [b, m]; needed in training.
             seed: [2] integers that all draws of a training step are a function of.
@@ -206,7 +207,8 @@ class MaskRCNN(tf_keras.Model):
 
         Args:
             features: the decoder's features.
-            image_shape: [b, 2] float32, height and width of the part that is not padding.
+            image_shape: [b, 2] float32, height and width that boxes are clipped to: of the whole
+                image, padding included, as upstream has it.
 
         Returns:
             `boxes` [b, k, 4], `classes` [b, k], `scores` [b, k] and `num_detections` [b].
