@@ -103,10 +103,10 @@ def calls() -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def family(configurable: gin.config.Configurable) -> set[object]:
-    """Returns what a configurable has in common with its siblings: module and abstract classes."""
+    """Returns what siblings share: the abstract classes they are of, or else their module."""
     wrapped = configurable.wrapped
     ancestors = wrapped.__mro__ if inspect.isclass(wrapped) else ()
-    return {configurable.module, *filter(inspect.isabstract, ancestors)}
+    return set(filter(inspect.isabstract, ancestors)) or {configurable.module}
 
 
 def parse_value(text: str) -> Any:  # noqa: ANN401
