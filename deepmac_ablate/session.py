@@ -54,6 +54,7 @@ class Training:
         steps: int = gin.REQUIRED,
         init_checkpoint: str | None = None,
         init_parts: Sequence[checkpoints.Part] = ("backbone",),
+        freeze: Sequence[Literal["backbone", "decoder"]] = (),
         precision: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         """Notes what to compute.
@@ -68,6 +69,8 @@ class Training:
             steps: how many steps are taken.
             init_checkpoint: where the first weights come from; None: random.
             init_parts: which of them are read: "all", or some of "backbone" and "decoder".
+            freeze: parts that stay as they are, the statistics of their normalisation included:
+                some of "backbone" and "decoder".
             precision: "bfloat16" computes in mixed precision; variables stay float32.
 
         Raises:
@@ -82,6 +85,7 @@ class Training:
         self._make_optimizer = optimizer
         self._init_checkpoint = init_checkpoint
         self._init_parts = tuple(init_parts)
+        self._freeze = tuple(freeze)
         self._precision = precision
 
     @functools.cached_property
@@ -104,6 +108,8 @@ class Training:
         tf_keras.utils.set_random_seed(seed)
         model = self._make_model()
         model.create_variables()
+        for part in self._freeze:
+            checkpoints.items(model)[part].trainable = False
         return model
 
     def build_optimizer(self, model: MaskRCNN) -> tf_keras.optimizers.Optimizer:

@@ -292,6 +292,7 @@ def test_every_translated_setting_arrives(tmp_path: Path) -> None:
     ("task.model.detection_generator.nms_version=batched",
      {"MaskRCNN.detections": "@Detections()"}),
     ("task.model.anchor.aspect_ratios=[1.0]", {"Anchors.aspect_ratios": "(1.0,)"}),
+    ("task.freeze_backbone=true", {"Training.freeze": "['backbone']"}),
     ("runtime.mixed_precision_dtype=float32", {"Training.precision": "'float32'"}),
     ("task.init_checkpoint_modules=[backbone, decoder]",
      {"Training.init_parts": "['backbone', 'decoder']"}),
@@ -321,9 +322,9 @@ def test_a_choice_selects_what_stands_for_it(
     ("task: {model: {mask_head: null}}", [], r"task\.model\.mask_head \(a group of settings"),
     ("trainer: {train_steps: many}", [],
      r"trainer\.train_steps = 'many' is of another type than the usual 22500\."),
-    ("task: {freeze_backbone: true, model: {outer_boxes_scale: 1.2}}", [],
-     r"no counterpart here: task\.freeze_backbone = True: there is only False; "
-     r"task\.model\.outer_boxes_scale = 1\.2: there is only 1\.0\."),
+    ("task: {model: {outer_boxes_scale: 1.2, rpn_head: {use_separable_conv: true}}}", [],
+     r"no counterpart here: task\.model\.outer_boxes_scale = 1\.2: there is only 1\.0; "
+     r"task\.model\.rpn_head\.use_separable_conv = True: there is only False\."),
     ("task: {model: {mask_head: {convnet_variant: hourglas52}}}", [],
      r"convnet_variant = 'hourglas52': there is 'default', .* \(Did you mean 'hourglass52'\?\)"),
     ("task: {model: {decoder: {type: nasfpn}}}", [],

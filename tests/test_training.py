@@ -24,6 +24,7 @@ from deepmac_ablate import bindings, cli, training
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.metrics import readings
+from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.session import prepare, restore
 from deepmac_ablate.workdir import TrialWorkdir
 from tests.tiny_trial import CHECKPOINT_EVERY, STEPS
@@ -210,6 +211,23 @@ def test_the_result_is_what_pycocotools_says_of_the_predictions(finished):
                 assert reference.stats[index] == pytest.approx(value, abs=1e-6)
                 checked.append(value)
     assert any(value > 0.01 for value in checked)
+
+
+@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.parametrize("frozen", [("backbone",), ("backbone", "decoder"), ()], ids=str)
+def test_frozen_parts_stay_as_they_are(finished, tmp_path, frozen):
+    """Weights and statistics alike; every other part learns."""
+    session = prepare(finished.trial_with(f"Training.freeze = {list(frozen)}", "STEPS = 2"))
+    parts = checkpoints.items(session.model)
+    before = {name: [v.numpy() for v in part.variables] for name, part in parts.items()}
+    workdir = TrialWorkdir(tmp_path)
+    workdir.checkpoints.mkdir()
+    training.train(session, 0, workdir, chief=True)
+    stayed = {
+        name for name, part in parts.items()
+        if all((old == new.numpy()).all()
+               for old, new in zip(before[name], part.variables, strict=True))}
+    assert set(frozen) == stayed
 
 
 def test_running_a_finished_trial_again_changes_nothing(finished):

@@ -180,6 +180,7 @@ def _training(reader: _Reader) -> list[Bound]:
     first = [] if checkpoint is None else [
         Bound("Training.init_checkpoint", checkpoint, None),
         Bound("Training.init_parts", [parts] if isinstance(parts, str) else parts, ["backbone"])]
+    frozen = reader.read("task.freeze_backbone")
     precision = reader.read_choice(
         "runtime.mixed_precision_dtype",
         {None: "float32", "float32": "float32", "bfloat16": "bfloat16"})
@@ -191,6 +192,7 @@ def _training(reader: _Reader) -> list[Bound]:
         Bound("stepwise.boundaries", boundaries, None),
         Bound("stepwise.values", rates, None),
         *first,
+        Bound("Training.freeze", ["backbone"] if frozen else [], []),
         Bound("Training.precision", precision, "float32"),
     ]
 
