@@ -133,8 +133,8 @@ def test_numbers_are_uniform_and_independent() -> None:
 
 
 def test_folded_seeds_draw_apart() -> None:
-    """Neither a neighbouring number nor the seed itself gives the same draws."""
-    seed = tf.constant([3, 5])
-    seeds = [seed, *(sampling.fold_in(seed, number) for number in range(4))]
+    """Neither another number, the seed itself, nor a neighbouring seed gives the same draws."""
+    seeds = [tf.constant([first, second]) for first in (3, 4, 5) for second in (5, 6)]
+    seeds += [sampling.fold_in(seed, number) for seed in seeds for number in range(4)]
     draws = {tuple(sampling.uniform([8], each).numpy().tolist()) for each in seeds}
-    assert len(draws) == len(seeds)
+    assert len(draws) == len(seeds) == 6 + 24

@@ -30,8 +30,17 @@ def uniform(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """Returns a seed [2] int32 whose draws have nothing to do with those of other numbers."""
-    return tf.bitcast(_keys(tf.stack([tf.cast(seed[0], tf.int32) + number, seed[1]])), tf.int32)
+    """Returns a seed [2] int32 whose draws have nothing to do with those of other numbers.
+
+    Not by adding: the first layer of the trial with seed 1 would draw as the second of seed 0.
+
+    Args:
+        seed: [2] integers.
+        number: at least 0.
+    """
+    first, second = tf.unstack(_keys(seed))
+    own = _mix(tf.constant(number + 1, tf.uint32))
+    return tf.bitcast(tf.stack([tf.bitwise.bitwise_xor(first, own), second]), tf.int32)
 
 
 def _keys(seed: tf.Tensor) -> tf.Tensor:
