@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from deepmac_ablate.errors import UserError
@@ -52,3 +53,28 @@ def _plain(value: Any, name: str = "") -> Any:  # noqa: ANN401
     if value is None or isinstance(value, bool | int | str):
         return value
     raise TypeError(f"{name!r} is of type {type(value).__name__}, which is no number.")
+
+
+def read_given(path: Path, what: str, instead: str) -> Any:  # noqa: ANN401 - JSON
+    """Returns the content of a JSON file that a user names.
+
+    Args:
+        path: Of the file.
+        what: What it should be, such as "annotations file".
+        instead: What to name where it is a folder.
+
+    Raises:
+        UserError: If there is no such file, or it is not JSON; with line and column.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"The {what} {path} does not exist.") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a folder; name {instead}.") from error
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a JSON text file (byte {error.start}).") from error

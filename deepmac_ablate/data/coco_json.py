@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from deepmac_ablate.data import masks
 from deepmac_ablate.data.dataset_info import Category
 from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.plain_json import read_given
 
 Entry = dict[str, Any]
 _TABLES = ("images", "annotations", "categories")
@@ -87,18 +87,7 @@ def read(path: Path) -> CocoTruth:
 
 
 def _load(path: Path) -> Entry:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"The annotations file {path} does not exist.") from error
-    except IsADirectoryError as error:
-        raise UserError(f"{path} is a folder; name the COCO JSON file in it.") from error
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a JSON text file (byte {error.start}).") from error
+    document = read_given(path, "annotations file", "the COCO JSON file in it")
     if not isinstance(document, dict):
         raise UserError(f"{path} holds a {type(document).__name__}, not a COCO instances object.")
     for table in _TABLES:

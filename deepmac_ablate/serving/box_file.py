@@ -11,7 +11,6 @@ The category is optional.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.plain_json import read_given
 
 
 class FileBox(NamedTuple):
@@ -71,7 +71,7 @@ def read(path: Path, names: Collection[str]) -> BoxFile:
     Raises:
         UserError: if it cannot be read, is of another form, or has no box for any of the pictures.
     """
-    content = _load(path)
+    content = read_given(path, "file of boxes", "a JSON file of boxes")
     image_ids: dict[str, int] = {}
     class_names: dict[int, str] = {}
     if isinstance(content, dict) and "annotations" in content:
@@ -131,21 +131,6 @@ def clip(boxes: list[FileBox], name: str, height: int, width: int) -> Clipped:
         else:
             kept.append(box._replace(bbox=[left, top, right - left, bottom - top]))
     return Clipped(kept, problems)
-
-
-def _load(path: Path) -> Any:  # noqa: ANN401 - JSON
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"The file of boxes {path} does not exist.") from error
-    except IsADirectoryError as error:
-        raise UserError(f"{path} is a folder; name a JSON file of boxes.") from error
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a JSON text file (byte {error.start}).") from error
 
 
 _Entries = Iterator[tuple[str, FileBox]]
