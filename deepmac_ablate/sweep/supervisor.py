@@ -35,7 +35,7 @@ from deepmac_ablate.sweep.signs_of_life import SignsOfLife
 # sysexits.h calls it "service unavailable": another supervisor has the trial.
 EXIT_TAKEN = 69
 
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_LOOKS = 0.2
 # On a full disk the last state is worth some tries.
 _LAST_WRITES = 3
 
