@@ -83,7 +83,7 @@ def log_path(folder: Path, role: str, number: int) -> Path:
 
 def mark(folder: Path, role: str) -> str:
     """Returns the value of `VARIABLE` for a trial's role."""
-    return f"{folder.absolute()}:{role}"
+    return f"{folder.resolve()}:{role}"
 
 
 def read(folder: str | os.PathLike[str], role: str) -> Attempt | None:
