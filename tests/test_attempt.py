@@ -173,6 +173,7 @@ def test_a_group_that_lost_its_mark_is_a_leftover(tmp_path):
     an_attempt(
         pid_started="boot/1", process_group=child.pid, group_started=processes.start_of(child.pid)
     ).write(tmp_path)
+    attempt.lock_path(tmp_path, "train").touch()
     attempt.stop_leftovers(tmp_path, "train", grace=0.1)
     assert -signal.SIGKILL == child.wait(5)
 
@@ -185,17 +186,36 @@ def test_a_stranger_is_never_killed(tmp_path, change):
         "pid_started": "boot/1", "process_group": stranger.pid,
         "group_started": processes.start_of(stranger.pid), **change,
     }).write(tmp_path)
+    attempt.lock_path(tmp_path, "train").touch()
     attempt.stop_leftovers(tmp_path, "train", grace=0.1)
     assert stranger.poll() is None
     stranger.kill()
     stranger.wait()
 
 
-def test_a_living_supervisor_has_no_leftovers(tmp_path):
+def test_a_supervisor_that_is_ending_is_waited_for(tmp_path):
+    """A launcher that follows a killed one at once finds it still saving; nothing is killed."""
+    lease = tmp_path / "lease"
+    code = supervised.OBEDIENT.replace('    pathlib.Path("asked")', """
+    time.sleep(1)
+    pathlib.Path("asked")""")
+    work = supervised.job(tmp_path, code, lease=lease)
+    with supervised.launcher(lease) as launcher, supervised.running(work) as supervisor:
+        launcher.kill()
+        launcher.wait()
+        assert "running" == status(tmp_path)
+        attempt.stop_leftovers(tmp_path, "train", grace=10)
+        assert (tmp_path / "asked").exists()
+        assert 75 == supervisor.wait(5)
+    assert "its launcher is gone" == attempt.read(tmp_path, "train").cause
+
+
+def test_a_living_supervisor_has_no_leftovers(tmp_path, monkeypatch):
     """Its trainer is left alone, and so is that of another trial or role."""
+    monkeypatch.setattr(attempt, "_SECONDS_TO_RELEASE", 0.1)
     with supervised.running(supervised.job(tmp_path, supervised.OBEDIENT)):
         with pytest.raises(UserError, match="is running; end its supervisor first"):
-            attempt.stop_leftovers(tmp_path, "train")
+            attempt.stop_leftovers(tmp_path, "train", grace=0)
         attempt.stop_leftovers(tmp_path, "eval")
         (tmp_path / "other").mkdir()
         attempt.stop_leftovers(tmp_path / "other", "train")
@@ -203,7 +223,7 @@ def test_a_living_supervisor_has_no_leftovers(tmp_path):
         # Not yet noted, or never, as on a full disk.
         (tmp_path / "state-train.json").unlink()
         with pytest.raises(UserError, match="is running; end its supervisor first"):
-            attempt.stop_leftovers(tmp_path, "train")
+            attempt.stop_leftovers(tmp_path, "train", grace=0)
         assert not (tmp_path / "asked").exists()
 
 

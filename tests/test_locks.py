@@ -106,6 +106,7 @@ def test_a_look_at_a_lease_does_not_keep_others_from_it(tmp_path):
     path.write_text("")
     look = os.open(path, os.O_RDONLY)
     fcntl.flock(look, fcntl.LOCK_SH)
+    assert not locks.is_held(path)
     end = threading.Timer(0.3, os.close, [look])
     end.start()
     locks.Lease.acquire(path, {}).release()

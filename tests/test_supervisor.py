@@ -61,7 +61,8 @@ def test_strings_arrive_as_they_are(tmp_path):
     work = Job(
         folder, "train", supervised.python(code, *awkward), folder,
         env={"ODD": awkward[10], "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"})
-    assert 0 == supervised.run(work)
+    typed = {"input": "typed by a person", "text": True, "env": supervised.ENVIRONMENT}
+    subprocess.run(supervised.command_of(work), check=True, **typed)
     log = (folder / "logs" / "train-1.log").read_text().splitlines()
     assert [str(list(awkward)), repr(awkward[10]), str(folder), "''", "to stderr"] == log
     assert not (folder / "hurt").exists()
