@@ -26,8 +26,10 @@ class TrainingData:
     """Batches to train on.
 
     Attributes:
+        prefix: of the record files.
         batch_size: images per step, over all replicas.
         max_instances: annotated instances per image; more are cut off, fewer padded.
+        mask_crop_size: side of the grid that an instance's mask is sampled on in its box.
     """
 
     def __init__(
@@ -66,8 +68,8 @@ class TrainingData:
                 "positive and in ascending order.")
         self.batch_size = batch_size
         self.max_instances = max_instances
-        self._prefix = prefix
-        self._mask_crop_size = mask_crop_size
+        self.prefix = prefix
+        self.mask_crop_size = mask_crop_size
         self._flip = flip
         self._scales = (scale_min, scale_max)
         self._shuffle_buffer = shuffle_buffer
@@ -80,7 +82,7 @@ class TrainingData:
         Raises:
             UserError: if there is no complete data set.
         """
-        return DatasetInfo.load(self._prefix)
+        return DatasetInfo.load(self.prefix)
 
     def dataset(
         self,
@@ -131,7 +133,7 @@ class TrainingData:
     def _records(self, seed: int, start: int) -> tf.data.Dataset:
         """Serialised examples from position `start` on; skipping reads, but decodes nothing."""
         number = self.info.num_images
-        paths = [str(path) for path in self.info.record_files(self._prefix)]
+        paths = [str(path) for path in self.info.record_files(self.prefix)]
         first_epoch, offset = divmod(start, number)
 
         def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -185,7 +187,7 @@ class TrainingData:
         annotated = tf.reduce_any(masks > 0.0, axis=[1, 2])
         has_mask = annotated & tf.reduce_any(classes[:, tf.newaxis] == seen, axis=1)
         masks = _crop_masks(
-            masks, box_ops.normalize_boxes(in_original, image_shape), self._mask_crop_size)
+            masks, box_ops.normalize_boxes(in_original, image_shape), self.mask_crop_size)
         masks = tf.where(has_mask[:, tf.newaxis, tf.newaxis], masks, 0.0)
 
         def padded(x: tf.Tensor, value: float) -> tf.Tensor:
