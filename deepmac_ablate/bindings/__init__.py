@@ -11,28 +11,41 @@ from deepmac_ablate.bindings.effect import (
     check_took_effect,
     inactive_bindings,
 )
-from deepmac_ablate.bindings.identity import explicit_bindings
+from deepmac_ablate.bindings.identity import (
+    ROOTS,
+    expanded,
+    explicit_bindings,
+    reachable,
+    sources,
+)
 from deepmac_ablate.bindings.parsing import (
     config_text,
     constructing,
     isolated,
     operative_text,
     parse,
+    read_known,
 )
 from deepmac_ablate.bindings.registry import signature_problems
-from deepmac_ablate.bindings.text import Binding, read
+from deepmac_ablate.bindings.text import Binding, merge, read
 
 __all__ = [
+    "ROOTS",
     "Binding",
     "BindingHadNoEffect",
     "check_took_effect",
     "config_text",
     "constructing",
+    "expanded",
     "explicit_bindings",
     "inactive_bindings",
     "isolated",
+    "merge",
     "operative_text",
     "parse",
+    "reachable",
     "read",
+    "read_known",
     "signature_problems",
+    "sources",
 ]

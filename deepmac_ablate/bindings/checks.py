@@ -26,11 +26,7 @@ def check(bindings: Iterable[Binding]) -> dict[str, Binding]:
             still required.
     """
     bindings = tuple(bindings)
-    for binding in bindings:
-        try:
-            _check_names(binding)
-        except UserError as error:
-            raise UserError(f"{binding.place}: {error}") from error
+    check_names(bindings)
     merged = merge(bindings)
     macros = {binding.parameter: binding.value for binding in merged.values() if binding.is_macro}
     for binding in merged.values():
@@ -41,6 +37,20 @@ def check(bindings: Iterable[Binding]) -> dict[str, Binding]:
         except UserError as error:
             raise UserError(f"{binding.place}: {error}") from error
     return merged
+
+
+def check_names(bindings: Iterable[Binding]) -> None:
+    """Checks that there is what bindings name, and nothing else.
+
+    Raises:
+        UserError: For the first binding of an unknown configurable or parameter, or with a
+            reference to nothing.
+    """
+    for binding in bindings:
+        try:
+            _check_names(binding)
+        except UserError as error:
+            raise UserError(f"{binding.place}: {error}") from error
 
 
 def _check_names(binding: Binding) -> None:

@@ -6,10 +6,10 @@ Resolved from the text alone, so that a plan of hundreds of trials needs no Tens
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from deepmac_ablate.bindings.text import Binding, merge, same_configurable
-from deepmac_ablate.bindings.values import expand
+from deepmac_ablate.bindings.values import Macro, expand, parts
 
 # What a trial is, then what it may be without becoming another: devices, logs and how it is
 # evaluated. A binding that both reach is part of the trial.
@@ -64,6 +64,22 @@ def reachable(bindings: Iterable[Binding], root: str) -> dict[str, Binding]:
                 reached[binding.name] = binding
                 waiting += [(ref.scope or scope, ref.selector) for ref in binding.references]
     return reached
+
+
+def sources(binding: Binding, merged: Mapping[str, Binding]) -> tuple[Binding, ...]:
+    """Returns a binding, and the macros that its value is made of; the last decides the value.
+
+    Args:
+        binding: As it was written.
+        merged: What `text.merge` returned.
+    """
+    found, waiting = [binding], [binding]
+    while waiting:
+        for part in parts(waiting.pop().value):
+            if isinstance(part, Macro) and (macro := merged.get(part.name)) not in (None, *found):
+                found.append(macro)
+                waiting.append(macro)
+    return tuple(found)
 
 
 def expanded(bindings: Iterable[Binding]) -> list[Binding]:
