@@ -16,7 +16,7 @@ PACKAGE = "deepmac_ablate"
 # there is no cycle. A package stands for all of its modules.
 FLOORS = {
     "the command line": ["cli"],
-    "a whole trial": ["model_garden", "reevaluation", "serving", "training"],
+    "a whole trial": ["listing", "model_garden", "reevaluation", "serving", "training"],
     "its objects": ["session"],
     "its parts": ["evaluation", "given_boxes", "predictions", "runtime", "trainer"],
     "images": ["data"],
