@@ -196,15 +196,14 @@ def prepare(trial: Trial) -> Session:
     """
     parsed, (training, evaluation, runtime), strategy = _construct(trial)
     training.check_data(strategy.num_replicas_in_sync)
+    _check_declared(training.data, parsed)
     evaluation.check_data()
     with bindings.constructing(), strategy.scope():
         model = training.build_model(trial.seed)
         training.check_classes(model)
         optimizer = training.build_optimizer(model)
     bindings.check_took_effect(parsed)
-    info = training.data.info
-    identity = trial_id(
-        bindings.explicit_bindings(parsed), trial.seed, f"{info.name}@{info.fingerprint}")
+    identity = trial_id(bindings.explicit_bindings(parsed), trial.seed)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, **checkpoints.items(model))
     inactive = tuple(binding.place for binding in bindings.inactive_bindings(parsed))
     return Session(
@@ -238,6 +237,22 @@ def _construct(
     if settings.runtime.deterministic:
         tf.config.experimental.enable_op_determinism()
     return parsed, settings, settings.runtime.strategy()
+
+
+def _check_declared(data: TrainingData, parsed: Sequence[bindings.Binding]) -> None:
+    """Raises a UserError if the records are not those that the trial's id stands for."""
+    found = data.info
+    # The name is for people.
+    if data.declared is None or data.declared.rpartition("@")[2] == found.fingerprint:
+        return
+    merged = bindings.merge(parsed)
+    binding = next(
+        it for name, it in bindings.reachable(parsed, "Training").items()
+        if it.parameter == "dataset" and it.value == data.declared)
+    origin = bindings.sources(merged[binding.name], merged)[-1]
+    raise UserError(
+        f"{data.prefix} is the data set {found.identity}, but {origin.place} declares another; "
+        f"bind {origin.name} = {found.identity!r}, which makes another trial, or None.")
 
 
 def restore(session: Session, workdir: TrialWorkdir) -> int | None:
