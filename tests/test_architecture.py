@@ -16,13 +16,14 @@ PACKAGE = "deepmac_ablate"
 # there is no cycle. A package stands for all of its modules.
 FLOORS = {
     "the command line": ["cli"],
-    "a whole trial": ["model_garden", "reevaluation", "serving", "training"],
+    "a whole trial": ["model_garden", "reevaluation", "serving", "sweep", "training"],
     "its objects": ["session"],
     "its parts": ["evaluation", "given_boxes", "predictions", "runtime", "trainer"],
     "images": ["data"],
     "the model": ["modeling"],
     "exact numbers": ["metrics"],
     "what a trial is": ["workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
+    "where numbers come from": ["provenance", "checkout", "fingerprint"],
     "ground": ["progress", "plain_json", "storage", "errors", ""],
 }
 

@@ -1,0 +1,1 @@
+"""Many trials: planned, launched, and each watched by a supervisor."""
