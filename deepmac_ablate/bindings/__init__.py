@@ -20,7 +20,7 @@ from deepmac_ablate.bindings.parsing import (
     parse,
 )
 from deepmac_ablate.bindings.registry import signature_problems
-from deepmac_ablate.bindings.text import Binding, read
+from deepmac_ablate.bindings.text import Binding, merge, read
 
 __all__ = [
     "Binding",
@@ -31,6 +31,7 @@ __all__ = [
     "explicit_bindings",
     "inactive_bindings",
     "isolated",
+    "merge",
     "operative_text",
     "parse",
     "read",

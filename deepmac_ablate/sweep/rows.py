@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from deepmac_ablate.sweep.attempt import Status
 from deepmac_ablate.sweep.causes import normalised
-
-Status = Literal["new", "running", "finished", "failed", "interrupted"]
 
 
 class TrialRow(NamedTuple):
