@@ -255,6 +255,12 @@ def _check_declared(data: TrainingData, parsed: Sequence[bindings.Binding]) -> N
         f"bind {origin.name} = {found.identity!r}, which makes another trial, or None.")
 
 
+def latest_step(workdir: TrialWorkdir) -> int | None:
+    """Returns the step of the latest checkpoint, or None where there is none."""
+    latest = tf.train.latest_checkpoint(str(workdir.checkpoints))
+    return None if latest is None else _step_of(latest)
+
+
 def restore(session: Session, workdir: TrialWorkdir) -> int | None:
     """Reads the latest checkpoint, if there is one, and returns its step."""
     return _restore(session.checkpoint, workdir)
@@ -274,6 +280,10 @@ def _restore(checkpoint: tf.train.Checkpoint, workdir: TrialWorkdir) -> int | No
             return None
         with contextlib.suppress(tf.errors.NotFoundError):
             checkpoint.restore(latest).expect_partial().assert_existing_objects_matched()
-            # Checkpoints are numbered by their step.
-            return int(latest.rpartition("-")[2])
+            return _step_of(latest)
     raise UserError(f"The checkpoints in {workdir.checkpoints} vanish while they are read.")
+
+
+def _step_of(checkpoint: str) -> int:
+    """Returns the step of a checkpoint; they are numbered by it."""
+    return int(checkpoint.rpartition("-")[2])
