@@ -17,13 +17,14 @@ PACKAGE = "deepmac_ablate"
 FLOORS = {
     "the command line": ["cli"],
     "many trials": ["sweep"],
-    "a whole trial": ["model_garden", "reevaluation", "serving", "training"],
+    "a whole trial": ["listing", "model_garden", "reevaluation", "serving", "training"],
     "its objects": ["session"],
     "its parts": ["evaluation", "given_boxes", "predictions", "runtime", "trainer"],
     "images": ["data"],
     "the model": ["modeling"],
     "exact numbers": ["metrics"],
     "what a trial is": ["workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
+    "where numbers come from": ["provenance", "checkout", "fingerprint"],
     "ground": ["progress", "plain_json", "storage", "disk", "errors", ""],
 }
 
