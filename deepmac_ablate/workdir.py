@@ -59,18 +59,26 @@ class TrialWorkdir:
             UserError: If another trial is there already, or if the folder cannot be written.
         """
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            there = self._read_trial_file()
-            if there and there[0] != trial_id:
-                raise UserError(
-                    f"The workdir {self.path} holds another trial: {_differences(there[1], trial)};"
-                    " choose another workdir."
-                )
-            fields = {"id": trial_id, **json.loads(trial.to_json())}
-            storage.write(self.path / "trial.json", to_json(fields, indent=2) + "\n")
+            self.describe(trial, trial_id)
             storage.write(self.path / "config.gin", config)
         except OSError as error:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
+
+    def describe(self, trial: Trial, trial_id: str) -> None:
+        """Claims the folder for a trial that somebody else will run: `start` without its config.
+
+        Raises:
+            UserError: If another trial is there already.
+            OSError: If the folder cannot be written.
+        """
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        there = self._read_trial_file()
+        if there and there[0] != trial_id:
+            raise UserError(
+                f"The workdir {self.path} holds another trial: {_differences(there[1], trial)};"
+                " choose another workdir.")
+        fields = {"id": trial_id, **json.loads(trial.to_json())}
+        storage.write(self.path / "trial.json", to_json(fields, indent=2) + "\n")
 
     def write_operative_config(self, text: str) -> None:
         """Writes what took effect, as gin text, to operative_config.gin."""

@@ -16,14 +16,15 @@ PACKAGE = "deepmac_ablate"
 # there is no cycle. A package stands for all of its modules.
 FLOORS = {
     "the command line": ["cli"],
-    "a whole trial": ["listing", "model_garden", "reevaluation", "serving", "training"],
+    "many trials": ["listing", "sweep"],
+    "a whole trial": ["model_garden", "reevaluation", "serving", "training"],
     "its objects": ["session"],
     "its parts": ["evaluation", "given_boxes", "predictions", "runtime", "trainer"],
     "images": ["data"],
     "the model": ["modeling"],
     "exact numbers": ["metrics"],
     "what a trial is": ["workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
-    "ground": ["progress", "plain_json", "storage", "errors", ""],
+    "ground": ["progress", "plain_json", "storage", "disk", "errors", ""],
 }
 
 # What computes, or writes and reads records; everything else starts in a second.

@@ -1,0 +1,69 @@
+"""A trainer without a model: counts steps, keeps a checkpoint, ends as its trial's bindings say.
+
+::
+
+    python fake_trainer.py FOLDER MODE
+
+Bindings: ``steps = 5``; ``seconds = 0.01`` a step; ``end = finish``, ``fail SENTENCE``, ``hang``,
+``diverge`` or ``full``; ``unless = FILE``, whose presence makes it finish after all.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+import time
+
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+
+
+def write(path, value):
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(value))
+    os.replace(temporary, path)
+
+
+def note(path, value):
+    with path.open("a") as file:
+        file.write(json.dumps(value) + "\n")
+
+
+def main(folder, mode):
+    trial = json.loads((folder / "trial.json").read_text())
+    says = dict(binding.split(" = ", 1) for binding in trial["bindings"])
+    steps, seconds = int(says.get("steps", 3)), float(says.get("seconds", 0.0))
+    end = says.get("end", "finish")
+    if pathlib.Path(says.get("unless", "/nonexistent")).exists():
+        end = "finish"
+    note(folder / "starts.jsonl", {"mode": mode, "pid": os.getpid()})
+    checkpoint = folder / "checkpoint.json"
+    if mode == "continuous_eval":
+        while not (checkpoint.exists() and json.loads(checkpoint.read_text()) >= steps):
+            if asked:
+                return 75
+            time.sleep(0.02)
+        write(folder / "result.json", {"step": steps})
+        return 0
+    step = json.loads(checkpoint.read_text()) if checkpoint.exists() else 0
+    while step < steps:
+        if asked:
+            return 75
+        time.sleep(seconds)
+        step += 1
+        note(folder / "metrics.jsonl", {"step": step, "train/total_loss": 1 / step})
+        write(checkpoint, step)
+    if end.startswith("fail"):
+        raise ValueError(end.removeprefix("fail "))
+    if end == "hang":
+        time.sleep(600)
+    if end == "diverge":
+        print("deepmac-ablate: The loss is nan between steps 2 and 3.", file=sys.stderr)
+        return 3
+    if mode == "train_and_eval":
+        write(folder / "result.json", {"step": steps})
+    return 0
+
+
+sys.exit(main(pathlib.Path(sys.argv[1]), sys.argv[2]))
