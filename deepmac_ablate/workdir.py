@@ -3,6 +3,7 @@
 ::
 
     trial.json  config.gin        before step 0
+    attempts.jsonl                at each start, a line by whoever trains or evaluates
     operative_config.gin          after the first step
     metrics.jsonl                 during, by whoever trains
     checkpoints/                  during
@@ -15,6 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,6 +81,16 @@ class TrialWorkdir:
                 " choose another workdir.")
         fields = {"id": trial_id, **json.loads(trial.to_json())}
         storage.write(self.path / "trial.json", to_json(fields, indent=2) + "\n")
+
+    def append_attempt(self, attempt: Mapping[str, Any]) -> None:
+        """Appends one line to attempts.jsonl, at the start of a process that trains or evaluates.
+
+        Args:
+            attempt: The start's ``mode``, the ``step`` it goes on from, the ``steps`` of the trial,
+                and all of `provenance.describe`. The time is added.
+        """
+        line = {"time": time.time(), **attempt}
+        storage.append_line(self.path / "attempts.jsonl", to_json(line))
 
     def write_operative_config(self, text: str) -> None:
         """Writes what took effect, as gin text, to operative_config.gin."""
@@ -148,6 +160,16 @@ class TrialWorkdir:
         """
         there = self._read_trial_file()
         return there[0] if there else None
+
+    def read_attempts(self) -> list[dict[str, Any]]:
+        """Returns the lines of attempts.jsonl, the first start first, without an unfinished one.
+
+        Raises:
+            UserError: If a line is broken.
+        """
+        path = self.path / "attempts.jsonl"
+        lines = enumerate(storage.read_lines(path), 1)
+        return [from_json(line, f"Line {number} of {path}") for number, line in lines]
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Returns the lines of metrics.jsonl by increasing step, without an unfinished last one.

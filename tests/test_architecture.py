@@ -24,6 +24,7 @@ FLOORS = {
     "the model": ["modeling"],
     "exact numbers": ["metrics"],
     "what a trial is": ["workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
+    "where numbers come from": ["provenance", "checkout", "fingerprint"],
     "ground": ["progress", "plain_json", "storage", "disk", "errors", ""],
 }
 

@@ -4,11 +4,15 @@ The way of a binding::
 
     text (read, with file and line) -> checks (names, types, required) -> parsing (gin holds it)
       └-> identity (what the trial's id is made of)    everything is constructed -> effect
+
+`series` goes that way for one configuration after another.
 """
 
 from deepmac_ablate.bindings.effect import (
     BindingHadNoEffect,
+    EffectProblem,
     check_took_effect,
+    effect_problems,
     inactive_bindings,
 )
 from deepmac_ablate.bindings.identity import (
@@ -27,15 +31,22 @@ from deepmac_ablate.bindings.parsing import (
     read_known,
 )
 from deepmac_ablate.bindings.registry import signature_problems
-from deepmac_ablate.bindings.text import Binding, merge, read
+from deepmac_ablate.bindings.series import Series, Skeleton, behind, skeleton
+from deepmac_ablate.bindings.text import Binding, Text, merge, read, same_configurable
 
 __all__ = [
     "ROOTS",
     "Binding",
     "BindingHadNoEffect",
+    "EffectProblem",
+    "Series",
+    "Skeleton",
+    "Text",
+    "behind",
     "check_took_effect",
     "config_text",
     "constructing",
+    "effect_problems",
     "expanded",
     "explicit_bindings",
     "inactive_bindings",
@@ -46,6 +57,8 @@ __all__ = [
     "reachable",
     "read",
     "read_known",
+    "same_configurable",
     "signature_problems",
+    "skeleton",
     "sources",
 ]

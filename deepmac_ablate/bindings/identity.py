@@ -44,7 +44,7 @@ def reachable(bindings: Iterable[Binding], root: str) -> dict[str, Binding]:
 
     Args:
         bindings: What `read` or `parse` returned.
-        root: A configurable, called in no scope.
+        root: A configurable, with its scope if it is called in one.
 
     Returns:
         The bindings with macros expanded in their values.
@@ -53,7 +53,8 @@ def reachable(bindings: Iterable[Binding], root: str) -> dict[str, Binding]:
     for binding in expanded(bindings):
         bound.setdefault(binding.short_selector, []).append(binding)
     reached: dict[str, Binding] = {}
-    seen, waiting = set(), [("", root)]
+    outer, _, configurable = root.rpartition("/")
+    seen, waiting = set(), [(outer, configurable)]
     while waiting:
         scope, selector = call = waiting.pop()
         if call in seen:

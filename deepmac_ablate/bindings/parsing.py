@@ -36,9 +36,9 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, .
     gin.clear_config()
     try:
         for statement in text.imports:
-            _import(statement)
+            run_import(statement)
         for binding in check(text.bindings).values():
-            _bind(binding)
+            bind(binding)
         gin.finalize()
     except BaseException:
         gin.clear_config()
@@ -104,7 +104,12 @@ def operative_text() -> str:
     return gin.operative_config_str()
 
 
-def _import(statement: Import) -> None:
+def run_import(statement: Import) -> None:
+    """Executes an import statement of a gin file.
+
+    Raises:
+        UserError: If there is no such module.
+    """
     if "__gin__" in statement.statement:
         # It would last for this one statement, as each is given to gin alone.
         raise UserError(f"{statement.where} '{statement.statement}': write an import of modules.")
@@ -115,7 +120,12 @@ def _import(statement: Import) -> None:
         raise UserError(f"{statement.where} '{statement.statement}': {reason}.") from error
 
 
-def _bind(binding: Binding) -> None:
+def bind(binding: Binding) -> None:
+    """Gives gin a binding that has been checked.
+
+    Raises:
+        UserError: If gin does not take it.
+    """
     try:
         gin.parse_config(str(binding))
     except SyntaxError as error:

@@ -7,6 +7,7 @@ message can name file and line, and a plan resolves a trial in less than a milli
 
 from __future__ import annotations
 
+import ast
 import copy
 import dataclasses
 import functools
@@ -95,6 +96,13 @@ class Import(NamedTuple):
 
     statement: str
     where: str
+
+    @property
+    def module(self) -> str:
+        """The complete name of the module that it imports."""
+        node = ast.parse(self.statement).body[0]
+        name = node.names[0].name
+        return f"{node.module}.{name}" if isinstance(node, ast.ImportFrom) else name
 
 
 class Text(NamedTuple):

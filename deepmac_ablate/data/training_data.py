@@ -29,9 +29,10 @@ class TrainingData:
     """Batches to train on.
 
     Attributes:
+        prefix: of the record files.
         batch_size: images per step, over all replicas.
         max_instances: annotated instances per image; more are cut off, fewer padded.
-        prefix: of the record files.
+        mask_crop_size: side of the grid that an instance's mask is sampled on in its box.
         declared: the data set that it is declared to be, as `name@fingerprint`, or None.
     """
 
@@ -80,8 +81,8 @@ class TrainingData:
         self.batch_size = batch_size
         self.max_instances = max_instances
         self.prefix = prefix
+        self.mask_crop_size = mask_crop_size
         self.declared = dataset
-        self._mask_crop_size = mask_crop_size
         self._flip = flip
         self._scales = (scale_min, scale_max)
         self._shuffle_buffer = shuffle_buffer
@@ -199,7 +200,7 @@ class TrainingData:
         annotated = tf.reduce_any(masks > 0.0, axis=[1, 2])
         has_mask = annotated & tf.reduce_any(classes[:, tf.newaxis] == seen, axis=1)
         masks = _crop_masks(
-            masks, box_ops.normalize_boxes(in_original, image_shape), self._mask_crop_size)
+            masks, box_ops.normalize_boxes(in_original, image_shape), self.mask_crop_size)
         masks = tf.where(has_mask[:, tf.newaxis, tf.newaxis], masks, 0.0)
 
         def padded(x: tf.Tensor, value: float) -> tf.Tensor:
