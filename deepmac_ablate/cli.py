@@ -12,6 +12,7 @@ from deepmac_ablate.data import commands as data_commands
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.model_garden import commands as import_commands
 from deepmac_ablate.serving import commands as serving_commands
+from deepmac_ablate.tracking import commands as tracking_commands
 
 # A trial that was asked to end and left a checkpoint; sysexits.h calls it "try again".
 EXIT_INTERRUPTED = 75
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _register_evaluate(commands)
     serving_commands.register(commands)
     import_commands.register(commands)
+    tracking_commands.register(commands)
     return parser
 
 
@@ -69,6 +71,10 @@ def _register_train(commands: argparse._SubParsersAction) -> None:
         default="train_and_eval", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--arm", default="", help="the label of the trial in tables")
+    parser.add_argument(
+        "--tracking", choices=["off", "offline", "online"], default="off",
+        help="show it in W&B: offline writes files for `deepmac-ablate sync`, online sends them "
+        "too; default: %(default)s")
     parser.set_defaults(run=_train)
 
 
@@ -103,12 +109,15 @@ def _register_evaluate(commands: argparse._SubParsersAction) -> None:
 
 def _train(args: argparse.Namespace) -> int:
     from deepmac_ablate import training
+    from deepmac_ablate.tracking.mirroring import mirroring
     from deepmac_ablate.trial import Trial
     from deepmac_ablate.workdir import TrialWorkdir
 
     trial = Trial(tuple(args.gin_file), tuple(args.gin_bindings), args.seed, args.arm)
+    job_type = "eval" if args.mode in ("eval", "continuous_eval") else "train"
     try:
-        result = training.run(trial, TrialWorkdir(args.workdir), args.mode)
+        with mirroring(args.workdir, args.tracking, job_type, training.Interrupted):
+            result = training.run(trial, TrialWorkdir(args.workdir), args.mode)
     except training.Interrupted as stopped:
         print(f"deepmac-ablate: {stopped}", file=sys.stderr)
         return EXIT_INTERRUPTED
