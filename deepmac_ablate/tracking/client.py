@@ -69,7 +69,9 @@ class Client:
         self._run.log({"global_step": step, **row}, step=own_step, commit=True)
 
     def log_pictures(self, step: int, name: str, pictures: Mapping[str, bytes]) -> None:
-        """Logs PNG files by id as a table."""
+        """Logs PNG files by id as a table; nothing where there are none."""
+        if not pictures:
+            return
         from PIL import Image
 
         table = self._wandb.Table(columns=["image", "overlay"])

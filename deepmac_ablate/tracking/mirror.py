@@ -14,6 +14,7 @@ import select
 import signal
 import sys
 import tempfile
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
@@ -33,6 +34,8 @@ from deepmac_ablate.workdir import TrialWorkdir
 EXIT_CODES = {"finished": 0, "interrupted": 75, "failed": 1, "killed": 137}
 
 _NICENESS = 10
+# Errors of the client's can be pages long.
+_LONGEST_LINE = 500
 _FOLLOWED = {"train": ["metrics.jsonl", "evaluations.jsonl"], "eval": ["evaluations.jsonl"]}
 
 
@@ -87,9 +90,10 @@ def claim(path: epath.Path) -> str:
 
 
 def say(sentence: str, descriptor: int = 2) -> None:
-    """Tells the user, unless nobody listens."""
+    """Tells the user in one line, unless nobody listens."""
+    line = textwrap.shorten(sentence, _LONGEST_LINE, placeholder="...")
     with contextlib.suppress(OSError):
-        os.write(descriptor, f"deepmac-ablate: {sentence}.\n".encode())
+        os.write(descriptor, f"deepmac-ablate: {line}.\n".encode())
 
 
 class _End:
@@ -164,8 +168,12 @@ def _mirror(
         for row in sorted(rows, key=lambda row: row["step"]):
             _log(client, row, logged)
     result = (workdir.read_result() or {}) if end.state == "finished" else {}
-    if result and (pictures := workdir.read_overlays()):
-        _log_pictures(client, result["step"], pictures, logged)
+    if result and "overlays" not in logged.get(result["step"], set()):
+        try:
+            client.log_pictures(result["step"], "overlays", workdir.read_overlays())
+        except Exception as error:
+            # The client asks the server about tables; numbers are not to suffer for pictures.
+            warn(f"the pictures in {workdir.path}/overlays are not in W&B ({error})")
     client.finish({**result, "_ablate/state": end.state}, EXIT_CODES[end.state])
 
 
@@ -177,13 +185,6 @@ def _log(client: Client, row: dict, logged: dict[int, set[str]]) -> None:
     if missing.keys() - {"wall_time"}:
         client.log(step, {**missing, "wall_time": row["wall_time"]})
         there.update(missing)
-
-
-def _log_pictures(
-    client: Client, step: int, pictures: dict[str, bytes], logged: dict[int, set[str]]
-) -> None:
-    if "overlays" not in logged.get(step, set()):
-        client.log_pictures(step, "overlays", pictures)
 
 
 if __name__ == "__main__":

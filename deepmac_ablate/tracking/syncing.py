@@ -7,6 +7,7 @@ several files, which the server takes in their order only.
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -62,7 +63,8 @@ def upload(files: Sequence[epath.Path]) -> list[epath.Path]:
         if run not in failed_runs:
             said = subprocess.run(
                 [sys.executable, "-m", "wandb", "sync", str(file)], text=True, check=False,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+                env=os.environ | {"WANDB_ERROR_REPORTING": "false"}, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
             if _NO_KEY in said:
                 raise UserError(
                     "W&B has no API key here: run `wandb login`, or set WANDB_API_KEY.")
