@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -15,8 +16,9 @@ import psutil
 import pytest
 from etils import epath
 
+from deepmac_ablate import cli
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.tracking import attempts
+from deepmac_ablate.tracking import attempts, syncing
 from deepmac_ablate.tracking.mirroring import mirroring
 from deepmac_ablate.workdir import TrialWorkdir
 from tests import fake_trainer, wandb_server
@@ -166,6 +168,7 @@ def test_running_a_finished_trial_again_adds_nothing(mirrored):
     assert before == sorted(mirrored.rglob("*.wandb"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("end", "status", "code"), [("interrupted", 1, 75), ("failed", 1, 1)])
 def test_how_a_trial_ended_is_seen(tmp_path, end, status, code):
     """A trial that was stopped or failed says which, and what it logged is there."""
@@ -176,6 +179,7 @@ def test_how_a_trial_ended_is_seen(tmp_path, end, status, code):
     assert expected(folder) == by_step(history(folder))
 
 
+@pytest.mark.slow
 def test_an_evaluator_is_a_run_of_its_own(tmp_path):
     """It follows the evaluations alone, under an id that the trainer does not use."""
     folder = tmp_path / "trial"
@@ -185,6 +189,7 @@ def test_an_evaluator_is_a_run_of_its_own(tmp_path):
     assert [40, 80] == [row["global_step"] for row in history(folder)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", ["trainer", "mirror", "both"])
 def test_nothing_is_lost_or_doubled_by_a_kill(tmp_path, killed):
     """After a second attempt all files together hold each step of metrics.jsonl once."""
@@ -207,6 +212,7 @@ def test_nothing_is_lost_or_doubled_by_a_kill(tmp_path, killed):
     assert 10 == len(TrialWorkdir(folder).read_metrics())
 
 
+@pytest.mark.slow
 def test_without_a_server_the_trial_is_as_fast_and_kept_for_later(tmp_path):
     """Nothing answers where the server should be: the trainer waits for nothing but the end."""
     folder = tmp_path / "trial"
@@ -270,6 +276,7 @@ def test_offline_needs_a_disk():
         pass
 
 
+@pytest.mark.slow
 def test_the_mirror_needs_no_tensorflow(tmp_path):
     """Its whole life passes without TensorFlow, and it gives way to the trainer."""
     folder = tmp_path / "trial"
@@ -283,6 +290,7 @@ def test_the_mirror_needs_no_tensorflow(tmp_path):
     assert niceness == psutil.Process().nice() + 10
 
 
+@pytest.mark.slow
 def test_online_sends_what_the_files_say(tmp_path):
     """A server has each step once after a kill and a second attempt, and the end of the trial."""
     folder = tmp_path / "trial"
@@ -338,6 +346,7 @@ def sweep(tmp_path):
     return tmp_path / "sweep"
 
 
+@pytest.mark.slow
 def test_a_sweep_is_synced_once(sweep):
     """Both attempts reach the server as one run, in their order, and the second time nothing."""
     trial, = (sweep / "trials").glob("*")
@@ -360,3 +369,44 @@ def test_a_sweep_is_synced_once(sweep):
         assert "secretmarker" not in done.stdout + done.stderr
         check_sent(server, trial)
         assert "0 of 0 files were uploaded." == sync(trial, **more).stdout.strip()
+
+
+def test_a_trial_in_the_making_is_not_synced(mirrored):
+    """A file that a mirror still writes would be taken for whole; it waits until that is over."""
+    assert 1 == len(syncing.waiting(str(mirrored)))
+    with open(mirrored / "wandb" / "mirror-train.log") as log:  # noqa: PTH123
+        fcntl.flock(log, fcntl.LOCK_EX)
+        assert [] == syncing.waiting(str(mirrored))
+
+
+def test_a_folder_without_trials_is_refused(tmp_path):
+    """The message says what is missing where."""
+    done = sync(tmp_path)
+    assert 2 == done.returncode
+    assert done.stderr == (f"deepmac-ablate: There is neither a trial nor a sweep in {tmp_path}: "
+                           "trial.json and trials/ are missing.\n")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+def test_a_real_trial_is_mirrored(tiny_recipe, tmp_path, monkeypatch, capfd):
+    """The command line tracks a trial whose pictures, numbers and bindings are then in the file."""
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    folder = tmp_path / "trial"
+    assert 0 == cli.main([
+        "train", "--gin_file", str(tiny_recipe.gin_file), "--workdir", str(folder),
+        "--arm", "tiny", "--tracking", "offline", "--gin_bindings", "Evaluation.every = 25",
+        "--gin_bindings", "Evaluation.overlays = 2"])
+    assert "not tracked" not in capfd.readouterr().err
+    file, = files(folder)
+    assert 51 == len(expected(folder))
+    assert expected(folder) == by_step(history(folder))
+    assert (0, "tiny seed 0") == (file.exit_code, file.run.name)
+    assert (50, "@ResNetFPN()") == (
+        file.run.config["Training.steps"], file.run.config["MaskRCNN.backbone"])
+    assert 2 == file.history[-1]["overlays"]["nrows"]
+    assert 2 == len(list((folder / "overlays").glob("*.png")))
+    result = TrialWorkdir(folder).read_result()
+    assert result == {name: file.summary[name] for name in result}

@@ -37,13 +37,13 @@ def find(folder: epath.Path, run_id: str | None = None) -> list[Attempt]:
         Those whose client lived long enough to say what it writes.
     """
     attempts = []
-    for path in sorted((folder / FOLDER).glob("*run-*/run-*.wandb")):
+    for path in sorted((folder / FOLDER).glob(f"*run-*/run-{run_id or '*'}.wandb")):
         try:
             attempt = Attempt(path, wandb_file.read(path))
         except UserError:
             # A newer client's. It was none of ours, so nothing of ours is missed.
             continue
-        if attempt.content.run and run_id in (None, attempt.content.run.run_id):
+        if attempt.content.run:
             attempts.append(attempt)
     return sorted(attempts, key=lambda attempt: attempt.content.run.started)
 
