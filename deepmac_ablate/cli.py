@@ -10,9 +10,13 @@ from collections.abc import Sequence
 
 from deepmac_ablate.data import commands as data_commands
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.listing import commands as listing_commands
 from deepmac_ablate.model_garden import commands as import_commands
 from deepmac_ablate.serving import commands as serving_commands
+from deepmac_ablate.sweep import commands as sweep_commands
 from deepmac_ablate.tracking import commands as tracking_commands
+from deepmac_ablate.trial import Trial
+from deepmac_ablate.workdir import TrialWorkdir
 
 # A trial that was asked to end and left a checkpoint; sysexits.h calls it "try again".
 EXIT_INTERRUPTED = 75
@@ -48,9 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     data_commands.register(commands)
     _register_train(commands)
     _register_evaluate(commands)
+    sweep_commands.register(commands)
     serving_commands.register(commands)
     import_commands.register(commands)
     tracking_commands.register(commands)
+    listing_commands.register(commands)
     return parser
 
 
@@ -61,7 +67,8 @@ def _register_train(commands: argparse._SubParsersAction) -> None:
         "to end and left a checkpoint; 3, that the loss is no number any more.")
     parser.add_argument(
         "--gin_file", action="append", default=[], metavar="FILE",
-        help="a gin file; may be given several times, later ones win")
+        help="a gin file; may be given several times, later ones win; default: the trial that is "
+        "in the workdir already")
     parser.add_argument(
         "--gin_bindings", action="append", default=[], metavar="BINDING",
         help="a binding such as 'HourglassMaskHead.depth = 20'; may be given several times")
@@ -110,14 +117,15 @@ def _register_evaluate(commands: argparse._SubParsersAction) -> None:
 def _train(args: argparse.Namespace) -> int:
     from deepmac_ablate import training
     from deepmac_ablate.tracking.mirroring import mirroring
-    from deepmac_ablate.trial import Trial
-    from deepmac_ablate.workdir import TrialWorkdir
 
+    workdir = TrialWorkdir(args.workdir)
     trial = Trial(tuple(args.gin_file), tuple(args.gin_bindings), args.seed, args.arm)
+    if not args.gin_file:
+        trial = _trial_there(args, workdir)
     job_type = "eval" if args.mode in ("eval", "continuous_eval") else "train"
     try:
         with mirroring(args.workdir, args.tracking, job_type, training.Interrupted):
-            result = training.run(trial, TrialWorkdir(args.workdir), args.mode)
+            result = training.run(trial, workdir, args.mode)
     except training.Interrupted as stopped:
         print(f"deepmac-ablate: {stopped}", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -128,6 +136,18 @@ def _train(args: argparse.Namespace) -> int:
         print(_table(result))
         print(f"{args.workdir}/result.json, {args.workdir}/per_class.csv")
     return 0
+
+
+def _trial_there(args: argparse.Namespace, workdir: TrialWorkdir) -> Trial:
+    """Returns the trial that a workdir holds, for a command that names no gin file."""
+    trial = workdir.read_trial()
+    if trial is None:
+        raise UserError(f"No --gin_file is given, and no trial is in {args.workdir} yet.")
+    if args.gin_bindings or args.seed or args.arm:
+        raise UserError(
+            "Bindings, seed and arm belong to a --gin_file; without one, the trial in "
+            f"{args.workdir} goes on as it is.")
+    return trial
 
 
 def _evaluate(args: argparse.Namespace) -> int:

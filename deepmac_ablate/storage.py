@@ -18,6 +18,7 @@ if importlib.util.find_spec("gcsfs"):
 
 from etils import epath
 
+from deepmac_ablate import disk
 from deepmac_ablate.errors import UserError
 
 
@@ -40,23 +41,7 @@ def write(path: epath.Path, content: str | bytes) -> None:
     if is_remote(path):
         path.write_bytes(data)
         return
-    # The process's number, so that two writers never share a temporary file.
-    temporary = f"{path.parent}/.{path.name}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as file:  # noqa: PTH123
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
-        epath.Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        # The new name is in the folder, which has to reach the disk as well.
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    disk.write(path, data)
 
 
 def read(path: epath.Path) -> bytes | None:

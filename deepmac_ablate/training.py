@@ -9,12 +9,12 @@ from typing import Literal
 
 import tensorflow as tf
 
-from deepmac_ablate import bindings, overlays
+from deepmac_ablate import bindings, overlays, provenance
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Numbers
 from deepmac_ablate.progress import Progress
 from deepmac_ablate.runtime import StopRequest, is_chief
-from deepmac_ablate.session import Session, prepare, restore
+from deepmac_ablate.session import Session, latest_step, prepare, restore
 from deepmac_ablate.trainer import Trainer
 from deepmac_ablate.trial import Trial
 from deepmac_ablate.workdir import TrialWorkdir
@@ -58,7 +58,8 @@ def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> d
         raise UserError(f"There is no trial to evaluate in {workdir.path}: trial.json is missing.")
     session = prepare(trial)
     trains = mode in ("train", "train_and_eval")
-    if trains and tf.train.latest_checkpoint(str(workdir.checkpoints)) is None:
+    step = latest_step(workdir)
+    if trains and step is None:
         # Before the workdir is claimed, so that a mistake leaves nothing behind.
         session.training.initialise(session.model)
     chief = is_chief(session.strategy)
@@ -66,6 +67,11 @@ def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> d
         workdir.start(trial, session.trial_id, bindings.config_text())
     if mode != "eval" and (result := workdir.read_result()) is not None:
         return result
+    if chief:
+        modules = (it.module for it in bindings.read(trial.gin_files, trial.bindings).imports)
+        workdir.append_attempt({
+            "mode": mode, "step": step or 0, "steps": session.training.steps,
+            **provenance.describe(modules)})
     if trains:
         train(session, trial.seed, workdir, chief)
     if mode == "train":

@@ -3,6 +3,7 @@
 ::
 
     trial.json  config.gin        before step 0
+    attempts.jsonl                at each start, a line by whoever trains or evaluates
     operative_config.gin          after the first step
     metrics.jsonl                 during, by whoever trains
     checkpoints/                  during
@@ -16,6 +17,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,18 +62,36 @@ class TrialWorkdir:
             UserError: If another trial is there already, or if the folder cannot be written.
         """
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            there = self._read_trial_file()
-            if there and there[0] != trial_id:
-                raise UserError(
-                    f"The workdir {self.path} holds another trial: {_differences(there[1], trial)};"
-                    " choose another workdir."
-                )
-            fields = {"id": trial_id, **json.loads(trial.to_json())}
-            storage.write(self.path / "trial.json", to_json(fields, indent=2) + "\n")
+            self.describe(trial, trial_id)
             storage.write(self.path / "config.gin", config)
         except OSError as error:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
+
+    def describe(self, trial: Trial, trial_id: str) -> None:
+        """Claims the folder for a trial that somebody else will run: `start` without its config.
+
+        Raises:
+            UserError: If another trial is there already.
+            OSError: If the folder cannot be written.
+        """
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        there = self._read_trial_file()
+        if there and there[0] != trial_id:
+            raise UserError(
+                f"The workdir {self.path} holds another trial: {_differences(there[1], trial)};"
+                " choose another workdir.")
+        fields = {"id": trial_id, **json.loads(trial.to_json())}
+        storage.write(self.path / "trial.json", to_json(fields, indent=2) + "\n")
+
+    def append_attempt(self, attempt: Mapping[str, Any]) -> None:
+        """Appends one line to attempts.jsonl, at the start of a process that trains or evaluates.
+
+        Args:
+            attempt: The start's ``mode``, the ``step`` it goes on from, the ``steps`` of the trial,
+                and all of `provenance.describe`. The time is added.
+        """
+        line = {"time": time.time(), **attempt}
+        storage.append_line(self.path / "attempts.jsonl", to_json(line))
 
     def write_operative_config(self, text: str) -> None:
         """Writes what took effect, as gin text, to operative_config.gin."""
@@ -156,6 +176,16 @@ class TrialWorkdir:
         """
         there = self._read_trial_file()
         return there[0] if there else None
+
+    def read_attempts(self) -> list[dict[str, Any]]:
+        """Returns the lines of attempts.jsonl, the first start first, without an unfinished one.
+
+        Raises:
+            UserError: If a line is broken.
+        """
+        path = self.path / "attempts.jsonl"
+        lines = enumerate(storage.read_lines(path), 1)
+        return [from_json(line, f"Line {number} of {path}") for number, line in lines]
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Returns the lines of metrics.jsonl by increasing step, without an unfinished last one.

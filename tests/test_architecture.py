@@ -16,7 +16,8 @@ PACKAGE = "deepmac_ablate"
 # there is no cycle. A package stands for all of its modules.
 FLOORS = {
     "the command line": ["cli"],
-    "a whole trial": ["model_garden", "reevaluation", "serving", "training"],
+    "many trials": ["sweep"],
+    "a whole trial": ["listing", "model_garden", "reevaluation", "serving", "training"],
     "its objects": ["session"],
     "its parts": [
         "evaluation", "given_boxes", "overlays", "predictions", "runtime", "trainer", "tracking"],
@@ -24,7 +25,8 @@ FLOORS = {
     "the model": ["modeling"],
     "exact numbers": ["metrics"],
     "what a trial is": ["workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
-    "ground": ["progress", "plain_json", "storage", "errors", ""],
+    "where numbers come from": ["provenance", "checkout", "fingerprint"],
+    "ground": ["progress", "plain_json", "storage", "disk", "errors", ""],
 }
 
 # What computes, or writes and reads records; everything else starts in a second.

@@ -21,7 +21,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.tracking import attempts, syncing
 from deepmac_ablate.tracking.mirroring import mirroring
 from deepmac_ablate.workdir import TrialWorkdir
-from tests import fake_trainer, wandb_server
+from tests import mirrored_trainer, wandb_server
 
 ROOT = Path(__file__).resolve().parents[1]
 # The client refuses shorter ones.
@@ -39,7 +39,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 def start(folder: Path, *options: str, **more: str) -> subprocess.Popen:
     """Starts a trainer that is mirrored."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.fake_trainer", str(folder), *options], cwd=ROOT,
+        [sys.executable, "-m", "tests.mirrored_trainer", str(folder), *options], cwd=ROOT,
         env=environment(folder.parent, **more), text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE)
 
@@ -109,7 +109,7 @@ def test_everything_logged_is_read_back(mirrored):
 def test_the_run_is_named_after_the_sweep(mirrored):
     """Project, group, name and tags say sweep, arm, seed and levels; the id is the trial's."""
     run, = (file.run for file in files(mirrored))
-    assert ("heads", "hg20", "train", "hg20 seed 5", fake_trainer.TRIAL_ID) == (
+    assert ("heads", "hg20", "train", "hg20 seed 5", mirrored_trainer.TRIAL_ID) == (
         run.project, run.group, run.job_type, run.name, run.run_id)
     assert ("mask_head=hourglass20", "depth=20", "baseline") == run.tags
 
@@ -122,7 +122,7 @@ def test_the_config_is_what_is_bound(mirrored):
         "Training.model": "@MaskRCNN", "Training.losses": "@masks/Losses()",
         "Training.data": "@TrainingData()", "TrainingData.image_size": [64, 64],
         "masks/Losses.weight": 1.5, "Runtime.deterministic": True,
-        "_ablate/id": fake_trainer.TRIAL_ID, "_ablate/arm": "hg20", "_ablate/seed": 5,
+        "_ablate/id": mirrored_trainer.TRIAL_ID, "_ablate/arm": "hg20", "_ablate/seed": 5,
         "_ablate/levels": {"mask_head": "hourglass20", "depth": 20}}
 
 
@@ -164,7 +164,7 @@ def test_running_a_finished_trial_again_adds_nothing(mirrored):
     """It is finished in W&B too, so no further file is begun."""
     before = sorted(mirrored.rglob("*.wandb"))
     with mirroring(str(mirrored), "offline", "train", poll_seconds=0.05):
-        (mirrored / "config.gin").write_text(fake_trainer.CONFIG)
+        (mirrored / "config.gin").write_text(mirrored_trainer.CONFIG)
     assert before == sorted(mirrored.rglob("*.wandb"))
 
 
@@ -185,7 +185,7 @@ def test_an_evaluator_is_a_run_of_its_own(tmp_path):
     folder = tmp_path / "trial"
     run(folder, "--job_type", "eval")
     file, = files(folder)
-    assert (f"{fake_trainer.TRIAL_ID}-eval", "eval") == (file.run.run_id, file.run.job_type)
+    assert (f"{mirrored_trainer.TRIAL_ID}-eval", "eval") == (file.run.run_id, file.run.job_type)
     assert [40, 80] == [row["global_step"] for row in history(folder)]
 
 
@@ -301,7 +301,7 @@ def test_online_sends_what_the_files_say(tmp_path):
         assert (1, 7) == (sent.exit_code, len(sent.rows))
         status, _, err = run(folder, "--mode", "online", **more)
         assert (0, "") == (status, err)
-        assert {("deepmac_ablate", fake_trainer.TRIAL_ID)} == server.runs.keys()
+        assert {("deepmac_ablate", mirrored_trainer.TRIAL_ID)} == server.runs.keys()
         check_sent(server, folder)
 
 
@@ -334,7 +334,7 @@ def sync(folder: Path, *options: str, **more: str) -> subprocess.CompletedProces
 @pytest.fixture
 def sweep(tmp_path):
     """A sweep of one trial with two attempts, the first of which was killed."""
-    folder = tmp_path / "sweep" / "trials" / fake_trainer.TRIAL_ID
+    folder = tmp_path / "sweep" / "trials" / mirrored_trainer.TRIAL_ID
     folder.parent.mkdir(parents=True)
     trainer = start(folder, "--stop_at", "60", "--end", "hang")
     mirror = mirror_of(trainer, folder)
@@ -359,7 +359,7 @@ def test_a_sweep_is_synced_once(sweep):
             ) == (without_key.returncode, without_key.stderr.splitlines()[-1])
     with wandb_server.serving() as server:
         more = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
-        server.refused = {fake_trainer.TRIAL_ID}
+        server.refused = {mirrored_trainer.TRIAL_ID}
         refused = sync(sweep, **more)
         assert (1, "0 of 2 files were uploaded.") == (refused.returncode, refused.stdout.strip())
         assert attempted == refused.stderr.splitlines()[-2:]

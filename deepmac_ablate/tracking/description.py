@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from deepmac_ablate import bindings, storage
-from deepmac_ablate.bindings.identity import ROOTS, reachable
 from deepmac_ablate.bindings.values import Macro, Reference
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.plain_json import from_json
@@ -80,7 +79,8 @@ def describe(workdir: TrialWorkdir, job_type: str) -> Description:
 def _bound(workdir: TrialWorkdir) -> dict[str, Any]:
     """Returns what is bound and reachable, with macros resolved."""
     parsed = bindings.read([str(workdir.path / "config.gin")], []).bindings
-    reached = {name: it for root in ROOTS for name, it in reachable(parsed, root).items()}
+    reached = {name: binding for root in bindings.ROOTS
+               for name, binding in bindings.reachable(parsed, root).items()}
     return {name: _plain(reached[name].value) for name in sorted(reached)}
 
 

@@ -1,0 +1,187 @@
+"""What became of a trial: the states that its supervisors wrote, and whether they still live."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+from typing import Literal
+
+from deepmac_ablate import disk
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.plain_json import from_json
+from deepmac_ablate.sweep import locks, processes
+from deepmac_ablate.sweep.job import ROLES
+
+Status = Literal["new", "running", "finished", "failed", "interrupted"]
+
+# In the environment of all that an attempt starts: the trial's folder and the role.
+VARIABLE = "DEEPMAC_ABLATE_ATTEMPT"
+
+# Locks of another machine may not be seen here; a supervisor there writes its state this often.
+_SECONDS_WITHOUT_HEARTBEAT = 60.0
+# From the death of a process to the release of its locks.
+_SECONDS_TO_RELEASE = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """One run of a trial's command; times are Unix times in seconds.
+
+    Attributes:
+        role: "train" or "eval".
+        number: From 1 on, of the trial and the role; names the log.
+        state: As its supervisor wrote it; a killed supervisor leaves "running" behind.
+        host: The machine.
+        pid: The supervisor's number.
+        pid_started: Tells it from others that had the number, see `processes.start_of`.
+        started: When the attempt was.
+        heartbeat: When the state was written.
+        process_group: The number of the command's process group and first process; None before it
+            is started.
+        group_started: As `pid_started`, of that process.
+        ended: When it did; None while running.
+        exit_code: The command's exit status; -n where signal n killed it.
+        cause: Why it has not finished: one sentence of at most 300 characters.
+    """
+
+    role: str
+    number: int
+    state: Literal["running", "finished", "failed", "interrupted"]
+    host: str
+    pid: int
+    pid_started: str | None
+    started: float
+    heartbeat: float
+    process_group: int | None = None
+    group_started: str | None = None
+    ended: float | None = None
+    exit_code: int | None = None
+    cause: str | None = None
+
+    def write(self, folder: Path) -> None:
+        """Writes the attempt to a trial's folder, in place of the one before.
+
+        Raises:
+            OSError: If it cannot be written; what was there before is then still there.
+        """
+        text = json.dumps(dataclasses.asdict(self), indent=2)
+        disk.write(_state_path(folder, self.role), text.encode() + b"\n")
+
+
+def lock_path(folder: str | os.PathLike[str], role: str) -> Path:
+    """Returns the file that is locked while the supervisor or the command of a role lives."""
+    return Path(folder, f".{role}.lock")
+
+
+def log_path(folder: Path, role: str, number: int) -> Path:
+    """Returns where the command's output of an attempt goes."""
+    return folder / "logs" / f"{role}-{number}.log"
+
+
+def mark(folder: Path, role: str) -> str:
+    """Returns the value of `VARIABLE` for a trial's role."""
+    return f"{folder.absolute()}:{role}"
+
+
+def read(folder: str | os.PathLike[str], role: str) -> Attempt | None:
+    """Returns the last attempt of a role, or None where there was none.
+
+    Raises:
+        UserError: If its file is broken.
+    """
+    path = _state_path(folder, role)
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    try:
+        return Attempt(**from_json(text, path))
+    except TypeError as error:
+        raise UserError(f"{path} is no state of an attempt ({error}); delete it.") from error
+
+
+def status(folder: str | os.PathLike[str]) -> tuple[Status, Attempt | None]:
+    """Says how a trial is doing.
+
+    Args:
+        folder: The trial's, which may not exist.
+
+    Returns:
+        "finished" where there is a result, whatever else is there; otherwise "running" if one of
+        its jobs runs, "failed" if one has failed, "interrupted" if there was one, else "new". And
+        the attempt that says so, which is the last to start among equals.
+
+    Raises:
+        UserError: If the file of an attempt is broken.
+    """
+    attempts = [attempt for role in ROLES if (attempt := read(folder, role)) is not None]
+    attempts.sort(key=lambda attempt: attempt.started, reverse=True)
+    last = attempts[0] if attempts else None
+    if os.path.exists(f"{os.fspath(folder)}/result.json"):  # noqa: PTH110
+        return "finished", last
+    for attempt in attempts:
+        if _is_running(folder, attempt):
+            return "running", attempt
+    for attempt in attempts:
+        if attempt.state == "failed":
+            return "failed", attempt
+    return ("interrupted", last) if last else ("new", None)
+
+
+def stop_leftovers(folder: Path, role: str, grace: float = 30.0) -> None:
+    """Ends what a dead supervisor left running, so that the next attempt has the folder alone.
+
+    Args:
+        folder: The trial's.
+        role: "train" or "eval".
+        grace: Seconds between asking the processes to end and killing them.
+
+    Raises:
+        UserError: If a supervisor lives, or if something that cannot be found holds the lock.
+    """
+    attempt = read(folder, role)
+    if attempt is not None and attempt.host != os.uname().nodename:
+        # Its processes cannot be reached from here; `status` knows whether it lives.
+        return
+    lock = lock_path(folder, role)
+    holder = locks.holder(lock) or {}
+    lives = _lives(holder.get("pid"), holder.get("process_started"))
+    if lives or (attempt is not None and _is_running(folder, attempt)):
+        raise UserError(f"The {role} job of {folder} is running; end its supervisor first.")
+
+    def leftovers() -> set[int]:
+        found = set(processes.carrying(VARIABLE, mark(folder, role)))
+        if attempt is not None and _lives(attempt.process_group, attempt.group_started):
+            found |= set(processes.members(attempt.process_group))
+        return found
+
+    processes.end(leftovers, grace)
+    deadline = time.monotonic() + _SECONDS_TO_RELEASE
+    while locks.is_held(lock):
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"An unknown process holds {lock}; find it with `fuser {lock}` and end it.")
+        time.sleep(0.02)
+
+
+def _state_path(folder: str | os.PathLike[str], role: str) -> str:
+    return f"{os.fspath(folder)}/state-{role}.json"
+
+
+def _is_running(folder: str | os.PathLike[str], attempt: Attempt) -> bool:
+    if attempt.state != "running":
+        return False
+    if attempt.host != os.uname().nodename:
+        return time.time() - attempt.heartbeat < _SECONDS_WITHOUT_HEARTBEAT
+    # A trainer that outlives its supervisor holds the lock, but nobody watches it any more.
+    return locks.is_held(lock_path(folder, attempt.role)) and (
+        attempt.pid_started is None or _lives(attempt.pid, attempt.pid_started))
+
+
+def _lives(pid: int | None, started: str | None) -> bool:
+    """Whether the very process lives that had this number; False where that cannot be told."""
+    return pid is not None and started is not None and processes.start_of(pid) == started

@@ -1,0 +1,48 @@
+"""A plan that may be launched: resolved and built without data, with all problems found at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from deepmac_ablate.sweep import plan as plans
+from deepmac_ablate.sweep.plan import Plan, SweepProblems
+from deepmac_ablate.sweep.spec import Sweep
+from deepmac_ablate.sweep.verdicts import verdicts
+from deepmac_ablate.verdict import Candidate, Verdict
+
+
+class CheckedPlan(NamedTuple):
+    """A plan without problems.
+
+    Attributes:
+        plan: The plan.
+        verdicts: What each arm costs, by its label.
+    """
+
+    plan: Plan
+    verdicts: Mapping[str, Verdict]
+
+    @property
+    def data_out_of_reach(self) -> list[str]:
+        """Prefixes of data sets that were not there to be looked at."""
+        missing = [prefix for it in self.verdicts.values() for prefix in it.data_out_of_reach]
+        return list(dict.fromkeys(missing))
+
+
+def check(sweep: Sweep) -> CheckedPlan:
+    """Resolves a sweep and checks all of it.
+
+    Raises:
+        SweepProblems: If anything is wrong with any arm; it names everything.
+    """
+    plan, problems = plans.resolve(sweep)
+    candidates = [
+        Candidate(label, trials[0].trial.gin_files, trials[0].trial.bindings)
+        for label, trials in plan.arms.items()
+    ]
+    found = {verdict.label: verdict for verdict in verdicts(candidates)}
+    problems += [(label, text) for label, it in found.items() for text in it.problems]
+    if problems:
+        raise SweepProblems(sweep.name, problems)
+    return CheckedPlan(plan, found)

@@ -1,0 +1,1 @@
+"""Where work units run: the only rooms that know XManager."""

@@ -1,0 +1,112 @@
+"""The folder of one sweep: its plan, its launches and a folder for each trial.
+
+::
+
+    plan.json                  what was launched last
+    launcher.lock              held by the launcher while it runs
+    launches/<time>/           lease, provenance and changed sources of each launch
+    trials/<id>/               see `workdir`; sweep.json says what the sweep calls the trial
+    xmanager/                  XManager's own database
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from etils import epath
+
+from deepmac_ablate import storage
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.plain_json import from_json, to_json
+from deepmac_ablate.sweep.plan import Plan, PlannedTrial
+from deepmac_ablate.workdir import TrialWorkdir
+
+
+class SweepWorkdir:
+    """The files of one sweep.
+
+    Making one touches nothing.
+
+    Attributes:
+        path: The folder.
+        lock: The file that a launcher holds.
+        xmanager: The folder of XManager's database.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = epath.Path(path)
+        self.lock = self.path / "launcher.lock"
+        self.xmanager = self.path / "xmanager"
+
+    def trial(self, trial_id: str) -> TrialWorkdir:
+        """Returns the folder of a trial, whether or not it exists."""
+        return TrialWorkdir(self.path / "trials" / trial_id)
+
+    def folder(self, trial_id: str) -> Path:
+        """Returns where a trial's folder is on this machine."""
+        return Path(self.path, "trials", trial_id)
+
+    def write_plan(self, plan: Plan, **more: Any) -> None:  # noqa: ANN401
+        """Writes plan.json, with further fields.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            content = {**plan.to_json(), **more}
+            storage.write(self.path / "plan.json", json.dumps(content, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
+
+    def read_plan_file(self) -> dict[str, Any] | None:
+        """Returns the content of plan.json, or None where nothing has been launched.
+
+        Raises:
+            UserError: If it is broken.
+        """
+        content = storage.read(self.path / "plan.json")
+        return from_json(content, str(self.path / "plan.json")) if content is not None else None
+
+    def read_plan(self) -> Plan:
+        """Returns the plan that was launched last.
+
+        Raises:
+            UserError: If there is none, or it is broken.
+        """
+        content = self.read_plan_file()
+        if content is None:
+            raise UserError(
+                f"There is no sweep in {self.path}: plan.json is missing; launch one with "
+                f"'deepmac-ablate launch SWEEP --workdir {self.path}'.")
+        return Plan.from_json(content)
+
+    def new_launch(self) -> Path:
+        """Makes the folder of a launch; the caller holds the lock."""
+        name = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
+        same_second = len(list(Path(self.path).glob(f"launches/{name}*")))
+        folder = Path(self.path, "launches", f"{name}-{same_second + 1}")
+        folder.mkdir(parents=True)
+        return folder
+
+    def prepare_trial(self, plan: Plan, planned: PlannedTrial) -> TrialWorkdir:
+        """Makes the folder of a trial that is about to be launched.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
+        files = self.trial(planned.id)
+        files.describe(planned.trial, planned.id)
+        place: Mapping[str, Any] = {
+            "sweep": plan.name,
+            "arm": planned.trial.arm,
+            "levels": planned.levels,
+            "baseline": planned.trial.arm == plan.baseline,
+        }
+        storage.write(files.path / "sweep.json", to_json(place, indent=2) + "\n")
+        return files

@@ -1,0 +1,15 @@
+"""Is it the deep mask head or the annotated boxes that generalise to classes without masks?
+
+The paper's main comparison (arXiv:2104.00613), in small on the embedded data.
+"""
+
+from deepmac_ablate.sweep import Sweep, axis, grid
+from deepmac_ablate.sweep.script import script_main
+
+MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass20.gin")
+BOX_SOURCE = axis("box_source", "gin/box_sources/proposals.gin", "gin/box_sources/groundtruth.gin")
+
+SWEEP = Sweep(
+    "gin/experiments/shapes_small.gin", "STEPS = 250", arms=grid(MASK_HEAD, BOX_SOURCE), seeds=1)
+
+main = script_main(SWEEP, __doc__)

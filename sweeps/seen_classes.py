@@ -1,0 +1,19 @@
+"""How many classes must bring masks, and does it matter which?
+
+VOC's 20 classes, 20 and 40 at random, the 40 of COCO's head, all 80; each with a shallow and a deep
+head. Scores on novel classes compare only between arms of one split: see retention in the tables.
+"""
+
+from deepmac_ablate.sweep import Sweep, axis, grid
+from deepmac_ablate.sweep.script import script_main
+
+SEEN = axis(
+    "seen", "gin/class_splits/voc.gin",
+    {f"random{k}_{seed}": f"Training.seen_classes = 'random-{k}-seed-{seed}'"
+     for k in (20, 40) for seed in (0, 1)},
+    "gin/class_splits/coco40.gin", "gin/class_splits/all.gin")
+MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass52.gin")
+
+SWEEP = Sweep("gin/experiments/deep_mask_head_rcnn_voc_r50.gin", arms=grid(SEEN, MASK_HEAD))
+
+main = script_main(SWEEP, __doc__)

@@ -1,0 +1,116 @@
+"""Jobs whose command is a few lines of Python, and the processes around them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from deepmac_ablate.sweep.job import Job
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+# A trainer that leaves a checkpoint when it is asked to end.
+OBEDIENT = """
+import pathlib, signal, sys, time
+def end(*_):
+    pathlib.Path("asked").write_text("yes")
+    sys.exit(75)
+signal.signal(signal.SIGTERM, end)
+pathlib.Path("ready").write_text("yes")
+time.sleep(60)
+"""
+
+STUBBORN = """
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path("ready").write_text("yes")
+time.sleep(60)
+"""
+
+LAUNCHER = """
+import pathlib, sys, time
+from deepmac_ablate.sweep import locks
+lease = locks.Lease.acquire(pathlib.Path(sys.argv[1]), locks.this_process("a launcher"))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def python(code: str, *arguments: str) -> tuple[str, ...]:
+    """A command; without `site`, which takes longer to load than the rest."""
+    return (sys.executable, "-S", "-c", code, *arguments)
+
+
+def job(folder: Path, code: str, role: str = "train", **fields) -> Job:
+    """A job that runs some Python in the trial's folder."""
+    fields = {"heartbeat": 0.1, "grace": 5.0, **fields}
+    return Job(folder, role, python(code), folder, **fields)
+
+
+def command_of(work: Job) -> list[str]:
+    """How the job's supervisor is started; the job is written."""
+    return [sys.executable, "-m", "deepmac_ablate.sweep.supervisor", str(work.write())]
+
+
+def start(work: Job, **options) -> subprocess.Popen:
+    """Starts a supervisor."""
+    return subprocess.Popen(command_of(work), env=ENVIRONMENT, **options)
+
+
+def run(work: Job) -> int:
+    """Runs a supervisor to its end; returns its exit status."""
+    return subprocess.run(command_of(work), env=ENVIRONMENT, timeout=30, check=False).returncode
+
+
+@contextlib.contextmanager
+def running(work: Job, **options) -> Iterator[subprocess.Popen]:
+    """A supervisor whose command has written "ready"."""
+    ready = work.folder / "ready"
+    ready.unlink(missing_ok=True)
+    process = start(work, **options)
+    try:
+        wait_until(ready.exists)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def launcher(lease: Path) -> Iterator[subprocess.Popen]:
+    """A process that holds a lease."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, str(lease)], env=ENVIRONMENT, stdout=subprocess.PIPE)
+    try:
+        assert b"held\n" == process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    """Waits until a condition holds; it must in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "It did not happen."
+        time.sleep(0.01)
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """The living processes whose working folder is this one, as the jobs' commands have."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder):
+                found.append(process)
+    return found
