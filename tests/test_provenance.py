@@ -73,7 +73,8 @@ def change(folder):
     git(folder, "add", "staged.gin")
     (folder / "staged.gin").write_text("Training.steps = 6\n")
     (folder / "new folder").mkdir()
-    (folder / "new folder/höhe:(x).py").write_text("C = 1")
+    (folder / "new folder/höhe.py").write_text("C = 1")
+    (folder / ":(x)*.py").write_text("D = 1\n")
     (folder / "empty.py").write_text("")
 
 
