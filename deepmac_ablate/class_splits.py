@@ -104,16 +104,30 @@ def resolve(split: Split, categories: Iterable[Category]) -> frozenset[int]:
     if isinstance(split, str):
         if split in names.values():
             raise UserError(f"Class split {split!r} is the name of a class: list it, [{split!r}].")
-        raise UserError(
-            f"Unknown class split {split!r}.{did_you_mean(split, NAMES)} Known are "
-            f"{', '.join(NAMES)}, random-<k>-seed-<s> and lists of class ids and names."
-        )
+        check_name(split)
     if not isinstance(split, Sequence):
         raise UserError(
             f"A class split is one of {', '.join(NAMES)} or a list of class ids and names, "
             f"not {split!r}."
         )
     return _listed(split, names)
+
+
+def check_name(split: Split) -> None:
+    """Checks what can be known about a split where the classes are not: its name, if it has one.
+
+    Raises:
+        UserError: There is no such split.
+    """
+    if not isinstance(split, str) or split in NAMES:
+        return
+    if split.startswith("random"):
+        _number_and_seed(split)
+        return
+    raise UserError(
+        f"Unknown class split {split!r}.{did_you_mean(split, NAMES)} Known are "
+        f"{', '.join(NAMES)}, random-<k>-seed-<s> and lists of class ids and names."
+    )
 
 
 def roles(split: Split, categories: Iterable[Category]) -> dict[int, Role]:
@@ -151,17 +165,21 @@ def _random(split: str, names: dict[int, str]) -> frozenset[int]:
     Classes are ranked by a hash of seed and id, not by a generator, whose numbers may change with
     its version. So k + 1 classes of a seed are the k and one more.
     """
-    drawn = _RANDOM.fullmatch(split)
-    if not drawn:
-        raise UserError(
-            f"Class split {split!r} is not of the form random-<k>-seed-<s>, such as "
-            "random-20-seed-3.")
-    number, seed = int(drawn[1]), int(drawn[2])
+    number, seed = _number_and_seed(split)
     if number > len(names):
         raise UserError(
             f"Class split {split!r} draws {number} classes, but the data set has {len(names)}.")
     ranked = sorted(names, key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
     return frozenset(ranked[:number])
+
+
+def _number_and_seed(split: str) -> tuple[int, int]:
+    drawn = _RANDOM.fullmatch(split)
+    if not drawn:
+        raise UserError(
+            f"Class split {split!r} is not of the form random-<k>-seed-<s>, such as "
+            "random-20-seed-3.")
+    return int(drawn[1]), int(drawn[2])
 
 
 def _listed(entries: Sequence[int | str], names: dict[int, str]) -> frozenset[int]:

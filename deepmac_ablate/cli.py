@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from deepmac_ablate.data import commands as data_commands
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.listing import commands as listing_commands
 from deepmac_ablate.model_garden import commands as import_commands
 from deepmac_ablate.serving import commands as serving_commands
 from deepmac_ablate.sweep import commands as sweep_commands
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep_commands.register(commands)
     serving_commands.register(commands)
     import_commands.register(commands)
+    listing_commands.register(commands)
     return parser
 
 

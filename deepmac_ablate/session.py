@@ -42,6 +42,9 @@ class Training:
         seen_classes: the classes that bring their masks; see `class_splits.resolve`.
         losses: what is minimised.
         steps: how many steps are taken.
+        freeze: parts of the model that stay as they are, as `checkpoints.items` names them.
+        make_model: makes the model without its variables.
+        make_optimizer: makes the optimizer without its variables.
     """
 
     def __init__(
@@ -81,11 +84,11 @@ class Training:
         self.seen_classes = seen_classes
         self.losses = losses
         self.steps = steps
-        self._make_model = model
-        self._make_optimizer = optimizer
+        self.make_model = model
+        self.make_optimizer = optimizer
         self._init_checkpoint = init_checkpoint
         self._init_parts = tuple(init_parts)
-        self._freeze = tuple(freeze)
+        self.freeze = tuple(freeze)
         self._precision = precision
 
     @functools.cached_property
@@ -106,15 +109,15 @@ class Training:
         tf_keras.mixed_precision.set_global_policy(
             "mixed_bfloat16" if self._precision == "bfloat16" else "float32")
         tf_keras.utils.set_random_seed(seed)
-        model = self._make_model()
+        model = self.make_model()
         model.create_variables()
-        for part in self._freeze:
+        for part in self.freeze:
             checkpoints.items(model)[part].trainable = False
         return model
 
     def build_optimizer(self, model: MaskRCNN) -> tf_keras.optimizers.Optimizer:
         """Makes the optimizer of a model with all its variables, within a strategy's scope."""
-        optimizer = self._make_optimizer()
+        optimizer = self.make_optimizer()
         optimizer.build(model.trainable_variables)
         return optimizer
 
@@ -133,17 +136,20 @@ class Training:
 
     def check_classes(self, model: MaskRCNN) -> None:
         """Raises a UserError if the model has too few classes for the data."""
-        info = self.data.info
-        largest = max(category.id for category in info.categories)
-        if model.num_classes <= largest:
-            raise UserError(
-                f"MaskRCNN.num_classes = {model.num_classes} is too small for the data set "
-                f"{info.name}, whose largest class id is {largest}: use {largest + 1}.")
+        self.data.info.check_num_classes(model.num_classes)
 
     def initialise(self, model: MaskRCNN) -> None:
         """Reads the first weights, if they come from a checkpoint."""
         if self._init_checkpoint is not None:
             checkpoints.initialise(model, self._init_checkpoint, self._init_parts)
+
+
+class Settings(NamedTuple):
+    """What a trial's bindings say directly: nothing is opened, connected to or built."""
+
+    training: Training
+    evaluation: Evaluation
+    runtime: Runtime
 
 
 class PreparedModel(NamedTuple):
@@ -188,17 +194,16 @@ def prepare(trial: Trial) -> Session:
     Raises:
         UserError: for the first mistake in the configuration, a binding without effect included.
     """
-    parsed, training, evaluation, runtime, strategy = _construct(trial)
+    parsed, (training, evaluation, runtime), strategy = _construct(trial)
     training.check_data(strategy.num_replicas_in_sync)
+    _check_declared(training.data, parsed)
     evaluation.check_data()
     with bindings.constructing(), strategy.scope():
         model = training.build_model(trial.seed)
         training.check_classes(model)
         optimizer = training.build_optimizer(model)
     bindings.check_took_effect(parsed)
-    info = training.data.info
-    identity = trial_id(
-        bindings.explicit_bindings(parsed), trial.seed, f"{info.name}@{info.fingerprint}")
+    identity = trial_id(bindings.explicit_bindings(parsed), trial.seed)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, **checkpoints.items(model))
     inactive = tuple(binding.place for binding in bindings.inactive_bindings(parsed))
     return Session(
@@ -212,24 +217,42 @@ def prepare_model(trial: Trial) -> PreparedModel:
         UserError: for the first mistake in the configuration; bindings without effect are not
             looked for, as those of the optimizer cannot have any.
     """
-    parsed, training, evaluation, runtime, strategy = _construct(trial)
+    parsed, (training, evaluation, runtime), strategy = _construct(trial)
     with bindings.constructing(), strategy.scope():
         model = training.build_model(trial.seed)
     return PreparedModel(parsed, training, evaluation, runtime, strategy, model)
 
 
-def _construct(trial: Trial) -> tuple[
-    tuple[bindings.Binding, ...], Training, Evaluation, Runtime, tf.distribute.Strategy
-]:
+def construct() -> Settings:
+    """Constructs what the bindings that gin holds say directly, without model and devices."""
+    return Settings(*(gin.get_configurable(name)() for name in ("Training", "Evaluation", "Runtime")))
+
+
+def _construct(
+    trial: Trial
+) -> tuple[tuple[bindings.Binding, ...], Settings, tf.distribute.Strategy]:
     parsed = bindings.parse(trial.gin_files, trial.bindings)
     with bindings.constructing():
-        runtime: Runtime = gin.get_configurable("Runtime")()
-        if runtime.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        strategy = runtime.strategy()
-        training: Training = gin.get_configurable("Training")()
-        evaluation: Evaluation = gin.get_configurable("Evaluation")()
-    return parsed, training, evaluation, runtime, strategy
+        settings = construct()
+    if settings.runtime.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    return parsed, settings, settings.runtime.strategy()
+
+
+def _check_declared(data: TrainingData, parsed: Sequence[bindings.Binding]) -> None:
+    """Raises a UserError if the records are not those that the trial's id stands for."""
+    found = data.info
+    # The name is for people.
+    if data.declared is None or data.declared.rpartition("@")[2] == found.fingerprint:
+        return
+    merged = bindings.merge(parsed)
+    binding = next(
+        it for name, it in bindings.reachable(parsed, "Training").items()
+        if it.parameter == "dataset" and it.value == data.declared)
+    origin = bindings.sources(merged[binding.name], merged)[-1]
+    raise UserError(
+        f"{data.prefix} is the data set {found.identity}, but {origin.place} declares another; "
+        f"bind {origin.name} = {found.identity!r}, which makes another trial, or None.")
 
 
 def latest_step(workdir: TrialWorkdir) -> int | None:

@@ -17,7 +17,7 @@ PACKAGE = "deepmac_ablate"
 FLOORS = {
     "the command line": ["cli"],
     "many trials": ["sweep"],
-    "a whole trial": ["model_garden", "reevaluation", "serving", "training"],
+    "a whole trial": ["listing", "model_garden", "reevaluation", "serving", "training"],
     "its objects": ["session"],
     "its parts": ["evaluation", "given_boxes", "predictions", "runtime", "trainer"],
     "images": ["data"],

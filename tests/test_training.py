@@ -22,11 +22,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from deepmac_ablate import bindings, cli, provenance, training
-from deepmac_ablate.data.dataset_info import annotations_path
+from deepmac_ablate.data.dataset_info import DatasetInfo, annotations_path
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.metrics import readings
 from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.session import prepare, restore
+from deepmac_ablate.trial import trial_id
 from deepmac_ablate.workdir import TrialWorkdir
 from tests.tiny_trial import CHECKPOINT_EVERY, STEPS
 
@@ -291,7 +292,37 @@ def test_the_data_may_lie_elsewhere(finished, tmp_path):
 
     assert own == identity(
         f"TRAIN = '{tmp_path}/moved/train'", "Runtime.log_every = 7", "Evaluation.every = 5")
-    assert own != identity(f"TRAIN = '{finished.recipe.data}/val'")
+    val = DatasetInfo.load(finished.recipe.data / "val").fingerprint
+    assert own != identity(
+        f"TRAIN = '{finished.recipe.data}/val'", f"DATASET = 'any name@{val}'")
+
+
+def test_the_id_is_known_without_the_records(finished):
+    """What stands in trial.json is a function of the gin text alone."""
+    text = bindings.read(finished.trial.gin_files, finished.trial.bindings)
+    bound = bindings.explicit_bindings(text.bindings)
+    assert finished.workdir.read_trial_id() == trial_id(bound, finished.trial.seed)
+
+
+def test_data_that_is_not_declared_is_known_by_its_prefix(finished, tmp_path):
+    """Then the same records at another place are another trial."""
+    shutil.copytree(finished.recipe.data, tmp_path / "moved", ignore=lambda *_: ["images"])
+    here, there = (
+        prepare(finished.trial_with(f"TRAIN = '{data}/train'", "DATASET = None")).trial_id
+        for data in (finished.recipe.data, tmp_path / "moved"))
+    assert 3 == len({here, there, finished.workdir.read_trial_id()})
+
+
+def test_other_data_than_declared_is_refused(finished):
+    """Both are named, with the line that declares, and what to bind."""
+    train, val = (DatasetInfo.load(finished.recipe.data / part) for part in ("train", "val"))
+    line = finished.recipe.gin_file.read_text().splitlines().index(f"DATASET = {train.identity!r}")
+    with pytest.raises(UserError) as caught:
+        prepare(finished.trial_with(f"TRAIN = '{finished.recipe.data}/val'"))
+    assert str(caught.value) == (
+        f"{finished.recipe.data}/val is the data set {val.identity}, but "
+        f"{finished.recipe.gin_file}:{line + 1} 'DATASET = {train.identity!r}' declares another; "
+        f"bind DATASET = {val.identity!r}, which makes another trial, or None.")
 
 
 def test_a_deterministic_trial_repeats_itself(finished, tmp_path):

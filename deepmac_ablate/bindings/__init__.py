@@ -4,36 +4,61 @@ The way of a binding::
 
     text (read, with file and line) -> checks (names, types, required) -> parsing (gin holds it)
       └-> identity (what the trial's id is made of)    everything is constructed -> effect
+
+`series` goes that way for one configuration after another.
 """
 
 from deepmac_ablate.bindings.effect import (
     BindingHadNoEffect,
+    EffectProblem,
     check_took_effect,
+    effect_problems,
     inactive_bindings,
 )
-from deepmac_ablate.bindings.identity import explicit_bindings
+from deepmac_ablate.bindings.identity import (
+    ROOTS,
+    expanded,
+    explicit_bindings,
+    reachable,
+    sources,
+)
 from deepmac_ablate.bindings.parsing import (
     config_text,
     constructing,
     isolated,
     operative_text,
     parse,
+    read_known,
 )
 from deepmac_ablate.bindings.registry import signature_problems
-from deepmac_ablate.bindings.text import Binding, merge, read
+from deepmac_ablate.bindings.series import Series, Skeleton, behind, skeleton
+from deepmac_ablate.bindings.text import Binding, Text, merge, read, same_configurable
 
 __all__ = [
+    "ROOTS",
     "Binding",
     "BindingHadNoEffect",
+    "EffectProblem",
+    "Series",
+    "Skeleton",
+    "Text",
+    "behind",
     "check_took_effect",
     "config_text",
     "constructing",
+    "effect_problems",
+    "expanded",
     "explicit_bindings",
     "inactive_bindings",
     "isolated",
     "merge",
     "operative_text",
     "parse",
+    "reachable",
     "read",
+    "read_known",
+    "same_configurable",
     "signature_problems",
+    "skeleton",
+    "sources",
 ]

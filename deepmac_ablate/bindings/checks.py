@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from deepmac_ablate.bindings import annotations, registry
@@ -26,21 +26,65 @@ def check(bindings: Iterable[Binding]) -> dict[str, Binding]:
             still required.
     """
     bindings = tuple(bindings)
+    for problem in problems(bindings):
+        raise problem
+    return merge(bindings)
+
+
+def problems(bindings: Sequence[Binding]) -> Iterator[UserError]:
+    """Yields every problem that `check` looks for, names first, each with its place."""
+    wrong = []
     for binding in bindings:
-        try:
-            _check_names(binding)
-        except UserError as error:
-            raise UserError(f"{binding.place}: {error}") from error
-    merged = merge(bindings)
+        if problem := _problem(binding, lambda binding=binding: _check_names(binding)):
+            wrong.append(binding.name)
+            yield problem
+    try:
+        merged = merge(bindings)
+    except UserError as problem:
+        yield problem
+        return
     macros = {binding.parameter: binding.value for binding in merged.values() if binding.is_macro}
     for binding in merged.values():
-        try:
-            _check_macros(binding, macros)
-            if not binding.is_macro:
-                _check_type(binding, macros)
-        except UserError as error:
-            raise UserError(f"{binding.place}: {error}") from error
-    return merged
+        # Values of what nobody knows cannot be judged.
+        if binding.name not in wrong and (problem := value_problem(binding, macros)):
+            yield problem
+
+
+def value_problem(binding: Binding, macros: Mapping[str, Any]) -> UserError | None:
+    """Returns what is wrong with the value of a binding whose names are known, if anything is.
+
+    Args:
+        binding: One that wins.
+        macros: The value of each macro by its name.
+    """
+    def check() -> None:
+        _check_macros(binding, macros)
+        if not binding.is_macro:
+            _check_type(binding, macros)
+
+    return _problem(binding, check)
+
+
+def _problem(binding: Binding, check: Callable[[], None]) -> UserError | None:
+    try:
+        check()
+    except UserError as error:
+        problem = UserError(f"{binding.place}: {error}")
+        problem.__cause__ = error
+        return problem
+    return None
+
+
+def check_names(bindings: Iterable[Binding]) -> None:
+    """Checks that there is what bindings name, and nothing else.
+
+    Raises:
+        UserError: For the first binding of an unknown configurable or parameter, or with a
+            reference to nothing.
+    """
+    for binding in bindings:
+        if problem := _problem(binding, lambda binding=binding: _check_names(binding)):
+            raise problem
 
 
 def _check_names(binding: Binding) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import gin
 
-from deepmac_ablate.bindings.checks import check
+from deepmac_ablate.bindings.checks import check, check_names
 from deepmac_ablate.bindings.text import Binding, Import, read
 from deepmac_ablate.errors import UserError
 
@@ -36,13 +36,30 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, .
     gin.clear_config()
     try:
         for statement in text.imports:
-            _import(statement)
+            run_import(statement)
         for binding in check(text.bindings).values():
-            _bind(binding)
+            bind(binding)
         gin.finalize()
     except BaseException:
         gin.clear_config()
         raise
+    return text.bindings
+
+
+def read_known(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, ...]:
+    """Reads bindings that need not be complete, having imported what the files import.
+
+    gin holds nothing of them. Values are not checked, as a part of a configuration may leave
+    macros to others.
+
+    Raises:
+        UserError: As `text.read`; for an import that fails, and for a binding of what there is not.
+    """
+    text = read(gin_files, bindings)
+    with isolated():
+        for statement in text.imports:
+            _import(statement)
+    check_names(text.bindings)
     return text.bindings
 
 
@@ -87,7 +104,12 @@ def operative_text() -> str:
     return gin.operative_config_str()
 
 
-def _import(statement: Import) -> None:
+def run_import(statement: Import) -> None:
+    """Executes an import statement of a gin file.
+
+    Raises:
+        UserError: If there is no such module.
+    """
     if "__gin__" in statement.statement:
         # It would last for this one statement, as each is given to gin alone.
         raise UserError(f"{statement.where} '{statement.statement}': write an import of modules.")
@@ -98,7 +120,12 @@ def _import(statement: Import) -> None:
         raise UserError(f"{statement.where} '{statement.statement}': {reason}.") from error
 
 
-def _bind(binding: Binding) -> None:
+def bind(binding: Binding) -> None:
+    """Gives gin a binding that has been checked.
+
+    Raises:
+        UserError: If gin does not take it.
+    """
     try:
         gin.parse_config(str(binding))
     except SyntaxError as error:

@@ -59,6 +59,11 @@ class DatasetInfo:
     categories: tuple[Category, ...]
     num_boxes_only: int = 0
 
+    @property
+    def identity(self) -> str:
+        """What a gin file declares to be trained on: ``name@fingerprint``."""
+        return f"{self.name}@{self.fingerprint}"
+
     @classmethod
     def load(cls, prefix: str | os.PathLike[str]) -> DatasetInfo:
         """Returns the facts of the data set at `prefix`, having checked that its files are there.
@@ -90,6 +95,22 @@ class DatasetInfo:
     def save(self, prefix: str | os.PathLike[str]) -> None:
         """Writes the info file of `prefix` in one step."""
         storage.write(info_path(prefix), json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+    def check_num_classes(self, num_classes: int) -> None:
+        """Checks that a model can tell all classes.
+
+        Args:
+            num_classes: Those of the model, background included.
+
+        Raises:
+            UserError: If they are too few.
+        """
+        largest = max(category.id for category in self.categories)
+        if num_classes <= largest:
+            raise UserError(
+                f"MaskRCNN.num_classes = {num_classes} is too small for the data set "
+                f"{self.name}, whose largest class id is {largest}: use {largest + 1}."
+            )
 
     def record_files(self, prefix: str | os.PathLike[str]) -> list[epath.Path]:
         """Returns the record files of `prefix` in the order of their shard numbers."""

@@ -8,6 +8,7 @@ scales that the interrupted one would have seen, on any number of hosts.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,14 +21,19 @@ from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.modeling.anchors import Anchors
 
+_DATASET = re.compile(r".+@[0-9a-f]{12}")
+
 
 @gin.register
 class TrainingData:
     """Batches to train on.
 
     Attributes:
+        prefix: of the record files.
         batch_size: images per step, over all replicas.
         max_instances: annotated instances per image; more are cut off, fewer padded.
+        mask_crop_size: side of the grid that an instance's mask is sampled on in its box.
+        declared: the data set that it is declared to be, as `name@fingerprint`, or None.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class TrainingData:
         scale_min: float = 0.8,
         scale_max: float = 1.25,
         shuffle_buffer: int = 1024,
+        dataset: str | None = None,
     ) -> None:
         """Notes what is wanted; the data set is opened when it is first asked for.
 
@@ -52,6 +59,9 @@ class TrainingData:
             scale_min: an image is resized to fit `image_size` times a number from here ...
             scale_max: ... to here, and cropped or padded.
             shuffle_buffer: records held in memory and shuffled together, beside the order of files.
+            dataset: what the records are, as `name@fingerprint`; then a trial is the same wherever
+                they lie. None: not known, and the same records at another `prefix` are another
+                trial.
 
         Raises:
             UserError: if a number makes no sense.
@@ -64,10 +74,15 @@ class TrainingData:
             raise UserError(
                 f"TrainingData.scale_min = {scale_min} and scale_max = {scale_max} must be "
                 "positive and in ascending order.")
+        if dataset is not None and not _DATASET.fullmatch(dataset):
+            raise UserError(
+                f"TrainingData.dataset = {dataset!r} is no name@fingerprint; bind what the "
+                "conversion printed, such as 'train@0123456789ab', or None.")
         self.batch_size = batch_size
         self.max_instances = max_instances
-        self._prefix = prefix
-        self._mask_crop_size = mask_crop_size
+        self.prefix = prefix
+        self.mask_crop_size = mask_crop_size
+        self.declared = dataset
         self._flip = flip
         self._scales = (scale_min, scale_max)
         self._shuffle_buffer = shuffle_buffer
@@ -80,7 +95,7 @@ class TrainingData:
         Raises:
             UserError: if there is no complete data set.
         """
-        return DatasetInfo.load(self._prefix)
+        return DatasetInfo.load(self.prefix)
 
     def dataset(
         self,
@@ -131,7 +146,7 @@ class TrainingData:
     def _records(self, seed: int, start: int) -> tf.data.Dataset:
         """Serialised examples from position `start` on; skipping reads, but decodes nothing."""
         number = self.info.num_images
-        paths = [str(path) for path in self.info.record_files(self._prefix)]
+        paths = [str(path) for path in self.info.record_files(self.prefix)]
         first_epoch, offset = divmod(start, number)
 
         def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -185,7 +200,7 @@ class TrainingData:
         annotated = tf.reduce_any(masks > 0.0, axis=[1, 2])
         has_mask = annotated & tf.reduce_any(classes[:, tf.newaxis] == seen, axis=1)
         masks = _crop_masks(
-            masks, box_ops.normalize_boxes(in_original, image_shape), self._mask_crop_size)
+            masks, box_ops.normalize_boxes(in_original, image_shape), self.mask_crop_size)
         masks = tf.where(has_mask[:, tf.newaxis, tf.newaxis], masks, 0.0)
 
         def padded(x: tf.Tensor, value: float) -> tf.Tensor:

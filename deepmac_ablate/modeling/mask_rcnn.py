@@ -14,7 +14,7 @@ from official.vision.ops import box_ops
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import mask_slots, stochastic_depth
 from deepmac_ablate.modeling.anchors import Anchors
-from deepmac_ablate.modeling.backbones import Backbone, Norm
+from deepmac_ablate.modeling.backbones import Backbone, Norm, sharing
 from deepmac_ablate.modeling.box_sources import BoxSource, GroundTruth
 from deepmac_ablate.modeling.detector import (
     REGRESSION_WEIGHTS,
@@ -60,6 +60,27 @@ class MaskRCNN(tf_keras.Model):
         pad_to_all_slots: bool = False,
         l2_weight_decay: float = 4e-5,
     ) -> None:
+        """Makes the layers.
+
+        Args:
+            num_classes: classes including background; the largest class id plus one.
+            image_size: height and width of the images in pixels.
+            backbone: the feature pyramid that all heads look at.
+            mask_head: predicts a mask from a box's features.
+            mask_boxes: the boxes that the mask head is trained in.
+            anchors: of the region proposal network.
+            region_proposals: where boxes may be.
+            region_sampler: which proposals the box head is trained on.
+            box_head: classifies and refines proposals.
+            detections: what becomes of the box head's predictions.
+            norm: normalises backbone, pyramid, proposals and box head.
+            mask_inputs: what the mask head is told beside the features inside a box.
+            pad_to_all_slots: whether the mask branch runs on padding, too.
+            l2_weight_decay: of kernels; half of the sum of squares is weighted with it.
+
+        Raises:
+            UserError: if `image_size` does not suit the pyramid.
+        """
         super().__init__()
         stride = 2**anchors.max_level
         if any(side % stride for side in image_size):
@@ -75,8 +96,8 @@ class MaskRCNN(tf_keras.Model):
         # tf.nn.l2_loss halves the sum of squares, Keras does not.
         decay = tf_keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
 
-        self.backbone, self.decoder = backbone.build(
-            self.image_size, anchors.min_level, anchors.max_level, norm, decay)
+        self.backbone, self.decoder = sharing.networks(lambda: backbone.build(
+            self.image_size, anchors.min_level, anchors.max_level, norm, decay))
         self.rpn_head = region_proposals.build_head(anchors, norm, decay)
         self._roi_generator = region_proposals.build_generator()
         self._roi_aligner = roi_aligner.MultilevelROIAligner(crop_size=box_head.crop_size)
@@ -85,6 +106,11 @@ class MaskRCNN(tf_keras.Model):
         mask_head.attach(num_classes, decay)
         self.mask_head = mask_head
         self.mask_inputs = list(mask_inputs)
+
+    @property
+    def regions_per_image(self) -> int:
+        """How many regions of an image the box head is trained on."""
+        return self._region_sampler.num_samples
 
     def create_variables(self) -> None:
         """Creates all variables by calling the model on one blank image's symbols."""

@@ -1,0 +1,226 @@
+"""Judges configurations one after the other: everything is constructed, nothing is opened or run.
+
+What two of them have in common is looked at once: the text (`bindings.Series`), the trunk of the
+model, the whole model, and whether the bindings took effect, which names and references decide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple, TypeVar
+
+import gin
+import tensorflow as tf
+import tf_keras
+
+from deepmac_ablate import bindings
+from deepmac_ablate.cost import Cost
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.modeling.backbones import sharing
+from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
+from deepmac_ablate.session import Settings
+from deepmac_ablate.validation import architecture
+from deepmac_ablate.validation.architecture import Trunk
+from deepmac_ablate.validation.keys import ModelKeys, model_keys, model_root
+from deepmac_ablate.validation.optimizer_bytes import OptimizerBytes, Shape
+from deepmac_ablate.verdict import DataNeeds, Verdict
+
+_Made = TypeVar("_Made")
+
+
+class _Model(NamedTuple):
+    """What is remembered of a model: numbers, but no layers."""
+
+    num_classes: int
+    backbone_gmacs: float
+    box_gmacs: float
+    mask_gmacs: float
+    mask_boxes: int
+    parameters: int
+    num_bytes: int
+    # By part; the mask branch has no name, as it cannot be frozen.
+    trainable: dict[str, list[Shape]]
+
+
+class _Problems(Exception):  # noqa: N818 (for several)
+    """What is wrong with a configuration, one sentence each."""
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__("\n".join(sentences))
+        self.sentences = sentences
+
+
+class Judge:
+    """Judges configurations; fastest where alike ones follow each other."""
+
+    def __init__(self) -> None:
+        self._series = bindings.Series()
+        self._optimizers = OptimizerBytes()
+        self._models: dict[tuple[str, int], _Model | _Problems] = {}
+        # Of the last trunk only, as its weights fill hundreds of megabytes.
+        self._trunk_key = ""
+        self._shelf: list[sharing.Networks] = []
+        self._trunk: Trunk | None = None
+        # Of the last skeleton.
+        self._bones: bindings.Skeleton | None = None
+        self._effect: list[bindings.EffectProblem] | None = None
+        self._root = ""
+        self._behind_model: tuple[str, ...] = ()
+        self._keys: dict[tuple[str, ...], ModelKeys] = {}
+
+    def judge(self, label: str, text: bindings.Text, bones: bindings.Skeleton) -> Verdict:
+        """Judges one configuration.
+
+        Args:
+            label: what it is called.
+            text: what `bindings.read` returned.
+            bones: its skeleton.
+
+        Returns:
+            The verdict, without anything about data sets.
+        """
+        try:
+            if problems := self._series.hold(text, bones):
+                raise _Problems(*problems)
+            if bones != self._bones:
+                self._meet(text, bones)
+            cost, needs = self._construct(text)
+        except _Problems as problems:
+            return Verdict(label, tuple(dict.fromkeys(problems.sentences)))
+        return Verdict(label, cost=cost, data=needs)
+
+    def _meet(self, text: bindings.Text, bones: bindings.Skeleton) -> None:
+        """Notes what a new skeleton is made of."""
+        root = model_root(text.bindings)
+        if root is None:
+            raise _Problems("Training.model must be set; add a binding 'Training.model = ...'.")
+        self._bones, self._root, self._effect = bones, root, None
+        self._behind_model = bindings.behind(text, root)
+        self._keys = {}
+
+    def _construct(self, text: bindings.Text) -> tuple[Cost, DataNeeds]:
+        made: dict[str, Any] = {}
+        problems: list[str] = []
+        for name in ("Training", "Evaluation", "Runtime"):
+            try:
+                made[name.lower()] = _attempt(gin.get_configurable(name))
+            except _Problems as problem:
+                problems += problem.sentences
+        if "training" not in made:
+            raise _Problems(*problems)
+        training = made["training"]
+        optimizer = model = None
+        try:
+            optimizer = _attempt(training.make_optimizer)
+        except _Problems as problem:
+            problems += problem.sentences
+        try:
+            model = self._model(text, training)
+        except _Problems as problem:
+            problems += problem.sentences
+        if problems:
+            raise _Problems(*problems)
+        if self._effect is None:
+            self._effect = list(bindings.effect_problems(text.bindings))
+        if self._effect:
+            raise _Problems(*(problem.sentence(text.bindings) for problem in self._effect))
+        return self._results(Settings(**made), model, optimizer)
+
+    def _results(
+        self, settings: Settings, model: _Model, optimizer: tf_keras.optimizers.Optimizer
+    ) -> tuple[Cost, DataNeeds]:
+        training, runtime = settings.training, settings.runtime
+        moved = _moved(model, training.freeze)
+        slots = _attempt(
+            lambda: self._optimizers.count(optimizer, training.make_optimizer, moved))
+        written = math.ceil(training.steps / runtime.checkpoint_every)
+        cost = Cost(
+            parameters=model.parameters,
+            trainable_parameters=sum(map(math.prod, moved)),
+            backbone_gmacs=model.backbone_gmacs,
+            box_gmacs=model.box_gmacs,
+            mask_gmacs=model.mask_gmacs,
+            mask_boxes=model.mask_boxes,
+            checkpoint_bytes=model.num_bytes + slots,
+            checkpoints=min(written, runtime.keep_checkpoints),
+            steps=training.steps,
+            batch_size=training.data.batch_size)
+        needs = DataNeeds(
+            training.data.prefix, settings.evaluation.data.prefix, training.seen_classes,
+            model.num_classes)
+        return cost, needs
+
+    def _model(self, text: bindings.Text, training: Any) -> _Model:  # noqa: ANN401
+        """Returns what is known of the model, having made it where anything about it is new."""
+        values = self._series.values(self._behind_model)
+        if values not in self._keys:
+            self._keys[values] = model_keys(text.bindings, self._root)
+        keys = self._keys[values]
+        key = (keys.model, training.data.max_instances)
+        if key in self._models and self._effect is not None:
+            known = self._models[key]
+        else:
+            known = self._make(keys.trunk, key, training)
+        if isinstance(known, _Problems):
+            raise known
+        return known
+
+    def _make(
+        self, trunk_key: str, key: tuple[str, int], training: Any  # noqa: ANN401
+    ) -> _Model | _Problems:
+        """Makes a model, so that gin notes what it is made with, and draws it if it is new."""
+        if trunk_key != self._trunk_key:
+            self._trunk_key, self._shelf, self._trunk = trunk_key, [], None
+        try:
+            with sharing.shared(self._shelf):
+                model = _attempt(training.make_model)
+            if key not in self._models:
+                self._models[key] = _attempt(lambda: self._draw(model, training))
+        except _Problems as problems:
+            self._models[key] = problems
+        return self._models[key]
+
+    def _draw(self, model: MaskRCNN, training: Any) -> _Model:  # noqa: ANN401
+        trunk = self._trunk = self._trunk or architecture.draw_trunk(model)
+        branch = architecture.draw_mask_branch(model, trunk.features, training.data)
+        parts = {**trunk.parts, "": branch.variables}
+        every = [variable for part in parts.values() for variable in part]
+        return _Model(
+            num_classes=model.num_classes,
+            backbone_gmacs=trunk.backbone_gmacs,
+            box_gmacs=trunk.box_gmacs,
+            mask_gmacs=branch.gmacs,
+            mask_boxes=branch.boxes,
+            parameters=architecture.size(every),
+            num_bytes=architecture.num_bytes(every),
+            trainable={
+                name: [tuple(v.shape) for v in part if v.trainable]
+                for name, part in parts.items()
+            })
+
+
+def _moved(model: _Model, frozen: Collection[str]) -> list[Shape]:
+    """Returns the shapes of the variables that the optimizer moves."""
+    return [
+        shape for name, part in model.trainable.items() if name not in frozen for shape in part]
+
+
+def _attempt(make: Callable[[], _Made]) -> _Made:
+    """Calls what gin or a user's class makes.
+
+    Raises:
+        _Problems: if it cannot be made for a reason that lies in the configuration.
+    """
+    try:
+        with bindings.constructing():
+            return make()
+    except UserError as problem:
+        raise _Problems(str(problem)) from problem
+    except (MemoryError, OSError, tf.errors.ResourceExhaustedError):
+        # Of this machine, now; another one may have no such problem.
+        raise
+    except Exception as problem:
+        first_line = str(problem).strip().partition("\n")[0]
+        raise _Problems(
+            f"It cannot be built: {type(problem).__name__}: {first_line}") from problem

@@ -1,0 +1,54 @@
+"""Multiply-adds of TensorFlow graphs, counted from the shapes in them: nothing is run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+
+
+def count(graph: tf.Graph) -> int:
+    """Counts the multiply-adds of a graph's convolutions and matrix products.
+
+    All else is left out, as it is a small part of the work; so is what runs inside loops,
+    branches and functions of their own. A dimension that is known only when the graph runs counts
+    as one: give the graph inputs of known shapes.
+    """
+    return sum(_RULES[op.type](op) for op in graph.get_operations() if op.type in _RULES)
+
+
+def _convolution(op: tf.Operation) -> int:
+    height, width, channels, _ = op.inputs[1].shape
+    return _size(op.outputs[0]) * height * width * channels
+
+
+def _depthwise_convolution(op: tf.Operation) -> int:
+    height, width, _, _ = op.inputs[1].shape
+    return _size(op.outputs[0]) * height * width
+
+
+def _transposed_convolution(op: tf.Operation) -> int:
+    # Its third input is what the convolution that it transposes would give.
+    height, width, channels, _ = op.inputs[1].shape
+    return _size(op.inputs[2]) * height * width * channels
+
+
+def _matrix_product(op: tf.Operation) -> int:
+    shape = op.inputs[0].shape
+    transposed = op.get_attr(_TRANSPOSED[op.type])
+    return _size(op.outputs[0]) * (shape[-2] if transposed else shape[-1])
+
+
+def _size(tensor: tf.Tensor) -> int:
+    return math.prod(1 if side is None else side for side in tensor.shape)
+
+
+_TRANSPOSED = {"MatMul": "transpose_a", "BatchMatMul": "adj_x", "BatchMatMulV2": "adj_x"}
+
+_RULES: dict[str, Callable[[tf.Operation], int]] = {
+    "Conv2D": _convolution,
+    "DepthwiseConv2dNative": _depthwise_convolution,
+    "Conv2DBackpropInput": _transposed_convolution,
+    **dict.fromkeys(_TRANSPOSED, _matrix_product),
+}
