@@ -9,7 +9,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from deepmac_ablate import bindings, provenance
+from deepmac_ablate import bindings, overlays, provenance
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Numbers
 from deepmac_ablate.progress import Progress
@@ -82,7 +82,7 @@ def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> d
     if step is None:
         raise UserError(f"There is no checkpoint to evaluate in {workdir.checkpoints}.")
     numbers = evaluate(session)
-    return write_result(workdir, numbers, step) if chief else None
+    return write_result(session, workdir, numbers, step) if chief else None
 
 
 def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> None:
@@ -152,7 +152,7 @@ def evaluate_continuously(session: Session, workdir: TrialWorkdir) -> dict | Non
         if step is not None and step > done:
             numbers = evaluate(session)
             if step >= session.training.steps:
-                return write_result(workdir, numbers, step)
+                return write_result(session, workdir, numbers, step)
             workdir.append_evaluation(step, numbers.scalars)
             done, last_news = step, time.monotonic()
         elif time.monotonic() - last_news > _SECONDS_WITHOUT_CHECKPOINT:
@@ -161,8 +161,13 @@ def evaluate_continuously(session: Session, workdir: TrialWorkdir) -> dict | Non
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def write_result(workdir: TrialWorkdir, numbers: Numbers, step: int) -> dict:
-    """Writes the final numbers; result.json comes last, and says that the trial is finished."""
+def write_result(session: Session, workdir: TrialWorkdir, numbers: Numbers, step: int) -> dict:
+    """Writes pictures and numbers; result.json comes last, and says that the trial is finished."""
+    shown = {name: numbers.predictions[name]
+             for name in ("detections", "groundtruth") if name in numbers.predictions}
+    pictures = overlays.draw(
+        session.evaluation.data, shown, session.training.seen_classes, session.evaluation.overlays)
+    workdir.write_overlays({name: overlays.to_png(it) for name, it in pictures.items()})
     workdir.write_per_class(numbers.per_class.to_csv(index=False))
     result = {"step": step, **numbers.scalars}
     workdir.write_result(result)

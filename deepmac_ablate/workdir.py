@@ -8,6 +8,7 @@
     metrics.jsonl                 during, by whoever trains
     checkpoints/                  during
     evaluations.jsonl             during, by whoever evaluates, maybe another process
+    overlays/                     at the end, pictures of predicted masks
     per_class.csv  result.json    at the end; result.json last, as it says that all is there
 """
 
@@ -126,6 +127,21 @@ class TrialWorkdir:
         """Writes per_class.csv, one row per class below a row of names."""
         storage.write(self.path / "per_class.csv", csv)
 
+    def write_overlays(self, pictures: Mapping[int, bytes]) -> None:
+        """Writes overlays/<image id>.png in place of what an earlier evaluation drew.
+
+        Args:
+            pictures: PNG files by image id.
+        """
+        folder = self.path / "overlays"
+        folder.mkdir(exist_ok=True)
+        wanted = {f"{image_id}.png": data for image_id, data in pictures.items()}
+        for path in folder.glob("*.png"):
+            if path.name not in wanted:
+                path.unlink()
+        for name, data in wanted.items():
+            storage.write(folder / name, data)
+
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Writes result.json, the last file: from then on the trial is finished.
 
@@ -192,6 +208,11 @@ class TrialWorkdir:
         path = self.path / "result.json"
         text = storage.read(path)
         return None if text is None else from_json(text, str(path))
+
+    def read_overlays(self) -> dict[str, bytes]:
+        """Returns PNG files by image id, sorted; none where nothing was drawn."""
+        paths = sorted((self.path / "overlays").glob("*.png"))
+        return {path.stem: path.read_bytes() for path in paths}
 
     def _read_trial_file(self) -> tuple[str, Trial] | None:
         path = self.path / "trial.json"
