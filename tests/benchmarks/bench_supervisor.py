@@ -1,6 +1,8 @@
 """What supervisors cost: to start, while they watch, and to ask how trials are doing.
 
     .venv/bin/python tests/benchmarks/bench_supervisor.py --trials 10000
+
+Start-up is beyond that of Python itself; the status is that of finished trials, in cached folders.
 """
 
 from __future__ import annotations
