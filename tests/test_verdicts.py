@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 GOOD = Verdict("", cost=COST, data=DataNeeds("no/train", "no/val", "voc", 91))
 BAD = Verdict("", ("a.gin:1 'Studio.stepz = 1': no.",))
 
-# Answers as the program of `deepmac_ablate.validation` does, without building anything; it notes how
-# many candidates each of its starts was given.
+# Answers as the program of `deepmac_ablate.validation` does, without building anything; it notes
+# how many candidates each of its starts was given.
 JUDGE = """\
 #!PYTHON
 import json, sys
@@ -143,7 +143,7 @@ def test_a_process_that_dies_is_told_by_its_last_words(folder, interpreter):
     """What it found until then is kept."""
     interpreter(DIES)
     arms = [arm("one"), arm("two", "Studio.rate = 2.0")]
-    with pytest.raises(UserError, match="status 3: MemoryError: no room$"):
+    with pytest.raises(UserError, match=r"status 3: MemoryError: no room$"):
         verdicts(arms, folder / "cache")
     interpreter(JUDGE)
     verdicts(arms, folder / "cache")
