@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 from deepmac_ablate.data import commands as data_commands
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.listing import commands as listing_commands
 from deepmac_ablate.model_garden import commands as import_commands
 from deepmac_ablate.serving import commands as serving_commands
 from deepmac_ablate.sweep import commands as sweep_commands
+from deepmac_ablate.tracking import commands as tracking_commands
 from deepmac_ablate.trial import Trial
 from deepmac_ablate.workdir import TrialWorkdir
 
@@ -53,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     sweep_commands.register(commands)
     serving_commands.register(commands)
     import_commands.register(commands)
+    tracking_commands.register(commands)
+    listing_commands.register(commands)
     return parser
 
 
@@ -74,6 +78,10 @@ def _register_train(commands: argparse._SubParsersAction) -> None:
         default="train_and_eval", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--arm", default="", help="the label of the trial in tables")
+    parser.add_argument(
+        "--tracking", choices=["off", "offline", "online"], default="off",
+        help="show it in W&B: offline writes files for `deepmac-ablate sync`, online sends them "
+        "too; default: %(default)s")
     parser.set_defaults(run=_train)
 
 
@@ -108,13 +116,16 @@ def _register_evaluate(commands: argparse._SubParsersAction) -> None:
 
 def _train(args: argparse.Namespace) -> int:
     from deepmac_ablate import training
+    from deepmac_ablate.tracking.mirroring import mirroring
 
     workdir = TrialWorkdir(args.workdir)
     trial = Trial(tuple(args.gin_file), tuple(args.gin_bindings), args.seed, args.arm)
     if not args.gin_file:
         trial = _trial_there(args, workdir)
+    job_type = "eval" if args.mode in ("eval", "continuous_eval") else "train"
     try:
-        result = training.run(trial, workdir, args.mode)
+        with mirroring(args.workdir, args.tracking, job_type, training.Interrupted):
+            result = training.run(trial, workdir, args.mode)
     except training.Interrupted as stopped:
         print(f"deepmac-ablate: {stopped}", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -45,6 +45,7 @@ class Evaluation:
         every: steps between evaluations during training; 0: only at the end.
         box_sources: where the boxes come from that masks are predicted in; a reading each.
         noise_seed: what the noise on jittered boxes is a function of.
+        overlays: on how many images the predictions of the last evaluation are drawn.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Evaluation:
         box_sources: Sequence[str] = ("detections", "groundtruth"),
         every: int = 0,
         noise_seed: int = 0,
+        overlays: int = 4,
     ) -> None:
         """Reads the annotations.
 
@@ -65,11 +67,14 @@ class Evaluation:
             every: steps between evaluations during training; 0: only at the end.
             noise_seed: what the noise is a function of, with the annotations' ids: it is the same
                 for every trial.
+            overlays: on how many images the predictions of the last evaluation are drawn; 0: none.
 
         Raises:
             UserError: if there is no source of boxes or an unknown one, or a number is negative.
         """
-        check_at_least(0, Evaluation__every=every, Evaluation__noise_seed=noise_seed)
+        check_at_least(
+            0, Evaluation__every=every, Evaluation__noise_seed=noise_seed,
+            Evaluation__overlays=overlays)
         if not box_sources:
             raise UserError(
                 "Evaluation.box_sources is empty; name 'detections' or 'groundtruth' or both.")
@@ -78,6 +83,7 @@ class Evaluation:
         self.every = every
         self.box_sources = tuple(box_sources)
         self.noise_seed = noise_seed
+        self.overlays = overlays
 
     def check_data(self) -> None:
         """Opens the data, so that what it lacks is known before anything is computed.

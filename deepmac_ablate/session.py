@@ -196,15 +196,14 @@ def prepare(trial: Trial) -> Session:
     """
     parsed, (training, evaluation, runtime), strategy = _construct(trial)
     training.check_data(strategy.num_replicas_in_sync)
+    _check_declared(training.data, parsed)
     evaluation.check_data()
     with bindings.constructing(), strategy.scope():
         model = training.build_model(trial.seed)
         training.check_classes(model)
         optimizer = training.build_optimizer(model)
     bindings.check_took_effect(parsed)
-    info = training.data.info
-    identity = trial_id(
-        bindings.explicit_bindings(parsed), trial.seed, f"{info.name}@{info.fingerprint}")
+    identity = trial_id(bindings.explicit_bindings(parsed), trial.seed)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, **checkpoints.items(model))
     inactive = tuple(binding.place for binding in bindings.inactive_bindings(parsed))
     return Session(
@@ -241,6 +240,28 @@ def _construct(
     return parsed, settings, settings.runtime.strategy()
 
 
+def _check_declared(data: TrainingData, parsed: Sequence[bindings.Binding]) -> None:
+    """Raises a UserError if the records are not those that the trial's id stands for."""
+    found = data.info
+    # The name is for people.
+    if data.declared is None or data.declared.rpartition("@")[2] == found.fingerprint:
+        return
+    merged = bindings.merge(parsed)
+    binding = next(
+        it for name, it in bindings.reachable(parsed, "Training").items()
+        if it.parameter == "dataset" and it.value == data.declared)
+    origin = bindings.sources(merged[binding.name], merged)[-1]
+    raise UserError(
+        f"{data.prefix} is the data set {found.identity}, but {origin.place} declares another; "
+        f"bind {origin.name} = {found.identity!r}, which makes another trial, or None.")
+
+
+def latest_step(workdir: TrialWorkdir) -> int | None:
+    """Returns the step of the latest checkpoint, or None where there is none."""
+    latest = tf.train.latest_checkpoint(str(workdir.checkpoints))
+    return None if latest is None else _step_of(latest)
+
+
 def restore(session: Session, workdir: TrialWorkdir) -> int | None:
     """Reads the latest checkpoint, if there is one, and returns its step."""
     return _restore(session.checkpoint, workdir)
@@ -260,6 +281,10 @@ def _restore(checkpoint: tf.train.Checkpoint, workdir: TrialWorkdir) -> int | No
             return None
         with contextlib.suppress(tf.errors.NotFoundError):
             checkpoint.restore(latest).expect_partial().assert_existing_objects_matched()
-            # Checkpoints are numbered by their step.
-            return int(latest.rpartition("-")[2])
+            return _step_of(latest)
     raise UserError(f"The checkpoints in {workdir.checkpoints} vanish while they are read.")
+
+
+def _step_of(checkpoint: str) -> int:
+    """Returns the step of a checkpoint; they are numbered by it."""
+    return int(checkpoint.rpartition("-")[2])

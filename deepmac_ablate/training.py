@@ -9,12 +9,12 @@ from typing import Literal
 
 import tensorflow as tf
 
-from deepmac_ablate import bindings
+from deepmac_ablate import bindings, overlays, provenance
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Numbers
 from deepmac_ablate.progress import Progress
 from deepmac_ablate.runtime import StopRequest, is_chief
-from deepmac_ablate.session import Session, prepare, restore
+from deepmac_ablate.session import Session, latest_step, prepare, restore
 from deepmac_ablate.trainer import Trainer
 from deepmac_ablate.trial import Trial
 from deepmac_ablate.workdir import TrialWorkdir
@@ -58,7 +58,8 @@ def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> d
         raise UserError(f"There is no trial to evaluate in {workdir.path}: trial.json is missing.")
     session = prepare(trial)
     trains = mode in ("train", "train_and_eval")
-    if trains and tf.train.latest_checkpoint(str(workdir.checkpoints)) is None:
+    step = latest_step(workdir)
+    if trains and step is None:
         # Before the workdir is claimed, so that a mistake leaves nothing behind.
         session.training.initialise(session.model)
     chief = is_chief(session.strategy)
@@ -66,6 +67,11 @@ def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> d
         workdir.start(trial, session.trial_id, bindings.config_text())
     if mode != "eval" and (result := workdir.read_result()) is not None:
         return result
+    if chief:
+        modules = (it.module for it in bindings.read(trial.gin_files, trial.bindings).imports)
+        workdir.append_attempt({
+            "mode": mode, "step": step or 0, "steps": session.training.steps,
+            **provenance.describe(modules)})
     if trains:
         train(session, trial.seed, workdir, chief)
     if mode == "train":
@@ -76,7 +82,7 @@ def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> d
     if step is None:
         raise UserError(f"There is no checkpoint to evaluate in {workdir.checkpoints}.")
     numbers = evaluate(session)
-    return write_result(workdir, numbers, step) if chief else None
+    return write_result(session, workdir, numbers, step) if chief else None
 
 
 def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> None:
@@ -146,7 +152,7 @@ def evaluate_continuously(session: Session, workdir: TrialWorkdir) -> dict | Non
         if step is not None and step > done:
             numbers = evaluate(session)
             if step >= session.training.steps:
-                return write_result(workdir, numbers, step)
+                return write_result(session, workdir, numbers, step)
             workdir.append_evaluation(step, numbers.scalars)
             done, last_news = step, time.monotonic()
         elif time.monotonic() - last_news > _SECONDS_WITHOUT_CHECKPOINT:
@@ -155,8 +161,13 @@ def evaluate_continuously(session: Session, workdir: TrialWorkdir) -> dict | Non
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def write_result(workdir: TrialWorkdir, numbers: Numbers, step: int) -> dict:
-    """Writes the final numbers; result.json comes last, and says that the trial is finished."""
+def write_result(session: Session, workdir: TrialWorkdir, numbers: Numbers, step: int) -> dict:
+    """Writes pictures and numbers; result.json comes last, and says that the trial is finished."""
+    shown = {name: numbers.predictions[name]
+             for name in ("detections", "groundtruth") if name in numbers.predictions}
+    pictures = overlays.draw(
+        session.evaluation.data, shown, session.training.seen_classes, session.evaluation.overlays)
+    workdir.write_overlays({name: overlays.to_png(it) for name, it in pictures.items()})
     workdir.write_per_class(numbers.per_class.to_csv(index=False))
     result = {"step": step, **numbers.scalars}
     workdir.write_result(result)

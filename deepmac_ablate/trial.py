@@ -6,6 +6,7 @@ arm nor a later run makes another trial of it.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
 import json
@@ -18,8 +19,9 @@ from deepmac_ablate.errors import UserError, did_you_mean
 # 48 bits: among 10,000 trials two share an id with a chance of 2e-7.
 _ID_LENGTH = 12
 
-# Where the data lies; name and fingerprint say what it is.
+# Where the data lies, and what it is declared to be.
 _DATA_PATH = re.compile(r"(.*[/.])?TrainingData\.prefix")
+_DATA_SET = re.compile(r"(.*[/.])?TrainingData\.dataset")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,23 +80,30 @@ class Trial:
         return cls(**(fields | lists))
 
 
-def trial_id(merged: Mapping[str, str], seed: int, dataset: str) -> str:
+def trial_id(merged: Mapping[str, str], seed: int) -> str:
     """Returns the content hash that tells trials apart.
 
     Left out are, on purpose: time, order, defaults, the arm's label, and whatever only `Runtime` or
     `Evaluation` are bound to, such as devices, logs, tracking and evaluation settings. So is the
-    path of the data set: a trial that is launched on a laptop and in a cloud is the same.
+    path of a data set that is declared (`TrainingData.dataset`): a trial that is launched on a
+    laptop and in a cloud is the same. Where none is declared the path stands for the data set, as
+    nobody can know.
 
     Args:
         merged: What `bindings.explicit_bindings` returned for the trial's `Training`; the class
             split and the number of steps are among it.
         seed: The trial's seed.
-        dataset: The data set's declared ``name@fingerprint``.
 
     Returns:
         12 hexadecimal digits.
     """
-    bound = {name: value for name, value in merged.items() if not _DATA_PATH.fullmatch(name)}
+    bound, dataset = dict(merged), None
+    declared = {value for name, value in merged.items() if _DATA_SET.fullmatch(name)}
+    # One string: neither None nor a constant of the code's, nor another in another scope.
+    if len(declared) == 1 and (text := declared.pop())[0] in "'\"":
+        dataset = ast.literal_eval(text)
+        for name in filter(lambda it: _DATA_SET.fullmatch(it) or _DATA_PATH.fullmatch(it), merged):
+            del bound[name]
     content = {"bindings": bound, "seed": seed, "dataset": dataset}
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]

@@ -3,10 +3,12 @@
 ::
 
     trial.json  config.gin        before step 0
+    attempts.jsonl                at each start, a line by whoever trains or evaluates
     operative_config.gin          after the first step
     metrics.jsonl                 during, by whoever trains
     checkpoints/                  during
     evaluations.jsonl             during, by whoever evaluates, maybe another process
+    overlays/                     at the end, pictures of predicted masks
     per_class.csv  result.json    at the end; result.json last, as it says that all is there
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,6 +83,16 @@ class TrialWorkdir:
         fields = {"id": trial_id, **json.loads(trial.to_json())}
         storage.write(self.path / "trial.json", to_json(fields, indent=2) + "\n")
 
+    def append_attempt(self, attempt: Mapping[str, Any]) -> None:
+        """Appends one line to attempts.jsonl, at the start of a process that trains or evaluates.
+
+        Args:
+            attempt: The start's ``mode``, the ``step`` it goes on from, the ``steps`` of the trial,
+                and all of `provenance.describe`. The time is added.
+        """
+        line = {"time": time.time(), **attempt}
+        storage.append_line(self.path / "attempts.jsonl", to_json(line))
+
     def write_operative_config(self, text: str) -> None:
         """Writes what took effect, as gin text, to operative_config.gin."""
         storage.write(self.path / "operative_config.gin", text)
@@ -113,6 +126,21 @@ class TrialWorkdir:
     def write_per_class(self, csv: str) -> None:
         """Writes per_class.csv, one row per class below a row of names."""
         storage.write(self.path / "per_class.csv", csv)
+
+    def write_overlays(self, pictures: Mapping[int, bytes]) -> None:
+        """Writes overlays/<image id>.png in place of what an earlier evaluation drew.
+
+        Args:
+            pictures: PNG files by image id.
+        """
+        folder = self.path / "overlays"
+        folder.mkdir(exist_ok=True)
+        wanted = {f"{image_id}.png": data for image_id, data in pictures.items()}
+        for path in folder.glob("*.png"):
+            if path.name not in wanted:
+                path.unlink()
+        for name, data in wanted.items():
+            storage.write(folder / name, data)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Writes result.json, the last file: from then on the trial is finished.
@@ -149,6 +177,16 @@ class TrialWorkdir:
         there = self._read_trial_file()
         return there[0] if there else None
 
+    def read_attempts(self) -> list[dict[str, Any]]:
+        """Returns the lines of attempts.jsonl, the first start first, without an unfinished one.
+
+        Raises:
+            UserError: If a line is broken.
+        """
+        path = self.path / "attempts.jsonl"
+        lines = enumerate(storage.read_lines(path), 1)
+        return [from_json(line, f"Line {number} of {path}") for number, line in lines]
+
     def read_metrics(self) -> list[dict[str, Any]]:
         """Returns the lines of metrics.jsonl by increasing step, without an unfinished last one.
 
@@ -170,6 +208,11 @@ class TrialWorkdir:
         path = self.path / "result.json"
         text = storage.read(path)
         return None if text is None else from_json(text, str(path))
+
+    def read_overlays(self) -> dict[str, bytes]:
+        """Returns PNG files by image id, sorted; none where nothing was drawn."""
+        paths = sorted((self.path / "overlays").glob("*.png"))
+        return {path.stem: path.read_bytes() for path in paths}
 
     def _read_trial_file(self) -> tuple[str, Trial] | None:
         path = self.path / "trial.json"

@@ -4,8 +4,8 @@
 
     python fake_trainer.py FOLDER MODE
 
-Bindings: ``steps = 5``; ``seconds = 0.01`` a step; ``end = finish``, ``fail SENTENCE``, ``hang``,
-``diverge`` or ``full``; ``unless = FILE``, whose presence makes it finish after all.
+Bindings: ``steps = 5``; ``seconds = 0.01`` a step; ``end = finish``, ``fail SENTENCE``, ``hang``
+or ``diverge``; ``unless = FILE``, whose presence makes it finish after all.
 """
 
 import json
@@ -22,7 +22,7 @@ signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
 def write(path, value):
     temporary = path.with_suffix(f".{os.getpid()}")
     temporary.write_text(json.dumps(value))
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def note(path, value):
@@ -52,11 +52,13 @@ def main(folder, mode):
             return 75
         time.sleep(seconds)
         step += 1
+        if step == steps and end.startswith("fail"):
+            raise ValueError(end.removeprefix("fail "))
         note(folder / "metrics.jsonl", {"step": step, "train/total_loss": 1 / step})
         write(checkpoint, step)
-    if end.startswith("fail"):
-        raise ValueError(end.removeprefix("fail "))
     if end == "hang":
+        # Neither reads its mail nor heeds a signal.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(600)
     if end == "diverge":
         print("deepmac-ablate: The loss is nan between steps 2 and 3.", file=sys.stderr)

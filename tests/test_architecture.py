@@ -16,23 +16,24 @@ PACKAGE = "deepmac_ablate"
 # there is no cycle. A package stands for all of its modules.
 FLOORS = {
     "the command line": ["cli"],
-    "many trials": ["sweep"],
+    "many trials": ["listing", "sweep"],
     "a whole trial": ["model_garden", "reevaluation", "serving", "training", "validation"],
     "its objects": ["session"],
-    "its parts": ["evaluation", "given_boxes", "predictions", "runtime", "trainer"],
+    "its parts": [
+        "evaluation", "given_boxes", "overlays", "predictions", "runtime", "trainer", "tracking"],
     "images": ["data", "verdict"],
     "the model": ["modeling"],
     "exact numbers": ["metrics"],
     "what a trial is": [
         "cost", "workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
-    "where numbers come from": ["fingerprint"],
+    "where numbers come from": ["provenance", "checkout", "fingerprint"],
     "ground": ["progress", "plain_json", "storage", "disk", "errors", ""],
 }
 
 # What computes, or writes and reads records; everything else starts in a second.
 NEEDS_TENSORFLOW = [
-    "reevaluation", "training", "session", "evaluation", "given_boxes", "predictions", "runtime",
-    "trainer", "data.check", "data.coco", "data.evaluation_data", "data.model_input",
+    "reevaluation", "training", "session", "evaluation", "given_boxes", "overlays", "predictions",
+    "runtime", "trainer", "data.check", "data.coco", "data.evaluation_data", "data.model_input",
     "data.records", "data.shapes", "data.training_data", "model_garden.contents",
     "model_garden.importing", "model_garden.layout", "model_garden.matching",
     "model_garden.trees", "modeling", "serving.export", "serving.predict", "serving.signatures",

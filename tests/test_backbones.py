@@ -222,7 +222,7 @@ def test_a_level_builds_in_a_recipe(tiny_recipe: tiny_trial.Recipe, level: str) 
     data = tiny_recipe.data
     prepared = session.prepare(Trial(
         ("gin/experiments/shapes_small.gin", f"gin/backbones/{level}.gin"),
-        (f"TRAIN = '{data}/train'", f"VAL = '{data}/val'"), 0, ""))
+        (f"TRAIN = '{data}/train'", f"VAL = '{data}/val'", "DATASET = None"), 0, ""))
     levels = range(3, 8) if level == "spinenet49" else range(2, 6)
     assert {str(number) for number in levels} == set(prepared.model.features(
         tf.zeros([1, 128, 128, 3])))

@@ -53,6 +53,23 @@ def test_every_kind_of_statement_is_read_with_its_place(folder):
     assert "fine/mask_heads.Head.depth = %DEPTH" == str(text.bindings[1])
 
 
+@pytest.mark.parametrize(
+    ("statement", "module"),
+    [
+        ("import heads", "heads"),
+        ("import my.heads", "my.heads"),
+        ("import my.heads as heads", "my.heads"),
+        ("from my import heads", "my.heads"),
+        ("from my.heads import deep as d", "my.heads.deep"),
+    ],
+)
+def test_an_import_names_its_module(folder, statement, module):
+    """However it is written."""
+    write(folder / "all.gin", f"{statement}\n")
+    (imported,) = read(["all.gin"], ()).imports
+    assert module == imported.module
+
+
 def test_an_include_is_found_beside_the_including_file_and_below_the_root(folder, monkeypatch):
     """Included files are found from any working directory."""
     root = folder / "root"

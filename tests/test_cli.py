@@ -58,6 +58,11 @@ MISTAKES = {
         [], ["gin/class_splits/voc.gin"], r"'voc' needs COCO's classes, but class 1 .* 'disc'"),
     "no data": (
         ["TRAIN = 'nowhere/train'"], [], r"nowhere/train"),
+    "other data than declared": (
+        ["DATASET = 'train@0123456789ab'"], [],
+        r"is the data set train@[0-9a-f]{12}, but binding 'DATASET = .* declares another; bind"),
+    "data declared in another form": (
+        ["DATASET = 'train'"], [], r"TrainingData\.dataset = 'train' is no name@fingerprint;"),
     "no data to evaluate on": (
         ["VAL = 'nowhere/val'"], [], r"nowhere/val"),
     "binding without effect": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from data_fixtures import document, write
@@ -12,6 +13,8 @@ from data_fixtures import document, write
 from deepmac_ablate.data import commands
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def _run(*arguments):
@@ -40,7 +43,10 @@ def test_coco_converts_and_says_what_it_wrote(tmp_path, capsys):
     _run("data", "coco", *arguments)
     info = DatasetInfo.load(tmp_path / "train")
 
-    assert f"train@{info.fingerprint}: 3 images, 3 instances" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"train@{info.fingerprint}: 3 images, 3 instances" in printed
+    # Ready to be put into a gin file.
+    assert f"DATASET = 'train@{info.fingerprint}'" == printed.splitlines()[-1]
 
 
 def test_coco_takes_a_number_of_shards(tmp_path):
@@ -82,13 +88,16 @@ def test_check_marks_the_classes_of_a_split(prefix, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_shapes_generates_the_embedded_data_set(tmp_path, capsys):
-    """1200 and 150 images."""
-    status = _run("data", "shapes", "--output", tmp_path / "shapes", "--seed", 1)
+def test_shapes_generates_what_its_gin_file_declares(tmp_path, capsys):
+    """1200 and 150 images, always the same: the line to declare them is in the gin file."""
+    status = _run("data", "shapes", "--output", tmp_path / "shapes")
 
     assert status == 0
-    assert "train@" in capsys.readouterr().out
-    assert DatasetInfo.load(tmp_path / "shapes/train").num_images == 1200
+    info = DatasetInfo.load(tmp_path / "shapes/train")
+    declaration = capsys.readouterr().out.splitlines()[-1]
+    assert f"DATASET = 'train@{info.fingerprint}'" == declaration
+    assert declaration in (ROOT / "gin/datasets/shapes.gin").read_text().splitlines()
+    assert info.num_images == 1200
     assert DatasetInfo.load(tmp_path / "shapes/val").num_images == 150
 
 

@@ -39,12 +39,12 @@ def test_trials_end_in_every_way_and_a_second_launch_runs_only_what_is_missing(t
     a_plan = launching.plan(
         (), ("end = fail shapes (3, 4) and (4, 3) do not fit", f"unless = {mended}"),
         ("end = diverge", f"unless = {mended}"), ("end = hang", f"unless = {mended}"))
-    job = launching.launch(a_plan, tmp_path / "w", max_parallel=4, silence_limit=2.0)
+    job = launching.launch(a_plan, tmp_path / "w", max_parallel=4, silence_limit=2.0, grace=1.0)
     rows = {row.id: row for row in job.observer.rows()}
     assert ["finished", "failed", "failed", "failed"] == [rows[f"t{i}"].status for i in range(4)]
     assert "ValueError: shapes (3, 4) and (4, 3) do not fit" == rows["t1"].cause
     assert "The loss is nan" in rows["t2"].cause
-    assert "no sign of life for 2 s" == rows["t3"].cause
+    assert rows["t3"].cause.startswith("no sign of life for 2 s")
     assert (tmp_path / "w" / rows["t1"].log).read_text().endswith("do not fit\n")
     assert (3, 3) == (rows["t0"].step, rows["t0"].steps)
 

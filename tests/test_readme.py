@@ -54,8 +54,8 @@ def test_three_steps_add_an_arm(tmp_path: Path) -> None:
     shapes.generate(tmp_path / "data", num_train=4, num_val=1, size=64)
     smaller = [
         f"--gin_bindings={binding}" for binding in (
-            f"TRAIN = '{tmp_path}/data/train'", f"VAL = '{tmp_path}/data/val'", "STEPS = 1",
-            "BATCH_SIZE = 2", "IMAGE_SIZE = (64, 64)")]
+            f"TRAIN = '{tmp_path}/data/train'", f"VAL = '{tmp_path}/data/val'", "DATASET = None",
+            "STEPS = 1", "BATCH_SIZE = 2", "IMAGE_SIZE = (64, 64)")]
     done = subprocess.run(
         [sys.executable, "-m", "deepmac_ablate.cli", *arguments, "--mode", "train", *smaller],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -20,12 +21,13 @@ import tensorflow as tf
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from deepmac_ablate import bindings, cli, training
-from deepmac_ablate.data.dataset_info import annotations_path
+from deepmac_ablate import bindings, cli, provenance, training
+from deepmac_ablate.data.dataset_info import DatasetInfo, annotations_path
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.metrics import readings
 from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.session import prepare, restore
+from deepmac_ablate.trial import trial_id
 from deepmac_ablate.workdir import TrialWorkdir
 from tests.tiny_trial import CHECKPOINT_EVERY, STEPS
 
@@ -82,16 +84,47 @@ def assert_same_numbers(expected, actual, tolerance=1e-6):
 
 def test_a_finished_trial_has_exactly_its_files(finished):
     """Those of the design, and of the checkpoints the last two."""
-    files = {"trial.json", "config.gin", "operative_config.gin", "metrics.jsonl", "per_class.csv",
-             "result.json"}
+    files = {"trial.json", "config.gin", "attempts.jsonl", "operative_config.gin",
+             "metrics.jsonl", "per_class.csv", "result.json"}
     assert files | CHECKPOINTS == finished.workdir.files()
 
 
 def test_what_was_asked_for_is_there_before_the_first_step(finished):
     """And what took effect is there after it."""
-    assert {"trial.json", "config.gin", "checkpoints"} == finished.workdir.before_first_step
+    before = {"trial.json", "config.gin", "attempts.jsonl", "checkpoints"}
+    assert before == finished.workdir.before_first_step
     after = finished.workdir.after_first_step - finished.workdir.before_first_step
     assert {"operative_config.gin", "metrics.jsonl"} == after
+
+
+def test_every_start_is_noted(finished):
+    """With what it did, from which step on, and the code that did it."""
+    attempts = finished.workdir.read_attempts()
+    assert [("train", 0, STEPS), ("eval", STEPS, STEPS)] == [
+        (attempt["mode"], attempt["step"], attempt["steps"]) for attempt in attempts]
+    for attempt in attempts:
+        assert provenance.code_fingerprint() == attempt["code"]
+        assert tf.__version__ == attempt["versions"]["tensorflow"]
+        assert provenance.describe().keys() == attempt.keys() - {"time", "mode", "step", "steps"}
+    started = [attempt["time"] for attempt in attempts]
+    noted = [line["wall_time"] for line in finished.workdir.read_metrics()]
+    assert started[0] < noted[0] < noted[-1] < started[1] < time.time()
+    assert "" == provenance.code_state(attempts, provenance.current_code(attempts))
+
+
+def test_the_users_modules_are_noted(finished, tmp_path, monkeypatch):
+    """A module that a gin file imports takes part in the code of the trial."""
+    (tmp_path / "a_module_of_mine.py").write_text("X = 1\n")
+    (tmp_path / "mine.gin").write_text("import a_module_of_mine\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    workdir = StopsAfterEachStep(tmp_path / "w")
+    files = (*finished.trial.gin_files, str(tmp_path / "mine.gin"))
+    with pytest.raises(training.Interrupted):
+        training.run(dataclasses.replace(finished.trial, gin_files=files), workdir)
+    (attempt,) = workdir.read_attempts()
+    assert ["a_module_of_mine"] == attempt["modules"]
+    assert provenance.code_fingerprint("a_module_of_mine") == attempt["code"]
+    assert provenance.code_fingerprint() != attempt["code"]
 
 
 def test_training_alone_writes_no_result(finished):
@@ -259,7 +292,37 @@ def test_the_data_may_lie_elsewhere(finished, tmp_path):
 
     assert own == identity(
         f"TRAIN = '{tmp_path}/moved/train'", "Runtime.log_every = 7", "Evaluation.every = 5")
-    assert own != identity(f"TRAIN = '{finished.recipe.data}/val'")
+    val = DatasetInfo.load(finished.recipe.data / "val").fingerprint
+    assert own != identity(
+        f"TRAIN = '{finished.recipe.data}/val'", f"DATASET = 'any name@{val}'")
+
+
+def test_the_id_is_known_without_the_records(finished):
+    """What stands in trial.json is a function of the gin text alone."""
+    text = bindings.read(finished.trial.gin_files, finished.trial.bindings)
+    bound = bindings.explicit_bindings(text.bindings)
+    assert finished.workdir.read_trial_id() == trial_id(bound, finished.trial.seed)
+
+
+def test_data_that_is_not_declared_is_known_by_its_prefix(finished, tmp_path):
+    """Then the same records at another place are another trial."""
+    shutil.copytree(finished.recipe.data, tmp_path / "moved", ignore=lambda *_: ["images"])
+    here, there = (
+        prepare(finished.trial_with(f"TRAIN = '{data}/train'", "DATASET = None")).trial_id
+        for data in (finished.recipe.data, tmp_path / "moved"))
+    assert 3 == len({here, there, finished.workdir.read_trial_id()})
+
+
+def test_other_data_than_declared_is_refused(finished):
+    """Both are named, with the line that declares, and what to bind."""
+    train, val = (DatasetInfo.load(finished.recipe.data / part) for part in ("train", "val"))
+    line = finished.recipe.gin_file.read_text().splitlines().index(f"DATASET = {train.identity!r}")
+    with pytest.raises(UserError) as caught:
+        prepare(finished.trial_with(f"TRAIN = '{finished.recipe.data}/val'"))
+    assert str(caught.value) == (
+        f"{finished.recipe.data}/val is the data set {val.identity}, but "
+        f"{finished.recipe.gin_file}:{line + 1} 'DATASET = {train.identity!r}' declares another; "
+        f"bind DATASET = {val.identity!r}, which makes another trial, or None.")
 
 
 def test_a_deterministic_trial_repeats_itself(finished, tmp_path):
@@ -333,6 +396,8 @@ def test_neither_kill_nor_stop_changes_what_is_computed(finished, tmp_path):
     result = training.run(finished.trial, workdir)
     assert_same_run(finished.workdir, workdir)
     assert_same_numbers(finished.workdir.read_result(), result, 1e-5)
+    assert [("train", 0), ("train", saved), ("train_and_eval", stopped)] == [
+        (attempt["mode"], attempt["step"]) for attempt in workdir.read_attempts()]
 
 
 @pytest.mark.extended
@@ -385,6 +450,7 @@ def test_continuous_evaluation_ends_with_the_result(finished, tmp_path):
     assert_same_numbers(finished.workdir.read_result(), result)
     assert workdir.is_finished()
     assert [] == workdir.read_metrics()
+    assert ["continuous_eval"] == [attempt["mode"] for attempt in workdir.read_attempts()]
 
 
 def test_evaluations_during_training_are_noted(finished, tmp_path):

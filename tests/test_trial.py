@@ -54,15 +54,16 @@ def test_what_is_no_object_is_refused(text, kind):
 
 def test_the_id_is_the_content():
     """Neither order nor process changes an id; every other difference does."""
-    merged = {"Training.steps": "100", "Model.head": "@Head()"}
-    first = trial_id(merged, 1, "coco@abc")
-    assert first == trial_id(dict(reversed(merged.items())), 1, "coco@abc")
+    merged = {
+        "Training.steps": "100", "Model.head": "@Head()", "TrainingData.dataset": "'coco@abc'"}
+    first = trial_id(merged, 1)
+    assert first == trial_id(dict(reversed(merged.items())), 1)
     # Computed with sha256sum; the ids of finished trials on disk must never change.
     assert "be3b58b8cc00" == first
     others = [
-        trial_id(merged | {"Training.steps": "101"}, 1, "coco@abc"),
-        trial_id(merged, 2, "coco@abc"),
-        trial_id(merged, 1, "coco@abd"),
+        trial_id(merged | {"Training.steps": "101"}, 1),
+        trial_id(merged, 2),
+        trial_id(merged | {"TrainingData.dataset": "'coco@abd'"}, 1),
     ]
     assert 4 == len({first, *others})
 
@@ -74,11 +75,27 @@ def test_a_seed_that_cannot_be_used_is_refused(seed):
         Trial((), (), seed, "")
 
 
-@pytest.mark.parametrize("name", ["TrainingData.prefix", "a/pipeline.TrainingData.prefix"])
-def test_where_the_data_lies_does_not_count(name):
+@pytest.mark.parametrize("selector", ["TrainingData", "a/pipeline.TrainingData"])
+def test_where_declared_data_lies_does_not_count(selector):
     """The same data set under another path makes no other trial; other data does."""
-    here = trial_id({name: "'/tmp/train'", "TrainingData.flip": "True"}, 0, "train@aa")
-    assert here == trial_id({name: "'gs://b/train'", "TrainingData.flip": "True"}, 0, "train@aa")
-    assert here != trial_id({name: "'/tmp/train'", "TrainingData.flip": "True"}, 0, "train@bb")
-    assert here != trial_id({name: "'/tmp/train'", "TrainingData.flip": "False"}, 0, "train@aa")
-    assert here != trial_id({"Other.prefix": "'/tmp/train'"}, 0, "train@aa")
+
+    def identity(prefix, dataset, **others):
+        bound = {f"{selector}.prefix": prefix, f"{selector}.dataset": dataset}
+        return trial_id({"TrainingData.flip": "True"} | bound | others, 0)
+
+    here = identity("'/tmp/train'", "'train@aa'")
+    assert here == identity("'gs://b/train'", "'train@aa'")
+    assert here != identity("'/tmp/train'", "'train@bb'")
+    assert here != identity("'/tmp/train'", "'train@aa'", **{"TrainingData.flip": "False"})
+    assert here != identity("'/tmp/train'", "'train@aa'", **{"Other.prefix": "'/tmp/train'"})
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [{}, {"TrainingData.dataset": "None"}, {"TrainingData.dataset": "%my.CONSTANT"},
+     {"TrainingData.dataset": "'train@aa'", "a/TrainingData.dataset": "None"}])
+def test_data_that_is_not_declared_is_known_by_its_path(declared):
+    """Nobody can know whether two paths hold the same; two scopes may declare two things."""
+    here = trial_id({"TrainingData.prefix": "'/tmp/train'"} | declared, 0)
+    assert here == trial_id({"TrainingData.prefix": "'/tmp/train'"} | declared, 0)
+    assert here != trial_id({"TrainingData.prefix": "'gs://b/train'"} | declared, 0)

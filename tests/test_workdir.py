@@ -59,11 +59,17 @@ def test_a_trial_goes_through_its_workdir(workdir):
     """Everything that is written is read back, and the folder says when it is finished."""
     assert (None, None, None) == (
         workdir.read_trial(), workdir.read_trial_id(), workdir.read_result())  # fmt: skip
-    assert [] == workdir.read_metrics()
+    assert [] == workdir.read_metrics() == workdir.read_attempts()
     workdir.start(TRIAL, "id1", "A.x = 1\n")
     assert (TRIAL, "id1") == (workdir.read_trial(), workdir.read_trial_id())
-    workdir.write_operative_config("A.x = 1\nA.z = 0\n")
     before = time.time()
+    workdir.append_attempt({"mode": "train", "step": 0, "modules": ["größe"]})
+    workdir.append_attempt({"mode": "eval", "step": 20, "commit": None})
+    first, second = workdir.read_attempts()
+    assert {"mode": "train", "step": 0, "modules": ["größe"], "time": first["time"]} == first
+    assert {"mode": "eval", "step": 20, "commit": None, "time": second["time"]} == second
+    assert before <= first["time"] <= second["time"] <= time.time()
+    workdir.write_operative_config("A.x = 1\nA.z = 0\n")
     workdir.append_metrics(10, {"loss": 1.5})
     workdir.append_metrics(20, {"loss": 1.25, "größe": 2})
     rows = workdir.read_metrics()
@@ -76,8 +82,8 @@ def test_a_trial_goes_through_its_workdir(workdir):
     assert workdir.is_finished()
     assert {"mask_ap": 0.25} == workdir.read_result()
     assert {
-        "checkpoints", "config.gin", "metrics.jsonl", "operative_config.gin", "per_class.csv",
-        "result.json", "trial.json",
+        "attempts.jsonl", "checkpoints", "config.gin", "metrics.jsonl", "operative_config.gin",
+        "per_class.csv", "result.json", "trial.json",
     } == {path.name for path in workdir.path.iterdir()}  # fmt: skip
     assert "A.x = 1\nA.z = 0\n" == (workdir.path / "operative_config.gin").read_text()
 

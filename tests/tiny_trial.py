@@ -17,6 +17,7 @@ include 'gin/experiments/shapes_small.gin'
 include 'gin/mask_heads/default.gin'
 
 TRAIN = '{folder}/data/train'
+DATASET = '{dataset}'
 VAL = '{folder}/data/val'
 IMAGE_SIZE = (64, 64)
 BATCH_SIZE = 2
@@ -64,10 +65,11 @@ class Recipe(NamedTuple):
 
 def write_recipe(folder: Path) -> Recipe:
     """Draws 24 + 7 images of 64 x 64 pixels and writes a recipe for them."""
-    shapes.generate(folder / "data", num_train=24, num_val=7, size=64)
+    data = shapes.generate(folder / "data", num_train=24, num_val=7, size=64)
     path = folder / "tiny.gin"
-    path.write_text(
-        _RECIPE.format(folder=folder, steps=STEPS, checkpoint_every=CHECKPOINT_EVERY))
+    path.write_text(_RECIPE.format(
+        folder=folder, dataset=data.train.info.identity, steps=STEPS,
+        checkpoint_every=CHECKPOINT_EVERY))
     return Recipe(path, folder / "data")
 
 

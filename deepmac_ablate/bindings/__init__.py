@@ -15,19 +15,27 @@ from deepmac_ablate.bindings.effect import (
     effect_problems,
     inactive_bindings,
 )
-from deepmac_ablate.bindings.identity import explicit_bindings
+from deepmac_ablate.bindings.identity import (
+    ROOTS,
+    expanded,
+    explicit_bindings,
+    reachable,
+    sources,
+)
 from deepmac_ablate.bindings.parsing import (
     config_text,
     constructing,
     isolated,
     operative_text,
     parse,
+    read_known,
 )
 from deepmac_ablate.bindings.registry import signature_problems
 from deepmac_ablate.bindings.series import Series, Skeleton, behind, skeleton
 from deepmac_ablate.bindings.text import Binding, Text, merge, read, same_configurable
 
 __all__ = [
+    "ROOTS",
     "Binding",
     "BindingHadNoEffect",
     "EffectProblem",
@@ -39,14 +47,18 @@ __all__ = [
     "config_text",
     "constructing",
     "effect_problems",
+    "expanded",
     "explicit_bindings",
     "inactive_bindings",
     "isolated",
     "merge",
     "operative_text",
     "parse",
+    "reachable",
     "read",
+    "read_known",
     "same_configurable",
     "signature_problems",
     "skeleton",
+    "sources",
 ]

@@ -75,6 +75,18 @@ def _problem(binding: Binding, check: Callable[[], None]) -> UserError | None:
     return None
 
 
+def check_names(bindings: Iterable[Binding]) -> None:
+    """Checks that there is what bindings name, and nothing else.
+
+    Raises:
+        UserError: For the first binding of an unknown configurable or parameter, or with a
+            reference to nothing.
+    """
+    for binding in bindings:
+        if problem := _problem(binding, lambda binding=binding: _check_names(binding)):
+            raise problem
+
+
 def _check_names(binding: Binding) -> None:
     for part in parts(binding.value):
         if isinstance(part, Reference):

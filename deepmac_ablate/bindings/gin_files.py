@@ -22,14 +22,17 @@ def find(name: str, including: Path | None = None, where: str = "") -> Path:
     Raises:
         UserError: If there is no such file; it names the nearest one that exists.
     """
-    folders = [including.parent] if including else []
-    folders += [Path.cwd(), ROOT]
-    for folder in folders:
-        path = (folder / Path(name).expanduser()).resolve()
+    for path in candidates(name, including):
         if path.is_file():
-            return path
+            return path.resolve()
     prefix = f"{where}: there" if where else "There"
-    raise UserError(f"{prefix} is no gin file {name!r}.{_nearest(name, folders)}")
+    nearest = _nearest(name, _folders(including))
+    raise UserError(f"{prefix} is no gin file {name!r}.{nearest}")
+
+
+def candidates(name: str, including: Path | None = None) -> list[Path]:
+    """Returns where a gin file is looked for, in this order; see `find`."""
+    return [folder / Path(name).expanduser() for folder in _folders(including)]
 
 
 def shown(path: Path) -> str:
@@ -38,6 +41,10 @@ def shown(path: Path) -> str:
         if path.is_relative_to(folder):
             return str(path.relative_to(folder))
     return str(path)
+
+
+def _folders(including: Path | None) -> list[Path]:
+    return [*([including.parent] if including else []), Path.cwd(), ROOT]
 
 
 def _nearest(name: str, folders: list[Path]) -> str:

@@ -6,10 +6,10 @@ Resolved from the text alone, so that a plan of hundreds of trials needs no Tens
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from deepmac_ablate.bindings.text import Binding, merge, same_configurable
-from deepmac_ablate.bindings.values import Reference, canonical, expand, parts
+from deepmac_ablate.bindings.values import Macro, expand, parts
 
 # What a trial is, then what it may be without becoming another: devices, logs and how it is
 # evaluated. A binding that both reach is part of the trial.
@@ -32,7 +32,7 @@ def explicit_bindings(bindings: Iterable[Binding], root: str = TRAINING) -> dict
         UserError: As `text.merge` and `values.expand`.
     """
     reached = reachable(bindings, root)
-    return {name: canonical(reached[name].value) for name in sorted(reached)}
+    return {name: reached[name].canonical_value for name in sorted(reached)}
 
 
 def reachable(bindings: Iterable[Binding], root: str) -> dict[str, Binding]:
@@ -49,13 +49,9 @@ def reachable(bindings: Iterable[Binding], root: str) -> dict[str, Binding]:
     Returns:
         The bindings with macros expanded in their values.
     """
-    merged = merge(bindings).values()
-    macros = {binding.parameter: binding.value for binding in merged if binding.is_macro}
-    bound = [
-        dataclasses.replace(binding, value=expand(binding.value, macros))
-        for binding in merged
-        if not binding.is_macro
-    ]
+    bound: dict[str, list[Binding]] = {}
+    for binding in expanded(bindings):
+        bound.setdefault(binding.short_selector, []).append(binding)
     reached: dict[str, Binding] = {}
     outer, _, configurable = root.rpartition("/")
     seen, waiting = set(), [(outer, configurable)]
@@ -64,12 +60,41 @@ def reachable(bindings: Iterable[Binding], root: str) -> dict[str, Binding]:
         if call in seen:
             continue
         seen.add(call)
-        for binding in bound:
-            if same_configurable(binding.selector, selector) and binding.applies_in(scope):
+        for binding in bound.get(selector.rpartition(".")[2], ()):
+            if binding.applies_in(scope) and same_configurable(binding.selector, selector):
                 reached[binding.name] = binding
-                waiting += [
-                    (part.scope or scope, part.selector)
-                    for part in parts(binding.value)
-                    if isinstance(part, Reference)
-                ]
+                waiting += [(ref.scope or scope, ref.selector) for ref in binding.references]
     return reached
+
+
+def sources(binding: Binding, merged: Mapping[str, Binding]) -> tuple[Binding, ...]:
+    """Returns a binding, and the macros that its value is made of; the last decides the value.
+
+    Args:
+        binding: As it was written.
+        merged: What `text.merge` returned.
+    """
+    found, waiting = [binding], [binding]
+    while waiting:
+        for part in parts(waiting.pop().value):
+            if isinstance(part, Macro) and (macro := merged.get(part.name)) not in (None, *found):
+                found.append(macro)
+                waiting.append(macro)
+    return tuple(found)
+
+
+def expanded(bindings: Iterable[Binding]) -> list[Binding]:
+    """Returns the bindings of parameters that win, with macros expanded in their values.
+
+    Raises:
+        UserError: As `text.merge` and `values.expand`.
+    """
+    merged = merge(bindings).values()
+    macros = {binding.parameter: binding.value for binding in merged if binding.is_macro}
+    return [
+        dataclasses.replace(binding, value=expand(binding.value, macros))
+        if binding.has_macros
+        else binding
+        for binding in merged
+        if not binding.is_macro
+    ]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import gin
 
-from deepmac_ablate.bindings.checks import check
+from deepmac_ablate.bindings.checks import check, check_names
 from deepmac_ablate.bindings.text import Binding, Import, read
 from deepmac_ablate.errors import UserError
 
@@ -43,6 +43,23 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, .
     except BaseException:
         gin.clear_config()
         raise
+    return text.bindings
+
+
+def read_known(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, ...]:
+    """Reads bindings that need not be complete, having imported what the files import.
+
+    gin holds nothing of them. Values are not checked, as a part of a configuration may leave
+    macros to others.
+
+    Raises:
+        UserError: As `text.read`; for an import that fails, and for a binding of what there is not.
+    """
+    text = read(gin_files, bindings)
+    with isolated():
+        for statement in text.imports:
+            run_import(statement)
+    check_names(text.bindings)
     return text.bindings
 
 

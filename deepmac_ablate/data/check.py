@@ -63,7 +63,7 @@ class CheckReport:
         """Returns the report as text: a row per class, a row per role, then the problems."""
         info = self.info
         width = max(len(category.name) for category in info.categories)
-        lines = [f"{info.name}@{info.fingerprint}: {info.num_images} images; instances by class:"]
+        lines = [f"{info.identity}: {info.num_images} images; instances by class:"]
         by_role: collections.Counter[str] = collections.Counter()
         for category in info.categories:
             count, role = self.num_instances.get(category.id, 0), self.role(category.id)

@@ -55,7 +55,7 @@ class ConversionSummary:
         info = self.info
         shards = "shard" if info.num_shards == 1 else "shards"
         lines = [
-            f"{info.name}@{info.fingerprint}: {info.num_images} images, {info.num_instances} "
+            f"{info.identity}: {info.num_images} images, {info.num_instances} "
             f"instances and {info.num_crowds} crowds of {len(info.categories)} categories in "
             f"{info.num_shards} {shards}."
         ]

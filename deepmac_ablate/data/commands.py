@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from deepmac_ablate.data.dataset_info import DatasetInfo
+
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds ``data`` and its commands; each sets `run`, a function of the arguments.
@@ -79,20 +81,20 @@ def _run_coco(args: argparse.Namespace) -> int:
     from deepmac_ablate.data import coco
 
     summary = coco.convert(args.images, args.annotations, args.output, args.shards)
-    print("\n".join(summary.lines()))
+    print("\n".join([*summary.lines(), _declaration(summary.info)]))
     return 0
 
 
 def _run_shapes(args: argparse.Namespace) -> int:
     from deepmac_ablate.data import shapes
 
-    print("\n".join(shapes.generate(args.output, args.seed).lines()))
+    summary = shapes.generate(args.output, args.seed)
+    print("\n".join([*summary.lines(), _declaration(summary.train.info)]))
     return 0
 
 
 def _run_check(args: argparse.Namespace) -> int:
     from deepmac_ablate import class_splits
-    from deepmac_ablate.data.dataset_info import DatasetInfo
 
     seen_ids = None
     if args.split is not None:
@@ -105,3 +107,8 @@ def _run_check(args: argparse.Namespace) -> int:
     report = check.check(args.prefix, output, args.images, seen_ids=seen_ids)
     print("\n".join(report.lines()))
     return 1 if report.problems else 0
+
+
+def _declaration(info: DatasetInfo) -> str:
+    """The line of a gin file that says which data set is trained on, whatever its path."""
+    return f"DATASET = {info.identity!r}"

@@ -59,6 +59,11 @@ class DatasetInfo:
     categories: tuple[Category, ...]
     num_boxes_only: int = 0
 
+    @property
+    def identity(self) -> str:
+        """What a gin file declares to be trained on: ``name@fingerprint``."""
+        return f"{self.name}@{self.fingerprint}"
+
     @classmethod
     def load(cls, prefix: str | os.PathLike[str]) -> DatasetInfo:
         """Returns the facts of the data set at `prefix`, having checked that its files are there.

@@ -8,6 +8,7 @@ scales that the interrupted one would have seen, on any number of hosts.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.modeling.anchors import Anchors
 
+_DATASET = re.compile(r".+@[0-9a-f]{12}")
+
 
 @gin.register
 class TrainingData:
@@ -30,6 +33,7 @@ class TrainingData:
         batch_size: images per step, over all replicas.
         max_instances: annotated instances per image; more are cut off, fewer padded.
         mask_crop_size: side of the grid that an instance's mask is sampled on in its box.
+        declared: the data set that it is declared to be, as `name@fingerprint`, or None.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class TrainingData:
         scale_min: float = 0.8,
         scale_max: float = 1.25,
         shuffle_buffer: int = 1024,
+        dataset: str | None = None,
     ) -> None:
         """Notes what is wanted; the data set is opened when it is first asked for.
 
@@ -54,6 +59,9 @@ class TrainingData:
             scale_min: an image is resized to fit `image_size` times a number from here ...
             scale_max: ... to here, and cropped or padded.
             shuffle_buffer: records held in memory and shuffled together, beside the order of files.
+            dataset: what the records are, as `name@fingerprint`; then a trial is the same wherever
+                they lie. None: not known, and the same records at another `prefix` are another
+                trial.
 
         Raises:
             UserError: if a number makes no sense.
@@ -66,10 +74,15 @@ class TrainingData:
             raise UserError(
                 f"TrainingData.scale_min = {scale_min} and scale_max = {scale_max} must be "
                 "positive and in ascending order.")
+        if dataset is not None and not _DATASET.fullmatch(dataset):
+            raise UserError(
+                f"TrainingData.dataset = {dataset!r} is no name@fingerprint; bind what the "
+                "conversion printed, such as 'train@0123456789ab', or None.")
         self.batch_size = batch_size
         self.max_instances = max_instances
         self.prefix = prefix
         self.mask_crop_size = mask_crop_size
+        self.declared = dataset
         self._flip = flip
         self._scales = (scale_min, scale_max)
         self._shuffle_buffer = shuffle_buffer

@@ -63,8 +63,9 @@ def run(
         "fingerprint": fingerprint,
     }
     # Not a trial that was run here: its data is unknown, its weights stand for it.
+    bound = bindings.explicit_bindings(prepared.parsed)
     identity = trial_id(
-        bindings.explicit_bindings(prepared.parsed), trial.seed, f"imported@{fingerprint}")
+        {**bound, "TrainingData.dataset": repr(f"imported@{fingerprint}")}, trial.seed)
     try:
         workdir.checkpoints.mkdir(parents=True, exist_ok=True)
         tf.train.CheckpointManager(

@@ -60,6 +60,27 @@ class MaskRCNN(tf_keras.Model):
         pad_to_all_slots: bool = False,
         l2_weight_decay: float = 4e-5,
     ) -> None:
+        """Makes the layers.
+
+        Args:
+            num_classes: classes including background; the largest class id plus one.
+            image_size: height and width of the images in pixels.
+            backbone: the feature pyramid that all heads look at.
+            mask_head: predicts a mask from a box's features.
+            mask_boxes: the boxes that the mask head is trained in.
+            anchors: of the region proposal network.
+            region_proposals: where boxes may be.
+            region_sampler: which proposals the box head is trained on.
+            box_head: classifies and refines proposals.
+            detections: what becomes of the box head's predictions.
+            norm: normalises backbone, pyramid, proposals and box head.
+            mask_inputs: what the mask head is told beside the features inside a box.
+            pad_to_all_slots: whether the mask branch runs on padding, too.
+            l2_weight_decay: of kernels; half of the sum of squares is weighted with it.
+
+        Raises:
+            UserError: if `image_size` does not suit the pyramid.
+        """
         super().__init__()
         stride = 2**anchors.max_level
         if any(side % stride for side in image_size):

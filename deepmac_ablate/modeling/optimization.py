@@ -35,13 +35,24 @@ def stepwise(boundaries: Sequence[int] = gin.REQUIRED, values: Sequence[float] =
 
 @gin.register
 def cosine(initial: float = gin.REQUIRED, steps: int = gin.REQUIRED) -> Schedule:
-    """A learning rate that falls from `initial` to 0 along half a cosine within `steps`."""
+    """A learning rate that falls to 0 along half a cosine.
+
+    Args:
+        initial: the rate at step 0.
+        steps: where it is 0.
+    """
     return tf_keras.optimizers.schedules.CosineDecay(float(initial), steps)
 
 
 @gin.register
 def warm_up(then: Schedule = gin.REQUIRED, steps: int = 500, start: float = 0.0067) -> Schedule:
-    """Raises the rate linearly from `start` over `steps`, and goes on with the schedule `then`."""
+    """Raises the rate linearly, and goes on with another schedule.
+
+    Args:
+        then: the schedule that follows; its rate at the end of the warm-up is what is reached.
+        steps: how long the warm-up is.
+        start: the rate at step 0.
+    """
     return lr_schedule.LinearWarmup(then, steps, start)
 
 

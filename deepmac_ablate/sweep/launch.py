@@ -57,6 +57,7 @@ class Options(NamedTuple):
         eval_job: Whether each trial is evaluated by a second job, while it trains.
         tracking: "off", "offline" or "online".
         silence_limit: Seconds without a sign of life after which a trial has failed; 0: none.
+        grace: Seconds that a trainer has to save and end once it is asked to.
         command: What a job runs.
     """
 
@@ -65,6 +66,7 @@ class Options(NamedTuple):
     eval_job: bool = False
     tracking: str = "off"
     silence_limit: float = 0.0
+    grace: float = 30.0
     command: Command = train_command
 
 
@@ -170,6 +172,9 @@ class Launch:
             self.stopped = self.stopped or f"The trial {planned.id} cannot be started: {error}"
         else:
             await run_unit(files)
+            # XManager stops waiting once one job of a unit has failed.
+            while self.observer.row(planned).status == "running":
+                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS / 10)
         finally:
             self._slots.give_back(device)
 
@@ -181,7 +186,7 @@ class Launch:
         return Job(
             folder=folder, role=role, cwd=Path.cwd(), env=env, lease=lease,
             command=self._options.command(folder, mode, self._options.tracking),
-            silence_limit=self._options.silence_limit,
+            silence_limit=self._options.silence_limit, grace=self._options.grace,
             companion="train" if role == "eval" else None)
 
     def _goes_on(self, row: TrialRow) -> bool:

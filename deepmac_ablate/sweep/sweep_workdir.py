@@ -87,9 +87,10 @@ class SweepWorkdir:
         return Plan.from_json(content)
 
     def new_launch(self) -> Path:
-        """Makes the folder of a launch."""
+        """Makes the folder of a launch; the caller holds the lock."""
         name = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
-        folder = Path(self.path) / "launches" / f"{name}-{os.getpid()}"
+        same_second = len(list(Path(self.path).glob(f"launches/{name}*")))
+        folder = Path(self.path, "launches", f"{name}-{same_second + 1}")
         folder.mkdir(parents=True)
         return folder
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import io
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from absl import flags, logging
 from xmanager import xm, xm_flags, xm_local
 from xmanager.xm_local import execution
+from xmanager.xm_local.storage import database
 
 from deepmac_ablate.plain_json import to_json
 
@@ -25,37 +25,37 @@ RunUnit = Callable[[Mapping[str, Path]], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def experiment(title: str, database: Path) -> AsyncIterator[RunUnit]:
+async def experiment(title: str, folder: Path) -> AsyncIterator[RunUnit]:
     """Makes one XManager experiment, to which work units are added while the context lasts.
 
     Args:
         title: Of the experiment.
-        database: The folder for XManager's database; without effect where
+        folder: Where XManager's database is kept; without effect where
             ``--xm_db_yaml_config_path`` names another.
 
     Yields:
         What runs a work unit: job files of supervisors by the names of XManager's jobs.
     """
-    _use_database(database)
     # Supervisors stop by themselves when the launcher is gone, and are given the time to.
     atexit.unregister(execution._terminate_local_jobs)
-    made = await xm_local.create_experiment(experiment_title=title).__aenter__()
-    # The interpreter is the binary, so that nothing has to be packaged; what to run and with which
-    # bindings is in the job file, so that no shell ever sees it.
-    [python] = made.package([
-        xm.binary(path=sys.executable, executor_spec=xm_local.Local.Spec())])
+    with _database_in(folder):
+        made = await xm_local.create_experiment(experiment_title=title).__aenter__()
+        # The interpreter is the binary, so that nothing has to be packaged; what to run and with
+        # which bindings is in the job file, so that no shell ever sees it.
+        [python] = made.package([
+            xm.binary(path=sys.executable, executor_spec=xm_local.Local.Spec())])
 
-    async def run(jobs: Mapping[str, Path]) -> None:
-        group = xm.JobGroup(**{name: _job(python, file) for name, file in jobs.items()})
-        unit = await made.add(group)
-        with contextlib.suppress(xm.ExperimentUnitError):
-            await unit.wait_until_complete()
+        async def run(jobs: Mapping[str, Path]) -> None:
+            group = xm.JobGroup(**{name: _job(python, file) for name, file in jobs.items()})
+            unit = await made.add(group)
+            with contextlib.suppress(xm.ExperimentUnitError):
+                await unit.wait_until_complete()
 
-    try:
-        yield run
-    finally:
-        with _silence():
-            await made.__aexit__(None, None, None)
+        try:
+            yield run
+        finally:
+            with _silence():
+                await made.__aexit__(None, None, None)
 
 
 @contextlib.contextmanager
@@ -81,16 +81,27 @@ def _job(python: xm.Executable, file: Path) -> xm.Job:
     )
 
 
-def _use_database(folder: Path) -> None:
+@contextlib.contextmanager
+def _database_in(folder: Path) -> Iterator[None]:
     """Keeps XManager's database beside the sweep instead of in the home directory."""
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
-    if xm_flags.DB_YAML_CONFIG_PATH.value is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        database = os.path.abspath(folder / "experiments.sqlite3")  # noqa: PTH100
-        settings = {"backend": "sqlite", "db_name": database}
-        config = folder / "database.yaml"
-        # JSON is YAML.
-        config.write_text(to_json(
-            {"sql_connector": "sqlite", "sql_connection_settings": settings}, indent=2) + "\n")
-        flags.FLAGS.xm_db_yaml_config_path = str(config.resolve())
+    if xm_flags.DB_YAML_CONFIG_PATH.value is not None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"backend": "sqlite", "db_name": str(folder.resolve() / "experiments.sqlite3")}
+    config = folder.resolve() / "database.yaml"
+    # JSON is YAML.
+    config.write_text(to_json(
+        {"sql_connector": "sqlite", "sql_connection_settings": settings}, indent=2) + "\n")
+    flags.FLAGS.xm_db_yaml_config_path = str(config)
+    try:
+        yield
+    finally:
+        flags.FLAGS.xm_db_yaml_config_path = None
+        # XManager remembers its first database for as long as the process lives.
+        for remembered in (
+                database._db_config, database.db_connector, database.db_settings,
+                database.database):
+            remembered.cache_clear()

@@ -1,0 +1,1 @@
+"""What can be bound, what is bound, and in what two trials differ."""

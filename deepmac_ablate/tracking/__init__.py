@@ -1,0 +1,1 @@
+"""Trials shown in W&B: a mirror of their plain files, which no trial depends on."""

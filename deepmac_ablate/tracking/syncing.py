@@ -1,0 +1,90 @@
+"""Uploads what was tracked offline, with W&B's own command and its own memory of what is done.
+
+`wandb sync` notes beside each file that it is on the server. A trial's attempts are one run of
+several files, which the server takes in their order only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from etils import epath
+
+from deepmac_ablate import storage
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.progress import track
+from deepmac_ablate.tracking import attempts
+
+_NO_KEY = "No API key configured"
+
+
+def waiting(folder: str) -> list[epath.Path]:
+    """Returns the files that were not uploaded yet, trial by trial, in the order of attempts.
+
+    Files of a trial that is being tracked right now wait until that has ended.
+
+    Args:
+        folder: Of a sweep or of a trial.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    path = epath.Path(folder)
+    if storage.is_remote(path):
+        raise UserError(f"Offline files are on disks only; {folder} is on none.")
+    trials = [path] if (path / "trial.json").exists() else sorted((path / "trials").glob("*"))
+    if not trials:
+        raise UserError(
+            f"There is neither a trial nor a sweep in {folder}: trial.json and trials/ are missing."
+        )
+    files = []
+    for trial in trials:
+        if not _is_tracked_now(trial):
+            files += [attempt.path for attempt in attempts.find(trial) if attempt.is_offline]
+    return [file for file in files if not _is_uploaded(file)]
+
+
+def upload(files: Sequence[epath.Path]) -> list[epath.Path]:
+    """Uploads files one after the other and returns those that could not be.
+
+    Where one fails, the later attempts at the same trial are not tried.
+
+    Raises:
+        UserError: If W&B's command finds no API key.
+    """
+    failed: list[epath.Path] = []
+    failed_runs: set[tuple[epath.Path, str]] = set()
+    for file in track(files, len(files), "Uploading"):
+        run = (file.parent.parent, file.name)
+        if run not in failed_runs:
+            said = subprocess.run(
+                [sys.executable, "-m", "wandb", "sync", str(file)], text=True, check=False,
+                env=os.environ | {"WANDB_ERROR_REPORTING": "false"}, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+            if _NO_KEY in said:
+                raise UserError(
+                    "W&B has no API key here: run `wandb login`, or set WANDB_API_KEY.")
+        # Its exit status is 0 after some failures too.
+        if not _is_uploaded(file):
+            failed_runs.add(run)
+            failed.append(file)
+    return failed
+
+
+def _is_uploaded(file: epath.Path) -> bool:
+    return file.with_name(f"{file.name}.synced").exists()
+
+
+def _is_tracked_now(trial: epath.Path) -> bool:
+    """Whether a mirror is at work, which holds a lock on its log."""
+    for path in (trial / attempts.FOLDER).glob("mirror-*.log"):
+        with open(path) as log:  # noqa: PTH123
+            try:
+                fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False

@@ -1,0 +1,134 @@
+"""A stand-in for W&B's server on this machine: as much as its client needs to send runs."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+
+class Run:
+    """What the server knows of a run."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, Any] = {}
+        self.lines: dict[int, str] = {}
+        self.summary: dict[str, Any] = {}
+        self.exit_code: int | None = None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The history, in the order of its lines."""
+        return [json.loads(self.lines[number]) for number in sorted(self.lines)]
+
+
+class Server:
+    """Runs by project and id.
+
+    Attributes:
+        refused: Ids of runs that it will have nothing to do with.
+        others: Paths of requests that are about no run.
+    """
+
+    def __init__(self) -> None:
+        self.runs: dict[tuple[str, str], Run] = {}
+        self.refused: set[str] = set()
+        self.url = ""
+        self.others: list[str] = []
+
+    def graphql(self, operation: str | None, variables: dict[str, Any]) -> Any:
+        """Answers a query of the client's; its question for an artifact's type has no name."""
+        key = (variables.get("project"), variables.get("name"))
+        if operation == "RunResumeStatus":
+            run = self.runs.get(key)
+            return {"model": {"id": "m", "name": key[0], "entity": {"id": "e", "name": "me"},
+                              "bucket": run and _bucket(key, run)}}
+        if operation == "Viewer":
+            return {"viewer": {"entity": "me", "username": "me", "teams": {"edges": []}}}
+        if operation == "UpsertBucket":
+            new = key not in self.runs
+            run = self.runs.setdefault(key, Run())
+            run.fields |= {name: it for name, it in variables.items() if it is not None}
+            return {"upsertBucket": {"bucket": _bucket(key, run), "inserted": new}}
+        if operation == "CreateArtifact":
+            sequence = {"latestArtifact": {"id": "a"}}
+            return {"createArtifact": {
+                "artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}}}
+        if operation == "CreateRunFiles":
+            return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": [
+                {"name": name, "uploadUrl": f"{self.url}/upload"} for name in variables["files"]]}}
+        return {"project": None}
+
+    def stream(self, path: str, sent: dict[str, Any]) -> None:
+        """Takes lines of a run's files."""
+        _, _, _, project, run_id, _ = path.split("/")
+        run = self.runs[project, run_id]
+        files = sent.get("files", {})
+        if history := files.get("wandb-history.jsonl"):
+            run.lines |= dict(enumerate(history["content"], history["offset"]))
+        if summary := files.get("wandb-summary.json"):
+            run.summary = json.loads(summary["content"][-1])
+        if sent.get("complete"):
+            run.exit_code = sent["exitcode"]
+
+
+def _bucket(key: tuple[str, str], run: Run) -> dict[str, Any]:
+    return {
+        "id": "b", "name": key[1], "displayName": key[1], "description": "", "sweepName": None,
+        "notes": None, "tags": run.fields.get("tags"), "config": run.fields.get("config", "{}"),
+        "project": {"id": "p", "name": key[0], "entity": {"id": "e", "name": "me"}},
+        "summaryMetrics": json.dumps(run.summary), "logLineCount": 0, "eventsLineCount": 0,
+        "historyLineCount": len(run.lines), "eventsTail": "[]",
+        "historyTail": json.dumps([run.lines[max(run.lines)]] if run.lines else []),
+        "wandbConfig": "{}",
+    }
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Server]:
+    """Yields a server that answers at its `url` while the context lasts."""
+    server = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            answer = {}
+            if self.path == "/graphql":
+                sent = json.loads(body)
+                operation, variables = sent.get("operationName"), sent.get("variables", {})
+                if variables.get("name") in server.refused:
+                    self._answer(400, {"errors": [{"message": "refused"}]})
+                    return
+                answer = {"data": server.graphql(operation, variables)}
+            elif self.path.endswith("/file_stream"):
+                server.stream(self.path, json.loads(body))
+            else:
+                server.others.append(self.path)
+            self._answer(200, answer)
+
+        def do_PUT(self):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self._answer(200, {})
+
+        def _answer(self, status, answer):
+            body = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        server.url = f"http://127.0.0.1:{listener.server_port}"
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        yield server
+        listener.shutdown()
