@@ -71,6 +71,17 @@ def test_data_in_reach_must_suit(prefix):
     assert ((), ()) == (right.problems, right.data_out_of_reach)
 
 
+def test_data_must_be_what_it_is_declared_to_be(prefix):
+    """By its fingerprint, whatever it is called; what is evaluated on is not declared."""
+    data = {"train": str(prefix), "evaluation": str(prefix), "seen_classes": "all"}
+    [right, renamed, wrong, elsewhere] = with_data([
+        needing(**data, declared=f"train@{'0' * 12}"), needing(**data, declared=f"x@{'0' * 12}"),
+        needing(**data, declared=f"train@{'1' * 12}"),
+        needing(**{**data, "train": "no/train"}, declared=f"train@{'1' * 12}")])
+    assert [(), (), ()] == [it.problems for it in (right, renamed, elsewhere)]
+    assert f"is the data set train@{'0' * 12}, but TrainingData.dataset" in wrong.problems[0]
+
+
 def test_all_problems_with_data_are_told(prefix):
     """Not the first only."""
     data = {"train": str(prefix), "evaluation": str(prefix)}

@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from deepmac_ablate.sweep import verdict_cache
 from deepmac_ablate.sweep.verdicts import verdicts
 from deepmac_ablate.verdict import Candidate, Verdict
 
+ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "gin/experiments/deep_mask_head_rcnn_voc_r50.gin"
 
 
