@@ -225,7 +225,8 @@ def prepare_model(trial: Trial) -> PreparedModel:
 
 def construct() -> Settings:
     """Constructs what the bindings that gin holds say directly, without model and devices."""
-    return Settings(*(gin.get_configurable(name)() for name in ("Training", "Evaluation", "Runtime")))
+    roots = ("Training", "Evaluation", "Runtime")
+    return Settings(*(gin.get_configurable(root)() for root in roots))
 
 
 def _construct(

@@ -130,7 +130,8 @@ def _look(prefix: str) -> DatasetInfo | str | None:
         return DatasetInfo.load(prefix) if info_path(prefix).exists() else None
     except UserError as problem:
         return str(problem)
-    except Exception:  # noqa: BLE001 - a bucket refuses in a hundred ways
+    except Exception:
+        # A bucket refuses in a hundred ways.
         return None
 
 

@@ -17,14 +17,16 @@ PACKAGE = "deepmac_ablate"
 FLOORS = {
     "the command line": ["cli"],
     "many trials": ["sweep"],
-    "a whole trial": ["listing", "model_garden", "reevaluation", "serving", "training"],
+    "a whole trial": [
+        "listing", "model_garden", "reevaluation", "serving", "training", "validation"],
     "its objects": ["session"],
     "its parts": [
         "evaluation", "given_boxes", "overlays", "predictions", "runtime", "trainer", "tracking"],
-    "images": ["data"],
+    "images": ["data", "verdict"],
     "the model": ["modeling"],
     "exact numbers": ["metrics"],
-    "what a trial is": ["workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
+    "what a trial is": [
+        "cost", "workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
     "where numbers come from": ["provenance", "checkout", "fingerprint"],
     "ground": ["progress", "plain_json", "storage", "disk", "errors", ""],
 }
@@ -36,7 +38,7 @@ NEEDS_TENSORFLOW = [
     "data.records", "data.shapes", "data.training_data", "model_garden.contents",
     "model_garden.importing", "model_garden.layout", "model_garden.matching",
     "model_garden.trees", "modeling", "serving.export", "serving.predict", "serving.signatures",
-    "serving.trained",
+    "serving.trained", "validation",
 ]
 
 TENSORFLOW = {"tensorflow", "tf_keras", "official", "orbit"}

@@ -61,7 +61,8 @@ def test_strings_arrive_as_they_are(tmp_path):
     work = Job(
         folder, "train", supervised.python(code, *awkward), folder,
         env={"ODD": awkward[10], "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"})
-    assert 0 == supervised.run(work)
+    typed = {"input": "typed by a person", "text": True, "env": supervised.ENVIRONMENT}
+    subprocess.run(supervised.command_of(work), check=True, **typed)
     log = (folder / "logs" / "train-1.log").read_text().splitlines()
     assert [str(list(awkward)), repr(awkward[10]), str(folder), "''", "to stderr"] == log
     assert not (folder / "hurt").exists()
@@ -161,6 +162,26 @@ def test_a_killed_supervisor_leaves_no_process(tmp_path):
     assert "interrupted" == attempt.status(tmp_path)[0]
 
 
+def test_a_supervisor_killed_before_its_command_began_leaves_none():
+    """The kernel tells the command of a death after it asked to be told, so it asks who lives."""
+    code = """
+import os
+from deepmac_ablate.sweep import command
+bind = command._bound_to_this_process()
+
+def fork(then):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(then())
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+print(fork(lambda: bind() or 7), fork(lambda: fork(lambda: bind() or 7)))
+"""
+    printed = subprocess.check_output(
+        [sys.executable, "-c", code], env=supervised.ENVIRONMENT, text=True)
+    assert "7 75" == printed.strip()
+
+
 def test_a_killed_launcher_leaves_no_process(tmp_path):
     """Its supervisors notice, ask the trainers to end, and note why."""
     lease = tmp_path / "lease"
@@ -247,20 +268,23 @@ def test_a_silent_trainer_has_failed(tmp_path):
     assert [] == supervised.processes_in(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "file", ["logs/train-1.log", "metrics.jsonl", "evaluations.jsonl", "checkpoints/7.index"])
-def test_a_growing_file_is_a_sign_of_life(tmp_path, file):
+def test_a_growing_file_is_a_sign_of_life(tmp_path):
     """Each of them alone keeps a trainer running."""
-    code = f"""
+    supervisors = []
+    for file in ("logs/train-1.log", "metrics.jsonl", "evaluations.jsonl", "checkpoints/7.index"):
+        code = f"""
 import pathlib, time
 path = pathlib.Path({file!r})
 path.parent.mkdir(exist_ok=True)
-for _ in range(12):
+for _ in range(15):
     with path.open("a") as file:
         file.write("x")
     time.sleep(0.1)
 """
-    assert 0 == supervised.run(supervised.job(tmp_path, code, silence_limit=0.7))
+        folder = tmp_path / file.replace("/", "-")
+        folder.mkdir()
+        supervisors.append(supervised.start(supervised.job(folder, code, silence_limit=0.9)))
+    assert [0, 0, 0, 0] == [supervisor.wait(20) for supervisor in supervisors]
 
 
 def test_a_companions_failure_ends_a_job(tmp_path):
@@ -303,33 +327,38 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_ends_nothing(small_disk):
-    """The supervisor goes on, and notes the end once there is room again."""
+@pytest.mark.parametrize("ends_first", [False, True])
+def test_a_full_disk_ends_nothing(small_disk, ends_first):
+    """The supervisor goes on, and notes what happened once there is room again."""
     code = """
 import pathlib, time
-def fill():
-    with open("filler", "wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 4096) == 4096:
-                pass
-        except OSError:
+with open("filler", "wb", buffering=0) as file:
+    try:
+        while file.write(bytes(4096)) == 4096:
             pass
-fill()
+    except OSError:
+        pass
 pathlib.Path("../ready").write_text("yes")
 while not pathlib.Path("../go").exists():
     time.sleep(0.01)
 """
-    work = supervised.job(small_disk, code)
-    supervisor = supervised.start(work)
+    supervisor = supervised.start(supervised.job(small_disk, code, heartbeat=0.4))
     supervised.wait_until((small_disk.parent / "ready").exists)
-    # A beat that was half done when the disk became full may still come.
+    # A state that was half written when the disk became full may still come.
     time.sleep(0.3)
     stale = attempt.read(small_disk, "train").heartbeat
-    time.sleep(0.5)
+    time.sleep(0.6)
     assert (stale, None) == (attempt.read(small_disk, "train").heartbeat, supervisor.poll())
     assert "running" == attempt.status(small_disk)[0]
-    (small_disk / "filler").unlink()
-    (small_disk.parent / "go").write_text("yes")
+    if ends_first:
+        (small_disk.parent / "go").write_text("yes")
+        supervised.wait_until(lambda: not supervised.processes_in(small_disk))
+        (small_disk / "filler").unlink()
+    else:
+        (small_disk / "filler").unlink()
+        supervised.wait_until(lambda: attempt.read(small_disk, "train").heartbeat > stale)
+        assert "running" == attempt.read(small_disk, "train").state
+        (small_disk.parent / "go").write_text("yes")
     assert 0 == supervisor.wait(10)
     assert "finished" == attempt.read(small_disk, "train").state
 

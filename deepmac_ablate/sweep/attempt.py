@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,7 @@ VARIABLE = "DEEPMAC_ABLATE_ATTEMPT"
 _SECONDS_WITHOUT_HEARTBEAT = 60.0
 # From the death of a process to the release of its locks.
 _SECONDS_TO_RELEASE = 5.0
+_SECONDS_BETWEEN_LOOKS = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +85,7 @@ def log_path(folder: Path, role: str, number: int) -> Path:
 
 def mark(folder: Path, role: str) -> str:
     """Returns the value of `VARIABLE` for a trial's role."""
-    return f"{folder.absolute()}:{role}"
+    return f"{folder.resolve()}:{role}"
 
 
 def read(folder: str | os.PathLike[str], role: str) -> Attempt | None:
@@ -135,23 +137,28 @@ def status(folder: str | os.PathLike[str]) -> tuple[Status, Attempt | None]:
 def stop_leftovers(folder: Path, role: str, grace: float = 30.0) -> None:
     """Ends what a dead supervisor left running, so that the next attempt has the folder alone.
 
+    A supervisor that lives is waited for: it may have noticed by now that its launcher is gone, and
+    be ending its trainer.
+
     Args:
         folder: The trial's.
         role: "train" or "eval".
-        grace: Seconds between asking the processes to end and killing them.
+        grace: Seconds that a supervisor has to end, and leftovers before they are killed.
 
     Raises:
-        UserError: If a supervisor lives, or if something that cannot be found holds the lock.
+        UserError: If a supervisor goes on, or if something that cannot be found holds the lock.
     """
-    attempt = read(folder, role)
-    if attempt is not None and attempt.host != os.uname().nodename:
-        # Its processes cannot be reached from here; `status` knows whether it lives.
-        return
     lock = lock_path(folder, role)
-    holder = locks.holder(lock) or {}
-    lives = _lives(holder.get("pid"), holder.get("process_started"))
-    if lives or (attempt is not None and _is_running(folder, attempt)):
+    attempt = read(folder, role)
+    if not lock.exists() or (attempt is not None and attempt.host != os.uname().nodename):
+        # Nothing was started here, or on a machine whose processes cannot be reached; whether
+        # that one lives, `status` knows.
+        return
+    # It frees the lock a moment after its trainer's time is over.
+    if not _wait_for(lambda: not _is_supervised(folder, role), grace + _SECONDS_TO_RELEASE):
         raise UserError(f"The {role} job of {folder} is running; end its supervisor first.")
+    # What it wrote last.
+    attempt = read(folder, role)
 
     def leftovers() -> set[int]:
         found = set(processes.carrying(VARIABLE, mark(folder, role)))
@@ -160,12 +167,8 @@ def stop_leftovers(folder: Path, role: str, grace: float = 30.0) -> None:
         return found
 
     processes.end(leftovers, grace)
-    deadline = time.monotonic() + _SECONDS_TO_RELEASE
-    while locks.is_held(lock):
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"An unknown process holds {lock}; find it with `fuser {lock}` and end it.")
-        time.sleep(0.02)
+    if not _wait_for(lambda: not locks.is_held(lock), _SECONDS_TO_RELEASE):
+        raise UserError(f"An unknown process holds {lock}; find it with `fuser {lock}` and end it.")
 
 
 def _state_path(folder: str | os.PathLike[str], role: str) -> str:
@@ -182,6 +185,25 @@ def _is_running(folder: str | os.PathLike[str], attempt: Attempt) -> bool:
         attempt.pid_started is None or _lives(attempt.pid, attempt.pid_started))
 
 
+def _is_supervised(folder: Path, role: str) -> bool:
+    """Whether a supervisor lives on this machine; it may not have been able to write its state."""
+    holder = locks.holder(lock_path(folder, role)) or {}
+    if _lives(holder.get("pid"), holder.get("process_started")):
+        return True
+    attempt = read(folder, role)
+    return attempt is not None and _is_running(folder, attempt)
+
+
 def _lives(pid: int | None, started: str | None) -> bool:
     """Whether the very process lives that had this number; False where that cannot be told."""
     return pid is not None and started is not None and processes.start_of(pid) == started
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    """Waits until a condition holds; returns whether it does in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return True

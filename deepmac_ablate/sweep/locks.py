@@ -160,5 +160,5 @@ def _age(since: float) -> str:
     seconds = max(0, time.time() - since)
     for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= unit:
-            return f"{seconds / unit:.0f} {name}"
+            return f"{seconds // unit:.0f} {name}"
     return f"{seconds:.0f} s"

@@ -20,6 +20,7 @@ _LONGEST_CAUSE = 300
 _BYTES_READ = 1 << 16
 
 _TRACEBACK = "Traceback (most recent call last):"
+_GRAPH_ERROR = re.compile(r"[\w.]*\b(?P<name>\w+): Graph execution error:")
 # The program's own sentences, and argparse's.
 _SAID = re.compile(r"deepmac-ablate(?: [\w-]+)*: (?:error: )?(?P<sentence>.+)")
 
@@ -88,14 +89,23 @@ def _last_lines(log: Path) -> list[str]:
 def _said(lines: list[str]) -> str | None:
     """Returns the last sentence of the program's own, or the last exception of a traceback."""
     sentence, in_traceback = None, False
-    for line in lines:
+    for number, line in enumerate(lines):
         if match := _SAID.fullmatch(line):
             sentence, in_traceback = match["sentence"], False
         elif line == _TRACEBACK:
             in_traceback = True
         elif in_traceback and not line.startswith(" "):
-            sentence, in_traceback = line, False
+            sentence, in_traceback = _exception(line, lines[number + 1:]), False
     return sentence
+
+
+def _exception(line: str, after: list[str]) -> str:
+    """Returns what an exception says; TensorFlow's says it below a traceback of its own."""
+    if match := _GRAPH_ERROR.fullmatch(line):
+        for below in after:
+            if not below.startswith((" ", "\t", "Detected at node")):
+                return f"{match['name']}: {below}"
+    return line
 
 
 def _killed_by(number: int, lines: list[str]) -> str:

@@ -80,9 +80,9 @@ class Judge:
         Returns:
             The verdict, without anything about data sets.
         """
+        if problems := self._series.hold(text, bones):
+            return Verdict(label, tuple(dict.fromkeys(problems)))
         try:
-            if problems := self._series.hold(text, bones):
-                raise _Problems(*problems)
             if bones != self._bones:
                 self._meet(text, bones)
             cost, needs = self._construct(text)
