@@ -303,6 +303,7 @@ def test_online_sends_what_the_files_say(tmp_path):
         assert (0, "") == (status, err)
         assert {("deepmac_ablate", mirrored_trainer.TRIAL_ID)} == server.runs.keys()
         check_sent(server, folder)
+        assert [] == server.others
 
 
 def check_sent(server: wandb_server.Server, folder: Path) -> None:
@@ -362,13 +363,17 @@ def test_a_sweep_is_synced_once(sweep):
         server.refused = {mirrored_trainer.TRIAL_ID}
         refused = sync(sweep, **more)
         assert (1, "0 of 2 files were uploaded.") == (refused.returncode, refused.stdout.strip())
-        assert attempted == refused.stderr.splitlines()[-2:]
+        first, second = refused.stderr.splitlines()[-2:]
+        assert first.startswith(f"{attempted[0]}: ")
+        assert second == f"{attempted[1]}: an earlier attempt could not be uploaded"
         server.refused = set()
         done = sync(sweep, **more)
         assert (0, "2 of 2 files were uploaded.") == (done.returncode, done.stdout.strip())
         assert "secretmarker" not in done.stdout + done.stderr
         check_sent(server, trial)
         assert "0 of 0 files were uploaded." == sync(trial, **more).stdout.strip()
+        # About the client itself, for its makers.
+        assert [] == server.others
 
 
 def test_a_trial_in_the_making_is_not_synced(mirrored):
