@@ -16,9 +16,8 @@ PACKAGE = "deepmac_ablate"
 # there is no cycle. A package stands for all of its modules.
 FLOORS = {
     "the command line": ["cli"],
-    "many trials": ["sweep"],
-    "a whole trial": [
-        "listing", "model_garden", "reevaluation", "serving", "training", "validation"],
+    "many trials": ["listing", "sweep"],
+    "a whole trial": ["model_garden", "reevaluation", "serving", "training", "validation"],
     "its objects": ["session"],
     "its parts": [
         "evaluation", "given_boxes", "overlays", "predictions", "runtime", "trainer", "tracking"],

@@ -27,7 +27,7 @@ def test_a_trial_of_no_sweep_has_a_project_too(tmp_path):
 
 
 def test_the_sweeps_word_goes_first(tmp_path):
-    """Its label is the group; a level too long for a tag is cut; only the baseline is called so."""
+    """Its label is the group; long levels are cut, and only the baseline has the tag."""
     workdir = started(tmp_path)
     (tmp_path / "sweep.json").write_text(json.dumps(
         {"sweep": "s", "arm": "other", "levels": {"axis": "x" * 100}, "baseline": False}))

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from deepmac_ablate import bindings, cli
+from deepmac_ablate.sweep.plan import Plan, PlannedTrial
+from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 from deepmac_ablate.trial import Trial, trial_id
 from deepmac_ablate.workdir import TrialWorkdir
 
@@ -62,10 +64,8 @@ def start(folder, trial, operative=None):
 
 
 def plan(folder, *trials):
-    folder.mkdir(exist_ok=True)
-    fields = [
-        {"id": identity, **json.loads(trial.to_json()), "levels": {}} for identity, trial in trials]
-    (folder / "plan.json").write_text(json.dumps({"trials": fields}))
+    planned = tuple(PlannedTrial(identity, trial, {}, None) for identity, trial in trials)
+    SweepWorkdir(folder).write_plan(Plan("s", "?", {}, trials[0][1].arm, planned))
     return folder
 
 
@@ -196,10 +196,7 @@ def test_a_folder_without_a_trial_is_refused(recipe, tmp_path, capsys):
     assert 2 == cli.main(["diff", "a.gin", "b.gin"])
     assert "There is no gin file 'b.gin'. Did you mean 'a.gin'?" in capsys.readouterr().err
     assert 2 == cli.main(["diff", "a.gin", "x", "--workdir", str(tmp_path)])
-    assert "plan.json does not exist." in capsys.readouterr().err
-    (tmp_path / "plan.json").write_text("{}")
-    assert 2 == cli.main(["diff", "a.gin", "x", "--workdir", str(tmp_path)])
-    assert "plan.json is no plan: it lacks 'trials'." in capsys.readouterr().err
+    assert "plan.json is missing" in capsys.readouterr().err
 
 
 def test_a_trial_is_what_it_was_started_as(recipe, tmp_path, capsys):

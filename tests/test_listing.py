@@ -10,13 +10,13 @@ from pathlib import Path
 
 import gin
 import pytest
+import toy_configurables
 from rich.console import Console
 
 from deepmac_ablate import bindings, cli
 from deepmac_ablate.bindings import docs, registry
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.listing import display, parameters, texts
-from tests import toy_configurables
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -261,6 +261,9 @@ def test_killing_the_writer_leaves_whole_files(tmp_path):
             [sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE, text=True
         )
         assert "ready\n" == writer.stdout.readline()
+        deadline = time.monotonic() + 30
+        while len(workdir.read_metrics()) <= last + 1:
+            assert time.monotonic() < deadline
         time.sleep(delay)
         writer.kill()
         writer.communicate()

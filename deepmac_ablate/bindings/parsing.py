@@ -58,7 +58,7 @@ def read_known(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Bindi
     text = read(gin_files, bindings)
     with isolated():
         for statement in text.imports:
-            _import(statement)
+            run_import(statement)
     check_names(text.bindings)
     return text.bindings
 

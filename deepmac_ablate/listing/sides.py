@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from deepmac_ablate import bindings
 from deepmac_ablate.bindings.text import Text
 from deepmac_ablate.errors import UserError, did_you_mean
-from deepmac_ablate.plain_json import read_given
+from deepmac_ablate.sweep.plan import PlannedTrial
+from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 from deepmac_ablate.trial import Trial
 from deepmac_ablate.workdir import TrialWorkdir
 
@@ -50,20 +50,18 @@ def find(name: str, given: Sequence[str] = (), workdir: str | None = None) -> Si
     Raises:
         UserError: If there is no such thing, or more than one.
     """
-    if workdir is not None and (planned := _planned(name, Path(workdir))):
-        trial, seeds = planned
-        folder = Path(workdir) / "trials" / trial["id"]
+    if workdir is not None and (trials := _planned(name, SweepWorkdir(workdir))):
+        first = trials[0]
+        folder = SweepWorkdir(workdir).folder(first.id)
         if (folder / "trial.json").is_file():
             side = _of_folder(folder, given)
         else:
-            side = Side(name, bindings.read(
-                trial["gin_files"], [*trial["bindings"], *given]).bindings, trial["seed"])
-        return dataclasses.replace(side, label=name, seed=trial["seed"] if seeds == 1 else None)
+            text = bindings.read(first.trial.gin_files, [*first.trial.bindings, *given])
+            side = Side(name, text.bindings)
+        seed = first.trial.seed if len(trials) == 1 else None
+        return dataclasses.replace(side, label=name, seed=seed)
     if Path(name).is_dir():
         return _of_folder(Path(name), given)
-    if workdir is not None and not name.endswith(".gin"):
-        raise UserError(
-            f"{workdir} has no trial or arm {name!r}.{did_you_mean(name, _names(Path(workdir)))}")
     return Side(name, bindings.read(name.split("+"), given).bindings)
 
 
@@ -106,29 +104,18 @@ def _values(text: Text) -> dict[tuple[str, str, str], str]:
     return reached
 
 
-def _planned(name: str, workdir: Path) -> tuple[dict[str, Any], int] | None:
-    """Returns the planned trial of an id or of an arm, and how many seeds the name stands for."""
-    trials = _plan(workdir)
-    arm = [trial for trial in trials if trial["arm"] == name]
-    if arm:
-        return arm[0], len({trial["seed"] for trial in arm})
-    found = [trial for trial in trials if trial["id"].startswith(name)]
+def _planned(name: str, workdir: SweepWorkdir) -> list[PlannedTrial]:
+    """Returns the trials of an arm, or the one of an id; none where a name is that of a file."""
+    plan = workdir.read_plan()
+    if name in plan.arms:
+        return plan.arms[name]
+    found = [planned for planned in plan.trials if planned.id.startswith(name)]
     if len(found) > 1:
-        ids = " ".join(trial["id"] for trial in found[:_NAMED_AT_MOST])
+        ids = " ".join(planned.id for planned in found[:_NAMED_AT_MOST])
         raise UserError(
             f"{name!r} begins the ids of {len(found)} trials ({ids}); write more of it.")
-    return (found[0], 1) if found else None
-
-
-def _names(workdir: Path) -> list[str]:
-    return sorted({name for trial in _plan(workdir) for name in (trial["id"], trial["arm"])})
-
-
-def _plan(workdir: Path) -> list[dict[str, Any]]:
-    path = workdir / "plan.json"
-    plan = read_given(path, "plan", "the folder of a launched sweep")
-    try:
-        fields = ("id", "arm", "seed", "gin_files", "bindings")
-        return [{field: trial[field] for field in fields} for trial in plan["trials"]]
-    except (TypeError, KeyError) as error:
-        raise UserError(f"{path} is no plan: it lacks {error}.") from error
+    if not found and not (name.endswith(".gin") or Path(name).is_dir()):
+        known = sorted({*plan.arms, *(planned.id for planned in plan.trials)})
+        raise UserError(
+            f"{workdir.path} has no trial or arm {name!r}.{did_you_mean(name, known)}")
+    return found

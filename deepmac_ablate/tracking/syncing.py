@@ -10,6 +10,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from etils import epath
@@ -70,10 +71,7 @@ def upload(files: Sequence[epath.Path]) -> dict[epath.Path, str]:
     for file in track(files, len(files), "Uploading"):
         run, said = (file.parent.parent, file.name), "an earlier attempt could not be uploaded"
         if run not in failed_runs:
-            said = subprocess.run(
-                [sys.executable, "-m", "wandb", "sync", str(file)], text=True, check=False,
-                env=os.environ | _ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT).stdout
+            said = _sync(file)
             if _NO_KEY in said:
                 raise UserError(
                     "W&B has no API key here: run `wandb login`, or set WANDB_API_KEY.")
@@ -82,6 +80,18 @@ def upload(files: Sequence[epath.Path]) -> dict[epath.Path, str]:
             failed_runs.add(run)
             failed[file] = " ".join(said.rpartition("ERROR ")[2].split()[-_WORDS:])
     return failed
+
+
+def _sync(file: epath.Path) -> str:
+    """Uploads a file and returns what W&B's command said."""
+    command = [sys.executable, "-m", "wandb", "sync", os.path.abspath(file)]  # noqa: PTH100
+    with tempfile.TemporaryDirectory() as logs:
+        # Its own logs would go to the current folder.
+        done = subprocess.run(
+            command, env=os.environ | _ENVIRONMENT | {"WANDB_DIR": logs, "WANDB_CACHE_DIR": logs},
+            text=True, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+    return done.stdout
 
 
 def _is_uploaded(file: epath.Path) -> bool:
