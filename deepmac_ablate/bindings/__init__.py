@@ -32,7 +32,8 @@ from deepmac_ablate.bindings.parsing import (
 )
 from deepmac_ablate.bindings.registry import signature_problems
 from deepmac_ablate.bindings.series import Series, Skeleton, behind, skeleton
-from deepmac_ablate.bindings.text import Binding, Text, merge, read, same_configurable
+from deepmac_ablate.bindings.statements import Stamp, stamp
+from deepmac_ablate.bindings.text import Binding, Text, merge, read, same_configurable, stamps
 
 __all__ = [
     "ROOTS",
@@ -41,6 +42,7 @@ __all__ = [
     "EffectProblem",
     "Series",
     "Skeleton",
+    "Stamp",
     "Text",
     "behind",
     "check_took_effect",
@@ -61,4 +63,6 @@ __all__ = [
     "signature_problems",
     "skeleton",
     "sources",
+    "stamp",
+    "stamps",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
@@ -55,10 +56,14 @@ class Axis:
             twice = next(n for n in self.level_names if self.level_names.count(n) > 1)
             raise UserError(f"The axis {self.name!r} has two levels called {twice!r}.")
 
-    @property
+    @functools.cached_property
     def level_names(self) -> tuple[str, ...]:
         """The names of the levels, in order."""
         return tuple(level.name for level in self.levels)
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Level]:
+        return {level.name: level for level in self.levels}
 
     def level(self, name: str) -> Level:
         """Returns a level by its name.
@@ -66,9 +71,8 @@ class Axis:
         Raises:
             UserError: If there is none of this name.
         """
-        for level in self.levels:
-            if level.name == name:
-                return level
+        if name in self._by_name:
+            return self._by_name[name]
         hint = did_you_mean(name, self.level_names) or f" It has {', '.join(self.level_names)}."
         raise UserError(f"The axis {self.name!r} has no level {name!r}.{hint}")
 

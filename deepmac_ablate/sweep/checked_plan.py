@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from deepmac_ablate.sweep import plan as plans
+from deepmac_ablate.sweep import plan_cache
 from deepmac_ablate.sweep.plan import Plan, SweepProblems
 from deepmac_ablate.sweep.spec import Sweep
 from deepmac_ablate.sweep.verdicts import verdicts
-from deepmac_ablate.verdict import Candidate, Verdict
+from deepmac_ablate.verdict import Candidate, Verdict, with_data
 
 
 class CheckedPlan(NamedTuple):
@@ -36,13 +37,20 @@ def check(sweep: Sweep) -> CheckedPlan:
     Raises:
         SweepProblems: If anything is wrong with any arm; it names everything.
     """
-    plan, problems = plans.resolve(sweep)
-    candidates = [
-        Candidate(label, trials[0].trial.gin_files, trials[0].trial.bindings)
-        for label, trials in plan.arms.items()
-    ]
-    found = {verdict.label: verdict for verdict in verdicts(candidates)}
-    problems += [(label, text) for label, it in found.items() for text in it.problems]
+    known = plan_cache.load(sweep)
+    if known is not None:
+        plan, cached = known
+        # Data may have come, gone or changed since; to look costs little.
+        found, problems = with_data(cached), []
+    else:
+        plan, problems = plans.resolve(sweep)
+        found = verdicts([
+            Candidate(label, trials[0].trial.gin_files, trials[0].trial.bindings)
+            for label, trials in plan.arms.items()
+        ])
+    problems += [(verdict.label, text) for verdict in found for text in verdict.problems]
     if problems:
         raise SweepProblems(sweep.name, problems)
-    return CheckedPlan(plan, found)
+    if known is None:
+        plan_cache.save(sweep, plan, found)
+    return CheckedPlan(plan, {verdict.label: verdict for verdict in found})

@@ -35,6 +35,8 @@ _SECONDS_BETWEEN_READINGS = 1.0
 _SECONDS_BETWEEN_COUNTS = 60.0
 
 # Of the failures below the table, the largest groups.
+# More than that is not read to the end.
+_MOST_LINES = 200
 _CAUSES_SHOWN = 3
 # The table's head, what is not shown, counts, outlook, and the line of the cursor.
 _LINES_BESIDE = 5
@@ -136,11 +138,14 @@ class Board:
 
 
 def table_text(rows: Sequence[TrialRow]) -> str:
-    """Returns a table of all trials in the order given, a line each, and the counts below it.
+    """Returns a table of trials in the order given, a line each, and the counts below it.
 
-    It has no colours and abridges nothing, so it is as wide as it needs to be.
+    It has no colours and is as wide as it needs to be. Of hundreds of trials, those that are
+    finished are counted only.
     """
-    lines = [line.plain.rstrip() for line in _table(rows)]
+    unfinished = [row for row in rows if row.status != "finished"]
+    shown = rows if len(rows) <= _MOST_LINES else unfinished
+    lines = [line.plain.rstrip() for line in _table(shown)] if shown else []
     return "\n".join([*lines, f"{_counts(rows)}; {_outlook(rows)}"])
 
 

@@ -95,11 +95,11 @@ class Launch:
         self._options = options
         self._slots = Slots(gpu_slots(os.environ))
         self._breaker = Breaker()
-        # Not to be taken for what this launch has shown to work.
-        self._steps_before = {it.id: self.observer.row(it).step for it in plan.trials}
         self._stops: dict[tuple[str, int], int] = {}
         there = {"finished"} if options.retry_failed else {"finished", "failed"}
         self.missing = [it for it in plan.trials if self.observer.row(it).status not in there]
+        # Not to be taken for what this launch has shown to work.
+        self._steps_before = {it.id: self.observer.row(it).step for it in self.missing}
 
     def run(self) -> None:
         """Runs all missing trials; returns once none is running.

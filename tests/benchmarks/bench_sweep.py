@@ -1,0 +1,125 @@
+"""What a sweep costs beside its trials: planning, launching, launching again.
+
+::
+
+    python -m tests.benchmarks.bench_sweep [--trials 10000]
+
+Planning and launching again are whole processes of the real command, beside one that only imports
+what it needs; launching is compared with the same supervisors started one after the other by a
+loop, on the same fake trainer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from deepmac_ablate.sweep import loading, plan
+from deepmac_ablate.sweep.job import Job
+from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
+from tests import launching
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_SWEEP = """\\
+'''How many can there be?'''
+from deepmac_ablate.sweep import Sweep, values
+SWEEP = Sweep("gin/experiments/shapes_small.gin",
+              arms=values("LEARNING_RATE", *[(i + 1) / 1e5 for i in range({})]))
+"""
+
+_IMPORTS = "import deepmac_ablate.cli, deepmac_ablate.sweep.commands, etils.epath"
+_IMPORTS_TENSORFLOW = "import deepmac_ablate.session"
+
+
+def seconds(*command: str, home: Path) -> float:
+    """How long a command takes."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(home)}
+    start = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *command], check=True, cwd=ROOT, env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def deepmac_ablate(*arguments: str, home: Path) -> float:
+    """How long our command takes."""
+    return seconds("-m", "deepmac_ablate.cli", *arguments, home=home)
+
+
+def planning(count: int, folder: Path) -> Path:
+    """Plans so many trials of one architecture, cold and again."""
+    sweep = folder / f"sweep{count}.py"
+    sweep.write_text(_SWEEP.format(count))
+    home = folder / f"cache{count}"
+    imports = seconds("-c", _IMPORTS, home=home) + seconds("-c", _IMPORTS_TENSORFLOW, home=home)
+    cold = deepmac_ablate("plan", str(sweep), home=home)
+    warm = deepmac_ablate("plan", str(sweep), home=home)
+    print(f"plan {count:6d} trials: {cold - imports:6.2f} s beyond imports of {imports:.1f} s; "
+          f"again {warm:.2f} s in all")
+    return sweep
+
+
+def launching_again(sweep: Path, folder: Path) -> None:
+    """Launches a sweep whose trials are all finished."""
+    workdir = SweepWorkdir(folder / "finished")
+    resolved, _ = plan.resolve(loading.load(str(sweep)))
+    for planned in resolved.trials:
+        trial = workdir.folder(planned.id)
+        trial.mkdir(parents=True)
+        (trial / "result.json").write_text(json.dumps({"step": 600}))
+        (trial / "metrics.jsonl").write_text(json.dumps({"step": 600}) + "\\n")
+    home = folder / f"cache{len(resolved.trials)}"
+    times = [
+        deepmac_ablate("launch", str(sweep), "--workdir", str(workdir.path), home=home)
+        for _ in range(4)]
+    print(f"launch {len(resolved.trials)} finished trials: {times[0]:.2f} s, again "
+          f"{statistics.median(times[1:]):.2f} s (whole process)")
+
+
+def overhead(count: int, folder: Path) -> None:
+    """Launches trials that do nothing, beside their supervisors alone."""
+    a_plan = launching.plan(*[("steps = 0",)] * count)
+    workdir = folder / "launched"
+    start = time.perf_counter()
+    launching.launch(a_plan, workdir)
+    launched = time.perf_counter() - start
+    start = time.perf_counter()
+    launching.launch(launching.plan(()), folder / "one")
+    fixed = time.perf_counter() - start
+    alone = SweepWorkdir(folder / "alone")
+    start = time.perf_counter()
+    for planned in a_plan.trials:
+        trial = alone.folder(planned.id)
+        alone.prepare_trial(a_plan, planned)
+        job = Job(trial, "train", launching.fake_command(trial, "train_and_eval", "off"), ROOT)
+        subprocess.run(
+            [sys.executable, "-m", "deepmac_ablate.sweep.supervisor", str(job.write())], check=True)
+    looped = time.perf_counter() - start
+    print(f"launch {count} trials that do nothing: {launched:.2f} s, of which XManager's start "
+          f"{fixed - looped / count:.2f} s; their supervisors alone {looped:.2f} s; "
+          f"{1e3 * (launched - fixed - looped) / count:.1f} ms more a trial")
+
+
+def main() -> None:
+    """Prints all three."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=10_000)
+    count = parser.parse_args().trials
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        planning(count // 10, folder)
+        sweep = planning(count, folder)
+        launching_again(sweep, folder)
+        overhead(200, folder)
+
+
+if __name__ == "__main__":
+    main()
