@@ -223,18 +223,13 @@ def prepare_model(trial: Trial) -> PreparedModel:
     return PreparedModel(parsed, training, evaluation, runtime, strategy, model)
 
 
-def construct() -> Settings:
-    """Constructs what the bindings that gin holds say directly, without model and devices."""
-    roots = ("Training", "Evaluation", "Runtime")
-    return Settings(*(gin.get_configurable(root)() for root in roots))
-
-
 def _construct(
     trial: Trial
 ) -> tuple[tuple[bindings.Binding, ...], Settings, tf.distribute.Strategy]:
     parsed = bindings.parse(trial.gin_files, trial.bindings)
     with bindings.constructing():
-        settings = construct()
+        roots = ("Training", "Evaluation", "Runtime")
+        settings = Settings(*(gin.get_configurable(root)() for root in roots))
     if settings.runtime.deterministic:
         tf.config.experimental.enable_op_determinism()
     return parsed, settings, settings.runtime.strategy()

@@ -39,12 +39,14 @@ class DataNeeds:
         evaluation: prefix of those to evaluate on.
         seen_classes: as `class_splits.resolve` takes them.
         num_classes: classes that the model can tell, background included.
+        declared: what the records to train on are declared to be, as `name@fingerprint`, or None.
     """
 
     train: str
     evaluation: str
     seen_classes: str | Sequence[int | str] | None
     num_classes: int
+    declared: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +151,8 @@ def _check(
             problems.append(info)
         else:
             problems += _class_problems(needs, info)
+            if prefix == needs.train:
+                problems += _declared_problems(needs, info)
     if len(missing) == len({needs.train, needs.evaluation}):
         problems += _sentences(lambda: class_splits.check_name(needs.seen_classes))
     return tuple(dict.fromkeys(problems)), tuple(missing)
@@ -158,6 +162,16 @@ def _class_problems(needs: DataNeeds, info: DatasetInfo) -> list[str]:
     return _sentences(
         lambda: class_splits.resolve(needs.seen_classes, info.categories),
         lambda: info.check_num_classes(needs.num_classes))
+
+
+def _declared_problems(needs: DataNeeds, info: DatasetInfo) -> list[str]:
+    # The name is for people.
+    if needs.declared is None or needs.declared.rpartition("@")[2] == info.fingerprint:
+        return []
+    return [
+        f"{needs.train} is the data set {info.identity}, but TrainingData.dataset = "
+        f"{needs.declared!r} declares another; bind {info.identity!r}, which makes another trial, "
+        "or None."]
 
 
 def _sentences(*checks: Callable[[], object]) -> list[str]:

@@ -7,14 +7,13 @@ one or two values, and what cannot have become wrong is not checked again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import gin
 
 from deepmac_ablate.bindings import checks, parsing
-from deepmac_ablate.bindings.identity import reachable
+from deepmac_ablate.bindings.identity import reachable, sources
 from deepmac_ablate.bindings.text import Binding, Text, merge
-from deepmac_ablate.bindings.values import Macro, Reference, parts
+from deepmac_ablate.bindings.values import Macro, parts
 from deepmac_ablate.errors import UserError
 
 Skeleton = tuple[tuple[object, ...], ...]
@@ -28,7 +27,7 @@ def skeleton(text: Text) -> Skeleton:
     has effect in both or in neither.
     """
     bound = (
-        (binding.name, binding.in_file, _is_literal(binding.value) or repr(binding.value))
+        (binding.name, binding.in_file, "" if _is_literal(binding) else binding.canonical_value)
         for binding in text.bindings
     )
     return (*((statement.statement,) for statement in text.imports), *bound)
@@ -43,7 +42,7 @@ class Series:
 
     def values(self, names: Iterable[str]) -> tuple[str, ...]:
         """Returns the values of some bindings and macros that gin holds, as text."""
-        return tuple(repr(self._merged[name].value) for name in names)
+        return tuple(self._merged[name].canonical_value for name in names)
 
     def hold(self, text: Text, bones: Skeleton) -> list[str]:
         """Makes gin hold exactly these bindings, checked and locked, or says why not.
@@ -88,8 +87,8 @@ class Series:
         # As text: to Python, 1 equals True.
         changed = [
             binding for name, binding in merged.items()
-            if binding is not (held := self._merged[name]) and repr(binding.value) != repr(
-                held.value)
+            if binding is not (held := self._merged[name])
+            and binding.canonical_value != held.canonical_value
         ]
         macros = {each.parameter: each.value for each in merged.values() if each.is_macro}
         judged = _with_users(changed, merged.values()) if changed else []
@@ -132,15 +131,10 @@ def _with_users(changed: Iterable[Binding], merged: Iterable[Binding]) -> list[B
 def behind(text: Text, root: str) -> tuple[str, ...]:
     """Returns the names of all bindings, macros included, that a root's values are made of."""
     merged = merge(text.bindings)
-    waiting, found = list(reachable(text.bindings, root)), {}
-    while waiting:
-        name = waiting.pop()
-        if name not in found and name in merged:
-            found[name] = True
-            used = parts(merged[name].value)
-            waiting += [part.name for part in used if isinstance(part, Macro)]
-    return tuple(found)
+    return tuple(dict.fromkeys(
+        source.name
+        for name in reachable(text.bindings, root) for source in sources(merged[name], merged)))
 
 
-def _is_literal(value: Any) -> bool:  # noqa: ANN401
-    return not any(isinstance(part, Reference | Macro) for part in parts(value))
+def _is_literal(binding: Binding) -> bool:
+    return not (binding.has_macros or binding.references)

@@ -7,8 +7,9 @@ model, the whole model, and whether the bindings took effect, which names and re
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import gin
 import tensorflow as tf
@@ -19,7 +20,7 @@ from deepmac_ablate.cost import Cost
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.backbones import sharing
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
-from deepmac_ablate.session import Settings
+from deepmac_ablate.session import Settings, Training
 from deepmac_ablate.validation import architecture
 from deepmac_ablate.validation.architecture import Trunk
 from deepmac_ablate.validation.keys import ModelKeys, model_keys, model_root
@@ -100,32 +101,26 @@ class Judge:
         self._keys = {}
 
     def _construct(self, text: bindings.Text) -> tuple[Cost, DataNeeds]:
-        made: dict[str, Any] = {}
         problems: list[str] = []
-        for name in ("Training", "Evaluation", "Runtime"):
+
+        def collect(make: Callable[[], _Made]) -> _Made | None:
             try:
-                made[name.lower()] = _attempt(gin.get_configurable(name))
-            except _Problems as problem:
-                problems += problem.sentences
-        if "training" not in made:
-            raise _Problems(*problems)
-        training = made["training"]
-        optimizer = model = None
-        try:
-            optimizer = _attempt(training.make_optimizer)
-        except _Problems as problem:
-            problems += problem.sentences
-        try:
-            model = self._model(text, training)
-        except _Problems as problem:
-            problems += problem.sentences
+                return _attempt(make)
+            except _Problems as found:
+                problems.extend(found.sentences)
+                return None
+
+        training, evaluation, runtime = (
+            collect(gin.get_configurable(name)) for name in ("Training", "Evaluation", "Runtime"))
+        optimizer = training and collect(training.make_optimizer)
+        model = training and collect(lambda: self._model(text, training))
         if problems:
             raise _Problems(*problems)
         if self._effect is None:
             self._effect = list(bindings.effect_problems(text.bindings))
         if self._effect:
             raise _Problems(*(problem.sentence(text.bindings) for problem in self._effect))
-        return self._results(Settings(**made), model, optimizer)
+        return self._results(Settings(training, evaluation, runtime), model, optimizer)
 
     def _results(
         self, settings: Settings, model: _Model, optimizer: tf_keras.optimizers.Optimizer
@@ -148,10 +143,10 @@ class Judge:
             batch_size=training.data.batch_size)
         needs = DataNeeds(
             training.data.prefix, settings.evaluation.data.prefix, training.seen_classes,
-            model.num_classes)
+            model.num_classes, training.data.declared)
         return cost, needs
 
-    def _model(self, text: bindings.Text, training: Any) -> _Model:  # noqa: ANN401
+    def _model(self, text: bindings.Text, training: Training) -> _Model:
         """Returns what is known of the model, having made it where anything about it is new."""
         values = self._series.values(self._behind_model)
         if values not in self._keys:
@@ -167,7 +162,7 @@ class Judge:
         return known
 
     def _make(
-        self, trunk_key: str, key: tuple[str, int], training: Any  # noqa: ANN401
+        self, trunk_key: str, key: tuple[str, int], training: Training
     ) -> _Model | _Problems:
         """Makes a model, so that gin notes what it is made with, and draws it if it is new."""
         if trunk_key != self._trunk_key:
@@ -181,7 +176,7 @@ class Judge:
             self._models[key] = problems
         return self._models[key]
 
-    def _draw(self, model: MaskRCNN, training: Any) -> _Model:  # noqa: ANN401
+    def _draw(self, model: MaskRCNN, training: Training) -> _Model:
         trunk = self._trunk = self._trunk or architecture.draw_trunk(model)
         branch = architecture.draw_mask_branch(model, trunk.features, training.data)
         parts = {**trunk.parts, "": branch.variables}
@@ -217,10 +212,12 @@ def _attempt(make: Callable[[], _Made]) -> _Made:
             return make()
     except UserError as problem:
         raise _Problems(str(problem)) from problem
+    except _Problems:
+        raise
     except (MemoryError, OSError, tf.errors.ResourceExhaustedError):
         # Of this machine, now; another one may have no such problem.
         raise
     except Exception as problem:
-        first_line = str(problem).strip().partition("\n")[0]
-        raise _Problems(
-            f"It cannot be built: {type(problem).__name__}: {first_line}") from problem
+        # Keras says in which layer, then what, and then page after page with what arguments.
+        said = textwrap.shorten(str(problem).partition("Call arguments received")[0], 300)
+        raise _Problems(f"It cannot be built: {type(problem).__name__}: {said}") from problem

@@ -11,8 +11,8 @@ import tensorflow as tf
 def count(graph: tf.Graph) -> int:
     """Counts the multiply-adds of a graph's convolutions and matrix products.
 
-    All else is left out, as it is a small part of the work; so is what runs inside loops,
-    branches and functions of their own. A dimension that is known only when the graph runs counts
+    All else is left out, as it is a small part of the work; so is what runs inside loops and
+    branches. A dimension that is known only when the graph runs counts
     as one: give the graph inputs of known shapes.
     """
     return sum(_RULES[op.type](op) for op in graph.get_operations() if op.type in _RULES)
@@ -40,6 +40,11 @@ def _matrix_product(op: tf.Operation) -> int:
     return _size(op.outputs[0]) * (shape[-2] if transposed else shape[-1])
 
 
+def _call(op: tf.Operation) -> int:
+    # Keras has grouped convolutions in a function of their own.
+    return count(op.graph._get_function(op.get_attr("f").name).graph)
+
+
 def _size(tensor: tf.Tensor) -> int:
     return math.prod(1 if side is None else side for side in tensor.shape)
 
@@ -51,4 +56,5 @@ _RULES: dict[str, Callable[[tf.Operation], int]] = {
     "DepthwiseConv2dNative": _depthwise_convolution,
     "Conv2DBackpropInput": _transposed_convolution,
     **dict.fromkeys(_TRANSPOSED, _matrix_product),
+    **dict.fromkeys(("PartitionedCall", "StatefulPartitionedCall"), _call),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 import tf_keras
@@ -36,16 +36,26 @@ class OptimizerBytes:
         def of(shape: Shape | None) -> int:
             if (kind, shape) not in self._known:
                 fresh = make()
-                fresh.build([] if shape is None else [tf.Variable(tf.zeros(shape))])
-                variables = fresh.variables
-                self._known[kind, shape] = num_bytes(
-                    variables() if callable(variables) else variables)
+                moved = [] if shape is None else [tf.Variable(tf.zeros(shape))]
+                fresh.build(moved)
+                self._known[kind, shape] = num_bytes(_kept(fresh, moved))
             return self._known[kind, shape]
 
         # Beside what it keeps for each variable, an optimizer counts its steps.
         alone = of(None)
         number = collections.Counter(shapes)
         return alone + sum(times * (of(shape) - alone) for shape, times in number.items())
+
+
+def _kept(optimizer: Optimizer, moved: Sequence[tf.Variable]) -> list[tf.Variable]:
+    """Returns the variables that a checkpoint of an optimizer holds.
+
+    `Optimizer.variables` would leave out the present learning rate.
+    """
+    theirs = {id(variable) for variable in moved}
+    return [
+        one for one in tf.train.TrackableView(optimizer).descendants()
+        if isinstance(one, tf.Variable) and id(one) not in theirs]
 
 
 def _kind(optimizer: Optimizer) -> str:
