@@ -7,7 +7,6 @@ before the steps that the test wants it to be found at.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from pathlib import Path
@@ -50,7 +49,8 @@ def write(workdir: TrialWorkdir, stop_at: int | None, end: str, pause: float) ->
         if step == stop_at:
             print("stopped", flush=True)
             if end == "hang":
-                signal.pause()
+                # Not for ever, should the test fail before it kills this.
+                time.sleep(90)
             if end == "interrupted":
                 raise Stopped
             if end == "failed":

@@ -311,6 +311,27 @@ def test_online_sends_what_the_files_say(tmp_path):
         assert [] == server.others
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [7, 0])
+def test_the_server_says_what_it_has_after_a_kill(tmp_path, count):
+    """Whether a killed client had sent all or nothing of what it wrote, the server has it once."""
+    folder = tmp_path / "trial"
+    with wandb_server.serving() as server:
+        more = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+        trainer = start(folder, "--mode", "online", "--stop_at", "60", "--end", "hang", **more)
+        mirror = mirror_of(trainer, folder)
+        deadline = time.monotonic() + 45
+        while len(history(folder)) < 7 or count > sum(len(it.rows) for it in server.runs.values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        mirror.kill()
+        trainer.kill()
+        assert [count] == [len(it.rows) for it in server.runs.values()]
+        status, _, err = run(folder, "--mode", "online", **more)
+        assert (0, "") == (status, err)
+        check_sent(server, folder)
+
+
 def check_sent(server: wandb_server.Server, folder: Path) -> None:
     sent, = server.runs.values()
     rows = [{n: v for n, v in row.items() if n not in OWN}

@@ -84,7 +84,8 @@ def _bucket(key: tuple[str, str], run: Run) -> dict[str, Any]:
         "summaryMetrics": json.dumps(run.summary), "logLineCount": 0, "eventsLineCount": 0,
         "historyLineCount": len(run.lines), "eventsTail": "[]",
         "historyTail": json.dumps([run.lines[max(run.lines)]] if run.lines else []),
-        "wandbConfig": "{}",
+        # Says that the run has been written to.
+        "wandbConfig": json.dumps({"t": 1}),
     }
 
 

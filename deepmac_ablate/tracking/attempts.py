@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from etils import epath
@@ -48,11 +49,39 @@ def find(folder: epath.Path, run_id: str | None = None) -> list[Attempt]:
     return sorted(attempts, key=lambda attempt: attempt.content.run.started)
 
 
-def logged(attempts: list[Attempt]) -> dict[int, set[str]]:
-    """Returns the names that were logged, by step."""
-    names: dict[int, set[str]] = {}
-    for attempt in attempts:
-        for row in attempt.content.history:
-            if "global_step" in row:
-                names.setdefault(row["global_step"], set()).update(row)
-    return names
+class Logged:
+    """What was logged already, by step and name.
+
+    A client that was killed while it was sending may have written what it had not sent yet, and
+    sent what it had not written yet; the server knows how far it came.
+
+    Args:
+        attempts: The earlier attempts at a run.
+        received: The server's next step of its own; None where it was not asked.
+    """
+
+    def __init__(self, attempts: list[Attempt], received: int | None) -> None:
+        self._names: dict[int, set[str]] = {}
+        self._unsent: set[tuple[int, str]] = set()
+        self._received = 0
+        for attempt in attempts:
+            cut_off = not (
+                received is None or attempt.is_offline or attempt.content.exit_code is not None)
+            if cut_off:
+                self._received = received
+            for row in attempt.content.history:
+                step = row.get("global_step")
+                if cut_off and row["_step"] >= received:
+                    self._unsent |= {(step, name) for name in row}
+                elif step is not None:
+                    self.add(step, row)
+
+    def add(self, step: int, names: Iterable[str]) -> None:
+        """Notes what is logged now."""
+        self._names.setdefault(step, set()).update(names)
+
+    def has(self, step: int, name: str) -> bool:
+        """Whether a value of this name was logged at this step."""
+        if name in self._names.get(step, ()):
+            return True
+        return step < self._received and (step, name) not in self._unsent

@@ -29,6 +29,9 @@ class Client:
             or network.
         folder: An existing folder on a disk; files go to ``wandb`` below it.
         warn: Is told in one sentence if it did fall back.
+
+    Attributes:
+        received: Steps of W&B's own below this one are on the server; None where none was asked.
     """
 
     def __init__(
@@ -46,8 +49,11 @@ class Client:
         import wandb
 
         self._wandb = wandb
+        self.received: int | None = None
         try:
             self._run = self._start(description, mode, folder)
+            if mode == "online":
+                self.received = self._run.starting_step
         except Exception as error:
             if mode == "offline":
                 raise
@@ -65,7 +71,7 @@ class Client:
         W&B's own step only rises, so that an evaluation that comes late would be lost: it is moved
         up, and `global_step` is the one to look at.
         """
-        own_step = max(step, self._run.step)
+        own_step = max(step, self._run.step, self._run.starting_step)
         self._run.log({"global_step": step, **row}, step=own_step, commit=True)
 
     def log_pictures(self, step: int, name: str, pictures: Mapping[str, bytes]) -> None:

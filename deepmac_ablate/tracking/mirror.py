@@ -24,6 +24,7 @@ from etils import epath
 from deepmac_ablate import storage
 from deepmac_ablate.plain_json import from_json
 from deepmac_ablate.tracking import attempts
+from deepmac_ablate.tracking.attempts import Logged
 from deepmac_ablate.tracking.client import Client
 from deepmac_ablate.tracking.description import describe
 from deepmac_ablate.tracking.tail import Tail
@@ -156,11 +157,11 @@ def _mirror(
 ) -> None:
     description = describe(workdir, job_type)
     earlier = attempts.find(folder, description.run_id)
-    logged = attempts.logged(earlier)
     tails = {name: Tail(workdir.path / name) for name in _FOLLOWED[job_type]}
     if workdir.is_finished() and earlier and earlier[-1].content.exit_code == 0:
         return
     client = Client(description, mode, folder, warn)
+    logged = Logged(earlier, client.received)
     ended = False
     while not ended:
         # Asked first, so that all which was written before the end is read after it.
@@ -170,7 +171,7 @@ def _mirror(
         for row in sorted(rows, key=lambda row: row["step"]):
             _log(client, row, logged)
     result = (workdir.read_result() or {}) if end.state == "finished" else {}
-    if result and "overlays" not in logged.get(result["step"], set()):
+    if result and not logged.has(result["step"], "overlays"):
         try:
             client.log_pictures(result["step"], "overlays", workdir.read_overlays())
         except Exception as error:
@@ -179,14 +180,13 @@ def _mirror(
     client.finish({**result, "_ablate/state": end.state}, EXIT_CODES[end.state])
 
 
-def _log(client: Client, row: dict, logged: dict[int, set[str]]) -> None:
+def _log(client: Client, row: dict, logged: Logged) -> None:
     """Logs what was not logged at this step before; a step done again keeps its first numbers."""
     step = row.pop("step")
-    there = logged.setdefault(step, set())
-    missing = {name: value for name, value in row.items() if name not in there}
+    missing = {name: value for name, value in row.items() if not logged.has(step, name)}
     if missing.keys() - {"wall_time"}:
         client.log(step, {**missing, "wall_time": row["wall_time"]})
-        there.update(missing)
+        logged.add(step, missing)
 
 
 if __name__ == "__main__":
