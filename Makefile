@@ -18,10 +18,10 @@ $(INSTALLED): requirements.lock setup.cfg pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
-# The main job: one trial on the embedded data.
+# The main job: a sweep of four trials on the embedded data.
 quickstart: $(INSTALLED)
 	test -e data/shapes/val-info.json || $(BIN)/deepmac-ablate data shapes --output data/shapes
-	$(BIN)/deepmac-ablate train --gin_file gin/experiments/shapes_small.gin --workdir runs/quickstart
+	$(BIN)/deepmac-ablate launch sweeps/quickstart.py --workdir runs/quickstart
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

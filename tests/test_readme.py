@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deepmac_ablate.data import shapes
+from deepmac_ablate.sweep import plan
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -28,7 +29,8 @@ def blocks(heading: str) -> list[str]:
 def test_named_files_exist() -> None:
     """Every gin file, module and script that the README names is there."""
     named = set(re.findall(r"[\w/]+\.(?:gin|py)\b", README)) - {
-        "my_heads.py", "dilated.gin", "config.gin", "operative_config.gin", "mine.gin",
+        "my_heads.py", "dilated.gin", "reach.py", "sweeps/x.py", "config.gin", "mine.gin",
+        "operative_config.gin",
         # Model Garden's.
         "create_coco_tf_record.py", "serving/export_saved_model.py"}
     house = {path.name for path in ROOT.joinpath("deepmac_ablate").rglob("*.py")}
@@ -45,21 +47,30 @@ def test_the_house_is_drawn() -> None:
 
 @pytest.mark.slow
 def test_three_steps_add_an_arm(tmp_path: Path) -> None:
-    """The class, the gin file and the command of the README train the new mask head."""
-    code, gin_text, command = blocks("Add an arm in three steps")
+    """The class, the gin file and the sweep of the README train the new mask head."""
+    code, gin_text, sweep = blocks("Add an arm in three steps")
     (tmp_path / "my_heads.py").write_text(code)
     (tmp_path / "dilated.gin").write_text(gin_text)
-    program, *arguments = shlex.split(command)
-    assert program == "deepmac-ablate"
+    (tmp_path / "reach.py").write_text(sweep)
     shapes.generate(tmp_path / "data", num_train=4, num_val=1, size=64)
     smaller = [
         f"--gin_bindings={binding}" for binding in (
             f"TRAIN = '{tmp_path}/data/train'", f"VAL = '{tmp_path}/data/val'", "DATASET = None",
-            "STEPS = 1", "BATCH_SIZE = 2", "IMAGE_SIZE = (64, 64)")]
+            "BATCH_SIZE = 2", "IMAGE_SIZE = (64, 64)")]
     done = subprocess.run(
-        [sys.executable, "-m", "deepmac_ablate.cli", *arguments, "--mode", "train", *smaller],
+        [sys.executable, "-m", "deepmac_ablate.cli", "launch", "reach.py", "--seeds", "1",
+         "--only", "mask_head=dilated", "--steps", "1", *smaller],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         check=False)
     assert done.returncode == 0, done.stderr
-    operative = (tmp_path / "runs/dilated/operative_config.gin").read_text()
-    assert "DilatedMaskHead.num_convs = 3" in operative
+    [operative] = tmp_path.glob("runs/reach/trials/*/operative_config.gin")
+    assert "DilatedMaskHead.num_convs = 3" in operative.read_text()
+
+
+def test_the_sweep_of_the_readme_is_one_of_the_house() -> None:
+    """What is shown resolves to the trials that the text speaks of."""
+    [shown] = blocks("A sweep is a short file")
+    names: dict[str, Any] = {}
+    exec(compile(shown, "README.md", "exec"), names)
+    resolved, problems = plan.resolve(names["SWEEP"])
+    assert ([], 12) == (problems, len(resolved.trials))

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.sweep import following, loading, plan_text, stopping
+from deepmac_ablate.sweep import following, loading, plan_text, scores, stopping
 from deepmac_ablate.sweep.checked_plan import CheckedPlan, check
 from deepmac_ablate.sweep.devices import gpu_slots
 from deepmac_ablate.sweep.display import Board, table_text
@@ -25,6 +25,9 @@ from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 # As the command `train` has it: asked to end, to be continued.
 EXIT_INTERRUPTED = 75
 EXIT_FAILED = 1
+
+# More rows are no table that one reads at the end of a launch.
+_MOST_ARMS = 60
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -128,7 +131,9 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
     else:
         job.run()
     rows = job.observer.with_code()
-    print(table_text(rows))
+    print(f"{table_text(rows)}\n")
+    if any(row.status == "finished" for row in rows) and len(checked.plan.arms) <= _MOST_ARMS:
+        print(f"{scores.text(workdir, checked.plan)}\n")
     print(digest(rows))
     if job.stopped:
         print(f"Not all trials were started. {job.stopped}", file=sys.stderr)
