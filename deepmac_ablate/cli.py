@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from deepmac_ablate import exit_status
 from deepmac_ablate.data import commands as data_commands
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.listing import commands as listing_commands
@@ -17,11 +18,6 @@ from deepmac_ablate.sweep import commands as sweep_commands
 from deepmac_ablate.tracking import commands as tracking_commands
 from deepmac_ablate.trial import Trial
 from deepmac_ablate.workdir import TrialWorkdir
-
-# A trial that was asked to end and left a checkpoint; sysexits.h calls it "try again".
-EXIT_INTERRUPTED = 75
-EXIT_DIVERGED = 3
-EXIT_USER_ERROR = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.run(args) or 0
     except UserError as error:
         print(f"deepmac-ablate: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return exit_status.USER_ERROR
     except BrokenPipeError:
         # The reader of our output has seen enough.
         sys.stderr.close()
@@ -128,10 +124,10 @@ def _train(args: argparse.Namespace) -> int:
             result = training.run(trial, workdir, args.mode)
     except training.Interrupted as stopped:
         print(f"deepmac-ablate: {stopped}", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return exit_status.INTERRUPTED
     except training.Diverged as diverged:
         print(f"deepmac-ablate: {diverged}", file=sys.stderr)
-        return EXIT_DIVERGED
+        return exit_status.DIVERGED
     if result is not None:
         print(_table(result))
         print(f"{args.workdir}/result.json, {args.workdir}/per_class.csv")

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from deepmac_ablate import cli
+from deepmac_ablate import cli, exit_status
 from deepmac_ablate.session import prepare
 from deepmac_ablate.workdir import TrialWorkdir
 
@@ -116,7 +116,7 @@ def sentence(capsys):
 def test_a_mistake_is_one_sentence(tiny_recipe, tmp_path, capsys, mistake):
     """Exit status 2, no traceback, and no workdir is left behind."""
     bindings, files, message = MISTAKES[mistake]
-    assert cli.EXIT_USER_ERROR == 2 == train(tiny_recipe, tmp_path / "w", bindings, files)
+    assert exit_status.USER_ERROR == 2 == train(tiny_recipe, tmp_path / "w", bindings, files)
     assert re.search(message, said := sentence(capsys)), said
     assert [] == list(tmp_path.iterdir())
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from official.core import exp_factory
 from official.modeling import hyperparams
 
-from deepmac_ablate import cli
+from deepmac_ablate import cli, exit_status
 from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.session import prepare_model, restore_model
@@ -216,7 +216,7 @@ def test_an_exported_model_gives_all_but_its_missing_detector(
 ) -> None:
     """A SavedModel that segments given boxes lacks the box path; what it has is read by name."""
     folder = published.export(hourglass.published, tmp_path / "exported")
-    assert cli.EXIT_USER_ERROR == _main(hourglass, str(folder), tmp_path / "w")
+    assert exit_status.USER_ERROR == _main(hourglass, str(folder), tmp_path / "w")
     assert re.search(
         r"does not fit the model: it holds no rpn_head, detection_head \(.*--parts backbone "
         r"decoder mask_head", capsys.readouterr().err)
@@ -249,7 +249,7 @@ def test_what_does_not_fit_is_described(
     """The sentence says what the checkpoint holds and what the model is; nothing is written."""
     options = [option for binding in bindings for option in ("--gin_bindings", binding)]
     status = _main(hourglass, hourglass.published.checkpoint, tmp_path / "w", *options)
-    assert cli.EXIT_USER_ERROR == status
+    assert exit_status.USER_ERROR == status
     assert re.search(sentence, capsys.readouterr().err)
     assert not (tmp_path / "w").exists()
 
@@ -260,7 +260,7 @@ def test_a_tensor_of_no_known_kind_is_refused(
     """Nothing is passed over in silence: one tensor more than the model has is named."""
     more = tf.train.Checkpoint(model=hourglass.published.model, teacher=tf.Variable(1.0))
     path = more.save(str(tmp_path / "ckpt"))
-    assert cli.EXIT_USER_ERROR == _main(hourglass, path, tmp_path / "w")
+    assert exit_status.USER_ERROR == _main(hourglass, path, tmp_path / "w")
     assert "1 variable there without a place in the model (teacher)" in capsys.readouterr().err
 
 
@@ -305,7 +305,7 @@ def test_what_is_no_published_checkpoint_is_refused(
     make, sentence: str, hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     """A sentence says what is there instead."""
-    assert cli.EXIT_USER_ERROR == _main(hourglass, make(tmp_path), tmp_path / "w")
+    assert exit_status.USER_ERROR == _main(hourglass, make(tmp_path), tmp_path / "w")
     assert re.search(sentence, capsys.readouterr().err)
 
 
@@ -317,7 +317,7 @@ def test_a_workdir_in_use_is_left_alone(
     (tmp_path / "w" / "trial.json").unlink()
     for folder in (hourglass.workdir.path, tmp_path / "w"):
         status = _main(hourglass, hourglass.published.checkpoint, folder)
-        assert cli.EXIT_USER_ERROR == status
+        assert exit_status.USER_ERROR == status
         assert "is in use already; choose another one." in capsys.readouterr().err
 
 

@@ -14,9 +14,11 @@ from official.modeling import hyperparams
 from official.projects.deepmac_maskrcnn.configs import deep_mask_head_rcnn  # noqa: F401 (registers)
 
 from deepmac_ablate import (
+    # noqa: F401 (registers what gin files name,
     bindings,
     cli,
-    session,  # noqa: F401 (registers what gin files name)
+    exit_status,
+    session,
 )
 from deepmac_ablate.bindings import registry
 from deepmac_ablate.model_garden import experiments, keys, overrides
@@ -347,7 +349,7 @@ def test_what_cannot_be_translated_is_named(
     """A sentence names the line, or every setting, that nothing here corresponds to."""
     path = tmp_path / "x.yaml"
     path.write_text(content)
-    assert cli.EXIT_USER_ERROR == cli.main(["import", "config", str(path), *options])
+    assert exit_status.USER_ERROR == cli.main(["import", "config", str(path), *options])
     captured = capsys.readouterr()
     assert re.search(sentence, captured.err)
     assert captured.out == ""
@@ -356,5 +358,5 @@ def test_what_cannot_be_translated_is_named(
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """The sentence names the path."""
     path = tmp_path / "x.yaml"
-    assert cli.EXIT_USER_ERROR == cli.main(["import", "config", str(path)])
+    assert exit_status.USER_ERROR == cli.main(["import", "config", str(path)])
     assert f"Cannot read {path}" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from deepmac_ablate.sweep.outcome import Outcome, Stop, exit_status, judge
+from deepmac_ablate.sweep.outcome import Outcome, Stop, judge, status_of_supervisor
 
 
 def cause(tmp_path, log: str | bytes, code: int = 1) -> str | None:
@@ -118,4 +118,4 @@ def test_who_ended_a_command_decides(tmp_path, stop, code, state):
      ("failed", -9, 1), ("failed", 75, 1), ("failed", None, 1)])
 def test_the_supervisors_status_follows(state, code, status):
     """It never says 0 or 75 of what has failed."""
-    assert status == exit_status(Outcome(state, "why"), code)
+    assert status == status_of_supervisor(Outcome(state, "why"), code)

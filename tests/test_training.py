@@ -21,7 +21,7 @@ import tensorflow as tf
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from deepmac_ablate import bindings, cli, provenance, training
+from deepmac_ablate import bindings, cli, exit_status, provenance, training
 from deepmac_ablate.data.dataset_info import DatasetInfo, annotations_path
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.metrics import readings
@@ -386,7 +386,7 @@ def test_neither_kill_nor_stop_changes_what_is_computed(finished, tmp_path):
     wait_for(second, workdir, lambda step: step > saved)
     second.send_signal(signal.SIGTERM)
     _, errors = second.communicate(timeout=120)
-    assert cli.EXIT_INTERRUPTED == 75 == second.returncode
+    assert exit_status.INTERRUPTED == 75 == second.returncode
     stopped = workdir.read_metrics()[-1]["step"]
     assert saved < stopped < STEPS
     assert f"Stopped at step {stopped} of {STEPS}; run the trial again to go on." in errors
@@ -432,7 +432,7 @@ def test_divergence_ends_the_trial(finished, tmp_path, capfd):
     status = cli.main([
         "train", "--gin_file", str(finished.recipe.gin_file), "--workdir", str(tmp_path / "w"),
         "--gin_bindings", "LEARNING_RATE = 1e30", "--gin_bindings", "STEPS = 5"])
-    assert cli.EXIT_DIVERGED == 3 == status
+    assert exit_status.DIVERGED == 3 == status
     assert re.search(
         r"^deepmac-ablate: The loss is (nan|inf) between steps \d and \d; a lower learning rate",
         capfd.readouterr().err, re.MULTILINE)

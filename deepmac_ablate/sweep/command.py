@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from deepmac_ablate.exit_status import INTERRUPTED
 from deepmac_ablate.sweep import processes
 from deepmac_ablate.sweep.job import Job
-from deepmac_ablate.sweep.outcome import INTERRUPTED
 
 # prctl's option, from linux/prctl.h.
 _PR_SET_PDEATHSIG = 1

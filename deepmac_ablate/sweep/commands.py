@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from deepmac_ablate import exit_status
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep import following, loading, plan_text, scores, stopping
 from deepmac_ablate.sweep.checked_plan import CheckedPlan, check
@@ -21,10 +22,6 @@ from deepmac_ablate.sweep.observer import Observer
 from deepmac_ablate.sweep.rows import digest
 from deepmac_ablate.sweep.spec import Sweep
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
-
-# As the command `train` has it: asked to end, to be continued.
-EXIT_INTERRUPTED = 75
-EXIT_FAILED = 1
 
 # More rows are no table that one reads at the end of a launch.
 _MOST_ARMS = 60
@@ -139,8 +136,8 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
         print(f"Not all trials were started. {job.stopped}", file=sys.stderr)
     statuses = {row.status for row in rows}
     if "failed" in statuses:
-        return EXIT_FAILED
-    return 0 if statuses <= {"finished"} else EXIT_INTERRUPTED
+        return exit_status.FAILED
+    return 0 if statuses <= {"finished"} else exit_status.INTERRUPTED
 
 
 def _plan(args: argparse.Namespace) -> int:

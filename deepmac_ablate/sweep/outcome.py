@@ -9,11 +9,7 @@ import signal
 from pathlib import Path
 from typing import Literal
 
-# What `deepmac-ablate train` ends with. Anything else, or a signal, is a crash.
-FINISHED = 0
-USER_ERROR = 2
-DIVERGED = 3
-INTERRUPTED = 75
+from deepmac_ablate.exit_status import DIVERGED, FINISHED, INTERRUPTED, USER_ERROR
 
 _LONGEST_CAUSE = 300
 # Of a log's end; a traceback of TensorFlow's takes some 20 kB.
@@ -66,7 +62,7 @@ def judge(code: int, stop: Stop | None, log: Path) -> Outcome:
     return Outcome(state, _short(_said(lines) or f"exit status {code}{_end(lines)}"))
 
 
-def exit_status(outcome: Outcome, code: int | None) -> int:
+def status_of_supervisor(outcome: Outcome, code: int | None) -> int:
     """Returns the supervisor's own exit status; `code` is the command's, if it was started."""
     if outcome.state == "finished":
         return FINISHED

@@ -10,11 +10,10 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+from deepmac_ablate import exit_status
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep import commands, loading
 from deepmac_ablate.sweep.spec import Sweep
-
-EXIT_USER_ERROR = 2
 
 
 def script_main(sweep: Sweep, question: str | None) -> Callable[[Sequence[str]], None]:
@@ -41,7 +40,7 @@ def script_main(sweep: Sweep, question: str | None) -> Callable[[Sequence[str]],
             sys.exit(commands.launch(loading.named(sweep, argv[0], question), args))
         except UserError as error:
             print(f"deepmac-ablate: {error}", file=sys.stderr)
-            sys.exit(EXIT_USER_ERROR)
+            sys.exit(exit_status.USER_ERROR)
 
     return main
 

@@ -23,17 +23,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from deepmac_ablate import exit_status
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep import attempt, locks, processes
 from deepmac_ablate.sweep.attempt import Attempt
 from deepmac_ablate.sweep.bell import Bell
 from deepmac_ablate.sweep.command import Command
 from deepmac_ablate.sweep.job import Job
-from deepmac_ablate.sweep.outcome import USER_ERROR, Outcome, Stop, exit_status, judge
+from deepmac_ablate.sweep.outcome import Outcome, Stop, judge, status_of_supervisor
 from deepmac_ablate.sweep.signs_of_life import SignsOfLife
-
-# sysexits.h calls it "service unavailable": another supervisor has the trial.
-EXIT_TAKEN = 69
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 # On a full disk the last state is worth some tries.
@@ -59,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return Supervisor(job, lock, path.stat().st_mtime).run()
     except UserError as error:
         print(f"deepmac-ablate: {error}", file=sys.stderr)
-        return EXIT_TAKEN if isinstance(error, locks.Taken) else USER_ERROR
+        return exit_status.TAKEN if isinstance(error, locks.Taken) else exit_status.USER_ERROR
 
 
 class Supervisor:
@@ -159,7 +157,7 @@ class Supervisor:
             if self._write_state():
                 break
             time.sleep(self._job.heartbeat)
-        return exit_status(outcome, code)
+        return status_of_supervisor(outcome, code)
 
     def _write_state(self) -> bool:
         """Writes the attempt's state; False where that failed, which the next beat makes good."""
