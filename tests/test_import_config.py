@@ -14,11 +14,9 @@ from official.modeling import hyperparams
 from official.projects.deepmac_maskrcnn.configs import deep_mask_head_rcnn  # noqa: F401 (registers)
 
 from deepmac_ablate import (
-    # noqa: F401 (registers what gin files name,
     bindings,
     cli,
     exit_status,
-    session,
 )
 from deepmac_ablate.bindings import registry
 from deepmac_ablate.model_garden import experiments, keys, overrides

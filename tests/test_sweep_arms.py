@@ -182,6 +182,16 @@ def test_edits():
     assert (6, (0, 1)) == (len(sweep.arms), sweep.arms[0].seeds)
 
 
+def test_an_edit_takes_the_place_of_the_sweeps_own_binding():
+    """Once each, the last of the command line, after the levels'; the levels' stay to be seen."""
+    sweep = Sweep("STEPS = 250", "X = 1", arms=values("LEARNING_RATE", 0.1))
+    edited = sweep.edited(["X = 2", "LEARNING_RATE = 0.3", "X = 3"], steps=5)
+    expected = ("LEARNING_RATE = 0.1", "X = 3", "LEARNING_RATE = 0.3", "STEPS = 5")
+    assert expected == edited.arms[0].bindings
+    assert ("LEARNING_RATE = 0.1", "X = 3", "LEARNING_RATE = 0.3", "STEPS = 6") == (
+        edited.edited(steps=6).arms[0].bindings)
+
+
 A, B = make_axes([2, 3])
 
 

@@ -49,7 +49,6 @@ class Sweep:
         baseline: The label of the arm that the others are compared with; it may have been taken out
             by `edited`.
         arms: The arms in order.
-        overrides: Bindings of the command line, which win over everything.
     """
 
     def __init__(
@@ -74,8 +73,8 @@ class Sweep:
         """
         self.name = self.question = ""
         self.gin_files, self.bindings = split_settings(settings)
+        self._overrides: tuple[str, ...] = ()
         self.axes = dict((arms if isinstance(arms, Arms) else grid(arms)).axes)
-        self.overrides: tuple[str, ...] = ()
         base = {name: an_axis.level_names[0] for name, an_axis in self.axes.items()}
         for name, level in (baseline or {}).items():
             base[name] = self._axis(name).level(level).name
@@ -103,7 +102,8 @@ class Sweep:
         """Returns the sweep with what a command line changes.
 
         Args:
-            bindings: Win over everything else in all arms.
+            bindings: Win over everything else in all arms, and take the place of the sweep's own of
+                the same name.
             seeds: Replace all seeds.
             only: ``axis=level`` or ``axis=level,level``: arms with another level are left out.
                 Several axes must all hold.
@@ -115,14 +115,15 @@ class Sweep:
         sweep = copy.copy(self)
         if steps is not None:
             bindings = (*bindings, f"STEPS = {steps}")
-        sweep.overrides = (*self.overrides, *bindings)
+        # Of two bindings of one name the first would have no effect, which is refused elsewhere.
+        given = {_bound_name(binding): binding for binding in (*self._overrides, *bindings)}
+        sweep._overrides = tuple(given.values())
+        sweep.bindings = tuple(it for it in self.bindings if _bound_name(it) not in given)
         arms = [arm for arm in self.arms if all(self._holds(arm, item) for item in only)]
         if not arms:
             raise UserError(f"No arm is left by --only {' --only '.join(only)}.")
-        if seeds is not None:
-            arms = [dataclasses.replace(arm, seeds=seed_tuple(seeds)) for arm in arms]
-        sweep.arms = tuple(
-            dataclasses.replace(arm, bindings=(*arm.bindings, *bindings)) for arm in arms)
+        chosen = None if seeds is None else seed_tuple(seeds)
+        sweep.arms = tuple(sweep._arm(arm.levels, chosen or arm.seeds) for arm in arms)
         return sweep
 
     def _label(self, levels: Mapping[str, str]) -> str:
@@ -138,7 +139,7 @@ class Sweep:
         bindings = [binding for level in chosen for binding in level.bindings]
         return Arm(
             self._label(levels), ordered, seeds,
-            (*self.gin_files, *gin_files), (*self.bindings, *bindings))
+            (*self.gin_files, *gin_files), (*self.bindings, *bindings, *self._overrides))
 
     def _axis(self, name: str) -> Axis:
         if name not in self.axes:
@@ -154,3 +155,8 @@ class Sweep:
                 f"{next(iter(self.axes))}={next(iter(self.axes.values())).level_names[0]}.")
         chosen = [self._axis(name).level(level).name for level in levels.split(",")]
         return arm.levels[name] in chosen
+
+
+def _bound_name(binding: str) -> str:
+    """Returns the left-hand side of a binding."""
+    return binding.partition("=")[0].strip()
