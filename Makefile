@@ -21,7 +21,7 @@ $(INSTALLED): requirements.lock setup.cfg pyproject.toml
 # The main job: a sweep of four trials on the embedded data.
 quickstart: $(INSTALLED)
 	test -e data/shapes/val-info.json || $(BIN)/deepmac-ablate data shapes --output data/shapes
-	$(BIN)/deepmac-ablate launch sweeps/quickstart.py --workdir runs/quickstart
+	$(BIN)/deepmac-ablate launch sweeps/quickstart.py --max-parallel 2
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
