@@ -17,7 +17,7 @@ def load(path: str) -> Sweep:
 
     Args:
         path: Of a Python file with one `Sweep` at module level. Its name, without ".py", is the
-            sweep's, and its docstring the question that the sweep asks.
+            sweep's, and its docstring begins with the question that the sweep asks.
 
     Raises:
         UserError: If there is no such file, it fails, or it holds no sweep or several.
@@ -53,7 +53,7 @@ def named(sweep: Sweep, path: str, question: str | None) -> Sweep:
     """Returns a sweep that knows its file's name and question."""
     sweep = copy.copy(sweep)
     sweep.name = Path(path).stem
-    sweep.question = " ".join((question or "").split())
+    sweep.question = " ".join((question or "").strip().partition("\n\n")[0].split())
     return sweep
 
 

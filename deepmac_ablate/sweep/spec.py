@@ -42,7 +42,7 @@ class Sweep:
 
     Attributes:
         name: Of the sweep's file.
-        question: What the sweep asks: the docstring of its file.
+        question: What the sweep asks: the first paragraph of the docstring of its file.
         gin_files: What all trials read first.
         bindings: What all trials bind after all gin files.
         axes: The axes by name, in the order of the table's columns.
