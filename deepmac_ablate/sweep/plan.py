@@ -110,9 +110,8 @@ def resolve(sweep: Sweep) -> tuple[Plan, list[tuple[str, str]]]:
     for arm in sweep.arms:
         try:
             bound = bindings.read(arm.gin_files, arm.bindings).bindings
-            merged = bindings.merge(bound)
-            problems += [(arm.label, problem) for problem in levels.lost(arm, merged)]
             reached = bindings.explicit_bindings(bound)
+            problems += [(arm.label, problem) for problem in levels.lost(arm, bound)]
         except UserError as error:
             problems.append((arm.label, str(error)))
             continue
@@ -140,14 +139,15 @@ class _Levels:
         self._axes = sweep.axes
         self._bound: dict[tuple[str, str], dict[str, bindings.Binding]] = {}
 
-    def lost(self, arm: Arm, merged: Mapping[str, bindings.Binding]) -> list[str]:
+    def lost(self, arm: Arm, bound: Sequence[bindings.Binding]) -> list[str]:
         """Says which bindings of an arm's levels are replaced by another level or the sweep."""
+        last = {binding.name: binding for binding in bound}
         return [
-            f"{binding.place} of {axis}={level} is replaced by {merged[name].place}; then this "
+            f"{binding.place} of {axis}={level} is replaced by {last[name].place}; then this "
             "level is not what its name says."
             for axis, level in arm.levels.items()
             for name, binding in self._bindings(axis, level).items()
-            if merged[name].value != binding.value
+            if last[name].value != binding.value
         ]
 
     def _bindings(self, axis: str, name: str) -> dict[str, bindings.Binding]:

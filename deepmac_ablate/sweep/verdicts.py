@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +19,9 @@ from deepmac_ablate.plain_json import to_json
 from deepmac_ablate.progress import Progress
 from deepmac_ablate.sweep import verdict_cache
 from deepmac_ablate.verdict import Candidate, Verdict, with_data
+
+# From so many on, a second process earns the seconds back that its imports take.
+_WORTH_A_PROCESS = 3000
 
 
 def verdicts(candidates: Sequence[Candidate], cache: Path | None = None) -> list[Verdict]:
@@ -56,25 +60,47 @@ def _judge(candidates: dict[str, Candidate], cache: Path) -> dict[str, Verdict]:
     """Has candidates judged, by key, and keeps what is found."""
     keys = list(candidates)
     found: dict[str, Verdict] = {}
+    # Neighbours share a process, as they mostly share an architecture, which is built in each.
+    workers = min(os.cpu_count() or 1, max(1, len(keys) // _WORTH_A_PROCESS))
+    shares = [keys[len(keys) * i // workers:len(keys) * (i + 1) // workers]
+              for i in range(workers)]
+    try:
+        with Progress("Checking", len(keys)) as progress, ThreadPoolExecutor(workers) as pool:
+            def note(key: str, verdict: Verdict) -> None:
+                found[key] = verdict
+                progress.update(len(found))
+
+            running = [pool.submit(_ask, share, candidates, note) for share in shares]
+            for future in running:
+                future.result()
+    finally:
+        verdict_cache.add(cache, found)
+    return found
+
+
+def _ask(
+    keys: Sequence[str],
+    candidates: Mapping[str, Candidate],
+    note: Callable[[str, Verdict], None],
+) -> None:
+    """Has one process judge some candidates, and notes each verdict as it comes."""
+    count = 0
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "deepmac_ablate.validation"], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=errors, text=True, env=_environment())
         try:
-            with Progress("Checking", len(keys)) as progress:
-                _send(process, list(candidates.values()))
-                for line in process.stdout:
-                    answer = json.loads(line)
-                    found[keys[answer["index"]]] = Verdict.from_json(answer["verdict"])
-                    progress.update(len(found))
+            _send(process, [candidates[key] for key in keys])
+            for line in process.stdout:
+                answer = json.loads(line)
+                note(keys[answer["index"]], Verdict.from_json(answer["verdict"]))
+                count += 1
             process.wait()
         finally:
             process.kill()
             process.wait()
-            verdict_cache.add(cache, found)
-        if process.returncode or len(found) < len(keys):
+        if process.returncode or count < len(keys):
             raise UserError(_death(process.returncode, errors))
-    return found
 
 
 def _send(process: subprocess.Popen, candidates: Sequence[Candidate]) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -85,27 +86,30 @@ def launching_again(sweep: Path, folder: Path) -> None:
 
 
 def overhead(count: int, folder: Path) -> None:
-    """Launches trials that do nothing, beside their supervisors alone."""
-    a_plan = launching.plan(*[("steps = 0",)] * count)
-    workdir = folder / "launched"
-    start = time.perf_counter()
-    launching.launch(a_plan, workdir)
-    launched = time.perf_counter() - start
-    start = time.perf_counter()
-    launching.launch(launching.plan(()), folder / "one")
-    fixed = time.perf_counter() - start
-    alone = SweepWorkdir(folder / "alone")
-    start = time.perf_counter()
-    for planned in a_plan.trials:
-        trial = alone.folder(planned.id)
-        alone.prepare_trial(a_plan, planned)
-        job = Job(trial, "train", launching.fake_command(trial, "train_and_eval", "off"), ROOT)
-        subprocess.run(
-            [sys.executable, "-m", "deepmac_ablate.sweep.supervisor", str(job.write())], check=True)
-    looped = time.perf_counter() - start
-    print(f"launch {count} trials that do nothing: {launched:.2f} s, of which XManager's start "
-          f"{fixed - looped / count:.2f} s; their supervisors alone {looped:.2f} s; "
-          f"{1e3 * (launched - fixed - looped) / count:.1f} ms more a trial")
+    """Launches trials that do nothing, beside the same processes started by a loop, in turns."""
+    more = []
+    for turn in range(3):
+        a_plan = launching.plan(*[("steps = 0",)] * count)
+        start = time.perf_counter()
+        launching.launch(launching.plan(()), folder / f"one{turn}")
+        fixed = time.perf_counter() - start
+        start = time.perf_counter()
+        launching.launch(a_plan, folder / f"launched{turn}")
+        launched = time.perf_counter() - start - fixed
+        alone = SweepWorkdir(folder / f"alone{turn}")
+        start = time.perf_counter()
+        for planned in a_plan.trials:
+            trial = alone.folder(planned.id)
+            alone.prepare_trial(a_plan, planned)
+            job = Job(trial, "train", launching.fake_command(trial, "train_and_eval", "off"), ROOT)
+            # Through a shell, as XManager has it.
+            words = [sys.executable, "-m", "deepmac_ablate.sweep.supervisor", str(job.write())]
+            subprocess.run(shlex.join(words), shell=True, check=True)
+        looped = time.perf_counter() - start
+        more.append(1e3 * (launched - looped) / count)
+        print(f"launch {count} trials that do nothing: {launched:.2f} s, their processes alone "
+              f"{looped:.2f} s")
+    print(f"median: {statistics.median(more):.1f} ms more a trial")
 
 
 def main() -> None:
@@ -118,7 +122,7 @@ def main() -> None:
         planning(count // 10, folder)
         sweep = planning(count, folder)
         launching_again(sweep, folder)
-        overhead(200, folder)
+        overhead(100, folder)
 
 
 if __name__ == "__main__":
