@@ -21,10 +21,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 _PACKAGE = Path(__file__).resolve().parent
-# What launches, follows, reads and prints, relative to the package; a trial's numbers do not depend
-# on it.
+# What plans, launches, follows, reads and prints, relative to the package; a trial's numbers do not
+# depend on it.
 _NO_INFLUENCE = (
-    "sweep", "tracking", "results", "cli.py", "provenance.py", "fingerprint.py", "checkout.py")
+    "sweep", "validation", "tracking", "results", "listing", "cli.py", "cost.py", "verdict.py",
+    "provenance.py", "fingerprint.py", "checkout.py")
 _COMPUTING = ("tensorflow", "tf-models-official", "gin-config", "numpy")
 
 # 48 bits, as the ids of trials have.

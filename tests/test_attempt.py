@@ -207,7 +207,7 @@ def test_a_supervisor_that_is_ending_is_waited_for(tmp_path):
         attempt.stop_leftovers(tmp_path, "train", grace=10)
         assert (tmp_path / "asked").exists()
         assert 75 == supervisor.wait(5)
-    assert "its launcher is gone" == attempt.read(tmp_path, "train").cause
+    assert "its launcher has ended" == attempt.read(tmp_path, "train").cause
 
 
 def test_a_living_supervisor_has_no_leftovers(tmp_path, monkeypatch):

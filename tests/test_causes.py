@@ -47,5 +47,5 @@ def test_other_words_are_other_causes(one, other):
 
 def test_words_are_not_taken_for_numbers():
     """Neither hexadecimal ones without digits nor those that begin like infinity."""
-    text = "The effaced information of nan-like decades"
-    assert "The effaced information of N-like decades" == normalised(text)
+    text = "Fabaceae: the effaced information of nan-like decades"
+    assert "Fabaceae: the effaced information of N-like decades" == normalised(text)

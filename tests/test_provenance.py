@@ -15,6 +15,7 @@ import pytest
 
 from deepmac_ablate import checkout, fingerprint, provenance
 from deepmac_ablate.errors import UserError
+from tests import test_architecture
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("tensorflow", "tf-models-official", "gin-config", "numpy")
@@ -73,7 +74,8 @@ def change(folder):
     git(folder, "add", "staged.gin")
     (folder / "staged.gin").write_text("Training.steps = 6\n")
     (folder / "new folder").mkdir()
-    (folder / "new folder/höhe:(x).py").write_text("C = 1")
+    (folder / "new folder/höhe.py").write_text("C = 1")
+    (folder / ":(x)*.py").write_text("D = 1\n")
     (folder / "empty.py").write_text("")
 
 
@@ -326,6 +328,20 @@ def test_the_code_is_known_by_what_can_change_a_result(copied):
     (package / "modeling/losses.py").rename(package / "modeling/renamed.py")
     codes.add(code_of(copied))
     assert 3 == len(codes)
+
+
+def test_what_training_imports_is_part_of_the_code():
+    """But for what says where numbers come from; in functions and through others too."""
+    reached, waiting = set(), ["training"]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += test_architecture.own_imports(name)
+    assert {"session", "trainer", "modeling.hourglass", "data.training_data"} <= reached
+    without_influence = {entry.removesuffix(".py") for entry in fingerprint._NO_INFLUENCE}
+    assert {"provenance", "fingerprint", "checkout"} == {
+        name for name in reached if name.split(".")[0] in without_influence}
 
 
 def test_the_users_modules_count_with_what_they_import(copied):

@@ -193,7 +193,7 @@ def test_a_killed_launcher_leaves_no_process(tmp_path):
         assert 75 == supervisor.wait(10)
         assert [] == supervised.processes_in(tmp_path)
     status, noted = attempt.status(tmp_path)
-    assert ("interrupted", "its launcher is gone") == (status, noted.cause)
+    assert ("interrupted", "its launcher has ended") == (status, noted.cause)
     assert (tmp_path / "asked").exists()
 
 

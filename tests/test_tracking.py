@@ -39,9 +39,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 def start(folder: Path, *options: str, **more: str) -> subprocess.Popen:
     """Starts a trainer that is mirrored."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.mirrored_trainer", str(folder), *options], cwd=ROOT,
-        env=environment(folder.parent, **more), text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE)
+        [sys.executable, "-m", "tests.mirrored_trainer", str(folder), *options],
+        cwd=folder.parent, env=environment(folder.parent, **more), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def run(folder: Path, *options: str, **more: str) -> tuple[int, str, str]:
@@ -151,6 +151,11 @@ def test_the_key_is_written_nowhere(mirrored):
     assert len(paths) > 10
     assert [] == [path for path in paths if b"secretmarker" in path.read_bytes()]
     assert [] == [path for path in paths if str(ROOT).encode() in path.read_bytes()]
+
+
+def test_nothing_is_written_elsewhere(mirrored):
+    """Neither the home folder nor the current one, which are the same here, gets a file."""
+    assert [mirrored] == list(mirrored.parent.iterdir())
 
 
 def test_logs_are_short(mirrored):
@@ -303,6 +308,7 @@ def test_online_sends_what_the_files_say(tmp_path):
         assert (0, "") == (status, err)
         assert {("deepmac_ablate", mirrored_trainer.TRIAL_ID)} == server.runs.keys()
         check_sent(server, folder)
+        assert [] == server.others
 
 
 def check_sent(server: wandb_server.Server, folder: Path) -> None:
@@ -326,9 +332,9 @@ def test_the_client_is_the_one_these_files_are_of():
 def sync(folder: Path, *options: str, **more: str) -> subprocess.CompletedProcess:
     """Runs `deepmac-ablate sync`."""
     return subprocess.run(
-        [sys.executable, "-m", "deepmac_ablate.cli", "sync", str(folder), *options], cwd=ROOT,
-        env=environment(folder.parent, **more), capture_output=True, text=True, check=False,
-        timeout=90)
+        [sys.executable, "-m", "deepmac_ablate.cli", "sync", str(folder), *options],
+        cwd=folder.parent, env=environment(folder.parent, **more), capture_output=True,
+        text=True, check=False, timeout=90)
 
 
 @pytest.fixture
@@ -362,13 +368,18 @@ def test_a_sweep_is_synced_once(sweep):
         server.refused = {mirrored_trainer.TRIAL_ID}
         refused = sync(sweep, **more)
         assert (1, "0 of 2 files were uploaded.") == (refused.returncode, refused.stdout.strip())
-        assert attempted == refused.stderr.splitlines()[-2:]
+        first, second = refused.stderr.splitlines()[-2:]
+        assert first.startswith(f"{attempted[0]}: ")
+        assert second == f"{attempted[1]}: an earlier attempt could not be uploaded"
         server.refused = set()
         done = sync(sweep, **more)
         assert (0, "2 of 2 files were uploaded.") == (done.returncode, done.stdout.strip())
         assert "secretmarker" not in done.stdout + done.stderr
         check_sent(server, trial)
+        assert [sweep] == list(sweep.parent.iterdir())
         assert "0 of 0 files were uploaded." == sync(trial, **more).stdout.strip()
+        # About the client itself, for its makers.
+        assert [] == server.others
 
 
 def test_a_trial_in_the_making_is_not_synced(mirrored):

@@ -261,6 +261,9 @@ def test_killing_the_writer_leaves_whole_files(tmp_path):
             [sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE, text=True
         )
         assert "ready\n" == writer.stdout.readline()
+        deadline = time.monotonic() + 30
+        while len(workdir.read_metrics()) <= last + 1:
+            assert time.monotonic() < deadline
         time.sleep(delay)
         writer.kill()
         writer.communicate()
@@ -276,3 +279,13 @@ def test_paths_may_be_strings_or_paths(tmp_path):
     """A workdir is given as the command line has it or as a path."""
     assert TrialWorkdir(str(tmp_path)).path == TrialWorkdir(epath.Path(tmp_path)).path
     assert "gs://bucket/trial" == os.fspath(TrialWorkdir("gs://bucket/trial").path)
+
+
+def test_overlays_replace_those_of_an_earlier_evaluation(tmp_path):
+    """What is read back is what was written last; an empty folder has none."""
+    workdir = TrialWorkdir(tmp_path)
+    assert {} == workdir.read_overlays()
+    workdir.write_overlays({10: b"a", 9: b"b"})
+    workdir.write_overlays({10: b"c", 11: b"d"})
+    assert {"10": b"c", "11": b"d"} == workdir.read_overlays()
+    assert ["10.png", "11.png"] == sorted(path.name for path in (tmp_path / "overlays").iterdir())

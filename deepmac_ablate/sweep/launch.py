@@ -95,6 +95,8 @@ class Launch:
         self._options = options
         self._slots = Slots(gpu_slots(os.environ))
         self._breaker = Breaker()
+        # Not to be taken for what this launch has shown to work.
+        self._steps_before = {it.id: self.observer.row(it).step for it in plan.trials}
         self._stops: dict[tuple[str, int], int] = {}
         there = {"finished"} if options.retry_failed else {"finished", "failed"}
         self.missing = [it for it in plan.trials if self.observer.row(it).status not in there]
@@ -147,7 +149,8 @@ class Launch:
     def _may_start(self, running: Mapping[asyncio.Task[None], PlannedTrial]) -> bool:
         if len(running) >= self._options.max_parallel:
             return False
-        proven = any(self.observer.row(planned).step for planned in running.values())
+        proven = any(
+            self.observer.row(it).step > self._steps_before[it.id] for it in running.values())
         return self._breaker.may_start(len(running), proven)
 
     async def _trial(

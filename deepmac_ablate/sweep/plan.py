@@ -76,7 +76,8 @@ class Plan(NamedTuple):
     def from_json(cls, fields: Mapping[str, Any]) -> Plan:
         """Reads what `to_json` returned."""
         trials = tuple(map(PlannedTrial.from_json, fields["trials"]))
-        return cls(**{name: fields[name] for name in cls._fields} | {"trials": trials})
+        axes = {name: tuple(levels) for name, levels in fields["axes"].items()}
+        return cls(fields["name"], fields["question"], axes, fields["baseline"], trials)
 
 
 class SweepProblems(UserError):  # noqa: N818

@@ -129,7 +129,7 @@ class Supervisor:
         if asked_by is not None:
             return Stop("interrupted", f"asked to end by {asked_by.name}")
         if self._launcher_is_gone():
-            return Stop("interrupted", "its launcher is gone")
+            return Stop("interrupted", "its launcher has ended")
         if (cause := self._failure_of_companion()) is not None:
             return Stop("interrupted", f"the {job.companion} job failed: {cause}")
         if job.silence_limit and self._signs.seconds_of_silence() > job.silence_limit:

@@ -31,5 +31,6 @@ def _run(args: argparse.Namespace) -> int:
     failed = syncing.upload(files)
     print(f"{len(files) - len(failed)} of {len(files)} files were uploaded.")
     if failed:
-        print("\n".join(["Not uploaded:", *map(str, failed)]), file=sys.stderr)
+        lines = [f"{file}: {reason}" for file, reason in failed.items()]
+        print("\n".join(["Not uploaded:", *lines]), file=sys.stderr)
     return 1 if failed else 0

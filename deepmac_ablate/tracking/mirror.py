@@ -53,10 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The trainer's to heed; its end is ours.
         signal.signal(signum, signal.SIG_IGN)
     workdir, end = TrialWorkdir(args.folder), _End(args.poll_seconds)
+    ended = False
     while claim(workdir.path) == args.unclaimed:
-        if end.reached():
+        if ended:
             # Nothing was started, and nothing is left behind.
             return 0
+        ended = end.reached()
     # The client's talk goes elsewhere from now on.
     warn = functools.partial(say, descriptor=os.dup(2))
     try:

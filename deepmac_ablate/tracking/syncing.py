@@ -10,6 +10,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from etils import epath
@@ -20,6 +21,12 @@ from deepmac_ablate.progress import track
 from deepmac_ablate.tracking import attempts
 
 _NO_KEY = "No API key configured"
+# Of what W&B's command says of a failure, at the end of which it gives the reason.
+_WORDS = 40
+# Without them it tries for hours to reach a server that is not there, and reports to its makers.
+_ENVIRONMENT = {
+    "WANDB__GRAPHQL_RETRY_MAX": "2", "WANDB__FILE_STREAM_RETRY_MAX": "4",
+    "WANDB__FILE_TRANSFER_RETRY_MAX": "4", "WANDB_ERROR_REPORTING": "false"}
 
 
 def waiting(folder: str) -> list[epath.Path]:
@@ -48,31 +55,43 @@ def waiting(folder: str) -> list[epath.Path]:
     return [file for file in files if not _is_uploaded(file)]
 
 
-def upload(files: Sequence[epath.Path]) -> list[epath.Path]:
-    """Uploads files one after the other and returns those that could not be.
+def upload(files: Sequence[epath.Path]) -> dict[epath.Path, str]:
+    """Uploads files one after the other.
 
     Where one fails, the later attempts at the same trial are not tried.
+
+    Returns:
+        Those that could not be uploaded, each with what W&B's command said of it.
 
     Raises:
         UserError: If W&B's command finds no API key.
     """
-    failed: list[epath.Path] = []
+    failed: dict[epath.Path, str] = {}
     failed_runs: set[tuple[epath.Path, str]] = set()
     for file in track(files, len(files), "Uploading"):
-        run = (file.parent.parent, file.name)
+        run, said = (file.parent.parent, file.name), "an earlier attempt could not be uploaded"
         if run not in failed_runs:
-            said = subprocess.run(
-                [sys.executable, "-m", "wandb", "sync", str(file)], text=True, check=False,
-                env=os.environ | {"WANDB_ERROR_REPORTING": "false"}, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+            said = _sync(file)
             if _NO_KEY in said:
                 raise UserError(
                     "W&B has no API key here: run `wandb login`, or set WANDB_API_KEY.")
         # Its exit status is 0 after some failures too.
         if not _is_uploaded(file):
             failed_runs.add(run)
-            failed.append(file)
+            failed[file] = " ".join(said.rpartition("ERROR ")[2].split()[-_WORDS:])
     return failed
+
+
+def _sync(file: epath.Path) -> str:
+    """Uploads a file and returns what W&B's command said."""
+    command = [sys.executable, "-m", "wandb", "sync", os.path.abspath(file)]  # noqa: PTH100
+    with tempfile.TemporaryDirectory() as logs:
+        # Its own logs would go to the current folder.
+        done = subprocess.run(
+            command, env=os.environ | _ENVIRONMENT | {"WANDB_DIR": logs, "WANDB_CACHE_DIR": logs},
+            text=True, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+    return done.stdout
 
 
 def _is_uploaded(file: epath.Path) -> bool:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import atexit
 import contextlib
 import io
+import re
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -90,14 +92,15 @@ def _database_in(folder: Path) -> Iterator[None]:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"backend": "sqlite", "db_name": str(folder.resolve() / "experiments.sqlite3")}
-    config = folder.resolve() / "database.yaml"
-    # JSON is YAML.
-    config.write_text(to_json(
-        {"sql_connector": "sqlite", "sql_connection_settings": settings}, indent=2) + "\n")
-    flags.FLAGS.xm_db_yaml_config_path = str(config)
     try:
-        yield
+        with _plain_name_of(folder.resolve()) as plain:
+            settings = {"backend": "sqlite", "db_name": str(plain / "experiments.sqlite3")}
+            config = plain / "database.yaml"
+            # JSON is YAML.
+            config.write_text(to_json(
+                {"sql_connector": "sqlite", "sql_connection_settings": settings}, indent=2) + "\n")
+            flags.FLAGS.xm_db_yaml_config_path = str(config)
+            yield
     finally:
         flags.FLAGS.xm_db_yaml_config_path = None
         # XManager remembers its first database for as long as the process lives.
@@ -105,3 +108,16 @@ def _database_in(folder: Path) -> Iterator[None]:
                 database._db_config, database.db_connector, database.db_settings,
                 database.database):
             remembered.cache_clear()
+
+
+@contextlib.contextmanager
+def _plain_name_of(folder: Path) -> Iterator[Path]:
+    """Gives a folder a name that XManager's libraries can have in an address."""
+    if re.fullmatch(r"[\w./-]+", str(folder), re.ASCII):
+        yield folder
+        return
+    # alembic's configuration takes the % of an encoded quotation mark for one of its own.
+    with tempfile.TemporaryDirectory(prefix="xmanager-") as temporary:
+        link = Path(temporary, "database")
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
