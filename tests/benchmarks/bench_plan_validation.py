@@ -11,6 +11,7 @@ loading of 10,000 verdicts.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -63,6 +64,7 @@ def main() -> None:
         verdict_cache.add(cache, {f"{i:064d}": cold[0] for i in range(10_000)})
         timed("10,000 verdicts read", lambda: list(verdict_cache.load(cache).values()))
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from deepmac_ablate.validation import validate
 
     timed("1 learning rate", lambda: validate(rates(1)))
