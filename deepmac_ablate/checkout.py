@@ -93,7 +93,9 @@ def changes(root: Path = ROOT) -> bytes:
         # Git shows new files once its index names them: a copy does. Objects go there as well.
         index, objects = (_git_path(top, name) for name in ("index", "objects"))
         if index.exists():
-            shutil.copyfile(index, f"{folder}/index")
+            # With its time, by which git tells that a file may have changed in the very moment in
+            # which it was staged.
+            shutil.copy2(index, f"{folder}/index")
         aside = {
             "GIT_INDEX_FILE": f"{folder}/index", "GIT_OBJECT_DIRECTORY": folder,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects)}

@@ -144,6 +144,19 @@ def test_asking_for_the_changes_changes_nothing(repository):
     assert before == everything(repository)
 
 
+def test_a_file_changed_in_the_moment_it_was_staged_is_seen(repository):
+    """Same size, same time: only the time of git's index tells that the file must be read."""
+    git(repository, "config", "core.trustctime", "false")
+    file, index = repository / "staged.gin", repository / ".git/index"
+    file.write_text("Training.steps = 5\n")
+    git(repository, "add", "staged.gin")
+    moment = file.stat().st_mtime_ns
+    file.write_text("Training.steps = 6\n")
+    for path in (file, index):
+        os.utime(path, ns=(moment, moment))
+    assert b"\n+Training.steps = 6\n" in provenance.changes(repository)
+
+
 def test_settings_of_the_user_do_not_change_the_patch(repository, monkeypatch):
     """Colours, prefixes and other programs for showing differences are for people."""
     change(repository)

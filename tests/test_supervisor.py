@@ -200,7 +200,9 @@ def test_a_killed_launcher_leaves_no_process(tmp_path):
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_supervisor_passes_on_that_it_shall_end(tmp_path, signum):
     """The trainer may write its checkpoint first."""
-    with supervised.running(supervised.job(tmp_path, supervised.OBEDIENT)) as supervisor:
+    # Tests that run under nohup would pass on that SIGHUP is ignored.
+    heed = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)}
+    with supervised.running(supervised.job(tmp_path, supervised.OBEDIENT), **heed) as supervisor:
         supervisor.send_signal(signum)
         assert 75 == supervisor.wait(10)
     assert (tmp_path / "asked").exists()

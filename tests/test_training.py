@@ -83,10 +83,12 @@ def assert_same_numbers(expected, actual, tolerance=1e-6):
 
 
 def test_a_finished_trial_has_exactly_its_files(finished):
-    """Those of the design, and of the checkpoints the last two."""
+    """Those of the design, of the checkpoints the last two, and pictures of some images."""
     files = {"trial.json", "config.gin", "attempts.jsonl", "operative_config.gin",
              "metrics.jsonl", "per_class.csv", "result.json"}
-    assert files | CHECKPOINTS == finished.workdir.files()
+    pictures = {it for it in finished.workdir.files() if it.startswith("overlays/")}
+    assert files | CHECKPOINTS | {"overlays"} | pictures == finished.workdir.files()
+    assert 4 == len(pictures)
 
 
 def test_what_was_asked_for_is_there_before_the_first_step(finished):
