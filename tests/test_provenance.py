@@ -156,7 +156,10 @@ def test_a_file_changed_in_the_moment_it_was_staged_is_seen(repository):
     file.write_text("Training.steps = 6\n")
     for path in (file, index):
         os.utime(path, ns=(moment, moment))
-    assert b"\n+Training.steps = 6\n" in provenance.changes(repository)
+    patch = provenance.changes(repository)
+    assert b"\n+Training.steps = 6\n" in patch
+    # What the header says of the content is true as well.
+    assert f"..{git(repository, 'hash-object', 'staged.gin')}\n".encode() in patch
 
 
 def test_settings_of_the_user_do_not_change_the_patch(repository, monkeypatch):
