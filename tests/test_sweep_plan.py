@@ -38,6 +38,21 @@ def test_sweeps_of_the_house_are_short_and_right(path):
     assert resolved.baseline in resolved.arms
 
 
+@pytest.mark.slow
+@pytest.mark.extended
+@pytest.mark.parametrize("path", sorted(map(str, ROOT.glob("sweeps/*.py"))))
+def test_every_arm_of_the_house_can_be_built(path, tmp_path, monkeypatch, capsys):
+    """All sweeps pass their plan's checks; the deepest heads have the most parameters."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert 0 == cli.main(["plan", path, "--json", "--workdir", str(tmp_path / "w")])
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    costs = {trial["arm"]: trial["cost"] for trial in trials}
+    assert all(cost["mask_gmacs"] > 0 for cost in costs.values())
+    if {"hourglass10", "hourglass100"} <= costs.keys():
+        depths = [costs[f"hourglass{depth}"]["parameters"] for depth in (10, 20, 32, 52, 100)]
+        assert sorted(depths) == depths
+
+
 def test_a_trial_is_what_the_trainer_makes_of_it():
     """Id and steps of a planned trial against reading its own gin files and bindings."""
     sweep = Sweep(RECIPE, "STEPS = 7", arms=grid(HEAD, values("LEARNING_RATE", 0.1, 0.2)), seeds=2)
