@@ -174,3 +174,13 @@ def test_what_is_wrong_is_found_before_anything_runs(swept, tmp_path, capsys):
     assert 2 == status
     assert "Did you mean 'mask_weight'?" in capsys.readouterr().err
     assert not (tmp_path / "w").exists()
+
+
+def test_data_that_is_not_here_is_said_by_a_plan_and_refused_by_a_launch(swept, tmp_path, capsys):
+    """With what to do about it; nothing is started."""
+    elsewhere = ["--gin_bindings", "TRAIN = 'nowhere/train'", "--workdir", str(tmp_path / "w")]
+    assert 0 == cli.main(["plan", str(swept.file), *elsewhere])
+    assert "it is not in reach from here: the data set nowhere/train." in capsys.readouterr().out
+    assert 2 == cli.main(["launch", str(swept.file), *elsewhere])
+    assert "nowhere/train" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deepmac_ablate import exit_status
+from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep import following, loading, plan_text, scores, stopping
 from deepmac_ablate.sweep.checked_plan import CheckedPlan, check
@@ -123,6 +124,9 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     console.print(plan_text.summary(checked), highlight=False, markup=False)
     if job.missing:
+        for prefix in checked.data_out_of_reach:
+            # A plan may be made elsewhere, but here every trial would fail: it says of what.
+            DatasetInfo.load(prefix)
         with Board(job.observer.rows, console):
             job.run()
     else:
