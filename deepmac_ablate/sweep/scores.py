@@ -38,7 +38,7 @@ def text(workdir: SweepWorkdir, plan: Plan) -> str:
         name = label + (" *" if label == plan.baseline else "")
         seeds, cells = _cells(workdir, trials)
         lines.append(f"{name:<{width}}{seeds:<6}{''.join(cells)}")
-    note = "* baseline; in percent"
+    note = f"{'* baseline; i' if plan.baseline in arms else 'I'}n percent"
     if max(map(len, arms.values())) == 1:
         note += "; one seed an arm, so nobody knows how much is chance"
     return "\n".join([*lines, note])
