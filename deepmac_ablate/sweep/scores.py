@@ -27,7 +27,7 @@ def text(workdir: SweepWorkdir, plan: Plan) -> str:
         UserError: If a result.json is broken.
     """
     arms = plan.arms
-    width = max(len("arm"), *map(len, arms)) + 2
+    width = max(len("arm"), *(len(label) for label in arms)) + 3
     pair = 2 * _SIZE
     lines = [
         " " * (width + 6) + f"{'in annotated boxes':^{2 * pair}}{'in detected boxes':^{2 * pair}}",
