@@ -68,10 +68,9 @@ def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> d
     if mode != "eval" and (result := workdir.read_result()) is not None:
         return result
     if chief:
-        modules = (it.module for it in bindings.read(trial.gin_files, trial.bindings).imports)
         workdir.append_attempt({
             "mode": mode, "step": step or 0, "steps": session.training.steps,
-            **provenance.describe(modules)})
+            **provenance.describe(bindings.modules(trial.gin_files))})
     if trains:
         train(session, trial.seed, workdir, chief)
     if mode == "train":

@@ -38,7 +38,6 @@ def test_what_was_kept_comes_back(sweep):
 @pytest.mark.parametrize("change", [
     lambda sweep, folder: (folder / "part.gin").write_text("Training.steps = 6\n"),
     lambda sweep, folder: (folder / "part.gin").unlink(),
-    # Would be found before the one in the checkout.
     lambda sweep, folder: (folder / "all.gin").write_text("include 'part.gin'\n# changed\n"),
     lambda sweep, folder: verdict_cache.default_path().parent.joinpath("plans").rename("gone"),
     lambda sweep, folder: [

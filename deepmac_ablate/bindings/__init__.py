@@ -33,7 +33,15 @@ from deepmac_ablate.bindings.parsing import (
 from deepmac_ablate.bindings.registry import signature_problems
 from deepmac_ablate.bindings.series import Series, Skeleton, behind, skeleton
 from deepmac_ablate.bindings.statements import Stamp, stamp
-from deepmac_ablate.bindings.text import Binding, Text, merge, read, same_configurable, stamps
+from deepmac_ablate.bindings.text import (
+    Binding,
+    Text,
+    merge,
+    modules,
+    read,
+    same_configurable,
+    stamps,
+)
 
 __all__ = [
     "ROOTS",
@@ -54,6 +62,7 @@ __all__ = [
     "inactive_bindings",
     "isolated",
     "merge",
+    "modules",
     "operative_text",
     "parse",
     "reachable",

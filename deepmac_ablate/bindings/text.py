@@ -150,6 +150,15 @@ def stamps(gin_files: Sequence[str]) -> dict[str, statements.Stamp | None]:
     return found
 
 
+def modules(gin_files: Sequence[str]) -> list[str]:
+    """Returns the complete names of the modules that gin files import, sorted.
+
+    Raises:
+        UserError: As `read`.
+    """
+    return sorted({found.module for found in read(gin_files, ()).imports})
+
+
 def merge(bindings: Iterable[Binding]) -> dict[str, Binding]:
     """Returns the bindings that win, by name; a later one replaces an earlier one.
 

@@ -117,9 +117,11 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
     """
     workdir = _workdir(sweep, args)
     checked = _checked(sweep, args)
+    devices = gpu_slots(os.environ)
     options = Options(
-        max_parallel=_max_parallel(args.max_parallel), retry_failed=args.retry_failed,
-        eval_job=args.eval_job, tracking=args.tracking, silence_limit=60.0 * args.silence_limit)
+        max_parallel=_max_parallel(args.max_parallel, devices), devices=devices,
+        retry_failed=args.retry_failed, eval_job=args.eval_job, tracking=args.tracking,
+        silence_limit=60.0 * args.silence_limit)
     job = Launch(checked.plan, workdir, options)
     console = Console(stderr=True)
     console.print(plan_text.summary(checked), highlight=False, markup=False)
@@ -194,9 +196,9 @@ def _seeds(text: str) -> int | Sequence[int]:
             f"--seeds {text} is no number of seeds; write '3', or '0,1,7' for these.") from error
 
 
-def _max_parallel(wanted: int | None) -> int:
+def _max_parallel(wanted: int | None, devices: Sequence[str]) -> int:
     if wanted is None:
-        return max(1, len(gpu_slots(os.environ)))
+        return max(1, len(devices))
     if wanted < 1:
         raise UserError(f"--max-parallel {wanted} makes no sense; it must be at least 1.")
     return wanted

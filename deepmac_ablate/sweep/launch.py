@@ -12,20 +12,23 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from deepmac_ablate import provenance
+from deepmac_ablate import bindings, provenance
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep import attempt, locks
 from deepmac_ablate.sweep.breaker import Breaker
-from deepmac_ablate.sweep.devices import Slots, environment, gpu_slots
+from deepmac_ablate.sweep.devices import Slots, environment
 from deepmac_ablate.sweep.job import ROLES, Job
 from deepmac_ablate.sweep.observer import Observer
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.sweep.rows import TrialRow
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
+
+if TYPE_CHECKING:
+    from deepmac_ablate.sweep.executors.local import RunUnit
 
 # How often a trial that somebody else stops (a preemption, the kernel for want of memory) is taken
 # up again within one launch without having got any further.
@@ -57,6 +60,7 @@ class Options(NamedTuple):
         eval_job: Whether each trial is evaluated by a second job, while it trains.
         tracking: "off", "offline" or "online".
         silence_limit: Seconds without a sign of life after which a trial has failed; 0: none.
+        devices: The GPUs that trials are spread over, as `devices.gpu_slots` names them.
         grace: Seconds that a trainer has to save and end once it is asked to.
         command: What a job runs.
     """
@@ -66,6 +70,7 @@ class Options(NamedTuple):
     eval_job: bool = False
     tracking: str = "off"
     silence_limit: float = 0.0
+    devices: Sequence[str] = ()
     grace: float = 30.0
     command: Command = train_command
 
@@ -93,7 +98,7 @@ class Launch:
         self._plan = plan
         self._workdir = workdir
         self._options = options
-        self._slots = Slots(gpu_slots(os.environ))
+        self._slots = Slots(options.devices)
         self._breaker = Breaker()
         self._stops: dict[tuple[str, int], int] = {}
         there = {"finished"} if options.retry_failed else {"finished", "failed"}
@@ -109,7 +114,8 @@ class Launch:
         """
         with _alone(self._workdir):
             folder = self._workdir.new_launch()
-            provenance.record(folder)
+            files = dict.fromkeys(name for it in self._plan.trials for name in it.trial.gin_files)
+            provenance.record(folder, bindings.modules(list(files)))
             self._workdir.write_plan(self._plan)
             if self.missing:
                 # Supervisors live as long as it is held.
@@ -153,12 +159,7 @@ class Launch:
             self.observer.row(it).step > self._steps_before[it.id] for it in running.values())
         return self._breaker.may_start(len(running), proven)
 
-    async def _trial(
-        self,
-        planned: PlannedTrial,
-        lease: Path,
-        run_unit: Callable[[Mapping[str, Path]], Awaitable[None]],
-    ) -> None:
+    async def _trial(self, planned: PlannedTrial, lease: Path, run_unit: RunUnit) -> None:
         """Runs the work unit of one trial."""
         folder = self._workdir.folder(planned.id)
         device = self._slots.take()

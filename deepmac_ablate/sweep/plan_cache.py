@@ -52,7 +52,7 @@ def save(sweep: Sweep, plan: Plan, verdicts: Sequence[Verdict]) -> None:
     files = list(dict.fromkeys(name for arm in sweep.arms for name in arm.gin_files))
     stamps = bindings.stamps(files) | {
         str(path): bindings.stamp(path) for path in sorted(_HERE.glob("*.py"))}
-    modules = sorted({found.module for found in bindings.read(files, ()).imports})
+    modules = bindings.modules(files)
     content = {
         "inputs": _inputs(sweep, modules), "stamps": stamps, "modules": modules,
         "plan": plan.to_json(), "verdicts": [it.to_json() for it in verdicts]}

@@ -14,9 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from etils import epath
 
@@ -51,27 +49,18 @@ class SweepWorkdir:
         """Returns where a trial's folder is on this machine."""
         return Path(self.path, "trials", trial_id)
 
-    def write_plan(self, plan: Plan, **more: Any) -> None:  # noqa: ANN401
-        """Writes plan.json, with further fields.
+    def write_plan(self, plan: Plan) -> None:
+        """Writes plan.json, into a folder that is made where there is none.
 
         Raises:
             UserError: If it cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            content = {**plan.to_json(), **more}
-            storage.write(self.path / "plan.json", json.dumps(content, ensure_ascii=False) + "\n")
+            content = json.dumps(plan.to_json(), ensure_ascii=False)
+            storage.write(self.path / "plan.json", content + "\n")
         except OSError as error:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
-
-    def read_plan_file(self) -> dict[str, Any] | None:
-        """Returns the content of plan.json, or None where nothing has been launched.
-
-        Raises:
-            UserError: If it is broken.
-        """
-        content = storage.read(self.path / "plan.json")
-        return from_json(content, str(self.path / "plan.json")) if content is not None else None
 
     def read_plan(self) -> Plan:
         """Returns the plan that was launched last.
@@ -79,12 +68,13 @@ class SweepWorkdir:
         Raises:
             UserError: If there is none, or it is broken.
         """
-        content = self.read_plan_file()
+        path = self.path / "plan.json"
+        content = storage.read(path)
         if content is None:
             raise UserError(
                 f"There is no sweep in {self.path}: plan.json is missing; launch one with "
                 f"'deepmac-ablate launch SWEEP --workdir {self.path}'.")
-        return Plan.from_json(content)
+        return Plan.from_json(from_json(content, str(path)))
 
     def new_launch(self) -> Path:
         """Makes the folder of a launch; the caller holds the lock."""
@@ -94,19 +84,19 @@ class SweepWorkdir:
         folder.mkdir(parents=True)
         return folder
 
-    def prepare_trial(self, plan: Plan, planned: PlannedTrial) -> TrialWorkdir:
+    def prepare_trial(self, plan: Plan, planned: PlannedTrial) -> None:
         """Makes the folder of a trial that is about to be launched.
 
         Raises:
-            UserError: If it cannot be written.
+            UserError: If another trial is there.
+            OSError: If it cannot be written.
         """
         files = self.trial(planned.id)
         files.describe(planned.trial, planned.id)
-        place: Mapping[str, Any] = {
+        place = {
             "sweep": plan.name,
             "arm": planned.trial.arm,
             "levels": planned.levels,
             "baseline": planned.trial.arm == plan.baseline,
         }
         storage.write(files.path / "sweep.json", to_json(place, indent=2) + "\n")
-        return files

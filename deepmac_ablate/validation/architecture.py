@@ -8,7 +8,7 @@ training runs them, for one image.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -103,12 +103,6 @@ def draw_mask_branch(
     parts: list[tf_keras.layers.Layer] = [model.mask_head, *model.mask_inputs]
     variables = [variable for part in parts for variable in part.variables]
     return MaskBranch(macs / slots[0] / _GIGA, slots[0], variables)
-
-
-def trained(trunk: Trunk, branch: MaskBranch, frozen: Collection[str]) -> list[tf.Variable]:
-    """Returns the variables that the optimizer moves."""
-    variables = [v for name, part in trunk.parts.items() if name not in frozen for v in part]
-    return [variable for variable in (*variables, *branch.variables) if variable.trainable]
 
 
 def size(variables: Sequence[tf.Variable]) -> int:
