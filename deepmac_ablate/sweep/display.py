@@ -34,9 +34,9 @@ _ORDER = ("running", "failed", "interrupted", "new", "finished")
 _SECONDS_BETWEEN_READINGS = 1.0
 _SECONDS_BETWEEN_COUNTS = 60.0
 
-# Of the failures below the table, the largest groups.
-# More than that is not read to the end.
+# A table of more is not read to the end.
 _MOST_LINES = 200
+# Of the failures below the table, the largest groups.
 _CAUSES_SHOWN = 3
 # The table's head, what is not shown, counts, outlook, and the line of the cursor.
 _LINES_BESIDE = 5

@@ -12,8 +12,8 @@ def count(graph: tf.Graph) -> int:
     """Counts the multiply-adds of a graph's convolutions and matrix products.
 
     All else is left out, as it is a small part of the work; so is what runs inside loops and
-    branches. A dimension that is known only when the graph runs counts
-    as one: give the graph inputs of known shapes.
+    branches. A dimension that is known only when the graph runs counts as one: give the graph
+    inputs of known shapes.
     """
     return sum(_RULES[op.type](op) for op in graph.get_operations() if op.type in _RULES)
 
