@@ -336,3 +336,13 @@ def test_the_digest_of_a_sweep_that_goes_on():
         "1 failed: no cause is known",
         "0 finished, 1 failed, 0 interrupted, 2 missing, 1 running",
     ] == digest(rows).splitlines()[::2]
+
+
+@pytest.mark.parametrize(("finished", "listed"), [(199, 200), (200, 1)])
+def test_of_hundreds_of_trials_the_finished_ones_are_only_counted(finished, listed):
+    """Up to 200 all are in the table; of more, what somebody has to look at."""
+    rows = [*(row(n, "finished") for n in range(finished)), row(999, "failed", cause="x")]
+    lines = table_text(rows).splitlines()
+    assert listed == sum(re.match(r"[0-9a-f]{12} ", line) is not None for line in lines)
+    assert rows[-1].id in lines[-2]
+    assert f"{finished} finished, 1 failed" in lines[-1]

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.fingerprint import code_fingerprint
 from deepmac_ablate.sweep import locks
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 from tests import launching
@@ -65,6 +66,19 @@ def test_xmanager_has_one_experiment_a_launch_and_a_work_unit_a_trial(tmp_path):
     titles = database.execute("SELECT experiment_title FROM experiment").fetchall()
     units = database.execute("SELECT count(*) FROM work_unit").fetchall()
     assert ([("fakes",)], [(3,)]) == (titles, units)
+
+
+def test_a_launch_notes_the_code_of_the_user(tmp_path):
+    """The modules that the gin files of its trials import take part in the fingerprint."""
+    (tmp_path / "mine.gin").write_text("import tests.toy_configurables\n")
+    a_plan = launching.plan(())
+    [planned] = a_plan.trials
+    trial = planned.trial.__class__((str(tmp_path / "mine.gin"),), (), 0, "arm0")
+    launching.launch(a_plan._replace(trials=(planned._replace(trial=trial),)), tmp_path / "w")
+    [launch] = (tmp_path / "w" / "launches").iterdir()
+    noted = json.loads((launch / "provenance.json").read_text())
+    assert ["tests.toy_configurables"] == noted["modules"]
+    assert noted["code"] == code_fingerprint("tests.toy_configurables") != code_fingerprint()
 
 
 def test_no_more_than_so_many_run_at_a_time(tmp_path):
