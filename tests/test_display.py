@@ -345,4 +345,6 @@ def test_of_hundreds_of_trials_the_finished_ones_are_only_counted(finished, list
     lines = table_text(rows).splitlines()
     assert listed == sum(re.match(r"[0-9a-f]{12} ", line) is not None for line in lines)
     assert rows[-1].id in lines[-2]
+    flagged = table_text([rows[0]._replace(code_state="other code"), *rows[1:]])
+    assert rows[0].id in flagged
     assert f"{finished} finished, 1 failed" in lines[-1]

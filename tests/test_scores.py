@@ -6,6 +6,7 @@ import json
 
 from deepmac_ablate.sweep import scores
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
+from deepmac_ablate.sweep.rows import TrialRow
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 from deepmac_ablate.trial import Trial
 
@@ -29,7 +30,7 @@ def test_means_over_the_seeds_that_are_finished(tmp_path):
     """By hand; of a metric that one of the seeds lacks there is no mean."""
     iou = [{"groundtruth/iou/seen": 0.5, "groundtruth/iou/novel": 0.25},
            {"groundtruth/iou/seen": 0.6, "groundtruth/iou/novel": None}, None]
-    text = scores.text(*swept(tmp_path, {"deep": iou, "none": [None]}, "deep"))
+    text = scores.text(*swept(tmp_path, {"deep": iou, "none": [None]}, "deep"), [])
     lines = text.splitlines()
     assert ["deep", "*", "2/3", "55.0", "-", "-", "-", "-", "-", "-", "-"] == lines[3].split()
     assert ["none", "0/1"] + ["-"] * 8 == lines[4].split()
@@ -39,6 +40,16 @@ def test_means_over_the_seeds_that_are_finished(tmp_path):
 def test_one_seed_is_said(tmp_path):
     """And no baseline is pointed out where it was left out."""
     result = {"detections/box_ap/novel": 0.123}
-    text = scores.text(*swept(tmp_path, {"deep": [result]}, "another"))
+    text = scores.text(*swept(tmp_path, {"deep": [result]}, "another"), [])
     assert ["deep", "1"] + ["-"] * 7 + ["12.3"] == text.splitlines()[3].split()
     assert text.endswith("\nIn percent; one seed an arm, so nobody knows how much is chance")
+
+
+def test_other_code_is_flagged(tmp_path):
+    """The arm's, and what the sign means."""
+    rows = [TrialRow("a0", "a", 0, "finished", code_state="other code"),
+            TrialRow("b0", "b", 0, "finished")]
+    lines = scores.text(*swept(tmp_path, {"a": [{}], "b": [{}]}, "a"), rows).splitlines()
+    assert ["a", "*!", "1"] == lines[3].split()[:3]
+    assert ["b", "1"] == lines[4].split()[:2]
+    assert "! with trials of other code than the present one, or of several" == lines[-1]

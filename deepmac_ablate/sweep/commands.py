@@ -136,7 +136,7 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
     rows = job.observer.with_code()
     print(f"{table_text(rows)}\n")
     if any(row.status == "finished" for row in rows) and len(checked.plan.arms) <= _MOST_ARMS:
-        print(f"{scores.text(workdir, checked.plan)}\n")
+        print(f"{scores.text(workdir, checked.plan, rows)}\n")
     print(digest(rows))
     if job.stopped:
         print(f"Not all trials were started. {job.stopped}", file=sys.stderr)

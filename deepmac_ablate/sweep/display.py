@@ -141,10 +141,10 @@ def table_text(rows: Sequence[TrialRow]) -> str:
     """Returns a table of trials in the order given, a line each, and the counts below it.
 
     It has no colours and is as wide as it needs to be. Of hundreds of trials, those that are
-    finished are counted only.
+    finished by the present code are counted only.
     """
-    unfinished = [row for row in rows if row.status != "finished"]
-    shown = rows if len(rows) <= _MOST_LINES else unfinished
+    of_note = [row for row in rows if row.status != "finished" or row.code_state]
+    shown = rows if len(rows) <= _MOST_LINES else of_note
     lines = [line.plain.rstrip() for line in _table(shown)] if shown else []
     return "\n".join([*lines, f"{_counts(rows)}; {_outlook(rows)}"])
 

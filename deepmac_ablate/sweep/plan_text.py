@@ -87,9 +87,11 @@ def _cost_cells(cost: Cost, base: Cost | None) -> list[str]:
 
 
 def _statuses(rows: Sequence[TrialRow]) -> str:
-    return ", ".join(
+    statuses = ", ".join(
         status if number == len(rows) else f"{number} {status}"
         for status, number in counts(rows).items() if number)
+    codes = sorted({row.code_state for row in rows if row.code_state})
+    return f"{statuses} ({', '.join(codes)})" if codes else statuses
 
 
 def _balance(checked: CheckedPlan) -> list[str]:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
+from deepmac_ablate.sweep.rows import TrialRow
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 
 # Heads and names in result.json; masks in annotated boxes first, as no detector takes part in them.
@@ -16,18 +17,20 @@ _CLASSES = ("seen", "novel")
 _SIZE = 7
 
 
-def text(workdir: SweepWorkdir, plan: Plan) -> str:
+def text(workdir: SweepWorkdir, plan: Plan, rows: Sequence[TrialRow]) -> str:
     """Returns a row for each arm, in percent: means over its finished seeds.
 
     Args:
         workdir: Of the sweep.
         plan: Its plan.
+        rows: Its trials, for what is to be said of the code that made them.
 
     Raises:
         UserError: If a result.json is broken.
     """
     arms = plan.arms
-    width = max(len("arm"), *(len(label) for label in arms)) + 3
+    flagged = {row.arm for row in rows if row.code_state}
+    width = max(len("arm"), *(len(label) for label in arms)) + 4
     pair = 2 * _SIZE
     lines = [
         " " * (width + 6) + f"{'in annotated boxes':^{2 * pair}}{'in detected boxes':^{2 * pair}}",
@@ -35,12 +38,15 @@ def text(workdir: SweepWorkdir, plan: Plan) -> str:
         f"{'arm':<{width}}{'seeds':<6}" + "".join(f"{it:>{_SIZE}}" for it in _CLASSES * 4),
     ]
     for label, trials in arms.items():
-        name = label + (" *" if label == plan.baseline else "")
+        marks = "*" * (label == plan.baseline) + "!" * (label in flagged)
+        name = f"{label} {marks}"
         seeds, cells = _cells(workdir, trials)
         lines.append(f"{name:<{width}}{seeds:<6}{''.join(cells)}")
     note = f"{'* baseline; i' if plan.baseline in arms else 'I'}n percent"
     if max(map(len, arms.values())) == 1:
         note += "; one seed an arm, so nobody knows how much is chance"
+    if flagged:
+        note += "\n! with trials of other code than the present one, or of several"
     return "\n".join([*lines, note])
 
 
