@@ -13,6 +13,7 @@ from deepmac_ablate.data import commands as data_commands
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.listing import commands as listing_commands
 from deepmac_ablate.model_garden import commands as import_commands
+from deepmac_ablate.results import commands as results_commands
 from deepmac_ablate.serving import commands as serving_commands
 from deepmac_ablate.sweep import commands as sweep_commands
 from deepmac_ablate.tracking import commands as tracking_commands
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _register_train(commands)
     _register_evaluate(commands)
     sweep_commands.register(commands)
+    results_commands.register(commands)
     serving_commands.register(commands)
     import_commands.register(commands)
     tracking_commands.register(commands)

@@ -16,7 +16,7 @@ PACKAGE = "deepmac_ablate"
 # there is no cycle. A package stands for all of its modules.
 FLOORS = {
     "the command line": ["cli"],
-    "many trials": ["listing", "sweep"],
+    "many trials": ["listing", "results", "sweep"],
     "a whole trial": ["model_garden", "reevaluation", "serving", "training", "validation"],
     "its objects": ["session"],
     "its parts": [

@@ -176,9 +176,6 @@ class Launch:
             self.stopped = self.stopped or f"The trial {planned.id} cannot be started: {error}"
         else:
             await run_unit(files)
-            # XManager stops waiting once one job of a unit has failed.
-            while self.observer.row(planned).status == "running":
-                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS / 10)
         finally:
             self._slots.give_back(device)
 

@@ -52,6 +52,10 @@ async def experiment(title: str, folder: Path) -> AsyncIterator[RunUnit]:
             unit = await made.add(group)
             with contextlib.suppress(xm.ExperimentUnitError):
                 await unit.wait_until_complete()
+            # That stops waiting once one job has failed; the others see it and end, too.
+            for handle in unit._local_execution_handles:
+                with contextlib.suppress(RuntimeError):
+                    await handle.wait()
 
         try:
             yield run

@@ -1,0 +1,14 @@
+"""`deepmac-ablate table | effects | compare | report`: parse, call, print; a module each."""
+
+from __future__ import annotations
+
+import argparse
+from types import ModuleType
+
+_COMMANDS: tuple[ModuleType, ...] = ()
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Adds the commands to the command line."""
+    for command in _COMMANDS:
+        command.register(commands)
