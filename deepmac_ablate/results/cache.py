@@ -6,11 +6,13 @@ files have changed is read anew, and so are all where the file is broken or of a
 
 from __future__ import annotations
 
+import array
 import contextlib
 import functools
 import hashlib
 import json
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +24,7 @@ from deepmac_ablate.sweep import verdict_cache
 
 _METRICS = Record._fields.index("metrics")
 _DIGEST = 32
+_LENGTH = struct.Struct("<Q")
 
 
 class Entry(NamedTuple):
@@ -46,11 +49,11 @@ def stamps(folder: str) -> list[Any]:
 def load(workdir: str) -> dict[str, Entry]:
     """Returns the finished trials of a workdir that were kept, by the names of their folders."""
     # What cannot be read is nothing that was kept by this version.
-    with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
+    with contextlib.suppress(OSError, ValueError, TypeError, LookupError, struct.error):
         content = _path(workdir).read_bytes()
-        digest, text = content[:_DIGEST], content[_DIGEST:]
-        if digest == _digest(text):
-            return _decoded(json.loads(text))
+        digest, body = content[:_DIGEST], memoryview(content)[_DIGEST:]
+        if digest == _digest(body):
+            return _decoded(body)
     return {}
 
 
@@ -61,29 +64,38 @@ def save(workdir: str, entries: Mapping[str, Entry]) -> None:
         workdir: Their sweep's, on a disk.
         entries: By the names of their folders.
     """
-    text = json.dumps(_encoded(entries), ensure_ascii=False).encode()
-    path = _path(workdir)
+    body, path = _encoded(entries), _path(workdir)
     # A home without room or rights is no reason to show nothing.
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        disk.write(path, _digest(text) + text)
+        disk.write(path, _digest(body) + body)
 
 
-def _encoded(entries: Mapping[str, Entry]) -> dict[str, Any]:
-    """Returns trials as JSON has them; names of numbers, which are mostly the same, only once."""
+def _encoded(entries: Mapping[str, Entry]) -> bytes:
+    """Returns the length of a JSON text, the text, and all numbers, as they are most of it.
+
+    Names of numbers, which are mostly the same, are written only once.
+    """
     names: dict[tuple[str, ...], int] = {}
-    trials = []
+    trials, numbers = [], array.array("d")
     for folder, (stamps_, kept) in entries.items():
-        fields = list(kept)
-        fields[_METRICS] = list(kept.metrics.values())
+        fields = list(kept._replace(metrics={}))
         trials.append([folder, stamps_, names.setdefault(tuple(kept.metrics), len(names)), fields])
-    return {"names": list(names), "trials": trials}
+        numbers.extend(kept.metrics.values())
+    text = json.dumps({"names": list(names), "trials": trials}).encode()
+    return _LENGTH.pack(len(text)) + text + numbers.tobytes()
 
 
-def _decoded(content: Mapping[str, Any]) -> dict[str, Entry]:
-    names, entries = content["names"], {}
+def _decoded(body: memoryview) -> dict[str, Entry]:
+    [length] = _LENGTH.unpack_from(body)
+    content = json.loads(bytes(body[_LENGTH.size : _LENGTH.size + length]))
+    numbers = array.array("d")
+    numbers.frombytes(body[_LENGTH.size + length :])
+    values = iter(numbers.tolist())
+    entries = {}
     for folder, stamps_, number, fields in content["trials"]:
-        fields[_METRICS] = dict(zip(names[number], fields[_METRICS], strict=True))
+        # The names end first, so that no number of the next trial is taken.
+        fields[_METRICS] = dict(zip(content["names"][number], values, strict=False))
         entries[folder] = Entry(stamps_, Record(*fields))
     return entries
 
@@ -93,9 +105,11 @@ def _path(workdir: str) -> Path:
     return verdict_cache.default_path().parent / "results" / f"{name}.json"
 
 
-def _digest(text: bytes) -> bytes:
+def _digest(body: bytes | memoryview) -> bytes:
     """Returns a hash of a content and of the code that made it of files."""
-    return hashlib.sha256(_code() + text).digest()
+    digest = hashlib.sha256(_code())
+    digest.update(body)
+    return digest.digest()
 
 
 @functools.cache

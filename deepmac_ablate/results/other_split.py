@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pandas as pd
 
 from deepmac_ablate import class_splits
@@ -52,15 +50,16 @@ def with_split(frame: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:
 
 def _roles(long: pd.DataFrame, split: class_splits.Split) -> pd.Series:
     """Returns the role of each row's class; trials may be of several data sets."""
+    classes: dict[str, dict[int, str]] = {}
+    ids = long["category_id"].tolist()
+    for trial, class_id, name in zip(long["trial"], ids, long["name"], strict=True):
+        classes.setdefault(trial, {})[class_id] = name
     known: dict[tuple[tuple[int, str], ...], dict[int, class_splits.Role]] = {}
-    found = pd.Series(index=long.index, dtype="string")
-    for _, rows in long.groupby("trial", sort=False):
-        classes = tuple(dict.fromkeys(zip(rows["category_id"], rows["name"], strict=True)))
-        if classes not in known:
-            known[classes] = class_splits.roles(split, _categories(classes))
-        found[rows.index] = rows["category_id"].map(known[classes])
-    return found
-
-
-def _categories(classes: Iterable[tuple[int, str]]) -> list[Category]:
-    return [Category(int(class_id), name) for class_id, name in classes]
+    roles = {}
+    for trial, names in classes.items():
+        data_set = tuple(names.items())
+        if data_set not in known:
+            known[data_set] = class_splits.roles(split, [Category(*it) for it in data_set])
+        roles[trial] = known[data_set]
+    found = [roles[trial][class_id] for trial, class_id in zip(long["trial"], ids, strict=True)]
+    return pd.Series(found, index=long.index, dtype="string")

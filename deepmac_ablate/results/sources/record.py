@@ -33,7 +33,7 @@ class Record(NamedTuple):
         commit: See there; None where it is not known.
         folder: See there.
         starts: What `provenance.code_state` needs of each start; empty where it is not known.
-        metrics: Numbers in [0, 1] by `<reading>/<metric>/<classes>`, None where one is undefined;
+        metrics: Numbers in [0, 1] by `<reading>/<metric>/<classes>`, NaN where one is undefined;
             none at all unless the trial is finished.
     """
 
@@ -55,7 +55,7 @@ class Record(NamedTuple):
     commit: str | None = None
     folder: str = ""
     starts: Sequence[Mapping[str, Any]] = ()
-    metrics: Mapping[str, float | None] = _NOTHING
+    metrics: Mapping[str, float] = _NOTHING
 
 
 class Source(Protocol):

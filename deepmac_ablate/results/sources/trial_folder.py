@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -112,10 +113,12 @@ class _Reader:
             return missing
         return value
 
-    def _metrics(self, result: Mapping[str, Any]) -> dict[str, float | None]:
-        metrics = {name: value for name, value in result.items() if is_metric(name)}
+    def _metrics(self, result: Mapping[str, Any]) -> dict[str, float]:
+        metrics = {
+            name: math.nan if value is None else value
+            for name, value in result.items() if is_metric(name)}
         for name, value in metrics.items():
-            if value is not None and type(value) not in (int, float):
+            if type(value) not in (int, float):
                 self._broken.append(
                     f"result.json is broken, as {name!r} is {value!r} and no number; delete it.")
                 break

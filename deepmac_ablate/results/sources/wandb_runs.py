@@ -104,10 +104,10 @@ def _unfinished(runs: Sequence[Run]) -> tuple[Status, str]:
     return "interrupted", "its runs ended well, but none of them has logged a result"
 
 
-def _metrics(summary: Mapping[str, Any]) -> dict[str, float | None]:
+def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """Returns the numbers of a summary, in which what is undefined is null or 'NaN'."""
     return {
-        name: _number(value) for name, value in summary.items()
+        name: math.nan if value in (None, "NaN") else value for name, value in summary.items()
         if is_metric(name) and (value in (None, "NaN") or _number(value) is not None)}
 
 
