@@ -56,3 +56,11 @@ def clean_tensorflow() -> Iterator[None]:
     """Takes back what preparing a trial changes for the whole process."""
     with _clean_tensorflow():
         yield
+
+
+@pytest.fixture
+def object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes ``gs://`` an empty object store in memory."""
+    from tests import object_store
+
+    object_store.mount(monkeypatch)

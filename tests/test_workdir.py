@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from etils import epath
-from etils.epath import backend, gpath
-from fsspec.implementations.memory import MemoryFileSystem
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.trial import Trial
@@ -22,36 +20,11 @@ from deepmac_ablate.workdir import TrialWorkdir
 TRIAL = Trial(("gin/base.gin",), ("A.x = 1", "A.y = 2"), 0, "base")
 
 
-class _ObjectStore(MemoryFileSystem):
-    """An object store in memory under the name of Google's; nothing can be appended there."""
-
-    protocol = ("gcs", "gs")
-    cachable = False
-
-    @classmethod
-    def _strip_protocol(cls, path):
-        return "/" + path.removeprefix("gs://").strip("/")
-
-    def _open(self, path, mode="rb", **kwargs):
-        assert "a" not in mode
-        return super()._open(path, mode, **kwargs)
-
-
-@pytest.fixture
-def _object_store(monkeypatch):
-    store = _ObjectStore()
-    monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
-    monkeypatch.setattr(backend.fsspec_backend, "fs", lambda path: store, raising=True)
-    yield
-    store.store.clear()
-    store.pseudo_dirs[:] = [""]
-
-
 @pytest.fixture(params=["disk", "gs"])
 def workdir(request, tmp_path):
     if request.param == "disk":
         return TrialWorkdir(tmp_path / "trial")
-    request.getfixturevalue("_object_store")
+    request.getfixturevalue("object_store")
     return TrialWorkdir("gs://bucket/sweep/trial")
 
 

@@ -145,6 +145,9 @@ class _Reader:
                 if (text := files.read(f"{self._folder}/{name}")) is not None]
             return attempt.status_of(attempts, has_result, attempt.has_heartbeat)
         except UserError as error:
+            if has_result:
+                # Whatever became of its supervisor.
+                return "finished", None
             self._broken.append(str(error))
             return "failed", None
 

@@ -16,9 +16,14 @@ from deepmac_ablate.tracking.mirror import EXIT_CODES
 from deepmac_ablate.tracking.wandb_file import WandbFile
 
 
+# Where W&B's client puts them below what people name; searching all would take too long on gs://.
+_PATTERNS = (
+    "run-*.wandb", "*run-*/run-*.wandb", "wandb/*run-*/run-*.wandb", "*/wandb/*run-*/run-*.wandb")
+
+
 def below(folder: epath.Path) -> list[epath.Path]:
-    """Returns all of W&B's files in a folder and in those below it, sorted."""
-    return sorted(folder.glob("**/run-*.wandb"))
+    """Returns W&B's files below the folder of a run, of a trial or of several, sorted."""
+    return sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
 
 
 class Files:
