@@ -79,7 +79,7 @@ def _encoded(entries: Mapping[str, Entry]) -> bytes:
     names: dict[tuple[str, ...], int] = {}
     trials, numbers = [], array.array("d")
     for folder, (stamps_, kept) in entries.items():
-        fields = list(kept._replace(metrics={}))
+        fields = list(kept._replace(levels=dict(kept.levels), metrics={}))
         trials.append([folder, stamps_, names.setdefault(tuple(kept.metrics), len(names)), fields])
         numbers.extend(kept.metrics.values())
     text = json.dumps({"names": list(names), "trials": trials}).encode()

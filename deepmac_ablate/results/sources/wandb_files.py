@@ -15,7 +15,6 @@ from deepmac_ablate.tracking import wandb_file
 from deepmac_ablate.tracking.mirror import EXIT_CODES
 from deepmac_ablate.tracking.wandb_file import WandbFile
 
-
 # Where W&B's client puts them below what people name; searching all would take too long on gs://.
 _PATTERNS = (
     "run-*.wandb", "*run-*/run-*.wandb", "wandb/*run-*/run-*.wandb", "*/wandb/*run-*/run-*.wandb")
