@@ -6,9 +6,13 @@ import contextlib
 import gzip
 import http.server
 import json
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
+
+# Not every request says it apart from its query.
+_NAME = re.compile(r"(?:query|mutation)\s*(?P<name>\w*)")
 
 
 class Run:
@@ -49,6 +53,10 @@ class Server:
                               "bucket": run and _bucket(key, run)}}
         if operation == "Viewer":
             return {"viewer": {"entity": "me", "username": "me", "teams": {"edges": []}}}
+        if operation == "GetDefaultEntity":
+            return {"viewer": {"id": "v", "entity": "me"}}
+        if operation == "Runs":
+            return {"project": self._page(variables)}
         if operation == "UpsertBucket":
             new = key not in self.runs
             run = self.runs.setdefault(key, Run())
@@ -62,6 +70,18 @@ class Server:
             return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": [
                 {"name": name, "uploadUrl": f"{self.url}/upload"} for name in variables["files"]]}}
         return {"project": None}
+
+    def _page(self, variables: dict[str, Any]) -> dict[str, Any] | None:
+        """Some of a project's runs, as its table shows them; None where there is no project."""
+        runs = [(key[1], run) for key, run in self.runs.items() if key[0] == variables["project"]]
+        if not runs:
+            return None
+        first = int(variables.get("cursor") or 0)
+        last = min(first + variables["perPage"], len(runs))
+        edges = [{"node": _node(*runs[at]), "cursor": str(at + 1)} for at in range(first, last)]
+        more = {"endCursor": str(last), "hasNextPage": last < len(runs)}
+        return {"internalId": "1", "runCount": len(runs), "readOnly": False,
+                "runs": {"edges": edges, "pageInfo": more}}
 
     def stream(self, path: str, sent: dict[str, Any]) -> None:
         """Takes lines of a run's files."""
@@ -89,6 +109,15 @@ def _bucket(key: tuple[str, str], run: Run) -> dict[str, Any]:
     }
 
 
+def _node(run_id: str, run: Run) -> dict[str, Any]:
+    state = {None: "running", 0: "finished"}.get(run.exit_code, "failed")
+    return {
+        "projectId": "1", "id": run_id, "name": run_id, "state": state,
+        "displayName": run.fields.get("displayName"), "group": run.fields.get("groupName"),
+        "jobType": run.fields.get("jobType"), "tags": run.fields.get("tags"),
+        "config": run.fields.get("config", "{}"), "summaryMetrics": json.dumps(run.summary)}
+
+
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
     """Yields a server that answers at its `url` while the context lasts."""
@@ -105,7 +134,8 @@ def serving() -> Iterator[Server]:
             answer = {}
             if self.path == "/graphql":
                 sent = json.loads(body)
-                operation, variables = sent.get("operationName"), sent.get("variables", {})
+                operation = sent.get("operationName") or _NAME.search(sent["query"])["name"]
+                variables = sent.get("variables", {})
                 if variables.get("name") in server.refused:
                     self._answer(400, {"errors": [{"message": "refused"}]})
                     return

@@ -105,10 +105,13 @@ def _unfinished(runs: Sequence[Run]) -> tuple[Status, str]:
 
 
 def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the numbers of a summary, in which what is undefined is null or 'NaN'."""
-    return {
-        name: math.nan if value in (None, "NaN") else value for name, value in summary.items()
-        if is_metric(name) and (value in (None, "NaN") or _number(value) is not None)}
+    """Returns the numbers of a summary, NaN for what is undefined: null, or no finite number."""
+    metrics = {}
+    for name, value in summary.items():
+        if is_metric(name) and (value in (None, "NaN") or type(value) in (int, float)):
+            number = _number(value)
+            metrics[name] = math.nan if number is None else number
+    return metrics
 
 
 def _number(value: Any) -> float | None:  # noqa: ANN401 - JSON
