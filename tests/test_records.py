@@ -193,7 +193,7 @@ def test_an_unreadable_file_costs_one_row_too(tmp_path):
     (workdir.folder("hg+2-0") / "result.json").mkdir()
     frame = results.load(tmp_path / "w")
     assert 5 == (frame["status"] == "finished").sum()
-    assert "result.json is broken" in row(frame, "hg+2-0")["cause"]
+    assert "result.json cannot be read (Is a directory)." == row(frame, "hg+2-0")["cause"]
 
 
 @pytest.mark.parametrize(("name", "content", "message"), [

@@ -249,7 +249,7 @@ def test_undefined_numbers_and_what_is_no_number():
     summary = {"step": 100, "a/b/x": None, "a/b/y": "NaN", "a/b/z": 1, "a/b/t": "text",
                "a/b/d": {"_type": "table-file"}, "a/b/q": True, "train/loss": 3.0}
     [found] = read(a_run(summary_metrics=summary))
-    assert {"a/b/x": "nan", "a/b/y": "nan", "a/b/z": "1"} == {
+    assert {"a/b/x": "nan", "a/b/y": "nan", "a/b/z": "1.0"} == {
         name: str(value) for name, value in found.metrics.items()}
 
 

@@ -53,15 +53,16 @@ class _Reader:
 
     def record(self) -> Record | None:
         texts = {name: self._text(name) for name in WATCHED}
-        if not any(texts[name] is not None for name in ("result.json", "sweep.json", "trial.json")):
+        identified = any(texts[name] is not None for name in WATCHED[:3])
+        if not identified and not self._broken:
             return None
         trial, sweep, result = (
             self._object(name, texts[name]) for name in ("trial.json", "sweep.json", "result.json"))
         starts = self._starts(texts["attempts.jsonl"])
         status, last = self._status(texts["result.json"] is not None)
-        if status == "finished" and texts["result.json"] is None:
+        if status == "finished" and texts["result.json"] is None and not self._broken:
             # Since a moment ago.
-            return self.record()
+            return _Reader(self._folder).record()
         levels = self._field(sweep, "sweep.json", "levels", dict, {})
         record = Record(
             trial=self._field(trial, "trial.json", "id", str, self._folder.rpartition("/")[2]),
@@ -91,8 +92,8 @@ class _Reader:
         try:
             return files.read(f"{self._folder}/{name}")
         except OSError as error:
-            # Broken like any other that is no JSON.
-            return str(error).encode()
+            self._broken.append(f"{name} cannot be read ({error.strerror}).")
+            return None
 
     def _object(self, name: str, text: bytes | None) -> dict[str, Any]:
         try:
