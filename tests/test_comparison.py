@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import io
 import json
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.metrics.average_precision import per_class_ap
 from deepmac_ablate.metrics.matches import match
-from deepmac_ablate.results import comparison_formats, comparison_notes
+from deepmac_ablate.results import comparison_cells, comparison_notes, table_formats
 from deepmac_ablate.results.comparison import compare
 from tests import compared_trials
 from tests.compared_trials import NAMES, objects
@@ -107,7 +110,7 @@ def test_images_are_ordered_by_what_they_gain(shifted):
     size = (table["image_id"] == 1).sum()
     assert size == last["instances"]
     assert pytest.approx(-0.25 * cats / size) == last["difference"]
-    gains, losses = comparison_formats.most_changed(images, 2)
+    gains, losses = comparison_cells.most_changed(images, 2)
     assert (2, 1) == (len(gains), len(losses))
 
 
@@ -160,7 +163,7 @@ def test_average_precision_is_had_from_the_matches(tmp_path, task):
     [
         ({"a": [0, 1, 2], "b": [2, 0, 1]},
          "the images and of 3 pairs of trials of one seed (0, 1, 2); both"),
-        ({"a": [0, 1, 2], "b": [2, 0, 1]}, "the range of 3 differences holds their median 75% of"),
+        ({"a": [0, 1, 2], "b": [2, 0, 1]}, "the range of 3 differences holds their median 75 % of"),
         ({"a": [0, 1], "b": [1, 0, 5]}, "only one side has them: seeds 5."),
         ({"a": [0, 1], "b": [3]},
          "as no seed is on both sides, of the seeds of each (a: 0, 1; b: 3); both"),
@@ -168,14 +171,14 @@ def test_average_precision_is_had_from_the_matches(tmp_path, task):
         ({"a": [4], "b": [4]}, "resamples of the images alone; both"),
         ({"a": [4], "b": [4]}, "one pair of seeds: the intervals say nothing about what other"),
         ({"a": [4], "b": [5]}, "one seed on each side: the intervals say nothing about what other"),
-        ({"a": [4], "b": [5]}, "0 of 3 classes, as their interval excludes 0; 0.2 would be marked"),
+        ({"a": [4], "b": [5]}, "intervals of 0 of 3 classes exclude 0; 0.2 would by chance"),
     ])
 def test_it_says_what_was_drawn(tmp_path, seeds, sentence):
     """Pairs of seeds, seeds of each side, or images alone; what is left out; what it is worth."""
     frame = compared_trials.arms(tmp_path, seeds, lambda *_: objects())
     notes = " ".join(comparison_notes.of(compare(frame, "a", "b", resamples=DRAWS)))
     assert sentence in notes
-    assert notes.startswith("Difference: b minus a, above 0 where b is better.")
+    assert notes.startswith("In percent; difference: b minus a, above 0 where b is better.")
 
 
 def test_trials_can_be_named_by_their_ids(shifted):
@@ -194,29 +197,80 @@ def test_seeds_matter_as_much_as_images(tmp_path):
         row[["difference", "low", "high"]].astype(float), [0.03, 0, 0.06], atol=1e-12)
 
 
-def test_markdown_says_it_in_percent(shifted):
-    """Groups, classes by their difference, images and sentences stand in one text."""
-    text = comparison_formats.markdown(compare(shifted, "a", "b", resamples=DRAWS), 1)
-    assert text.startswith("# b compared with a: mask IoU in annotated boxes, in %\n\n- Difference")
-    assert "| classes | number | a | b | difference | 95% interval |" in text
-    assert text.index("| dog | novel |") < text.index("| cup | novel |")
-    assert text.index("| cup | novel |") < text.index("| cat | seen |")
-    assert "## Where mask IoU in annotated boxes gains most with b" in text
-    (worst,) = [line for line in text.splitlines() if line.startswith("| 1 |")]
-    assert worst.endswith(" |")
-    assert "| +0.0 | +0.0 to +0.0 |" in text
+def test_people_read_percent(shifted):
+    """Groups, classes by their difference, images and sentences, each with its marks."""
+    compared = compare(shifted, "a", "b", resamples=119)
+    shown = comparison_cells.document(compared, 1)
+    groups, classes, gains, losses = shown.sections
+    assert "b compared with a: mask IoU in annotated boxes" == groups.title
+    assert ["classes", "number", "a", "b", "difference", "95 % interval"] == list(groups.heads)
+    assert ["seen", "novel", "all"] == [row[0] for row in groups.rows]
+    assert ["dog", "cup", "cat"] == [row[0] for row in classes.rows]
+    dog, cup, _ = classes.rows
+    value = compared.classes.set_index("name").loc["dog"]
+    low, high = 100 * value["low"], 100 * value["high"]
+    assert [f"{100 * value['a']:.1f}", f"{100 * value['b']:.1f}",
+            f"{100 * value['difference']:+.1f}", f"{low:+.1f} to {high:+.1f} *"] == dog[3:]
+    assert ["+0.0", "+0.0 to +0.0  "] == cup[5:]
+    assert "where mask IoU in annotated boxes gains most with b" == gains.title
+    assert "1" == losses.rows[0][0]
+    assert "The intervals of 1 of 3 classes exclude 0; 0.2 would by chance if no class" in (
+        " ".join(shown.caption))
 
 
-def test_csv_and_json_hold_all_numbers(shifted):
-    """Programs read fractions: groups and classes in a CSV file, the images too in JSON."""
+def test_classes_that_may_be_chance_are_told_apart(shifted):
+    """An interval that excludes 0 is no finding yet where many were looked at."""
     compared = compare(shifted, "a", "b", resamples=DRAWS)
-    table = pd.read_csv(pd.io.common.StringIO(comparison_formats.csv(compared, 1)))
-    assert ["seen", "novel", "all", "cat", "dog", "cup"] == table["name"].tolist()
-    np.testing.assert_allclose(table["low"][:3], compared.groups["low"])
-    read = json.loads(comparison_formats.json(compared, 1))
-    assert ["a", "b", [0, 1], True] == [read[k] for k in ("a", "b", "seeds_b", "paired")]
-    assert compared.classes["q"].tolist() == [row["q"] for row in read["classes"]]
-    assert [1] == [row["image_id"] for row in read["images"]["losses"]]
+    doubtful = compared.classes.assign(q=[1.0, 0.051, 1.0])
+    shown = comparison_cells.document(dataclasses.replace(compared, classes=doubtful), 0)
+    assert shown.sections[1].rows[0][-1].endswith(" ?")
+    assert 2 == len(shown.sections)
+
+
+def test_it_says_where_resamples_are_too_few(shifted):
+    """The least p is 2 / (resamples + 1): for one of 3 classes at 5 % it takes 119 of them."""
+    last = {
+        resamples: comparison_notes.of(compare(shifted, "a", "b", resamples=resamples))[-1]
+        for resamples in (118, 119)}
+    assert "A single class among 3 can remain from 119 resamples on." == last[118]
+    assert "A single class" not in last[119]
+
+
+def test_programs_read_fractions(shifted):
+    """CSV and JSON hold the rows of all tables."""
+    compared = compare(shifted, "a", "b", resamples=DRAWS)
+    shown = comparison_cells.document(compared, 1)
+    read = json.loads(table_formats.json_text(shown))
+    kinds = ["group"] * 3 + ["class"] * 3 + ["gain", "loss"]
+    assert kinds == [row["kind"] for row in read]
+    assert compared.groups["low"].tolist() == [row["low"] for row in read[:3]]
+    assert compared.classes["q"].tolist() == [row["q"] for row in read[3:6]]
+    assert {("a", "b", "groundtruth/iou")} == {
+        (row["arm_a"], row["arm_b"], row["metric"]) for row in read}
+    assert 1 == read[-1]["image_id"]
+    lines = list(csv.DictReader(io.StringIO(table_formats.csv_text(shown))))
+    assert kinds == [line["kind"] for line in lines]
+    assert [str(row["difference"]) for row in read] == [line["difference"] for line in lines]
+
+
+def test_doubtful_trials_are_named(shifted):
+    """Namesakes that are left out, and trials of other code, stand below the tables."""
+    namesake = shifted[shifted["trial"] == "b-1"].assign(trial="old")
+    frame = pd.concat([shifted, namesake], ignore_index=True)
+    frame["code_state"] = ["", "other code", "", "", ""]
+    notes = " ".join(comparison_notes.of(compare(frame, "a", "b", resamples=DRAWS)))
+    assert "or have a seed that is there already: old." in notes
+    assert "Trials of other code than the present one, or of several, take part: a-1." in notes
+
+
+def test_the_confidence_can_be_chosen(shifted):
+    """Narrower intervals hold less, and the text says how much."""
+    wide, narrow = (
+        compare(shifted, "a", "b", resamples=DRAWS, confidence=share) for share in (0.95, 0.5))
+    width = [it.groups["high"][1] - it.groups["low"][1] for it in (wide, narrow)]
+    assert 0 < width[1] < width[0]
+    assert "Intervals hold 50 % of 100 resamples" in comparison_notes.of(narrow)[1]
+    assert "A confidence of 95 makes no sense" in refused(shifted, "a", "b", confidence=95)
 
 
 def refused(frame, *args, **fields):

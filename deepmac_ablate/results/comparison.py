@@ -16,12 +16,18 @@ import numpy as np
 import pandas as pd
 
 from deepmac_ablate.errors import check_at_least
-from deepmac_ablate.results import image_changes, resampling, roles, scored_images, sides
+from deepmac_ablate.results import (
+    image_changes,
+    resampling,
+    roles,
+    scored_images,
+    sides,
+    statistics,
+)
 from deepmac_ablate.results.resampling import Draws
 from deepmac_ablate.results.scored_images import ScoredImages
 from deepmac_ablate.results.sides import Sides
 
-CONFIDENCE = 0.95
 # Below that, a twentieth of the resamples is no estimate of anything.
 _FEWEST_RESAMPLES = 100
 # What is beyond comes from the arithmetic, and must not exclude 0.
@@ -37,6 +43,7 @@ class Comparison:
         metric: `<reading>/<metric>`, in [0, 1].
         resamples: How many resamples the intervals are from.
         seed: Of the resamples.
+        confidence: Of the intervals, in (0, 1).
         groups: A row per group of classes: `group` (seen, novel, all; where a class has not the
             same role on both sides, such as "novel in a, seen in b"), `count` of classes, and
             `a`, `b`, `difference`, `low`, `high`, `p`, `excludes_zero`: means over classes and
@@ -53,6 +60,7 @@ class Comparison:
     metric: str
     resamples: int
     seed: int
+    confidence: float
     groups: pd.DataFrame
     classes: pd.DataFrame
     images: pd.DataFrame
@@ -65,6 +73,7 @@ def compare(
     metric: str = "groundtruth/iou",
     resamples: int = 1000,
     seed: int = 0,
+    confidence: float = 0.95,
 ) -> Comparison:
     """Compares two arms on the images that both were evaluated on.
 
@@ -75,6 +84,7 @@ def compare(
         metric: One of `scored_images.METRICS`.
         resamples: How often to draw images and seeds.
         seed: Of the draws.
+        confidence: Of the intervals, in (0, 1).
 
     Raises:
         UserError: If an argument names nothing, nothing has finished, or files that this needs are
@@ -83,6 +93,7 @@ def compare(
     scored_images.check_metric(metric)
     check_at_least(_FEWEST_RESAMPLES, resamples=resamples)
     check_at_least(0, seed=seed)
+    statistics.check_confidence(confidence)
     chosen = sides.choose(frame, arm_a, arm_b)
     scored = scored_images.read(chosen.trials, metric)
     classes = roles.of(chosen)
@@ -92,8 +103,10 @@ def compare(
         len(scored[0].image_ids), resamples, seed)
     observed = Draws(_mean(side_a), _mean(side_b))
     return Comparison(
-        chosen, metric, resamples, seed, _groups(scored[0], classes, observed, draws),
-        _classes(scored[0], classes, observed, draws), image_changes.of(chosen, classes))
+        chosen, metric, resamples, seed, confidence,
+        _groups(scored[0], classes, observed, draws, confidence),
+        _classes(scored[0], classes, observed, draws, confidence),
+        image_changes.of(chosen, classes))
 
 
 def _mean(side: list[ScoredImages]) -> np.ndarray:
@@ -101,7 +114,7 @@ def _mean(side: list[ScoredImages]) -> np.ndarray:
 
 
 def _classes(
-    scored: ScoredImages, classes: pd.DataFrame, observed: Draws, draws: Draws
+    scored: ScoredImages, classes: pd.DataFrame, observed: Draws, draws: Draws, confidence: float
 ) -> pd.DataFrame:
     of_class = scored.instances[:, 1]
     images = np.unique(scored.instances, axis=0)[:, 1]
@@ -112,14 +125,14 @@ def _classes(
         "role": classes["role"].reindex(scored.class_ids).to_numpy(),
         "instances": np.bincount(of_class, minlength=size),
         "images": np.bincount(images, minlength=size),
-        **_numbers(observed, draws)})
+        **_numbers(observed, draws, confidence)})
     # Nobody can be compared where there is nothing to find.
     table = table[table["instances"] > 0].reset_index(drop=True)
     return table.assign(q=resampling.false_discoveries(table["p"].to_numpy()))
 
 
 def _groups(
-    scored: ScoredImages, classes: pd.DataFrame, observed: Draws, draws: Draws
+    scored: ScoredImages, classes: pd.DataFrame, observed: Draws, draws: Draws, confidence: float
 ) -> pd.DataFrame:
     role = classes["role"].reindex(scored.class_ids)
     with_instances = ~np.isnan(observed.a)
@@ -131,13 +144,13 @@ def _groups(
         for values in (*observed, *draws))
     return pd.DataFrame({
         "group": [*names, "all"], "count": [int(chosen.sum()) for chosen in members],
-        **_numbers(Draws(a, b), Draws(draws_a, draws_b))})
+        **_numbers(Draws(a, b), Draws(draws_a, draws_b), confidence)})
 
 
-def _numbers(observed: Draws, draws: Draws) -> dict[str, np.ndarray]:
+def _numbers(observed: Draws, draws: Draws, confidence: float) -> dict[str, np.ndarray]:
     """Returns the columns that classes and groups share, [N] each."""
     differences = np.round(draws.b - draws.a, _DIGITS)
-    low, high = resampling.percentile_interval(differences, CONFIDENCE)
+    low, high = resampling.percentile_interval(differences, confidence)
     return {
         "a": observed.a, "b": observed.b, "difference": np.round(observed.b - observed.a, _DIGITS),
         "low": low, "high": high, "p": resampling.p_values(differences),

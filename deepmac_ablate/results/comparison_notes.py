@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
-from deepmac_ablate.results.comparison import CONFIDENCE, Comparison
+from deepmac_ablate.results import captions
+from deepmac_ablate.results.comparison import Comparison
 from deepmac_ablate.results.sides import Sides
 
-# Share of the believed classes that may be wrong, and of intervals that exclude 0 by chance.
-FALSE = 1.0 - CONFIDENCE
 # With more seeds the range of their differences holds their median 97 % of the time.
 _FEW_SEEDS = 5
 
@@ -16,11 +16,12 @@ _FEW_SEEDS = 5
 def of(comparison: Comparison) -> list[str]:
     """Returns the sentences: direction, what was drawn, what it is worth, what is chance."""
     sides = comparison.sides
+    held = captions.percent(comparison.confidence)
     sentences = [
-        f"Difference: {sides.b} minus {sides.a}, above 0 where {sides.b} is better.",
-        f"Intervals hold {CONFIDENCE:.0%} of {comparison.resamples} resamples of "
-        f"{_drawn(sides)}; both sides share the images of a resample.",
-        *_of_seeds(sides), _chance(comparison)]
+        f"In percent; difference: {sides.b} minus {sides.a}, above 0 where {sides.b} is better.",
+        f"Intervals hold {held} of {comparison.resamples} resamples of {_drawn(sides)}; both sides "
+        "share the images of a resample.",
+        *_of_seeds(sides), *_chance(comparison), *_doubts(sides)]
     if len(comparison.images) == 0:
         sentences.append(
             "Single images are not compared, as not all trials have kept the IoU of each object "
@@ -58,18 +59,39 @@ def _of_seeds(sides: Sides) -> list[str]:
         held = 1.0 - 0.5 ** (few - 1)
         sentences.append(
             f"Where seeds matter more than images, {few} of them are few for such an interval: the "
-            f"range of {few} differences holds their median {held:.0%} of the time, and the "
-            "marks claim too much; `deepmac-ablate effects` has t intervals over seeds.")
+            f"range of {few} differences holds their median {100 * held:.0f} % of the time, and "
+            "the marks claim too much; the command effects has t intervals over seeds.")
     return sentences
 
 
-def _chance(comparison: Comparison) -> str:
+def _chance(comparison: Comparison) -> list[str]:
     tested = comparison.classes.dropna(subset="p")
-    marked, believed = int(tested["excludes_zero"].sum()), int((tested["q"] <= FALSE).sum())
-    return (
-        f"`*` marks {marked} of {len(tested)} classes, as their interval excludes 0; "
-        f"{FALSE * len(tested):.1f} would be marked by chance if no class differed. `**` marks the "
-        f"{believed} that remain at a false discovery rate of {FALSE:.0%} (Benjamini-Hochberg).")
+    false = 1 - comparison.confidence
+    excluding, believed = int(tested["excludes_zero"].sum()), int((tested["q"] <= false).sum())
+    sentences = [
+        f"The intervals of {excluding} of {len(tested)} classes exclude 0; "
+        f"{false * len(tested):.1f} would by chance if no class differed. * marks the {believed} "
+        f"that remain at a false discovery rate of {captions.percent(round(false, 9))} "
+        "(Benjamini-Hochberg), and groups whose interval excludes 0; ? the other classes."]
+    # The least p value is 2 / (resamples + 1).
+    needed = math.ceil(round(2 * len(tested) / false, 6))
+    if comparison.resamples + 1 < needed:
+        sentences.append(
+            f"A single class among {len(tested)} can remain from {needed - 1} resamples on.")
+    return sentences
+
+
+def _doubts(sides: Sides) -> list[str]:
+    sentences = []
+    if sides.others:
+        sentences.append(
+            "Left out, as they share an arm's name but not its steps, or have a seed that is there "
+            f"already: {captions.names(sides.others)}.")
+    if mixed := [row["trial"] for row in sides.trials if row["code_state"]]:
+        sentences.append(
+            "Trials of other code than the present one, or of several, take part: "
+            f"{captions.names(mixed)}.")
+    return sentences
 
 
 def _listed(seeds: Iterable[int]) -> str:

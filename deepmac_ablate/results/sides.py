@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.results import arms
+from deepmac_ablate.results.arms import ArmTrials
 
 Trials = Mapping[int, Mapping[str, Any]]
 
@@ -24,6 +25,8 @@ class Sides(NamedTuple):
         trials_b: Those of the second.
         paired: Whether both have the same seeds, so that trials of a seed are compared.
         left_out: Seeds that only one side has, where there are others that both have.
+        others: Ids of trials that are called like one of the arms but are not of it, see
+            `arms.Arms.left_out`.
     """
 
     a: str
@@ -32,6 +35,7 @@ class Sides(NamedTuple):
     trials_b: Trials
     paired: bool
     left_out: tuple[int, ...]
+    others: tuple[str, ...]
 
     @property
     def trials(self) -> list[Mapping[str, Any]]:
@@ -53,13 +57,16 @@ def choose(frame: pd.DataFrame, a: str, b: str) -> Sides:
     """
     if a == b:
         raise UserError(f"Both sides are {a!r}; name two different arms or trials.")
-    trials_a, trials_b = (_trials(frame, name) for name in (a, b))
+    known = arms.of(frame)
+    trials_a, trials_b = (_trials(frame, known.arms, name) for name in (a, b))
     shared = sorted(trials_a.keys() & trials_b.keys())
     left_out: tuple[int, ...] = ()
     if shared:
         left_out = tuple(sorted(trials_a.keys() ^ trials_b.keys()))
         trials_a, trials_b = ({seed: it[seed] for seed in shared} for it in (trials_a, trials_b))
-    sides = Sides(a, b, trials_a, trials_b, bool(shared), left_out)
+    namesakes = frame[frame["trial"].isin(known.left_out) & frame["arm"].isin(
+        {arm.arm for arm in known.arms if arm.label in (a, b)})]
+    sides = Sides(a, b, trials_a, trials_b, bool(shared), left_out, tuple(namesakes["trial"]))
     datasets = Counter(row["dataset"] for row in sides.trials if row["dataset"])
     if len(datasets) > 1:
         raise UserError(
@@ -68,9 +75,10 @@ def choose(frame: pd.DataFrame, a: str, b: str) -> Sides:
     return sides
 
 
-def _trials(frame: pd.DataFrame, name: str) -> dict[int, Mapping[str, Any]]:
+def _trials(
+    frame: pd.DataFrame, known: Sequence[ArmTrials], name: str
+) -> dict[int, Mapping[str, Any]]:
     """Returns the finished trials of an arm, or one trial, by seed."""
-    known = arms.of(frame).arms
     rows = [row for arm in known if name == arm.label for row in arm.trials]
     if not rows:
         # Two sweeps may have an arm of one label, and then that is no name.

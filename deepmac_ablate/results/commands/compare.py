@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from etils import epath
-
-from deepmac_ablate import results, storage
-from deepmac_ablate.errors import UserError, check_at_least
-from deepmac_ablate.results import comparison, comparison_formats, scored_images
+from deepmac_ablate.errors import check_at_least
+from deepmac_ablate.results.commands import output
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -23,34 +20,31 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("arm_b", metavar="ARM_B", help="what is compared with it")
     parser.add_argument(
         "--metric", default="groundtruth/iou", metavar="METRIC",
-        help=f"one of {', '.join(scored_images.METRICS)}; default: %(default)s")
+        help="groundtruth/iou, groundtruth/boundary_iou, groundtruth/mask_ap, detections/mask_ap "
+        "or detections/box_ap; default: %(default)s")
     parser.add_argument(
         "--resamples", type=int, default=1000, metavar="N",
         help="how often images and seeds are drawn for the intervals; default: %(default)s")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the draws; default: %(default)s")
     parser.add_argument(
-        "--format", choices=list(comparison_formats.FORMATS), default="markdown",
-        help="csv has no images; default: %(default)s")
-    parser.add_argument(
         "--images", type=int, default=10, metavar="N",
         help="how many images are shown that gain most, and that lose most; default: %(default)s")
-    parser.add_argument("--output", metavar="F", help="write to this file")
+    output.add_options(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
+    # pandas takes half a second to import, which other commands need not wait for.
+    from deepmac_ablate import results
+    from deepmac_ablate.results import comparison_cells, scored_images
+    from deepmac_ablate.results.comparison import compare
+
+    # What needs no files first.
     scored_images.check_metric(args.metric)
     check_at_least(0, images=args.images)
-    compared = comparison.compare(
-        results.load(args.workdir), args.arm_a, args.arm_b, args.metric, args.resamples, args.seed)
-    text = comparison_formats.FORMATS[args.format](compared, args.images)
-    if args.output is None:
-        print(text, end="")
-        return 0
-    try:
-        storage.write(epath.Path(args.output), text)
-    except OSError as error:
-        raise UserError(f"Cannot write {args.output}: {error}.") from error
-    print(args.output)
+    compared = compare(
+        results.load(args.workdir), args.arm_a, args.arm_b, args.metric, args.resamples, args.seed,
+        args.confidence)
+    output.put(comparison_cells.document(compared, args.images), args)
     return 0
