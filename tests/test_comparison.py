@@ -312,6 +312,14 @@ def test_missing_files_are_named_with_what_makes_them(shifted, tmp_path):
     assert f"{tmp_path}/b-0/instances.csv.gz is broken (" in refused(shifted, "a", "b")
 
 
+def test_no_objects_are_refused(tmp_path):
+    """Where no masks in annotated boxes were evaluated, there is nothing to compare by IoU."""
+    frame = compared_trials.arms(
+        tmp_path, {"a": [0], "b": [0]}, lambda *_: objects().assign(reading="jittered0.1"))
+    assert "Trial a-0 was evaluated on no object that groundtruth/iou is about" in (
+        refused(frame, "a", "b"))
+
+
 def test_other_images_are_refused(tmp_path):
     """Data sets that have one name but other objects are no pair."""
     frame = compared_trials.arms(
