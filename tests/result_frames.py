@@ -1,0 +1,83 @@
+"""Small frames as `results.load` and `results.per_class` return them; Markdown read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from deepmac_ablate.results.columns import FIXED, axis_column
+
+
+def arm(
+    label: str,
+    numbers: Mapping[str, Sequence[float | None]],
+    levels: Mapping[str, str] | None = None,
+    statuses: Sequence[str] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    **fields: Any,
+) -> list[dict[str, Any]]:
+    """The trials of an arm, one for each seed.
+
+    Args:
+        label: Of the arm.
+        numbers: By column, such as "groundtruth/iou/novel", one for each seed; of trials that have
+            not finished they are left out.
+        levels: By axis; by default of an axis called "axis" the label.
+        statuses: One for each seed; by default all have finished.
+        seeds: Of the trials.
+        **fields: What other fixed columns hold, of all trials of the arm.
+    """
+    rows = []
+    for place, seed in enumerate(seeds):
+        status = "finished" if statuses is None else statuses[place]
+        row: dict[str, Any] = {
+            "trial": f"{label}-{seed}", "sweep": "sweep", "arm": label, "baseline": False,
+            "seed": seed, "status": status, "cause": "", "step": 100, "steps": 100, "attempts": 1,
+            "dataset": "val@1", "code_state": "", "commit": "abc", "folder": "", **fields,
+        }
+        row |= {axis_column(axis): level for axis, level in (levels or {"axis": label}).items()}
+        if status == "finished":
+            row |= {column: values[place] for column, values in numbers.items()}
+        rows.append(row)
+    return rows
+
+
+def frame(*arms: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The data frame of these arms, with the dtypes of the real one."""
+    made = pd.DataFrame([row for rows in arms for row in rows])
+    made = made.reindex(columns=[*FIXED, *(name for name in made if name not in FIXED)])
+    kinds = {name: "Float64" if "/" in name else "string" for name in made if name not in FIXED}
+    return made.astype(kinds | {name: column.dtype for name, column in FIXED.items()})
+
+
+def per_class(
+    trials: Sequence[str],
+    roles: Mapping[str, str],
+    numbers: Mapping[str, Sequence[float | None]],
+    reading: str = "groundtruth",
+    metric: str = "iou",
+) -> pd.DataFrame:
+    """Rows by class of some trials in one reading and metric.
+
+    Args:
+        trials: Their ids.
+        roles: "seen" or "novel" by the name of the class; ids are counted from 1.
+        numbers: By class, one for each trial.
+        reading: Where the boxes came from.
+        metric: What the numbers are.
+    """
+    rows = [
+        {"trial": trial, "reading": reading, "category_id": number, "name": name,
+         "role": roles[name], "instances": 10, metric: numbers[name][place]}
+        for place, trial in enumerate(trials) for number, name in enumerate(roles, 1)
+    ]
+    kinds = {"trial": "string", "reading": "string", "name": "string", "role": "string"}
+    return pd.DataFrame(rows).astype(kinds | {metric: "Float64"})
+
+
+def cells_of(shown: str, label: str) -> list[list[str]]:
+    """The cells of the rows of Markdown tables that begin with a label, without it."""
+    rows = [[it.strip() for it in line.split("|")[1:-1]] for line in shown.splitlines()]
+    return [row[1:] for row in rows if row and row[0] == label]
