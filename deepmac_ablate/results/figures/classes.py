@@ -1,0 +1,120 @@
+"""Class by class: what each arm does beyond the baseline, or what it does where it is alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from deepmac_ablate.results.figures import style
+from deepmac_ablate.results.statistics import mean_interval, paired_difference
+
+_INCHES_PER_CLASS = 0.19
+_INCHES_BESIDE = 1.3
+# Where an arm stands within the row of a class, as a share of the row.
+_SPREAD = 0.5
+
+
+class Drawn(NamedTuple):
+    """What the figure shows.
+
+    Attributes:
+        roles: The classes by role, in the order in which they stand.
+        values: In percent or, against a baseline, in percentage points, by arm and class.
+        baseline: The arm that the others are compared with; empty where there is none.
+    """
+
+    roles: Mapping[str, Sequence[str]]
+    values: Mapping[str, Mapping[str, float]]
+    baseline: str
+
+
+def draw(frame: pd.DataFrame, classes: pd.DataFrame, metric: str, arms: Sequence[str],
+         baseline: str) -> Figure | None:
+    """Draws a row a class, novel and seen classes in panels of their own.
+
+    Args:
+        frame: As `columns` says.
+        classes: Numbers by class, as `results.per_class` returns them.
+        metric: `<reading>/<metric>`.
+        arms: Which ones, in order.
+        baseline: One of the arms, or any other text where there is none.
+
+    Returns:
+        None where there are no numbers by class.
+    """
+    drawn = measure(frame, classes, metric, arms, baseline)
+    if not drawn.values:
+        return None
+    sizes = [len(names) for names in drawn.roles.values()]
+    with style.applied():
+        legend = 0.18 * ((len(drawn.values) + 1) // 2)
+        figure = style.figure(
+            _INCHES_BESIDE + 0.35 * len(sizes) + legend + _INCHES_PER_CLASS * sum(sizes))
+        panels = figure.subplots(
+            len(sizes), 1, sharex=True, squeeze=False, height_ratios=sizes)[:, 0]
+        for panel, (role, names) in zip(panels, drawn.roles.items(), strict=True):
+            _draw_panel(panel, role, names, drawn)
+        panels[-1].set_xlabel(
+            f"{metric}: difference to {style.label(drawn.baseline)} in percentage points"
+            if drawn.baseline else f"{metric} in %")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def measure(frame: pd.DataFrame, classes: pd.DataFrame, metric: str, arms: Sequence[str],
+            baseline: str) -> Drawn:
+    """Returns what is drawn: means over seeds, or differences paired by seed.
+
+    Classes stand in the order of their mean over the arms, the largest first.
+    """
+    reading, _, name = metric.partition("/")
+    if name not in classes:
+        return Drawn({}, {}, "")
+    rows = classes.loc[(classes["reading"] == reading) & classes[name].notna()]
+    rows = rows.merge(frame[["trial", "arm", "seed"]], on="trial")
+    rows = rows[rows["arm"].isin(arms)]
+    others = [arm for arm in arms if arm != baseline and (rows["arm"] == arm).any()]
+    compared = bool(others) and (rows["arm"] == baseline).any()
+    by_class = {
+        (arm, class_name): dict(zip(group["seed"], group[name], strict=True))
+        for (arm, class_name), group in rows.groupby(["arm", "name"], sort=False)}
+    values: dict[str, dict[str, float]] = {}
+    for (arm, class_name), seeds in by_class.items():
+        if not compared:
+            values.setdefault(arm, {})[class_name] = 100 * mean_interval(list(seeds.values())).mean
+        elif arm != baseline and (other := by_class.get((baseline, class_name))):
+            difference = paired_difference(seeds, other)
+            if difference.n:
+                values.setdefault(arm, {})[class_name] = 100 * difference.mean
+    ordered = {arm: values[arm] for arm in arms if arm in values}
+    return Drawn(_roles(rows, ordered), ordered, baseline if compared else "")
+
+
+def _roles(rows: pd.DataFrame, values: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:
+    # A class has one role unless arms were trained on other classes; then, that of the most trials.
+    role_of = rows.groupby("name")["role"].agg(lambda roles: roles.mode().iloc[0])
+    shown = pd.DataFrame(values).mean(axis=1).sort_values(ascending=False, kind="stable")
+    roles = {role: [name for name in shown.index if role_of[name] == role] for role in style.ROLES}
+    return {role: names for role, names in roles.items() if names}
+
+
+def _draw_panel(panel: Axes, role: str, names: Sequence[str], drawn: Drawn) -> None:
+    count = len(drawn.values)
+    for position, (arm, values) in enumerate(drawn.values.items()):
+        offset = _SPREAD * ((position + 0.5) / count - 0.5)
+        there = [(values[name], row + offset) for row, name in enumerate(names) if name in values]
+        look = style.of_arm(position)
+        panel.plot(
+            *zip(*there, strict=True), linestyle="none", marker=look["marker"], markersize=4.5,
+            markeredgecolor=look["color"], label=style.label(arm), gid=f"{role}-{position}",
+            markerfacecolor=look["color"] if role == "seen" else "none")
+    if drawn.baseline:
+        panel.axvline(0, color=style.INK, linewidth=0.8)
+    style.rows(panel, list(names))
+    panel.set_title(f"{style.ROLE_TITLES[role]} ({'filled' if role == 'seen' else 'hollow'})",
+                    loc="left")
