@@ -28,11 +28,14 @@ class Numbers(NamedTuple):
     Attributes:
         scalars: `<reading>/<metric>/<classes>` -> number in [0, 1], None where undefined.
         per_class: one row per class and reading.
+        instances: one row per annotated mask and reading in given boxes, see
+            `mask_iou.instance_ious`.
         predictions: reading -> COCO results; in given boxes also where no mask is annotated.
     """
 
     scalars: dict[str, float | None]
     per_class: pd.DataFrame
+    instances: pd.DataFrame
     predictions: dict[str, list[dict[str, Any]]]
 
 
@@ -128,6 +131,7 @@ class Evaluation:
 
         scalars: dict[str, float | None] = {}
         frames: list[pd.DataFrame] = []
+        instances: list[pd.DataFrame] = []
         predictions: dict[str, list[dict[str, Any]]] = {}
         for source in self.box_sources:
             if source == "detections":
@@ -137,12 +141,17 @@ class Evaluation:
                 predictions[source] = mask_iou.as_detections(
                     truth, in_boxes[source], scored, with_unjudged=True,
                     boxes=_boxes_by_annotation(given, source))
-                tables = _tables_in_boxes(truth, in_boxes[source], scored)
+                ious = mask_iou.instance_ious(truth, in_boxes[source], scored)
+                tables = _tables_in_boxes(truth, in_boxes[source], ious, scored)
+                ious.insert(0, "reading", source)
+                instances.append(ious)
             frame = readings.per_class_frame(roles, *tables)
             scalars |= readings.scalars(source, frame)
             frame.insert(0, "reading", source)
             frames.append(frame)
-        return Numbers(scalars, pd.concat(frames, ignore_index=True), predictions)
+        return Numbers(
+            scalars, pd.concat(frames, ignore_index=True),
+            pd.concat(instances, ignore_index=True) if instances else pd.DataFrame(), predictions)
 
 
 def _tables_of_detections(
@@ -157,14 +166,17 @@ def _tables_of_detections(
 
 
 def _tables_in_boxes(
-    truth: Mapping[str, Any], masks: Mapping[int, Mapping[str, Any]], scored: Sequence[int]
+    truth: Mapping[str, Any],
+    masks: Mapping[int, Mapping[str, Any]],
+    ious: pd.DataFrame,
+    scored: Sequence[int],
 ) -> list[pd.DataFrame]:
     """Returns all per-class tables about masks in given boxes, by annotation id."""
     found = mask_iou.as_detections(truth, masks, scored)
     return [
         average_precision.per_class_ap(truth, found, scored, "mask"),
         average_precision.per_class_ap(truth, found, scored, "boundary"),
-        mask_iou.per_class_iou(truth, masks, scored),
+        mask_iou.per_class_iou(truth, ious),
     ]
 
 

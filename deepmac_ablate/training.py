@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import tensorflow as tf
 
-from deepmac_ablate import bindings, overlays, provenance
+from deepmac_ablate import bindings, evaluation_files, overlays, provenance
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Numbers
 from deepmac_ablate.progress import Progress
@@ -167,10 +168,30 @@ def write_result(session: Session, workdir: TrialWorkdir, numbers: Numbers, step
     pictures = overlays.draw(
         session.evaluation.data, shown, session.training.seen_classes, session.evaluation.overlays)
     workdir.write_overlays({name: overlays.to_png(it) for name, it in pictures.items()})
-    workdir.write_per_class(numbers.per_class.to_csv(index=False))
-    result = {"step": step, **numbers.scalars}
+    workdir.write_evaluation(evaluation_files.files(session.evaluation, numbers))
+    result = {
+        "step": step,
+        "train_seconds": train_seconds(workdir.read_metrics()),
+        "dataset": session.evaluation.data.info.identity,
+        "data_prefix": session.evaluation.data.prefix,
+        **numbers.scalars,
+    }
     workdir.write_result(result)
     return result
+
+
+def train_seconds(metrics: Sequence[Mapping[str, Any]]) -> float | None:
+    """Returns how long the steps of a trial took, over all attempts and without what was redone.
+
+    Args:
+        metrics: of all its steps, see `TrialWorkdir.read_metrics`; none where it was imported.
+    """
+    if not metrics:
+        return None
+    steps = [0, *(line["step"] for line in metrics)]
+    return sum(
+        (line["step"] - before) / line["train/steps_per_second"]
+        for before, line in zip(steps, metrics, strict=False))
 
 
 def _operative_config(session: Session) -> str:

@@ -9,7 +9,9 @@
     checkpoints/                  during
     evaluations.jsonl             during, by whoever evaluates, maybe another process
     overlays/                     at the end, pictures of predicted masks
-    per_class.csv  result.json    at the end; result.json last, as it says that all is there
+    per_class.csv  instances.csv.gz  masks.json.gz  matches/
+                                  at the end, see `evaluation_files`
+    result.json                   the last one, as it says that all is there
 """
 
 from __future__ import annotations
@@ -28,6 +30,11 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.plain_json import from_json, to_json
 from deepmac_ablate.step_log import StepLog
 from deepmac_ablate.trial import Trial
+
+# All that an evaluation may leave beside its numbers.
+_EVALUATION = frozenset({
+    "per_class.csv", "instances.csv.gz", "masks.json.gz", "matches/detections_mask.npz",
+    "matches/detections_box.npz", "matches/groundtruth_mask.npz"})
 
 
 class TrialWorkdir:
@@ -123,9 +130,17 @@ class TrialWorkdir:
         """Forgets the metrics of later steps, which a run resumed from `step` will do again."""
         self._metrics.drop_after(step)
 
-    def write_per_class(self, csv: str) -> None:
-        """Writes per_class.csv, one row per class below a row of names."""
-        storage.write(self.path / "per_class.csv", csv)
+    def write_evaluation(self, files: Mapping[str, bytes]) -> None:
+        """Writes what is kept of the evaluation, in place of what an earlier one kept.
+
+        Args:
+            files: Content by name, a name in a folder as "matches/detections_mask.npz".
+        """
+        for name in _EVALUATION - files.keys():
+            (self.path / name).unlink(missing_ok=True)
+        for name, content in files.items():
+            (self.path / name).parent.mkdir(exist_ok=True)
+            storage.write(self.path / name, content)
 
     def write_overlays(self, pictures: Mapping[int, bytes]) -> None:
         """Writes overlays/<image id>.png in place of what an earlier evaluation drew.

@@ -20,7 +20,8 @@ FLOORS = {
     "a whole trial": ["model_garden", "reevaluation", "serving", "training", "validation"],
     "its objects": ["session"],
     "its parts": [
-        "evaluation", "given_boxes", "overlays", "predictions", "runtime", "trainer", "tracking"],
+        "evaluation", "evaluation_files", "given_boxes", "overlays", "predictions", "runtime",
+        "trainer", "tracking"],
     "images": ["data", "verdict"],
     "the model": ["modeling"],
     "exact numbers": ["metrics"],
@@ -32,9 +33,10 @@ FLOORS = {
 
 # What computes, or writes and reads records; everything else starts in a second.
 NEEDS_TENSORFLOW = [
-    "reevaluation", "training", "session", "evaluation", "given_boxes", "overlays", "predictions",
-    "runtime", "trainer", "data.check", "data.coco", "data.evaluation_data", "data.model_input",
-    "data.records", "data.shapes", "data.training_data", "model_garden.contents",
+    "reevaluation", "training", "session", "evaluation", "evaluation_files", "given_boxes",
+    "overlays", "predictions", "runtime", "trainer", "data.check", "data.coco",
+    "data.evaluation_data", "data.model_input", "data.records", "data.shapes",
+    "data.training_data", "model_garden.contents",
     "model_garden.importing", "model_garden.layout", "model_garden.matching",
     "model_garden.trees", "modeling", "serving.export", "serving.predict", "serving.signatures",
     "serving.trained", "validation",

@@ -79,6 +79,11 @@ def brute_force(annotations, masks):
     return rows
 
 
+def per_class_iou(annotations, predictions, image_ids, *ratio):
+    instances = mask_iou.instance_ious(annotations, predictions, image_ids, *ratio)
+    return mask_iou.per_class_iou(annotations, instances)
+
+
 def mean(values):
     values = list(values)
     return sum(values) / len(values) if values else np.nan
@@ -88,7 +93,7 @@ def test_iou_equals_counted_pixels(predicted):
     """Every class, every size, and both means agree with masks as arrays."""
     annotations, masks, predictions, image_ids = predicted
     rows = brute_force(annotations, masks)
-    table = mask_iou.per_class_iou(annotations, predictions, image_ids)
+    table = per_class_iou(annotations, predictions, image_ids)
     sizes = {"iou": (0, 1e9), "iou_s": (0, 1024), "iou_m": (1024, 9216), "iou_l": (9216, 1e9)}
     for metric, (low, high) in sizes.items():
         expected = [
@@ -113,7 +118,7 @@ def test_boundary_iou_equals_counted_pixels(predicted):
         one, other = boundary(coco.annToMask(coco.anns[number])), boundary(mask.astype(np.uint8))
         iou = (one & other).sum() / (one | other).sum() if (one | other).any() else 0.0
         rows.append((coco.anns[number]["category_id"], iou))
-    table = mask_iou.per_class_iou(annotations, predictions, image_ids)
+    table = per_class_iou(annotations, predictions, image_ids)
     expected = [mean(iou for c, iou in rows if c == class_id) for class_id in table.index]
     np.testing.assert_allclose(table["boundary_iou"], expected, atol=1e-9)
     assert table["boundary_iou"].mean() < table["iou"].mean()
@@ -127,7 +132,7 @@ def test_the_width_of_boundaries_can_be_chosen():
     """
     truth, predictions = data_set(annotation(1)), {1: encode(rectangle(5))}
     narrow, wide = (
-        mask_iou.per_class_iou(truth, predictions, [1], *ratio).loc[1, "boundary_iou"]
+        per_class_iou(truth, predictions, [1], *ratio).loc[1, "boundary_iou"]
         for ratio in ((), (0.2,)))
     shared = 2 * 10 + 6 * 2
     assert pytest.approx(shared / (64 + 44 - shared)) == narrow
@@ -140,7 +145,7 @@ def test_images_that_were_not_scored_do_not_count(predicted):
     scored = set(image_ids[:20])
     ids = {a["id"] for a in annotations["annotations"] if a["image_id"] in scored}
     rows = brute_force(annotations, {i: mask for i, mask in masks.items() if i in ids})
-    table = mask_iou.per_class_iou(annotations, predictions, image_ids[:20])
+    table = per_class_iou(annotations, predictions, image_ids[:20])
     assert len(rows) == table["instances"].sum()
     expected = mean(iou for _, _, iou in rows)
     assert pytest.approx(expected) == average_precision.instance_mean(table, table.index, "iou")
@@ -151,7 +156,7 @@ def test_class_mean_and_instance_mean_differ_as_by_hand():
     truth = data_set(annotation(1), annotation(2), annotation(3), annotation(4, class_id=2))
     predictions = {1: encode(rectangle(5)), 2: encode(rectangle(10)), 3: encode(rectangle(0))}
     predictions[4] = encode(rectangle(10))
-    table = mask_iou.per_class_iou(truth, predictions, [1])
+    table = per_class_iou(truth, predictions, [1])
     assert list(table["iou"]) == [0.5, 1.0]
     assert list(table["instances"]) == [3, 1]
     assert list(table["name"]) == ["one", "two"]
@@ -162,7 +167,7 @@ def test_class_mean_and_instance_mean_differ_as_by_hand():
 def test_crowds_and_absent_classes_are_undefined():
     """A class with crowds only has no IoU, needs no prediction, and leaves the means alone."""
     truth = data_set(annotation(1), annotation(2, class_id=2, iscrowd=1))
-    table = mask_iou.per_class_iou(truth, {1: encode(rectangle(5))}, [1, 2])
+    table = per_class_iou(truth, {1: encode(rectangle(5))}, [1, 2])
     np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
     assert average_precision.summarise(table, [1, 2])["iou"] == 0.5
     assert np.isnan(average_precision.instance_mean(table, [2], "iou"))
@@ -178,7 +183,7 @@ def test_boxes_without_masks_are_predicted_but_not_judged():
         annotation(3, class_id=2, segmentation=None),
     )
     predictions = dict.fromkeys((1, 2, 3), encode(rectangle(5)))
-    table = mask_iou.per_class_iou(truth, predictions, [1])
+    table = per_class_iou(truth, predictions, [1])
     np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
     assert [1, 0] == list(table["instances"])
     assert 0.5 == average_precision.instance_mean(table, [1, 2], "iou")
@@ -192,7 +197,7 @@ def test_boxes_without_masks_are_predicted_but_not_judged():
 
 def test_an_image_without_annotations_is_no_error():
     """With nothing annotated every class is undefined."""
-    table = mask_iou.per_class_iou(data_set(annotation(1)), {1: encode(rectangle(5))}, [2])
+    table = per_class_iou(data_set(annotation(1)), {1: encode(rectangle(5))}, [2])
     assert list(table["instances"]) == [0, 0]
     assert np.isnan(average_precision.summarise(table, [1, 2])["iou"])
 
@@ -203,19 +208,19 @@ def test_text_counts_and_a_file_are_accepted(tmp_path):
     text = {"size": mask["size"], "counts": mask["counts"].decode()}
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(data_set(annotation(1, segmentation=text))))
-    assert mask_iou.per_class_iou(path, {1: text}, [1]).loc[1, "iou"] == 1
+    assert per_class_iou(path, {1: text}, [1]).loc[1, "iou"] == 1
 
 
 def test_area_at_a_bound_counts_on_both_sides():
     """COCO's bounds include both ends: 32 x 32 is small and medium."""
     truth = data_set(annotation(1, area=1024))
-    table = mask_iou.per_class_iou(truth, {1: encode(rectangle(5))}, [1])
+    table = per_class_iou(truth, {1: encode(rectangle(5))}, [1])
     np.testing.assert_equal(
         list(table.loc[1, ["iou_s", "iou_m", "iou_l"]].astype(float)), [0.5, 0.5, np.nan]
     )
 
 
-@pytest.mark.parametrize("function", [mask_iou.per_class_iou, mask_iou.as_detections])
+@pytest.mark.parametrize("function", [mask_iou.instance_ious, mask_iou.as_detections])
 @pytest.mark.parametrize(
     ("numbers", "predicted_numbers", "message"),
     [
@@ -237,7 +242,19 @@ def test_masks_of_another_size_are_refused():
     small = encode(np.ones((25, 30)))
     message = r"mask of annotation 1 has height and width \[25, 30\], but its image has \[50, 60\]"
     with pytest.raises(UserError, match=message):
-        mask_iou.per_class_iou(data_set(annotation(1)), {1: small}, [1])
+        per_class_iou(data_set(annotation(1)), {1: small}, [1])
+
+
+def test_each_annotated_mask_has_a_row(predicted):
+    """Who reads single objects finds those that the means are of, with their sizes."""
+    annotations, masks, predictions, image_ids = predicted
+    instances = mask_iou.instance_ious(annotations, predictions, image_ids)
+    expected = sorted(brute_force(annotations, masks))
+    found = sorted(zip(instances["category_id"], instances["area"], instances["iou"], strict=True))
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    of_annotation = {a["id"]: a["image_id"] for a in annotations["annotations"]}
+    assert list(masks) == list(instances["annotation_id"])
+    assert [of_annotation[i] for i in masks] == list(instances["image_id"])
 
 
 def test_mask_ap_in_annotated_boxes_equals_pycocotools(predicted):

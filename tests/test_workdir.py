@@ -76,7 +76,7 @@ def test_a_trial_goes_through_its_workdir(workdir):
     assert [10, 20] == [row["step"] for row in rows]
     assert {"step": 20, "loss": 1.25, "größe": 2, "wall_time": rows[1]["wall_time"]} == rows[1]
     assert before <= rows[0]["wall_time"] <= rows[1]["wall_time"] <= time.time()
-    workdir.write_per_class("name,mask_ap\ncat,0.5\n")
+    workdir.write_evaluation({"per_class.csv": b"name,mask_ap\ncat,0.5\n"})
     assert not workdir.is_finished()
     workdir.write_result({"mask_ap": 0.25})
     assert workdir.is_finished()

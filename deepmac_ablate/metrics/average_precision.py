@@ -111,16 +111,7 @@ def per_class_ap(
         UserError: An image is unknown to the ground truth, no image was scored, a score or box is
             not finite, or a mask has not the size of its image.
     """
-    everything = load_annotations(ground_truth)
-    truth = scored_part(everything, image_ids)
-    # The library takes annotation id 0 for "unmatched" and equal ids for one annotation, so all are
-    # numbered anew, in copies because it also writes into what it is given.
-    truth["annotations"] = [
-        {"iscrowd": 0, **annotation, "id": number}
-        | (_crowd_region(annotation) if task != "box" and not has_mask(annotation) else {})
-        for number, annotation in enumerate(truth["annotations"], start=1)
-    ]
-    found = truth | {"annotations": checked_results(everything, truth, detections, task)}
+    truth, found = evaluated_part(ground_truth, detections, image_ids, task)
     evaluation = COCOeval_faster(
         COCO(truth, print_function=_silent),
         COCO(found, print_function=_silent),
@@ -132,6 +123,40 @@ def per_class_ap(
     evaluation.evaluate()
     evaluation.accumulate()
     return _table(evaluation, truth, task)
+
+
+def evaluated_part(
+    ground_truth: GroundTruth,
+    detections: Iterable[Mapping[str, Any]],
+    image_ids: Collection[int],
+    task: Task,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns annotations and detections as a library for COCO's evaluation is given them.
+
+    Args:
+        ground_truth: As for `per_class_ap`.
+        detections: As for `per_class_ap`.
+        image_ids: As for `per_class_ap`.
+        task: As for `per_class_ap`.
+
+    Returns:
+        Two data sets in COCO's format, of the scored images and all classes. The annotations are
+        copies that may be written into; unless the task is "box", what has no mask is a crowd.
+
+    Raises:
+        UserError: As `per_class_ap`.
+    """
+    everything = load_annotations(ground_truth)
+    truth = scored_part(everything, image_ids)
+    # The library takes annotation id 0 for "unmatched" and equal ids for one annotation, so all are
+    # numbered anew, in copies because it also writes into what it is given.
+    truth["annotations"] = [
+        {"iscrowd": 0, **annotation, "id": number}
+        | (_crowd_region(annotation) if task != "box" and not has_mask(annotation) else {})
+        for number, annotation in enumerate(truth["annotations"], start=1)
+    ]
+    found = truth | {"annotations": checked_results(everything, truth, detections, task)}
+    return truth, found
 
 
 def summarise(per_class: pd.DataFrame, class_ids: Iterable[int]) -> dict[str, float]:

@@ -3,7 +3,8 @@
 With one predicted mask per annotation there is nothing to find and nothing to rank, so the plain
 number is the mean IoU of predicted and annotated mask::
 
-    table = per_class_iou(ground_truth, {annotation_id: rle}, image_ids)
+    instances = instance_ious(ground_truth, {annotation_id: rle}, image_ids)
+    table = per_class_iou(ground_truth, instances)
     summarise(table, novel_ids)["iou"]          # mean over classes, as AP is
     instance_mean(table, novel_ids, "iou")      # mean over instances: common classes weigh more
 
@@ -43,13 +44,13 @@ AREAS: dict[str, tuple[float, float]] = {
 }
 
 
-def per_class_iou(
+def instance_ious(
     ground_truth: GroundTruth,
     predictions: Mapping[int, Mapping[str, Any]],
     image_ids: Collection[int],
     boundary_dilation_ratio: float = BOUNDARY_DILATION_RATIO,
 ) -> pd.DataFrame:
-    """Returns the mean IoU of predicted and annotated masks for every class of the data set.
+    """Returns the IoU of predicted and annotated mask for every object that has a mask.
 
     Args:
         ground_truth: Annotations in COCO's format, or the path of their JSON file.
@@ -60,9 +61,9 @@ def per_class_iou(
         boundary_dilation_ratio: How wide a boundary is, as a share of the image's diagonal.
 
     Returns:
-        One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
-        annotations with a mask) and `iou`, `iou_s`, `iou_m`, `iou_l`, `boundary_iou` in [0, 1]. NaN
-        where there is no instance, of any or of that size.
+        One row per non-crowd annotation with a mask, in the annotations' order: `image_id`,
+        `category_id`, `annotation_id`, `area` (the annotation's, in pixels), `iou` and
+        `boundary_iou` in [0, 1].
 
     Raises:
         UserError: An annotation has no prediction or shares its id, a prediction has no annotation,
@@ -72,17 +73,33 @@ def per_class_iou(
     truth = scored_part(everything, image_ids)
     annotations = [a for a in _predicted(everything, truth, predictions) if has_mask(a)]
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
-    measured = pd.DataFrame(
+    return pd.DataFrame(
         [
-            (a["category_id"], a["area"], *_ious(
+            (a["image_id"], a["category_id"], a["id"], a["area"], *_ious(
                 a, predictions[a["id"]], sizes[a["image_id"]], boundary_dilation_ratio))
             for a in annotations
         ],
-        columns=["category_id", "area", "iou", "boundary_iou"],
+        columns=["image_id", "category_id", "annotation_id", "area", "iou", "boundary_iou"],
     )
+
+
+def per_class_iou(ground_truth: GroundTruth, instances: pd.DataFrame) -> pd.DataFrame:
+    """Returns the mean IoU of predicted and annotated masks for every class of the data set.
+
+    Args:
+        ground_truth: Annotations in COCO's format, or the path of their JSON file.
+        instances: What `instance_ious` returned.
+
+    Returns:
+        One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
+        annotations with a mask) and `iou`, `iou_s`, `iou_m`, `iou_l`, `boundary_iou` in [0, 1]. NaN
+        where there is no instance, of any or of that size.
+    """
+    categories = load_annotations(ground_truth)["categories"]
+    names = {c["id"]: c["name"] for c in sorted(categories, key=lambda c: c["id"])}
+    measured = instances[["category_id", "boundary_iou"]].copy()
     for metric, (low, high) in AREAS.items():
-        measured[metric] = measured["iou"].where(measured["area"].between(low, high))
-    names = {c["id"]: c["name"] for c in sorted(truth["categories"], key=lambda c: c["id"])}
+        measured[metric] = instances["iou"].where(instances["area"].between(low, high))
     classes = measured.groupby("category_id")
     table = classes[[*AREAS, "boundary_iou"]].mean().reindex(names)
     table.insert(0, "name", list(names.values()))
@@ -107,9 +124,9 @@ def as_detections(
     classes of a few instances. IoU has neither property; prefer it within one box source.
 
     Args:
-        ground_truth: As for `per_class_iou`.
-        predictions: As for `per_class_iou`.
-        image_ids: As for `per_class_iou`.
+        ground_truth: As for `instance_ious`.
+        predictions: As for `instance_ious`.
+        image_ids: As for `instance_ious`.
         with_unjudged: Whether masks are wanted, too, that no annotated mask judges; to look at.
         boxes: The boxes [x, y, w, h] that they were predicted in, by annotation id; None: the
             annotated ones.
@@ -124,6 +141,7 @@ def as_detections(
         {
             "image_id": annotation["image_id"],
             "category_id": annotation["category_id"],
+            "annotation_id": annotation["id"],
             "bbox": annotation["bbox"] if boxes is None else boxes[annotation["id"]],
             "score": 1.0,
             "segmentation": predictions[annotation["id"]],

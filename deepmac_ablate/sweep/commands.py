@@ -122,7 +122,8 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
         max_parallel=_max_parallel(args.max_parallel, devices), devices=devices,
         retry_failed=args.retry_failed, eval_job=args.eval_job, tracking=args.tracking,
         silence_limit=60.0 * args.silence_limit)
-    job = Launch(checked.plan, workdir, options)
+    costs = {label: it.cost for label, it in checked.verdicts.items() if it.cost is not None}
+    job = Launch(checked.plan, workdir, options, costs)
     console = Console(stderr=True)
     console.print(plan_text.summary(checked), highlight=False, markup=False)
     if job.missing:

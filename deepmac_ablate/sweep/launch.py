@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from deepmac_ablate import bindings, provenance
+from deepmac_ablate.cost import Cost
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep import attempt, locks
 from deepmac_ablate.sweep.breaker import Breaker
@@ -84,8 +85,20 @@ class Launch:
         stopped: Why not all of them were started; empty if they were.
     """
 
-    def __init__(self, plan: Plan, workdir: SweepWorkdir, options: Options) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        workdir: SweepWorkdir,
+        options: Options,
+        costs: Mapping[str, Cost] | None = None,
+    ) -> None:
         """Looks at what is there.
+
+        Args:
+            plan: What to launch.
+            workdir: Where to.
+            options: How.
+            costs: What each arm costs, by its label, to be noted in the workdir.
 
         Raises:
             UserError: If the workdir is not on this machine.
@@ -98,6 +111,7 @@ class Launch:
         self._plan = plan
         self._workdir = workdir
         self._options = options
+        self._costs = costs or {}
         self._slots = Slots(options.devices)
         self._breaker = Breaker()
         self._stops: dict[tuple[str, int], int] = {}
@@ -117,6 +131,7 @@ class Launch:
             files = dict.fromkeys(name for it in self._plan.trials for name in it.trial.gin_files)
             provenance.record(folder, bindings.modules(list(files)))
             self._workdir.write_plan(self._plan)
+            self._workdir.write_costs(self._plan, self._costs)
             if self.missing:
                 # Supervisors live as long as it is held.
                 with locks.Lease.acquire(folder / "lease", locks.this_process("a launcher")) as it:

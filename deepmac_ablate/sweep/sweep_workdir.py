@@ -3,6 +3,7 @@
 ::
 
     plan.json                  what was launched last
+    costs.json                 what each trial costs that was ever launched, see `cost`
     launcher.lock              held by the launcher while it runs
     launches/<time>/           lease, provenance and changed sources of each launch
     trials/<id>/               see `workdir`; sweep.json says what the sweep calls the trial
@@ -14,11 +15,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from etils import epath
 
 from deepmac_ablate import storage
+from deepmac_ablate.cost import Cost
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.plain_json import from_json, to_json
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
@@ -75,6 +78,27 @@ class SweepWorkdir:
                 f"There is no sweep in {self.path}: plan.json is missing; launch one with "
                 f"'deepmac-ablate launch SWEEP --workdir {self.path}'.")
         return Plan.from_json(from_json(content, str(path)))
+
+    def write_costs(self, plan: Plan, costs: Mapping[str, Cost]) -> None:
+        """Writes costs.json, in which trials of earlier launches keep theirs.
+
+        Args:
+            plan: Of the trials that are launched.
+            costs: By the labels of their arms.
+
+        Raises:
+            UserError: If it cannot be written, or what is there is broken.
+        """
+        path = self.path / "costs.json"
+        there = storage.read(path)
+        by_trial = {} if there is None else from_json(there, str(path))
+        by_trial |= {
+            planned.id: costs[planned.trial.arm].to_json()
+            for planned in plan.trials if planned.trial.arm in costs}
+        try:
+            storage.write(path, to_json(by_trial) + "\n")
+        except OSError as error:
+            raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
 
     def new_launch(self) -> Path:
         """Makes the folder of a launch; the caller holds the lock."""
