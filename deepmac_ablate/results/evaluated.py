@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -13,6 +14,7 @@ from etils import epath
 
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.results.arms import ArmTrials
 
 _READING = "groundtruth"
 _INSTANCES = ["annotation_id", "image_id", "category_id", "iou"]
@@ -32,29 +34,27 @@ class Shown(NamedTuple):
     folder: epath.Path
 
 
-def trials(frame: pd.DataFrame, arms: Collection[str]) -> list[Shown]:
+def trials(arms: Sequence[ArmTrials]) -> list[Shown]:
     """Chooses a trial for each arm whose masks are at hand: of the seed that most arms have.
 
-    Args:
-        frame: As `columns` says.
-        arms: Which ones; those without a finished trial with masks are left out.
-
     Returns:
-        In the order of `arms`.
+        In the order of the arms, without those that have no finished trial with masks.
     """
-    finished = frame[(frame["status"] == "finished") & (frame["folder"].fillna("") != "")]
-    found = [
-        Shown(str(it.arm), int(it.seed), epath.Path(it.folder))
-        for it in finished[["arm", "seed", "folder"]].itertuples(index=False) if it.arm in arms]
-    found = [
-        shown for shown in found
-        if all((shown.folder / name).exists() for name in ("instances.csv.gz", "masks.json.gz"))]
-    seeds = sorted({shown.seed for shown in found})
-    best = max(seeds, default=0, key=lambda seed: sum(shown.seed == seed for shown in found))
+    found = {
+        (arm.label, row["seed"]): Shown(arm.label, row["seed"], epath.Path(row["folder"]))
+        for arm in arms for row in arm.finished
+        if row["folder"] and _has_masks(epath.Path(row["folder"]))}
+    count = Counter(seed for _, seed in found)
     chosen: dict[str, Shown] = {}
-    for shown in sorted(found, key=lambda shown: (shown.seed != best, shown.seed)):
-        chosen.setdefault(shown.arm, shown)
-    return [chosen[arm] for arm in arms if arm in chosen]
+    for seed in sorted(count, key=lambda seed: (-count[seed], seed)):
+        for arm in arms:
+            if (arm.label, seed) in found:
+                chosen.setdefault(arm.label, found[arm.label, seed])
+    return [chosen[arm.label] for arm in arms if arm.label in chosen]
+
+
+def _has_masks(folder: epath.Path) -> bool:
+    return all((folder / name).exists() for name in ("instances.csv.gz", "masks.json.gz"))
 
 
 def instances(shown: Shown) -> pd.DataFrame:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from deepmac_ablate.data.dataset_info import DatasetInfo, annotations_path
 from deepmac_ablate.errors import UserError
@@ -38,22 +37,20 @@ class EvaluatedImages(NamedTuple):
         return pixels.load(self.prefix, image_ids)
 
 
-def find(frame: pd.DataFrame, shown: Sequence[Shown], given: str | None) -> EvaluatedImages:
+def find(shown: Sequence[Shown], given: str | None) -> EvaluatedImages:
     """Finds the data set that trials were evaluated on.
 
     Args:
-        frame: As `columns` says.
         shown: The trials, at least one.
         given: The prefix of the data set; None: where the trials found it.
 
     Raises:
         UserError: If there is no complete data set at `given`, or it is another one.
     """
-    rows = frame["folder"].isin([str(it.folder) for it in shown])
-    expected = set(frame.loc[rows, "dataset"].dropna()) - {""}
+    results = [TrialWorkdir(it.folder).read_result() or {} for it in shown]
+    prefix = given or results[0].get("data_prefix")
     try:
-        prefix = given or _prefix(shown[0])
-        _check(prefix, expected)
+        _check(prefix, {it["dataset"] for it in results if it.get("dataset")})
     except UserError as error:
         if given is not None:
             raise
@@ -64,16 +61,11 @@ def find(frame: pd.DataFrame, shown: Sequence[Shown], given: str | None) -> Eval
     return EvaluatedImages(prefix, {it["id"]: it for it in truth["annotations"]}, "")
 
 
-def _check(prefix: str, expected: Collection[str]) -> None:
+def _check(prefix: str | None, expected: Collection[str]) -> None:
+    if not prefix:
+        raise UserError("The trials do not say where they lie.")
     identity = DatasetInfo.load(prefix).identity
     if set(expected) - {identity}:
         raise UserError(
             f"The data set {prefix} is {identity}, but the trials were evaluated on "
             f"{', '.join(sorted(expected))}.")
-
-
-def _prefix(shown: Shown) -> str:
-    result = TrialWorkdir(shown.folder).read_result() or {}
-    if not (prefix := result.get("data_prefix")):
-        raise UserError("The trials do not say where the data lies.")
-    return str(prefix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,8 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.figures import style
 from deepmac_ablate.results.statistics import mean_interval, paired_difference
+from deepmac_ablate.results.wording import metric_title
 
 _INCHES_PER_CLASS = 0.19
 _INCHES_BESIDE = 1.3
@@ -32,21 +35,18 @@ class Drawn(NamedTuple):
     baseline: str
 
 
-def draw(frame: pd.DataFrame, classes: pd.DataFrame, metric: str, arms: Sequence[str],
-         baseline: str) -> Figure | None:
+def draw(arms: Sequence[ArmTrials], classes: pd.DataFrame, metric: str) -> Figure | None:
     """Draws a row a class, novel and seen classes in panels of their own.
 
     Args:
-        frame: As `columns` says.
+        arms: Those to draw, in order.
         classes: Numbers by class, as `results.per_class` returns them.
         metric: `<reading>/<metric>`.
-        arms: Which ones, in order.
-        baseline: One of the arms, or any other text where there is none.
 
     Returns:
         None where there are no numbers by class.
     """
-    drawn = measure(frame, classes, metric, arms, baseline)
+    drawn = measure(arms, classes, metric)
     if not drawn.values:
         return None
     sizes = [len(names) for names in drawn.roles.values()]
@@ -59,16 +59,15 @@ def draw(frame: pd.DataFrame, classes: pd.DataFrame, metric: str, arms: Sequence
         for panel, (role, names) in zip(panels, drawn.roles.items(), strict=True):
             _draw_panel(panel, role, names, drawn)
         panels[-1].set_xlabel(
-            f"{metric}: difference to {style.label(drawn.baseline)} in percentage points"
-            if drawn.baseline else f"{metric} in %")
+            f"{metric_title(metric)}: difference to the baseline, in percentage points"
+            if drawn.baseline else f"{metric_title(metric)}, in %")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 
-def measure(frame: pd.DataFrame, classes: pd.DataFrame, metric: str, arms: Sequence[str],
-            baseline: str) -> Drawn:
-    """Returns what is drawn: means over seeds, or differences paired by seed.
+def measure(arms: Sequence[ArmTrials], classes: pd.DataFrame, metric: str) -> Drawn:
+    """Returns what is drawn: means over seeds, or differences to the baseline, paired by seed.
 
     Classes stand in the order of their mean over the arms, the largest first.
     """
@@ -76,23 +75,31 @@ def measure(frame: pd.DataFrame, classes: pd.DataFrame, metric: str, arms: Seque
     if name not in classes:
         return Drawn({}, {}, "")
     rows = classes.loc[(classes["reading"] == reading) & classes[name].notna()]
-    rows = rows.merge(frame[["trial", "arm", "seed"]], on="trial")
-    rows = rows[rows["arm"].isin(arms)]
-    others = [arm for arm in arms if arm != baseline and (rows["arm"] == arm).any()]
-    compared = bool(others) and (rows["arm"] == baseline).any()
-    by_class = {
-        (arm, class_name): dict(zip(group["seed"], group[name], strict=True))
-        for (arm, class_name), group in rows.groupby(["arm", "name"], sort=False)}
+    by_arm = {arm.label: _by_class(arm, rows, name) for arm in arms}
+    by_arm = {label: numbers for label, numbers in by_arm.items() if numbers}
+    baselines = [arm.label for arm in arms if arm.baseline and arm.label in by_arm]
+    baseline = baselines[0] if len(baselines) == 1 and len(by_arm) > 1 else ""
+    of_baseline = by_arm.pop(baseline, None)
     values: dict[str, dict[str, float]] = {}
-    for (arm, class_name), seeds in by_class.items():
-        if not compared:
-            values.setdefault(arm, {})[class_name] = 100 * mean_interval(list(seeds.values())).mean
-        elif arm != baseline and (other := by_class.get((baseline, class_name))):
-            difference = paired_difference(seeds, other)
-            if difference.n:
-                values.setdefault(arm, {})[class_name] = 100 * difference.mean
-    ordered = {arm: values[arm] for arm in arms if arm in values}
-    return Drawn(_roles(rows, ordered), ordered, baseline if compared else "")
+    for label, numbers in by_arm.items():
+        for class_name, seeds in numbers.items():
+            if of_baseline is None:
+                mean = mean_interval(list(seeds.values())).mean
+            else:
+                mean = paired_difference(seeds, of_baseline.get(class_name, {})).mean
+            if not math.isnan(mean):
+                values.setdefault(label, {})[class_name] = 100 * mean
+    return Drawn(_roles(rows, values), values, baseline)
+
+
+def _by_class(arm: ArmTrials, rows: pd.DataFrame, name: str) -> dict[str, dict[int, float]]:
+    """Returns an arm's numbers by class and seed."""
+    seeds = {row["trial"]: row["seed"] for row in arm.finished}
+    found: dict[str, dict[int, float]] = {}
+    ours = rows[rows["trial"].isin(seeds)]
+    for trial, class_name, value in ours[["trial", "name", name]].itertuples(index=False):
+        found.setdefault(class_name, {})[seeds[trial]] = value
+    return found
 
 
 def _roles(rows: pd.DataFrame, values: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deepmac_ablate.results.figures import style
+from deepmac_ablate.results.wording import metric_title
 
 # More points are no sharper on a page; they are averaged in order.
 _MOST_POINTS = 150
@@ -36,7 +37,7 @@ def draw(runs: Sequence[Run], metric: str) -> Figure | None:
 
     Args:
         runs: The trials, arm by arm.
-        metric: `<reading>/<metric>` of evaluations.
+        metric: `<reading>/<metric>` of the evaluations.
 
     Returns:
         None where nothing was noted.
@@ -57,7 +58,7 @@ def draw(runs: Sequence[Run], metric: str) -> Figure | None:
         for panel, (title, lines) in zip(axes, shown.items(), strict=True):
             _draw_panel(panel, lines, arms)
             panel.set_title(title)
-            panel.set_ylabel("total loss" if title == "loss" else f"{metric} in %")
+            panel.set_ylabel("total loss" if title == "loss" else f"{metric_title(metric)}, in %")
         handles = {line.get_label(): line for panel in axes for line in panel.get_lines()}
         figure.legend(
             handles.values(), handles.keys(), loc="outside lower center", ncols=2,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 # Text and axes. On a page it becomes the colour of the text around, light or dark.
@@ -28,7 +29,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 
 WIDTH = 7.0  # inches: a column of a page, both columns of a paper
-_LONGEST_LABEL = 40
+_LONGEST_LABEL = 34
 
 _SETTINGS = {
     "font.family": "DejaVu Sans",
@@ -95,3 +96,15 @@ def rows(panel: Axes, names: list[str]) -> None:
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="both")
     panel.spines["left"].set_visible(False)
+
+
+def number_ticks(axis: Axis) -> None:
+    """Writes the ticks of a linear or logarithmic axis as plain numbers, a few of them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    if axis.get_scale() == "log":
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_locator(MaxNLocator(6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))

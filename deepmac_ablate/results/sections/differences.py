@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-import pandas as pd
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.listing import difference, sides
 from deepmac_ablate.listing.sides import Side
+from deepmac_ablate.results.arms import ArmTrials
+from deepmac_ablate.sweep.plan import Plan
 
 _NOTHING = "-"
 
@@ -39,49 +39,45 @@ class Differences(NamedTuple):
     note: str
 
 
-def of_arms(frame: pd.DataFrame, arms: Sequence[str]) -> list[Differences]:
-    """Compares arms with the baseline of their sweep.
+def of_arms(arms: Sequence[ArmTrials], plans: Mapping[str, Plan]) -> list[Differences]:
+    """Compares each arm with the baseline of its sweep.
 
     Args:
-        frame: As `columns` says.
         arms: Which ones.
+        plans: Of the sweeps, by workdir; arms that have not started are found there.
 
     Returns:
         An entry for each arm but the baselines; none for arms of a sweep without one.
     """
-    found = []
-    for arm in arms:
-        trials = frame[frame["arm"] == arm]
-        baseline = frame[
-            (frame["sweep"] == trials["sweep"].iloc[0]) & frame["baseline"].fillna(False)]
-        if baseline.empty or arm in set(baseline["arm"]):
-            continue
-        found.append(_compare(arm, trials, str(baseline["arm"].iloc[0]), baseline))
-    return found
+    baselines = {arm.sweep: arm for arm in arms if arm.baseline}
+    return [
+        _compare(arm, baselines[arm.sweep], plans)
+        for arm in arms if not arm.baseline and arm.sweep in baselines]
 
 
-def _compare(
-    arm: str, trials: pd.DataFrame, baseline: str, of_baseline: pd.DataFrame
-) -> Differences:
+def _compare(arm: ArmTrials, baseline: ArmTrials, plans: Mapping[str, Plan]) -> Differences:
     try:
-        ours, theirs = _side(of_baseline, baseline), _side(trials, arm)
-        comparison = difference.compare(ours, theirs)
+        theirs, ours = _side(baseline, plans), _side(arm, plans)
+        comparison = difference.compare(theirs, ours)
     except UserError as error:
-        return Differences(arm, baseline, (), f"Its bindings cannot be read here: {error}")
+        note = f"What is bound cannot be read here: {error}"
+        return Differences(arm.label, baseline.label, (), note)
     rows = [
         Row(name, *(_NOTHING if side is None else side.value for side in (one, other)))
         for name, one, other in comparison.differences]
     rows += [
-        Row(f"{name} (default, changed with the code)", one or _NOTHING, other or _NOTHING)
+        Row(f"{name} (a default that changed with the code)", one or _NOTHING, other or _NOTHING)
         for name, one, other in comparison.defaults]
-    notes = ["" if rows else "Nothing that is bound differs.", ours.note, theirs.note]
-    return Differences(arm, baseline, rows, " ".join(filter(None, notes)))
+    notes = ["" if rows else "Nothing that is bound differs.", theirs.note, ours.note]
+    return Differences(arm.label, baseline.label, rows, " ".join(filter(None, notes)))
 
 
-def _side(trials: pd.DataFrame, arm: str) -> Side:
-    """Returns the bindings of an arm: of a trial that was started, or as the plan has them."""
-    folders = [Path(folder) for folder in trials["folder"] if folder]
-    for folder in folders:
-        if (folder / "trial.json").is_file():
-            return sides.find(str(folder))
-    raise UserError(f"no trial of the arm {arm!r} has a folder on this machine.")
+def _side(arm: ArmTrials, plans: Mapping[str, Plan]) -> Side:
+    """Returns the bindings of an arm: of a trial that was started, or as a plan has them."""
+    for row in arm.trials:
+        if row["folder"] and Path(row["folder"], "trial.json").is_file():
+            return sides.find(row["folder"])
+    for workdir, plan in plans.items():
+        if plan.name == arm.sweep and arm.arm in plan.arms:
+            return sides.find(arm.arm, workdir=workdir)
+    raise UserError(f"no trial of {arm.label} is on this machine.")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from deepmac_ablate.metrics.ground_truth import has_mask
 from deepmac_ablate.results import crops, evaluated, evaluated_images, gallery
+from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.evaluated import Shown
 from deepmac_ablate.results.gallery import Chosen
 
@@ -50,13 +51,10 @@ class Exhibition(NamedTuple):
     notes: Sequence[str]
 
 
-def make(
-    frame: pd.DataFrame, arms: Sequence[str], count: int, seed: int, data: str | None
-) -> Exhibition:
+def make(arms: Sequence[ArmTrials], count: int, seed: int, data: str | None) -> Exhibition:
     """Chooses objects and draws them.
 
     Args:
-        frame: As `columns` says.
         arms: Those to show.
         count: Objects of each group; 0: none.
         seed: Of the group that is drawn at random.
@@ -68,12 +66,12 @@ def make(
     """
     if count < 1:
         return Exhibition((), (), ("No pictures were asked for (--images 0).",))
-    shown = evaluated.trials(frame, arms)
+    shown = evaluated.trials(arms)
     if not shown:
         return Exhibition((), (), (
             "No trial of these arms has left masks (instances.csv.gz and masks.json.gz), so there "
             "is nothing to show.",))
-    images = evaluated_images.find(frame, shown, data)
+    images = evaluated_images.find(shown, data)
     groups = gallery.choose(pd.concat([evaluated.instances(it) for it in shown]), count, seed)
     chosen = {it.annotation_id: it for group in groups.values() for it in group}
     masks = {it.arm: evaluated.predicted(it, chosen) for it in shown}
@@ -166,6 +164,7 @@ def _seeds(shown: Sequence[Shown]) -> str:
     return f"No seed has left masks in all arms; masks are those of the seeds {named}."
 
 
-def _without_masks(arms: Sequence[str], shown: Sequence[Shown]) -> list[str]:
-    missing = [arm for arm in arms if arm not in {it.arm for it in shown}]
+def _without_masks(arms: Sequence[ArmTrials], shown: Sequence[Shown]) -> list[str]:
+    there = {it.arm for it in shown}
+    missing = [arm.label for arm in arms if arm.label not in there]
     return [f"Without masks, therefore not shown: {', '.join(missing)}."] if missing else []

@@ -1,0 +1,173 @@
+"""One page about a sweep that needs nothing but a browser, and its figures for a paper."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+from etils import epath
+
+from deepmac_ablate import class_splits, results, storage
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.results import arms as grouping
+from deepmac_ablate.results import selection
+from deepmac_ablate.results.figures import rendering
+from deepmac_ablate.results.sections import (
+    design,
+    differences,
+    exhibition,
+    failures,
+    main_table,
+    origins,
+    plots,
+)
+from deepmac_ablate.results.sections.plots import Plot
+from deepmac_ablate.results.tables import arm_table, known_metrics
+from deepmac_ablate.results.wording import metric_title
+
+DEFAULT_METRIC = "groundtruth/iou"
+IMAGES = 6
+# Beside the annotation, in a row.
+_MOST_ARMS_IN_GALLERY = 6
+_MOST_DIFFERENCES = 40
+
+
+class Options(NamedTuple):
+    """How a report is made.
+
+    Attributes:
+        metric: `<reading>/<metric>`; None: `DEFAULT_METRIC`, or the first there is.
+        split: Of the classes; None: as each trial was trained.
+        data: The prefix of the evaluated data set; None: where the trials found it.
+        figures: A folder for the figures as PDF and SVG; None: none are written.
+        images: Objects in each group of the gallery.
+        seed: Of the objects that are drawn at random.
+    """
+
+    metric: str | None = None
+    split: class_splits.Split = None
+    data: str | None = None
+    figures: str | None = None
+    images: int = IMAGES
+    seed: int = 0
+
+
+def write(workdirs: Sequence[str], output: str | None, options: Options) -> list[str]:
+    """Writes a report.
+
+    Args:
+        workdirs: What `results.load` takes, at least one.
+        output: The page's file; None: report.html in the first workdir.
+        options: How.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UserError: If there is no such workdir, metric or data set, something that is needed is
+            broken, or a file cannot be written.
+    """
+    page = epath.Path(output) if output else _beside(workdirs[0])
+    files = render(workdirs, options)
+    written = []
+    try:
+        for name, content in files.figures.items():
+            folder = epath.Path(options.figures)
+            folder.mkdir(parents=True, exist_ok=True)
+            storage.write(folder / name, content)
+            written.append(str(folder / name))
+        storage.write(page, files.page)
+    except OSError as error:
+        raise UserError(f"Cannot write the report: {error}.") from error
+    return [str(page), *written]
+
+
+class Files(NamedTuple):
+    """A page as HTML, and figures by the names of their files."""
+
+    page: str
+    figures: Mapping[str, bytes]
+
+
+def render(workdirs: Sequence[str], options: Options) -> Files:
+    """Returns a report's files.
+
+    Raises:
+        UserError: As `write`.
+    """
+    frame = results.load(*workdirs)
+    classes = results.per_class(frame)
+    if options.split is not None:
+        frame = results.with_split(frame, options.split)
+        classes = _with_roles(classes, options.split)
+    metric = options.metric or _default_metric(frame)
+    table = arm_table(frame, [metric], per_class=classes, split=options.split)
+    arms = grouping.of(frame).arms
+    known = design.plans(workdirs)
+    subject = plots.Subject(arms, classes, metric, options.split is None)
+    drawn = plots.all_plots(subject)
+    in_gallery = selection.telling(arms, metric, _MOST_ARMS_IN_GALLERY)
+    compared = selection.telling(arms, metric, _MOST_DIFFERENCES)
+    figures = _figures(drawn) if options.figures else {}
+    context = {
+        "title": ", ".join(dict.fromkeys(filter(None, frame["sweep"]))) or "trials",
+        "metric": metric,
+        "metric_title": metric_title(metric),
+        "designs": design.designs(frame, known),
+        "table": main_table.make(table),
+        "plots": [(plot, _inline(plot)) for plot in drawn],
+        "gallery": exhibition.make(in_gallery.arms, options.images, options.seed, options.data),
+        "gallery_note": in_gallery.note,
+        "differences": differences.of_arms(compared.arms, known),
+        "differences_note": compared.note,
+        "causes": failures.causes(frame),
+        "origins": origins.read(frame, workdirs),
+    }
+    return Files(_page(context), figures)
+
+
+def _beside(workdir: str) -> epath.Path:
+    folder = epath.Path(workdir)
+    if not folder.is_dir():
+        raise UserError(f"{workdir} is no folder to write report.html into; name a file with "
+                        "--output.")
+    return folder / "report.html"
+
+
+def _default_metric(frame: pd.DataFrame) -> str:
+    known = known_metrics(frame)
+    return DEFAULT_METRIC if DEFAULT_METRIC in known or not known else known[0]
+
+
+def _with_roles(classes: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:
+    categories = classes.drop_duplicates("category_id").rename(columns={"category_id": "id"})
+    roles = class_splits.roles(split, categories[["id", "name"]].itertuples())
+    return classes.assign(role=classes["category_id"].map(roles))
+
+
+def _figures(drawn: Sequence[Plot]) -> dict[str, bytes]:
+    there = [plot for plot in drawn if plot.figure is not None]
+    files = {f"{plot.name}.pdf": rendering.pdf(plot.figure) for plot in there}
+    return files | {f"{plot.name}.svg": rendering.svg(plot.figure) for plot in there}
+
+
+def _inline(plot: Plot) -> str:
+    if plot.figure is None:
+        return ""
+    return rendering.inline_svg(plot.figure, plot.name, f"{plot.title}. {plot.caption}")
+
+
+def _page(context: Mapping[str, Any]) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("deepmac_ablate.results"), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    script, styles = (
+        environment.loader.get_source(environment, name)[0] for name in ("report.js", "report.css"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html.j2").render(
+        **context, script=script, script_hash=f"sha256-{digest}", styles=styles)
