@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-_COMMANDS: tuple[ModuleType, ...] = ()
+from deepmac_ablate.results.commands import effects, table
+
+_COMMANDS: tuple[ModuleType, ...] = (table, effects)
 
 
 def register(commands: argparse._SubParsersAction) -> None:

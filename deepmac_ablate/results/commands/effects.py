@@ -1,0 +1,34 @@
+"""`deepmac-ablate effects`: what each axis does, and whether axes depend on each other."""
+
+from __future__ import annotations
+
+import argparse
+
+from deepmac_ablate.results.commands import output
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser(
+        "effects", help="what each axis of a sweep does",
+        description="Says for each level of each axis how much it changes a metric on novel and "
+        "on seen classes, which interactions there are, and how many seeds could tell.")
+    parser.add_argument("workdir", metavar="W", help="the sweep's workdir")
+    parser.add_argument(
+        "--metric", metavar="METRIC",
+        help="<reading>/<metric>; default: groundtruth/iou, or detections/mask_ap without it")
+    output.add_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    # pandas takes half a second to import, which other commands need not wait for.
+    from deepmac_ablate import results
+    from deepmac_ablate.results import effect_cells, tables
+    from deepmac_ablate.results.effects import axis_effects
+
+    frame = results.load(args.workdir)
+    # Where nothing has finished, there is none yet.
+    metric = args.metric or [*tables.default_metrics(frame), tables.DEFAULT_METRICS[0]][0]
+    output.put(effect_cells.document(axis_effects(frame, metric, args.confidence)), args)
+    return 0

@@ -1,0 +1,56 @@
+"""Where a command's text goes: to a file that is whole, or to stdout."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from etils import epath
+
+from deepmac_ablate import storage
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.results.table_formats import FORMATS, WITHOUT_CAPTION, Document
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds in which format, with which confidence, and where to."""
+    parser.add_argument(
+        "--format", choices=list(FORMATS), default="markdown", help="default: %(default)s")
+    parser.add_argument(
+        "--confidence", type=float, default=0.95, metavar="SHARE",
+        help="of the intervals over seeds; default: %(default)s")
+    parser.add_argument("--output", metavar="FILE", help="where to write it, instead of stdout")
+
+
+def put(document: Document, args: argparse.Namespace) -> None:
+    """Writes or prints a document as `add_options` says.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    text = FORMATS[args.format](document)
+    if args.format in WITHOUT_CAPTION:
+        # What has to be said is not lost where a program reads the rest.
+        print("\n".join(document.caption), file=sys.stderr)
+    if args.output is None:
+        print(text)
+        return
+    try:
+        storage.write(epath.Path(args.output), f"{text}\n")
+    except OSError as error:
+        raise UserError(f"Cannot write {args.output}: {error}.") from error
+    print(args.output)
+
+
+def class_split(text: str, names: Sequence[str]) -> str | list[int | str]:
+    """Returns the class split that a command line names.
+
+    Args:
+        text: The name of a split, or class ids and names with commas.
+        names: Of the classes of the data set.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    listed: list[int | str] = [int(part) if part.isdigit() else part for part in parts]
+    single = len(parts) == 1 and not parts[0].isdigit() and parts[0] not in names
+    return parts[0] if single else listed

@@ -1,0 +1,46 @@
+"""`deepmac-ablate table`: a row per arm, with intervals and differences to the baseline."""
+
+from __future__ import annotations
+
+import argparse
+
+from deepmac_ablate.results.commands import output
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Adds the command to the command line."""
+    parser = commands.add_parser(
+        "table", help="compare the arms of a sweep",
+        description="Compares the arms of sweeps: means over seeds with their intervals, "
+        "differences to the baseline by seed, what novel classes lack, what it cost.")
+    parser.add_argument(
+        "workdir", metavar="W", nargs="+", help="a sweep's workdir, or the folder of a trial")
+    parser.add_argument(
+        "--metric", action="append", default=[], metavar="METRIC",
+        help="<reading>/<metric>, such as groundtruth/mask_ap; may be given several times; "
+        "default: groundtruth/iou and detections/mask_ap")
+    parser.add_argument(
+        "--split", metavar="SPLIT",
+        help="count these classes as seen instead of those of the trials: the name of a class "
+        "split, or class ids and names with commas")
+    parser.add_argument(
+        "--baseline", metavar="ARM", help="compare with this arm; default: each sweep's baseline")
+    output.add_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    # pandas takes half a second to import, which other commands need not wait for.
+    from deepmac_ablate import results
+    from deepmac_ablate.results import table_cells
+    from deepmac_ablate.results.tables import arm_table
+
+    frame = results.load(*args.workdir)
+    per_class = results.per_class(frame)
+    split = None
+    if args.split is not None:
+        split = output.class_split(args.split, per_class["name"].unique())
+        frame = results.with_split(frame, split)
+    table = arm_table(frame, args.metric, args.confidence, per_class, args.baseline, split)
+    output.put(table_cells.document(table), args)
+    return 0
