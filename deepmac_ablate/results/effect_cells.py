@@ -39,7 +39,7 @@ def _cells(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
         if found.sd is not None and found.mean:
             needs = str(effect.seeds_needed or f">{MOST_SEEDS}")
         rows.append([
-            _changes(effect), effect.on, wording.difference(found), str(found.n),
+            changes(effect), effect.on, wording.difference(found), str(found.n),
             wording.p_value(effect.p_holm), wording.percent(found.sd),
             wording.percent(effect.detectable), needs])
     if all(effect.difference.n < 2 for effect in effects):
@@ -47,7 +47,8 @@ def _cells(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-def _changes(effect: Effect) -> str:
+def changes(effect: Effect) -> str:
+    """Returns "mask_head: default -> deep", of an interaction both changes."""
     return " x ".join(
         f"{it.axis}: {it.against or _NO_LEVEL} -> {it.level or _NO_LEVEL}" for it in effect.changes)
 

@@ -14,6 +14,7 @@ from deepmac_ablate import class_splits, results, storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results import selection
+from deepmac_ablate.results.commands.output import class_split
 from deepmac_ablate.results.figures import rendering
 from deepmac_ablate.results.sections import (
     design,
@@ -25,11 +26,9 @@ from deepmac_ablate.results.sections import (
     plots,
 )
 from deepmac_ablate.results.sections.plots import Plot
-from deepmac_ablate.results.tables import arm_table, known_metrics
+from deepmac_ablate.results.tables import DEFAULT_METRICS, arm_table, default_metrics
 from deepmac_ablate.results.wording import metric_title
 
-DEFAULT_METRIC = "groundtruth/iou"
-IMAGES = 6
 # Beside the annotation, in a row.
 _MOST_ARMS_IN_GALLERY = 6
 _MOST_DIFFERENCES = 40
@@ -39,8 +38,8 @@ class Options(NamedTuple):
     """How a report is made.
 
     Attributes:
-        metric: `<reading>/<metric>`; None: `DEFAULT_METRIC`, or the first there is.
-        split: Of the classes; None: as each trial was trained.
+        metric: `<reading>/<metric>`; None: the first of `tables.DEFAULT_METRICS` that there is.
+        split: Name of a class split, or class ids and names with commas; None: as in training.
         data: The prefix of the evaluated data set; None: where the trials found it.
         figures: A folder for the figures as PDF and SVG; None: none are written.
         images: Objects in each group of the gallery.
@@ -48,10 +47,10 @@ class Options(NamedTuple):
     """
 
     metric: str | None = None
-    split: class_splits.Split = None
+    split: str | None = None
     data: str | None = None
     figures: str | None = None
-    images: int = IMAGES
+    images: int = 6
     seed: int = 0
 
 
@@ -100,14 +99,17 @@ def render(workdirs: Sequence[str], options: Options) -> Files:
     """
     frame = results.load(*workdirs)
     classes = results.per_class(frame)
+    split = None
     if options.split is not None:
-        frame = results.with_split(frame, options.split)
-        classes = _with_roles(classes, options.split)
-    metric = options.metric or _default_metric(frame)
-    table = arm_table(frame, [metric], per_class=classes, split=options.split)
+        split = class_split(options.split, classes["name"].unique())
+        frame = results.with_split(frame, split)
+    # Where nothing has finished, there is none yet.
+    metric = options.metric or [*default_metrics(frame), DEFAULT_METRICS[0]][0]
+    table = arm_table(frame, [metric], per_class=classes, split=split)
     arms = grouping.of(frame).arms
     known = design.plans(workdirs)
-    subject = plots.Subject(arms, classes, metric, options.split is None)
+    shown_classes = classes if split is None else _with_roles(classes, split)
+    subject = plots.Subject(frame, arms, shown_classes, metric, split is None)
     drawn = plots.all_plots(subject)
     in_gallery = selection.telling(arms, metric, _MOST_ARMS_IN_GALLERY)
     compared = selection.telling(arms, metric, _MOST_DIFFERENCES)
@@ -135,11 +137,6 @@ def _beside(workdir: str) -> epath.Path:
         raise UserError(f"{workdir} is no folder to write report.html into; name a file with "
                         "--output.")
     return folder / "report.html"
-
-
-def _default_metric(frame: pd.DataFrame) -> str:
-    known = known_metrics(frame)
-    return DEFAULT_METRIC if DEFAULT_METRIC in known or not known else known[0]
 
 
 def _with_roles(classes: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:

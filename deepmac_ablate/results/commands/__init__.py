@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from deepmac_ablate.results.commands import effects, table
+from deepmac_ablate.results.commands import effects, report, table
 
-_COMMANDS: tuple[ModuleType, ...] = (table, effects)
+_COMMANDS: tuple[ModuleType, ...] = (table, effects, report)
 
 
 def register(commands: argparse._SubParsersAction) -> None:

@@ -72,10 +72,10 @@ def figure(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def label(name: str) -> str:
+def label(name: str, longest: int = _LONGEST_LABEL) -> str:
     """Returns a name as figures show it: in one line, printable, with an ellipsis if it is long."""
     plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
-    return plain if len(plain) <= _LONGEST_LABEL else f"{plain[:_LONGEST_LABEL - 1]}…"
+    return plain if len(plain) <= longest else f"{plain[:longest - 1]}…"
 
 
 def of_arm(position: int) -> Mapping[str, Any]:
@@ -89,9 +89,9 @@ def of_arm(position: int) -> Mapping[str, Any]:
     }
 
 
-def rows(panel: Axes, names: list[str]) -> None:
+def rows(panel: Axes, names: list[str], longest: int = _LONGEST_LABEL) -> None:
     """Makes the vertical axis a list of names, the first on top, a line to each."""
-    panel.set_yticks(range(len(names)), [label(name) for name in names])
+    panel.set_yticks(range(len(names)), [label(name, longest) for name in names])
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="both")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -35,6 +36,13 @@ class Line(NamedTuple):
     cells: Sequence[Cell]
 
 
+class Group(NamedTuple):
+    """The head of neighbouring columns, and how many these are."""
+
+    text: str
+    columns: int
+
+
 class MainTable(NamedTuple):
     """The table, of which no column is empty.
 
@@ -47,6 +55,12 @@ class MainTable(NamedTuple):
     heads: Sequence[Head]
     lines: Sequence[Line]
     caption: Sequence[str]
+
+    @property
+    def groups(self) -> list[Group]:
+        """The heads above the heads."""
+        runs = itertools.groupby(self.heads, key=lambda head: head.group)
+        return [Group(text, len(list(run))) for text, run in runs]
 
 
 def make(table: Table) -> MainTable:
@@ -89,7 +103,7 @@ def _cells(row: Row, metric: str) -> list[Cell]:
         *cells,
         Cell(f"{parameters[0] / 1e6:.2f} M" if parameters else wording.NOTHING,
              parameters[0] if parameters else None),
-        Cell(wording.NOTHING if row.relative_gmacs is None else f"{row.relative_gmacs:.2f} ×",
+        Cell(wording.NOTHING if row.relative_gmacs is None else f"{row.relative_gmacs:.2f} x",
              row.relative_gmacs),
         Cell(wording.duration(row.train_seconds), row.train_seconds),
         Cell(counts(row), n)]

@@ -11,15 +11,18 @@ from matplotlib.figure import Figure
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import selection
 from deepmac_ablate.results.arms import ArmTrials
+from deepmac_ablate.results.effects import axis_effects
 from deepmac_ablate.results.figures import arms as arms_figure
 from deepmac_ablate.results.figures import classes as classes_figure
 from deepmac_ablate.results.figures import cost as cost_figure
 from deepmac_ablate.results.figures import curves
+from deepmac_ablate.results.figures import effects as effects_figure
 from deepmac_ablate.results.wording import metric_title
 from deepmac_ablate.workdir import TrialWorkdir
 
 _MOST_ARMS = 30
 _MOST_POINTS = 18
+_MOST_EFFECTS = 30
 # Curves and classes are told apart by colours, lines and markers.
 _MOST_TOLD_APART = 6
 
@@ -44,12 +47,14 @@ class Subject(NamedTuple):
     """What is drawn.
 
     Attributes:
-        arms: All arms.
+        frame: As `columns` says.
+        arms: All its arms.
         classes: Numbers by class, as `results.per_class` returns them.
         metric: `<reading>/<metric>`.
         as_trained: Whether seen and novel classes are those of training.
     """
 
+    frame: pd.DataFrame
     arms: Sequence[ArmTrials]
     classes: pd.DataFrame
     metric: str
@@ -58,7 +63,7 @@ class Subject(NamedTuple):
 
 def all_plots(subject: Subject) -> list[Plot]:
     """Returns the figures in their order on the page, also those that have nothing to show."""
-    makers: list[Callable[[Subject], Plot]] = [_arms, _cost, _classes, _curves]
+    makers: list[Callable[[Subject], Plot]] = [_arms, _effects, _cost, _classes, _curves]
     return [make(subject) for make in makers]
 
 
@@ -69,6 +74,20 @@ def _arms(subject: Subject) -> Plot:
         "Each small mark is one seed; the bar above is their mean and the line its 95 % t interval "
         "over seeds. The dashed line is the baseline's mean. Both panels have scales of their own.")
     return _plot("arms", "Arms", figure, caption, note, "no trial has finished with this metric")
+
+
+def _effects(subject: Subject) -> Plot:
+    effects = axis_effects(subject.frame, subject.metric)
+    rows = effects.rows[: 2 * _MOST_EFFECTS]
+    note = "" if len(rows) == len(effects.rows) else (
+        f"Shown are the first {_MOST_EFFECTS} of {len(effects.rows) // 2} changes.")
+    figure = effects_figure.draw(rows, subject.metric)
+    caption = (
+        "How much a level changes the metric when it takes the place of the baseline's, by seed, "
+        "and as a mean over the levels of the other axes that both sides have. Lines are 95 % t "
+        "intervals over seeds; where one reaches over 0, so many seeds do not tell.")
+    return _plot("effects", "Effects of the axes", figure, caption, note,
+                 "no two trials of one seed that differ in one axis have finished")
 
 
 def _cost(subject: Subject) -> Plot:
