@@ -13,8 +13,10 @@ from PIL import Image
 
 from deepmac_ablate.data import drawing, masks
 
-SIDE = 320  # pixels that are drawn in
-_SHOWN_SIDE = 232
+# In pixels; the least that is drawn in without being enlarged again. Shown at half of it, it is
+# sharp on every screen.
+SIDE = 320
+_LINE_WIDTH = 2
 # Around the box, as a share of its longer side.
 _MARGIN = 0.35
 _LEAST_SIDE = 24.0
@@ -69,8 +71,8 @@ def draw(
     x, y, box_width, box_height = box
     corners = np.array([y, x, y + box_height, x + box_width], float)
     corners = (corners - [part.top, part.left, part.top, part.left]) * scale
-    picture = drawing.draw_instances(image, corners[None], alpha[None] > 127, [""], [role])
-    return _webp(picture.resize((_SHOWN_SIDE, _SHOWN_SIDE), Image.Resampling.LANCZOS))
+    return _webp(drawing.draw_instances(
+        image, corners[None], alpha[None] > 127, [""], [role], line_width=_LINE_WIDTH))
 
 
 def data_uri(webp: bytes) -> str:

@@ -31,7 +31,7 @@ def document(effects: Effects) -> Document:
 
 
 def _cells(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
-    heads = ["change", "classes", "effect", "n", "p", "sd", "finds", "needs"]
+    heads = ["change", "classes", "effect", "n", "over", "p", "sd", "finds", "needs"]
     rows = []
     for effect in effects:
         found = effect.difference
@@ -40,10 +40,10 @@ def _cells(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
             needs = str(effect.seeds_needed or f">{MOST_SEEDS}")
         rows.append([
             changes(effect), effect.on, wording.difference(found), str(found.n),
-            wording.p_value(effect.p_holm), wording.percent(found.sd),
+            str(effect.combinations), wording.p_value(effect.p_holm), wording.percent(found.sd),
             wording.percent(effect.detectable), needs])
     if all(effect.difference.n < 2 for effect in effects):
-        return heads[:4], [row[:4] for row in rows]
+        return heads[:5], [row[:5] for row in rows]
     return heads, rows
 
 
@@ -96,7 +96,8 @@ def _design(effects: Effects) -> Iterator[str]:
         return
     yield (
         "An effect is a mean over the combinations of the other axes' levels in which both sides "
-        "have finished, and over the seeds that have finished in all of these.")
+        "have finished (over: how many), and over the seeds that have finished in all of these "
+        "(n).")
     if effects.design == "incomplete grid" or effects.missing:
         yield (
             f"The grid is not complete: {effects.missing} combinations of levels have no finished "

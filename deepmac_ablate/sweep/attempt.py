@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -100,10 +100,24 @@ def read(folder: str | os.PathLike[str], role: str) -> Attempt | None:
             text = file.read()
     except FileNotFoundError:
         return None
+    return parse(text, path)
+
+
+def state_name(role: str) -> str:
+    """Returns the name of the file in a trial's folder that holds the last attempt of a role."""
+    return f"state-{role}.json"
+
+
+def parse(text: bytes, where: str) -> Attempt:
+    """Returns the attempt that is written in a file.
+
+    Raises:
+        UserError: If it is none; it names `where` it was read.
+    """
     try:
-        return Attempt(**from_json(text, path))
+        return Attempt(**from_json(text, where))
     except TypeError as error:
-        raise UserError(f"{path} is no state of an attempt ({error}); delete it.") from error
+        raise UserError(f"{where} is no state of an attempt ({error}); delete it.") from error
 
 
 def status(folder: str | os.PathLike[str]) -> tuple[Status, Attempt | None]:
@@ -121,12 +135,26 @@ def status(folder: str | os.PathLike[str]) -> tuple[Status, Attempt | None]:
         UserError: If the file of an attempt is broken.
     """
     attempts = [attempt for role in ROLES if (attempt := read(folder, role)) is not None]
-    attempts.sort(key=lambda attempt: attempt.started, reverse=True)
+    has_result = os.path.exists(f"{os.fspath(folder)}/result.json")  # noqa: PTH110
+    return status_of(attempts, has_result, lambda attempt: _is_running(folder, attempt))
+
+
+def status_of(
+    attempts: Sequence[Attempt], has_result: bool, is_running: Callable[[Attempt], bool]
+) -> tuple[Status, Attempt | None]:
+    """Says what `status` does of a trial whose files were read elsewhere.
+
+    Args:
+        attempts: The last ones of each role, in any order.
+        has_result: Whether there is a result.
+        is_running: Whether an attempt runs.
+    """
+    attempts = sorted(attempts, key=lambda attempt: attempt.started, reverse=True)
     last = attempts[0] if attempts else None
-    if os.path.exists(f"{os.fspath(folder)}/result.json"):  # noqa: PTH110
+    if has_result:
         return "finished", last
     for attempt in attempts:
-        if _is_running(folder, attempt):
+        if is_running(attempt):
             return "running", attempt
     for attempt in attempts:
         if attempt.state == "failed":
@@ -172,14 +200,20 @@ def stop_leftovers(folder: Path, role: str, grace: float = 30.0) -> None:
 
 
 def _state_path(folder: str | os.PathLike[str], role: str) -> str:
-    return f"{os.fspath(folder)}/state-{role}.json"
+    return f"{os.fspath(folder)}/{state_name(role)}"
+
+
+def has_heartbeat(attempt: Attempt) -> bool:
+    """Whether an attempt runs by its state alone: its supervisor has written so lately."""
+    return attempt.state == "running" and (
+        time.time() - attempt.heartbeat < _SECONDS_WITHOUT_HEARTBEAT)
 
 
 def _is_running(folder: str | os.PathLike[str], attempt: Attempt) -> bool:
     if attempt.state != "running":
         return False
     if attempt.host != os.uname().nodename:
-        return time.time() - attempt.heartbeat < _SECONDS_WITHOUT_HEARTBEAT
+        return has_heartbeat(attempt)
     # A trainer that outlives its supervisor holds the lock, but nobody watches it any more.
     return locks.is_held(lock_path(folder, attempt.role)) and (
         attempt.pid_started is None or _lives(attempt.pid, attempt.pid_started))

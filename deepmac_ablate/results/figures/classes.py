@@ -26,11 +26,13 @@ class Drawn(NamedTuple):
 
     Attributes:
         roles: The classes by role, in the order in which they stand.
+        arms: All arms, by whose places they look.
         values: In percent or, against a baseline, in percentage points, by arm and class.
         baseline: The arm that the others are compared with; empty where there is none.
     """
 
     roles: Mapping[str, Sequence[str]]
+    arms: Sequence[str]
     values: Mapping[str, Mapping[str, float]]
     baseline: str
 
@@ -73,7 +75,7 @@ def measure(arms: Sequence[ArmTrials], classes: pd.DataFrame, metric: str) -> Dr
     """
     reading, _, name = metric.partition("/")
     if name not in classes:
-        return Drawn({}, {}, "")
+        return Drawn({}, (), {}, "")
     rows = classes.loc[(classes["reading"] == reading) & classes[name].notna()]
     by_arm = {arm.label: _by_class(arm, rows, name) for arm in arms}
     by_arm = {label: numbers for label, numbers in by_arm.items() if numbers}
@@ -89,7 +91,7 @@ def measure(arms: Sequence[ArmTrials], classes: pd.DataFrame, metric: str) -> Dr
                 mean = paired_difference(seeds, of_baseline.get(class_name, {})).mean
             if not math.isnan(mean):
                 values.setdefault(label, {})[class_name] = 100 * mean
-    return Drawn(_roles(rows, values), values, baseline)
+    return Drawn(_roles(rows, values), [arm.label for arm in arms], values, baseline)
 
 
 def _by_class(arm: ArmTrials, rows: pd.DataFrame, name: str) -> dict[str, dict[int, float]]:
@@ -115,7 +117,7 @@ def _draw_panel(panel: Axes, role: str, names: Sequence[str], drawn: Drawn) -> N
     for position, (arm, values) in enumerate(drawn.values.items()):
         offset = _SPREAD * ((position + 0.5) / count - 0.5)
         there = [(values[name], row + offset) for row, name in enumerate(names) if name in values]
-        look = style.of_arm(position)
+        look = style.of_arm(drawn.arms.index(arm))
         panel.plot(
             *zip(*there, strict=True), linestyle="none", marker=look["marker"], markersize=4.5,
             markeredgecolor=look["color"], label=style.label(arm), gid=f"{role}-{position}",

@@ -24,9 +24,10 @@ _LOGARITHMIC_FROM = 5.0
 
 
 class Point(NamedTuple):
-    """An arm: its cost, and its mean on novel classes in percent."""
+    """An arm: its place among all, its cost, and its mean on novel classes in percent."""
 
     arm: str
+    place: int
     cost: float
     value: Interval
 
@@ -62,12 +63,13 @@ def draw(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Fi
         figure = style.figure(max(_INCHES_HIGH, 0.9 + _INCHES_PER_LABEL * len(points)))
         figure.get_layout_engine().set(wspace=0.0)
         panel, names = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
-        for place, point in enumerate(points):
-            look = style.of_arm(place) | {"linestyle": "none"}
-            panel.plot(point.cost, point.value.mean, markersize=6.5, gid=f"arm-{place}", **look)
+        for point in points:
+            look = style.of_arm(point.place) | {"linestyle": "none"}
+            panel.plot(
+                point.cost, point.value.mean, markersize=6.5, gid=f"arm-{point.place}", **look)
             if point.value.low is not None:
                 panel.plot([point.cost] * 2, [point.value.low, point.value.high],
-                           color=look["color"], linewidth=1.2, gid=f"interval-{place}")
+                           color=look["color"], linewidth=1.2, gid=f"interval-{point.place}")
         if max(costs) > _LOGARITHMIC_FROM * min(costs) > 0:
             panel.set_xscale("log")
         style.number_ticks(panel.xaxis)
@@ -97,8 +99,9 @@ def measure(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) ->
     relative = len(baselines) == 1
     divisor = baselines[0] if relative else 1.0
     points = [
-        Point(label, known[label] / divisor, mean_interval([100 * it for it in values], confidence))
-        for label, values in measured.items()]
+        Point(arm.label, place, known[arm.label] / divisor,
+              mean_interval([100 * value for value in measured[arm.label]], confidence))
+        for place, arm in enumerate(arms) if arm.label in measured]
     return Points(points, f"{title}, baseline = 1" if relative else f"{unit}{title}")
 
 
@@ -108,8 +111,8 @@ def _name_points(panel: Axes, names: Axes, points: Sequence[Point]) -> None:
     low, high = panel.get_ylim()
     most = panel.figure.get_figheight() / _INCHES_PER_LABEL
     heights = spread([point.value.mean for point in points], low, high, most)
-    for place, (point, height) in enumerate(zip(points, heights, strict=True)):
-        look = style.of_arm(place) | {"linestyle": "-"}
+    for point, height in zip(points, heights, strict=True):
+        look = style.of_arm(point.place) | {"linestyle": "-"}
         names.plot([0.0, 0.06, 0.1], [point.value.mean, height, height], linewidth=0.8,
                    **look | {"marker": None})
         names.plot(0.13, height, markersize=5, **look)

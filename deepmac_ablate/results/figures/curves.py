@@ -13,7 +13,6 @@ from deepmac_ablate.results.wording import metric_title
 
 # More points are no sharper on a page; they are averaged in order.
 _MOST_POINTS = 150
-_MOST_MARKERS = 20
 _LOSS = "train/total_loss"
 _INCHES_HIGH = 3.1
 
@@ -56,7 +55,7 @@ def draw(runs: Sequence[Run], metric: str) -> Figure | None:
         figure = style.figure(_INCHES_HIGH + 0.18 * ((len(arms) + 1) // 2))
         axes = figure.subplots(1, len(shown), squeeze=False)[0]
         for panel, (title, lines) in zip(axes, shown.items(), strict=True):
-            _draw_panel(panel, lines, arms)
+            _draw_panel(panel, lines, arms, with_markers=title != "loss")
             panel.set_title(title)
             panel.set_ylabel("total loss" if title == "loss" else f"{metric_title(metric)}, in %")
         handles = {line.get_label(): line for panel in axes for line in panel.get_lines()}
@@ -67,11 +66,12 @@ def draw(runs: Sequence[Run], metric: str) -> Figure | None:
 
 
 def _draw_panel(
-    panel: Axes, lines: Iterable[tuple[str, list[float], list[float]]], arms: list[str]
+    panel: Axes, lines: Iterable[tuple[str, list[float], list[float]]], arms: list[str],
+    with_markers: bool,
 ) -> None:
     for arm, steps, values in lines:
         look = {**style.of_arm(arms.index(arm)), "markersize": 3.5, "linewidth": 1.1}
-        if len(steps) > _MOST_MARKERS:
+        if not with_markers:
             look["marker"] = None
         panel.plot(steps, values, label=style.label(arm), alpha=0.85, **look)
     panel.set_xlabel("step")

@@ -30,14 +30,14 @@ def draw(effects: Sequence[Effect], metric: str) -> Figure | None:
     known = [effect for effect in effects if effect.difference.n]
     if not known:
         return None
-    names = list(dict.fromkeys(effect_cells.changes(effect) for effect in known))
+    names = list(dict.fromkeys(map(_name, known)))
     with style.applied():
         figure = style.figure(_INCHES_BESIDE + _INCHES_PER_CHANGE * len(names))
         panel = figure.subplots()
         panel.axvline(0, color=style.INK, linewidth=0.8)
         for place, effect in enumerate(known):
             mean, low, high, *_ = effect.difference
-            row = names.index(effect_cells.changes(effect)) + _OFFSETS[effect.on]
+            row = names.index(_name(effect)) + _OFFSETS[effect.on]
             look = style.ROLES[effect.on]
             if low is not None:
                 panel.plot([100 * low, 100 * high], [row, row], color=look["color"],
@@ -50,3 +50,7 @@ def draw(effects: Sequence[Effect], metric: str) -> Figure | None:
         named = dict(zip(labels, handles, strict=True))
         figure.legend(named.values(), named.keys(), loc="outside upper right", ncols=2)
     return figure
+
+
+def _name(effect: Effect) -> str:
+    return f"{effect_cells.changes(effect)}, n {effect.difference.n}"

@@ -28,13 +28,13 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 
-WIDTH = 7.0  # inches: a column of a page, both columns of a paper
+WIDTH = 6.6  # inches: a column of a page, both columns of a paper
 _LONGEST_LABEL = 34
 
 _SETTINGS = {
     "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 9,
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "text.color": INK,
     "axes.labelcolor": INK,

@@ -76,7 +76,7 @@ def make(table: Table) -> MainTable:
 
 
 def _heads() -> list[Head]:
-    heads = []
+    heads = [Head("trials", "finished", "trials that have finished, of all")]
     for classes in CLASSES:
         group = f"{classes} classes"
         heads += [
@@ -85,18 +85,18 @@ def _heads() -> list[Head]:
             Head(group, "p", "of the difference, corrected by Holm's method")]
     return [
         *heads,
-        Head("both", "gap", "seen minus novel, within each seed"),
-        Head("both", "ret.", "share that novel classes keep of full supervision"),
+        Head("novel and seen", "gap", "seen minus novel, within each seed"),
+        Head("novel and seen", "ret.", "share that novel classes keep of full supervision"),
         Head("cost", "parameters", "of the model, in millions"),
         Head("cost", "training", "multiply-adds of training over the baseline's"),
-        Head("cost", "time", "of training, mean over finished trials"),
-        Head("trials", "finished", "trials that are finished, of all")]
+        Head("cost", "time", "of training, mean over finished trials")]
 
 
 def _cells(row: Row, metric: str) -> list[Cell]:
     scores, n = row.scores[metric], len(row.arm.finished)
     parameters = row.arm.known("parameters")
-    cells = [cell for classes in CLASSES for cell in _score(getattr(scores, classes), n)]
+    cells = [Cell(counts(row), n)]
+    cells += [cell for classes in CLASSES for cell in _score(getattr(scores, classes), n)]
     cells += [
         Cell(wording.interval(it, n), _number(it.mean)) for it in (scores.gap, scores.retention)]
     return [
@@ -105,8 +105,7 @@ def _cells(row: Row, metric: str) -> list[Cell]:
              parameters[0] if parameters else None),
         Cell(wording.NOTHING if row.relative_gmacs is None else f"{row.relative_gmacs:.2f} x",
              row.relative_gmacs),
-        Cell(wording.duration(row.train_seconds), row.train_seconds),
-        Cell(counts(row), n)]
+        Cell(wording.duration(row.train_seconds), row.train_seconds)]
 
 
 def _score(score: Score, n: int) -> list[Cell]:

@@ -85,7 +85,8 @@ def _effects(subject: Subject) -> Plot:
     caption = (
         "How much a level changes the metric when it takes the place of the baseline's, by seed, "
         "and as a mean over the levels of the other axes that both sides have. Lines are 95 % t "
-        "intervals over seeds; where one reaches over 0, so many seeds do not tell.")
+        "intervals over the n seeds that have finished in all of these arms; where one reaches over "
+        "0, so many seeds do not tell.")
     return _plot("effects", "Effects of the axes", figure, caption, note,
                  "no two trials of one seed that differ in one axis have finished")
 
@@ -117,7 +118,7 @@ def _curves(subject: Subject) -> Plot:
     figure = curves.draw(runs, subject.metric)
     caption = (
         "A line a trial; seeds of an arm look alike. The loss is averaged over neighbouring steps. "
-        f"{metric_title(subject.metric).capitalize()} was evaluated during training.")
+        f"What is said of {metric_title(subject.metric)} was evaluated during training.")
     if not subject.as_trained:
         caption += " Only the loss is shown: evaluations on the way know no other class split."
     return _plot("curves", "Learning curves", figure, " ".join([caption, *broken]), note,
