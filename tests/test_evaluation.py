@@ -384,7 +384,7 @@ def test_the_numbers_of_a_real_model_do_not_depend_on_its_batches(finished, trai
         evaluation = Evaluation(EvaluationData(prefix, batch_size))
         numbers = evaluation.run(trained.model, trained.strategy, trained.training.seen_classes)
         expected = finished.workdir.read_result()
-        assert expected.keys() - {"step"} == numbers.scalars.keys()
+        assert {name for name in expected if "/" in name} == numbers.scalars.keys()
         for name, value in numbers.scalars.items():
             assert (value is None) == (expected[name] is None), name
             if value is not None:

@@ -84,7 +84,9 @@ def assert_same_numbers(expected, actual, tolerance=1e-6):
         if name in OF_THE_MACHINE:
             continue
         assert (value is None) == (actual[name] is None), name
-        if value is not None:
+        if isinstance(value, str):
+            assert value == actual[name]
+        elif value is not None:
             assert value == pytest.approx(actual[name], rel=tolerance, abs=tolerance), name
 
 

@@ -85,8 +85,8 @@ def _effects(subject: Subject) -> Plot:
     caption = (
         "How much a level changes the metric when it takes the place of the baseline's, by seed, "
         "and as a mean over the levels of the other axes that both sides have. Lines are 95 % t "
-        "intervals over the n seeds that have finished in all of these arms; where one reaches over "
-        "0, so many seeds do not tell.")
+        "intervals over the n seeds that have finished in all of these arms; where one reaches "
+        "over 0, so many seeds do not tell.")
     return _plot("effects", "Effects of the axes", figure, caption, note,
                  "no two trials of one seed that differ in one axis have finished")
 
