@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 from etils import epath
@@ -29,6 +30,10 @@ from deepmac_ablate.results.sections.plots import Plot
 from deepmac_ablate.results.tables import DEFAULT_METRICS, arm_table, default_metrics
 from deepmac_ablate.results.wording import metric_title
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_PARTS = re.compile(r"[^+_,/=. -]*[+_,/=. -]?")
 # Beside the annotation, in a row.
 _MOST_ARMS_IN_GALLERY = 6
 _MOST_DIFFERENCES = 40
@@ -163,8 +168,16 @@ def _page(context: Mapping[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("deepmac_ablate.results"), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["breakable"] = _breakable
     script, styles = (
         environment.loader.get_source(environment, name)[0] for name in ("report.js", "report.css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
         **context, script=script, script_hash=f"sha256-{digest}", styles=styles)
+
+
+def _breakable(name: str) -> Markup:
+    """Returns a name, escaped, that may be broken behind its punctuation."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in _PARTS.findall(name))

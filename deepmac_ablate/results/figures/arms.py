@@ -42,7 +42,7 @@ def draw(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Fi
                     _draw_arm(panel, row, values, role, arm.baseline, confidence)
             panel.set_title(style.ROLE_TITLES[role])
             style.rows(panel, [arm.label for arm in arms])
-        figure.supxlabel(f"{metric_title(metric)}, in %", fontsize="medium")
+        style.x_title(figure, f"{metric_title(metric)}, in %")
     return figure
 
 

@@ -60,11 +60,11 @@ def draw(arms: Sequence[ArmTrials], classes: pd.DataFrame, metric: str) -> Figur
             len(sizes), 1, sharex=True, squeeze=False, height_ratios=sizes)[:, 0]
         for panel, (role, names) in zip(panels, drawn.roles.items(), strict=True):
             _draw_panel(panel, role, names, drawn)
-        panels[-1].set_xlabel(
-            f"{metric_title(metric)}: difference to the baseline, in percentage points"
+        style.x_title(
+            figure, f"{metric_title(metric)}: difference to the baseline, in percentage points"
             if drawn.baseline else f"{metric_title(metric)}, in %")
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        figure.legend(handles, labels, loc="outside upper center", ncols=2)
     return figure
 
 

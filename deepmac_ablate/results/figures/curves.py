@@ -54,10 +54,14 @@ def draw(runs: Sequence[Run], metric: str) -> Figure | None:
     with style.applied():
         figure = style.figure(_INCHES_HIGH + 0.18 * ((len(arms) + 1) // 2))
         axes = figure.subplots(1, len(shown), squeeze=False)[0]
+        # Said once: both panels show the same metric.
+        y_title = f"{metric_title(metric)}, in %"
         for panel, (title, lines) in zip(axes, shown.items(), strict=True):
             _draw_panel(panel, lines, arms, with_markers=title != "loss")
             panel.set_title(title)
-            panel.set_ylabel("total loss" if title == "loss" else f"{metric_title(metric)}, in %")
+            panel.set_ylabel("total loss" if title == "loss" else y_title)
+            if title != "loss":
+                y_title = ""
         handles = {line.get_label(): line for panel in axes for line in panel.get_lines()}
         figure.legend(
             handles.values(), handles.keys(), loc="outside lower center", ncols=2,

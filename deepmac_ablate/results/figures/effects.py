@@ -45,7 +45,7 @@ def draw(effects: Sequence[Effect], metric: str) -> Figure | None:
             panel.plot(100 * mean, row, linestyle="none", markersize=6, gid=f"effect-{place}",
                        label=style.ROLE_TITLES[effect.on], **look)
         style.rows(panel, names, longest=60)
-        panel.set_xlabel(f"change of {metric_title(metric)}, in percentage points")
+        style.x_title(figure, f"change of {metric_title(metric)}, in percentage points")
         handles, labels = panel.get_legend_handles_labels()
         named = dict(zip(labels, handles, strict=True))
         figure.legend(named.values(), named.keys(), loc="outside upper right", ncols=2)

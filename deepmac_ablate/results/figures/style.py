@@ -98,6 +98,11 @@ def rows(panel: Axes, names: list[str], longest: int = _LONGEST_LABEL) -> None:
     panel.spines["left"].set_visible(False)
 
 
+def x_title(figure: Figure, text: str) -> None:
+    """Says below all panels what their horizontal axes show."""
+    figure.supxlabel(text, fontsize="medium")
+
+
 def number_ticks(axis: Axis) -> None:
     """Writes the ticks of a linear or logarithmic axis as plain numbers, a few of them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
