@@ -119,9 +119,9 @@ def test_roles_that_differ_are_a_group_of_their_own(tmp_path):
     roles = {"b": dict.fromkeys(NAMES, "seen")}
     frame = compared_trials.arms(tmp_path, {"a": [0], "b": [0]}, lambda *_: objects(), roles)
     compared = compare(frame, "a", "b", resamples=DRAWS)
-    assert {"seen": 1, "novel in a, seen in b": 2, "all": 3} == (
+    assert {"seen": 1, "novel in A, seen in B": 2, "all": 3} == (
         compared.groups.set_index("group")["count"].to_dict())
-    assert "novel in a, seen in b" == compared.classes["role"][2]
+    assert "novel in A, seen in B" == compared.classes["role"][2]
 
 
 def average_precision_arms(root, seeds=(0, 1)):
@@ -178,7 +178,7 @@ def test_it_says_what_was_drawn(tmp_path, seeds, sentence):
     frame = compared_trials.arms(tmp_path, seeds, lambda *_: objects())
     notes = " ".join(comparison_notes.of(compare(frame, "a", "b", resamples=DRAWS)))
     assert sentence in notes
-    assert notes.startswith("In percent; difference: b minus a, above 0 where b is better.")
+    assert notes.startswith("In percent; B - A: b minus a, above 0 where b is better.")
 
 
 def test_trials_can_be_named_by_their_ids(shifted):
@@ -202,8 +202,8 @@ def test_people_read_percent(shifted):
     compared = compare(shifted, "a", "b", resamples=119)
     shown = comparison_cells.document(compared, 1)
     groups, classes, gains, losses = shown.sections
-    assert "b compared with a: mask IoU in annotated boxes" == groups.title
-    assert ["classes", "number", "a", "b", "difference", "95 % interval"] == list(groups.heads)
+    assert "b (B) against a (A): mask IoU in annotated boxes" == groups.title
+    assert ["classes", "number", "A", "B", "B - A", "95 % interval"] == list(groups.heads)
     assert ["seen", "novel", "all"] == [row[0] for row in groups.rows]
     assert ["dog", "cup", "cat"] == [row[0] for row in classes.rows]
     dog, cup, _ = classes.rows
@@ -212,7 +212,7 @@ def test_people_read_percent(shifted):
     assert [f"{100 * value['a']:.1f}", f"{100 * value['b']:.1f}",
             f"{100 * value['difference']:+.1f}", f"{low:+.1f} to {high:+.1f} *"] == dog[3:]
     assert ["+0.0", "+0.0 to +0.0  "] == cup[5:]
-    assert "where mask IoU in annotated boxes gains most with b" == gains.title
+    assert "where mask IoU in annotated boxes gains most" == gains.title
     assert "1" == losses.rows[0][0]
     assert "The intervals of 1 of 3 classes exclude 0; 0.2 would by chance if no class" in (
         " ".join(shown.caption))
@@ -310,6 +310,14 @@ def test_missing_files_are_named_with_what_makes_them(shifted, tmp_path):
         refused(shifted, "a", "b"))
     (tmp_path / "b-0/instances.csv.gz").write_bytes(b"cut")
     assert f"{tmp_path}/b-0/instances.csv.gz is broken (" in refused(shifted, "a", "b")
+
+
+def test_no_objects_are_refused(tmp_path):
+    """Where no masks in annotated boxes were evaluated, there is nothing to compare by IoU."""
+    frame = compared_trials.arms(
+        tmp_path, {"a": [0], "b": [0]}, lambda *_: objects().assign(reading="jittered0.1"))
+    assert "Trial a-0 was evaluated on no object that groundtruth/iou is about" in (
+        refused(frame, "a", "b"))
 
 
 def test_other_images_are_refused(tmp_path):

@@ -73,6 +73,8 @@ def test_xmanagers_command_runs_the_file(swept):
     """Both trials finish; a table and one line of what came of it are printed."""
     assert 0 == swept.run.returncode, swept.run.stderr
     assert swept.run.stdout.rstrip().endswith("2 finished, 0 failed, 0 interrupted, 0 missing")
+    assert "### mask IoU in annotated boxes\n" in swept.run.stdout
+    assert "- One seed an arm: nobody knows how much is chance." in swept.run.stdout
     assert "boxes: Do the boxes matter?\n" in swept.run.stderr
     assert "Traceback" not in swept.run.stderr
     assert ["proposals", "groundtruth"] == [trial["arm"] for trial in swept.trials]

@@ -45,9 +45,11 @@ class Tags(html.parser.HTMLParser):
         self.text: list[str] = []
 
     def handle_starttag(self, tag, attrs):
+        """Notes a tag."""
         self.tags.add(tag)
 
     def handle_data(self, data):
+        """Notes text."""
         self.text.append(data)
 
 

@@ -45,7 +45,7 @@ class Comparison:
         seed: Of the resamples.
         confidence: Of the intervals, in (0, 1).
         groups: A row per group of classes: `group` (seen, novel, all; where a class has not the
-            same role on both sides, such as "novel in a, seen in b"), `count` of classes, and
+            same role on both sides, such as "novel in A, seen in B"), `count` of classes, and
             `a`, `b`, `difference`, `low`, `high`, `p`, `excludes_zero`: means over classes and
             seeds, the interval, twice the share of resamples on the rarer side of 0, and whether 0
             is outside the interval.
@@ -96,7 +96,7 @@ def compare(
     statistics.check_confidence(confidence)
     chosen = sides.choose(frame, arm_a, arm_b)
     scored = scored_images.read(chosen.trials, metric)
-    classes = roles.of(chosen)
+    classes = roles.of(frame, chosen)
     side_a, side_b = scored[:len(chosen.trials_a)], scored[len(chosen.trials_a):]
     draws = resampling.bootstrap(
         [it.by_class for it in side_a], [it.by_class for it in side_b], chosen.paired,

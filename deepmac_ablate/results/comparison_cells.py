@@ -28,8 +28,8 @@ def document(comparison: Comparison, images: int) -> Document:
     tables = {
         "group": comparison.groups, "class": comparison.classes, "gain": gains, "loss": losses}
     sections = [_groups(comparison), _classes(comparison)]
-    changed = (f"gains most with {comparison.sides.b}", gains), ("loses most", losses)
-    sections += [_images(comparison, title, table) for title, table in changed if len(table)]
+    changed = ("gains most", gains), ("loses most", losses)
+    sections += [_images(title, table) for title, table in changed if len(table)]
     return Document(sections, comparison_notes.of(comparison), [
         _record(comparison, kind, row)
         for kind, table in tables.items() for row in table.to_dict("records")])
@@ -44,7 +44,7 @@ def most_changed(images: pd.DataFrame, number: int) -> tuple[pd.DataFrame, pd.Da
 
 def _groups(comparison: Comparison) -> Section:
     sides = comparison.sides
-    title = f"{sides.b} compared with {sides.a}: {wording.metric_title(comparison.metric)}"
+    title = f"{sides.b} (B) against {sides.a} (A): {wording.metric_title(comparison.metric)}"
     rows = [
         [row["group"], str(row["count"]), *_numbers(row, "*" * row["excludes_zero"])]
         for row in _rows(comparison.groups)]
@@ -60,9 +60,8 @@ def _classes(comparison: Comparison) -> Section:
     return Section("by class", ["class", "role", "images", *_heads(comparison)], rows)
 
 
-def _images(comparison: Comparison, title: str, table: pd.DataFrame) -> Section:
-    sides = comparison.sides
-    heads = ["image", "objects", sides.a, sides.b, "difference", "classes"]
+def _images(title: str, table: pd.DataFrame) -> Section:
+    heads = ["image", "objects", "A", "B", "B - A", "classes"]
     rows = [
         [str(row["image_id"]), str(row["instances"]), wording.percent(row["a"]),
          wording.percent(row["b"]), _signed(row["difference"]), row["classes"]]
@@ -71,8 +70,7 @@ def _images(comparison: Comparison, title: str, table: pd.DataFrame) -> Section:
 
 
 def _heads(comparison: Comparison) -> list[str]:
-    sides = comparison.sides
-    return [sides.a, sides.b, "difference", f"{captions.percent(comparison.confidence)} interval"]
+    return ["A", "B", "B - A", f"{captions.percent(comparison.confidence)} interval"]
 
 
 def _numbers(row: dict[str, Any], mark: str) -> list[str]:

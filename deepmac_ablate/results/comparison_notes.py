@@ -18,7 +18,7 @@ def of(comparison: Comparison) -> list[str]:
     sides = comparison.sides
     held = captions.percent(comparison.confidence)
     sentences = [
-        f"In percent; difference: {sides.b} minus {sides.a}, above 0 where {sides.b} is better.",
+        f"In percent; B - A: {sides.b} minus {sides.a}, above 0 where {sides.b} is better.",
         f"Intervals hold {held} of {comparison.resamples} resamples of {_drawn(sides)}; both sides "
         "share the images of a resample.",
         *_of_seeds(sides), *_chance(comparison), *_doubts(sides)]

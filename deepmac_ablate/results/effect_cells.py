@@ -48,9 +48,11 @@ def _cells(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
 
 
 def changes(effect: Effect) -> str:
-    """Returns "mask_head: default -> deep", of an interaction both changes."""
-    return " x ".join(
-        f"{it.axis}: {it.against or _NO_LEVEL} -> {it.level or _NO_LEVEL}" for it in effect.changes)
+    """Returns "head: a -> b"; of interactions, which are wide, only what there is afterwards."""
+    if len(effect.changes) > 1:
+        return " x ".join(f"{it.axis}={it.level or _NO_LEVEL}" for it in effect.changes)
+    [change] = effect.changes
+    return f"{change.axis}: {change.against or _NO_LEVEL} -> {change.level or _NO_LEVEL}"
 
 
 def _sentences(effects: Effects) -> Iterator[str]:

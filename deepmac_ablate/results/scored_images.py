@@ -76,8 +76,8 @@ def read(trials: Sequence[Mapping[str, Any]], metric: str) -> list[ScoredImages]
         metric: One of `METRICS`.
 
     Raises:
-        UserError: If a file is missing or broken, or the trials have not scored the same images and
-            classes.
+        UserError: If a file is missing or broken, there is no object in it, or the trials have not
+            scored the same images and classes.
     """
     contents = read_files(trials, _FILES[metric])
     if lacking := [row for row in trials if row["trial"] not in contents]:
@@ -91,6 +91,10 @@ def read(trials: Sequence[Mapping[str, Any]], metric: str) -> list[ScoredImages]
         _instances(instances_table(content, where), metric) if _FILES[metric] == INSTANCES
         else _matches(Matches.from_bytes(content, where))
         for content, where in contents.values()]
+    if not len(scored[0].instances):
+        raise UserError(
+            f"Trial {trials[0]['trial']} was evaluated on no object that {metric} is about, so "
+            "there is nothing to compare.")
     for row, other in zip(trials, scored, strict=True):
         for name in ("image_ids", "class_ids", "instances"):
             if not np.array_equal(getattr(scored[0], name), getattr(other, name)):

@@ -10,6 +10,7 @@ import html
 import io
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -64,9 +65,8 @@ def markdown(document: Document) -> str:
     Where a table would be wider than a terminal, its rows are numbered and named below it.
     """
     parts = [_markdown_section(section) for section in document.sections]
-    if document.caption:
-        parts.append("\n".join(f"- {_markdown_cell(sentence)}" for sentence in document.caption))
-    return "\n\n".join(parts)
+    parts.append("\n".join(_markdown_item(sentence) for sentence in document.caption))
+    return "\n\n".join(part for part in parts if part)
 
 
 def latex(document: Document) -> str:
@@ -113,10 +113,10 @@ def _markdown_section(section: Section) -> str:
     lines = _markdown_table(section.heads, section.rows)
     legend = []
     if cell_len(lines[0]) > _WIDTH:
-        numbered = [[str(number), *row[1:]] for number, row in enumerate(section.rows, 1)]
-        lines = _markdown_table(section.heads, numbered)
-        cells = [_markdown_cell(row[0]) for row in section.rows]
-        legend = ["", *(f"- {number}: {cell}" for number, cell in enumerate(cells, 1))]
+        labels = dict.fromkeys(row[0] for row in section.rows)
+        names = {label: str(number) for number, label in enumerate(labels, 1)}
+        lines = _markdown_table(section.heads, [[names[row[0]], *row[1:]] for row in section.rows])
+        legend = ["", *(f"- {number}: {_markdown_cell(label)}" for label, number in names.items())]
     return "\n".join([f"### {_markdown_cell(section.title)}", "", *lines, *legend])
 
 
@@ -133,6 +133,12 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
     for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
         blank = " " * (width - cell_len(cell))
         yield blank + cell if number else cell + blank
+
+
+def _markdown_item(text: str) -> str:
+    return textwrap.fill(
+        _markdown_cell(text), _WIDTH, initial_indent="- ", subsequent_indent="  ",
+        break_long_words=False, break_on_hyphens=False)
 
 
 def _markdown_cell(text: str) -> str:

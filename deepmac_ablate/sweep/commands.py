@@ -14,12 +14,13 @@ from rich.console import Console
 from deepmac_ablate import exit_status
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.sweep import following, loading, plan_text, scores, stopping
+from deepmac_ablate.sweep import following, loading, plan_text, stopping
 from deepmac_ablate.sweep.checked_plan import CheckedPlan, check
 from deepmac_ablate.sweep.devices import gpu_slots
 from deepmac_ablate.sweep.display import Board, table_text
 from deepmac_ablate.sweep.launch import Launch, Options
 from deepmac_ablate.sweep.observer import Observer
+from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.sweep.rows import digest
 from deepmac_ablate.sweep.spec import Sweep
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
@@ -137,7 +138,7 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
     rows = job.observer.with_code()
     print(f"{table_text(rows)}\n")
     if any(row.status == "finished" for row in rows) and len(checked.plan.arms) <= _MOST_ARMS:
-        print(f"{scores.text(workdir, checked.plan, rows)}\n")
+        print(f"{results_text(workdir, checked.plan)}\n")
     print(digest(rows))
     if job.stopped:
         print(f"Not all trials were started. {job.stopped}", file=sys.stderr)
@@ -145,6 +146,22 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
     if "failed" in statuses:
         return exit_status.FAILED
     return 0 if statuses <= {"finished"} else exit_status.INTERRUPTED
+
+
+def results_text(workdir: SweepWorkdir, plan: Plan) -> str:
+    """Returns a table of a plan's arms, without what earlier launches left.
+
+    Raises:
+        UserError: If what a trial left is broken.
+    """
+    # pandas takes a second to import, which other commands need not wait for.
+    from deepmac_ablate import results
+    from deepmac_ablate.results import table_cells, table_formats, tables
+
+    frame = results.load(workdir.path)
+    frame = frame[frame["trial"].isin([planned.id for planned in plan.trials])]
+    table = tables.arm_table(frame, per_class=results.per_class(frame))
+    return table_formats.markdown(table_cells.document(table))
 
 
 def _plan(args: argparse.Namespace) -> int:
