@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from PIL import Image, ImageFilter
 
 from deepmac_ablate import provenance
@@ -59,13 +57,13 @@ _USUAL = Names()
 def document(star: str = "star") -> dict[str, Any]:
     """Annotations of `IMAGES` drawn scenes, as COCO writes them; a class may be called otherwise.
 
-    The pictures themselves are `pixels`.
+    The pictures themselves are those of `task`.
     """
     names = list(CLASSES)
     ids = {name: number for number, name in enumerate(names, 1)}
     annotations = []
     for image_id in range(1, IMAGES + 1):
-        for name, entry in scenes.render(_task(image_id))[1]:
+        for name, entry in scenes.render(task(image_id))[1]:
             place = {"id": len(annotations) + 1, "image_id": image_id}
             annotations.append({**place, "category_id": ids[name], **entry})
     images = [{"id": i, "file_name": f"{i}.png", "width": SIZE, "height": SIZE}
@@ -74,7 +72,8 @@ def document(star: str = "star") -> dict[str, Any]:
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _task(image_id: int) -> scenes.SceneTask:
+def task(image_id: int) -> scenes.SceneTask:
+    """What decides one of the scenes."""
     drawn = np.random.default_rng(image_id).permutation(list(CLASSES))[:4].tolist()
     return scenes.SceneTask(drawn, SIZE, (7, image_id))
 
@@ -187,13 +186,3 @@ def _blurred(mask: np.ndarray, error: float, draw: np.random.Generator) -> np.nd
     soft = Image.fromarray(mask * 255).filter(ImageFilter.GaussianBlur(error))
     shift = np.round(draw.normal(0, error / 2, 2)).astype(int)
     return (np.roll(np.asarray(soft), shift, (0, 1)) > draw.uniform(90, 150)).astype(np.uint8)
-
-
-def read_classes(workdir: SweepWorkdir, trial_id: str) -> pd.DataFrame:
-    """Numbers by class of a trial."""
-    return pd.read_csv(workdir.folder(trial_id) / "per_class.csv")
-
-
-def read_masks(workdir: SweepWorkdir, trial_id: str) -> list[dict[str, Any]]:
-    """The predicted masks of a trial."""
-    return json.loads(gzip.decompress((workdir.folder(trial_id) / "masks.json.gz").read_bytes()))

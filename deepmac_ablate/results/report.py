@@ -74,6 +74,8 @@ def write(workdirs: Sequence[str], output: str | None, options: Options) -> list
         UserError: If there is no such workdir, metric or data set, something that is needed is
             broken, or a file cannot be written.
     """
+    if options.images < 0:
+        raise UserError(f"--images {options.images} makes no sense; it must be at least 0.")
     page = epath.Path(output) if output else _beside(workdirs[0])
     files = render(workdirs, options)
     written = []
@@ -112,13 +114,13 @@ def render(workdirs: Sequence[str], options: Options) -> Files:
     metric = options.metric or [*default_metrics(frame), DEFAULT_METRICS[0]][0]
     table = arm_table(frame, [metric], per_class=classes, split=split)
     arms = grouping.of(frame).arms
-    known = design.plans(workdirs)
-    shown_classes = classes if split is None else _with_roles(classes, split)
-    subject = plots.Subject(frame, arms, shown_classes, metric, split is None)
-    drawn = plots.all_plots(subject)
     in_gallery = selection.telling(arms, metric, _MOST_ARMS_IN_GALLERY)
+    # Before the figures, for which a mistake should not wait.
+    gallery = exhibition.make(in_gallery.arms, options.images, options.seed, options.data)
+    shown_classes = classes if split is None else _with_roles(classes, split)
+    drawn = plots.all_plots(plots.Subject(frame, arms, shown_classes, metric, split is None))
     compared = selection.telling(arms, metric, _MOST_DIFFERENCES)
-    figures = _figures(drawn) if options.figures else {}
+    known = design.plans(workdirs)
     context = {
         "title": ", ".join(dict.fromkeys(filter(None, frame["sweep"]))) or "trials",
         "metric": metric,
@@ -126,14 +128,14 @@ def render(workdirs: Sequence[str], options: Options) -> Files:
         "designs": design.designs(frame, known),
         "table": main_table.make(table),
         "plots": [(plot, _inline(plot)) for plot in drawn],
-        "gallery": exhibition.make(in_gallery.arms, options.images, options.seed, options.data),
+        "gallery": gallery,
         "gallery_note": in_gallery.note,
         "differences": differences.of_arms(compared.arms, known),
         "differences_note": compared.note,
         "causes": failures.causes(frame),
         "origins": origins.read(frame, workdirs),
     }
-    return Files(_page(context), figures)
+    return Files(_page(context), _figures(drawn) if options.figures else {})
 
 
 def _beside(workdir: str) -> epath.Path:

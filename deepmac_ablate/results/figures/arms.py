@@ -54,14 +54,14 @@ def _draw_arm(
     if interval.low is not None:
         panel.plot(
             [interval.low, interval.high], [row, row], color=look["color"], linewidth=1.6,
-            solid_capstyle="butt", gid=f"interval-{row}")
+            solid_capstyle="butt", gid=f"{role}-interval-{row}")
     panel.plot(
         interval.mean, row, marker="|", markersize=11, markeredgewidth=2.2, color=look["color"],
-        gid=f"mean-{row}")
+        gid=f"{role}-mean-{row}")
     panel.plot(
         values, [row + _BELOW] * len(values), linestyle="none", marker=look["marker"],
         markersize=4, markerfacecolor="none", markeredgecolor=look["color"], markeredgewidth=0.9,
-        gid=f"seeds-{row}")
+        gid=f"{role}-seeds-{row}")
     if baseline:
         panel.axvline(interval.mean, color=style.QUIET, linestyle=(0, (4, 3)), linewidth=1.0,
                       zorder=0)

@@ -15,6 +15,8 @@ _LINK = "{http://www.w3.org/1999/xlink}href"
 _PIXELS_PER_POINT = 96 / 72
 # Verdana is as wide as DejaVu Sans, for which matplotlib has laid the figure out.
 _FONTS = "'DejaVu Sans', Verdana, sans-serif"
+# Rules of a style sheet would hold for the whole page; theirs are put in the root's attribute.
+_UNWANTED = (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 
 
@@ -41,8 +43,9 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     """
     settings = {"svg.fonttype": "none", "svg.hashsalt": name}
     root = ElementTree.fromstring(_saved(figure, "svg", settings, {"Date": None}))
-    for unwanted in root.findall(f"{{{_SVG}}}metadata"):
-        root.remove(unwanted)
+    for parent in list(root.iter()):
+        for unwanted in [it for it in parent if it.tag in _UNWANTED]:
+            parent.remove(unwanted)
     for element in root.iter():
         # In HTML, elements have no name spaces and the link's attribute no prefix.
         element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
@@ -52,7 +55,8 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
         element.attrib = attributes
     width = float(root.attrib.pop("width").removesuffix("pt")) * _PIXELS_PER_POINT
     del root.attrib["height"]
-    root.attrib |= {"role": "img", "aria-label": description, "style": f"width: {width:.0f}px"}
+    look = f"width: {width:.0f}px; stroke-linejoin: round; stroke-linecap: butt"
+    root.attrib |= {"role": "img", "aria-label": description, "style": look}
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
 
 
