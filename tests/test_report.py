@@ -291,9 +291,27 @@ def test_mistakes_are_named(usual, tmp_path, options, message):
 
 
 def test_the_page_needs_a_place(usual, tmp_path):
-    """A folder that is not there is no place for it."""
+    """A folder that is not there is no place for it, nor is a server."""
     with pytest.raises(UserError, match="Cannot write the report"):
         report.write([str(usual)], str(tmp_path / "no" / "page.html"), Options(images=0))
+    with pytest.raises(UserError, match=r"wandb:a/b is no folder .*; name a file with --output"):
+        report.write(["wandb:a/b"], None, Options())
+
+
+def test_several_sweeps_share_a_page(usual, tmp_path):
+    """Arms of one name are told apart by their sweep, and each sweep has its question."""
+    other = report_workdirs.write(tmp_path / "w", Names(sweep="again"))
+    for number in (0, 3):
+        # Ids are hashes of what differs; here they are told apart by hand.
+        (other.path / "trials" / f"{number:012x}").rename(tmp_path / f"trial{number}")
+        text = (tmp_path / f"trial{number}" / "trial.json").read_text()
+        (tmp_path / f"trial{number}" / "trial.json").write_text(
+            text.replace(f"{number:012x}", f"trial{number}"))
+    paths = [str(usual), str(tmp_path / "trial0"), str(tmp_path / "trial3")]
+    text = report.render(paths, Options(images=0)).page
+    assert "<h3>again</h3>" in text
+    assert 'data-key="again/default+groundtruth"' in text
+    assert 'data-key="heads_and_boxes/default+groundtruth"' in text
 
 
 def test_pictures_come_from_the_records(tmp_path):

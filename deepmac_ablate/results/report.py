@@ -140,9 +140,9 @@ def render(workdirs: Sequence[str], options: Options) -> Files:
 
 def _beside(workdir: str) -> epath.Path:
     folder = epath.Path(workdir)
-    if not folder.is_dir():
-        raise UserError(f"{workdir} is no folder to write report.html into; name a file with "
-                        "--output.")
+    if workdir.startswith("wandb:") or folder.is_file():
+        raise UserError(
+            f"{workdir} is no folder to write report.html into; name a file with --output.")
     return folder / "report.html"
 
 
