@@ -1,4 +1,4 @@
-"""Small data frames of results, as `results.load` and `results.per_class` return them."""
+"""Small frames as `results.load` and `results.per_class` return them; Markdown read back."""
 
 from __future__ import annotations
 
@@ -75,3 +75,9 @@ def per_class(
     ]
     kinds = {"trial": "string", "reading": "string", "name": "string", "role": "string"}
     return pd.DataFrame(rows).astype(kinds | {metric: "Float64"})
+
+
+def cells_of(shown: str, label: str) -> list[list[str]]:
+    """The cells of the rows of Markdown tables that begin with a label, without it."""
+    rows = [[it.strip() for it in line.split("|")[1:-1]] for line in shown.splitlines()]
+    return [row[1:] for row in rows if row and row[0] == label]

@@ -7,7 +7,7 @@ import statistics
 
 import pandas as pd
 import pytest
-from result_frames import arm, frame, per_class
+from result_frames import arm, cells_of, frame, per_class
 from statsmodels.stats.multitest import multipletests
 
 from deepmac_ablate.errors import UserError
@@ -29,12 +29,6 @@ def text(table) -> str:
 
 def caption(table) -> str:
     return "\n".join(table_cells.document(table).caption)
-
-
-def cells_of(shown: str, label: str) -> list[list[str]]:
-    """The cells of the rows that begin with a label, without it."""
-    rows = [[it.strip() for it in line.split("|")[1:-1]] for line in shown.splitlines()]
-    return [row[1:] for row in rows if row and row[0] == label]
 
 
 TWO_ARMS = frame(
@@ -234,6 +228,17 @@ def test_arms_of_one_label_are_told_apart_by_their_sweeps():
     assert ["one/base", "one/deep", "two/base", "two/deep"] == [it.arm.label for it in table.rows]
     assert ["one/base", "two/base"] == [table.rows[1].against, table.rows[3].against]
     assert 0.1 == pytest.approx(table.rows[3].scores[IOU].novel.difference.mean)
+
+
+def test_trials_without_a_sweep_are_arms_of_their_own():
+    """Called like their folders, where they were given no arm."""
+    lone = [
+        arm("", iou([low], [low]), {}, seeds=[0], sweep="", folder=f"runs/{name}", trial=name)
+        for name, low in (("one", 0.1), ("two", 0.2))]
+    rows = frame(*lone)
+    assert ["one", "two"] == [row.arm.label for row in arm_table(rows).rows]
+    assert 0.1 == pytest.approx(
+        arm_table(rows, baseline="one").rows[1].scores[IOU].novel.difference.mean)
 
 
 def test_another_baseline_can_be_chosen():

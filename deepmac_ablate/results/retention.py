@@ -21,16 +21,20 @@ class ClassNumbers:
     def __init__(self, per_class: pd.DataFrame | None) -> None:
         self._rows = per_class
         # All readings of a trial agree on the roles.
-        self._novel: dict[str, frozenset[int]] = {}
+        self._novel: dict[str, set[int]] = {}
         if per_class is not None:
             first = per_class.drop_duplicates(["trial", "category_id"])
-            for trial, rows in first.groupby("trial", sort=False):
-                self._novel[trial] = frozenset(rows["category_id"][rows["role"] == "novel"])
+            for trial, number, role in zip(
+                    first["trial"], first["category_id"], first["role"], strict=True):
+                novel = self._novel.setdefault(trial, set())
+                if role == "novel":
+                    novel.add(number)
 
     def novel(self, arm: ArmTrials) -> frozenset[int] | None:
         """Returns the ids of an arm's novel classes in training; None where they are not known."""
         known = (self._novel[row["trial"]] for row in arm.finished if row["trial"] in self._novel)
-        return next(known, None)
+        novel = next(known, None)
+        return None if novel is None else frozenset(novel)
 
     def of(self, metric: str) -> pd.DataFrame:
         """Returns a metric `<reading>/<name>`: a row per trial, a column per class id.
@@ -45,16 +49,17 @@ class ClassNumbers:
         return rows.pivot(index="trial", columns="category_id", values=name).astype("Float64")
 
 
-def oracle(arm: ArmTrials, arms: Sequence[ArmTrials], numbers: ClassNumbers) -> ArmTrials | None:
-    """Returns the `all` arm to set an arm beside: one in whose trials every class is seen.
+def oracle(arm: ArmTrials, full: Sequence[ArmTrials]) -> ArmTrials | None:
+    """Returns the `all` arm to set an arm beside.
+
+    Args:
+        arm: An arm with novel classes.
+        full: The arms in whose trials every class is seen.
 
     Returns:
         The only one whose levels agree with the arm's on all axes but one, else the only one there
-        is; None where there is no single one, or the arm has no novel classes itself.
+        is; None where there is no single one.
     """
-    if not numbers.novel(arm):
-        return None
-    full = [other for other in arms if numbers.novel(other) == frozenset()]
     near = [other for other in full if arm.distance(other) == 1]
     if len(near) == 1:
         return near[0]

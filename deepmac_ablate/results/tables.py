@@ -174,18 +174,19 @@ class _RowMaker:
         numbers: ClassNumbers,
         baseline: str | None,
     ) -> None:
-        self._arms = arms
         self._confidence = confidence
-        self._numbers = numbers
         self._baselines = _baselines(arms, baseline)
         self._by_class = {metric: numbers.of(metric) for metric in metrics}
         self.novel = {
             arm.label: novel for arm in arms if (novel := numbers.novel(arm)) is not None}
+        # By training, whatever split the numbers are for.
+        self._full = [arm for arm in arms if self.novel.get(arm.label) == frozenset()]
+        self._partial = {label for label, novel in self.novel.items() if novel}
 
     def row(self, arm: ArmTrials) -> Row:
         base = self._baselines.get(arm.sweep)
         against = None if base is arm else base
-        full = retention.oracle(arm, self._arms, self._numbers)
+        full = retention.oracle(arm, self._full) if arm.label in self._partial else None
         gmacs = [it.known("training_gmacs") for it in (arm, base) if it is not None]
         seconds = [row["train_seconds"] for row in arm.finished if row["train_seconds"] is not None]
         return Row(
