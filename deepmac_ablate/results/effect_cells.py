@@ -39,7 +39,7 @@ def _cells(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
         if found.sd is not None and found.mean:
             needs = str(effect.seeds_needed or f">{MOST_SEEDS}")
         rows.append([
-            _changes(effect), effect.on, wording.difference(found), str(found.n),
+            changes(effect), effect.on, wording.difference(found), str(found.n),
             str(effect.combinations), wording.p_value(effect.p_holm), wording.percent(found.sd),
             wording.percent(effect.detectable), needs])
     if all(effect.difference.n < 2 for effect in effects):
@@ -47,7 +47,7 @@ def _cells(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-def _changes(effect: Effect) -> str:
+def changes(effect: Effect) -> str:
     """Returns "head: a -> b"; of interactions, which are wide, only what there is afterwards."""
     if len(effect.changes) > 1:
         return " x ".join(f"{it.axis}={it.level or _NO_LEVEL}" for it in effect.changes)

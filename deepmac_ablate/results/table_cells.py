@@ -71,14 +71,14 @@ def _trials(table: Table) -> Section:
     for row in table.rows:
         parameters = row.arm.known("parameters")
         rows.append([
-            _label(row), _counts(row),
+            _label(row), counts(row),
             f"{parameters[0] / 1e6:.2f} M" if parameters else wording.NOTHING,
             wording.NOTHING if row.relative_gmacs is None else f"{row.relative_gmacs:.2f} x",
             wording.duration(row.train_seconds)])
     return _without_empty(Section("trials and cost", heads, rows))
 
 
-def _counts(row: Row) -> str:
+def counts(row: Row) -> str:
     """Returns "3/3", or "2/3, 1 failed"."""
     number = {said: row.arm.count(status) for status, said in _STATUSES.items()}
     rest = [f"{count} {said}" for said, count in number.items() if count]
