@@ -9,8 +9,8 @@ import pytest
 import scipy.stats
 
 from deepmac_ablate.results import arms as grouping
-from deepmac_ablate.results.effects import axis_effects
-from deepmac_ablate.results.figures import arms, classes, cost, curves, effects, rendering
+from deepmac_ablate.results.effects.axis_effects import axis_effects
+from deepmac_ablate.results.report.figures import arms, classes, cost, curves, effects, rendering
 from tests import result_frames
 
 METRIC = "groundtruth/iou"

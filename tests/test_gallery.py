@@ -12,8 +12,9 @@ from PIL import Image
 from deepmac_ablate.data import masks
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import arms as grouping
-from deepmac_ablate.results import crops, evaluated, gallery, records, selection
-from deepmac_ablate.results.sections import exhibition
+from deepmac_ablate.results.records import loading as records
+from deepmac_ablate.results.report import crops, evaluated, gallery, selection
+from deepmac_ablate.results.report.sections import exhibition
 from tests import report_workdirs, result_frames
 
 # IoU in arms a, b and c, by annotation.

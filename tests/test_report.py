@@ -11,8 +11,8 @@ import pytest
 
 from deepmac_ablate import cli
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results import report
-from deepmac_ablate.results.report import Options
+from deepmac_ablate.results.report import page as report
+from deepmac_ablate.results.report.page import Options
 from tests import report_workdirs
 from tests.report_workdirs import Names
 

@@ -38,7 +38,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from deepmac_ablate.results import report
+    from deepmac_ablate.results.report import page as report
 
     options = report.Options(
         args.metric, args.split, args.data, args.figures, args.images, args.seed)
