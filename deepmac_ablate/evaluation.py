@@ -96,6 +96,10 @@ class Evaluation:
         """
         _ = self.data.info
 
+    def of_what(self) -> dict[str, str]:
+        """Returns what its numbers are of, as result.json says it: data set and its prefix."""
+        return {"dataset": self.data.info.identity, "data_prefix": self.data.prefix}
+
     def run(
         self,
         model: MaskRCNN,

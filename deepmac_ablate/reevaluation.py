@@ -69,7 +69,7 @@ def run(
 
     folder = epath.Path(output) if output else files.path / "evaluations" / name
     folder.mkdir(parents=True, exist_ok=True)
-    result = {"step": step, **numbers.scalars}
+    result = {"step": step, **evaluation.of_what(), **numbers.scalars}
     storage.write(folder / "per_class.csv", numbers.per_class.to_csv(index=False))
     storage.write(folder / "result.json", json.dumps(result, indent=2, sort_keys=True) + "\n")
     written = [folder / "result.json", folder / "per_class.csv"]

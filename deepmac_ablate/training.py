@@ -172,8 +172,7 @@ def write_result(session: Session, workdir: TrialWorkdir, numbers: Numbers, step
     result = {
         "step": step,
         "train_seconds": train_seconds(workdir.read_metrics()),
-        "dataset": session.evaluation.data.info.identity,
-        "data_prefix": session.evaluation.data.prefix,
+        **session.evaluation.of_what(),
         **numbers.scalars,
     }
     workdir.write_result(result)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from etils import epath
@@ -15,7 +14,7 @@ from deepmac_ablate import class_splits, results, storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results.commands.output import class_split
-from deepmac_ablate.results.report import selection
+from deepmac_ablate.results.report import selection, templating
 from deepmac_ablate.results.report.figures import rendering
 from deepmac_ablate.results.report.sections import (
     design,
@@ -30,10 +29,6 @@ from deepmac_ablate.results.report.sections.plots import Plot
 from deepmac_ablate.results.tables.arm_table import DEFAULT_METRICS, arm_table, default_metrics
 from deepmac_ablate.results.wording import metric_title
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
-_PARTS = re.compile(r"[^+_,/=. -]*[+_,/=. -]?")
 # Beside the annotation, in a row.
 _MOST_ARMS_IN_GALLERY = 6
 _MOST_DIFFERENCES = 40
@@ -118,7 +113,8 @@ def render(workdirs: Sequence[str], options: Options) -> Files:
     # Before the figures, for which a mistake should not wait.
     gallery = exhibition.make(in_gallery.arms, options.images, options.seed, options.data)
     shown_classes = classes if split is None else _with_roles(classes, split)
-    drawn = plots.all_plots(plots.Subject(frame, arms, shown_classes, metric, split is None))
+    subject = plots.Subject(frame, arms, shown_classes, metric, split is None)
+    drawn = [make(subject) for make in plots.PLOTS.values()]
     compared = selection.telling(arms, metric, _MOST_DIFFERENCES)
     known = design.plans(workdirs)
     context = {
@@ -165,21 +161,8 @@ def _inline(plot: Plot) -> str:
 
 
 def _page(context: Mapping[str, Any]) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("deepmac_ablate.results.report"), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["breakable"] = _breakable
-    script, styles = (
-        environment.loader.get_source(environment, name)[0] for name in ("report.js", "report.css"))
+    script = templating.source("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html.j2").render(
-        **context, script=script, script_hash=f"sha256-{digest}", styles=styles)
-
-
-def _breakable(name: str) -> Markup:
-    """Returns a name, escaped, that may be broken behind its punctuation."""
-    from markupsafe import Markup, escape
-
-    return Markup("<wbr>").join(escape(part) for part in _PARTS.findall(name))
+    return templating.render(
+        "report.html.j2", **context, script=script, script_hash=f"sha256-{digest}",
+        styles=templating.source("report.css") + templating.source("gallery.css"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -15,7 +15,7 @@ from deepmac_ablate.results.report import selection
 from deepmac_ablate.results.report.figures import arms as arms_figure
 from deepmac_ablate.results.report.figures import classes as classes_figure
 from deepmac_ablate.results.report.figures import cost as cost_figure
-from deepmac_ablate.results.report.figures import curves
+from deepmac_ablate.results.report.figures import curves as curves_figure
 from deepmac_ablate.results.report.figures import effects as effects_figure
 from deepmac_ablate.results.wording import metric_title
 from deepmac_ablate.workdir import TrialWorkdir
@@ -61,13 +61,8 @@ class Subject(NamedTuple):
     as_trained: bool
 
 
-def all_plots(subject: Subject) -> list[Plot]:
-    """Returns the figures in their order on the page, also those that have nothing to show."""
-    makers: list[Callable[[Subject], Plot]] = [_arms, _effects, _cost, _classes, _curves]
-    return [make(subject) for make in makers]
-
-
-def _arms(subject: Subject) -> Plot:
+def arms(subject: Subject) -> Plot:
+    """Draws the numbers of each arm."""
     shown, note = selection.telling(subject.arms, subject.metric, _MOST_ARMS)
     figure = arms_figure.draw(shown, subject.metric)
     caption = (
@@ -76,11 +71,12 @@ def _arms(subject: Subject) -> Plot:
     return _plot("arms", "Arms", figure, caption, note, "no trial has finished with this metric")
 
 
-def _effects(subject: Subject) -> Plot:
-    effects = axis_effects(subject.frame, subject.metric)
-    rows = effects.rows[: 2 * _MOST_EFFECTS]
-    note = "" if len(rows) == len(effects.rows) else (
-        f"Shown are the first {_MOST_EFFECTS} of {len(effects.rows) // 2} changes.")
+def effects(subject: Subject) -> Plot:
+    """Draws the effect of each axis."""
+    found = axis_effects(subject.frame, subject.metric)
+    rows = found.rows[: 2 * _MOST_EFFECTS]
+    note = "" if len(rows) == len(found.rows) else (
+        f"Shown are the first {_MOST_EFFECTS} of {len(found.rows) // 2} changes.")
     figure = effects_figure.draw(rows, subject.metric)
     caption = (
         "How much a level changes the metric when it takes the place of the baseline's, by seed, "
@@ -91,7 +87,8 @@ def _effects(subject: Subject) -> Plot:
                  "no two trials of one seed that differ in one axis have finished")
 
 
-def _cost(subject: Subject) -> Plot:
+def cost(subject: Subject) -> Plot:
+    """Draws cost against novel classes."""
     shown, note = selection.telling(subject.arms, subject.metric, _MOST_POINTS)
     figure = cost_figure.draw(shown, subject.metric)
     caption = (
@@ -101,7 +98,8 @@ def _cost(subject: Subject) -> Plot:
                  "no finished arm's cost is known (costs.json is written by a launch)")
 
 
-def _classes(subject: Subject) -> Plot:
+def classes(subject: Subject) -> Plot:
+    """Draws each class."""
     shown, note = selection.telling(subject.arms, subject.metric, _MOST_TOLD_APART)
     figure = classes_figure.draw(shown, subject.classes, subject.metric)
     caption = (
@@ -112,10 +110,11 @@ def _classes(subject: Subject) -> Plot:
                  "no finished trial has left numbers by class")
 
 
-def _curves(subject: Subject) -> Plot:
+def curves(subject: Subject) -> Plot:
+    """Draws learning curves."""
     shown, note = selection.telling(subject.arms, subject.metric, _MOST_TOLD_APART)
     runs, broken = _runs(shown, subject)
-    figure = curves.draw(runs, subject.metric)
+    figure = curves_figure.draw(runs, subject.metric)
     caption = (
         "A line a trial; seeds of an arm look alike. The loss is averaged over neighbouring steps. "
         f"What is said of {metric_title(subject.metric)} was evaluated during training.")
@@ -127,7 +126,7 @@ def _curves(subject: Subject) -> Plot:
 
 def _runs(
     arms: Sequence[ArmTrials], subject: Subject
-) -> tuple[list[curves.Run], Sequence[str]]:
+) -> tuple[list[curves_figure.Run], Sequence[str]]:
     runs, broken = [], []
     for arm in arms:
         for row in arm.trials:
@@ -141,7 +140,8 @@ def _runs(
                 continue
             if row["status"] == "finished":
                 evaluations = [*evaluations, row]
-            runs.append(curves.Run(arm.label, metrics, evaluations if subject.as_trained else ()))
+            shown = evaluations if subject.as_trained else ()
+            runs.append(curves_figure.Run(arm.label, metrics, shown))
     return runs, broken
 
 
@@ -151,3 +151,8 @@ def _plot(
     if figure is None:
         return Plot(name, title, f"Nothing to draw: {nothing}.", None)
     return Plot(name, title, f"{caption} {note}".strip(), figure)
+
+
+# In their order on the page; also those that have nothing to show make a plot, which says so.
+PLOTS: Mapping[str, Callable[[Subject], Plot]] = {
+    make.__name__: make for make in (arms, effects, cost, classes, curves)}

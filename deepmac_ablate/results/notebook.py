@@ -1,0 +1,148 @@
+"""Results as the last line of a notebook's cell: tables, figures and pictures that show themselves.
+
+::
+
+    frame = results.load("../runs/boxes")
+    notebook.table(frame)
+    notebook.plot(frame, "effects")
+    notebook.gallery(frame)
+
+They are the same as those of the commands and of the report; as text, as in a terminal.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pandas as pd
+
+from deepmac_ablate import results
+from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.results import arms as grouping
+from deepmac_ablate.results import formats
+from deepmac_ablate.results.comparison import cells as comparison_cells
+from deepmac_ablate.results.effects import cells as effect_cells
+from deepmac_ablate.results.formats import Document
+from deepmac_ablate.results.report import selection, templating
+from deepmac_ablate.results.report.figures import rendering
+from deepmac_ablate.results.report.sections import exhibition, plots
+from deepmac_ablate.results.tables import cells as table_cells
+from deepmac_ablate.results.wording import metric_title
+
+# Ids within a notebook must differ, also those of one figure that is drawn twice.
+_numbers = itertools.count(1)
+
+_MOST_ARMS_IN_GALLERY = 6
+
+
+class Shown:
+    """Something to look at.
+
+    Attributes:
+        html: What a notebook shows.
+        text: What a terminal shows.
+    """
+
+    def __init__(self, html: str, text: str) -> None:
+        self.html = html
+        self.text = text
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def table(frame: pd.DataFrame, *metrics: str, confidence: float = 0.95) -> Shown:
+    """Returns a row per arm, as `deepmac-ablate table` does.
+
+    Args:
+        frame: What `results.load` returned.
+        *metrics: As `<reading>/<metric>`; none: IoU in annotated boxes, and mask AP.
+        confidence: Of the intervals over seeds, in (0, 1).
+
+    Raises:
+        UserError: If there is no such metric.
+    """
+    made = results.arm_table(frame, metrics, confidence, results.per_class(frame))
+    return _of_document(table_cells.document(made))
+
+
+def effects(
+    frame: pd.DataFrame, metric: str = "groundtruth/iou", confidence: float = 0.95
+) -> Shown:
+    """Returns the effect of each axis, as `deepmac-ablate effects` does."""
+    return _of_document(effect_cells.document(results.axis_effects(frame, metric, confidence)))
+
+
+def compare(
+    frame: pd.DataFrame,
+    arm_a: str,
+    arm_b: str,
+    metric: str = "groundtruth/iou",
+    resamples: int = 1000,
+    seed: int = 0,
+    images: int = 5,
+) -> Shown:
+    """Returns two arms class by class and image by image, as `deepmac-ablate compare` does."""
+    made = results.compare(frame, arm_a, arm_b, metric, resamples, seed)
+    return _of_document(comparison_cells.document(made, images))
+
+
+def plot(frame: pd.DataFrame, name: str, metric: str = "groundtruth/iou") -> Shown:
+    """Returns a figure of the report with its caption.
+
+    Args:
+        frame: What `results.load` returned.
+        name: "arms", "effects", "cost", "classes" or "curves".
+        metric: As `<reading>/<metric>`.
+
+    Raises:
+        UserError: If there is no such figure.
+    """
+    if name not in plots.PLOTS:
+        raise UserError(
+            f"There is no figure {name!r}.{did_you_mean(name, plots.PLOTS)} There are "
+            f"{', '.join(plots.PLOTS)}.")
+    subject = plots.Subject(
+        frame, grouping.of(frame).arms, results.per_class(frame), metric, as_trained=True)
+    made = plots.PLOTS[name](subject)
+    title = f"{made.title}: {metric_title(metric)}"
+    drawn = ""
+    if made.figure is not None:
+        drawn = rendering.inline_svg(made.figure, f"{name}-{next(_numbers)}", title)
+    html = templating.render("figure.html.j2", title=title, svg=drawn, caption=made.caption)
+    return Shown(html, f"{title}\n{made.caption}")
+
+
+def gallery(
+    frame: pd.DataFrame,
+    images: int = 4,
+    seed: int = 0,
+    data: str | None = None,
+    metric: str = "groundtruth/iou",
+) -> Shown:
+    """Returns the same objects as every arm segments them, in annotated boxes.
+
+    Args:
+        frame: What `results.load` returned.
+        images: Objects in each of the three groups: largest disagreement, worst, at random.
+        seed: Of those at random.
+        data: The prefix of the evaluated data set; None: where the trials found it.
+        metric: Where there are more arms than fit beside each other, those that are best in it are
+            shown.
+
+    Raises:
+        UserError: If `data` is no data set, or another than the trials were evaluated on.
+    """
+    chosen = selection.telling(grouping.of(frame).arms, metric, _MOST_ARMS_IN_GALLERY)
+    made = exhibition.make(chosen.arms, images, seed, data)
+    notes = [note for note in (*made.notes, chosen.note) if note]
+    html = templating.render(
+        "pictures.html.j2", gallery=made, notes=notes, styles=templating.source("gallery.css"))
+    return Shown(html, "\n".join(notes))
+
+
+def _of_document(document: Document) -> Shown:
+    return Shown(formats.html_fragment(document), formats.markdown(document))
