@@ -29,7 +29,8 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 def with_parameters(book: nbformat.NotebookNode, values: dict) -> nbformat.NotebookNode:
     """Adds a cell behind the first one of code, as papermill does."""
-    place = next(i for i, cell in enumerate(book.cells) if "parameters" in cell.metadata.get("tags", ()))
+    tags = [cell.metadata.get("tags", ()) for cell in book.cells]
+    place = next(number for number, tag in enumerate(tags) if "parameters" in tag)
     lines = "\n".join(f"{name} = {value!r}" for name, value in values.items())
     book.cells.insert(place + 1, nbformat.v4.new_code_cell(lines))
     return book

@@ -251,6 +251,22 @@ def test_a_trial_in_several_workdirs_is_one_row(tmp_path):
     assert [("1", "2")] * 2 == list(zip(frame["x"], frame["y"], strict=True))
 
 
+def test_a_sweep_launched_with_other_bindings_is_another_sweep(tmp_path):
+    """Its arms are not taken for further trials of the first one's; further seeds are."""
+    plan = result_workdirs.plan({"a": {}, "b": {}}, seeds=2)
+    more = plan._replace(trials=tuple(
+        it._replace(id=f"{it.id}-more", trial=dataclasses.replace(it.trial, seed=it.trial.seed + 2))
+        for it in plan.trials))
+    other = plan._replace(trials=tuple(it._replace(id=f"{it.id}-b") for it in plan.trials))
+    for name, a_plan in (("1", plan), ("2", more), ("3", other)):
+        result_workdirs.write(tmp_path / name, a_plan)
+    assert {"heads"} == set(results.load(tmp_path / "1", tmp_path / "2")["sweep"])
+    frame = results.load(tmp_path / "1", tmp_path / "3")
+    assert ["heads (1)"] * 4 + ["heads (3)"] * 4 == list(frame["sweep"])
+    labels = [arm.label for arm in arms.of(frame).arms]
+    assert ["heads (1)/a", "heads (1)/b", "heads (3)/a", "heads (3)/b"] == labels
+
+
 def test_a_trial_alone_is_a_row(tmp_path):
     """Trained without a sweep, or in a sweep's folder."""
     [planned] = result_workdirs.plan({"alone": {}}).trials

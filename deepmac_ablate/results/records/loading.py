@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
+from etils import epath
 
 from deepmac_ablate.results.records import frame, per_class_numbers
 from deepmac_ablate.results.records.sources import opening
@@ -24,16 +25,35 @@ def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd
     Returns:
         Trials in the order of their sweep's plan, workdir by workdir. One that is in several is
         there once: finished if it is so anywhere, else as it has come furthest; with the levels
-        that it has in all of them.
+        that it has in all of them. Where two workdirs of a sweep have other trials for the same arm
+        and seed, as after a launch with other bindings, the sweep's name has the workdir's behind
+        it: they are two sweeps.
 
     Raises:
         UserError: If there are no results in one of the places, or a plan is broken. A trial whose
             files are broken is a row that says so.
     """
     sources = [opening.find(os.fspath(workdir)) for workdir in workdirs]
-    records = _once(record for source in sources for record in source.trials())
+    names = [epath.Path(workdir).name for workdir in workdirs]
+    records = _once(_told_apart(names, [list(source.trials()) for source in sources]))
     loaded = frame.of_records(records, [axis for source in sources for axis in source.axes()])
     return per_class_numbers.with_columns(loaded, per_class) if per_class else loaded
+
+
+def _told_apart(names: Sequence[str], of_workdirs: Sequence[Sequence[Record]]) -> Iterator[Record]:
+    """Yields all records; a sweep that is another one in another workdir has the workdir's name."""
+    trials: dict[tuple[str, str, int | None], dict[str, int]] = {}
+    for number, records in enumerate(of_workdirs):
+        for record in records:
+            seen = trials.setdefault((record.sweep, record.arm, record.seed), {})
+            seen.setdefault(record.trial, number)
+    twofold = {sweep for (sweep, *_), seen in trials.items() if len(set(seen.values())) > 1}
+    for name, records in zip(names, of_workdirs, strict=True):
+        for record in records:
+            if record.sweep and record.sweep in twofold:
+                yield record._replace(sweep=f"{record.sweep} ({name})")
+            else:
+                yield record
 
 
 def _once(records: Iterable[Record]) -> list[Record]:
