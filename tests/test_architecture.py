@@ -38,8 +38,8 @@ NEEDS_TENSORFLOW = [
     "data.evaluation_data", "data.model_input", "data.records", "data.shapes",
     "data.training_data", "model_garden.contents",
     "model_garden.importing", "model_garden.layout", "model_garden.matching",
-    "model_garden.trees", "modeling", "serving.export", "serving.predict", "serving.signatures",
-    "serving.trained", "validation",
+    "model_garden.trees", "modeling", "results.report.pixels", "serving.export", "serving.predict",
+    "serving.signatures", "serving.trained", "validation",
 ]
 
 TENSORFLOW = {"tensorflow", "tf_keras", "official", "orbit"}

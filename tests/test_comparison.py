@@ -14,8 +14,10 @@ import pytest
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.metrics.average_precision import per_class_ap
 from deepmac_ablate.metrics.matches import match
-from deepmac_ablate.results import comparison_cells, comparison_notes, table_formats
-from deepmac_ablate.results.comparison import compare
+from deepmac_ablate.results import formats as table_formats
+from deepmac_ablate.results.comparison import cells as comparison_cells
+from deepmac_ablate.results.comparison import notes as comparison_notes
+from deepmac_ablate.results.comparison.two_arms import compare
 from tests import compared_trials
 from tests.compared_trials import NAMES, objects
 from tests.noisy_detections import noisy_detections

@@ -52,6 +52,24 @@ def test_novel_boxes_are_dashed_and_seen_ones_are_not():
     assert 0.4 < novel.mean() < 0.6
 
 
+def test_nothing_is_written_for_an_empty_label():
+    """Not the role either: there is only the dashed box."""
+    changed = (_draw(labels=("",), roles=["novel"]) != 100).any(axis=-1)
+
+    assert not changed[:100].any()
+    assert not changed[101:299, 151:349].any()
+
+
+def test_wide_lines_grow_into_the_mask_and_out_of_the_box():
+    """Of two pixels: two of the mask's edge, and one beside the box; the rest is as before."""
+    wide = np.asarray(drawing.draw_instances(_GREY, _BOX, _mask(), [""], line_width=2))
+    red = [255, 38, 38]
+
+    assert [red, red] == wide[[150, 151], 250].tolist()
+    assert red != wide[152, 250].tolist()
+    assert [[100] * 3, red, red, [100] * 3] == wide[[98, 99, 100, 101], 250].tolist()
+
+
 def test_roles_and_scores_are_written_out():
     """The label of a novel class and of a scored one is longer."""
 

@@ -14,8 +14,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results import effect_cells
-from deepmac_ablate.results.effects import axis_effects
+from deepmac_ablate.results.effects import cells as effect_cells
+from deepmac_ablate.results.effects.axis_effects import axis_effects
 
 IOU = "groundtruth/iou"
 LUCK = (0.0, 0.01, -0.02)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from deepmac_ablate.results import resampling
-from deepmac_ablate.results.resampling import bootstrap, percentile_interval
+from deepmac_ablate.results.comparison import resampling
+from deepmac_ablate.results.comparison.resampling import bootstrap, percentile_interval
 
 
 def constant(*values):

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from deepmac_ablate import results
-from deepmac_ablate.results import cache
+from deepmac_ablate.results.records import cache
 from tests import result_workdirs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,8 +114,8 @@ def test_without_a_place_for_it_all_is_read_anew(sweep, home):
 
 _SAVES = """
 import sys
-from deepmac_ablate.results import cache
-from deepmac_ablate.results.sources.record import Record
+from deepmac_ablate.results.records import cache
+from deepmac_ablate.results.records.sources.record import Record
 count = 0
 while True:
     count = count % 50 + 1

@@ -10,9 +10,9 @@ import json
 import pytest
 from result_frames import arm, frame
 
-from deepmac_ablate.results import effect_cells, table_cells
-from deepmac_ablate.results.effects import axis_effects
-from deepmac_ablate.results.table_formats import (
+from deepmac_ablate.results.effects import cells as effect_cells
+from deepmac_ablate.results.effects.axis_effects import axis_effects
+from deepmac_ablate.results.formats import (
     Document,
     Section,
     csv_text,
@@ -21,7 +21,8 @@ from deepmac_ablate.results.table_formats import (
     latex,
     markdown,
 )
-from deepmac_ablate.results.tables import arm_table
+from deepmac_ablate.results.tables import cells as table_cells
+from deepmac_ablate.results.tables.arm_table import arm_table
 
 HOSTILE = "<script>alert(1)</script>|&_%\\{$"
 NUMBERS = {"groundtruth/iou/novel": [0.5, 0.52, None], "groundtruth/iou/seen": [0.6, 0.61, 0.62]}

@@ -11,9 +11,9 @@ from result_frames import arm, cells_of, frame, per_class
 from statsmodels.stats.multitest import multipletests
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results import table_cells
-from deepmac_ablate.results.table_formats import markdown
-from deepmac_ablate.results.tables import arm_table
+from deepmac_ablate.results.formats import markdown
+from deepmac_ablate.results.tables import cells as table_cells
+from deepmac_ablate.results.tables.arm_table import arm_table
 
 IOU = "groundtruth/iou"
 AP = "detections/mask_ap"

@@ -16,8 +16,8 @@ import wandb
 from deepmac_ablate import results
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import columns
-from deepmac_ablate.results.sources import wandb_api, wandb_runs
-from deepmac_ablate.results.sources.record import Record
+from deepmac_ablate.results.records.sources import wandb_api, wandb_runs
+from deepmac_ablate.results.records.sources.record import Record
 from tests import mirrored_trainer, wandb_server
 from tests.mirrored_trainer import TRIAL_ID
 
@@ -155,8 +155,9 @@ def test_the_real_client_reads_what_the_real_client_sent(tmp_path):
         failed = server.runs["heads", "other"] = wandb_server.Run()
         failed.fields = {**sent.fields, "config": "{}"}
         failed.exit_code, failed.summary = 1, sent.summary
-        paged = code.replace("from", "from deepmac_ablate.results.sources import wandb_api; "
-                             "wandb_api._RUNS_PER_PAGE = 1; from", 1)
+        small = ("from deepmac_ablate.results.records.sources import wandb_api; "
+                 "wandb_api._RUNS_PER_PAGE = 1; from")
+        paged = code.replace("from", small, 1)
         frame = pd.DataFrame(json.loads(python(tmp_path, "-c", paged, **more)))
         missing = python(tmp_path, "-c", code.replace("heads", "tails").replace(
             "print(", "import sys; sys.excepthook = lambda *it: print(it[1]); print("), **more)

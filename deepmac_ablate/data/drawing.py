@@ -29,6 +29,7 @@ def draw_instances(
     labels: Sequence[str],
     roles: Sequence[str | None] | None = None,
     scores: Sequence[float] | None = None,
+    line_width: int = 1,
 ) -> Image.Image:
     """Returns the image with translucent masks, their contours, boxes and labels.
 
@@ -41,21 +42,23 @@ def draw_instances(
         labels: [n] texts; nothing is written for an empty one.
         roles: [n] "seen", "novel" or None; novel ones get a dashed box and say so.
         scores: [n] confidences, 0..1, shown behind the label.
+        line_width: Of contours, inside the mask, and of boxes, in pixels of the picture.
     """
     factor = max(1, math.ceil(_MIN_SIDE / min(image.shape[:2])))
     canvas = _enlarge(image, factor)
     colors = [_color(i) for i in range(len(labels))]
     for color, mask in zip(colors, [] if masks is None else masks, strict=False):
-        _tint(canvas, _enlarge(np.asarray(mask, bool), factor), color)
+        _tint(canvas, _enlarge(np.asarray(mask, bool), factor), color, line_width)
     picture = Image.fromarray(canvas)
     pen = ImageDraw.Draw(picture)
     roles = roles or [None] * len(labels)
     corners = [(np.asarray(box, float) * factor).tolist() for box in boxes]
     for color, box, role in zip(colors, corners, roles, strict=True):
-        _draw_box(pen, box, color, dashed=role == "novel")
+        _draw_box(pen, box, color, role == "novel", line_width)
     for i, (color, box, role) in enumerate(zip(colors, corners, roles, strict=True)):
-        text = labels[i] + (" (novel)" if role == "novel" else "")
-        _draw_label(pen, text if scores is None else f"{text} {scores[i]:.2f}", box, color)
+        if labels[i]:
+            text = labels[i] + (" (novel)" if role == "novel" else "")
+            _draw_label(pen, text if scores is None else f"{text} {scores[i]:.2f}", box, color)
     return picture
 
 
@@ -95,37 +98,54 @@ def _enlarge(array: np.ndarray, factor: int) -> np.ndarray:
     return np.array(array).repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _tint(canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -> None:
+def _tint(
+    canvas: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], line_width: int
+) -> None:
     canvas[mask] = np.round(
         canvas[mask] * (1 - _MASK_OPACITY) + np.array(color) * _MASK_OPACITY
     ).astype(np.uint8)
-    framed = np.pad(mask, 1)
-    inner = framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
+    inner = mask
+    for _ in range(line_width):
+        framed = np.pad(inner, 1)
+        inner = inner & framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:]
     canvas[mask & ~inner] = color
 
 
 def _draw_box(
-    pen: ImageDraw.ImageDraw, box: Sequence[float], color: tuple[int, int, int], dashed: bool
+    pen: ImageDraw.ImageDraw,
+    box: Sequence[float],
+    color: tuple[int, int, int],
+    dashed: bool,
+    line_width: int,
 ) -> None:
     top, left, bottom, right = (round(edge) for edge in box)
     # The last pixel inside: a box ends where the next pixel begins.
     bottom, right = max(top, bottom - 1), max(left, right - 1)
-    if not dashed:
-        pen.rectangle((left, top, right, bottom), outline=color)
-        return
-    for x in range(left, right + 1, 2 * _DASH):
+    # Lines grow outwards, so as to hide nothing of what is inside.
+    for grown in range(line_width):
+        edges = (left - grown, top - grown, right + grown, bottom + grown)
+        if dashed:
+            _draw_dashes(pen, edges, color, line_width)
+        else:
+            pen.rectangle(edges, outline=color)
+
+
+def _draw_dashes(
+    pen: ImageDraw.ImageDraw, edges: Sequence[int], color: tuple[int, int, int], line_width: int
+) -> None:
+    left, top, right, bottom = edges
+    dash = _DASH * line_width
+    for x in range(left, right + 1, 2 * dash):
         for y in (top, bottom):
-            pen.line((x, y, min(x + _DASH - 1, right), y), fill=color)
-    for y in range(top, bottom + 1, 2 * _DASH):
+            pen.line((x, y, min(x + dash - 1, right), y), fill=color)
+    for y in range(top, bottom + 1, 2 * dash):
         for x in (left, right):
-            pen.line((x, y, x, min(y + _DASH - 1, bottom)), fill=color)
+            pen.line((x, y, x, min(y + dash - 1, bottom)), fill=color)
 
 
 def _draw_label(
     pen: ImageDraw.ImageDraw, text: str, box: Sequence[float], color: tuple[int, int, int]
 ) -> None:
-    if not text:
-        return
     font = ImageFont.load_default(_LABEL_SIZE)
     _, _, width, height = pen.textbbox((0, 0), text, font=font)
     picture_width, picture_height = pen.im.size

@@ -11,13 +11,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepmac_ablate.results.other_split import with_split
-    from deepmac_ablate.results.per_class_numbers import per_class
-    from deepmac_ablate.results.records import load
+    from deepmac_ablate.results.comparison.two_arms import compare
+    from deepmac_ablate.results.effects.axis_effects import axis_effects
+    from deepmac_ablate.results.records.loading import load
+    from deepmac_ablate.results.records.other_split import with_split
+    from deepmac_ablate.results.records.per_class_numbers import per_class
+    from deepmac_ablate.results.tables.arm_table import arm_table
 
-__all__ = ["load", "per_class", "with_split"]
+__all__ = ["arm_table", "axis_effects", "compare", "load", "per_class", "with_split"]
 
-_MODULES = {"load": "records", "per_class": "per_class_numbers", "with_split": "other_split"}
+_MODULES = {
+    "arm_table": "tables.arm_table",
+    "axis_effects": "effects.axis_effects",
+    "compare": "comparison.two_arms",
+    "load": "records.loading",
+    "per_class": "records.per_class_numbers",
+    "with_split": "records.other_split",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -156,7 +156,9 @@ def results_text(workdir: SweepWorkdir, plan: Plan) -> str:
     """
     # pandas takes a second to import, which other commands need not wait for.
     from deepmac_ablate import results
-    from deepmac_ablate.results import table_cells, table_formats, tables
+    from deepmac_ablate.results import formats as table_formats
+    from deepmac_ablate.results.tables import arm_table as tables
+    from deepmac_ablate.results.tables import cells as table_cells
 
     frame = results.load(workdir.path)
     frame = frame[frame["trial"].isin([planned.id for planned in plan.trials])]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from deepmac_ablate.results.commands import compare, effects, table
+from deepmac_ablate.results.commands import compare, effects, report, table
 
-_COMMANDS: tuple[ModuleType, ...] = (table, effects, compare)
+_COMMANDS: tuple[ModuleType, ...] = (table, effects, compare, report)
 
 
 def register(commands: argparse._SubParsersAction) -> None:

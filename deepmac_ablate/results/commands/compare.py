@@ -37,8 +37,9 @@ def register(commands: argparse._SubParsersAction) -> None:
 def _run(args: argparse.Namespace) -> int:
     # pandas takes half a second to import, which other commands need not wait for.
     from deepmac_ablate import results
-    from deepmac_ablate.results import comparison_cells, scored_images
-    from deepmac_ablate.results.comparison import compare
+    from deepmac_ablate.results.comparison import cells as comparison_cells
+    from deepmac_ablate.results.comparison import scored_images
+    from deepmac_ablate.results.comparison.two_arms import compare
 
     # What needs no files first.
     scored_images.check_metric(args.metric)

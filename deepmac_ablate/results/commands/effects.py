@@ -24,8 +24,9 @@ def register(commands: argparse._SubParsersAction) -> None:
 def _run(args: argparse.Namespace) -> int:
     # pandas takes half a second to import, which other commands need not wait for.
     from deepmac_ablate import results
-    from deepmac_ablate.results import effect_cells, tables
-    from deepmac_ablate.results.effects import axis_effects
+    from deepmac_ablate.results.effects import cells as effect_cells
+    from deepmac_ablate.results.effects.axis_effects import axis_effects
+    from deepmac_ablate.results.tables import arm_table as tables
 
     frame = results.load(args.workdir)
     # Where nothing has finished, there is none yet.

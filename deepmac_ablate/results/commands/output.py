@@ -10,7 +10,7 @@ from etils import epath
 
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results.table_formats import FORMATS, WITHOUT_CAPTION, Document
+from deepmac_ablate.results.formats import FORMATS, WITHOUT_CAPTION, Document
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

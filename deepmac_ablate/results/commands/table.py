@@ -32,8 +32,8 @@ def register(commands: argparse._SubParsersAction) -> None:
 def _run(args: argparse.Namespace) -> int:
     # pandas takes half a second to import, which other commands need not wait for.
     from deepmac_ablate import results
-    from deepmac_ablate.results import table_cells
-    from deepmac_ablate.results.tables import arm_table
+    from deepmac_ablate.results.tables import cells as table_cells
+    from deepmac_ablate.results.tables.arm_table import arm_table
 
     frame = results.load(*args.workdir)
     per_class = results.per_class(frame)

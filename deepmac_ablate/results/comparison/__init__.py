@@ -1,0 +1,1 @@
+"""Two arms, class by class and image by image."""

@@ -1,0 +1,98 @@
+"""What has to be said beside the numbers of a comparison, in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from deepmac_ablate.results.comparison.sides import Sides
+from deepmac_ablate.results.comparison.two_arms import Comparison
+from deepmac_ablate.results.tables import captions
+
+# With more seeds the range of their differences holds their median 97 % of the time.
+_FEW_SEEDS = 5
+
+
+def of(comparison: Comparison) -> list[str]:
+    """Returns the sentences: direction, what was drawn, what it is worth, what is chance."""
+    sides = comparison.sides
+    held = captions.percent(comparison.confidence)
+    sentences = [
+        f"In percent; B - A: {sides.b} minus {sides.a}, above 0 where {sides.b} is better.",
+        f"Intervals hold {held} of {comparison.resamples} resamples of {_drawn(sides)}; both sides "
+        "share the images of a resample.",
+        *_of_seeds(sides), *_chance(comparison), *_doubts(sides)]
+    if len(comparison.images) == 0:
+        sentences.append(
+            "Single images are not compared, as not all trials have kept the IoU of each object "
+            "(instances.csv.gz).")
+    return sentences
+
+
+def _drawn(sides: Sides) -> str:
+    n, m = len(sides.trials_a), len(sides.trials_b)
+    if n == m == 1:
+        return "the images alone"
+    if sides.paired:
+        return f"the images and of {n} pairs of trials of one seed ({_listed(sides.trials_a)})"
+    return (
+        f"the images and, as no seed is on both sides, of the seeds of each ({sides.a}: "
+        f"{_listed(sides.trials_a)}; {sides.b}: {_listed(sides.trials_b)})")
+
+
+def _of_seeds(sides: Sides) -> list[str]:
+    sentences = []
+    if sides.left_out:
+        sentences.append(f"Left out, as only one side has them: seeds {_listed(sides.left_out)}.")
+    counts = len(sides.trials_a), len(sides.trials_b)
+    if max(counts) == 1:
+        sentences.append(
+            f"There is one {'pair of seeds' if sides.paired else 'seed on each side'}: the "
+            "intervals say nothing about what other seeds would give.")
+    elif min(counts) == 1:
+        one = sides.a if counts[0] == 1 else sides.b
+        sentences.append(
+            f"There is one seed of {one}: the intervals say nothing about what others would give.")
+    few = min((n for n in counts if n > 1), default=_FEW_SEEDS + 1)
+    if few <= _FEW_SEEDS:
+        # Order statistics: all n differences are on one side of their median with 2 / 2^n.
+        held = 1.0 - 0.5 ** (few - 1)
+        sentences.append(
+            f"Where seeds matter more than images, {few} of them are few for such an interval: the "
+            f"range of {few} differences holds their median {100 * held:.0f} % of the time, and "
+            "the marks claim too much; the command effects has t intervals over seeds.")
+    return sentences
+
+
+def _chance(comparison: Comparison) -> list[str]:
+    tested = comparison.classes.dropna(subset="p")
+    false = 1 - comparison.confidence
+    excluding, believed = int(tested["excludes_zero"].sum()), int((tested["q"] <= false).sum())
+    sentences = [
+        f"The intervals of {excluding} of {len(tested)} classes exclude 0; "
+        f"{false * len(tested):.1f} would by chance if no class differed. * marks the {believed} "
+        f"that remain at a false discovery rate of {captions.percent(round(false, 9))} "
+        "(Benjamini-Hochberg), and groups whose interval excludes 0; ? the other classes."]
+    # The least p value is 2 / (resamples + 1).
+    needed = math.ceil(round(2 * len(tested) / false, 6))
+    if comparison.resamples + 1 < needed:
+        sentences.append(
+            f"A single class among {len(tested)} can remain from {needed - 1} resamples on.")
+    return sentences
+
+
+def _doubts(sides: Sides) -> list[str]:
+    sentences = []
+    if sides.others:
+        sentences.append(
+            "Left out, as they share an arm's name but not its steps, or have a seed that is there "
+            f"already: {captions.names(sides.others)}.")
+    if mixed := [row["trial"] for row in sides.trials if row["code_state"]]:
+        sentences.append(
+            "Trials of other code than the present one, or of several, take part: "
+            f"{captions.names(mixed)}.")
+    return sentences
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))

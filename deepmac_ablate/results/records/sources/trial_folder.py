@@ -1,0 +1,192 @@
+"""What the files of one trial's folder say, broken ones included."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.plain_json import from_json
+from deepmac_ablate.results.records import files
+from deepmac_ablate.results.records.sources.record import Record, is_metric
+from deepmac_ablate.sweep import attempt
+from deepmac_ablate.sweep.attempt import Attempt, Status
+from deepmac_ablate.sweep.job import ROLES
+from deepmac_ablate.sweep.observer import last_line
+
+# What changes when a finished trial does.
+WATCHED = ("result.json", "sweep.json", "trial.json", "attempts.jsonl")
+
+_TRAINING = ("train", "train_and_eval")
+# What `provenance.code_state` reads of a start, and `provenance.current_code` of the last one.
+_OF_CODE = ("mode", "step", "steps", "code", "modules")
+_OF_A_START = {
+    "mode": str, "step": int, "steps": int, "code": str, "modules": list, "commit": str,
+    "time": int | float}
+# A trial without a supervisor says nothing but its numbers, which may come minutes apart.
+_SECONDS_OF_SILENCE = 600.0
+
+
+def read(folder: str) -> Record | None:
+    """Reads a trial.
+
+    Args:
+        folder: On a disk or on ``gs://``; may be missing.
+
+    Returns:
+        The trial, without what only its sweep's plan knows; its status is "failed" and its cause
+        names the file where one is broken. None where there is no trial.
+    """
+    return _Reader(folder).record()
+
+
+class _Reader:
+    """Reads the files of a folder, and remembers what is wrong with them."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._broken: list[str] = []
+
+    def record(self) -> Record | None:
+        texts = {name: self._text(name) for name in WATCHED}
+        identified = any(texts[name] is not None for name in WATCHED[:3])
+        if not identified and not self._broken:
+            return None
+        trial, sweep, result = (
+            self._object(name, texts[name]) for name in ("trial.json", "sweep.json", "result.json"))
+        starts = self._starts(texts["attempts.jsonl"])
+        status, last = self._status(texts["result.json"] is not None)
+        if status == "finished" and texts["result.json"] is None and not self._broken:
+            # Since a moment ago.
+            return _Reader(self._folder).record()
+        levels = self._field(sweep, "sweep.json", "levels", dict, {})
+        record = Record(
+            trial=self._field(trial, "trial.json", "id", str, self._folder.rpartition("/")[2]),
+            sweep=self._field(sweep, "sweep.json", "sweep", str, ""),
+            arm=self._field(sweep, "sweep.json", "arm", str, "")
+            or self._field(trial, "trial.json", "arm", str, ""),
+            baseline=self._field(sweep, "sweep.json", "baseline", bool, False),
+            seed=self._field(trial, "trial.json", "seed", int, None),
+            levels={axis: str(level) for axis, level in levels.items()},
+            status=status,
+            cause=(last.cause or "") if last and status != "finished" else "",
+            step=self._field(result, "result.json", "step", int, None),
+            steps=starts[-1].get("steps") if starts else None,
+            attempts=_attempts(starts, last),
+            train_seconds=self._field(result, "result.json", "train_seconds", int | float, None),
+            dataset=self._field(result, "result.json", "dataset", str, None),
+            commit=starts[-1].get("commit") if starts else None,
+            folder=self._folder,
+            starts=_of_code(starts),
+            metrics=self._metrics(result))
+        if self._broken:
+            return record._replace(
+                status="failed", cause=" ".join(self._broken), starts=(), metrics={})
+        return record if status == "finished" else self._unfinished(record, starts)
+
+    def _text(self, name: str) -> bytes | None:
+        try:
+            return files.read(f"{self._folder}/{name}")
+        except OSError as error:
+            self._broken.append(f"{name} cannot be read ({error.strerror}).")
+            return None
+
+    def _object(self, name: str, text: bytes | None) -> dict[str, Any]:
+        try:
+            return {} if text is None else from_json(text, name)
+        except UserError as error:
+            self._broken.append(str(error))
+            return {}
+
+    def _field(
+        self, content: Mapping[str, Any], file: str, name: str, kind: Any, missing: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Returns a field, or `missing` where there is none or one of another type."""
+        value = content.get(name)
+        if value is None:
+            return missing
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            self._broken.append(f"{file} is broken, as its {name!r} is {value!r}; delete it.")
+            return missing
+        return value
+
+    def _metrics(self, result: Mapping[str, Any]) -> dict[str, float]:
+        metrics = {
+            name: math.nan if value is None else value
+            for name, value in result.items() if is_metric(name)}
+        for name, value in metrics.items():
+            if type(value) not in (int, float):
+                self._broken.append(
+                    f"result.json is broken, as {name!r} is {value!r} and no number; delete it.")
+                break
+        return metrics
+
+    def _starts(self, text: bytes | None) -> list[dict[str, Any]]:
+        """Returns the lines of attempts.jsonl; a last one without its end was never finished."""
+        lines = enumerate((text or b"").split(b"\n")[:-1], 1)
+        starts = [self._object(f"Line {number} of attempts.jsonl", line) for number, line in lines]
+        for number, start in enumerate(starts, 1):
+            for name, kind in _OF_A_START.items():
+                if name in start:
+                    start[name] = self._field(
+                        start, f"Line {number} of attempts.jsonl", name, kind, None)
+        return starts
+
+    def _status(self, has_result: bool) -> tuple[Status, Attempt | None]:
+        try:
+            if not files.is_remote(self._folder):
+                return attempt.status(self._folder)
+            # Locks and processes are another machine's.
+            attempts = [
+                attempt.parse(text, name) for name in map(attempt.state_name, ROLES)
+                if (text := files.read(f"{self._folder}/{name}")) is not None]
+            return attempt.status_of(attempts, has_result, attempt.has_heartbeat)
+        except UserError as error:
+            if has_result:
+                # Whatever became of its supervisor.
+                return "finished", None
+            self._broken.append(str(error))
+            return "failed", None
+
+    def _unfinished(self, record: Record, starts: Sequence[Mapping[str, Any]]) -> Record:
+        """Adds what is not read of finished trials."""
+        noted = self._last_metrics()
+        step = noted.get("step")
+        record = record._replace(step=step if isinstance(step, int) else None)
+        if record.status != "new" or not starts:
+            return record
+        # Nobody watched it, so that only its own files can tell.
+        signs = [start.get("time") or 0.0 for start in starts] + [noted.get("wall_time") or 0.0]
+        if time.time() - max(signs) < _SECONDS_OF_SILENCE:
+            return record._replace(status="running")
+        day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(max(signs)))
+        return record._replace(
+            status="interrupted",
+            cause=f"it was started without a supervisor; its last sign of life is of {day} UTC")
+
+    def _last_metrics(self) -> Mapping[str, Any]:
+        path = f"{self._folder}/metrics.jsonl"
+        if not files.is_remote(path):
+            return last_line(Path(path))
+        lines = (files.read(path) or b"").split(b"\n")[:-1]
+        try:
+            return json.loads(lines[-1]) if lines else {}
+        except ValueError:
+            return {}
+
+
+def _attempts(starts: Sequence[Mapping[str, Any]], last: Attempt | None) -> int:
+    """Returns how often training was started; it may have failed before it could note so."""
+    trained = sum(start.get("mode") in _TRAINING for start in starts)
+    return max(trained, last.number if last and last.role == "train" else 0)
+
+
+def _of_code(starts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns what tells by which code a trial was made; nothing where one start does not say."""
+    if any(start.get(name) is None for start in starts for name in _OF_CODE):
+        return []
+    return [{name: start[name] for name in _OF_CODE} for start in starts]

@@ -1,0 +1,95 @@
+"""What a trial's evaluation left of each annotated object: IoU, and the predicted mask."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+from etils import epath
+
+from deepmac_ablate import storage
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.results.arms import ArmTrials
+
+_READING = "groundtruth"
+_INSTANCES = ["annotation_id", "image_id", "category_id", "iou"]
+
+
+class Shown(NamedTuple):
+    """The trial that stands for an arm.
+
+    Attributes:
+        arm: The label of the arm.
+        seed: Of the trial.
+        folder: The trial's.
+    """
+
+    arm: str
+    seed: int
+    folder: epath.Path
+
+
+def trials(arms: Sequence[ArmTrials]) -> list[Shown]:
+    """Chooses a trial for each arm whose masks are at hand: of the seed that most arms have.
+
+    Returns:
+        In the order of the arms, without those that have no finished trial with masks.
+    """
+    found = {
+        (arm.label, row["seed"]): Shown(arm.label, row["seed"], epath.Path(row["folder"]))
+        for arm in arms for row in arm.finished
+        if row["folder"] and _has_masks(epath.Path(row["folder"]))}
+    count = Counter(seed for _, seed in found)
+    chosen: dict[str, Shown] = {}
+    for seed in sorted(count, key=lambda seed: (-count[seed], seed)):
+        for arm in arms:
+            if (arm.label, seed) in found:
+                chosen.setdefault(arm.label, found[arm.label, seed])
+    return [chosen[arm.label] for arm in arms if arm.label in chosen]
+
+
+def _has_masks(folder: epath.Path) -> bool:
+    return all((folder / name).exists() for name in ("instances.csv.gz", "masks.json.gz"))
+
+
+def instances(shown: Shown) -> pd.DataFrame:
+    """Returns a row for each annotated mask: `annotation_id`, `image_id`, `category_id`, `iou`.
+
+    With the `name` and `role` of its class, and the `arm` of the trial.
+
+    Raises:
+        UserError: If a file is broken.
+    """
+    path = shown.folder / "instances.csv.gz"
+    classes_path = shown.folder / "per_class.csv"
+    try:
+        with gzip.open(path.open("rb"), "rt") as file:
+            rows = pd.read_csv(file)
+        with classes_path.open() as file:
+            classes = pd.read_csv(file, usecols=["category_id", "name", "role"])
+        rows = rows.loc[rows["reading"] == _READING, _INSTANCES]
+    except (OSError, EOFError, ValueError, KeyError, zlib.error) as error:
+        raise UserError(
+            f"{path} or {classes_path.name} beside it is broken ({error}); evaluate the trial "
+            "again.") from error
+    rows = rows.merge(classes.drop_duplicates("category_id"), on="category_id", how="left")
+    return rows.assign(arm=shown.arm)
+
+
+def predicted(shown: Shown, annotation_ids: Collection[int]) -> dict[int, dict[str, Any]]:
+    """Returns the masks predicted in the boxes of some annotations, as COCO results by their ids.
+
+    Raises:
+        UserError: If the file is broken.
+    """
+    path = shown.folder / "masks.json.gz"
+    try:
+        results = json.loads(gzip.decompress(storage.read(path) or b""))
+        return {it["annotation_id"]: it for it in results if it["annotation_id"] in annotation_ids}
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
+        raise UserError(f"{path} is broken ({error}); evaluate the trial again.") from error
