@@ -145,14 +145,39 @@ def test_of_trials_without_numbers_by_class_none_are_missed(tmp_path):
     assert (1, []) == (len(frame), columns.metrics(frame))
 
 
+def test_tables_of_several_forms_come_in_the_order_of_their_trials(sweep):
+    """The first and the last of them have a number that the one between lacks."""
+    folder = sweep.folder("a-1")
+    text = (folder / "per_class.csv").read_text()
+    (sweep.folder("a-2") / "per_class.csv").write_text(text)
+    (folder / "per_class.csv").write_text(text.replace("mask_ap50", "mask_ap75"))
+    long = results.per_class(results.load(sweep.path))
+    assert ["a-0"] * 6 + ["a-1"] * 6 + ["a-2"] * 6 == list(long["trial"])
+    assert list(range(18)) == list(long.index)
+    defined = [long.loc[long["trial"] == f"a-{seed}", "mask_ap75"].notna().any()
+               for seed in range(3)]
+    assert [False, True, False] == defined
+
+
+def test_a_class_may_have_a_line_break_in_its_name(sweep):
+    """The rows stay those of their trials."""
+    before = results.per_class(results.load(sweep.path))
+    path = sweep.folder("a-0") / "per_class.csv"
+    path.write_text(path.read_text().replace("ring", '"ri\nng"'))
+    after = results.per_class(results.load(sweep.path))
+    assert ["disc", "ri\nng", "None"] * 2 + ["disc", "ring", "None"] * 2 == list(after["name"])
+    pd.testing.assert_frame_equal(before.drop(columns="name"), after.drop(columns="name"))
+
+
 @pytest.mark.parametrize(("content", "reason"), [
-    ("", "it is no table of numbers by class"),
-    ("reading,category_id\ndetections", "it is no table of numbers by class"),
+    ("", "it has no column 'reading'"),
+    ("reading,category_id,name,role,instances,iou\na,1,b,seen,1,0.", "its last line is not whole"),
     ("reading,category_id,name,role,instances,iou\na,1,b,seen,1,x\n", "float: 'x'"),
+    ("reading,category_id,name,role,instances,iou\na,,b,seen,1,0.5\n", "it is no table"),
     ("reading,category_id,name,role\na,1,b,seen\n", "it has no column 'instances'"),
 ])
 def test_a_broken_table_is_named(sweep, content, reason):
-    """With what is wrong with it."""
+    """With what is wrong with it; another of its form is not to blame."""
     (sweep.folder("a-1") / "per_class.csv").write_text(content)
     with pytest.raises(UserError, match=rf"a-1/per_class\.csv is broken, as .*{reason}"):
         results.per_class(results.load(sweep.path))

@@ -28,6 +28,8 @@ TIMES = 7
 _LOAD = """
 import sys, time
 from deepmac_ablate import results
+from deepmac_ablate.metrics import readings
+from deepmac_ablate.results.records import loading, other_split
 start = time.perf_counter()
 frame = results.load(sys.argv[1])
 loaded = time.perf_counter()

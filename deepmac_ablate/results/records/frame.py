@@ -48,7 +48,7 @@ def with_numbers(
     return pd.DataFrame(kept | {name: numbers[name] for name in sorted(numbers)})
 
 
-def masked(values: np.ndarray) -> pd.api.extensions.ExtensionArray:
+def _masked(values: np.ndarray) -> pd.api.extensions.ExtensionArray:
     """Returns numbers as a column has them: missing where they are no numbers."""
     return pd.arrays.FloatingArray(values, np.isnan(values))
 
@@ -65,4 +65,4 @@ def _numbers(records: Sequence[Record]) -> dict[str, pd.api.extensions.Extension
     for group, rows in groups.items():
         block = np.array([list(records[row].metrics.values()) for row in rows], dtype=float)
         table[np.ix_([place[name] for name in group], rows)] = block.T
-    return {name: masked(table[number]) for name, number in place.items()}
+    return {name: _masked(table[number]) for name, number in place.items()}

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import io
-import math
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.results.records import files
-from deepmac_ablate.results.records.frame import masked, with_numbers
+from deepmac_ablate.results.records.frame import with_numbers
 
 # Columns of per_class.csv that are no numbers of the trial's.
 _DESCRIPTION = {
     "reading": "string", "category_id": "Int64", "name": "string", "role": "string",
     "instances": "Int64"}
-_READERS = {"reading": str, "category_id": int, "name": str, "role": str, "instances": int}
+_AS_READ = {
+    "reading": "str", "category_id": "int64", "name": "str", "role": "str", "instances": "int64"}
 _KNOWN_AT_MOST = 12
 
 
@@ -37,22 +37,21 @@ def per_class(frame: pd.DataFrame) -> pd.DataFrame:
         UserError: If a per_class.csv is broken.
     """
     there = frame[(frame["status"] == "finished") & (frame["folder"] != "")]
-    values: dict[str, list[Any]] = {name: [] for name in ("trial", *_DESCRIPTION)}
+    # Hundreds of files of one form are read as one.
+    forms: dict[bytes, list[_File]] = {}
     for trial, folder in zip(there["trial"], there["folder"], strict=True):
         path = f"{folder}/per_class.csv"
-        if (content := files.read(path)) is None:
-            continue
-        table = _table(content, path)
-        rows, before = len(table["name"]), len(values["name"])
-        table["trial"] = [trial] * rows
-        for name in table.keys() - values.keys():
-            values[name] = [math.nan] * before
-        for name, of_all in values.items():
-            of_all.extend(table.get(name) or [math.nan] * rows)
-    numbers = sorted(values.keys() - {"trial", *_DESCRIPTION})
-    arrays = {name: pd.array(values[name], dtype=dtype) for name, dtype in (
-        ("trial", "string"), *_DESCRIPTION.items())}
-    return pd.DataFrame(arrays | {name: masked(np.array(values[name])) for name in numbers})
+        if (content := files.read(path)) is not None:
+            header, _, rows = content.partition(b"\n")
+            forms.setdefault(header, []).append(_File(trial, path, rows))
+    tables = [_joined(header, of_form) for header, of_form in forms.items()]
+    if len(tables) > 1:
+        place = {trial: number for number, trial in enumerate(there["trial"])}
+        tables = [pd.concat(tables).sort_values(
+            "trial", key=lambda trials: trials.map(place), kind="stable", ignore_index=True)]
+    [long] = tables or [pd.DataFrame(columns=["trial", *_DESCRIPTION], dtype="object")]
+    dtypes = {"trial": "string"} | _DESCRIPTION
+    return long.astype({name: dtypes.get(name, "Float64") for name in long.columns})
 
 
 def metrics(long: pd.DataFrame) -> list[str]:
@@ -85,21 +84,51 @@ def with_columns(frame: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:
     return with_numbers(frame, added)
 
 
-def _table(content: bytes, path: str) -> dict[str, list[Any]]:
-    """Returns the columns of a per_class.csv by name; pandas takes milliseconds for each file."""
+class _File(NamedTuple):
+    """A per_class.csv: whose it is, where, and what is below its header."""
+
+    trial: str
+    path: str
+    rows: bytes
+
+
+def _joined(header: bytes, of_form: Sequence[_File]) -> pd.DataFrame:
+    """Returns the rows of files with one header, each with its trial."""
+    lines = [file.rows.count(b"\n") for file in of_form]
+    with contextlib.suppress(ValueError):
+        table = _table(header, b"".join(file.rows for file in of_form))
+        if len(table) == sum(lines):
+            return table.assign(trial=np.repeat([file.trial for file in of_form], lines))
+    # One of them is broken, or lines are not rows, as a class may have a line break in its name.
+    return pd.concat([_alone(header, file) for file in of_form], ignore_index=True)
+
+
+def _alone(header: bytes, file: _File) -> pd.DataFrame:
     try:
-        header, *rows = csv.reader(io.StringIO(content.decode(), newline=""))
-        cells = dict(zip(header, zip(*rows, strict=True), strict=True))
-        table = {
-            name: list(map(_READERS[name], it)) if name in _READERS
-            else [float(text) if text else math.nan for text in it]
-            for name, it in cells.items()}
-    except (ValueError, csv.Error) as error:
+        return _table(header, file.rows).assign(trial=file.trial)
+    except ValueError as error:
         raise UserError(
-            f"{path} is broken, as it is no table of numbers by class ({error}); delete it."
+            f"{file.path} is broken, as it is no table of numbers by class ({error}); delete it."
         ) from error
-    for name in _DESCRIPTION.keys() - table.keys():
-        raise UserError(f"{path} is broken, as it has no column {name!r}; delete it.")
+
+
+def _table(header: bytes, rows: bytes) -> pd.DataFrame:
+    """Returns a table whose first column is kept free for the trial.
+
+    Raises:
+        ValueError: If it is none, or lacks a column.
+    """
+    names = header.decode().strip().split(",")
+    if missing := [name for name in _DESCRIPTION if name not in names]:
+        raise ValueError(f"it has no column {missing[0]!r}")
+    if not rows.endswith(b"\n"):
+        raise ValueError("its last line is not whole")
+    dtypes = {name: _AS_READ.get(name, "float64") for name in names}
+    # A class may be called "None", so that only what is empty is missing.
+    table = pd.read_csv(
+        io.BytesIO(rows), names=names, dtype=dtypes, keep_default_na=False,
+        na_values={name: [""] for name in names if name not in _AS_READ})
+    table.insert(0, "trial", "")
     return table
 
 
