@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from etils import epath
 
 from deepmac_ablate import provenance, results
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results import columns
+from deepmac_ablate.results import arms, columns
 from deepmac_ablate.sweep.attempt import Attempt
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 from deepmac_ablate.workdir import TrialWorkdir
