@@ -211,6 +211,7 @@ def test_a_model_alone_is_read_the_same(hourglass: Imported, tmp_path: Path) -> 
         (hourglass.workdir.path / "import.json").read_text())["fingerprint"]
 
 
+@pytest.mark.extended
 def test_an_exported_model_gives_all_but_its_missing_detector(
     hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

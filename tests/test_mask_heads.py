@@ -321,11 +321,13 @@ def test_interpolation_is_tensorflows(factor: int) -> None:
      *(pytest.param(tiny_model.conv_head(upsampling=each), id=repr(each))
        for each in PARTS["upsampling"]),
      pytest.param(tiny_model.conv_head(norm=GroupNorm(4)), id="GroupNorm"),
-     pytest.param(tiny_model.hourglass_head(depth=20, shortcuts=False), id="no shortcuts"),
+     pytest.param(tiny_model.hourglass_head(depth=20, shortcuts=False), id="no shortcuts",
+                  marks=pytest.mark.extended),
      pytest.param(tiny_model.hourglass_head(depth=20, downsampling=False), id="uniform"),
      # Its lowest resolution is one cell of three boxes; a large epsilon keeps rounding small.
      pytest.param(tiny_model.hourglass_head(
-         depth=52, crop_size=32, norm=BatchNorm(0.9, 0.5)), id="HG-52")])
+         depth=52, crop_size=32, norm=BatchNorm(0.9, 0.5)), id="HG-52",
+         marks=pytest.mark.extended)])
 def test_each_head_compiles(head: MaskHead) -> None:
     """Under XLA, as on a TPU: the same masks and gradients as without it."""
     attached(head)
