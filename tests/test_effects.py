@@ -9,7 +9,7 @@ import random
 import pandas as pd
 import pytest
 import statsmodels.formula.api
-from result_frames import arm, frame
+from result_frames import arm, frame, per_class
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
@@ -186,3 +186,34 @@ def test_nothing_finished_and_nothing_known():
     assert () == axis_effects(frame(arm("a", {}, statuses=["new"] * 3))).rows
     with pytest.raises(UserError, match="Did you mean 'groundtruth/iou'"):
         axis_effects(grid(factorial()), "groundtruth/io")
+
+
+def classes_of(rows, novel):
+    """Numbers by class of all trials: two classes, of which those are novel that `novel` says."""
+    made = [
+        per_class([trial], {name: "novel" if name in novel(arm_) else "seen" for name in "pq"},
+                  {"p": [0.5], "q": [0.5]})
+        for trial, arm_ in zip(rows["trial"], rows["arm"], strict=True)]
+    return pd.concat(made, ignore_index=True)
+
+
+def test_arms_with_other_novel_classes_have_nothing_to_subtract():
+    """An axis that gives masks to classes moves them from novel to seen; their means are others."""
+    rows = grid(factorial())
+    effects = axis_effects(rows, per_class=classes_of(rows, lambda it: "p" if "x" in it else "q"))
+    assert 3 == of(effects, "b").difference.n
+    assert 0 == of(effects, "y").difference.n
+    assert () == effects.interactions
+    assert "No effect between arms whose novel classes are not the same ones" in caption(effects)
+    same = axis_effects(rows, per_class=classes_of(rows, lambda _: "p"))
+    assert axis_effects(rows) == same
+    assert "No effect between" not in caption(same)
+
+
+def test_numbers_of_another_split_are_the_same_classes_in_all_arms():
+    """Whatever was novel in training; and the caption says which split it is."""
+    rows = grid(factorial())
+    classes = classes_of(rows, lambda it: "p" if "x" in it else "q")
+    effects = axis_effects(rows, per_class=classes, split=["p"])
+    assert axis_effects(rows).rows == effects.rows
+    assert "Seen and novel are those of the split p;" in caption(effects)

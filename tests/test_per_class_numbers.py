@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import math
 
 import pandas as pd
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from deepmac_ablate import class_splits, results
-from deepmac_ablate.data.dataset_info import Category
+from deepmac_ablate.data.dataset_info import Category, annotations_path
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.metrics import readings
 from deepmac_ablate.results import columns
@@ -181,3 +185,24 @@ def test_a_broken_table_is_named(sweep, content, reason):
     (sweep.folder("a-1") / "per_class.csv").write_text(content)
     with pytest.raises(UserError, match=rf"a-1/per_class\.csv is broken, as .*{reason}"):
         results.per_class(results.load(sweep.path))
+
+
+@pytest.mark.slow
+def test_ap_of_another_split_is_what_pycocotools_says(finished):
+    """From the numbers by class of a real trial, which has kept the masks that they are of."""
+    split = [2, 3, 5, 8, 11]
+    folder = finished.workdir.path
+    loaded = results.with_split(results.load(folder), split)
+    truth = COCO(str(annotations_path(str(finished.recipe.data / "val"))))
+    masks = json.loads(gzip.decompress((folder / "masks.json.gz").read_bytes()))
+    reference = COCOeval(truth, truth.loadRes(masks), "segm")
+    for classes, ids in (("seen", split), ("novel", [i for i in range(1, 13) if i not in split])):
+        reference.params.catIds = ids
+        reference.evaluate()
+        reference.accumulate()
+        reference.summarize()
+        for metric, place in (("ap", 0), ("ap50", 1), ("ar100", 8)):
+            found = loaded[f"groundtruth/mask_{metric}/{classes}"].item()
+            assert reference.stats[place] == pytest.approx(found, abs=1e-6)
+    assert not results.load(folder)["groundtruth/mask_ap/novel"].equals(
+        loaded["groundtruth/mask_ap/novel"])

@@ -279,3 +279,25 @@ def test_unknown_names_are_refused():
         arm_table(TWO_ARMS, baseline="dep")
     with pytest.raises(UserError, match="confidence of 95 makes no sense"):
         arm_table(TWO_ARMS, confidence=95)
+
+
+def test_arms_with_other_novel_classes_have_no_difference():
+    """Their seen classes are others, too: what is subtracted would be of other classes."""
+    rows = frame(
+        arm("part", {f"{IOU}/novel": [0.4, 0.5, 0.6], f"{IOU}/seen": [0.5, 0.6, 0.7]},
+            baseline=True),
+        arm("all", {f"{IOU}/seen": [0.6, 0.7, 0.8]}))
+    classes = pd.concat([
+        per_class([f"part-{seed}" for seed in range(3)], {"p": "seen", "q": "novel"},
+                  {"p": [0.5, 0.6, 0.7], "q": [0.4, 0.5, 0.6]}),
+        per_class([f"all-{seed}" for seed in range(3)], {"p": "seen", "q": "seen"},
+                  {"p": [0.6, 0.7, 0.8], "q": [0.6, 0.7, 0.8]})], ignore_index=True)
+    table = arm_table(rows, [IOU], per_class=classes)
+    assert table.rows[1].against is None
+    assert table.rows[1].scores[IOU].seen.difference is None
+    assert 0 == table.comparisons
+    said = caption(table)
+    assert "No Δ where seen classes are others than the baseline's" in said
+    assert said.rstrip(".").endswith(": all")
+    assert "p: paired t test" not in said
+    assert "part" == arm_table(rows, [IOU]).rows[1].against

@@ -73,7 +73,8 @@ def effects(
     frame: pd.DataFrame, metric: str = "groundtruth/iou", confidence: float = 0.95
 ) -> Shown:
     """Returns the effect of each axis, as `deepmac-ablate effects` does."""
-    return _of_document(effect_cells.document(results.axis_effects(frame, metric, confidence)))
+    made = results.axis_effects(frame, metric, confidence, results.per_class(frame))
+    return _of_document(effect_cells.document(made))
 
 
 def compare(

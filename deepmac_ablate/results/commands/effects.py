@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from deepmac_ablate.results.commands import output
+from deepmac_ablate.results.commands import output, splits
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -17,6 +17,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--metric", metavar="METRIC",
         help="<reading>/<metric>; default: groundtruth/iou, or detections/mask_ap without it")
+    splits.add_option(parser)
     output.add_options(parser)
     parser.set_defaults(run=_run)
 
@@ -29,7 +30,10 @@ def _run(args: argparse.Namespace) -> int:
     from deepmac_ablate.results.tables import arm_table as tables
 
     frame = results.load(args.workdir)
+    per_class = results.per_class(frame)
+    frame, split = splits.applied(frame, per_class, args.split)
     # Where nothing has finished, there is none yet.
     metric = args.metric or [*tables.default_metrics(frame), tables.DEFAULT_METRICS[0]][0]
-    output.put(effect_cells.document(axis_effects(frame, metric, args.confidence)), args)
+    effects = axis_effects(frame, metric, args.confidence, per_class, split)
+    output.put(effect_cells.document(effects), args)
     return 0

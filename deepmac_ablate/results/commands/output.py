@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 
 from etils import epath
 
@@ -41,16 +40,3 @@ def put(document: Document, args: argparse.Namespace) -> None:
     except OSError as error:
         raise UserError(f"Cannot write {args.output}: {error}.") from error
     print(args.output)
-
-
-def class_split(text: str, names: Sequence[str]) -> str | list[int | str]:
-    """Returns the class split that a command line names.
-
-    Args:
-        text: The name of a split, or class ids and names with commas.
-        names: Of the classes of the data set.
-    """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    listed: list[int | str] = [int(part) if part.isdigit() else part for part in parts]
-    single = len(parts) == 1 and not parts[0].isdigit() and parts[0] not in names
-    return parts[0] if single else listed

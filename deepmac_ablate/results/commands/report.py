@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from deepmac_ablate.results.commands import splits
+
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Adds the command to the command line."""
@@ -19,10 +21,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--metric", metavar="READING/METRIC",
         help="what is compared on novel and seen classes; default: groundtruth/iou")
-    parser.add_argument(
-        "--split", metavar="SPLIT",
-        help="count these classes as seen instead of those of training: the name of a class split, "
-        "or names or ids of classes with commas")
+    splits.add_option(parser)
     parser.add_argument(
         "--data", metavar="PREFIX",
         help="the evaluated data set, for its pictures; default: where the trials found it")

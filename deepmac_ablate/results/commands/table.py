@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from deepmac_ablate.results.commands import output
+from deepmac_ablate.results.commands import output, splits
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -19,10 +19,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         "--metric", action="append", default=[], metavar="METRIC",
         help="<reading>/<metric>, such as groundtruth/mask_ap; may be given several times; "
         "default: groundtruth/iou and detections/mask_ap")
-    parser.add_argument(
-        "--split", metavar="SPLIT",
-        help="count these classes as seen instead of those of the trials: the name of a class "
-        "split, or class ids and names with commas")
+    splits.add_option(parser)
     parser.add_argument(
         "--baseline", metavar="ARM", help="compare with this arm; default: each sweep's baseline")
     output.add_options(parser)
@@ -37,10 +34,7 @@ def _run(args: argparse.Namespace) -> int:
 
     frame = results.load(*args.workdir)
     per_class = results.per_class(frame)
-    split = None
-    if args.split is not None:
-        split = output.class_split(args.split, per_class["name"].unique())
-        frame = results.with_split(frame, split)
+    frame, split = splits.applied(frame, per_class, args.split)
     table = arm_table(frame, args.metric, args.confidence, per_class, args.baseline, split)
     output.put(table_cells.document(table), args)
     return 0

@@ -12,7 +12,8 @@ with l0 and m0 the baseline's levels, are contrasts of the cells of a factorial 
 seed is a block (Montgomery, Design and Analysis of Experiments, ch. 5; the interaction is the
 difference of differences, twice that of the ±1 coding). A t interval over seeds holds them. In a
 one-at-a-time design the only c is the baseline's, and an effect is a paired difference to the
-baseline.
+baseline. Arms whose novel classes are not the same ones have nothing to subtract: what takes masks
+away from classes has effects in the numbers of another class split only (`results.with_split`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from deepmac_ablate import class_splits
 from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.statistics import (
@@ -36,6 +38,7 @@ from deepmac_ablate.results.statistics import (
     seeds_needed,
 )
 from deepmac_ablate.results.tables.arm_table import CLASSES, checked_metrics
+from deepmac_ablate.results.tables.retention import ClassNumbers
 
 # How often a difference is to be found by those who plan for it.
 POWER = 0.8
@@ -94,6 +97,8 @@ class Effects(NamedTuple):
         interactions: Of pairs of changes.
         missing: How many cells of the grid have no finished trial.
         left_out: Ids of trials that do not take part: of other sweeps, or see `arms.Arms`.
+        apart: Whether some arms have other novel classes than others.
+        split: The class split of the numbers; None: the trials' own.
     """
 
     metric: str
@@ -103,10 +108,16 @@ class Effects(NamedTuple):
     interactions: tuple[Effect, ...]
     missing: int
     left_out: tuple[str, ...]
+    apart: bool
+    split: class_splits.Split
 
 
 def axis_effects(
-    frame: pd.DataFrame, metric: str = "groundtruth/iou", confidence: float = 0.95
+    frame: pd.DataFrame,
+    metric: str = "groundtruth/iou",
+    confidence: float = 0.95,
+    per_class: pd.DataFrame | None = None,
+    split: class_splits.Split = None,
 ) -> Effects:
     """Returns what each axis of a sweep does to novel and seen classes.
 
@@ -114,6 +125,9 @@ def axis_effects(
         frame: From `results.load`; where it holds several sweeps, the first one's.
         metric: `<reading>/<metric>`.
         confidence: Of the intervals, in (0, 1); tests find at 1 - confidence.
+        per_class: From `results.per_class`, which says what is novel in which arm; None: the same
+            in all.
+        split: The one that `frame` was made for, the same in all arms; None: the trials' own.
 
     Raises:
         UserError: If the metric is not there, or the confidence is no share.
@@ -133,16 +147,19 @@ def axis_effects(
         first + second for first, second in itertools.combinations(single, 2)
         if first[0].axis != second[0].axis]
     numbers = {on: _numbers(own, f"{metric}/{on}") for on in CLASSES}
+    by_class = ClassNumbers(per_class if split is None else None)
+    novel = {tuple(arm.levels.values()): by_class.novel(arm) for arm in own}
     found = [
         _corrected([
-            _effect(changes, axes, numbers[on], on, confidence)
+            _effect(changes, axes, numbers[on], on, novel, confidence)
             for changes in of_kind for on in CLASSES], 1 - confidence)
         for of_kind in (single, pairs)]
     # Pairs that were never planned are no result.
     interactions = tuple(effect for effect in found[1] if effect.combinations)
     design, missing = _design(own, axes, base)
     return Effects(
-        metric, confidence, design, found[0], interactions, missing, (*others, *left_out))
+        metric, confidence, design, found[0], interactions, missing, (*others, *left_out),
+        not _same(novel, novel), split)
 
 
 def _levels(arms: Iterable[ArmTrials], axis: str) -> list[str | None]:
@@ -155,8 +172,18 @@ def _numbers(arms: Iterable[ArmTrials], column: str) -> dict[_Cell, dict[int, fl
         tuple(arm.levels.values()): values for arm in arms if (values := arm.by_seed(column))}
 
 
+def _same(novel: Mapping[_Cell, frozenset[int] | None], cells: Iterable[_Cell]) -> bool:
+    """Whether cells have the same novel classes, as far as is known."""
+    return len({novel[cell] for cell in cells} - {None}) < 2
+
+
 def _effect(
-    changes: tuple[Change, ...], axes: Sequence[str], numbers: _Numbers, on: str, confidence: float
+    changes: tuple[Change, ...],
+    axes: Sequence[str],
+    numbers: _Numbers,
+    on: str,
+    novel: Mapping[_Cell, frozenset[int] | None],
+    confidence: float,
 ) -> Effect:
     """Returns the contrast of one or two changes."""
     changed = [axes.index(change.axis) for change in changes]
@@ -165,7 +192,7 @@ def _effect(
     groups = []
     for rest in dict.fromkeys(_without(cell, changed) for cell in numbers):
         cells = [_with(rest, changed, [level for level, _ in corner]) for corner in corners]
-        if all(cell in numbers for cell in cells):
+        if all(cell in numbers for cell in cells) and _same(novel, cells):
             groups.append([numbers[cell] for cell in cells])
     signs = [math.prod(sign for _, sign in corner) for corner in corners]
     seeds = set.intersection(*(set(cell) for cells in groups for cell in cells)) if groups else ()

@@ -59,6 +59,12 @@ def changes(effect: Effect) -> str:
 def _sentences(effects: Effects) -> Iterator[str]:
     yield "In percent. effect: how much the metric changes, by seed, while other axes stay."
     yield from _design(effects)
+    if effects.split is not None:
+        yield captions.of_split(effects.split)
+    if effects.apart:
+        yield (
+            "No effect between arms whose novel classes are not the same ones; --split takes the "
+            "same for all.")
     if effects.interactions:
         yield (
             "interaction: how much the second change alters the effect of the first; 0 where they "

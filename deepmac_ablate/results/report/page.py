@@ -13,7 +13,7 @@ from etils import epath
 from deepmac_ablate import class_splits, results, storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import arms as grouping
-from deepmac_ablate.results.commands.output import class_split
+from deepmac_ablate.results.commands import splits
 from deepmac_ablate.results.report import selection, templating
 from deepmac_ablate.results.report.figures import rendering
 from deepmac_ablate.results.report.sections import (
@@ -101,10 +101,7 @@ def render(workdirs: Sequence[str], options: Options) -> Files:
     """
     frame = results.load(*workdirs)
     classes = results.per_class(frame)
-    split = None
-    if options.split is not None:
-        split = class_split(options.split, classes["name"].unique())
-        frame = results.with_split(frame, split)
+    frame, split = splits.applied(frame, classes, options.split)
     # Where nothing has finished, there is none yet.
     metric = options.metric or [*default_metrics(frame), DEFAULT_METRICS[0]][0]
     table = arm_table(frame, [metric], per_class=classes, split=split)

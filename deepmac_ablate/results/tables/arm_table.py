@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -66,7 +66,8 @@ class Row(NamedTuple):
     Attributes:
         arm: Its trials, and what it is called.
         baseline: Whether the table's differences are to it.
-        against: The label of the arm that its differences are to; None where there is none.
+        against: The label of the arm that its differences are to; None where there is none, or
+            where that has other novel classes, so that there is nothing to subtract.
         all_arm: The label of the `all` arm of its retention; None where there is none.
         relative_gmacs: Its training's multiply-adds over the baseline's; None where not known.
         train_seconds: Mean over the finished trials where it is known; else None.
@@ -187,6 +188,8 @@ class _RowMaker:
     def row(self, arm: ArmTrials) -> Row:
         base = self._baselines.get(arm.sweep)
         against = None if base is arm else base
+        if against and not same_classes(self.novel, (arm.label, against.label)):
+            against = None
         full = retention.oracle(arm, self._full) if arm.label in self._partial else None
         gmacs = [it.known("training_gmacs") for it in (arm, base) if it is not None]
         seconds = [row["train_seconds"] for row in arm.finished if row["train_seconds"] is not None]
@@ -215,6 +218,16 @@ class _RowMaker:
 
     def _interval(self, values: dict[int, float]) -> Interval:
         return mean_interval(list(values.values()), self._confidence)
+
+
+def same_classes(novel: Mapping[str, frozenset[int]], labels: Iterable[str]) -> bool:
+    """Whether novel and seen numbers of arms are about the same classes, as far as is known.
+
+    Args:
+        novel: Ids of the novel classes by the labels of arms.
+        labels: Of the arms.
+    """
+    return len({novel[label] for label in labels if label in novel}) < 2
 
 
 def _baselines(arms: Sequence[ArmTrials], label: str | None) -> dict[str, ArmTrials]:

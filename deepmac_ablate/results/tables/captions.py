@@ -29,6 +29,14 @@ def names(labels: Iterable[str]) -> str:
     return ", ".join(labels[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
+def of_split(split: str | Iterable[int | str]) -> str:
+    """Returns what has to be said of numbers of another class split than the trials' own."""
+    shown = split if isinstance(split, str) else names(map(str, split))
+    return (
+        f"Seen and novel are those of the split {shown}; the masks that training saw are those of "
+        "each trial's own.")
+
+
 def _signs(table: Table) -> Iterator[str]:
     yield "In percent."
     compared = any(row.against is not None for row in table.rows)
@@ -89,10 +97,7 @@ def _retention(rows: Iterable[Row]) -> Iterator[str]:
 
 def _classes(table: Table) -> Iterator[str]:
     if table.split is not None:
-        shown = table.split if isinstance(table.split, str) else names(map(str, table.split))
-        yield (
-            f"Seen and novel are those of the split {shown}; the masks that training saw are "
-            "those of each trial's own.")
+        yield of_split(table.split)
         return
     # An arm without novel classes has no number that could be mistaken.
     groups: dict[frozenset[int], list[str]] = {}
@@ -104,6 +109,14 @@ def _classes(table: Table) -> Iterator[str]:
         yield (
             f"Novel classes are not the same in all arms ({parts}), so their means do not "
             "compare; --split takes the same for all.")
+    compared_with = {row.arm.sweep for row in table.rows if row.baseline}
+    apart = [
+        row.arm.label for row in table.rows
+        if not row.baseline and row.against is None and row.arm.sweep in compared_with]
+    if apart:
+        yield (
+            "No Δ where seen classes are others than the baseline's; --split takes the same for "
+            f"all: {names(apart)}.")
 
 
 def _doubts(table: Table) -> Iterator[str]:

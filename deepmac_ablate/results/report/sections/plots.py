@@ -73,7 +73,8 @@ def arms(subject: Subject) -> Plot:
 
 def effects(subject: Subject) -> Plot:
     """Draws the effect of each axis."""
-    found = axis_effects(subject.frame, subject.metric)
+    roles = subject.classes if subject.as_trained else None
+    found = axis_effects(subject.frame, subject.metric, per_class=roles)
     rows = found.rows[: 2 * _MOST_EFFECTS]
     note = "" if len(rows) == len(found.rows) else (
         f"Shown are the first {_MOST_EFFECTS} of {len(found.rows) // 2} changes.")
