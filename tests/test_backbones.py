@@ -192,7 +192,9 @@ def test_all_model_ids_are_model_gardens() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model_id", ["MobileNetV2", "MobileNetV3Small"])
+@pytest.mark.parametrize(
+    "model_id",
+    ["MobileNetV2", pytest.param("MobileNetV3Small", marks=pytest.mark.extended)])
 def test_weights_of_a_classifier_fit(model_id: str, tmp_path: Path) -> None:
     """A checkpoint of Model Garden's whole MobileNet gives all weights up to the features."""
     size = tf_keras.layers.InputSpec(shape=[None, *IMAGE_SIZE, 3])

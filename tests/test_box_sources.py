@@ -235,6 +235,7 @@ def test_jittered_targets_agree_with_masks_in_the_image() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 def test_jittered_boxes_train_under_xla() -> None:
     """The whole step compiles with them: boxes are moved, targets are those of the moved boxes."""
     source, data = JitteredGroundTruthBoxes(0.3), tiny_model.batch()

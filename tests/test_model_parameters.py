@@ -163,6 +163,7 @@ def test_each_parameter_of_the_losses_matters(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 def test_the_number_of_offered_proposals_matters() -> None:
     """With `max_per_image` proposals per image no more enter the mask branch."""
     few = behaviour(mask_boxes=ProposalBoxes(max_per_image=1), pad_to_all_slots=True)

@@ -192,6 +192,7 @@ def test_a_mistake_is_one_sentence(finished, odd, tmp_path, capsys, options, mes
     assert not (odd / "o").exists()
 
 
+@pytest.mark.extended
 def test_a_class_specific_head_needs_classes(tiny_recipe, odd, tmp_path, capsys):
     """It has a mask for each class, so a box must say which is wanted."""
     workdir = TrialWorkdir(tmp_path / "w")

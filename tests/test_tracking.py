@@ -312,7 +312,7 @@ def test_online_sends_what_the_files_say(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [7, 0])
+@pytest.mark.parametrize("count", [pytest.param(7, marks=pytest.mark.extended), 0])
 def test_the_server_says_what_it_has_after_a_kill(tmp_path, count):
     """Whether a killed client had sent all or nothing of what it wrote, the server has it once."""
     folder = tmp_path / "trial"
@@ -421,6 +421,7 @@ def test_a_folder_without_trials_is_refused(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.extended
 def test_a_real_trial_is_mirrored(tiny_recipe, tmp_path, monkeypatch, capfd):
     """The command line tracks a trial whose pictures, numbers and bindings are then in the file."""
     for name in [name for name in os.environ if name.startswith("WANDB")]:

@@ -291,7 +291,11 @@ def test_what_is_kept_gives_the_numbers_again(finished):
 
 
 @pytest.mark.usefixtures("clean_tensorflow")
-@pytest.mark.parametrize("frozen", [("backbone",), ("backbone", "decoder"), ()], ids=str)
+@pytest.mark.parametrize(
+    "frozen",
+    [("backbone", "decoder"), *(pytest.param(it, marks=pytest.mark.extended)
+                               for it in (("backbone",), ()))],
+    ids=str)
 def test_frozen_parts_stay_as_they_are(finished, tmp_path, frozen):
     """Weights and statistics alike; every other part learns."""
     session = prepare(finished.trial_with(f"Training.freeze = {list(frozen)}", "STEPS = 2"))
@@ -369,6 +373,7 @@ def test_other_data_than_declared_is_refused(finished):
         f"bind DATASET = {val.identity!r}, which makes another trial, or None.")
 
 
+@pytest.mark.extended
 def test_a_deterministic_trial_repeats_itself(finished, tmp_path):
     """Two runs agree in every metric of every step and in the final weights."""
     again = TrialWorkdir(tmp_path)
@@ -567,6 +572,7 @@ def test_too_few_classes_are_refused(finished):
         prepare(finished.trial_with("NUM_CLASSES = 12"))
 
 
+@pytest.mark.extended
 def test_mixed_precision_trains(finished, tmp_path):
     """In bfloat16 losses are finite and near those of float32; variables stay float32."""
     workdir = TrialWorkdir(tmp_path)

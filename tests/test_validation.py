@@ -50,7 +50,9 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.extended) if name == "spinenet" else name
+    for name in VARIANTS])
 def test_parameters_and_bytes_are_those_of_the_trial(name, arm, tmp_path):
     """All, trainable ones, and every tensor of a checkpoint that the trial writes."""
     [verdict] = validate([arm(*VARIANTS[name])])

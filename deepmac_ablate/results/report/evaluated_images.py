@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,7 +32,8 @@ class EvaluatedImages(NamedTuple):
         """Returns [height, width, 3] uint8 of some images by their ids, those that are at hand."""
         if not self.prefix:
             return {}
-        # Records need TensorFlow.
+        # Records need TensorFlow, which tells a notebook's reader of GPUs that it has not found.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         from deepmac_ablate.results.report import pixels
 
         return pixels.load(self.prefix, image_ids)

@@ -162,4 +162,4 @@ def _page(context: Mapping[str, Any]) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return templating.render(
         "report.html.j2", **context, script=script, script_hash=f"sha256-{digest}",
-        styles=templating.source("report.css") + templating.source("gallery.css"))
+        styles=templating.source("gallery.css") + templating.source("report.css"))
