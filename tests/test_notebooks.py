@@ -9,6 +9,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from deepmac_ablate import cli, results
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.results import notebook
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "analysis").glob("*.ipynb"))
 RECORDED = ROOT / "tests" / "golden" / "sweeps"
@@ -76,10 +80,24 @@ def test_a_notebook_runs_from_top_to_bottom(path, monkeypatch):
 @pytest.mark.slow
 def test_the_table_of_a_notebook_is_that_of_the_command(capsys):
     """Nothing is computed another way."""
-    from deepmac_ablate import cli, results
-    from deepmac_ablate.results import notebook
-
     workdir = str(RECORDED / "recorded_a")
     frame = results.load(workdir)
     assert 0 == cli.main(["table", workdir, "--metric", "groundtruth/iou"])
     assert repr(notebook.table(frame, "groundtruth/iou")) == capsys.readouterr().out.rstrip("\n")
+
+
+def test_a_figure_that_there_is_not_is_refused():
+    """With the names of those that there are."""
+    frame = results.load(RECORDED / "recorded_b")
+    message = "There is no figure 'effect'. Did you mean 'effects'? There are arms, effects, cost,"
+    with pytest.raises(UserError, match=re.escape(message)):
+        notebook.plot(frame, "effect")
+
+
+def test_two_drawings_of_a_figure_share_no_ids():
+    """In one page, as a notebook is, the second would be drawn with parts of the first."""
+    frame = results.load(RECORDED / "recorded_b")
+    first, second = (
+        set(re.findall(r' id="([^"]+)"', notebook.plot(frame, "arms").html)) for _ in range(2))
+    assert first
+    assert not first & second
