@@ -374,6 +374,7 @@ def sweep(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 def test_a_sweep_is_synced_once(sweep):
     """Both attempts reach the server as one run, in their order, and the second time nothing."""
     trial, = (sweep / "trials").glob("*")

@@ -124,6 +124,7 @@ def test_every_start_is_noted(finished):
     assert "" == provenance.code_state(attempts, provenance.current_code(attempts))
 
 
+@pytest.mark.extended
 def test_the_users_modules_are_noted(finished, tmp_path, monkeypatch):
     """A module that a gin file imports takes part in the code of the trial."""
     (tmp_path / "a_module_of_mine.py").write_text("X = 1\n")
