@@ -22,7 +22,7 @@ from deepmac_ablate import disk
 from deepmac_ablate.errors import UserError
 
 
-def is_remote(path: epath.Path) -> bool:
+def is_remote(path: str | os.PathLike[str]) -> bool:
     """Whether a path is an object store's, whose objects appear whole and cannot be appended."""
     return "://" in os.fspath(path)
 

@@ -37,7 +37,7 @@ def plan(
         trials)
 
 
-def write(folder: Path, a_plan: Plan) -> SweepWorkdir:
+def write(folder: str | Path, a_plan: Plan) -> SweepWorkdir:
     """A workdir whose plan was launched, and whose trials have not started."""
     workdir = SweepWorkdir(folder)
     workdir.write_plan(a_plan)

@@ -361,7 +361,7 @@ def test_a_workdir_on_an_object_store_is_read_like_one_on_a_disk(tmp_path):
     ("empty", "It is empty"),
     ("other", r"There are notes\.txt\."),
     ("other/notes.txt", r"notes\.txt is no file of W&B's"),
-    ("nowhere/at/all", r"There is no .*/nowhere/at/all\.$"),
+    ("nowhere/at/all", r"There is no .*/nowhere/at/all\. Name the workdir of a sweep, "),
 ])
 def test_a_place_without_results_is_refused(tmp_path, name, message):
     """It says what is there and what would be right."""
@@ -372,3 +372,13 @@ def test_a_place_without_results_is_refused(tmp_path, name, message):
     (tmp_path / "other" / "notes.txt").write_text("no results")
     with pytest.raises(UserError, match=message):
         results.load(os.path.join(tmp_path, name))  # noqa: PTH118
+
+
+def test_workdirs_of_one_name_are_told_apart_by_their_paths(tmp_path):
+    """The last part of the path is enough only where it is another one."""
+    plan = result_workdirs.plan({"a": {}})
+    other = plan._replace(trials=tuple(it._replace(id="other") for it in plan.trials))
+    for name, a_plan in (("x/w", plan), ("y/w", other)):
+        result_workdirs.write(tmp_path / name, a_plan)
+    frame = results.load(tmp_path / "x/w", tmp_path / "y/w")
+    assert [f"heads ({tmp_path}/{name}/w)" for name in "xy"] == list(frame["sweep"])

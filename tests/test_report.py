@@ -9,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from deepmac_ablate import cli
+from deepmac_ablate import cli, results
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results.report import page as report
 from deepmac_ablate.results.report.page import Options
-from tests import report_workdirs
+from deepmac_ablate.results.report.sections import design
+from tests import report_workdirs, result_workdirs
 from tests.report_workdirs import Names
 
 pytestmark = pytest.mark.slow
@@ -312,6 +313,18 @@ def test_several_sweeps_share_a_page(usual, tmp_path):
     assert "<h3>again</h3>" in text
     assert 'data-key="again/default+groundtruth"' in text
     assert 'data-key="heads_and_boxes/default+groundtruth"' in text
+
+
+def test_two_runs_of_one_sweep_keep_its_question(tmp_path):
+    """Launched with other bindings into another workdir, it is asked twice."""
+    plan = result_workdirs.plan({"a": {"x": "1"}})
+    other = plan._replace(trials=tuple(it._replace(id="other") for it in plan.trials))
+    paths = [str(tmp_path / name) for name in "12"]
+    for path, a_plan in zip(paths, (plan, other), strict=True):
+        result_workdirs.write(path, a_plan)
+    frame = results.load(*paths)
+    found = design.designs(frame, design.plans(paths, frame))
+    assert [("heads (1)", "?"), ("heads (2)", "?")] == [(it.name, it.question) for it in found]
 
 
 def test_pictures_come_from_the_records(tmp_path):

@@ -32,8 +32,6 @@ from deepmac_ablate.results.wording import metric_title
 # Ids within a notebook must differ, also those of one figure that is drawn twice.
 _numbers = itertools.count(1)
 
-_MOST_ARMS_IN_GALLERY = 6
-
 
 class Shown:
     """Something to look at.
@@ -137,7 +135,7 @@ def gallery(
     Raises:
         UserError: If `data` is no data set, or another than the trials were evaluated on.
     """
-    chosen = selection.telling(grouping.of(frame).arms, metric, _MOST_ARMS_IN_GALLERY)
+    chosen = selection.telling(grouping.of(frame).arms, metric, exhibition.MOST_ARMS)
     made = exhibition.make(chosen.arms, images, seed, data)
     notes = [note for note in (*made.notes, chosen.note) if note]
     html = templating.render(

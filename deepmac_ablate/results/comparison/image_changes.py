@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from deepmac_ablate.results import instances as kept
 from deepmac_ablate.results.comparison import scored_images
 from deepmac_ablate.results.comparison.sides import Sides
 
@@ -27,10 +28,10 @@ def of(sides: Sides, classes: pd.DataFrame) -> pd.DataFrame:
     """
     both = []
     for trials in (sides.trials_a.values(), sides.trials_b.values()):
-        contents = scored_images.read_files(list(trials), scored_images.INSTANCES)
+        contents = scored_images.read_files(list(trials), kept.FILE)
         if len(contents) < len(trials):
             return pd.DataFrame(columns=list(_COLUMNS))
-        tables = [scored_images.instances_table(*content) for content in contents.values()]
+        tables = [kept.table(*content) for content in contents.values()]
         objects = pd.concat(tables).groupby(["image_id", "annotation_id", "category_id"])
         both.append(objects["iou"].mean())
     objects = pd.DataFrame({"a": both[0], "b": both[1]}).reset_index()

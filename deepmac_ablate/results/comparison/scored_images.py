@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import io
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,13 +14,12 @@ from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.metrics.matches import Matches
 from deepmac_ablate.metrics.ranked_matches import RankedMatches
-
-INSTANCES = "instances.csv.gz"
+from deepmac_ablate.results import instances as kept
 
 # Which file of a trial has a metric for samples of images.
 _FILES = {
-    "groundtruth/iou": INSTANCES,
-    "groundtruth/boundary_iou": INSTANCES,
+    "groundtruth/iou": kept.FILE,
+    "groundtruth/boundary_iou": kept.FILE,
     "groundtruth/mask_ap": "matches/groundtruth_mask.npz",
     "detections/mask_ap": "matches/detections_mask.npz",
     "detections/box_ap": "matches/detections_box.npz",
@@ -88,7 +84,7 @@ def read(trials: Sequence[Mapping[str, Any]], metric: str) -> list[ScoredImages]
             f"is compared; `deepmac-ablate train --workdir {folder} --mode eval` evaluates "
             f"{'the first of them' if len(lacking) > 1 else 'it'} again and writes it.")
     scored = [
-        _instances(instances_table(content, where), metric) if _FILES[metric] == INSTANCES
+        _instances(kept.table(content, where), metric) if _FILES[metric] == kept.FILE
         else _matches(Matches.from_bytes(content, where))
         for content, where in contents.values()]
     if not len(scored[0].instances):
@@ -111,23 +107,6 @@ def read_files(
     paths = {row["trial"]: epath.Path(row["folder"]) / name for row in trials}
     found = {trial: (storage.read(path), str(path)) for trial, path in paths.items()}
     return {trial: (text, where) for trial, (text, where) in found.items() if text is not None}
-
-
-def instances_table(content: bytes, where: str) -> pd.DataFrame:
-    """Returns `image_id`, `category_id`, `iou` and `boundary_iou` of each mask in annotated boxes.
-
-    Raises:
-        UserError: If the content is broken; it names `where` it was read.
-    """
-    columns = ["image_id", "category_id", "annotation_id", "iou", "boundary_iou"]
-    try:
-        table = pd.read_csv(io.BytesIO(gzip.decompress(content)))
-        table = table.loc[table["reading"] == "groundtruth", columns]
-    except (OSError, EOFError, ValueError, KeyError, zlib.error) as error:
-        raise UserError(
-            f"{where} is broken ({error}); delete it and evaluate the trial again.") from error
-    # As written, in the order of the annotations; sorted, because trials are compared row by row.
-    return table.sort_values(["image_id", "annotation_id"], ignore_index=True)
 
 
 def _instances(table: pd.DataFrame, metric: str) -> ScoredImages:

@@ -7,17 +7,12 @@ from etils import epath
 from deepmac_ablate import storage
 
 
-def is_remote(path: str) -> bool:
-    """Whether a path is an object store's, where each look takes many milliseconds."""
-    return storage.is_remote(path)
-
-
 def read(path: str) -> bytes | None:
     """Returns what is in a file, or None where there is none.
 
     To make an `epath.Path` takes longer than to read a small file, hence `open` on disks.
     """
-    if is_remote(path):
+    if storage.is_remote(path):
         return storage.read(epath.Path(path))
     try:
         with open(path, "rb") as file:  # noqa: PTH123

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
-from etils import epath
 
-from deepmac_ablate.results.records import frame, per_class_numbers
+from deepmac_ablate.results.records import frame, per_class_numbers, sweep_names
 from deepmac_ablate.results.records.sources import opening
 from deepmac_ablate.results.records.sources.record import Record
 
@@ -34,26 +33,10 @@ def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd
             files are broken is a row that says so.
     """
     sources = [opening.find(os.fspath(workdir)) for workdir in workdirs]
-    names = [epath.Path(workdir).name for workdir in workdirs]
-    records = _once(_told_apart(names, [list(source.trials()) for source in sources]))
+    of_workdirs = [list(source.trials()) for source in sources]
+    records = _once(sweep_names.told_apart(workdirs, of_workdirs))
     loaded = frame.of_records(records, [axis for source in sources for axis in source.axes()])
     return per_class_numbers.with_columns(loaded, per_class) if per_class else loaded
-
-
-def _told_apart(names: Sequence[str], of_workdirs: Sequence[Sequence[Record]]) -> Iterator[Record]:
-    """Yields all records; a sweep that is another one in another workdir has the workdir's name."""
-    trials: dict[tuple[str, str, int | None], dict[str, int]] = {}
-    for number, records in enumerate(of_workdirs):
-        for record in records:
-            seen = trials.setdefault((record.sweep, record.arm, record.seed), {})
-            seen.setdefault(record.trial, number)
-    twofold = {sweep for (sweep, *_), seen in trials.items() if len(set(seen.values())) > 1}
-    for name, records in zip(names, of_workdirs, strict=True):
-        for record in records:
-            if record.sweep and record.sweep in twofold:
-                yield record._replace(sweep=f"{record.sweep} ({name})")
-            else:
-                yield record
 
 
 def _once(records: Iterable[Record]) -> list[Record]:

@@ -14,10 +14,8 @@ from etils import epath
 
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.results import instances as kept
 from deepmac_ablate.results.arms import ArmTrials
-
-_READING = "groundtruth"
-_INSTANCES = ["annotation_id", "image_id", "category_id", "iou"]
 
 
 class Shown(NamedTuple):
@@ -54,29 +52,25 @@ def trials(arms: Sequence[ArmTrials]) -> list[Shown]:
 
 
 def _has_masks(folder: epath.Path) -> bool:
-    return all((folder / name).exists() for name in ("instances.csv.gz", "masks.json.gz"))
+    return all((folder / name).exists() for name in (kept.FILE, "masks.json.gz"))
 
 
 def instances(shown: Shown) -> pd.DataFrame:
-    """Returns a row for each annotated mask: `annotation_id`, `image_id`, `category_id`, `iou`.
+    """Returns a row for each annotated mask, see `results.instances`.
 
     With the `name` and `role` of its class, and the `arm` of the trial.
 
     Raises:
         UserError: If a file is broken.
     """
-    path = shown.folder / "instances.csv.gz"
-    classes_path = shown.folder / "per_class.csv"
+    path, classes_path = shown.folder / kept.FILE, shown.folder / "per_class.csv"
+    rows = kept.table(storage.read(path) or b"", str(path))
     try:
-        with gzip.open(path.open("rb"), "rt") as file:
-            rows = pd.read_csv(file)
         with classes_path.open() as file:
             classes = pd.read_csv(file, usecols=["category_id", "name", "role"])
-        rows = rows.loc[rows["reading"] == _READING, _INSTANCES]
-    except (OSError, EOFError, ValueError, KeyError, zlib.error) as error:
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} or {classes_path.name} beside it is broken ({error}); evaluate the trial "
-            "again.") from error
+            f"{classes_path} is broken ({error}); evaluate the trial again.") from error
     rows = rows.merge(classes.drop_duplicates("category_id"), on="category_id", how="left")
     return rows.assign(arm=shown.arm)
 

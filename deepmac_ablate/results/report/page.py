@@ -29,8 +29,6 @@ from deepmac_ablate.results.report.sections.plots import Plot
 from deepmac_ablate.results.tables.arm_table import DEFAULT_METRICS, arm_table, default_metrics
 from deepmac_ablate.results.wording import metric_title
 
-# Beside the annotation, in a row.
-_MOST_ARMS_IN_GALLERY = 6
 _MOST_DIFFERENCES = 40
 
 
@@ -106,14 +104,14 @@ def render(workdirs: Sequence[str], options: Options) -> Files:
     metric = options.metric or [*default_metrics(frame), DEFAULT_METRICS[0]][0]
     table = arm_table(frame, [metric], per_class=classes, split=split)
     arms = grouping.of(frame).arms
-    in_gallery = selection.telling(arms, metric, _MOST_ARMS_IN_GALLERY)
+    in_gallery = selection.telling(arms, metric, exhibition.MOST_ARMS)
     # Before the figures, for which a mistake should not wait.
     gallery = exhibition.make(in_gallery.arms, options.images, options.seed, options.data)
     shown_classes = classes if split is None else _with_roles(classes, split)
     subject = plots.Subject(frame, arms, shown_classes, metric, split is None)
     drawn = [make(subject) for make in plots.PLOTS.values()]
     compared = selection.telling(arms, metric, _MOST_DIFFERENCES)
-    known = design.plans(workdirs)
+    known = design.plans(workdirs, frame)
     context = {
         "title": ", ".join(dict.fromkeys(filter(None, frame["sweep"]))) or "trials",
         "metric": metric,

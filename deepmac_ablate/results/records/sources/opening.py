@@ -25,7 +25,9 @@ def find(name: str) -> Source:
         return wandb_api.Project(name.removeprefix(_WANDB))
     path = epath.Path(name)
     if not path.exists():
-        raise UserError(f"There is no {name}.{_sibling(path)}")
+        raise UserError(
+            f"There is no {name}.{_sibling(path)} Name the workdir of a sweep, the folder of a "
+            "trial, files of W&B's, or wandb:ENTITY/PROJECT.")
     if not path.is_dir():
         return wandb_files.Files([path])
     if _is_sweep(path):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.plain_json import from_json
 from deepmac_ablate.results.records import files
@@ -138,7 +139,7 @@ class _Reader:
 
     def _status(self, has_result: bool) -> tuple[Status, Attempt | None]:
         try:
-            if not files.is_remote(self._folder):
+            if not storage.is_remote(self._folder):
                 return attempt.status(self._folder)
             # Locks and processes are another machine's.
             attempts = [
@@ -170,7 +171,7 @@ class _Reader:
 
     def _last_metrics(self) -> Mapping[str, Any]:
         path = f"{self._folder}/metrics.jsonl"
-        if not files.is_remote(path):
+        if not storage.is_remote(path):
             return last_line(Path(path))
         lines = (files.read(path) or b"").split(b"\n")[:-1]
         try:

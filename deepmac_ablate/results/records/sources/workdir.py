@@ -9,6 +9,7 @@ from typing import Any
 
 from etils import epath
 
+from deepmac_ablate import storage
 from deepmac_ablate.cost import Cost
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.plain_json import from_json
@@ -81,7 +82,7 @@ class Workdir:
 
     def _read(self) -> list[Record]:
         folder = f"{self._path}/trials"
-        remote = files.is_remote(folder)
+        remote = storage.is_remote(folder)
         try:
             names = sorted(
                 [path.name for path in epath.Path(folder).iterdir()] if remote

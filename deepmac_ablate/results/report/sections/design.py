@@ -9,6 +9,7 @@ import pandas as pd
 from etils import epath
 
 from deepmac_ablate.results import columns
+from deepmac_ablate.results.records import sweep_names
 from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 
@@ -40,15 +41,23 @@ class Design(NamedTuple):
         return ", ".join(f"{n} {named.get(status, status)}" for status, n in self.counts.items())
 
 
-def plans(workdirs: Sequence[str]) -> dict[str, Plan]:
+def plans(workdirs: Sequence[str], frame: pd.DataFrame) -> dict[str, Plan]:
     """Returns the plans of the workdirs that hold one, by workdir.
+
+    Args:
+        workdirs: Of the sweeps.
+        frame: What `results.load` returned of them; plans have the names that sweeps have there.
 
     Raises:
         UserError: If one is broken.
     """
-    return {
-        workdir: SweepWorkdir(workdir).read_plan() for workdir in workdirs
-        if (epath.Path(workdir) / "plan.json").exists()}
+    known = {}
+    for workdir in workdirs:
+        if (epath.Path(workdir) / "plan.json").exists():
+            plan = SweepWorkdir(workdir).read_plan()
+            apart = sweep_names.with_workdir(plan.name, workdir, workdirs)
+            known[workdir] = plan._replace(name=apart) if apart in set(frame["sweep"]) else plan
+    return known
 
 
 def designs(frame: pd.DataFrame, known: Mapping[str, Plan]) -> list[Design]:

@@ -15,6 +15,8 @@ from deepmac_ablate.results.report import crops, evaluated, evaluated_images, ga
 from deepmac_ablate.results.report.evaluated import Shown
 from deepmac_ablate.results.report.gallery import Chosen
 
+# Beside the annotation, in a row.
+MOST_ARMS = 6
 # Of pictures, so that a page stays below 8 MB with what else is in it.
 _MOST_BYTES = 5_500_000
 
