@@ -101,3 +101,15 @@ def test_two_drawings_of_a_figure_share_no_ids():
         set(re.findall(r' id="([^"]+)"', notebook.plot(frame, "arms").html)) for _ in range(2))
     assert first
     assert not first & second
+
+
+def test_another_split_is_the_same_as_that_of_the_command(capsys):
+    """Also in retention and in what is said of it: roles are the split's in all arms."""
+    workdir = str(RECORDED / "recorded_a")
+    frame = results.load(workdir)
+    for command in ("table", "effects"):
+        options = ["--metric", "groundtruth/iou", "--split", "shapes_b"]
+        assert 0 == cli.main([command, workdir, *options])
+        shown = getattr(notebook, command)(frame, "groundtruth/iou", split="shapes_b")
+        assert capsys.readouterr().out.rstrip("\n") == repr(shown)
+        assert "Seen and novel are those of the split shapes_b;" in repr(shown)

@@ -16,7 +16,7 @@ import itertools
 
 import pandas as pd
 
-from deepmac_ablate import results
+from deepmac_ablate import class_splits, results
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results import formats
@@ -52,26 +52,37 @@ class Shown:
         return self.text
 
 
-def table(frame: pd.DataFrame, *metrics: str, confidence: float = 0.95) -> Shown:
+def table(
+    frame: pd.DataFrame,
+    *metrics: str,
+    split: class_splits.Split = None,
+    confidence: float = 0.95,
+) -> Shown:
     """Returns a row per arm, as `deepmac-ablate table` does.
 
     Args:
         frame: What `results.load` returned.
         *metrics: As `<reading>/<metric>`; none: IoU in annotated boxes, and mask AP.
+        split: Which classes count as seen; None: those of training.
         confidence: Of the intervals over seeds, in (0, 1).
 
     Raises:
-        UserError: If there is no such metric.
+        UserError: If there is no such metric or split.
     """
-    made = results.arm_table(frame, metrics, confidence, results.per_class(frame))
+    numbers, classes = _of_split(frame, split), results.per_class(frame)
+    made = results.arm_table(numbers, metrics, confidence, classes, split=split)
     return _of_document(table_cells.document(made))
 
 
 def effects(
-    frame: pd.DataFrame, metric: str = "groundtruth/iou", confidence: float = 0.95
+    frame: pd.DataFrame,
+    metric: str = "groundtruth/iou",
+    split: class_splits.Split = None,
+    confidence: float = 0.95,
 ) -> Shown:
     """Returns the effect of each axis, as `deepmac-ablate effects` does."""
-    made = results.axis_effects(frame, metric, confidence, results.per_class(frame))
+    numbers, classes = _of_split(frame, split), results.per_class(frame)
+    made = results.axis_effects(numbers, metric, confidence, classes, split)
     return _of_document(effect_cells.document(made))
 
 
@@ -89,23 +100,29 @@ def compare(
     return _of_document(comparison_cells.document(made, images))
 
 
-def plot(frame: pd.DataFrame, name: str, metric: str = "groundtruth/iou") -> Shown:
+def plot(
+    frame: pd.DataFrame,
+    name: str,
+    metric: str = "groundtruth/iou",
+    split: class_splits.Split = None,
+) -> Shown:
     """Returns a figure of the report with its caption.
 
     Args:
         frame: What `results.load` returned.
         name: "arms", "effects", "cost", "classes" or "curves".
         metric: As `<reading>/<metric>`.
+        split: Which classes count as seen; None: those of training.
 
     Raises:
-        UserError: If there is no such figure.
+        UserError: If there is no such figure or split.
     """
     if name not in plots.PLOTS:
         raise UserError(
             f"There is no figure {name!r}.{did_you_mean(name, plots.PLOTS)} There are "
             f"{', '.join(plots.PLOTS)}.")
-    subject = plots.Subject(
-        frame, grouping.of(frame).arms, results.per_class(frame), metric, as_trained=True)
+    classes = results.per_class(frame)
+    subject = plots.subject_of(_of_split(frame, split), classes, metric, split)
     made = plots.PLOTS[name](subject)
     title = f"{made.title}: {metric_title(metric)}"
     drawn = ""
@@ -141,6 +158,10 @@ def gallery(
     html = templating.render(
         "pictures.html.j2", gallery=made, notes=notes, styles=templating.source("gallery.css"))
     return Shown(html, "\n".join(notes))
+
+
+def _of_split(frame: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:
+    return frame if split is None else results.with_split(frame, split)
 
 
 def _of_document(document: Document) -> Shown:

@@ -7,10 +7,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import pandas as pd
 from etils import epath
 
-from deepmac_ablate import class_splits, results, storage
+from deepmac_ablate import results, storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results.commands import splits
@@ -107,8 +106,7 @@ def render(workdirs: Sequence[str], options: Options) -> Files:
     in_gallery = selection.telling(arms, metric, exhibition.MOST_ARMS)
     # Before the figures, for which a mistake should not wait.
     gallery = exhibition.make(in_gallery.arms, options.images, options.seed, options.data)
-    shown_classes = classes if split is None else _with_roles(classes, split)
-    subject = plots.Subject(frame, arms, shown_classes, metric, split is None)
+    subject = plots.subject_of(frame, classes, metric, split)
     drawn = [make(subject) for make in plots.PLOTS.values()]
     compared = selection.telling(arms, metric, _MOST_DIFFERENCES)
     known = design.plans(workdirs, frame)
@@ -135,12 +133,6 @@ def _beside(workdir: str) -> epath.Path:
         raise UserError(
             f"{workdir} is no folder to write report.html into; name a file with --output.")
     return folder / "report.html"
-
-
-def _with_roles(classes: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:
-    categories = classes.drop_duplicates("category_id").rename(columns={"category_id": "id"})
-    roles = class_splits.roles(split, categories[["id", "name"]].itertuples())
-    return classes.assign(role=classes["category_id"].map(roles))
 
 
 def _figures(drawn: Sequence[Plot]) -> dict[str, bytes]:

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from deepmac_ablate import class_splits
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.effects.axis_effects import axis_effects
 from deepmac_ablate.results.report import selection
@@ -59,6 +61,24 @@ class Subject(NamedTuple):
     classes: pd.DataFrame
     metric: str
     as_trained: bool
+
+
+def subject_of(
+    frame: pd.DataFrame, classes: pd.DataFrame, metric: str, split: class_splits.Split
+) -> Subject:
+    """Returns what to draw of a data frame.
+
+    Args:
+        frame: From `results.load`, or of a split from `results.with_split`.
+        classes: From `results.per_class`.
+        metric: `<reading>/<metric>`.
+        split: The one that `frame` was made for; None: the trials' own.
+    """
+    if split is not None:
+        known = classes.drop_duplicates("category_id").rename(columns={"category_id": "id"})
+        roles = class_splits.roles(split, known[["id", "name"]].itertuples())
+        classes = classes.assign(role=classes["category_id"].map(roles))
+    return Subject(frame, grouping.of(frame).arms, classes, metric, split is None)
 
 
 def arms(subject: Subject) -> Plot:
