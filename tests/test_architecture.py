@@ -17,6 +17,7 @@ PACKAGE = "deepmac_ablate"
 FLOORS = {
     "the command line": ["cli"],
     "many trials": ["listing", "results", "sweep"],
+    "rented machines": ["cloud"],
     "a whole trial": ["model_garden", "reevaluation", "serving", "training", "validation"],
     "its objects": ["session"],
     "its parts": [

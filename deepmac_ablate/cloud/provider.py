@@ -1,0 +1,60 @@
+"""What every cloud can be asked, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Protocol
+
+from deepmac_ablate.cloud.job_request import JobRequest
+
+State = Literal["queued", "running", "preempted", "succeeded", "failed", "expired", "cancelled",
+                "gone"]
+
+# A job in one of the others will change yet. A preempted one waits for machines to go on.
+ENDED: frozenset[State] = frozenset({"succeeded", "failed", "expired", "cancelled", "gone"})
+
+
+class JobLook(NamedTuple):
+    """A job as its cloud sees it.
+
+    Attributes:
+        state: what it does; "gone" where the cloud knows no such job (any more).
+        message: the cloud's own words on it, in one line; empty where it has none.
+    """
+
+    state: State
+    message: str = ""
+
+
+class Provider(Protocol):
+    """A cloud. All that it says and does is over the network; nothing is remembered."""
+
+    def render(self, request: JobRequest) -> dict[str, Any]:
+        """Returns the exact body of the request that `submit` sends, as JSON has it.
+
+        Raises:
+            UserError: If this cloud has no such job.
+        """
+
+    def submit(self, request: JobRequest) -> str:
+        """Starts a job, or finds the one that was started by this name before.
+
+        Returns:
+            The cloud's name for it, by which the other methods know it.
+
+        Raises:
+            UserError: If the cloud refuses it, there are no credentials, or nobody answers.
+        """
+
+    def look(self, resource: str) -> JobLook:
+        """Returns how a job is doing.
+
+        Raises:
+            UserError: If nobody answers.
+        """
+
+    def cancel(self, resource: str) -> None:
+        """Ends a job; one that has ended or is gone stays so.
+
+        Raises:
+            UserError: If nobody answers.
+        """
