@@ -18,7 +18,7 @@ def render(request: JobRequest, placement: Placement) -> dict[str, Any]:
     """Returns a job's manifest: a Job for one machine, a JobSet for several.
 
     Args:
-        request: The job. Its secrets are "NAME/KEY".
+        request: The job. Its secrets are "SECRET/KEY".
         placement: How it gets into the cluster.
 
     Raises:

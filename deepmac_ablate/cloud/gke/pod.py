@@ -104,8 +104,9 @@ def _secret(name: str, reference: str) -> dict[str, Any]:
     match = _SECRET.fullmatch(reference)
     if not match:
         raise UserError(
-            f"The secret {reference!r} for the variable {name} is none of Kubernetes'; it must be "
-            f"NAME/KEY, a Secret in the jobs' namespace and one of its keys.")
+            # Not shown: somebody may have written the secret itself.
+            f"What is given for the variable {name} is no reference to a secret of Kubernetes'; it "
+            f"must be SECRET/KEY, of a Secret in the jobs' namespace.")
     return {"name": name, "valueFrom": {"secretKeyRef": match.groupdict()}}
 
 
