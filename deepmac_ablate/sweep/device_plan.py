@@ -78,12 +78,13 @@ class DevicePlan(NamedTuple):
     def _money(self) -> str:
         if self.price is None:
             return "at a price that is not known"
-        kinds = {"on demand": self.left.usd, "on spot machines": self.left.usd_spot}
-        (kind, usd), (other, other_usd) = (
-            reversed(kinds.items()) if self.rented.spot else kinds.items())
-        said = f"a price {kind} that is not known" if usd is None else f"{_number(usd)} USD {kind}"
-        said += "" if other_usd is None else f" ({_number(other_usd)} {other})"
-        return f"{said}, price of {self.price.read_on} in {self.price.region}"
+        ways = [("on demand", self.left.usd), ("on spot machines", self.left.usd_spot)]
+        if self.rented.spot:
+            ways.reverse()
+        said = [
+            f"an unknown price {way}" if usd is None else f"{_number(usd)} USD {way}"
+            for way, usd in ways]
+        return f"{' or '.join(said)} (prices of {self.price.read_on} in {self.price.region})"
 
     def _basis(self) -> str:
         assumed = (
