@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from deepmac_ablate.sweep.executor import JobOptions
 from deepmac_ablate.sweep.launch import Launch, Options
+from deepmac_ablate.sweep.local_executor import LocalExecutor
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 from deepmac_ablate.trial import Trial
@@ -33,9 +35,13 @@ def fake_command(folder: Path, mode: str, tracking: str) -> tuple[str, ...]:
     return (sys.executable, "-S", FAKE_TRAINER, str(folder), mode)
 
 
-def launch(a_plan: Plan, workdir: Path, **options) -> Launch:
+def launch(
+    a_plan: Plan, workdir: Path, max_parallel: int = 1, retry_failed: bool = False, **options
+) -> Launch:
     """Launches here and returns once all is over."""
-    job = Launch(a_plan, SweepWorkdir(workdir), Options(command=fake_command, **options))
+    files = SweepWorkdir(workdir)
+    executor = LocalExecutor(files, JobOptions(**options), command=fake_command)
+    job = Launch(a_plan, files, executor, Options(max_parallel, retry_failed))
     job.run()
     return job
 

@@ -19,7 +19,9 @@ from deepmac_ablate.sweep.checked_plan import CheckedPlan, check
 from deepmac_ablate.sweep.device_plan import device_plan
 from deepmac_ablate.sweep.devices import gpu_slots
 from deepmac_ablate.sweep.display import Board, table_text
+from deepmac_ablate.sweep.executor import JobOptions
 from deepmac_ablate.sweep.launch import Launch, Options
+from deepmac_ablate.sweep.local_executor import LocalExecutor
 from deepmac_ablate.sweep.observer import Observer
 from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.sweep.rental import Rental, add_device_options, rental
@@ -122,12 +124,11 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
     workdir = _workdir(sweep, args)
     checked = _checked(sweep, args)
     devices = gpu_slots(os.environ)
-    options = Options(
-        max_parallel=_max_parallel(args.max_parallel, devices), devices=devices,
-        retry_failed=args.retry_failed, eval_job=args.eval_job, tracking=args.tracking,
-        silence_limit=60.0 * args.silence_limit)
+    job_options = JobOptions(args.eval_job, args.tracking, 60.0 * args.silence_limit)
+    executor = LocalExecutor(workdir, job_options, devices)
+    options = Options(_max_parallel(args.max_parallel, devices), args.retry_failed)
     costs = {label: it.cost for label, it in checked.verdicts.items() if it.cost is not None}
-    job = Launch(checked.plan, workdir, options, costs)
+    job = Launch(checked.plan, workdir, executor, options, costs)
     console = Console(stderr=True)
     console.print(plan_text.summary(checked), highlight=False, markup=False)
     if job.missing:
