@@ -116,6 +116,38 @@ class DiskNotes:
         return True
 
 
+class NoNotes:
+    """Notes that nobody takes, see `Notes`: another machine of the job writes for all of them.
+
+    Args:
+        log: Where the command's output goes on this machine.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self.number = 1
+        self.log = log
+        self.descriptors: Sequence[int] = ()
+        self.environment: Mapping[str, str] = {}
+
+    def write(self, state: Attempt) -> None:
+        """Does nothing."""
+
+    def end(self, last: Attempt, hurried: bool) -> None:
+        """Does nothing."""
+
+    def lost(self) -> bool:
+        """What was not taken is not lost."""
+        return False
+
+    def look(self) -> Look:
+        """Sees nothing."""
+        return []
+
+    def companion(self, role: str) -> Attempt | None:
+        """Knows of none."""
+        return None
+
+
 def next_number(last: Attempt | None, logs: Iterable[str]) -> int:
     """Returns the number of a new attempt; an earlier one may have left its state or only a log.
 
