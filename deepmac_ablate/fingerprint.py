@@ -24,9 +24,11 @@ _PACKAGE = Path(__file__).resolve().parent
 # What plans, launches, follows, reads and prints, relative to the package; a trial's numbers do not
 # depend on it.
 _NO_INFLUENCE = (
-    "sweep", "validation", "tracking", "results", "listing", "cli.py", "cost.py", "verdict.py",
-    "provenance.py", "fingerprint.py", "checkout.py")
+    "sweep", "cloud", "validation", "tracking", "results", "listing", "cli.py", "cost.py",
+    "verdict.py", "provenance.py", "fingerprint.py", "checkout.py")
 _COMPUTING = ("tensorflow", "tf-models-official", "gin-config", "numpy")
+# The same sources, built for a device.
+_STAND_INS = {"tensorflow": ("tensorflow-tpu", "tensorflow-cpu")}
 
 # 48 bits, as the ids of trials have.
 _LENGTH = 12
@@ -98,14 +100,16 @@ def lock_hash() -> str | None:
 
 
 def _versions(names: Iterable[str]) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            # Such as tensorflow where tensorflow-tpu stands in for it.
-            found[name] = None
-    return found
+    return {
+        name: next(filter(None, map(_version, (name, *_STAND_INS.get(name, ())))), None)
+        for name in names}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _files(name: str) -> dict[str, Path]:
