@@ -1,0 +1,115 @@
+"""Trials in a cloud: jobs that go on without their launcher, and are taken up by the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+from deepmac_ablate.sweep import locks, stop_request, submission
+from deepmac_ablate.sweep.cloud_job import CloudJob
+from deepmac_ablate.sweep.executor import RunTrial
+from deepmac_ablate.sweep.job_template import JobTemplate
+from deepmac_ablate.sweep.plan import Plan, PlannedTrial
+from deepmac_ablate.sweep.providers import provider
+from deepmac_ablate.sweep.submission import Submission
+from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
+
+
+class CloudExecutor:
+    """Runs trials in a cloud, see `Executor`.
+
+    Args:
+        executor: "vertex" or "gke".
+        place: What it has to be asked with, see `providers`.
+        workdir: Of the sweep, on ``gs://``.
+        template: What its jobs are like.
+        seconds_between_looks: How often the cloud and the workdir are asked for news.
+
+    Raises:
+        UserError: If the cloud cannot be asked at all, as without credentials.
+    """
+
+    jobs_outlive_launchers = True
+
+    def __init__(
+        self,
+        executor: str,
+        place: Mapping[str, str],
+        workdir: SweepWorkdir,
+        template: JobTemplate,
+        seconds_between_looks: float = 10.0,
+    ) -> None:
+        self.seconds_between_looks = seconds_between_looks
+        self.farewell = (
+            "It was asked to end. Its jobs go on: launch again to follow them, or end them with "
+            f"'deepmac-ablate stop {workdir.path}'.")
+        self._executor = executor
+        self._place = dict(place)
+        self._provider = provider(executor, place)
+        self._workdir = workdir
+        self._template = template
+        self._left = asyncio.Event()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the launcher's lock, and forgets what an earlier launcher was asked."""
+        with locks.acquire(self._workdir.lock, locks.this_process("a launcher")) as self._lease:
+            stop_request.withdraw(self._workdir)
+            yield
+
+    @contextlib.asynccontextmanager
+    async def trials(self, plan: Plan, launch: os.PathLike[str]) -> AsyncIterator[RunTrial]:
+        """Yields what submits a trial's jobs and follows them."""
+        del launch
+        # Half a second of imports, which a launch without work does not need.
+        from deepmac_ablate.sweep.executors import remote
+
+        async with remote.units(plan.name, Path(self._workdir.xmanager)) as run_unit:
+
+            async def run(planned: PlannedTrial) -> None:
+                jobs = await asyncio.to_thread(self._prepare, plan, planned)
+                await run_unit({
+                    role: remote.RemoteJob(
+                        job.submission.executor,
+                        self._template.request(plan, planned, role, job.submission.number),
+                        job.follow)
+                    for role, job in jobs.items()})
+
+            yield run
+
+    def reason_to_stop(self) -> str:
+        """Returns what another process has asked for, or done."""
+        if self._lease.lost:
+            return "Another launcher has taken the workdir over."
+        return stop_request.read(self._workdir)
+
+    def stop(self) -> None:
+        """Leaves the jobs alone."""
+        self._left.set()
+
+    def _prepare(self, plan: Plan, planned: PlannedTrial) -> dict[str, CloudJob]:
+        """Makes a trial ready to start; returns its jobs by their roles, new or taken up."""
+        self._workdir.prepare_trial(plan, planned)
+        folder = str(self._workdir.trial(planned.id).path)
+        jobs: dict[str, CloudJob] = {}
+        for role in self._template.options.modes():
+            last = submission.read(folder, role)
+            if last is None or last.has_ended:
+                last = self._submission(plan, planned, role, last.number + 1 if last else 1)
+            here = (last.executor, last.place) == (self._executor, self._place)
+            jobs[role] = CloudJob(
+                self._provider if here else provider(last.executor, last.place), folder, last,
+                self.seconds_between_looks, self._left, jobs.get("train"))
+        return jobs
+
+    def _submission(
+        self, plan: Plan, planned: PlannedTrial, role: str, number: int
+    ) -> Submission:
+        request = self._template.request(plan, planned, role, number)
+        return Submission(
+            role, number, self._executor, self._place, request.name, None, request.device.name,
+            request.image, time.time())
