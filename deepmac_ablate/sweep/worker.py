@@ -99,7 +99,7 @@ def run(order: Order, command: Command = train_command) -> int:
     bell = Bell()
     member = cluster.member(order.hosts, os.environ)
     folder = epath.Path(order.folder)
-    submitted = _submission(folder, order.role)
+    submitted = submission.read(folder, order.role)
     if (status := _status_before(folder, order.role, submitted)) is not None:
         return status
     with tempfile.TemporaryDirectory(prefix="deepmac-ablate-") as name:
@@ -137,12 +137,6 @@ def _status_before(folder: epath.Path, role: str, submitted: Submission | None) 
     if last.state == "interrupted":
         return None
     return status_of_supervisor(Outcome(last.state, last.cause), last.exit_code)
-
-
-def _submission(folder: epath.Path, role: str) -> Submission | None:
-    path = folder / submission.file_name(role)
-    text = storage.read(path)
-    return None if text is None else submission.parse(text, str(path))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from deepmac_ablate.sweep.submission import Submission
 from deepmac_ablate.trial import Trial
 from deepmac_ablate.workdir import TrialWorkdir
 from tests import supervised
-from tests.cloud import working
+from tests.cloud import secret_server, working
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def describe(folder, *bindings):
 def submit(folder, at, role="train"):
     """Writes that a job was handed to a cloud."""
     Submission(
-        role, "gke", {}, "a-trial", None, "v5e-4", "an/image:1", submitted=at).write(folder)
+        role, 1, "gke", {}, "a-trial", None, "v5e-4", "an/image:1", submitted=at).write(folder)
 
 
 def test_a_worker_runs_the_trial_in_its_folder(folder, cwd):
@@ -68,8 +68,7 @@ def test_the_trainer_is_told_all_that_it_needs(folder, cwd):
     options = ("--role", "eval", "--mode", "continuous_eval", "--tracking", "offline",
                "--runtime", "Runtime.strategy = 'tpu'")
     _, out, _ = working.run(told, "--workdir", str(folder), *options, cwd=cwd)
-    assert out == (
-        f"{[str(folder), 'continuous_eval', 'offline', chr(82) + options[-1][1:]]}\n")
+    assert f"{[str(folder), 'continuous_eval', 'offline', options[-1]]}\n" == out
     assert "finished" == attempt.read(folder, "eval").state
 
 
@@ -132,18 +131,26 @@ def test_of_two_workers_one_trains(folder, cwd):
      ("import sys; print('deepmac-ablate: The loss is nan.'); sys.exit(3)", 3, "The loss is nan."),
      ("raise RuntimeError('no luck')", 1, "RuntimeError: no luck"),
      ("import os; os.kill(os.getpid(), 9)", 1, "killed by SIGKILL (out of memory?)")])
-def test_a_failure_is_noted_and_not_repeated(folder, cwd, code, status, cause):
-    """A cluster that starts the same job again is told how it ended; a new job tries again."""
-    submit(folder, time.time() - 60)
+def test_a_failure_is_noted(folder, cwd, code, status, cause):
+    """With its cause; the exit status tells a cluster whether to try again."""
     assert status == working.run(code, "--workdir", str(folder), cwd=cwd)[0]
     noted = attempt.read(folder, "train")
     assert ("failed", cause) == (noted.state, noted.cause)
-    assert (status, "", "") == working.run(
-        "print('again')", "--workdir", str(folder), cwd=cwd)
-    assert 1 == attempt.read(folder, "train").number
+
+
+def test_a_failure_is_not_repeated_by_the_same_job(folder, cwd):
+    """A cluster that starts it again is told how it ended; a job submitted later tries again."""
+    submit(folder, time.time() - 60)
+    failing = "import sys; print('deepmac-ablate: The loss is nan.'); sys.exit(3)"
+    assert 3 == working.run(failing, "--workdir", str(folder), cwd=cwd)[0]
+    again = ("print('again')", "--workdir", str(folder))
+    assert (3, "", "") == working.run(*again, cwd=cwd)
+    assert ("failed", 1) == (
+        attempt.read(folder, "train").state, attempt.read(folder, "train").number)
     submit(folder, time.time())
-    assert 0 == working.run("print('again')", "--workdir", str(folder), cwd=cwd)[0]
-    assert "finished" == attempt.read(folder, "train").state
+    assert (0, "again\n", "") == working.run(*again, cwd=cwd)
+    assert ("finished", 2) == (
+        attempt.read(folder, "train").state, attempt.read(folder, "train").number)
 
 
 def test_a_mistake_before_training_is_the_trials_state(folder, cwd):
@@ -208,6 +215,44 @@ raise RuntimeError("refused: " + os.environ["WANDB_API_KEY"])
     assert "RuntimeError: refused: ***" == attempt.read(folder, "train").cause
     found = [path for path in folder.rglob("*") if path.is_file() and SECRET in path.read_text()]
     assert [] == found
+
+
+def test_a_secret_is_fetched_for_the_trainer_alone(folder, cwd, monkeypatch):
+    """It is in the trainer's environment, and in no file and no log."""
+    code = """
+import os, urllib.parse
+print(os.environ["WANDB_API_KEY"], "and", urllib.parse.quote(os.environ["TWO_LINES"]))
+print(os.environ["TWO_LINES"])
+open("seen", "w").write(os.environ["WANDB_API_KEY"])
+"""
+    with secret_server.serving() as server:
+        server.add("projects/p/secrets/wandb", SECRET.encode())
+        server.add("projects/p/secrets/lines", b"marker-line-1\nmarker-line-2")
+        status, out, err = working.run(
+            code, "--workdir", str(folder),
+            "--secret", "WANDB_API_KEY=projects/p/secrets/wandb/versions/1",
+            "--secret", "TWO_LINES=projects/p/secrets/lines/versions/latest",
+            cwd=cwd, environ={secret_server.VARIABLE: server.url})
+    assert (0, "") == (status, err)
+    assert SECRET == (cwd / "seen").read_text()
+    assert ["*** and ***%0A***", "***", "***"] == out.splitlines()
+    assert [] == [
+        path for path in folder.rglob("*") if path.is_file() and "marker" in path.read_text()]
+
+
+def test_a_secret_that_is_not_given_is_the_trials_state(folder, cwd):
+    """It says which role is missing; no trainer starts."""
+    reference = "projects/p/secrets/wandb/versions/1"
+    with secret_server.serving() as server:
+        server.denied.add("projects/p/secrets/wandb")
+        status, out, err = working.run(
+            "print('never')", "--workdir", str(folder), "--secret", f"WANDB_API_KEY={reference}",
+            cwd=cwd, environ={secret_server.VARIABLE: server.url})
+    assert (2, "", 1) == (status, out, len(err.splitlines()))
+    noted = attempt.read(folder, "train")
+    assert ("failed", err) == (noted.state, f"deepmac-ablate: {noted.cause}\n")
+    assert reference in noted.cause
+    assert "roles/secretmanager.secretAccessor" in noted.cause
 
 
 def test_an_option_that_holds_the_secret_itself_is_not_repeated(folder, cwd):
