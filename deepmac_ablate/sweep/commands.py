@@ -14,7 +14,7 @@ from rich.console import Console
 from deepmac_ablate import exit_status
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.sweep import following, loading, plan_text, stopping
+from deepmac_ablate.sweep import following, loading, plan_text, stopping, worker_command
 from deepmac_ablate.sweep.checked_plan import CheckedPlan, check
 from deepmac_ablate.sweep.device_plan import device_plan
 from deepmac_ablate.sweep.devices import gpu_slots
@@ -72,6 +72,8 @@ def register(commands: argparse._SubParsersAction) -> None:
         help="its id, the beginning of it, or its arm; default: the one that wrote last")
     parser.add_argument("--follow", action="store_true", help="go on until the trial ends")
     parser.set_defaults(run=_logs)
+
+    worker_command.register(commands)
 
 
 def add_edits(parser: argparse.ArgumentParser) -> None:
