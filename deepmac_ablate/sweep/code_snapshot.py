@@ -29,49 +29,56 @@ _INDEX = "snapshot.json"
 _LENGTH = 12
 
 
-def snapshot(
-    gin_files: Sequence[str], workdir: str | os.PathLike[str], extra: Sequence[str] = ()
-) -> str:
-    """Keeps what gin files need, unless it is there already.
+class Snapshot:
+    """What gin files need.
 
     That is all that they include, and the modules that they import with all that these import, as
     long as it lies below the working directory; what is installed is the image's matter. Of a
-    package all of its Python files are kept.
+    package all of its Python files are taken.
 
     Args:
         gin_files: Of all trials of a plan, as `bindings.read` takes them.
-        workdir: The sweep's, on ``gs://`` or a disk.
         extra: Bindings, which may include and import as well.
 
-    Returns:
-        The folder of the snapshot.
-
     Raises:
-        UserError: If a file lies where another machine would not find it, or if the workdir cannot
-            be written.
+        UserError: If a file lies where another machine would not find it.
     """
-    files = _gin_files(bindings.files_read(gin_files, extra))
-    files |= _modules(bindings.modules(gin_files, extra))
-    content = {name: path.read_bytes() for name, path in sorted(files.items())}
-    index = {name: _digest(data) for name, data in content.items()}
-    folder = epath.Path(workdir) / "code" / _digest(json.dumps(index).encode())[:_LENGTH]
-    try:
-        if not (folder / _INDEX).exists():
-            for name, data in content.items():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                storage.write(folder / name, data)
-            folder.mkdir(parents=True, exist_ok=True)
-            storage.write(folder / _INDEX, to_json({"files": index}, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"Cannot write the code into {folder}: {error}.") from error
-    return os.fspath(folder)
+
+    def __init__(self, gin_files: Sequence[str], extra: Sequence[str] = ()) -> None:
+        files = _gin_files(bindings.files_read(gin_files, extra))
+        files |= _modules(bindings.modules(gin_files, extra))
+        self._content = {name: path.read_bytes() for name, path in sorted(files.items())}
+        self._index = {name: _digest(data) for name, data in self._content.items()}
+        self._name = _digest(json.dumps(self._index).encode())[:_LENGTH]
+
+    def folder(self, workdir: str | os.PathLike[str]) -> str:
+        """Returns where it is kept in a sweep's workdir, on ``gs://`` or a disk."""
+        return os.fspath(epath.Path(workdir) / "code" / self._name)
+
+    def keep(self, workdir: str | os.PathLike[str]) -> str:
+        """Writes it into a workdir, unless it is there already; returns `folder`.
+
+        Raises:
+            UserError: If the workdir cannot be written.
+        """
+        folder = epath.Path(self.folder(workdir))
+        try:
+            if not (folder / _INDEX).exists():
+                for name, data in self._content.items():
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    storage.write(folder / name, data)
+                folder.mkdir(parents=True, exist_ok=True)
+                storage.write(folder / _INDEX, to_json({"files": self._index}, indent=2) + "\n")
+        except OSError as error:
+            raise UserError(f"Cannot write the code into {folder}: {error}.") from error
+        return os.fspath(folder)
 
 
 def fetch(uri: str, folder: Path) -> None:
     """Writes the files of a snapshot into a folder.
 
     Args:
-        uri: What `snapshot` returned.
+        uri: What `Snapshot.folder` returned.
         folder: On this machine; made where there is none.
 
     Raises:

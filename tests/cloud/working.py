@@ -16,7 +16,8 @@ from pathlib import Path
 
 from deepmac_ablate import exit_status
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.sweep import worker, worker_command
+from deepmac_ablate.sweep import worker
+from deepmac_ablate.sweep.commands import worker as worker_command
 from tests import supervised
 from tests.launching import FAKE_TRAINER
 
