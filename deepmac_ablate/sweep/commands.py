@@ -16,6 +16,7 @@ from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep import following, loading, plan_text, stopping, worker_command
 from deepmac_ablate.sweep.checked_plan import CheckedPlan, check
+from deepmac_ablate.sweep.device_plan import device_plan
 from deepmac_ablate.sweep.devices import gpu_slots
 from deepmac_ablate.sweep.display import Board, table_text
 from deepmac_ablate.sweep.executor import JobOptions
@@ -23,6 +24,7 @@ from deepmac_ablate.sweep.launch import Launch, Options
 from deepmac_ablate.sweep.local_executor import LocalExecutor
 from deepmac_ablate.sweep.observer import Observer
 from deepmac_ablate.sweep.plan import Plan
+from deepmac_ablate.sweep.rental import Rental, add_device_options, rental
 from deepmac_ablate.sweep.rows import digest
 from deepmac_ablate.sweep.spec import Sweep
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
@@ -35,10 +37,11 @@ def register(commands: argparse._SubParsersAction) -> None:
     """Adds the commands to the command line."""
     parser = commands.add_parser(
         "plan", help="resolve and check a sweep without running it",
-        description="Resolves every trial of a sweep, checks it, and says what it costs. Exit "
-        "status 2 if anything is wrong.")
+        description="Resolves every trial of a sweep, checks it, and says what it costs, on a "
+        "device too if one is named. Exit status 2 if anything is wrong.")
     parser.add_argument("sweep", metavar="SWEEP", help="the sweep's Python file")
     add_edits(parser)
+    add_device_options(parser)
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=_plan)
 
@@ -170,14 +173,17 @@ def results_text(workdir: SweepWorkdir, plan: Plan) -> str:
 
 
 def _plan(args: argparse.Namespace) -> int:
+    rented = rental(args)
     sweep = loading.load(args.sweep)
     workdir = _workdir(sweep, args)
-    checked = _checked(sweep, args)
+    checked = _checked(sweep, args, rented)
     rows = Observer(workdir, checked.plan).with_code()
+    on_device = None if rented is None else device_plan(rented, checked, rows, workdir)
     if args.json:
-        print(json.dumps(plan_text.as_json(checked, rows), indent=2, ensure_ascii=False))
+        content = plan_text.as_json(checked, rows, on_device)
+        print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        print(plan_text.as_text(checked, rows))
+        print(plan_text.as_text(checked, rows, on_device))
     return 0
 
 
@@ -205,10 +211,12 @@ def _workdir(sweep: Sweep, args: argparse.Namespace) -> SweepWorkdir:
     return SweepWorkdir(args.workdir or Path("runs") / sweep.name)
 
 
-def _checked(sweep: Sweep, args: argparse.Namespace) -> CheckedPlan:
+def _checked(
+    sweep: Sweep, args: argparse.Namespace, rented: Rental | None = None
+) -> CheckedPlan:
     seeds = _seeds(args.seeds) if args.seeds else None
     edited = sweep.edited(args.gin_bindings, seeds, args.only, args.steps)
-    return check(edited)
+    return check(edited, rented)
 
 
 def _seeds(text: str) -> int | Sequence[int]:
