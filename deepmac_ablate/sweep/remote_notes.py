@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -152,10 +153,12 @@ class RemoteNotes:
 
     def _look_at_files(self) -> None:
         if time.monotonic() - self._log_changed > _SECONDS_OF_SILENCE:
-            there = [self._folder / name for name in _FILES]
-            self._files = [
-                (path.name, stat.length, int(1e9 * stat.mtime))
-                for path in there if path.exists() and (stat := path.stat())]
+            found = []
+            for path in (self._folder / name for name in _FILES):
+                with contextlib.suppress(FileNotFoundError):
+                    stat = path.stat()
+                    found.append((path.name, stat.length, int(1e9 * stat.mtime)))
+            self._files = found
 
     def _read_companions(self) -> None:
         for role in list(self._companions):

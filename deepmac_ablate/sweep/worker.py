@@ -88,8 +88,9 @@ def run(order: Order, command: Command = train_command) -> int:
 
     Returns:
         0 if there is a result, or the trainer has finished; 75 if it was asked to end; 69 if
-        another worker has the trial; else the trainer's exit status, or 1. A failure of this very
-        job is not repeated, should the cluster start it again: its status is returned.
+        another worker has the trial, or nothing can be had of it now; else the trainer's exit
+        status, or 1. A failure of this very job is not repeated, should the cluster start it
+        again: its status is returned.
 
     Raises:
         UserError: If something is wrong that no second try would mend. Once the trial is this
@@ -98,30 +99,17 @@ def run(order: Order, command: Command = train_command) -> int:
     # Before anything else: a container's first process ignores a signal that it has no handler for.
     bell = Bell()
     member = cluster.member(order.hosts, os.environ)
-    folder = epath.Path(order.folder)
-    submitted = submission.read(folder, order.role)
-    if (status := _status_before(folder, order.role, submitted)) is not None:
-        return status
-    with tempfile.TemporaryDirectory(prefix="deepmac-ablate-") as name:
-        scratch = Path(name)
-        if not member.is_chief:
-            notes = NoNotes(scratch / "log")
-            alone = order._replace(tracking="off", silence_limit=0.0)
-            job, output = _prepared(alone, command, member, notes, scratch)
-            return Supervisor(order.role, notes, bell, time.time()).run(job, output)
-        try:
-            with _notes(folder, order, scratch, bell) as notes:
-                written = submitted.submitted if submitted else time.time()
-                supervisor = Supervisor(order.role, notes, bell, written)
-                try:
-                    job, output = _prepared(order, command, member, notes, scratch)
-                except UserError as error:
-                    supervisor.fail(str(error))
-                    raise
-                return supervisor.run(job, output)
-        except locks.Taken as error:
-            print(f"deepmac-ablate: {error}", file=sys.stderr)
-            return exit_status.TAKEN
+    try:
+        submitted = submission.read(order.folder, order.role)
+        if (status := _status_before(epath.Path(order.folder), order.role, submitted)) is not None:
+            return status
+        with tempfile.TemporaryDirectory(prefix="deepmac-ablate-") as scratch:
+            written = submitted.submitted if submitted else time.time()
+            return _Worker(order, command, member, bell, written, Path(scratch)).run()
+    except (locks.Taken, OSError) as error:
+        # Another try may find it otherwise.
+        print(f"deepmac-ablate: {error}", file=sys.stderr)
+        return exit_status.TAKEN
 
 
 def _status_before(folder: epath.Path, role: str, submitted: Submission | None) -> int | None:
@@ -139,42 +127,84 @@ def _status_before(folder: epath.Path, role: str, submitted: Submission | None) 
     return status_of_supervisor(Outcome(last.state, last.cause), last.exit_code)
 
 
-@contextlib.contextmanager
-def _notes(folder: epath.Path, order: Order, scratch: Path, bell: Bell) -> Iterator[Notes]:
-    """Yields where the attempt is noted, and keeps other workers out meanwhile.
+class _Worker:
+    """A worker whose trial is not over yet.
 
-    Raises:
-        Taken: If another worker has the trial.
-        UserError: If the folder cannot be read or written.
+    Args:
+        order: What to do.
+        command: Makes the trainer's command.
+        member: Which machine of the job this is.
+        bell: Tells that it shall end.
+        written: When the job was, as Unix time.
+        scratch: An empty folder on this machine.
     """
-    holder = locks.this_process(f"a worker of its {order.role} job")
-    disk = Path(order.folder)
-    with locks.Lease.acquire(attempt.lock_path(disk, order.role), holder) as lock:
-        yield DiskNotes(disk, order.role, lock, _DISK_HEARTBEAT)
 
+    def __init__(
+        self, order: Order, command: Command, member: cluster.Member, bell: Bell, written: float,
+        scratch: Path,
+    ) -> None:
+        self._order = order
+        self._command = command
+        self._member = member
+        self._bell = bell
+        self._written = written
+        self._scratch = scratch
+        self._is_remote = storage.is_remote(order.folder)
 
-def _prepared(
-    order: Order, command: Command, member: cluster.Member, notes: Notes, scratch: Path
-) -> tuple[Job, MaskedOutput]:
-    """Fetches what the trainer needs; returns what to run and what takes its output.
+    def run(self) -> int:
+        """Trains, or helps another machine to; returns the exit status."""
+        if self._member.is_chief:
+            with self._notes() as notes:
+                return self._train(self._order, notes)
+        # Its files are the chief's, and so is the judgement of their silence.
+        order = self._order._replace(tracking="off", silence_limit=0.0)
+        return self._train(order, NoNotes(self._scratch / "log"))
 
-    Raises:
-        UserError: If the code or a secret cannot be had.
-    """
-    secrets = _fetched(order.secrets)
-    cwd = Path.cwd()
-    if order.code is not None:
-        cwd = scratch / "code"
-        code_snapshot.fetch(order.code, cwd)
-    job = Job(
-        folder=epath.Path(order.folder), role=order.role, cwd=cwd,
-        command=command(order.folder, order.mode, order.tracking, order.runtime),
-        env={**member.environment, **secrets}, silence_limit=order.silence_limit,
-        grace=order.grace - _seconds_to_note(order.grace),
-        heartbeat=remote_notes.HEARTBEAT if storage.is_remote(order.folder) else _DISK_HEARTBEAT,
-        companion="train" if order.role == "eval" else None)
-    hidden = [*secrets.values(), *secret_values(os.environ)]
-    return job, MaskedOutput(scratch / "output", notes.log, hidden, sys.stdout.buffer)
+    def _train(self, order: Order, notes: Notes) -> int:
+        supervisor = Supervisor(order.role, notes, self._bell, self._written)
+        try:
+            job, output = self._prepared(order, notes)
+        except UserError as error:
+            if not isinstance(error, OSError):
+                supervisor.fail(str(error))
+            raise
+        return supervisor.run(job, output)
+
+    @contextlib.contextmanager
+    def _notes(self) -> Iterator[Notes]:
+        """Yields where the attempt is noted, and keeps other workers out meanwhile.
+
+        Raises:
+            Taken: If another worker has the trial.
+            UserError: If the folder cannot be read or written.
+        """
+        role = self._order.role
+        holder = locks.this_process(f"a worker of its {role} job")
+        disk = Path(self._order.folder)
+        with locks.Lease.acquire(attempt.lock_path(disk, role), holder) as lock:
+            yield DiskNotes(disk, role, lock, _DISK_HEARTBEAT)
+
+    def _prepared(self, order: Order, notes: Notes) -> tuple[Job, MaskedOutput]:
+        """Fetches what the trainer needs; returns what to run and what takes its output.
+
+        Raises:
+            UserError: If the code or a secret cannot be had.
+        """
+        secrets = _fetched(order.secrets)
+        cwd = Path.cwd()
+        if order.code is not None:
+            cwd = self._scratch / "code"
+            code_snapshot.fetch(order.code, cwd)
+        job = Job(
+            folder=epath.Path(order.folder), role=order.role, cwd=cwd,
+            command=self._command(order.folder, order.mode, order.tracking, order.runtime),
+            env={**self._member.environment, **secrets}, silence_limit=order.silence_limit,
+            grace=order.grace - _seconds_to_note(order.grace),
+            heartbeat=remote_notes.HEARTBEAT if self._is_remote else _DISK_HEARTBEAT,
+            companion="train" if order.role == "eval" else None)
+        hidden = [*secrets.values(), *secret_values(os.environ)]
+        output = MaskedOutput(self._scratch / "output", notes.log, hidden, sys.stdout.buffer)
+        return job, output
 
 
 def _fetched(references: Mapping[str, str]) -> dict[str, str]:
