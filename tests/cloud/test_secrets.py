@@ -9,8 +9,7 @@ import traceback
 
 import pytest
 
-from deepmac_ablate.cloud import secrets
-from deepmac_ablate.cloud.devices import Device, VertexMachine
+from deepmac_ablate.cloud import devices, secrets
 from deepmac_ablate.cloud.job_request import JobRequest
 from deepmac_ablate.cloud.vertex.client import Vertex
 from deepmac_ablate.errors import UserError
@@ -203,11 +202,7 @@ def test_values_are_in_no_request_and_no_error(server, monkeypatch):
     value = "S3CRET" + "c0ffee" * 5
     server.add(WANDB, value.encode())
     references = secrets.parse(["WANDB_API_KEY=wandb"], "vertex")
-    device = Device(
-        name="v5e-4", kind="tpu", generation="v5e", chips=4, replicas=4, hosts=1, topology="2x2",
-        memory_gib=16, teraflops=197, gke_accelerator=None, machine_type="ct5lp-hightpu-4t",
-        vertex=VertexMachine("ct5lp-hightpu-4t", tpu_topology="2x2"))
-    job = JobRequest("job", "image", ("worker",), device, secrets=references)
+    job = JobRequest("job", "image", ("worker",), devices.device("v5e-4"), secrets=references)
     with vertex_server.serving() as cloud:
         monkeypatch.setenv(vertex_server.VARIABLE, cloud.url)
         vertex = Vertex("p", "us-central1")

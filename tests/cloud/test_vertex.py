@@ -11,7 +11,8 @@ import pytest
 from google.cloud import aiplatform_v1
 from google.protobuf import json_format
 
-from deepmac_ablate.cloud.devices import Device, VertexMachine
+from deepmac_ablate.cloud import devices
+from deepmac_ablate.cloud.devices import VertexMachine
 from deepmac_ablate.cloud.job_request import JobRequest
 from deepmac_ablate.cloud.provider import ENDED, JobLook
 from deepmac_ablate.cloud.vertex import states
@@ -22,20 +23,8 @@ from tests.cloud import vertex_rules, vertex_server
 RESOURCE = "projects/424242/locations/us-central1/customJobs/1001"
 
 
-def device(kind, vertex, name="some-8", hosts=1):
-    return Device(
-        name=name, kind=kind, generation=name.partition("-")[0], chips=8, replicas=8, hosts=hosts,
-        topology=None, memory_gib=16, teraflops=100, gke_accelerator=None, machine_type="m",
-        vertex=vertex)
-
-
-V5E = device("tpu", VertexMachine("ct5lp-hightpu-4t", tpu_topology="2x2"), "v5e-4")
-V3 = device("tpu", VertexMachine("cloud-tpu", "TPU_V3", 8), "v3-8")
-A100 = device("gpu", VertexMachine("a2-highgpu-8g", "NVIDIA_TESLA_A100", 8), "a100-8")
-A100_32 = device(
-    "gpu", VertexMachine("a2-highgpu-8g", "NVIDIA_TESLA_A100", 8, replicas=4), "a100-32", hosts=4)
-CPU = device("cpu", VertexMachine("n1-standard-16"), "cpu-16")
-DEVICES = pytest.mark.parametrize("on", [V5E, V3, A100, A100_32, CPU], ids=lambda it: it.name)
+V5E, V3, A100_32 = (devices.device(name) for name in ["v5e-4", "v3-8", "a100-32"])
+DEVICES = [it for it in map(devices.device, devices.names()) if it.vertex is not None]
 
 
 def request(**changes):
@@ -80,9 +69,9 @@ def test_the_request_is_written_out():
     } == Vertex("my-project", "us-central1").render(asked)
 
 
-@DEVICES
+@pytest.mark.parametrize("on", DEVICES, ids=lambda it: it.name)
 def test_requests_are_what_the_protobuf_reads(on):
-    """Google's parser finds no unknown field, loses nothing, and the published rules hold."""
+    """On every device: the parser knows each field, loses nothing, and published rules hold."""
     spot = on.kind != "tpu"
     rendered = Vertex("p", "us-central1").render(request(device=on, spot=spot))
     job = vertex_rules.parse(json.dumps(rendered))
@@ -115,9 +104,10 @@ def test_secrets_are_references_in_the_arguments():
 
 
 @pytest.mark.parametrize(("changes", "says"), [
-    ({"device": device("tpu", None, "v5p-8")}, "does not train on v5p-8; take --executor gke"),
+    ({"device": devices.device("v5p-8")}, "does not train on v5p-8; take --executor gke"),
     ({"spot": True}, "no spot machines with TPUs.*v5e-4.*drop --spot"),
-    ({"device": device("tpu", VertexMachine("m", tpu_topology="4x4", replicas=4), "v5e-16")},
+    ({"device": dataclasses.replace(
+        devices.device("v5e-16"), vertex=VertexMachine("m", tpu_topology="4x4", replicas=4))},
      "one TPU host, and v5e-16 has 4"),
     ({"device": V3, "service_account": "a@p.iam.gserviceaccount.com"},
      "does not start v3-8 under a service account.*drop --service_account"),
@@ -171,10 +161,12 @@ def test_a_life(server, vertex):
         vertex.look(resource).state for _ in range(5)]
 
 
-@DEVICES
-def test_every_device_is_taken(server, vertex, on):
-    """The server, which checks each request, takes them all."""
-    assert server.state(vertex.submit(request(device=on))) == "queued"
+def test_several_machines_arrive(server, vertex):
+    """The client drops nothing of the second pool on its way."""
+    asked = request(device=A100_32, spot=True)
+    assert "queued" == server.state(vertex.submit(asked))
+    sent, = server.bodies
+    assert vertex_rules.parse(json.dumps(vertex.render(asked))) == vertex_rules.parse(sent)
 
 
 @pytest.mark.parametrize(("state", "seen"), [
@@ -263,6 +255,14 @@ def test_a_name_is_submitted_once(server, vertex):
     assert 5 == server.asked.count("create")
 
 
+def test_a_job_is_found_by_its_name(server, vertex):
+    """Without submitting anything; no other job is taken for it."""
+    resource = vertex.submit(request(name="a-1"))
+    assert resource == vertex.find("a-1")
+    assert vertex.find("a") is None
+    assert 1 == len(server.resources())
+
+
 def test_of_two_jobs_of_a_name_the_first_counts(server, vertex):
     """Two launchers at the same moment agree on a job afterwards."""
     body = json.dumps(vertex.render(request()))
@@ -324,12 +324,12 @@ def test_refusals_are_one_sentence(server, status, message, says):
 
 
 def test_a_server_that_is_not_there(monkeypatch):
-    """Nobody answers: so it is said, by all three."""
+    """Nobody answers: so it is said, whatever was asked."""
     with vertex_server.serving() as gone:
         monkeypatch.setenv(vertex_server.VARIABLE, gone.url)
     nobody = Vertex("my-project", "us-central1", patience=0)
     for ask in [lambda: nobody.submit(request()), lambda: nobody.look(RESOURCE),
-                lambda: nobody.cancel(RESOURCE)]:
+                lambda: nobody.cancel(RESOURCE), lambda: nobody.find("a")]:
         with pytest.raises(UserError, match=r"my-project, region us-central1.*nobody answers"):
             ask()
 

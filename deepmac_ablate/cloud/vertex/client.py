@@ -74,12 +74,12 @@ class Vertex:
             return self._patiently(lambda: self._find(request.name) or self._create(body))
 
     def find(self, name: str) -> str | None:
-        """Returns the first job that was started by a name, or None.
+        """Returns the resource of the job that was submitted by a name, or None.
 
         Raises:
-            UserError: If there are no credentials, or nobody answers.
+            UserError: If nobody answers.
         """
-        with self._told(f"say whether it has the job {name}"):
+        with self._told(f"say whether there is a job {name}"):
             return self._patiently(lambda: self._find(name))
 
     def look(self, resource: str) -> JobLook:
@@ -131,6 +131,7 @@ class Vertex:
         return f"projects/{self._project}/locations/{self._region}"
 
     def _find(self, name: str) -> str | None:
+        """The first job that was started by a name."""
         found = self._jobs.list_custom_jobs(
             request={"parent": self._parent, "filter": f"labels.{requests.LABEL}={name}"},
             retry=None, timeout=_REQUEST_SECONDS)
