@@ -137,8 +137,8 @@ def test_a_trial_that_is_taken_is_tried_again_a_few_times(gke, cluster):
         look = gke.look(job)
         assert ("queued", "its container ended with status 69 and will be started again") == look
     cluster.exits(NAME, 69)
-    assert ("failed", "BackoffLimitExceeded: Job has reached the specified backoff limit") == (
-        gke.look(job))
+    assert ("failed", "BackoffLimitExceeded: Job has reached the specified backoff limit; "
+                      "its container ended with status 69") == gke.look(job)
 
 
 def test_a_job_that_takes_too_long_has_expired(gke, cluster):
@@ -211,6 +211,7 @@ def test_a_mistake_ends_all_pods_at_once(gke, cluster, device, role, code):
     look = gke.look(job)
     assert "failed" == look.state
     assert f"first failed job: {NAME}-{role}-0" in look.message
+    assert f"container ended with status {code}" in look.message
     assert "\n" not in look.message
     assert not any(pod["status"]["phase"] == "Running" for pod in cluster.find("Pod", {}))
 
