@@ -73,6 +73,15 @@ class Vertex:
             # Looking again before each attempt: an answer that was lost may have been a yes.
             return self._patiently(lambda: self._find(request.name) or self._create(body))
 
+    def find(self, name: str) -> str | None:
+        """Returns the resource of the job that was submitted by a name, or None.
+
+        Raises:
+            UserError: If nobody answers.
+        """
+        with self._told(f"say whether there is a job {name}"):
+            return self._patiently(lambda: self._find(name))
+
     def look(self, resource: str) -> JobLook:
         """Returns how a job is doing.
 
