@@ -150,6 +150,11 @@ class GcsServer:
         with self.lock:
             self._failures += [_Failure(how, method, containing, seconds)] * times
 
+    @property
+    def failing(self) -> bool:
+        """Whether something is to fail yet."""
+        return bool(self._failures)
+
     def heal(self) -> None:
         """Forgets what was to fail."""
         with self.lock:
