@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from deepmac_ablate import storage
 from deepmac_ablate.cloud.devices import Device
 from deepmac_ablate.cloud.estimate import (
     ASSUMED_UTILISATION,
@@ -133,9 +132,8 @@ def _paces(
     for row in rows:
         if row.status != "finished" or not row.steps_per_second or row.arm in paces:
             continue
-        path = workdir.trial(row.id).path / submission.file_name("train")
-        text = storage.read(path)
-        if text is not None and submission.parse(text, str(path)).device == device.name:
+        last = submission.read(workdir.trial(row.id).path, "train")
+        if last is not None and last.device == device.name:
             paces[row.arm] = row.steps_per_second
     return paces
 
