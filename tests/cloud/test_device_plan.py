@@ -235,7 +235,7 @@ def test_a_plan_of_a_real_sweep(tmp_path, monkeypatch, capsys, object_store):
     """Costs counted from real layers: hours are what their multiply-adds take, by hand."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     status = cli.main([
-        "plan", "sweeps/quickstart.py", "--only", "mask_head=hourglass20", "--json",
+        "plan", "sweeps/quickstart.py", "--only", "mask_head=default", "--json",
         "--only", "box_source=proposals", "--workdir", str(tmp_path / "w"),
         "--gin_bindings", "TRAIN = 'gs://b/train'", "--gin_bindings", "VAL = 'gs://b/val'",
         "--executor", "gke", "--device", "cpu-8"])
