@@ -29,7 +29,9 @@ FLOORS = {
     "what a trial is": [
         "cost", "workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
     "where numbers come from": ["provenance", "checkout", "fingerprint"],
-    "ground": ["progress", "plain_json", "storage", "disk", "errors", "exit_status", ""],
+    "ground": [
+        "progress", "plain_json", "storage", "object_path", "object_store", "disk", "errors",
+        "exit_status", ""],
 }
 
 # What computes, or writes and reads records; everything else starts in a second.

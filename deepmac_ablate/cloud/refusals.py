@@ -32,7 +32,9 @@ def told(service: str, task: str, role: str) -> Iterator[None]:
     failed = f"{service} did not {task}"
     try:
         yield
-    except credentials.RefreshError as error:
+    except credentials.TransportError as error:
+        raise UserError(_silence(failed, error)) from error
+    except credentials.GoogleAuthError as error:
         raise UserError(
             f"{failed}, as the Google Cloud credentials do not work (any more): {LOGIN} "
             f"({one_line(str(error.args[0] if error.args else error))}).") from error
@@ -52,8 +54,7 @@ def told(service: str, task: str, role: str) -> Iterator[None]:
         if isinstance(error.cause, exceptions.TooManyRequests):
             raise UserError(_quota(failed, error.cause)) from error
         raise UserError(_silence(failed, error.cause or error)) from error
-    except (exceptions.ServerError, credentials.TransportError,
-            requests.exceptions.RequestException) as error:
+    except (exceptions.ServerError, requests.exceptions.RequestException) as error:
         raise UserError(_silence(failed, error)) from error
     except exceptions.GoogleAPICallError as error:
         raise UserError(f"{failed}: {_words(error)}.") from error

@@ -30,11 +30,11 @@ _FORMS = {
                          "--from-file=KEY=FILE`"),
 }
 
-# What keys of well-known services begin with, private keys, and the accounts' files.
+# How keys of well-known services begin, private keys, and the files of accounts.
 _MARKED = re.compile(
-    r"sk-|AIza|AKIA|ya29\.|gh[opsur]_|github_pat_|glpat-|hf_|xox[abprs]-|eyJ|-----BEGIN|"
-    r"\{.*private_key", re.DOTALL)
-# Random characters; names of secrets are words.
+    r"(sk-(?=\S*\d)|AIza|AKIA|ya29\.|gh[opsur]_|github_pat_|glpat-|hf_|xox[abprs]-|wandb_v\d_|eyJ)"
+    r"[A-Za-z0-9_.-]{16}|-----BEGIN|\{.*private_key", re.DOTALL)
+# Other keys are random characters; names of secrets are words.
 _LONG = 20
 _RANDOM_BITS = 3.0
 
@@ -163,14 +163,17 @@ def _what_else(reference: str, executor: str) -> str:
 
 
 def _looks_secret(text: str) -> bool:
-    """Whether it begins as keys do, or has many characters in no order, digits among them."""
-    if _MARKED.match(text):
-        return True
-    pieces = re.findall(r"[A-Za-z0-9]+", text)
-    return any(
-        len(piece) >= _LONG and sum(character.isdigit() for character in piece) >= 3
-        and _entropy(piece) >= _RANDOM_BITS
-        for piece in pieces)
+    """Whether a part of it begins as keys do, or is long and in no order, digits among letters."""
+    return bool(_MARKED.match(text)) or any(
+        _MARKED.match(part) or any(map(_is_random, re.findall(r"[A-Za-z0-9]+", part)))
+        for part in text.split("/"))
+
+
+def _is_random(piece: str) -> bool:
+    if len(piece) < _LONG or _entropy(piece) < _RANDOM_BITS:
+        return False
+    digits = sum(character.isdigit() for character in piece)
+    return digits >= 3 or (digits > 0 and piece.lower() != piece != piece.upper())
 
 
 def _entropy(text: str) -> float:

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+from deepmac_ablate.cloud.provider import Provider
 from deepmac_ablate.sweep import locks, stop_request, submission
 from deepmac_ablate.sweep.cloud_job import CloudJob
+from deepmac_ablate.sweep.code_snapshot import Snapshot
 from deepmac_ablate.sweep.executor import RunTrial
 from deepmac_ablate.sweep.job_template import JobTemplate
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
@@ -23,35 +25,29 @@ class CloudExecutor:
     """Runs trials in a cloud, see `Executor`.
 
     Args:
-        executor: "vertex" or "gke".
-        place: What it has to be asked with, see `providers`.
+        template: What the jobs are like, and where they go.
         workdir: Of the sweep, on ``gs://``.
-        template: What its jobs are like.
+        snapshot: Of the gin files and modules that the jobs need.
         seconds_between_looks: How often the cloud and the workdir are asked for news.
-
-    Raises:
-        UserError: If the cloud cannot be asked at all, as without credentials.
     """
 
     jobs_outlive_launchers = True
 
     def __init__(
         self,
-        executor: str,
-        place: Mapping[str, str],
-        workdir: SweepWorkdir,
         template: JobTemplate,
+        workdir: SweepWorkdir,
+        snapshot: Snapshot,
         seconds_between_looks: float = 10.0,
     ) -> None:
         self.seconds_between_looks = seconds_between_looks
         self.farewell = (
             "It was asked to end. Its jobs go on: launch again to follow them, or end them with "
             f"'deepmac-ablate stop {workdir.path}'.")
-        self._executor = executor
-        self._place = dict(place)
-        self._provider = provider(executor, place)
+        self._provider = provider(template.executor, template.place)
         self._workdir = workdir
         self._template = template
+        self._snapshot = snapshot
         self._left = asyncio.Event()
 
     @contextlib.contextmanager
@@ -68,6 +64,7 @@ class CloudExecutor:
         # Half a second of imports, which a launch without work does not need.
         from deepmac_ablate.sweep.executors import remote
 
+        await asyncio.to_thread(self._snapshot.keep, self._workdir.path)
         async with remote.units(plan.name, Path(self._workdir.xmanager)) as run_unit:
 
             async def run(planned: PlannedTrial) -> None:
@@ -100,10 +97,9 @@ class CloudExecutor:
             last = submission.read(folder, role)
             if last is None or last.has_ended:
                 last = self._submission(plan, planned, role, last.number + 1 if last else 1)
-            here = (last.executor, last.place) == (self._executor, self._place)
             jobs[role] = CloudJob(
-                self._provider if here else provider(last.executor, last.place), folder, last,
-                self.seconds_between_looks, self._left, jobs.get("train"))
+                self._cloud(last), folder, last, self.seconds_between_looks, self._left,
+                jobs.get("train"))
         return jobs
 
     def _submission(
@@ -111,5 +107,11 @@ class CloudExecutor:
     ) -> Submission:
         request = self._template.request(plan, planned, role, number)
         return Submission(
-            role, number, self._executor, self._place, request.name, None, request.device.name,
-            request.image, time.time())
+            role, number, self._template.executor, dict(self._template.place), request.name, None,
+            request.device.name, request.image, time.time())
+
+    def _cloud(self, of: Submission) -> Provider:
+        """Returns where a job is, which may have been launched elsewhere before."""
+        if (of.executor, of.place) == (self._template.executor, dict(self._template.place)):
+            return self._provider
+        return provider(of.executor, of.place)

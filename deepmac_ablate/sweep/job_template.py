@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from deepmac_ablate.cloud.devices import Device
 from deepmac_ablate.cloud.job_request import JobRequest
@@ -22,6 +23,8 @@ class JobTemplate:
     """A job without its trial.
 
     Attributes:
+        executor: "vertex" or "gke".
+        place: What that is asked with, see `providers`.
         workdir: Of the sweep, on ``gs://``.
         image: As in `JobRequest`, and so all that follow but `devices`, `code` and `options`.
         devices: What jobs run on, by their role.
@@ -34,6 +37,8 @@ class JobTemplate:
         hours: After which they are ended.
     """
 
+    executor: str
+    place: Mapping[str, Any]
     workdir: str
     image: str
     devices: Mapping[str, Device]

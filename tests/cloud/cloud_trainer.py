@@ -4,8 +4,8 @@
 
     python -m tests.cloud.cloud_trainer FOLDER MODE
 
-Bindings: ``steps = 5``; ``seconds = 0.01`` a step; ``end = finish`` or ``fail SENTENCE``; ``unless =
-FILE``, whose presence makes it finish after all.
+Bindings: ``steps = 5``; ``seconds = 0.01`` a step; ``end = finish`` or ``fail SENTENCE``;
+``unless = FILE``, whose presence makes it finish after all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(folder: epath.Path, mode: str) -> int:
     end = says.get("end", "finish")
     if pathlib.Path(says.get("unless", "/nonexistent")).exists():
         end = "finish"
-    storage.append_line(folder / "starts.jsonl", json.dumps({"mode": mode, "cwd": str(pathlib.Path.cwd())}))
+    storage.append_line(folder / "starts.jsonl", json.dumps({"mode": mode}))
     checkpoint = folder / "checkpoint.json"
     if mode == "continuous_eval":
         while int(storage.read(checkpoint) or 0) < steps:

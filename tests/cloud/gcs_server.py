@@ -41,6 +41,7 @@ _REASONS = {
     400: "invalid", 401: "required", 403: "forbidden", 404: "notFound", 409: "conflict",
     412: "conditionNotMet", 429: "rateLimitExceeded", 503: "backendError"}
 _WORDS = {
+    400: "Invalid bucket name: 'B'.",
     401: "Anonymous caller does not have storage.objects.get access to the Google Cloud Storage "
     "object. Permission 'storage.objects.get' denied on resource (or it may not exist).",
     403: "somebody@example.com does not have storage.objects.get access to the Google Cloud "

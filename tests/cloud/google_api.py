@@ -51,7 +51,7 @@ def serving(answer: Answer) -> Iterator[str]:
         def log_message(self, *args):
             pass
 
-        def handle_any(self):
+        def do_GET(self):
             text = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
             url = urllib.parse.urlsplit(self.path)
             query = dict(urllib.parse.parse_qsl(url.query))
@@ -63,7 +63,8 @@ def serving(answer: Answer) -> Iterator[str]:
             except Hangup:
                 self.close_connection = True
 
-        do_GET = do_POST = handle_any
+        def do_POST(self):
+            self.do_GET()
 
         def reply(self, status, answered):
             body = json.dumps(answered).encode()
@@ -75,6 +76,7 @@ def serving(answer: Answer) -> Iterator[str]:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
         listener.daemon_threads = True
-        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        # It is shut down within the interval.
+        threading.Thread(target=listener.serve_forever, args=[0.01], daemon=True).start()
         yield f"http://127.0.0.1:{listener.server_port}"
         listener.shutdown()

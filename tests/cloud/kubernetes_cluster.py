@@ -105,17 +105,19 @@ class Cluster:
                            disrupted=disrupted)
 
     def pod_runs(self, name: str) -> None:
-        """Starts a pod's container."""
+        """Starts a pod's container, if the pod is still there."""
         with self.lock:
-            pod = self.objects["Pod", name]
+            if (pod := self.objects.get(("Pod", name))) is None:
+                return
             pod["status"] = {"phase": "Running", "containerStatuses": [
                 _container({"running": {"startedAt": NOW}}, ready=True)]}
             self._create_dependents(pod["metadata"]["labels"].get(JOBSET_NAME))
 
     def pod_exits(self, name: str, code: int, *, disrupted: bool = False) -> None:
-        """Ends a pod's container, with all that follows from it."""
+        """Ends a pod's container, if the pod is still there, with all that follows from it."""
         with self.lock:
-            pod = self.objects["Pod", name]
+            if (pod := self.objects.get(("Pod", name))) is None:
+                return
             pod["status"] = {
                 "phase": "Failed" if code else "Succeeded",
                 "conditions": [{"type": "DisruptionTarget", "status": "True",
@@ -261,9 +263,9 @@ class Cluster:
             jobset["status"]["restarts"] += 1
             if action == "RestartJobSet":
                 jobset["status"]["restartsCountTowardsMax"] = counted + 1
+            # The next attempt begins when all pods of this one have ended.
             for child in self._children("JobSet", name):
-                self.delete("Job", child["metadata"]["name"], "Background")
-            self._create_dependents(name)
+                self.delete("Job", child["metadata"]["name"], "Foreground")
 
     def _end_jobset(self, jobset: Object, kind: str, reason: str, message: str) -> None:
         jobset["status"].setdefault("conditions", []).append(_made(kind, reason, message))
@@ -274,9 +276,11 @@ class Cluster:
 
     def _create_dependents(self, name: str | None) -> None:
         """Makes the Jobs of a JobSet that are not there yet and wait for no other (any more)."""
-        if name is None or ("JobSet", name) not in self.objects:
+        jobset = self.objects.get(("JobSet", name))
+        if (jobset is None or "deletionTimestamp" in jobset["metadata"]
+                or _condition(jobset, "Completed", "Failed", "Suspended")):
             return
-        for part in self.objects["JobSet", name]["spec"]["replicatedJobs"]:
+        for part in jobset["spec"]["replicatedJobs"]:
             job = f"{name}-{part['name']}-0"
             needed = [f"{name}-{it['name']}-0" for it in part.get("dependsOn", ())]
             if ("Job", job) in self.objects or not all(map(self._is_ready, needed)):
@@ -330,6 +334,8 @@ class Cluster:
                 if ("deletionTimestamp" in self.objects[kind, name]["metadata"]
                         and not self._children(kind, name)):
                     del self.objects[kind, name]
+        for name in [n for k, n in self.objects if k == "JobSet"]:
+            self._create_dependents(name)
 
     def _children(self, kind: str, name: str) -> list[Object]:
         if kind == "JobSet":

@@ -91,21 +91,25 @@ class Server:
             "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}]}))
         return path
 
-    def answer(self, method: str, target: str, body: Any, token: str) -> tuple[int, Any]:
+    def answer(self, method: str, target: str, body: Any, token: str) -> tuple[int, str]:
         """Returns the status and the body that a request is answered with."""
+        with self.cluster.lock:
+            status, said = self._answer(method, target, body, token)
+            return status, said if isinstance(said, str) else json.dumps(said)
+
+    def _answer(self, method: str, target: str, body: Any, token: str) -> tuple[int, Any]:
         url = urllib.parse.urlsplit(target)
         query = dict(urllib.parse.parse_qsl(url.query))
-        with self.cluster.lock:
-            self.requests.append((method, url.path))
-            if token != f"Bearer {TOKEN}":
-                return _status(401, "Unauthorized")
-            refusal = next((it for it in self._refusals if it.method in (None, method)), None)
-            if refusal:
-                self._refusals.remove(refusal)
-                if refusal.done:
-                    self._do(method, url.path, query, body)
-                return _status(refusal.status, refusal.message)
-            return self._do(method, url.path, query, body)
+        self.requests.append((method, url.path))
+        if token != f"Bearer {TOKEN}":
+            return _status(401, "Unauthorized")
+        refusal = next((it for it in self._refusals if it.method in (None, method)), None)
+        if refusal:
+            self._refusals.remove(refusal)
+            if refusal.done:
+                self._do(method, url.path, query, body)
+            return _status(refusal.status, refusal.message)
+        return self._do(method, url.path, query, body)
 
     def _do(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
         match = _PATH.fullmatch(path)
@@ -164,15 +168,14 @@ def serving() -> Iterator[Server]:
 
         def _answer(self, method):
             sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, body = server.answer(method, self.path, json.loads(sent) if sent else None,
+            status, text = server.answer(method, self.path, json.loads(sent) if sent else None,
                                          self.headers.get("Authorization", ""))
             if not status:
                 self.close_connection = True
                 return
-            text = body if isinstance(body, str) else json.dumps(body)
             self.send_response(status)
             self.send_header("Content-Type",
-                             "text/plain" if isinstance(body, str) else "application/json")
+                             "application/json" if text[0] == "{" else "text/plain")
             self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()
             self.wfile.write(text.encode())

@@ -117,7 +117,7 @@ class Machines:
             thread.join()
 
     def _run(self, name: str, args: Sequence[str], variables: Mapping[str, str]) -> int:
-        with open(self._folder / f"{name}.out", "wb") as output, self._lock:
+        with (self._folder / f"{name}.out").open("wb") as output, self._lock:
             self.processes[name] = process = subprocess.Popen(
                 [*self._entry_point, *args], cwd=self._folder,
                 env={**self._environment, **variables}, stdin=subprocess.DEVNULL, stdout=output,
@@ -126,7 +126,7 @@ class Machines:
         # A killed process has the code that a container runtime gives it.
         return code if code >= 0 else 128 - code
 
-    def _background(self, work: Any) -> None:  # noqa: ANN401
+    def _background(self, work: Any) -> None:
         thread = threading.Thread(target=work, daemon=True)
         self._threads.append(thread)
         thread.start()

@@ -1,8 +1,6 @@
 """A stand-in for Secret Manager on this machine: versions of secrets are read.
 
-    with secret_server.serving() as server:
-        monkeypatch.setenv(secret_server.VARIABLE, server.url)
-        server.add("projects/p/secrets/wandb", b"...")
+Clients find it where `VARIABLE` is set to its `url`.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ _TPU_HOSTS = {"1t": {"1x1"}, "4t": {"2x2"}, "8t": {"2x4"}}
 _TPU_MACHINE = re.compile(r"(ct5lp-hightpu|ct6e-standard)-(?P<chips>[148]t)")
 
 
-def parse(text: str) -> Any:  # noqa: ANN401 - a message of protobuf
+def parse(text: str) -> Any:
     """Returns a `CustomJob` from JSON; unknown fields and enumerations are errors.
 
     Raises:
@@ -40,12 +40,12 @@ def parse(text: str) -> Any:  # noqa: ANN401 - a message of protobuf
     return json_format.Parse(text, aiplatform_v1.CustomJob.pb(aiplatform_v1.CustomJob()))
 
 
-def broken(job: Any) -> list[str]:  # noqa: ANN401
+def broken(job: Any) -> list[str]:
     """Returns what is wrong with a parsed job; nothing where Vertex AI would take it."""
     return list(_broken(job))
 
 
-def _broken(job: Any) -> Iterator[str]:  # noqa: ANN401
+def _broken(job: Any) -> Iterator[str]:
     if not 1 <= len(job.display_name) <= 128:
         yield "display_name must have 1 to 128 characters"
     if len(job.labels) > 64:
@@ -81,7 +81,7 @@ def _broken(job: Any) -> Iterator[str]:  # noqa: ANN401
         yield f"service account {spec.service_account} is malformed"
 
 
-def _broken_pool(pool: Any) -> Iterator[str]:  # noqa: ANN401
+def _broken_pool(pool: Any) -> Iterator[str]:
     if pool.replica_count < 1:
         yield "replica_count must be at least 1"
     container = pool.container_spec
@@ -95,7 +95,7 @@ def _broken_pool(pool: Any) -> Iterator[str]:  # noqa: ANN401
     yield from _broken_machine(pool.machine_spec)
 
 
-def _broken_machine(machine: Any) -> Iterator[str]:  # noqa: ANN401
+def _broken_machine(machine: Any) -> Iterator[str]:
     name = machine.machine_type
     gpu = aiplatform_v1.AcceleratorType(machine.accelerator_type).name
     count = machine.accelerator_count
@@ -118,10 +118,10 @@ def _broken_machine(machine: Any) -> Iterator[str]:  # noqa: ANN401
     elif name.startswith("g2-"):
         if (gpu, count) != ("NVIDIA_L4", _L4_MACHINES.get(name)):
             yield f"{name} does not have {count} of {gpu}"
-    elif machine.accelerator_type or count:
-        if not name.startswith("n1-") or count not in _N1_GPUS.get(gpu, ()):
-            yield f"{name} does not take {count} of {gpu}"
+    elif (machine.accelerator_type or count) and not (
+            name.startswith("n1-") and count in _N1_GPUS.get(gpu, ())):
+        yield f"{name} does not take {count} of {gpu}"
 
 
-def _is_tpu(machine: Any) -> bool:  # noqa: ANN401
+def _is_tpu(machine: Any) -> bool:
     return machine.machine_type == "cloud-tpu" or bool(_TPU_MACHINE.match(machine.machine_type))

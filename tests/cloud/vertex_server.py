@@ -1,8 +1,7 @@
 """A stand-in for Vertex AI on this machine: custom jobs are created, read, listed and cancelled.
 
-    with vertex_server.serving() as server:
-        monkeypatch.setenv(vertex_server.VARIABLE, server.url)
-        server.play("the job's name", ["queued", "running", "failed"], error="out of memory")
+Clients find it where `VARIABLE` is set to its `url`. What becomes of a job is played from a script
+(`play`), or said as it happens (`on_create`, `on_cancel`, `set_state`).
 
 Requests are parsed into the real protobuf and held against published rules, see `vertex_rules`.
 """

@@ -73,6 +73,15 @@ class Vertex:
             # Looking again before each attempt: an answer that was lost may have been a yes.
             return self._patiently(lambda: self._find(request.name) or self._create(body))
 
+    def find(self, name: str) -> str | None:
+        """Returns the first job that was started by a name, or None.
+
+        Raises:
+            UserError: If there are no credentials, or nobody answers.
+        """
+        with self._told(f"say whether it has the job {name}"):
+            return self._patiently(lambda: self._find(name))
+
     def look(self, resource: str) -> JobLook:
         """Returns how a job is doing.
 
@@ -122,7 +131,6 @@ class Vertex:
         return f"projects/{self._project}/locations/{self._region}"
 
     def _find(self, name: str) -> str | None:
-        """The first job that was started by a name."""
         found = self._jobs.list_custom_jobs(
             request={"parent": self._parent, "filter": f"labels.{requests.LABEL}={name}"},
             retry=None, timeout=_REQUEST_SECONDS)

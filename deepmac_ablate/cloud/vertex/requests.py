@@ -79,8 +79,8 @@ def _machine(request: JobRequest) -> VertexMachine:
         raise UserError(f"Vertex AI gives a job one TPU host, and {device.name} has "
                         f"{machine.replicas}; take --executor gke.")
     if request.spot:
-        raise UserError(f"Vertex AI has no spot TPUs ({device.name}); drop --spot, or take "
-                        "--executor gke.")
+        raise UserError(f"Vertex AI offers no spot machines with TPUs ({device.name}); drop "
+                        "--spot, or take --executor gke.")
     if request.service_account and machine.machine_type == "cloud-tpu":
         raise UserError(
             f"Vertex AI does not start {device.name} under a service account "

@@ -59,7 +59,7 @@ def where_to_read(resource: str) -> str:
     query = f'resource.type="ml_job" AND resource.labels.job_id="{job}"'
     console = "https://console.cloud.google.com"
     return "\n".join([
-        f"Job: {console}/vertex-ai/locations/{region}/training/{job}?project={project}",
+        f"Job: {console}/agent-platform/locations/{region}/training/{job}?project={project}",
         f"Log: {console}/logs/query;query={urllib.parse.quote(query, safe='')}?project={project}",
         f"     gcloud logging read '{query}' --project={project} --order=asc",
     ])

@@ -5,40 +5,29 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 from deepmac_ablate import storage
 from deepmac_ablate.cloud import credentials, devices, secrets
 from deepmac_ablate.cloud.devices import Device
-from deepmac_ablate.errors import UserError, check_at_least
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep.executor import JobOptions
 from deepmac_ablate.sweep.job_template import JobTemplate
+from deepmac_ablate.sweep.rental import LOCAL, Rental
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 
 _REGION = "us-central1"
-_NAMESPACE = "default"
+# As long as Vertex AI lets a job run at most.
+_HOURS = 168.0
 
 # By the names of their variables: which executors know an option.
 _BELONGS = {
     "image": ("vertex", "gke"), "eval_device": ("vertex", "gke"), "hours": ("vertex", "gke"),
     "service_account": ("vertex", "gke"), "env": ("vertex", "gke"), "secret": ("vertex", "gke"),
     "project": ("vertex",), "region": ("vertex",),
-    "context": ("gke",), "namespace": ("gke",),
+    "context": ("gke",), "namespace": ("gke",), "reservation": ("gke",), "flex_start": ("gke",),
+    "queue": ("gke",),
 }
-
-
-class Cloud(NamedTuple):
-    """Where the jobs of a launch go, and what they are like.
-
-    Attributes:
-        executor: "vertex" or "gke".
-        place: As `providers.provider` takes it.
-        template: Of the jobs.
-    """
-
-    executor: str
-    place: dict[str, str]
-    template: JobTemplate
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="what --eval-job's job runs on; default: the smallest of --device's generation")
     cloud.add_argument(
         "--hours", type=float, metavar="N",
-        help="end a job after as many hours, whatever it does; default: 168")
+        help=f"end a job after as many hours, whatever it does; default: {_HOURS:g}")
     cloud.add_argument(
         "--service-account", "--service_account", metavar="NAME",
         help="whose rights jobs have: Google's account, or Kubernetes'; default: the cloud's own")
@@ -67,7 +56,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     cloud.add_argument("--region", help=f"Vertex AI's; default: {_REGION}")
     cloud.add_argument(
         "--context", help="of kubectl's configuration, for GKE; default: the current one")
-    cloud.add_argument("--namespace", help=f"of Kubernetes; default: {_NAMESPACE}")
+    cloud.add_argument("--namespace", help="of Kubernetes; default: default")
+    cloud.add_argument("--reservation", help="of machines, by its name, for GKE")
+    cloud.add_argument(
+        "--flex-start", "--flex_start", action="store_true", default=None,
+        help="wait for machines until GKE has them all (flex start)")
+    cloud.add_argument("--queue", help="of Kueue, for GKE")
     cloud.add_argument(
         "--dry-run", "--dry_run", action="store_true",
         help="print the exact requests and send nothing")
@@ -82,17 +76,20 @@ def check_belong(args: argparse.Namespace) -> None:
             raise UserError(
                 f"{option} says nothing to --executor {args.executor}; it belongs to "
                 f"--executor {' or '.join(executors)}.")
+    if args.dry_run and args.executor == LOCAL:
+        raise UserError("--dry-run prints requests to a cloud; what would run here, `plan` prints.")
     if args.json and not args.dry_run:
         raise UserError("--json is for --dry-run; of what was launched, `table` prints JSON.")
 
 
 def read(
-    args: argparse.Namespace, workdir: SweepWorkdir, options: JobOptions, code: str
-) -> Cloud:
-    """Returns where the jobs of a launch go.
+    args: argparse.Namespace, rented: Rental, workdir: SweepWorkdir, options: JobOptions, code: str
+) -> JobTemplate:
+    """Returns what the jobs of a launch are like, and where they go.
 
     Args:
-        args: With the options of `add` and of `plan`.
+        args: With the options of `add`.
+        rented: What they run on.
         workdir: Of the sweep.
         options: What jobs are like.
         code: Where the gin files and the user's modules will be.
@@ -100,47 +97,41 @@ def read(
     Raises:
         UserError: If an option is missing, wrong, or cannot be had together with another.
     """
-    executor = args.executor
+    executor = rented.executor
     if not storage.is_remote(workdir.path):
         raise UserError(
             f"--executor {executor} needs a workdir that its machines can reach, not "
             f"{workdir.path}; give --workdir gs://BUCKET/FOLDER.")
+    if args.image is None:
+        raise UserError(
+            f"--executor {executor} needs --image, built from Dockerfile or Dockerfile.tpu and "
+            "pushed to a registry that its machines can read.")
     _check_tracking(options, args.secret or ())
-    device = devices.device(_required(args.device, "--device", executor, "such as v5e-4"))
-    image = _required(
-        args.image, "--image", executor, "built from Dockerfile or Dockerfile.tpu and pushed to a "
-        "registry that the cluster reads")
-    by_role = {"train": device}
+    by_role = {"train": rented.device}
     if options.eval_job:
-        by_role["eval"] = _eval_device(args.eval_device, device)
+        by_role["eval"] = _eval_device(args.eval_device, rented)
     elif args.eval_device is not None:
         raise UserError("--eval-device says nothing without --eval-job.")
-    for one in by_role.values():
-        if problems := devices.refusals(one, executor, args.spot):
-            raise UserError(problems[0])
-    hours = 168.0 if args.hours is None else args.hours
-    check_at_least(0, hours=hours)
+    hours = _HOURS if args.hours is None else args.hours
+    if not hours > 0:
+        raise UserError(f"--hours {hours:g} leaves jobs no time; it must be more than 0.")
     env = dict(_variable(it) for it in args.env or ())
     secrets.check_plain(env)
-    template = JobTemplate(
-        workdir=str(workdir.path), image=image, devices=by_role, options=options, code=code,
-        env=env, secrets=secrets.parse(args.secret or (), executor), spot=args.spot,
+    return JobTemplate(
+        executor=executor, place=_place(args), workdir=str(workdir.path), image=args.image,
+        devices=by_role, options=options, code=code, env=env,
+        secrets=secrets.parse(args.secret or (), executor), spot=rented.spot,
         service_account=args.service_account, hours=hours)
-    return Cloud(executor, _place(args), template)
 
 
-def _place(args: argparse.Namespace) -> dict[str, str]:
+def _place(args: argparse.Namespace) -> dict[str, Any]:
     if args.executor == "vertex":
         return {
             "project": credentials.project(args.project), "region": args.region or _REGION}
-    place = {"namespace": args.namespace or _NAMESPACE}
-    return place | ({} if args.context is None else {"context": args.context})
-
-
-def _required(value: str | None, option: str, executor: str, right: str) -> str:
-    if value is None:
-        raise UserError(f"--executor {executor} needs {option}, {right}.")
-    return value
+    given = {
+        "namespace": args.namespace, "context": args.context, "reservation": args.reservation,
+        "flex_start": args.flex_start, "queue": args.queue}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _check_tracking(options: JobOptions, given: Sequence[str]) -> None:
@@ -153,12 +144,16 @@ def _check_tracking(options: JobOptions, given: Sequence[str]) -> None:
             "--tracking online needs a key where trials run: --secret WANDB_API_KEY=REFERENCE.")
 
 
-def _eval_device(name: str | None, device: Device) -> Device:
-    if name is not None:
-        return devices.device(name)
-    alike = [devices.device(it) for it in devices.names()]
-    return min(
-        (it for it in alike if it.generation == device.generation), key=lambda it: it.chips)
+def _eval_device(name: str | None, rented: Rental) -> Device:
+    if name is None:
+        alike = [devices.device(it) for it in devices.names()]
+        return min(
+            (it for it in alike if it.generation == rented.device.generation),
+            key=lambda it: it.chips)
+    found = devices.device(name)
+    for problem in devices.refusals(found, rented.executor, rented.spot):
+        raise UserError(problem)
+    return found
 
 
 def _variable(option: str) -> tuple[str, str]:
