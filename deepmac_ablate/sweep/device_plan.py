@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from deepmac_ablate import storage
 from deepmac_ablate.cloud.devices import Device
 from deepmac_ablate.cloud.estimate import (
     ASSUMED_UTILISATION,
@@ -128,14 +129,15 @@ def _paces(
     device: Device, rows: Sequence[TrialRow], workdir: SweepWorkdir
 ) -> dict[str, float]:
     """Returns steps per second of a trial that finished on a device, by its arm."""
-    paces: dict[str, float] = {}
-    for row in rows:
-        if row.status != "finished" or not row.steps_per_second or row.arm in paces:
-            continue
-        last = submission.read(workdir.trial(row.id).path, "train")
-        if last is not None and last.device == device.name:
-            paces[row.arm] = row.steps_per_second
-    return paces
+    finished = {
+        f"{workdir.location(row.id)}/{submission.file_name('train')}": row
+        for row in rows if row.status == "finished" and row.steps_per_second}
+    texts = storage.read_many(finished)
+    return {
+        row.arm: row.steps_per_second
+        for path, row in finished.items()
+        if texts[path] is not None
+        and submission.parse(texts[path], path).device == device.name}
 
 
 def _sum(estimates: Sequence[Estimate]) -> Estimate:

@@ -17,7 +17,7 @@ COST = Cost(
     parameters=46_000_000, trainable_parameters=45_000_000, backbone_gmacs=50.0, box_gmacs=30.0,
     mask_gmacs=0.2, mask_boxes=100, checkpoint_bytes=364, checkpoints=2, steps=90_000,
     batch_size=64)
-NEEDS = DataNeeds("gs://b/train", "gs://b/val", None, 91)
+NEEDS = DataNeeds("gs://bucket/train", "gs://bucket/val", None, 91)
 
 SWEEP = """\
 \"\"\"Does it fit?\"\"\"
@@ -25,7 +25,7 @@ SWEEP = """\
 from deepmac_ablate.sweep import Sweep, values
 
 SWEEP = Sweep("Training.steps = 90000", "Training.precision = 'bfloat16'",
-              "Training.init_checkpoint = 'gs://b/ckpt-1'",
+              "Training.init_checkpoint = 'gs://bucket/ckpt-1'",
               arms=values("Training.seen_classes", "voc", "nonvoc"), seeds=2)
 """
 
@@ -178,7 +178,7 @@ def test_what_does_not_fit_is_told_together(plan):
         "--executor", "vertex", "--device", "v4-256", "--spot",
         "--gin_bindings", "MINE = '/data/ckpt-1'",
         "--gin_bindings", "Training.init_checkpoint = %MINE",
-        data=DataNeeds("data/train", "gs://b/val", None, 91))
+        data=DataNeeds("data/train", "gs://bucket/val", None, 91))
     assert 2 == status
     assert [
         "deepmac-ablate: The sweep fits has 5 problems:",
@@ -237,7 +237,7 @@ def test_a_plan_of_a_real_sweep(tmp_path, monkeypatch, capsys, object_store):
     status = cli.main([
         "plan", "sweeps/quickstart.py", "--only", "mask_head=default", "--json",
         "--only", "box_source=proposals", "--workdir", str(tmp_path / "w"),
-        "--gin_bindings", "TRAIN = 'gs://b/train'", "--gin_bindings", "VAL = 'gs://b/val'",
+        "--gin_bindings", "TRAIN = 'gs://bucket/train'", "--gin_bindings", "VAL = 'gs://bucket/val'",
         "--executor", "gke", "--device", "cpu-8"])
     assert 0 == status
     [trial] = json.loads(capsys.readouterr().out)["trials"]

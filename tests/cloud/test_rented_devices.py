@@ -183,6 +183,21 @@ def test_vertex_ai_takes_every_machine():
         assert expected == AcceleratorType(machine.accelerator_type).name
 
 
+def test_a_cluster_takes_every_device():
+    """Jobs and JobSets on each are what Kubernetes' and JobSet's schemas and rules ask for."""
+    from deepmac_ablate.cloud.gke import manifests
+    from deepmac_ablate.cloud.gke.placement import Placement
+    from tests.cloud import kubernetes_schemas
+
+    here = [it for it in map(device, names()) if not refusals(it, "gke", spot=False)]
+    assert {"tpu", "gpu", "cpu"} == {it.kind for it in here}
+    for it in here:
+        manifest = manifests.render(JobRequest(
+            name="a-job", image="us-docker.pkg.dev/p/r/ablate:1", args=("worker",), device=it),
+            Placement())
+        assert [] == kubernetes_schemas.errors(manifest), it.name
+
+
 @pytest.mark.parametrize(("name", "executor", "spot", "expected"), [
     ("v4-8", "vertex", False, [
         "Vertex AI has no v4-8 to train on; it has v5e-1 to v5e-8, v3-8 to v3-2048, v2-8 to "
