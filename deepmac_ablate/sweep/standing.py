@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -85,8 +86,10 @@ def judge(
     last = attempts[0] if attempts else None
     if has_result:
         return Standing("finished", last)
+    # A machine that was taken away could not say so, but its cloud has.
+    ended = {it.role: it.submitted for it in submissions if it.has_ended}
     for it in attempts:
-        if is_running(it):
+        if is_running(it) and it.started < ended.get(it.role, math.inf):
             return Standing("running", it)
     submitted = {it.role: it.submitted for it in submissions}
     failed = [it for it in attempts if it.state == "failed"]

@@ -27,7 +27,7 @@ from deepmac_ablate.sweep.launch import Launch, Options
 from deepmac_ablate.sweep.observer import Observer
 from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
-from tests.cloud import kubernetes_server, vertex_server
+from tests.cloud import kubernetes_server, secret_server, vertex_server
 from tests.cloud.gcs_server import GcsServer
 from tests.cloud.machines import ROOT, Machines
 
@@ -70,7 +70,10 @@ def serving(executor: str, folder: Path) -> Iterator[Cloud]:
         else:
             service = stack.enter_context(vertex_server.serving())
             environment[vertex_server.VARIABLE] = service.url
-        machines = Machines(CONTAINER, environment, folder)
+            secrets = stack.enter_context(secret_server.serving())
+            secrets.add("projects/p/secrets/wandb", SECRET.encode())
+            environment[secret_server.VARIABLE] = secrets.url
+        machines = Machines(CONTAINER, environment, folder, {"wandb/key": SECRET})
         stack.callback(machines.close)
         if executor == "gke":
             machines.serve_kubernetes(service.cluster)
