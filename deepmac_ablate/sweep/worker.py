@@ -19,12 +19,13 @@ from etils import epath
 
 from deepmac_ablate import exit_status, storage
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.sweep import attempt, cluster, code_snapshot, locks, remote_notes, submission
+from deepmac_ablate.sweep import attempt, cluster, code_snapshot, locks, submission
 from deepmac_ablate.sweep.bell import Bell
 from deepmac_ablate.sweep.job import Job
 from deepmac_ablate.sweep.masked_output import MaskedOutput, secret_values
 from deepmac_ablate.sweep.notes import DiskNotes, NoNotes, Notes
 from deepmac_ablate.sweep.outcome import Outcome, status_of_supervisor
+from deepmac_ablate.sweep.remote_notes import HEARTBEAT, RemoteNotes
 from deepmac_ablate.sweep.submission import Submission
 from deepmac_ablate.sweep.supervisor import Supervisor
 
@@ -34,6 +35,9 @@ _SECONDS_TO_NOTE = 5.0
 _SHARE_TO_NOTE = 0.25
 
 _DISK_HEARTBEAT = 5.0
+
+# How long the lock of a worker is waited for that gives no sign of life: its machine was taken away.
+_PATIENCE = 120.0
 
 
 class Order(NamedTuple):
@@ -178,11 +182,16 @@ class _Worker:
             Taken: If another worker has the trial.
             UserError: If the folder cannot be read or written.
         """
-        role = self._order.role
+        folder, role = self._order.folder, self._order.role
         holder = locks.this_process(f"a worker of its {role} job")
-        disk = Path(self._order.folder)
-        with locks.Lease.acquire(attempt.lock_path(disk, role), holder) as lock:
-            yield DiskNotes(disk, role, lock, _DISK_HEARTBEAT)
+        path = f"{folder}/{attempt.lock_path('', role)}"
+        with locks.acquire(path, holder, _PATIENCE) as lock:
+            if self._is_remote:
+                yield RemoteNotes(
+                    epath.Path(folder), role, lock, self._scratch, self._bell,
+                    _seconds_to_note(self._order.grace))
+            else:
+                yield DiskNotes(Path(folder), role, lock, _DISK_HEARTBEAT)
 
     def _prepared(self, order: Order, notes: Notes) -> tuple[Job, MaskedOutput]:
         """Fetches what the trainer needs; returns what to run and what takes its output.
@@ -200,7 +209,7 @@ class _Worker:
             command=self._command(order.folder, order.mode, order.tracking, order.runtime),
             env={**self._member.environment, **secrets}, silence_limit=order.silence_limit,
             grace=order.grace - _seconds_to_note(order.grace),
-            heartbeat=remote_notes.HEARTBEAT if self._is_remote else _DISK_HEARTBEAT,
+            heartbeat=HEARTBEAT if self._is_remote else _DISK_HEARTBEAT,
             companion="train" if order.role == "eval" else None)
         hidden = [*secrets.values(), *secret_values(os.environ)]
         output = MaskedOutput(self._scratch / "output", notes.log, hidden, sys.stdout.buffer)
