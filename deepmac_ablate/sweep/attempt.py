@@ -86,9 +86,14 @@ def lock_path(folder: str | os.PathLike[str], role: str) -> Path:
     return Path(folder, f".{role}.lock")
 
 
-def log_path(folder: str | os.PathLike[str], role: str, number: int) -> Path:
-    """Returns where the command's output of an attempt goes, in a folder on a disk."""
-    return Path(folder, "logs", f"{role}-{number}.log")
+def log_name(folder: str | os.PathLike[str], role: str, number: int) -> str:
+    """Returns where the command's output of an attempt goes, on a disk or on ``gs://``."""
+    return f"{os.fspath(folder)}/logs/{role}-{number}.log"
+
+
+def log_path(folder: Path, role: str, number: int) -> Path:
+    """Returns where the command's output of an attempt goes, on a disk."""
+    return Path(log_name(folder, role, number))
 
 
 def mark(folder: Path, role: str) -> str:
