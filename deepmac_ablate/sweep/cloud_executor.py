@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.sweep.providers import provider
 from deepmac_ablate.sweep.submission import Submission
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
+
+# A living launcher renews its lock within these; a dead one's is free after them.
+_SECONDS_FOR_A_SIGN = 100.0
 
 
 class CloudExecutor:
@@ -53,7 +57,14 @@ class CloudExecutor:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Holds the launcher's lock, and forgets what an earlier launcher was asked."""
-        with locks.acquire(self._workdir.lock, locks.this_process("a launcher")) as self._lease:
+        lock, holder = self._workdir.lock, locks.this_process("a launcher")
+        try:
+            self._lease = locks.acquire(lock, holder)
+        except locks.Taken as taken:
+            # A lock on gs:// outlives its holder.
+            print(f"{taken} Waiting for a sign of its life.", file=sys.stderr)
+            self._lease = locks.acquire(lock, holder, _SECONDS_FOR_A_SIGN)
+        with self._lease:
             stop_request.withdraw(self._workdir)
             yield
 
@@ -91,7 +102,7 @@ class CloudExecutor:
     def _prepare(self, plan: Plan, planned: PlannedTrial) -> dict[str, CloudJob]:
         """Makes a trial ready to start; returns its jobs by their roles, new or taken up."""
         self._workdir.prepare_trial(plan, planned)
-        folder = str(self._workdir.trial(planned.id).path)
+        folder = self._workdir.location(planned.id)
         jobs: dict[str, CloudJob] = {}
         for role in self._template.options.modes():
             last = submission.read(folder, role)

@@ -87,7 +87,7 @@ class DryRun:
         rows = Observer(workdir, self._plan).rows()
         for planned, row in zip(self._plan.trials, rows, strict=True):
             if row.status not in there:
-                folder = workdir.trial(planned.id).path
+                folder = workdir.location(planned.id)
                 yield _Asked(planned, {
                     role: last.number + 1 if (last := submission.read(folder, role)) else 1
                     for role in self._template.options.modes()})

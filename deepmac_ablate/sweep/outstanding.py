@@ -66,7 +66,7 @@ def outstanding(workdir: SweepWorkdir) -> list[Outstanding]:
     paths = [
         (folder, f"{folder}/{submission.file_name(role)}")
         for planned in workdir.read_plan().trials
-        for folder in [str(workdir.trial(planned.id).path)] for role in ROLES]
+        for folder in [workdir.location(planned.id)] for role in ROLES]
     texts = storage.read_many([path for _, path in paths])
     found = [
         Outstanding(folder, submission.parse(text, path))

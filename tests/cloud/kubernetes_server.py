@@ -153,6 +153,8 @@ def serving() -> Iterator[Server]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Headers and body go out together; otherwise the body waits for the client's 40 ms.
+        wbufsize = -1
 
         def log_message(self, *args):
             pass
@@ -187,7 +189,7 @@ def serving() -> Iterator[Server]:
 
     with Listener(("127.0.0.1", 0), Handler) as listener:
         server.url = f"http://127.0.0.1:{listener.server_port}"
-        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        threading.Thread(target=listener.serve_forever, args=[0.01], daemon=True).start()
         yield server
         listener.shutdown()
 

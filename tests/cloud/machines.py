@@ -45,12 +45,15 @@ class Machines:
             if kind != "Pod":
                 return
             name, [container] = body["metadata"]["name"], body["spec"]["containers"]
+            # The kubelet replaces $(NAME), and gives $ for $$.
+            args = [it.replace("$$", "$") for it in container.get("args", ())]
             variables = {
-                it["name"]: it["value"] for it in container.get("env", ()) if "value" in it}
+                it["name"]: it["value"].replace("$$", "$")
+                for it in container.get("env", ()) if "value" in it}
 
             def live() -> None:
                 cluster.pod_runs(name)
-                code = self._run(name, container.get("args", ()), variables)
+                code = self._run(name, args, variables)
                 cluster.pod_exits(name, code, disrupted=name in self._taken_away)
 
             self._background(live)

@@ -22,7 +22,9 @@ def of_job(job: dict[str, Any], pods: Sequence[dict[str, Any]]) -> JobLook:
     if "Complete" in conditions:
         return JobLook("succeeded")
     if failed := conditions.get("Failed"):
-        return JobLook("expired" if _is_deadline(failed) else "failed", _words(failed))
+        if _is_deadline(failed):
+            return JobLook("expired", _words(failed))
+        return JobLook("failed", _joined([_words(failed), _ending(pods)]))
     return _of_unfinished(job, conditions, pods)
 
 
@@ -40,8 +42,10 @@ def of_jobset(jobset: dict[str, Any], jobs: Iterable[dict[str, Any]],
         return JobLook("succeeded")
     if failed := conditions.get("Failed"):
         causes = [it for job in jobs if (it := _conditions(job).get("Failed"))]
-        state = "expired" if any(map(_is_deadline, causes)) else "failed"
-        return JobLook(state, "; ".join(_words(it) for it in [*causes, failed]))
+        words = [*map(_words, causes), _words(failed)]
+        if any(map(_is_deadline, causes)):
+            return JobLook("expired", _joined(words))
+        return JobLook("failed", _joined([_ending(pods), *words]))
     return _of_unfinished(jobset, conditions, pods)
 
 
@@ -64,7 +68,7 @@ def _of_unfinished(job: dict[str, Any], conditions: dict[str, dict[str, Any]],
     was_lost = bool(lost) or job.get("status", {}).get("restarts", 0) > 0
     words = [it for pod in waiting if (it := _trouble(pod))] or [
         _words(_conditions(pod)["DisruptionTarget"]) for pod in lost] or [
-        it for pod in pods if (it := _ending(pod))]
+        f"{it} and will be started again" for it in [_ending(pods)] if it]
     return JobLook("preempted" if was_lost else "queued", words[0] if words else "")
 
 
@@ -97,12 +101,17 @@ def _trouble(pod: dict[str, Any]) -> str:
     return ""
 
 
-def _ending(pod: dict[str, Any]) -> str:
-    """How a pod's container ended whose successor is not there yet."""
-    for container in pod.get("status", {}).get("containerStatuses") or ():
-        if ended := container.get("state", {}).get("terminated"):
-            return f"its container ended with status {ended['exitCode']} and will be started again"
-    return ""
+def _ending(pods: Iterable[dict[str, Any]]) -> str:
+    """How the container ended that failed last; empty where none has."""
+    codes = [
+        (pod["metadata"].get("creationTimestamp", ""), ended["exitCode"])
+        for pod in pods for container in pod.get("status", {}).get("containerStatuses") or ()
+        if (ended := container.get("state", {}).get("terminated")) and ended["exitCode"]]
+    return f"its container ended with status {max(codes)[1]}" if codes else ""
+
+
+def _joined(words: Iterable[str]) -> str:
+    return "; ".join(filter(None, words))
 
 
 def _words(said: dict[str, Any]) -> str:

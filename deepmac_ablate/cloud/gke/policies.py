@@ -10,15 +10,6 @@ from typing import Any
 
 from deepmac_ablate import exit_status
 
-# What another attempt would only repeat.
-_MISTAKES = {"onExitCodes": {
-    "operator": "In", "values": [exit_status.USER_ERROR, exit_status.DIVERGED]}}
-# The kubelet, the scheduler and the autoscaler set it on what they end, for whatever reason.
-_DISRUPTED = {"onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
-_INTERRUPTED = {"onExitCodes": {"operator": "In", "values": [exit_status.INTERRUPTED]}}
-_ANYTHING_ELSE = {"onExitCodes": {
-    "operator": "NotIn", "values": [exit_status.TAKEN, exit_status.INTERRUPTED]}}
-
 # Pods follow each other after 10 s, 20 s, 40 s and so on: about ten minutes in all, in which the
 # lock of a worker that vanished with its machine expires.
 _TRIES_FOR_THE_LOCK = 6
@@ -37,10 +28,11 @@ def of_single_host() -> dict[str, Any]:
     return {
         "backoffLimit": _TRIES_FOR_THE_LOCK,
         "podFailurePolicy": {"rules": [
-            {"action": "FailJob", **_MISTAKES},
-            {"action": "Ignore", **_DISRUPTED},
-            {"action": "Ignore", **_INTERRUPTED},
-            {"action": "FailJob", **_ANYTHING_ELSE},
+            _on_mistakes("FailJob"),
+            _on_disruption("Ignore"),
+            _on_interruption("Ignore"),
+            {"action": "FailJob", "onExitCodes": {
+                "operator": "NotIn", "values": [exit_status.TAKEN, exit_status.INTERRUPTED]}},
         ]},
     }
 
@@ -60,9 +52,9 @@ def of_peers() -> dict[str, Any]:
         "backoffLimitPerIndex": _TRIES_AFTER_A_PEER,
         "maxFailedIndexes": 0,
         "podFailurePolicy": {"rules": [
-            {"action": "FailIndex", **_MISTAKES},
-            {"action": "FailJob", **_DISRUPTED},
-            {"action": "FailJob", **_INTERRUPTED},
+            _on_mistakes("FailIndex"),
+            _on_disruption("FailJob"),
+            _on_interruption("FailJob"),
         ]},
     }
 
@@ -81,3 +73,20 @@ def of_jobset() -> dict[str, Any]:
             {"name": "anythingElse", "action": "FailJobSet"},
         ],
     }
+
+
+def _on_mistakes(action: str) -> dict[str, Any]:
+    """What another attempt would only repeat."""
+    return {"action": action, "onExitCodes": {
+        "operator": "In", "values": [exit_status.USER_ERROR, exit_status.DIVERGED]}}
+
+
+def _on_disruption(action: str) -> dict[str, Any]:
+    """The kubelet, the scheduler and the autoscaler say so of what they end, for any reason."""
+    return {"action": action, "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+
+
+def _on_interruption(action: str) -> dict[str, Any]:
+    """A worker that was asked to end, by whomever, and left a checkpoint."""
+    return {"action": action, "onExitCodes": {
+        "operator": "In", "values": [exit_status.INTERRUPTED]}}
