@@ -12,6 +12,7 @@ import pytest
 
 from deepmac_ablate import exit_status
 from deepmac_ablate.sweep import attempt
+from deepmac_ablate.sweep.code_snapshot import Snapshot
 from deepmac_ablate.sweep.submission import Submission
 from tests import supervised
 from tests.cloud import working
@@ -197,6 +198,23 @@ def test_a_failure_is_not_repeated_by_the_same_job(server, cwd, monkeypatch):
         state(server).state, state(server).cause, state(server).number)
     dataclasses.replace(submission, number=2, submitted=time.time()).write(FOLDER)
     assert 0 == run(server, cwd, "print('again')")[0]
+
+
+def test_code_is_fetched_from_the_store(server, cwd, tmp_path, monkeypatch):
+    """The trainer's working directory has what the launch kept beside the trials."""
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gin").mkdir()
+    (tmp_path / "gin/question.gin").write_text("Training.steps = 7\n")
+    uri = Snapshot(["gin/question.gin"]).keep("gs://bucket/x")
+    assert uri.startswith("gs://bucket/x/code/")
+    assert b"Training.steps = 7\n" == server.objects[f"{uri.removeprefix('gs://')}/gin/question.gin"]
+    before = len(server.requests)
+    assert uri == Snapshot(["gin/question.gin"]).keep("gs://bucket/x")
+    assert not [it for it in server.requests[before:] if it.method != "GET"]
+    code = "print(open('gin/question.gin').read(), end='')"
+    assert (0, "Training.steps = 7\n", "") == run(server, cwd, code, "--code", uri)
 
 
 def test_an_evaluator_hears_of_its_trainer(server, cwd):
