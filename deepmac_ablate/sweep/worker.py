@@ -36,7 +36,7 @@ _SHARE_TO_NOTE = 0.25
 
 _DISK_HEARTBEAT = 5.0
 
-# How long the lock of a worker is waited for that gives no sign of life: its machine was taken away.
+# How long a worker is waited for that has the lock but gives no sign of life: its machine is gone.
 _PATIENCE = 120.0
 
 

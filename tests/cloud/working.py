@@ -25,8 +25,9 @@ from tests.launching import FAKE_TRAINER
 # Runs the trial of a folder on a disk, as its bindings say.
 COUNTING = f"import runpy; runpy.run_path({FAKE_TRAINER!r})"
 
-# Seconds between two signs of life on gs://, in place of those that suit a bill.
+# Seconds between two signs of life on gs://, and those after which a worker is given up.
 PACE = 0.3
+TTL = 3.0
 
 
 def start(
@@ -89,7 +90,7 @@ def _hurry() -> None:
     from deepmac_ablate.sweep.remote_lease import RemoteLease
 
     worker.HEARTBEAT = PACE
-    RemoteLease.acquire = functools.partial(RemoteLease.acquire, renewal=PACE)
+    RemoteLease.acquire = functools.partial(RemoteLease.acquire, renewal=PACE, ttl=TTL)
 
 
 if __name__ == "__main__":
