@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from google.protobuf import json_format
+
 from deepmac_ablate.cloud import devices
 from deepmac_ablate.sweep.cloud_executor import CloudExecutor
 from deepmac_ablate.sweep.code_snapshot import Snapshot
@@ -27,7 +29,7 @@ from deepmac_ablate.sweep.launch import Launch, Options
 from deepmac_ablate.sweep.observer import Observer
 from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
-from tests.cloud import kubernetes_server, secret_server, vertex_server
+from tests.cloud import kubernetes_server, secret_server, vertex_rules, vertex_server
 from tests.cloud.gcs_server import GcsServer
 from tests.cloud.machines import ROOT, Machines
 
@@ -116,11 +118,18 @@ def start(cloud: Cloud, a_plan: Plan, **options: Any) -> subprocess.Popen:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def sent(cloud: Cloud) -> list[dict[str, Any]]:
-    """The bodies with which jobs were asked for, in order."""
+def sent(cloud: Cloud) -> list[str]:
+    """The bodies with which jobs were asked for."""
+    bodies = cloud.service.sent if cloud.executor == "gke" else cloud.service.bodies
+    return sorted(canonical(cloud, body) for body in bodies)
+
+
+def canonical(cloud: Cloud, body: dict[str, Any] | str) -> str:
+    """A body in one spelling: protobuf has several, in numbers or in names."""
     if cloud.executor == "gke":
-        return cloud.service.sent
-    return [json.loads(body) for body in cloud.service.bodies]
+        return json.dumps(body, sort_keys=True)
+    message = vertex_rules.parse(body if isinstance(body, str) else json.dumps(body))
+    return json_format.MessageToJson(message, sort_keys=True)
 
 
 def refuse(cloud: Cloud, status: int, message: str) -> None:
