@@ -35,7 +35,12 @@ test-fast: lint
 test-all: lint
 	$(BIN)/python -m pytest $(PARALLEL)
 
-# Needs uv; the only place where versions are chosen.
+# Needs uv; the only place where versions are chosen: for this machine, and for images (Dockerfile*).
+# tensorflow-tpu is the same package under another name, so that tensorflow must not come with it.
+COMPILE := $(BIN)/uv pip compile setup.cfg --quiet --python-version 3.11 --no-emit-index-url \
+  --custom-compile-command "make lock"
 lock: $(INSTALLED)
-	$(BIN)/uv pip compile setup.cfg --all-extras --quiet --python-version 3.11 --no-emit-index-url \
-	  --custom-compile-command "make lock" --output-file requirements.lock
+	$(COMPILE) --extra test --output-file requirements.lock
+	$(COMPILE) --extra gpu --constraints requirements.lock --output-file requirements-gpu.lock
+	$(COMPILE) --extra tpu --constraints requirements.lock --no-emit-package tensorflow \
+	  --output-file requirements-tpu.lock

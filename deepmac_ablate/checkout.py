@@ -24,6 +24,10 @@ _LARGEST = 2**20
 _LEFT_OUT_SHOWN = 20
 _SECONDS = 60.0
 
+# An image has no checkout: what it was built from is what `git describe --always --dirty
+# --abbrev=40 --exclude '*'` said then.
+_BUILT_FROM = "DEEPMAC_ABLATE_COMMIT"
+
 # They would point git at another checkout, as within a hook.
 _MISLEADING = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
@@ -51,13 +55,14 @@ def git_state(root: Path = ROOT) -> GitState | None:
             project in whose virtual environment this package is installed.
 
     Returns:
-        None where there is no checkout, no commit or no git, or where git cannot tell: no trial
-        has to wait for that.
+        That of the checkout that an image was built from, where this is one and it says so. None
+        where there is no checkout, no commit or no git, or where git cannot tell: no trial has to
+        wait for that.
     """
     try:
         top = _top(root)
         if top is None:
-            return None
+            return _built_from(os.environ.get(_BUILT_FROM, ""))
         head = _git(top, "symbolic-ref", "--short", "HEAD")
         status = _checked(top, "status", "--porcelain", "--untracked-files=no")
         return GitState(
@@ -118,6 +123,12 @@ def changes(root: Path = ROOT) -> bytes:
         else:
             kept.append(part)
     return _note(left_out) + b"".join(kept) if patch else b""
+
+
+def _built_from(described: str) -> GitState | None:
+    """Reads a commit, maybe with "-dirty" behind it; None where there is none."""
+    match = re.fullmatch(r"([0-9a-f]{40})(-dirty)?", described)
+    return GitState(match[1], None, match[2] is not None) if match else None
 
 
 def _note(left_out: Sequence[bytes]) -> bytes:

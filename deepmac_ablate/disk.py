@@ -7,6 +7,52 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """What is in a folder.
+
+    Attributes:
+        name: The last part of its path.
+        is_folder: Whether it is a folder.
+        size: In bytes; of a folder it means nothing.
+        changed: Unix time in seconds; 0 for a folder on ``gs://``.
+    """
+
+    name: str
+    is_folder: bool
+    size: int = 0
+    changed: float = 0.0
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is an object store's, whose objects appear whole and cannot be appended."""
+    return "://" in os.fspath(path)
+
+
+def read(path: str | os.PathLike[str], tail: int | None = None) -> bytes | None:
+    """Returns what is in a file, or its last `tail` bytes; None where there is no such file."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            if tail is not None:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - tail))
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def entries(folder: str | os.PathLike[str]) -> list[Entry]:
+    """Returns what is in a folder, by name; nothing where there is no folder."""
+    found = []
+    try:
+        with os.scandir(folder) as there:
+            for it in there:
+                stat = it.stat()
+                found.append(Entry(it.name, it.is_dir(), stat.st_size, stat.st_mtime))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(found)
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:

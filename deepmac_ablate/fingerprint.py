@@ -24,9 +24,11 @@ _PACKAGE = Path(__file__).resolve().parent
 # What plans, launches, follows, reads and prints, relative to the package; a trial's numbers do not
 # depend on it.
 _NO_INFLUENCE = (
-    "sweep", "validation", "tracking", "results", "listing", "cli.py", "cost.py", "verdict.py",
-    "provenance.py", "fingerprint.py", "checkout.py")
+    "sweep", "cloud", "validation", "tracking", "results", "listing", "cli.py", "cost.py",
+    "verdict.py", "provenance.py", "fingerprint.py", "checkout.py")
 _COMPUTING = ("tensorflow", "tf-models-official", "gin-config", "numpy")
+# The same sources, built for a device.
+_STAND_INS = {"tensorflow": ("tensorflow-tpu", "tensorflow-cpu")}
 
 # 48 bits, as the ids of trials have.
 _LENGTH = 12
@@ -57,11 +59,30 @@ def code_fingerprint(*modules: str) -> str:
     sources = {
         name: path for name, path in sources.items() if name.split("/")[0] not in _NO_INFLUENCE}
     # The names of the user's modules begin with a dot, which no file of the package's does.
-    for name, path in sorted((sources | _sources_of_the_user(modules)).items()):
+    for name, path in sorted((sources | sources_of_the_user(modules)).items()):
         content = path.read_bytes()
         # The length, so that no content can pass for the next file's name.
         digest.update(f"{name} {len(content)}\n".encode() + content)
     return digest.hexdigest()[:_LENGTH]
+
+
+def sources_of_the_user(modules: Iterable[str]) -> dict[str, Path]:
+    """Returns the sources of modules and of what they import, by ``.module/file``.
+
+    Args:
+        modules: As those of `code_fingerprint`.
+    """
+    sources: dict[str, Path] = {}
+    seen, waiting = {_PACKAGE.name}, [module.partition(".")[0] for module in modules]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name in sys.stdlib_module_names:
+            continue
+        seen.add(name)
+        for relative, path in _files(name).items():
+            sources[f".{name}/{relative}"] = path
+            waiting += _imports(path)
+    return sources
 
 
 def versions() -> dict[str, str | None]:
@@ -79,29 +100,16 @@ def lock_hash() -> str | None:
 
 
 def _versions(names: Iterable[str]) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            # Such as tensorflow where tensorflow-tpu stands in for it.
-            found[name] = None
-    return found
+    return {
+        name: next(filter(None, map(_version, (name, *_STAND_INS.get(name, ())))), None)
+        for name in names}
 
 
-def _sources_of_the_user(modules: Iterable[str]) -> dict[str, Path]:
-    """Returns the sources of modules and of what they import, by ``.module/file``."""
-    sources: dict[str, Path] = {}
-    seen, waiting = {_PACKAGE.name}, [module.partition(".")[0] for module in modules]
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name in sys.stdlib_module_names:
-            continue
-        seen.add(name)
-        for relative, path in _files(name).items():
-            sources[f".{name}/{relative}"] = path
-            waiting += _imports(path)
-    return sources
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _files(name: str) -> dict[str, Path]:

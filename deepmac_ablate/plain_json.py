@@ -41,6 +41,18 @@ def from_json(text: bytes, where: str) -> dict[str, Any]:
     return value
 
 
+def from_json_lines(text: bytes | None, where: str) -> list[dict[str, Any]]:
+    """Reads a JSON object of each line; none where there is no text.
+
+    A last line without its end is left out: its writer was killed, maybe within a character.
+
+    Raises:
+        UserError: If a line is none; it names the line and `where` it was read.
+    """
+    lines = enumerate((text or b"").split(b"\n")[:-1], 1)
+    return [from_json(line, f"Line {number} of {where}") for number, line in lines]
+
+
 def _plain(value: Any, name: str = "") -> Any:  # noqa: ANN401
     if hasattr(value, "tolist"):
         value = value.tolist()

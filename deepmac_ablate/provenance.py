@@ -91,6 +91,8 @@ def record(
         if patch:
             storage.write(path / "changes.patch", patch)
         storage.write(path / "provenance.json", to_json(fields, indent=2) + "\n")
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"Cannot write provenance.json into {path}: {error}.") from error
 

@@ -13,7 +13,7 @@ from typing import Any
 from etils import epath
 
 from deepmac_ablate import storage
-from deepmac_ablate.plain_json import from_json, to_json
+from deepmac_ablate.plain_json import from_json_lines, to_json
 
 
 class StepLog:
@@ -63,5 +63,4 @@ class StepLog:
         Raises:
             UserError: If another line is broken.
         """
-        lines = enumerate(storage.read_lines(self._path), 1)
-        return [from_json(line, f"Line {number} of {self._path}") for number, line in lines]
+        return from_json_lines(storage.read(self._path), str(self._path))

@@ -7,24 +7,15 @@ writer was killed, preempted or out of disk space.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
-from collections.abc import Iterator
-
-# Without this, `gs://` loads TensorFlow's file system, 8 s before a table is printed. TensorFlow's
-# remains the fallback where gcsfs is not installed. Read by etils at the first `gs://` path.
-if importlib.util.find_spec("gcsfs"):
-    os.environ.setdefault("EPATH_USE_TF", "false")
+from collections.abc import Iterable, Iterator
 
 from etils import epath
 
-from deepmac_ablate import disk
+# Makes `gs://` paths this project's own.
+from deepmac_ablate import disk, object_path  # noqa: F401
+from deepmac_ablate.disk import Entry, is_remote
 from deepmac_ablate.errors import UserError
-
-
-def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is an object store's, whose objects appear whole and cannot be appended."""
-    return "://" in os.fspath(path)
 
 
 def write(path: epath.Path, content: str | bytes) -> None:
@@ -44,15 +35,52 @@ def write(path: epath.Path, content: str | bytes) -> None:
     disk.write(path, data)
 
 
-def read(path: epath.Path) -> bytes | None:
-    """Returns what is in a file, or None where there is no such file."""
+def read(path: str | os.PathLike[str]) -> bytes | None:
+    """Returns what is in a file, or None where there is no such file.
+
+    To make an `epath.Path` of a name on a disk would take longer than to read the file.
+    """
+    if not is_remote(path):
+        return disk.read(path)
     try:
-        return path.read_bytes()
+        return epath.Path(path).read_bytes()
     except FileNotFoundError:
         return None
 
 
-def read_lines(path: epath.Path) -> list[bytes]:
+def read_many(paths: Iterable[str], tail: int | None = None) -> dict[str, bytes | None]:
+    """Returns what is in files, or in their last `tail` bytes; None where there is no such file.
+
+    On ``gs://`` many are read at a time.
+    """
+    paths = list(paths)
+    remote = [path for path in paths if is_remote(path)]
+    found = dict.fromkeys(paths)
+    if remote:
+        from deepmac_ablate import object_store
+
+        found |= zip(remote, object_store.store().read_many(remote, tail), strict=True)
+    return found | {path: disk.read(path, tail) for path in paths if not is_remote(path)}
+
+
+def read_tail(path: str | os.PathLike[str], size: int) -> bytes | None:
+    """Returns the last bytes of a file, at most `size`; None where there is no such file."""
+    return read_many([os.fspath(path)], size)[os.fspath(path)]
+
+
+def entries_of_many(folders: Iterable[str]) -> dict[str, list[Entry]]:
+    """Returns what is in folders, by name; nothing where there is no such folder."""
+    folders = list(folders)
+    remote = [folder for folder in folders if is_remote(folder)]
+    found: dict[str, list[Entry]] = {}
+    if remote:
+        from deepmac_ablate import object_store
+
+        found |= zip(remote, object_store.store().entries_of_many(remote), strict=True)
+    return found | {it: disk.entries(it) for it in folders if not is_remote(it)}
+
+
+def read_lines(path: str | os.PathLike[str]) -> list[bytes]:
     """Returns the lines of a file; none where there is no such file.
 
     A last line without its end is left out: its writer was killed, maybe within a character.

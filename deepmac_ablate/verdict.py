@@ -130,11 +130,11 @@ def _look(prefix: str) -> DatasetInfo | str | None:
     """Returns the data set, or what is wrong with it, or None if it is out of reach."""
     try:
         return DatasetInfo.load(prefix) if info_path(prefix).exists() else None
+    except OSError:
+        # A bucket without credentials or rights, or without a network.
+        return None
     except UserError as problem:
         return str(problem)
-    except Exception:
-        # A bucket refuses in a hundred ways.
-        return None
 
 
 def _check(

@@ -27,7 +27,7 @@ from etils import epath
 
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.plain_json import from_json, to_json
+from deepmac_ablate.plain_json import from_json, from_json_lines, to_json
 from deepmac_ablate.step_log import StepLog
 from deepmac_ablate.trial import Trial
 
@@ -71,6 +71,8 @@ class TrialWorkdir:
         try:
             self.describe(trial, trial_id)
             storage.write(self.path / "config.gin", config)
+        except UserError:
+            raise
         except OSError as error:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
 
@@ -199,8 +201,7 @@ class TrialWorkdir:
             UserError: If a line is broken.
         """
         path = self.path / "attempts.jsonl"
-        lines = enumerate(storage.read_lines(path), 1)
-        return [from_json(line, f"Line {number} of {path}") for number, line in lines]
+        return from_json_lines(storage.read(path), str(path))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Returns the lines of metrics.jsonl by increasing step, without an unfinished last one.

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.cloud.gcs_server import GcsServer
 
 # TensorFlow prints its start-up to the log of every test otherwise.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -59,8 +63,11 @@ def clean_tensorflow() -> Iterator[None]:
 
 
 @pytest.fixture
-def object_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes ``gs://`` an empty object store in memory."""
-    from tests import object_store
+def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
+    """Makes ``gs://bucket`` an empty bucket on this machine."""
+    from tests.cloud.gcs_server import GcsServer
 
-    object_store.mount(monkeypatch)
+    with GcsServer("bucket") as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        yield server

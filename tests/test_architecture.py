@@ -31,8 +31,8 @@ FLOORS = {
         "bindings"],
     "where numbers come from": ["provenance", "checkout", "fingerprint"],
     "ground": [
-        "progress", "plain_json", "storage", "disk", "errors", "exit_status",
-        "tf_config", ""],
+        "progress", "plain_json", "storage", "object_path", "object_store", "disk", "errors",
+        "exit_status", "tf_config", ""],
 }
 
 # What computes, or writes and reads records; everything else starts in a second.

@@ -12,8 +12,9 @@ import time
 import pytest
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.sweep import attempt, locks, processes
+from deepmac_ablate.sweep import attempt, locks, processes, standing
 from deepmac_ablate.sweep.attempt import Attempt
+from deepmac_ablate.sweep.standing import Standing
 from tests import supervised
 
 
@@ -35,12 +36,12 @@ def locked(tmp_path):
 
 
 def status(folder):
-    return attempt.status(folder)[0]
+    return standing.of_folder(folder).status
 
 
 def test_a_folder_without_attempts_is_new(tmp_path):
     """Whether it exists or not."""
-    assert ("new", None) == attempt.status(tmp_path) == attempt.status(tmp_path / "no")
+    assert Standing("new") == standing.of_folder(tmp_path) == standing.of_folder(tmp_path / "no")
     assert attempt.read(tmp_path, "train") is None
 
 
@@ -51,7 +52,7 @@ def test_an_attempt_is_read_as_it_was_written(tmp_path):
         cause="größe")
     written.write(tmp_path)
     assert written == attempt.read(tmp_path, "train")
-    assert ("failed", written) == attempt.status(tmp_path)
+    assert Standing("failed", written, "größe") == standing.of_folder(tmp_path)
     assert attempt.read(tmp_path, "eval") is None
 
 
@@ -61,7 +62,7 @@ def test_a_result_finishes_a_trial(tmp_path, state):
     """Whatever else is said of it; a trainer may be killed after its last file."""
     an_attempt(state=state).write(tmp_path)
     (tmp_path / "result.json").write_text("{}")
-    assert ("finished", state) == (status(tmp_path), attempt.status(tmp_path)[1].state)
+    assert ("finished", state) == (status(tmp_path), standing.of_folder(tmp_path).attempt.state)
 
 
 @pytest.mark.usefixtures("locked")
@@ -107,8 +108,8 @@ def test_two_jobs_of_a_trial_make_one_status(tmp_path, train, evaluation, expect
     if evaluation:
         an_attempt(role="eval", state=evaluation, started=2.0).write(tmp_path)
     with locks.Lease.acquire(attempt.lock_path(tmp_path, "eval"), {}):
-        found = attempt.status(tmp_path)
-    assert (expected, role) == (found[0], found[1].role)
+        found = standing.of_folder(tmp_path)
+    assert (expected, role) == (found.status, found.attempt.role)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_a_broken_state_is_named(tmp_path, content, message):
     """It was written whole, so somebody else has changed it."""
     (tmp_path / "state-train.json").write_text(content)
     with pytest.raises(UserError, match=rf"state-train\.json.* {message}.*; delete it"):
-        attempt.status(tmp_path)
+        standing.of_folder(tmp_path)
 
 
 def test_leftovers_of_a_killed_supervisor_are_ended(tmp_path):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from deepmac_ablate.sweep import attempt, locks
+from deepmac_ablate.sweep import attempt, locks, standing
 from tests import supervised
 
 STEPS = 20
@@ -70,7 +70,7 @@ def _launch_until_finished(folder, seed):
     folder.mkdir()
     lease = folder / "lease"
     statuses = []
-    while (status := attempt.status(folder)[0]) != "finished":
+    while (status := standing.of_folder(folder).status) != "finished":
         statuses.append(status)
         attempt.stop_leftovers(folder, "train")
         with supervised.launcher(lease) as launcher:
@@ -96,7 +96,7 @@ def test_killed_trials_are_finished_once(tmp_path):
         assert list(range(1, STEPS + 1)) == steps
         assert [] == supervised.processes_in(folder)
         assert not locks.is_held(attempt.lock_path(folder, "train"))
-        assert "finished" == attempt.status(folder)[0]
+        assert "finished" == standing.of_folder(folder).status
     # The kills hit: trials had been started, and were taken up again.
     seen = collections.Counter(status for each in statuses for status in each)
     assert seen["interrupted"] >= TRIALS / 2

@@ -235,6 +235,33 @@ def test_there_may_be_no_checkout(repository, tmp_path, monkeypatch):
     assert b"" == provenance.changes(repository)
 
 
+@pytest.mark.parametrize(
+    ("described", "state"),
+    [("1" * 40, ("1" * 40, None, False)), ("a" * 40 + "-dirty", ("a" * 40, None, True)),
+     ("", None), ("1234567", None), ("1" * 40 + "-7-gabc", None)])
+def test_an_image_says_what_it_was_built_from(
+        repository, tmp_path, monkeypatch, described, state):
+    """A variable stands in for the checkout where there is none, and only there."""
+    monkeypatch.setenv("DEEPMAC_ABLATE_COMMIT", described)
+    (tmp_path / "plain").mkdir()
+    assert state == provenance.git_state(tmp_path / "plain")
+    assert git(repository, "rev-parse", "HEAD") == provenance.git_state(repository).commit
+    assert b"" == provenance.changes(tmp_path / "plain")
+
+
+def test_git_describes_what_an_image_is_built_from(repository, tmp_path, monkeypatch):
+    """In the very words that are read: with a tag on the commit, and with changes."""
+    git(repository, "tag", "v1")
+    commit = git(repository, "rev-parse", "HEAD")
+    (tmp_path / "plain").mkdir()
+    for dirty in (False, True):
+        described = git(
+            repository, "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
+        monkeypatch.setenv("DEEPMAC_ABLATE_COMMIT", described)
+        assert (commit, None, dirty) == provenance.git_state(tmp_path / "plain")
+        (repository / "package/a.py").write_text("A = 3\n")
+
+
 def test_what_git_cannot_tell_stops_a_launch_but_no_trial(repository, tmp_path):
     """With a broken index a trainer has no state; a launch would record half a patch."""
     (repository / ".git/index").write_bytes(b"broken")
@@ -334,7 +361,7 @@ def test_the_code_is_known_by_what_can_change_a_result(copied):
     package = copied / "deepmac_ablate"
     before = code_of(copied)
     assert provenance.code_fingerprint() == before
-    for name in ("cli.py", "provenance.py", "sweep/display.py", "tracking/new.py", "results/x.py"):
+    for name in ("cli.py", "provenance.py", "sweep/display.py", "cloud/new.py", "results/x.py"):
         (package / name).parent.mkdir(exist_ok=True)
         with (package / name).open("a") as file:
             file.write("# changed\n")
@@ -397,6 +424,20 @@ def test_the_versions_of_what_computes_count(library, monkeypatch):
     monkeypatch.setattr(fingerprint.metadata, "version", missing)
     assert 3 == len({provenance.code_fingerprint(), other, uncached()})
     assert provenance.versions()[library] is None
+
+
+def test_tensorflow_built_for_a_tpu_is_the_same_code(monkeypatch):
+    """The package has another name there; a trial launched on a laptop is no "other code"."""
+    real = fingerprint.metadata.version
+
+    def on_a_tpu(name):
+        if name == "tensorflow":
+            raise fingerprint.metadata.PackageNotFoundError(name)
+        return real("tensorflow" if name == "tensorflow-tpu" else name)
+
+    expected = provenance.code_fingerprint()
+    monkeypatch.setattr(fingerprint.metadata, "version", on_a_tpu)
+    assert expected == fingerprint.code_fingerprint.__wrapped__()
 
 
 def start(code, mode="train_and_eval", step=0):

@@ -11,7 +11,7 @@ import result_workdirs
 from result_frames import cells_of
 
 from deepmac_ablate import cli
-from deepmac_ablate.sweep import commands
+from deepmac_ablate.sweep.commands import launch as commands
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 
 ARMS = {

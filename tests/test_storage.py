@@ -1,38 +1,12 @@
-"""Files and folders that are whole or not there, and which file system ``gs://`` uses."""
+"""Files and folders on a disk that are whole or not there; for ``gs://`` see `cloud`."""
 
 from __future__ import annotations
-
-import importlib.util
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from etils import epath
 
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
-
-CODE = """
-import deepmac_ablate.storage
-from etils.epath import gpath
-print(gpath._is_tf_installed())
-"""
-
-
-@pytest.mark.parametrize("has_gcsfs", [True, False])
-def test_gs_does_without_tensorflow_where_gcsfs_is_installed(tmp_path, has_gcsfs):
-    """Tables of gs:// workdirs need no TensorFlow with gcsfs, and still work without gcsfs."""
-    if not has_gcsfs and importlib.util.find_spec("gcsfs"):
-        pytest.skip("gcsfs is installed here")
-    if has_gcsfs:
-        (tmp_path / "gcsfs.py").write_text("")
-    environment = {name: value for name, value in os.environ.items() if name != "EPATH_USE_TF"}
-    root = Path(__file__).parents[1]
-    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(root)])
-    printed = subprocess.check_output([sys.executable, "-c", CODE], env=environment, text=True)
-    assert str(not has_gcsfs) == printed.strip()
 
 
 def test_bytes_are_written_as_they_are(tmp_path):

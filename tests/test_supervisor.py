@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from deepmac_ablate.sweep import attempt
+from deepmac_ablate.sweep import attempt, standing
 from deepmac_ablate.sweep.job import Job
 from tests import supervised
 
@@ -127,7 +127,7 @@ def test_the_state_beats_while_the_command_runs(tmp_path):
         trainer, = supervised.processes_in(tmp_path)
         assert noted.process_group == trainer.pid == os.getpgid(trainer.pid)
         assert ("running", noted.started) == (
-            attempt.status(tmp_path)[0], attempt.status(tmp_path)[1].started)
+            standing.of_folder(tmp_path).status, attempt.read(tmp_path, "train").started)
 
 
 def test_a_trial_has_one_supervisor(tmp_path):
@@ -141,7 +141,7 @@ def test_a_trial_has_one_supervisor(tmp_path):
         assert f"{tmp_path} is in use by a supervisor of its train job on " in second.stderr
         assert f"(pid {first.pid} of user " in second.stderr
         assert (1, "running") == (
-            attempt.read(tmp_path, "train").number, attempt.status(tmp_path)[0])
+            attempt.read(tmp_path, "train").number, standing.of_folder(tmp_path).status)
 
 
 def test_a_killed_trainer_has_failed(tmp_path):
@@ -149,7 +149,7 @@ def test_a_killed_trainer_has_failed(tmp_path):
     with supervised.running(supervised.job(tmp_path, supervised.OBEDIENT)) as supervisor:
         os.kill(attempt.read(tmp_path, "train").process_group, signal.SIGKILL)
         assert 1 == supervisor.wait(10)
-    assert "failed" == attempt.status(tmp_path)[0]
+    assert "failed" == standing.of_folder(tmp_path).status
 
 
 def test_a_killed_supervisor_leaves_no_process(tmp_path):
@@ -159,7 +159,7 @@ def test_a_killed_supervisor_leaves_no_process(tmp_path):
         supervised.wait_until(lambda: not supervised.processes_in(tmp_path))
     assert (tmp_path / "asked").exists()
     assert "running" == attempt.read(tmp_path, "train").state
-    assert "interrupted" == attempt.status(tmp_path)[0]
+    assert "interrupted" == standing.of_folder(tmp_path).status
 
 
 def test_a_supervisor_killed_before_its_command_began_leaves_none():
@@ -192,7 +192,7 @@ def test_a_killed_launcher_leaves_no_process(tmp_path):
         launcher.kill()
         assert 75 == supervisor.wait(10)
         assert [] == supervised.processes_in(tmp_path)
-    status, noted = attempt.status(tmp_path)
+    status, noted, _ = standing.of_folder(tmp_path)
     assert ("interrupted", "its launcher has ended") == (status, noted.cause)
     assert (tmp_path / "asked").exists()
 
@@ -299,7 +299,8 @@ def test_a_companions_failure_ends_a_job(tmp_path):
     noted = attempt.read(tmp_path, "eval")
     assert ("interrupted", "the train job failed: RuntimeError: no luck") == (
         noted.state, noted.cause)
-    assert ("failed", "train") == (attempt.status(tmp_path)[0], attempt.status(tmp_path)[1].role)
+    found = standing.of_folder(tmp_path)
+    assert ("failed", "train") == (found.status, found.attempt.role)
 
 
 def test_an_earlier_failure_of_a_companion_does_not_count(tmp_path):
@@ -351,7 +352,7 @@ while not pathlib.Path("../go").exists():
     stale = attempt.read(small_disk, "train").heartbeat
     time.sleep(0.6)
     assert (stale, None) == (attempt.read(small_disk, "train").heartbeat, supervisor.poll())
-    assert "running" == attempt.status(small_disk)[0]
+    assert "running" == standing.of_folder(small_disk).status
     if ends_first:
         (small_disk.parent / "go").write_text("yes")
         supervised.wait_until(lambda: not supervised.processes_in(small_disk))

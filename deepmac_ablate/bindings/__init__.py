@@ -35,7 +35,9 @@ from deepmac_ablate.bindings.series import Series, Skeleton, behind, skeleton
 from deepmac_ablate.bindings.statements import Stamp, stamp
 from deepmac_ablate.bindings.text import (
     Binding,
+    GinFile,
     Text,
+    files_read,
     merge,
     modules,
     read,
@@ -48,6 +50,7 @@ __all__ = [
     "Binding",
     "BindingHadNoEffect",
     "EffectProblem",
+    "GinFile",
     "Series",
     "Skeleton",
     "Stamp",
@@ -59,6 +62,7 @@ __all__ = [
     "effect_problems",
     "expanded",
     "explicit_bindings",
+    "files_read",
     "inactive_bindings",
     "isolated",
     "merge",

@@ -105,6 +105,14 @@ class Import(NamedTuple):
         return f"{node.module}.{name}" if isinstance(node, ast.ImportFrom) else name
 
 
+class GinFile(NamedTuple):
+    """A gin file, the name by which it was asked for, and the file that includes it, if any."""
+
+    name: str
+    path: Path
+    including: Path | None
+
+
 class Text(NamedTuple):
     """All statements of some gin files and bindings, in the order gin would execute them."""
 
@@ -150,13 +158,24 @@ def stamps(gin_files: Sequence[str]) -> dict[str, statements.Stamp | None]:
     return found
 
 
-def modules(gin_files: Sequence[str]) -> list[str]:
-    """Returns the complete names of the modules that gin files import, sorted.
+def files_read(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[GinFile]:
+    """Returns all files that gin files and bindings are made of, included ones too.
 
     Raises:
         UserError: As `read`.
     """
-    return sorted({found.module for found in read(gin_files, ()).imports})
+    walks = [_walked(name, is_file=True) for name in gin_files]
+    walks += [_walked(text, is_file=False) for text in bindings]
+    return list(dict.fromkeys(file for walk in walks for file in walk.files))
+
+
+def modules(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[str]:
+    """Returns the complete names of the modules that gin files and bindings import, sorted.
+
+    Raises:
+        UserError: As `read`.
+    """
+    return sorted({found.module for found in read(gin_files, bindings).imports})
 
 
 def merge(bindings: Iterable[Binding]) -> dict[str, Binding]:
@@ -206,6 +225,7 @@ class _Walk:
     Attributes:
         bindings: In the order gin would execute them.
         imports: The same.
+        files: That were read.
         stamps: The files that were read, and those that an include would have found instead, had
             they been there; with their stamps, None where there is none.
     """
@@ -213,6 +233,7 @@ class _Walk:
     def __init__(self) -> None:
         self.bindings: list[Binding] = []
         self.imports: list[Import] = []
+        self.files: list[GinFile] = []
         self.stamps: dict[str, statements.Stamp | None] = {}
         self._open: list[Path] = []
 
@@ -229,6 +250,7 @@ class _Walk:
             self.stamps[str(candidate)] = found = statements.stamp(candidate)
             if found is not None:
                 break
+        self.files.append(GinFile(name, path, including))
         self._open.append(path)
         for statement in statements.of_file(path):
             self.take(statement, path)

@@ -45,6 +45,13 @@ class Provider(Protocol):
             UserError: If the cloud refuses it, there are no credentials, or nobody answers.
         """
 
+    def find(self, name: str) -> str | None:
+        """Returns the cloud's name for the job that was submitted by a name, or None.
+
+        Raises:
+            UserError: If nobody answers.
+        """
+
     def look(self, resource: str) -> JobLook:
         """Returns how a job is doing.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import io
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from etils import epath
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 from PIL import Image
 
+from deepmac_ablate import storage
 from deepmac_ablate.data import dataset_info, drawing, image_example, records
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.data.record_problems import (
@@ -248,5 +250,6 @@ def _save(pictures: Mapping[str, Image.Image], folder: epath.Path) -> epath.Path
 
 
 def _write_png(picture: Image.Image, path: epath.Path) -> None:
-    with path.open("wb") as file:
-        picture.save(file, format="PNG")
+    png = io.BytesIO()
+    picture.save(png, format="PNG")
+    storage.write(path, png.getvalue())

@@ -144,6 +144,10 @@ class TrainingData:
         dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
         dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         dataset = dataset.batch(self.batch_size // replicas, drop_remainder=True)
+        # Unless it is known to be endless, a strategy expects a smaller last batch, and gives the
+        # step batches whose size is only known when it runs.
+        dataset = dataset.apply(
+            tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def _records(self, seed: int, start: int) -> tf.data.Dataset:

@@ -34,8 +34,8 @@ FIXED: dict[str, Column] = {
     "arm": Column("string", "the label of its arm"),
     "baseline": Column("boolean", "whether its arm is the sweep's baseline"),
     "seed": Column("Int64", "its seed"),
-    "status": Column("string", "new, running, finished, failed or interrupted"),
-    "cause": Column("string", "why it failed or was interrupted; else empty"),
+    "status": Column("string", "new, queued, running, finished, failed or interrupted"),
+    "cause": Column("string", "why it failed, was interrupted or waits; else empty"),
     "step": Column("Int64", "the last step that is noted"),
     "steps": Column("Int64", "how many it takes in all"),
     "attempts": Column("Int64", "how often it was started"),
@@ -48,7 +48,7 @@ FIXED: dict[str, Column] = {
     "folder": Column("string", "where its files are; empty where they are not at hand"),
 }
 
-STATUSES: tuple[str, ...] = ("finished", "failed", "interrupted", "running", "new")
+STATUSES: tuple[str, ...] = ("finished", "failed", "interrupted", "running", "queued", "new")
 
 _AXIS = "axis:"
 

@@ -1,4 +1,4 @@
-"""What became of a trial: the states that its supervisors wrote, and whether they still live."""
+"""Attempts at a trial: the states that its supervisors wrote, and whether they still live."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -14,15 +14,14 @@ from deepmac_ablate import disk
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.plain_json import from_json
 from deepmac_ablate.sweep import locks, processes
-from deepmac_ablate.sweep.job import ROLES
-
-Status = Literal["new", "running", "finished", "failed", "interrupted"]
 
 # In the environment of all that an attempt starts: the trial's folder and the role.
 VARIABLE = "DEEPMAC_ABLATE_ATTEMPT"
 
 # Locks of another machine may not be seen here; a supervisor there writes its state this often.
 _SECONDS_WITHOUT_HEARTBEAT = 60.0
+# On ``gs://`` it does so less often.
+_SECONDS_WITHOUT_REMOTE_HEARTBEAT = 120.0
 # From the death of a process to the release of its locks.
 _SECONDS_TO_RELEASE = 5.0
 _SECONDS_BETWEEN_LOOKS = 0.02
@@ -63,14 +62,23 @@ class Attempt:
     exit_code: int | None = None
     cause: str | None = None
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes the attempt to a trial's folder, in place of the one before.
 
         Raises:
             OSError: If it cannot be written; what was there before is then still there.
         """
-        text = json.dumps(dataclasses.asdict(self), indent=2)
-        disk.write(_state_path(folder, self.role), text.encode() + b"\n")
+        path = _state_path(folder, self.role)
+        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        if not disk.is_remote(path):
+            disk.write(path, text.encode())
+            return
+        # Supervisors on a disk do without what this imports.
+        from etils import epath
+
+        from deepmac_ablate import storage
+
+        storage.write(epath.Path(path), text)
 
 
 def lock_path(folder: str | os.PathLike[str], role: str) -> Path:
@@ -78,9 +86,9 @@ def lock_path(folder: str | os.PathLike[str], role: str) -> Path:
     return Path(folder, f".{role}.lock")
 
 
-def log_path(folder: Path, role: str, number: int) -> Path:
-    """Returns where the command's output of an attempt goes."""
-    return folder / "logs" / f"{role}-{number}.log"
+def log_path(folder: str | os.PathLike[str], role: str, number: int) -> Path:
+    """Returns where the command's output of an attempt goes, in a folder on a disk."""
+    return Path(folder, "logs", f"{role}-{number}.log")
 
 
 def mark(folder: Path, role: str) -> str:
@@ -95,12 +103,8 @@ def read(folder: str | os.PathLike[str], role: str) -> Attempt | None:
         UserError: If its file is broken.
     """
     path = _state_path(folder, role)
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            text = file.read()
-    except FileNotFoundError:
-        return None
-    return parse(text, path)
+    text = _read_remote(path) if disk.is_remote(path) else disk.read(path)
+    return None if text is None else parse(text, path)
 
 
 def state_name(role: str) -> str:
@@ -120,46 +124,17 @@ def parse(text: bytes, where: str) -> Attempt:
         raise UserError(f"{where} is no state of an attempt ({error}); delete it.") from error
 
 
-def status(folder: str | os.PathLike[str]) -> tuple[Status, Attempt | None]:
-    """Says how a trial is doing.
-
-    Args:
-        folder: The trial's, which may not exist.
-
-    Returns:
-        "finished" where there is a result, whatever else is there; otherwise "running" if one of
-        its jobs runs, "failed" if one has failed, "interrupted" if there was one, else "new". And
-        the attempt that says so, which is the last to start among equals.
-
-    Raises:
-        UserError: If the file of an attempt is broken.
-    """
-    attempts = [attempt for role in ROLES if (attempt := read(folder, role)) is not None]
-    has_result = os.path.exists(f"{os.fspath(folder)}/result.json")  # noqa: PTH110
-    return status_of(attempts, has_result, lambda attempt: _is_running(folder, attempt))
-
-
-def status_of(
-    attempts: Sequence[Attempt], has_result: bool, is_running: Callable[[Attempt], bool]
-) -> tuple[Status, Attempt | None]:
-    """Says what `status` does of a trial whose files were read elsewhere.
-
-    Args:
-        attempts: The last ones of each role, in any order.
-        has_result: Whether there is a result.
-        is_running: Whether an attempt runs.
-    """
-    attempts = sorted(attempts, key=lambda attempt: attempt.started, reverse=True)
-    last = attempts[0] if attempts else None
-    if has_result:
-        return "finished", last
-    for attempt in attempts:
-        if is_running(attempt):
-            return "running", attempt
-    for attempt in attempts:
-        if attempt.state == "failed":
-            return "failed", attempt
-    return ("interrupted", last) if last else ("new", None)
+def is_running(folder: str | os.PathLike[str], attempt: Attempt) -> bool:
+    """Whether an attempt at the trial in a folder runs."""
+    if attempt.state != "running":
+        return False
+    if disk.is_remote(folder):
+        return time.time() - attempt.heartbeat < _SECONDS_WITHOUT_REMOTE_HEARTBEAT
+    if attempt.host != os.uname().nodename:
+        return time.time() - attempt.heartbeat < _SECONDS_WITHOUT_HEARTBEAT
+    # A trainer that outlives its supervisor holds the lock, but nobody watches it any more.
+    return locks.is_held(lock_path(folder, attempt.role)) and (
+        attempt.pid_started is None or _lives(attempt.pid, attempt.pid_started))
 
 
 def stop_leftovers(folder: Path, role: str, grace: float = 30.0) -> None:
@@ -180,7 +155,7 @@ def stop_leftovers(folder: Path, role: str, grace: float = 30.0) -> None:
     attempt = read(folder, role)
     if not lock.exists() or (attempt is not None and attempt.host != os.uname().nodename):
         # Nothing was started here, or on a machine whose processes cannot be reached; whether
-        # that one lives, `status` knows.
+        # that one lives, `is_running` knows.
         return
     # It frees the lock a moment after its trainer's time is over.
     if not _wait_for(lambda: not _is_supervised(folder, role), grace + _SECONDS_TO_RELEASE):
@@ -203,20 +178,10 @@ def _state_path(folder: str | os.PathLike[str], role: str) -> str:
     return f"{os.fspath(folder)}/{state_name(role)}"
 
 
-def has_heartbeat(attempt: Attempt) -> bool:
-    """Whether an attempt runs by its state alone: its supervisor has written so lately."""
-    return attempt.state == "running" and (
-        time.time() - attempt.heartbeat < _SECONDS_WITHOUT_HEARTBEAT)
+def _read_remote(path: str) -> bytes | None:
+    from deepmac_ablate import storage
 
-
-def _is_running(folder: str | os.PathLike[str], attempt: Attempt) -> bool:
-    if attempt.state != "running":
-        return False
-    if attempt.host != os.uname().nodename:
-        return has_heartbeat(attempt)
-    # A trainer that outlives its supervisor holds the lock, but nobody watches it any more.
-    return locks.is_held(lock_path(folder, attempt.role)) and (
-        attempt.pid_started is None or _lives(attempt.pid, attempt.pid_started))
+    return storage.read(path)
 
 
 def _is_supervised(folder: Path, role: str) -> bool:
@@ -225,7 +190,7 @@ def _is_supervised(folder: Path, role: str) -> bool:
     if _lives(holder.get("pid"), holder.get("process_started")):
         return True
     attempt = read(folder, role)
-    return attempt is not None and _is_running(folder, attempt)
+    return attempt is not None and is_running(folder, attempt)
 
 
 def _lives(pid: int | None, started: str | None) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from deepmac_ablate.sweep import plan as plans
-from deepmac_ablate.sweep import plan_cache
+from deepmac_ablate.sweep import plan_cache, rental
 from deepmac_ablate.sweep.plan import Plan, SweepProblems
+from deepmac_ablate.sweep.rental import Rental
 from deepmac_ablate.sweep.spec import Sweep
 from deepmac_ablate.sweep.verdicts import verdicts
 from deepmac_ablate.verdict import Candidate, Verdict, with_data
@@ -31,11 +32,16 @@ class CheckedPlan(NamedTuple):
         return list(dict.fromkeys(missing))
 
 
-def check(sweep: Sweep) -> CheckedPlan:
+def check(sweep: Sweep, rented: Rental | None = None) -> CheckedPlan:
     """Resolves a sweep and checks all of it.
 
+    Args:
+        sweep: What to check.
+        rented: The device that its trials are to run on in a cloud; None: on this machine.
+
     Raises:
-        SweepProblems: If anything is wrong with any arm; it names everything.
+        SweepProblems: If anything is wrong with any arm, or it cannot run there; it names
+            everything.
     """
     known = plan_cache.load(sweep)
     if known is not None:
@@ -49,8 +55,10 @@ def check(sweep: Sweep) -> CheckedPlan:
             for label, trials in plan.arms.items()
         ])
     problems += [(verdict.label, text) for verdict in found for text in verdict.problems]
+    if known is None and not problems:
+        plan_cache.save(sweep, plan, found)
+    if rented is not None:
+        problems += rental.problems(rented, plan, found)
     if problems:
         raise SweepProblems(sweep.name, problems)
-    if known is None:
-        plan_cache.save(sweep, plan, found)
     return CheckedPlan(plan, {verdict.label: verdict for verdict in found})

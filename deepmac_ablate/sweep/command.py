@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deepmac_ablate.exit_status import INTERRUPTED
@@ -27,7 +27,7 @@ class Command:
     Args:
         job: What to run.
         log: The file that its output is appended to; its folder is made.
-        descriptor: An open file that it inherits, as that of a lock.
+        descriptors: Open files that it inherits, as that of a lock.
         env: Variables beside those of this process and of the job.
 
     Attributes:
@@ -39,14 +39,14 @@ class Command:
     """
 
     def __init__(
-        self, job: Job, log: Path, descriptor: int, env: Mapping[str, str]
+        self, job: Job, log: Path, descriptors: Sequence[int], env: Mapping[str, str]
     ) -> None:
         log.parent.mkdir(exist_ok=True)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 job.command, cwd=job.cwd, env={**os.environ, **job.env, **env},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0,
-                pass_fds=(descriptor,), preexec_fn=_bound_to_this_process())
+                pass_fds=tuple(descriptors), preexec_fn=_bound_to_this_process())
         self.group = self._process.pid
 
     def poll(self) -> int | None:

@@ -26,10 +26,10 @@ from deepmac_ablate.sweep.rows import (
 __all__ = ["Board", "TrialRow", "digest", "table_text"]
 
 _COLOURS = {
-    "new": "dim", "running": "cyan", "finished": "green", "failed": "bold red",
+    "new": "dim", "queued": "blue", "running": "cyan", "finished": "green", "failed": "bold red",
     "interrupted": "yellow"}
 # Who needs a look comes first, and what there may be hundreds of comes last.
-_ORDER = ("running", "failed", "interrupted", "new", "finished")
+_ORDER = ("running", "failed", "interrupted", "queued", "new", "finished")
 
 _SECONDS_BETWEEN_READINGS = 1.0
 _SECONDS_BETWEEN_COUNTS = 60.0

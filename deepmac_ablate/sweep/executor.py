@@ -41,10 +41,13 @@ class Executor(Protocol):
     Attributes:
         seconds_between_looks: How often to look at the workdir for what became of them.
         farewell: What to tell people once a launch was asked to end.
+        jobs_outlive_launchers: Whether jobs go on without a launcher, so that the next one finds
+            them at work and takes them up.
     """
 
     seconds_between_looks: float
     farewell: str
+    jobs_outlive_launchers: bool
 
     def alone(self) -> AbstractContextManager[None]:
         """Keeps other launchers out of the workdir while the context lasts.

@@ -7,11 +7,14 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepmac_ablate import disk
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.plain_json import from_json
+
+if TYPE_CHECKING:
+    from etils import epath
 
 # A trial is trained and evaluated by one job, or by two that run at the same time.
 ROLES = ("train", "eval")
@@ -25,11 +28,11 @@ class Job:
     counts as failed only if it failed after this job was written.
 
     Attributes:
-        folder: The trial's, on a disk.
+        folder: The trial's, on a disk where the job is written.
         role: "train" or "eval".
         command: The program and its arguments, run without a shell.
         cwd: The folder it runs in.
-        env: Variables beside those of the supervisor; no secrets, as they are written to a file.
+        env: Variables beside those of the supervisor; no secrets where the job is written.
         lease: The file whose lock the launcher holds, see `locks`; the job is stopped once nobody
             holds it. A launcher that takes the lock over at once takes the job over. None: the job
             does not depend on a launcher.
@@ -39,7 +42,7 @@ class Job:
         companion: Another role's name; once that job has failed, this one is stopped.
     """
 
-    folder: Path
+    folder: Path | epath.Path
     role: str
     command: tuple[str, ...]
     cwd: Path

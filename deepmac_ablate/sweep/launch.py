@@ -45,7 +45,8 @@ class Launch:
 
     Attributes:
         observer: Reads what becomes of the trials.
-        missing: The trials that are launched, in the order of the plan.
+        missing: The trials that are launched, in the order of the plan, but first those whose jobs
+            are there already.
         stopped: Why not all of them were started; empty if they were.
     """
 
@@ -78,7 +79,11 @@ class Launch:
         self._stops: dict[tuple[str, int], int] = {}
         there = {"finished"} if options.retry_failed else {"finished", "failed"}
         rows = {row.id: row for row in self.observer.rows()}
-        self.missing = [it for it in plan.trials if rows[it.id].status not in there]
+        missing = [it for it in plan.trials if rows[it.id].status not in there]
+        self._alive = {
+            it.id for it in missing if executor.jobs_outlive_launchers
+            and rows[it.id].status in ("running", "queued")}
+        self.missing = sorted(missing, key=lambda it: it.id not in self._alive)
         # Not to be taken for what this launch has shown to work.
         self._steps_before = {it.id: rows[it.id].step for it in self.missing}
 
@@ -105,7 +110,7 @@ class Launch:
         running: dict[asyncio.Task[None], PlannedTrial] = {}
         async with self._executor.trials(self._plan, folder) as run_trial:
             while running or (waiting and not self.stopped):
-                while waiting and not self.stopped and self._may_start(running):
+                while waiting and not self.stopped and self._may_start(waiting[0], running):
                     planned = waiting.popleft()
                     running[loop.create_task(self._trial(planned, run_trial))] = planned
                 done, _ = await asyncio.wait(
@@ -126,7 +131,13 @@ class Launch:
         self.stopped = self.stopped or self._executor.farewell
         self._executor.stop()
 
-    def _may_start(self, running: Mapping[asyncio.Task[None], PlannedTrial]) -> bool:
+    def _may_start(
+        self, planned: PlannedTrial, running: Mapping[asyncio.Task[None], PlannedTrial]
+    ) -> bool:
+        if planned.id in self._alive:
+            # It is followed, not started.
+            self._alive.remove(planned.id)
+            return True
         if len(running) >= self._options.max_parallel:
             return False
         proven = any(

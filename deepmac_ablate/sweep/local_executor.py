@@ -43,7 +43,8 @@ class LocalExecutor:
     """
 
     seconds_between_looks = 1.0
-    farewell = "It was asked to."
+    farewell = "It was asked to end."
+    jobs_outlive_launchers = False
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class LocalExecutor:
         holder = locks.this_process("a launcher")
         with locks.Lease.acquire(Path(launch, "lease"), holder) as lease:
             self._lease = lease
-            async with local.experiment(plan.name, Path(self._workdir.xmanager)) as run_unit:
+            async with local.units(plan.name, Path(self._workdir.xmanager)) as run_unit:
 
                 async def run(planned: PlannedTrial) -> None:
                     device = self._slots.take()

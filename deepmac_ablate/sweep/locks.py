@@ -1,6 +1,7 @@
-"""Locks on files. The kernel releases them when their holder dies, however it dies.
+"""Locks on files, and on ``gs://`` on objects, see `remote_lease`.
 
-A lock is on the file itself, so such a file is never replaced and never deleted.
+On a disk the kernel releases them when their holder dies, however it dies. Such a lock is on the
+file itself, so that it is never replaced and never deleted.
 """
 
 from __future__ import annotations
@@ -9,23 +10,47 @@ import contextlib
 import fcntl
 import json
 import os
-import pwd
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from deepmac_ablate import disk
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.sweep import processes
+from deepmac_ablate.sweep import holders
+from deepmac_ablate.sweep.holders import Taken, this_process
+
+if TYPE_CHECKING:
+    from deepmac_ablate.sweep.remote_lease import RemoteLease
+
+__all__ = ["Lease", "Taken", "acquire", "holder", "is_held", "this_process"]
 
 # Who only looks whether a lock is held has it, shared, for some microseconds.
 _SECONDS_OF_TRIES = 1.0
 _SECONDS_BETWEEN_TRIES = 0.02
 
 
-class Taken(UserError):  # noqa: N818 - a state, not a fault
-    """Another process holds the lock."""
+def acquire(
+    path: str | os.PathLike[str], holder: Mapping[str, Any], patience: float = 0.0
+) -> Lease | RemoteLease:
+    """Takes a lock, on a disk or on ``gs://``, or says who has it.
+
+    Args:
+        path: On a disk in a folder that exists.
+        holder: As that of `Lease.acquire`.
+        patience: Seconds to wait on ``gs://`` for a holder that gives no sign of life; see there.
+
+    Raises:
+        Taken: If another process holds it.
+        UserError: If it cannot be taken for another reason.
+    """
+    if not disk.is_remote(path):
+        return Lease.acquire(Path(path), holder)
+    # A second of imports, which supervisors on a disk can do without.
+    from deepmac_ablate.sweep.remote_lease import RemoteLease
+
+    return RemoteLease.acquire(os.fspath(path), holder, patience)
 
 
 class Lease:
@@ -37,7 +62,10 @@ class Lease:
     Attributes:
         path: The file.
         descriptor: The open file's number.
+        lost: Whether somebody else may have it; on a disk, nobody can take it away.
     """
+
+    lost = False
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -91,6 +119,8 @@ class Lease:
 
 def is_held(path: str | os.PathLike[str]) -> bool:
     """Whether some process, maybe this one, holds the lock; False where there is no file."""
+    if disk.is_remote(path):
+        return _held_remotely(path) is not None
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -102,36 +132,17 @@ def is_held(path: str | os.PathLike[str]) -> bool:
         os.close(descriptor)
 
 
-def holder(path: Path) -> dict[str, Any] | None:
+def holder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Returns what the holder wrote; None where nobody holds the lock, or nothing is legible."""
+    if disk.is_remote(path):
+        return _held_remotely(path) or None
     if not is_held(path):
         return None
     try:
-        written = json.loads(path.read_bytes())
+        written = json.loads(Path(path).read_bytes())
     except (OSError, ValueError):
         return None
     return written if isinstance(written, dict) else None
-
-
-def this_process(what: str) -> dict[str, Any]:
-    """Describes this process as the holder of a lock.
-
-    Args:
-        what: Such as "a launcher".
-
-    Returns:
-        `what`, host, pid, user, `process_started` (see `processes.start_of`) and started, the Unix
-        time of now.
-    """
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        # Containers run as users that have no name.
-        user = str(os.getuid())
-    return {
-        "what": what, "host": os.uname().nodename, "pid": os.getpid(), "user": user,
-        "process_started": processes.start_of(os.getpid()), "started": time.time(),
-    }
 
 
 def _try(descriptor: int, kind: int) -> bool:
@@ -142,23 +153,14 @@ def _try(descriptor: int, kind: int) -> bool:
     return True
 
 
+def _held_remotely(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Returns what the holder of a lock on ``gs://`` wrote; None where nobody holds it."""
+    from deepmac_ablate.sweep import remote_lease
+
+    return remote_lease.holder(os.fspath(path))
+
+
 def _who_has(path: Path) -> str:
     there = holder(path)
-    if there is None:
-        return f"{path.parent} is in use by another process, which holds {path.name}; wait for it."
-    what, host = there.get("what", "a launcher"), there.get("host", "an unknown host")
-    pid, user = there.get("pid", "unknown"), there.get("user", "unknown")
-    started = there.get("started")
-    age = f", started {_age(started)} ago" if isinstance(started, int | float) else ""
-    return (
-        f"{path.parent} is in use by {what} on {host} (pid {pid} of user {user}{age}); wait for it "
-        f"or end it there with `kill {pid}`.")
-
-
-def _age(since: float) -> str:
-    """Returns the time since then in the largest unit of which there is at least one."""
-    seconds = max(0, time.time() - since)
-    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= unit:
-            return f"{seconds // unit:.0f} {name}"
-    return f"{seconds:.0f} s"
+    end = "" if there is None else f" or end it there with `kill {there.get('pid', 'unknown')}`"
+    return f"{holders.in_use(path, there)}; wait for it{end}."

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from deepmac_ablate.cost import Cost
+from deepmac_ablate.sweep import device_plan
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
+from deepmac_ablate.sweep.device_plan import DevicePlan
 from deepmac_ablate.sweep.rows import TrialRow, counts
 
 # A table of more rows is not read; the JSON has them all.
@@ -24,10 +26,21 @@ _LEGEND = """\
   image, mask head per box. train: multiply-adds of the whole training over the baseline's, an
   estimate. disk: checkpoints of one trial.
 """
+_DEVICE_LEGEND = """\
+hours, USD: of one trial on the device, from its first step to its last.
+"""
 
 
-def as_json(checked: CheckedPlan, rows: Sequence[TrialRow]) -> dict[str, Any]:
-    """Returns everything as plain values: to the plan's, each trial adds its status and cost."""
+def as_json(
+    checked: CheckedPlan, rows: Sequence[TrialRow], rented: DevicePlan | None = None
+) -> dict[str, Any]:
+    """Returns everything as plain values: to the plan's, each trial adds its status and cost.
+
+    Args:
+        checked: The plan.
+        rows: What has become of its trials.
+        rented: What they take on a device that is rented for them; None where none is.
+    """
     plan = checked.plan.to_json()
     for fields, row in zip(plan["trials"], rows, strict=True):
         cost = checked.verdicts[row.arm].cost
@@ -35,11 +48,23 @@ def as_json(checked: CheckedPlan, rows: Sequence[TrialRow]) -> dict[str, Any]:
             "status": row.status, "code_state": row.code_state,
             "baseline": row.arm == checked.plan.baseline, "cost": cost.to_json(),
         }
+        if rented is not None:
+            fields["estimate"] = rented.arms[row.arm]._asdict()
+    if rented is not None:
+        plan["device"] = rented.to_json()
     return plan | {"data_out_of_reach": checked.data_out_of_reach}
 
 
-def as_text(checked: CheckedPlan, rows: Sequence[TrialRow]) -> str:
-    """Returns the matrix of arms with status and costs, and how the trials are spread."""
+def as_text(
+    checked: CheckedPlan, rows: Sequence[TrialRow], rented: DevicePlan | None = None
+) -> str:
+    """Returns the matrix of arms with status and costs, and how the trials are spread.
+
+    Args:
+        checked: The plan.
+        rows: What has become of its trials.
+        rented: What they take on a device that is rented for them; None where none is.
+    """
     plan = checked.plan
     arms: dict[str, list[TrialRow]] = {}
     for row in rows:
@@ -49,20 +74,22 @@ def as_text(checked: CheckedPlan, rows: Sequence[TrialRow]) -> str:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for axis in plan.axes:
         table.add_column(axis, overflow="fold")
-    for name in _COLUMNS:
+    for name in (*_COLUMNS, *(device_plan.COLUMNS if rented else ())):
         table.add_column(name, justify="left" if name == "status" else "right")
     for label, of_arm in list(arms.items())[:_MOST_ARMS]:
         levels = list(plan.arms[label][0].levels.values())
         if label == plan.baseline:
             levels[-1] += " *"
         table.add_row(
-            *levels, str(len(of_arm)), _statuses(of_arm), *_cost_cells(costs[label], base))
+            *levels, str(len(of_arm)), _statuses(of_arm), *_cost_cells(costs[label], base),
+            *(rented.cells(label) if rented else ()))
     lines = [_head(checked), "", _print(table)]
     if len(arms) > _MOST_ARMS:
         lines.append(f"... and {len(arms) - _MOST_ARMS} arms more (--json has all)")
-    lines.append(_LEGEND)
+    lines.append(_LEGEND + (_DEVICE_LEGEND if rented else ""))
     lines += _balance(checked)
     lines += _total(checked, rows)
+    lines += rented.lines() if rented else []
     return "\n".join(lines)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from deepmac_ablate.sweep.attempt import Status
 from deepmac_ablate.sweep.causes import normalised
+from deepmac_ablate.sweep.standing import Status
 
 
 class TrialRow(NamedTuple):
@@ -23,7 +23,7 @@ class TrialRow(NamedTuple):
         loss: At the last step; None where none is noted or it is no number.
         steps_per_second: At the last step; None where none is noted.
         seconds: How long its last attempt has been running, or ran.
-        cause: Why it failed or was interrupted, in one sentence; else empty.
+        cause: Why it failed, was interrupted or waits, in one sentence; else empty.
         code_state: As `provenance.code_state` says.
         log: The path of the last attempt's log, relative to the sweep's folder; empty where it is
             not known.
@@ -54,8 +54,8 @@ def seconds_left(row: TrialRow) -> float | None:
 def sweep_seconds_left(rows: Sequence[TrialRow]) -> float | None:
     """Returns how long a sweep will train with as many trials at a time as are running now.
 
-    What is new or interrupted is taken to be run, at the pace of its arm where one is known, else
-    at the mean pace of all; what failed is not. Evaluation is not counted.
+    What is new, queued or interrupted is taken to be run, at the pace of its arm where one is
+    known, else at the mean pace of all; what failed is not. Evaluation is not counted.
 
     Returns:
         None where nothing runs, or no running trial has a pace yet.
@@ -68,14 +68,14 @@ def sweep_seconds_left(rows: Sequence[TrialRow]) -> float | None:
     typical = sum(paces.values()) / len(paces)
     work = sum(
         max(row.steps - row.step, 0) * paces.get(row.arm, typical)
-        for row in rows if row.status in ("running", "new", "interrupted") and row.steps)
+        for row in rows if row.status in ("running", "new", "queued", "interrupted") and row.steps)
     return max(*known, work / len(running))
 
 
 def counts(rows: Iterable[TrialRow]) -> dict[str, int]:
     """Returns how many trials there are of each status, in the order in which they are said."""
     statuses = [row.status for row in rows]
-    order = ("running", "finished", "failed", "interrupted", "new")
+    order = ("running", "queued", "finished", "failed", "interrupted", "new")
     return {status: statuses.count(status) for status in order}
 
 
@@ -105,10 +105,10 @@ def digest(rows: Sequence[TrialRow]) -> str:
             f"{len(group)} failed: {first.cause or 'no cause is known'}",
             f"    for instance {first.id} ({first.arm}, seed {first.seed}): {log_path(first)}"]
     number = counts(rows)
-    running = f", {number['running']} running" if number["running"] else ""
+    more = "".join(f", {number[it]} {it}" for it in ("running", "queued") if number[it])
     lines.append(
         f"{number['finished']} finished, {number['failed']} failed, "
-        f"{number['interrupted']} interrupted, {number['new']} missing{running}")
+        f"{number['interrupted']} interrupted, {number['new']} missing{more}")
     return "\n".join(lines)
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 
 from deepmac_ablate import exit_status
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.sweep import commands, loading
+from deepmac_ablate.sweep import loading
+from deepmac_ablate.sweep.commands import launch, sweep_options
 from deepmac_ablate.sweep.spec import Sweep
 
 
@@ -37,7 +38,7 @@ def script_main(sweep: Sweep, question: str | None) -> Callable[[Sequence[str]],
 
         args = _parser().parse_args(script_flags.given(_parser()))
         try:
-            sys.exit(commands.launch(loading.named(sweep, argv[0], question), args))
+            sys.exit(launch.launch(loading.named(sweep, argv[0], question), args))
         except UserError as error:
             print(f"deepmac-ablate: {error}", file=sys.stderr)
             sys.exit(exit_status.USER_ERROR)
@@ -47,6 +48,6 @@ def script_main(sweep: Sweep, question: str | None) -> Callable[[Sequence[str]],
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="xmanager launch", add_help=False)
-    commands.add_edits(parser)
-    commands.add_launch_options(parser)
+    sweep_options.add_edits(parser)
+    launch.add_launch_options(parser)
     return parser

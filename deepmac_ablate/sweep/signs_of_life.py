@@ -5,23 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+# What tells that a file was changed; equal as long as it was not.
+Look = list[tuple[str, int, int]]
 
 
 class SignsOfLife:
     """Tells how long none of a job's files has changed.
 
-    They are its log, the trial's metrics and evaluations, and its checkpoints.
-
     Args:
-        folder: The trial's.
-        log: The job's.
+        look: Returns what changes with them.
     """
 
-    def __init__(self, folder: Path, log: Path) -> None:
-        self._files = [log, folder / "metrics.jsonl", folder / "evaluations.jsonl"]
-        self._checkpoints = folder / "checkpoints"
-        self._seen: list[tuple[str, int, int]] = []
+    def __init__(self, look: Callable[[], Look]) -> None:
+        self._look = look
+        self._seen: Look = []
         self._last_change = time.monotonic()
 
     def seconds_of_silence(self) -> float:
@@ -31,15 +31,23 @@ class SignsOfLife:
             self._seen, self._last_change = there, time.monotonic()
         return time.monotonic() - self._last_change
 
-    def _look(self) -> list[tuple[str, int, int]]:
-        """Returns the name, size and time of the last change, in ns, of each file that is there."""
-        paths = list(self._files)
+
+def look(folder: Path, log: Path) -> Look:
+    """Returns the name, size and time of the last change, in ns, of each file that is there.
+
+    They are a job's log, the trial's metrics and evaluations, and its checkpoints.
+
+    Args:
+        folder: The trial's, on a disk.
+        log: The job's.
+    """
+    paths = [log, folder / "metrics.jsonl", folder / "evaluations.jsonl"]
+    with contextlib.suppress(OSError):
+        paths += sorted((folder / "checkpoints").iterdir())
+    found = []
+    for path in paths:
+        # Checkpoints come and go.
         with contextlib.suppress(OSError):
-            paths += sorted(self._checkpoints.iterdir())
-        found = []
-        for path in paths:
-            # Checkpoints come and go.
-            with contextlib.suppress(OSError):
-                stat = os.stat(path)  # noqa: PTH116
-                found.append((path.name, stat.st_size, stat.st_mtime_ns))
-        return found
+            stat = os.stat(path)  # noqa: PTH116
+            found.append((path.name, stat.st_size, stat.st_mtime_ns))
+    return found

@@ -25,6 +25,7 @@ class Submission:
 
     Attributes:
         role: "train" or "eval".
+        number: From 1 on, of the trial and the role.
         executor: "vertex" or "gke".
         place: what the cloud has to be asked with, such as project and region, by name.
         name: as in `JobRequest`.
@@ -38,6 +39,7 @@ class Submission:
     """
 
     role: str
+    number: int
     executor: str
     place: dict[str, str]
     name: str
@@ -71,6 +73,17 @@ class Submission:
 def file_name(role: str) -> str:
     """Returns the name of the file in a trial's folder that holds the last submission of a role."""
     return f"submission-{role}.json"
+
+
+def read(folder: str | os.PathLike[str], role: str) -> Submission | None:
+    """Returns the last submission of a role, or None where there was none.
+
+    Raises:
+        UserError: If its file is broken.
+    """
+    path = epath.Path(folder) / file_name(role)
+    text = storage.read(path)
+    return None if text is None else parse(text, str(path))
 
 
 def parse(text: bytes, where: str) -> Submission:

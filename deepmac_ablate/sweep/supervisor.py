@@ -8,7 +8,7 @@ Nothing outlives what it was started for: the command is asked to end when its s
 to, when the launcher is gone, and, on Linux, by the kernel when the supervisor is killed.
 
 The supervisor waits for days beside a trainer that needs the machine, and one is started for each
-trial: it imports little.
+trial: it imports little. In a cloud the same is done by `worker`, beside notes on ``gs://``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import dataclasses
 import os
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -30,12 +29,12 @@ from deepmac_ablate.sweep.attempt import Attempt
 from deepmac_ablate.sweep.bell import Bell
 from deepmac_ablate.sweep.command import Command
 from deepmac_ablate.sweep.job import Job
+from deepmac_ablate.sweep.notes import DiskNotes, Notes
 from deepmac_ablate.sweep.outcome import Outcome, Stop, judge, status_of_supervisor
+from deepmac_ablate.sweep.output import LogOutput, Output
 from deepmac_ablate.sweep.signs_of_life import SignsOfLife
 
 _SECONDS_BETWEEN_LOOKS = 0.2
-# On a full disk the last state is worth some tries.
-_LAST_WRITES = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,139 +53,126 @@ def main(argv: Sequence[str] | None = None) -> int:
             attempt.lock_path(job.folder, job.role),
             locks.this_process(f"a supervisor of its {job.role} job"))
         with lock:
-            return Supervisor(job, lock, path.stat().st_mtime).run()
+            notes = DiskNotes(job.folder, job.role, lock, job.heartbeat)
+            supervisor = Supervisor(job.role, notes, Bell(), path.stat().st_mtime)
+            return supervisor.run(job, LogOutput(notes.log))
     except UserError as error:
         print(f"deepmac-ablate: {error}", file=sys.stderr)
         return exit_status.TAKEN if isinstance(error, locks.Taken) else exit_status.USER_ERROR
 
 
 class Supervisor:
-    """One attempt at a job.
+    """One attempt at a job; either `run` or `fail` is called, once.
 
     Args:
-        job: What to run.
-        lock: That of the trial's role; the command inherits it.
+        role: "train" or "eval".
+        notes: Where the attempt is noted.
+        bell: What tells that this process shall end. It is there before the command is, which a
+            signal would leave behind.
         job_written: When the job was, as Unix time; a companion's failure before does not count.
-
-    Raises:
-        UserError: If the file of the attempt before is broken.
     """
 
-    def __init__(self, job: Job, lock: locks.Lease, job_written: float) -> None:
-        self._job = job
-        self._lock = lock
+    def __init__(self, role: str, notes: Notes, bell: Bell, job_written: float) -> None:
+        self._notes = notes
+        self._bell = bell
         self._job_written = job_written
         self._stop: Stop | None = None
         # In seconds of time.monotonic().
         self._kill_at = float("inf")
         self._next_beat = 0.0
-        number = _next_number(job)
-        self._log = attempt.log_path(job.folder, job.role, number)
-        self._signs = SignsOfLife(job.folder, self._log)
+        self._signs = SignsOfLife(notes.look)
         now, pid = time.time(), os.getpid()
         self._attempt = Attempt(
-            job.role, number, "running", os.uname().nodename, pid, processes.start_of(pid),
+            role, notes.number, "running", os.uname().nodename, pid, processes.start_of(pid),
             started=now, heartbeat=now)
 
-    def run(self) -> int:
-        """Runs the command to its end, or ends it; returns the supervisor's exit status."""
-        # Before there is a command that a signal would leave behind.
-        self._bell = Bell()
-        _remove_torn_states(self._job)
-        self._write_state()
-        mark = attempt.mark(self._job.folder, self._job.role)
+    def run(self, job: Job, output: Output) -> int:
+        """Runs the command to its end, or ends it; returns the supervisor's exit status.
+
+        Args:
+            job: What to run.
+            output: What takes its output and brings it into the notes' log.
+        """
+        self._beat(job)
         try:
             command = Command(
-                self._job, self._log, self._lock.descriptor, {attempt.VARIABLE: mark})
+                job, output.path, self._notes.descriptors, self._notes.environment)
         except (OSError, ValueError) as error:
             return self._end(Outcome("failed", f"cannot start the command: {error}"), None)
         self._attempt = dataclasses.replace(
             self._attempt, process_group=command.group,
             group_started=processes.start_of(command.group))
-        self._write_state()
+        self._beat(job)
         while (code := command.poll()) is None:
             self._bell.wait(min(_SECONDS_BETWEEN_LOOKS, self._seconds_to_kill()))
-            self._look_after(command)
-        command.end_rest(min(self._job.grace, self._seconds_to_kill()))
-        return self._end(judge(code, self._stop, self._log), code)
+            output.keep()
+            self._look_after(job, command)
+        command.end_rest(min(job.grace, self._seconds_to_kill()))
+        output.keep(last=True)
+        return self._end(judge(code, self._stop, self._notes.log), code)
 
-    def _look_after(self, command: Command) -> None:
-        """Ends the command if it has to, and writes that it runs."""
-        if self._stop is None:
-            self._stop = self._reason_to_stop()
+    def fail(self, cause: str) -> None:
+        """Notes that the command cannot be started, and why in one sentence."""
+        self._end(Outcome("failed", cause), None)
+
+    def _look_after(self, job: Job, command: Command) -> None:
+        """Ends the command if it has to, and notes that it runs."""
+        if self._notes.lost():
+            # Another one trains here by now, beside which no checkpoint may be written.
+            command.kill()
+        elif self._stop is None:
+            self._stop = self._reason_to_stop(job)
             if self._stop is not None:
-                self._kill_at = time.monotonic() + self._job.grace
+                self._kill_at = time.monotonic() + job.grace
                 command.ask_to_end()
         elif self._seconds_to_kill() == 0:
             command.kill()
         if time.monotonic() >= self._next_beat:
-            self._write_state()
+            self._beat(job)
 
-    def _reason_to_stop(self) -> Stop | None:
-        job, asked_by = self._job, self._bell.asked_by
+    def _reason_to_stop(self, job: Job) -> Stop | None:
+        asked_by = self._bell.asked_by
         if asked_by is not None:
             return Stop("interrupted", f"asked to end by {asked_by.name}")
-        if self._launcher_is_gone():
+        if _launcher_is_gone(job):
             return Stop("interrupted", "its launcher has ended")
-        if (cause := self._failure_of_companion()) is not None:
+        if (cause := self._failure_of_companion(job)) is not None:
             return Stop("interrupted", f"the {job.companion} job failed: {cause}")
         if job.silence_limit and self._signs.seconds_of_silence() > job.silence_limit:
             return Stop("failed", f"no sign of life for {job.silence_limit:g} s")
         return None
 
-    def _launcher_is_gone(self) -> bool:
-        # A file system that does not answer is no reason to end a trainer.
-        with contextlib.suppress(OSError):
-            return self._job.lease is not None and not locks.is_held(self._job.lease)
-        return False
-
-    def _failure_of_companion(self) -> str | None:
-        if self._job.companion is None:
-            return None
-        with contextlib.suppress(OSError, UserError):
-            other = attempt.read(self._job.folder, self._job.companion)
-            if other and other.state == "failed" and (other.ended or 0) >= self._job_written:
-                return other.cause
+    def _failure_of_companion(self, job: Job) -> str | None:
+        other = self._notes.companion(job.companion) if job.companion else None
+        if other and other.state == "failed" and (other.ended or 0) >= self._job_written:
+            return other.cause
         return None
 
-    def _end(self, outcome: Outcome, code: int | None) -> int:
-        self._attempt = dataclasses.replace(
-            self._attempt, state=outcome.state, ended=time.time(), exit_code=code,
-            cause=outcome.cause)
-        for _ in range(_LAST_WRITES):
-            if self._write_state():
-                break
-            time.sleep(self._job.heartbeat)
-        return status_of_supervisor(outcome, code)
-
-    def _write_state(self) -> bool:
-        """Writes the attempt's state; False where that failed, which the next beat makes good."""
-        self._next_beat = time.monotonic() + self._job.heartbeat
+    def _beat(self, job: Job) -> None:
+        self._next_beat = time.monotonic() + job.heartbeat
         self._attempt = dataclasses.replace(self._attempt, heartbeat=time.time())
-        try:
-            self._attempt.write(self._job.folder)
-        except OSError:
-            return False
-        return True
+        self._notes.write(self._attempt)
+
+    def _end(self, outcome: Outcome, code: int | None) -> int:
+        if self._notes.lost():
+            # The state that is there is that of the other one.
+            return exit_status.TAKEN
+        now = time.time()
+        self._attempt = dataclasses.replace(
+            self._attempt, state=outcome.state, heartbeat=now, ended=now, exit_code=code,
+            cause=outcome.cause)
+        self._notes.end(self._attempt, hurried=self._bell.asked_by is not None)
+        return status_of_supervisor(outcome, code)
 
     def _seconds_to_kill(self) -> float:
         return max(0.0, self._kill_at - time.monotonic())
 
 
-def _next_number(job: Job) -> int:
-    """Returns the number of a new attempt; an earlier one may have left its state or only a log."""
-    last = attempt.read(job.folder, job.role)
-    numbers = [last.number if last else 0]
-    for path in (job.folder / "logs").glob(f"{job.role}-*.log"):
-        if match := re.fullmatch(r".*-([0-9]+)", path.stem):
-            numbers.append(int(match[1]))
-    return max(numbers) + 1
-
-
-def _remove_torn_states(job: Job) -> None:
-    """Removes what killed supervisors had not finished writing."""
-    for path in job.folder.glob(f".state-{job.role}.json.*.tmp"):
-        path.unlink(missing_ok=True)
+def _launcher_is_gone(job: Job) -> bool:
+    # A file system that does not answer is no reason to end a trainer.
+    with contextlib.suppress(OSError):
+        return job.lease is not None and not locks.is_held(job.lease)
+    return False
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@
     launcher.lock              held by the launcher while it runs
     launches/<time>/           lease, provenance and changed sources of each launch
     trials/<id>/               see `workdir`; sweep.json says what the sweep calls the trial
-    xmanager/                  XManager's own database
+    xmanager/                  XManager's own database; of a sweep on ``gs://`` it is in the user's
+                               cache folder
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -24,6 +26,7 @@ from deepmac_ablate import storage
 from deepmac_ablate.cost import Cost
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.plain_json import from_json, to_json
+from deepmac_ablate.sweep import verdict_cache
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.workdir import TrialWorkdir
 
@@ -36,20 +39,28 @@ class SweepWorkdir:
     Attributes:
         path: The folder.
         lock: The file that a launcher holds.
-        xmanager: The folder of XManager's database.
+        xmanager: The folder of XManager's database, on a disk.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = epath.Path(path)
+        self._name = os.fspath(self.path)
         self.lock = self.path / "launcher.lock"
         self.xmanager = self.path / "xmanager"
+        if storage.is_remote(self.path):
+            name = hashlib.sha256(self._name.encode()).hexdigest()[:16]
+            self.xmanager = verdict_cache.default_path().parent / "xmanager" / name
 
     def trial(self, trial_id: str) -> TrialWorkdir:
         """Returns the folder of a trial, whether or not it exists."""
         return TrialWorkdir(self.path / "trials" / trial_id)
 
+    def location(self, trial_id: str) -> str:
+        """Returns the name of a trial's folder, which is had faster than a path."""
+        return f"{self._name}/trials/{trial_id}"
+
     def folder(self, trial_id: str) -> Path:
-        """Returns where a trial's folder is on this machine."""
+        """Returns where a trial's folder is, in a sweep on this machine."""
         return Path(self.path, "trials", trial_id)
 
     def write_plan(self, plan: Plan) -> None:
@@ -62,6 +73,8 @@ class SweepWorkdir:
             self.path.mkdir(parents=True, exist_ok=True)
             content = json.dumps(plan.to_json(), ensure_ascii=False)
             storage.write(self.path / "plan.json", content + "\n")
+        except UserError:
+            raise
         except OSError as error:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
 
@@ -97,14 +110,17 @@ class SweepWorkdir:
             for planned in plan.trials if planned.trial.arm in costs}
         try:
             storage.write(path, to_json(by_trial) + "\n")
+        except UserError:
+            raise
         except OSError as error:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
 
-    def new_launch(self) -> Path:
+    def new_launch(self) -> epath.Path:
         """Makes the folder of a launch; the caller holds the lock."""
         name = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
-        same_second = len(list(Path(self.path).glob(f"launches/{name}*")))
-        folder = Path(self.path, "launches", f"{name}-{same_second + 1}")
+        launches = self.path / "launches"
+        same_second = len(list(launches.glob(f"{name}*")))
+        folder = launches / f"{name}-{same_second + 1}"
         folder.mkdir(parents=True)
         return folder
 

@@ -19,7 +19,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from deepmac_ablate.sweep import attempt
+from deepmac_ablate.sweep import standing
 from tests import supervised
 
 
@@ -63,7 +63,7 @@ def main() -> None:
         for _ in range(3):
             started = time.perf_counter()
             for each in folders:
-                attempt.status(each)
+                standing.of_folder(each)
             times.append(time.perf_counter() - started)
         print(f"status: {1e6 * min(times) / trials:.0f} us a finished trial")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from etils import epath
 
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError, did_you_mean
@@ -104,9 +103,10 @@ def read_files(
     trials: Sequence[Mapping[str, Any]], name: str
 ) -> dict[str, tuple[bytes, str]]:
     """Returns content and path of a file by trial id, of the trials that have it."""
-    paths = {row["trial"]: epath.Path(row["folder"]) / name for row in trials}
-    found = {trial: (storage.read(path), str(path)) for trial, path in paths.items()}
-    return {trial: (text, where) for trial, (text, where) in found.items() if text is not None}
+    paths = {row["trial"]: f"{row['folder']}/{name}" for row in trials}
+    contents = storage.read_many(paths.values())
+    found = {trial: (contents[path], path) for trial, path in paths.items()}
+    return {trial: (text, path) for trial, (text, path) in found.items() if text is not None}
 
 
 def _instances(table: pd.DataFrame, metric: str) -> ScoredImages:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError, did_you_mean
-from deepmac_ablate.results.records import files
 from deepmac_ablate.results.records.frame import with_numbers
 
 # Columns of per_class.csv that are no numbers of the trial's.
@@ -39,9 +39,10 @@ def per_class(frame: pd.DataFrame) -> pd.DataFrame:
     there = frame[(frame["status"] == "finished") & (frame["folder"] != "")]
     # Hundreds of files of one form are read as one.
     forms: dict[bytes, list[_File]] = {}
-    for trial, folder in zip(there["trial"], there["folder"], strict=True):
-        path = f"{folder}/per_class.csv"
-        if (content := files.read(path)) is not None:
+    paths = [f"{folder}/per_class.csv" for folder in there["folder"]]
+    contents = storage.read_many(paths)
+    for trial, path in zip(there["trial"], paths, strict=True):
+        if (content := contents[path]) is not None:
             header, _, rows = content.partition(b"\n")
             forms.setdefault(header, []).append(_File(trial, path, rows))
     tables = [_joined(header, of_form) for header, of_form in forms.items()]

@@ -13,7 +13,7 @@ from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Score, Table
 
 # In the order in which they are said; a new trial is missing.
 _STATUSES = {"failed": "failed", "interrupted": "interrupted", "running": "running",
-             "new": "missing"}
+             "queued": "queued", "new": "missing"}
 
 
 def document(table: Table) -> Document:
@@ -23,7 +23,8 @@ def document(table: Table) -> Document:
 
     - `arm` (its label within its sweep), `sweep`, `label` (what it is called in this table),
       `baseline`, `against` (the arm of the differences), `levels` (by axis), `other_code`;
-    - `trials`, of which `finished`, `failed`, `interrupted`, `running` and `missing`;
+    - `trials`, of which `finished`, `failed`, `interrupted`, `running`, `queued` and
+      `missing`;
     - `parameters`, `training_gmacs` (10^9 multiply-adds), `relative_gmacs` (over the baseline's),
       `train_seconds` (mean);
     - `all_arm` (of the retention) and `metrics`: by `<reading>/<metric>` the objects `novel`,

@@ -12,7 +12,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.results.records.sources import wandb_runs
 from deepmac_ablate.results.records.sources.record import Record
 from deepmac_ablate.results.records.sources.wandb_runs import Run
-from deepmac_ablate.sweep.attempt import Status
+from deepmac_ablate.sweep.standing import Status
 
 _PROJECT = re.compile(r"[^/\s]+/[^/\s]+")
 _RUNS_PER_PAGE = 200

@@ -10,7 +10,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.results.records.sources import wandb_runs
 from deepmac_ablate.results.records.sources.record import Record
 from deepmac_ablate.results.records.sources.wandb_runs import Run
-from deepmac_ablate.sweep.attempt import Status
+from deepmac_ablate.sweep.standing import Status
 from deepmac_ablate.tracking import wandb_file
 from deepmac_ablate.tracking.mirror import EXIT_CODES
 from deepmac_ablate.tracking.wandb_file import WandbFile

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from deepmac_ablate.results.records.sources.record import Record, is_metric
-from deepmac_ablate.sweep.attempt import Status
+from deepmac_ablate.sweep.standing import Status
 
 _OWN = "_ablate/"
-# As attempt.status has it: whatever still runs comes first.
+# As `standing` has it: whatever still runs comes first.
 _PRECEDENCE: tuple[Status, ...] = ("running", "failed", "interrupted", "new")
 
 

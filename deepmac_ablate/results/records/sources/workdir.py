@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-from etils import epath
 
 from deepmac_ablate import storage
 from deepmac_ablate.cost import Cost
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.plain_json import from_json
 from deepmac_ablate.progress import track
-from deepmac_ablate.results.records import cache, files
+from deepmac_ablate.results.records import cache
 from deepmac_ablate.results.records.sources import trial_folder
 from deepmac_ablate.results.records.sources.record import Record
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
-
-# On an object store nearly all of the time is waiting.
-_THREADS = 32
 
 
 class Trial:
@@ -82,21 +75,14 @@ class Workdir:
 
     def _read(self) -> list[Record]:
         folder = f"{self._path}/trials"
-        remote = storage.is_remote(folder)
-        try:
-            names = sorted(
-                [path.name for path in epath.Path(folder).iterdir()] if remote
-                else os.listdir(folder))  # noqa: PTH208
-        except FileNotFoundError:
-            return []
-        return (_in_threads if remote else _through_cache)(self._path, names)
+        names = [entry.name for entry in storage.entries_of_many([folder])[folder]]
+        return (_at_once if storage.is_remote(folder) else _through_cache)(self._path, names)
 
 
-def _in_threads(workdir: str, names: Sequence[str]) -> list[Record]:
+def _at_once(workdir: str, names: Sequence[str]) -> list[Record]:
     folders = [f"{workdir}/trials/{name}" for name in names]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        read = track(pool.map(trial_folder.read, folders), len(folders), "Reading trials")
-        return [record for record in read if record is not None]
+    read = track(trial_folder.read_many(folders), len(folders), "Reading trials")
+    return [record for record in read if record is not None]
 
 
 def _through_cache(workdir: str, names: Sequence[str]) -> list[Record]:
@@ -122,7 +108,7 @@ def _through_cache(workdir: str, names: Sequence[str]) -> list[Record]:
 
 
 def _plan(path: str) -> Plan | None:
-    if files.read(f"{path}/plan.json") is None:
+    if storage.read(f"{path}/plan.json") is None:
         return None
     try:
         return SweepWorkdir(path).read_plan()
@@ -142,7 +128,7 @@ def _planned(plan: Plan, planned: PlannedTrial, record: Record | None) -> Record
 
 
 def _costs(path: str) -> dict[str, Any]:
-    text = files.read(f"{path}/costs.json")
+    text = storage.read(f"{path}/costs.json")
     return {} if text is None else from_json(text, f"{path}/costs.json")
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from deepmac_ablate.sweep import attempt, rows
+from deepmac_ablate.sweep import attempt, rows, standing
 from deepmac_ablate.sweep.rows import TrialRow
 
 # Beyond so many of one cause, more names tell nothing.
@@ -52,7 +52,7 @@ def _log(folder: str) -> str:
     """Returns the log of the last attempt, where there is one on this machine."""
     if not folder or not Path(folder).is_dir():
         return ""
-    _, last = attempt.status(folder)
+    last = standing.of_folder(folder).attempt
     if last is None:
         return ""
-    return str(attempt.log_path(Path(folder), last.role, last.number))
+    return str(attempt.log_path(folder, last.role, last.number))

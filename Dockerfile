@@ -1,0 +1,29 @@
+# Jobs on CPUs, or on GPUs:
+#
+#     docker build --build-arg COMMIT=$(git rev-parse HEAD) --tag IMAGE .
+#     docker build --build-arg COMMIT=$(git rev-parse HEAD) --build-arg LOCK=requirements-gpu.lock --tag IMAGE .
+#
+# Gin files and modules of one's own need not be in it: a launch sends them along.
+FROM python:3.11-slim-bookworm
+
+ARG LOCK=requirements.lock
+ARG COMMIT=
+
+# Where GKE and Vertex AI put the driver; CUDA itself is in the lock.
+ENV PATH=/usr/local/nvidia/bin:$PATH \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64 \
+    PYTHONUNBUFFERED=1
+
+WORKDIR /ablate
+RUN pip install --no-cache-dir "uv>=0.8"
+# First what changes seldom.
+COPY $LOCK ./
+RUN uv pip install --system --no-cache --no-deps --requirements $LOCK
+COPY setup.cfg pyproject.toml README.md LICENSE ./
+COPY deepmac_ablate deepmac_ablate
+RUN uv pip install --system --no-cache --no-deps .
+COPY gin gin
+
+# What the checkout would say of itself.
+ENV DEEPMAC_ABLATE_COMMIT=$COMMIT
+ENTRYPOINT ["deepmac-ablate"]

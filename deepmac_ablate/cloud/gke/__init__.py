@@ -1,0 +1,1 @@
+"""Jobs on Google Kubernetes Engine: manifests without a cluster, and the cluster's client."""

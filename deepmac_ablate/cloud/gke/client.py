@@ -1,0 +1,177 @@
+"""GKE over the network: jobs are created, looked at and deleted."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from deepmac_ablate.cloud.gke import connection, looks, manifests, refusals
+from deepmac_ablate.cloud.gke.placement import Placement
+from deepmac_ablate.cloud.job_request import JobRequest
+from deepmac_ablate.cloud.provider import ENDED, JobLook
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient, CustomObjectsApi
+
+# Kind -> group, version and plural, as paths have them.
+_APIS = {"Job": ("batch", "v1", "jobs"), "JobSet": ("jobset.x-k8s.io", "v1alpha2", "jobsets")}
+# Seconds to connect, and to be answered.
+_TIMEOUT = (5, 30)
+
+
+class Gke:
+    """A namespace of a cluster; a `cloud.provider.Provider`.
+
+    Nothing is asked before a job is submitted, looked at or cancelled, and `render` never asks.
+    A job's resource is "NAMESPACE/KIND/NAME" in small letters, such as "default/jobset/x".
+
+    Args:
+        namespace: As in `Placement`, and so what follows but `context` and `patience`.
+        context: As in `connection.connect`.
+        reservation: As above.
+        flex_start: As above.
+        queue: As above.
+        pull_secrets: As above.
+        patience: Seconds for which the cluster is asked again while it does not answer.
+    """
+
+    def __init__(
+        self, namespace: str = "default", context: str | None = None, *,
+        reservation: str | None = None, flex_start: bool = False, queue: str | None = None,
+        pull_secrets: tuple[str, ...] = (), patience: float = 60.0,
+    ) -> None:
+        self._placement = Placement(namespace, reservation, flex_start, queue, pull_secrets)
+        self._context = context
+        self._patience = patience
+
+    def render(self, request: JobRequest) -> dict[str, Any]:
+        """Returns the manifest that `submit` sends.
+
+        Raises:
+            UserError: If GKE has no such job.
+        """
+        return manifests.render(request, self._placement)
+
+    def submit(self, request: JobRequest) -> str:
+        """Creates a job, or finds the one that has its name.
+
+        Returns:
+            Its resource.
+
+        Raises:
+            UserError: If the cluster refuses it, is not to be found or does not answer.
+        """
+        body = self.render(request)
+        kind, namespace = body["kind"], self._placement.namespace
+        # 409: created before, maybe a moment ago by a request whose answer was lost.
+        self._ask("create", kind, namespace, lambda: (
+            self._objects.create_namespaced_custom_object(
+                *_path(kind, namespace), body, _request_timeout=_TIMEOUT)), accepted=409)
+        return _resource(namespace, kind, request.name)
+
+    def find(self, name: str) -> str | None:
+        """Returns the resource of the job that was submitted by a name, or None.
+
+        Raises:
+            UserError: If the cluster refuses, is not to be found or does not answer.
+        """
+        namespace = self._placement.namespace
+        kinds = [kind for kind in _APIS if self._read(namespace, kind, name) is not None]
+        return _resource(namespace, kinds[0], name) if kinds else None
+
+    def look(self, resource: str) -> JobLook:
+        """Returns how a job is doing.
+
+        An image that cannot be pulled leaves it "queued", with a message: it may yet be pushed.
+
+        Raises:
+            UserError: If the cluster refuses, is not to be found or does not answer.
+        """
+        namespace, kind, name = _parts(resource)
+        job = self._read(namespace, kind, name)
+        if job is None:
+            return JobLook("gone", "the cluster has no such job (any more)")
+        if kind == "Job":
+            return looks.of_job(job, self._pods(namespace, f"batch.kubernetes.io/job-name={name}"))
+        label = f"jobset.sigs.k8s.io/jobset-name={name}"
+        jobs = self._ask("list", "Job", namespace, lambda: (
+            self._objects.list_namespaced_custom_object(
+                *_path("Job", namespace), label_selector=label, _request_timeout=_TIMEOUT)))
+        return looks.of_jobset(job, jobs["items"], self._pods(namespace, label))
+
+    def cancel(self, resource: str) -> None:
+        """Deletes a job that has not ended; its containers are asked to end first.
+
+        One that has ended stays, and with it the knowledge of how.
+
+        Raises:
+            UserError: If the cluster refuses, is not to be found or does not answer.
+        """
+        if self.look(resource).state in ENDED:
+            return
+        namespace, kind, name = _parts(resource)
+        # In the foreground, so that it is seen for as long as its pods have their grace.
+        self._ask("delete", kind, namespace, lambda: (
+            self._objects.delete_namespaced_custom_object(
+                *_path(kind, namespace), name, propagation_policy="Foreground",
+                _request_timeout=_TIMEOUT)), accepted=404)
+
+    @functools.cached_property
+    def _client(self) -> ApiClient:
+        """Made when it is needed: importing it takes a second."""
+        return connection.connect(self._context)
+
+    @functools.cached_property
+    def _objects(self) -> CustomObjectsApi:
+        """Knows Jobs too, and gives everything as it was sent."""
+        from kubernetes.client import CustomObjectsApi
+
+        return CustomObjectsApi(self._client)
+
+    def _read(self, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
+        """A Job or JobSet; None where there is none, or no such kind."""
+        return self._ask("get", kind, namespace, lambda: (
+            self._objects.get_namespaced_custom_object(
+                *_path(kind, namespace), name, _request_timeout=_TIMEOUT)), accepted=404)
+
+    def _pods(self, namespace: str, label: str) -> list[dict[str, Any]]:
+        from kubernetes.client import CoreV1Api
+
+        found = self._ask("list", "Pod", namespace, lambda: (
+            CoreV1Api(self._client).list_namespaced_pod(
+                namespace, label_selector=label, _request_timeout=_TIMEOUT)))
+        return self._client.sanitize_for_serialization(found)["items"]
+
+    def _ask(self, verb: str, kind: str, namespace: str, ask: Callable[[], Any],
+             accepted: int | None = None) -> Any:  # noqa: ANN401
+        """Asks, and asks again while nobody answers; None where an accepted error is the answer."""
+        # Outside: nobody is asked where a kubeconfig is missing.
+        _ = self._client
+        from google.api_core import retry
+        from kubernetes.client import ApiException
+
+        again = retry.Retry(
+            refusals.is_passing, initial=0.2, maximum=10.0, timeout=self._patience)
+        with refusals.told(verb, f"{kind.lower()}s", namespace):
+            try:
+                return again(ask)()
+            except ApiException as error:
+                if error.status != accepted:
+                    raise
+                return None
+
+
+def _path(kind: str, namespace: str) -> tuple[str, str, str, str]:
+    group, version, plural = _APIS[kind]
+    return group, version, namespace, plural
+
+
+def _resource(namespace: str, kind: str, name: str) -> str:
+    return f"{namespace}/{kind.lower()}/{name}"
+
+
+def _parts(resource: str) -> tuple[str, str, str]:
+    """A resource's namespace, kind and name."""
+    namespace, kind, name = resource.split("/")
+    return namespace, {it.lower(): it for it in _APIS}[kind], name

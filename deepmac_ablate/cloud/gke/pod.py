@@ -1,0 +1,153 @@
+"""The pod that a job's container runs in."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deepmac_ablate.cloud.devices import Device
+from deepmac_ablate.cloud.gke.placement import Placement
+from deepmac_ablate.cloud.job_request import JobRequest
+from deepmac_ablate.errors import UserError
+
+# For what a worker still writes when its trainer has ended.
+_FAREWELL = 15
+_RESOURCES = {"tpu": "google.com/tpu", "gpu": "nvidia.com/gpu"}
+# Every machine with accelerators has more for each chip. They are not shared, and there are no
+# limits, so that a pod gets what its machine has; the requests keep it off smaller ones.
+_CPUS_PER_CHIP = 2
+_GIB_PER_CHIP = 8
+# Of a machine's, what the system leaves of small ones: it takes a quarter of the first 4 GiB.
+_CPU_SHARE = 3 / 4
+_MEMORY_SHARE = 2 / 3
+_COORDINATOR = {"cpu": "4", "memory": "16Gi"}
+_SECRET = re.compile(r"(?P<name>[a-z0-9]([-a-z0-9.]*[a-z0-9])?)/(?P<key>[-._a-zA-Z0-9]+)")
+
+
+def on_device(request: JobRequest, placement: Placement, args: Sequence[str],
+              container: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the template of a pod on one of the device's machines.
+
+    Args:
+        request: The job.
+        placement: How it gets machines.
+        args: The command, in place of the request's.
+        container: Further fields of the container.
+
+    Raises:
+        UserError: If a reference to a secret is none of Kubernetes'.
+    """
+    device = request.device
+    template = _template(request, placement, args, _resources(device), container)
+    spec = template["spec"]
+    if selector := _selector(request, placement):
+        spec["nodeSelector"] = selector
+    if tolerations := _tolerations(request):
+        spec["tolerations"] = tolerations
+    if device.kind == "gpu":
+        # Containers have 64 MB of it; NCCL wants more wherever GPUs cannot reach each other.
+        spec["volumes"] = [{"name": "shm", "emptyDir": {"medium": "Memory"}}]
+        spec["containers"][0]["volumeMounts"] = [{"name": "shm", "mountPath": "/dev/shm"}]
+    return template
+
+
+def of_coordinator(request: JobRequest, placement: Placement,
+                   args: Sequence[str]) -> dict[str, Any]:
+    """Returns the template of a pod that needs no accelerator of its own.
+
+    It is never on a spot machine: that would save cents, and losing it stops the whole slice.
+
+    Raises:
+        UserError: If a reference to a secret is none of Kubernetes'.
+    """
+    return _template(request, placement, args, {"requests": dict(_COORDINATOR)}, {})
+
+
+def labels(request: JobRequest) -> dict[str, str]:
+    """Returns the labels of everything that belongs to a job.
+
+    Kubernetes wants values to begin and end with a letter or a digit.
+    """
+    theirs = {key: value.strip("-_") for key, value in request.labels.items()}
+    return {"app.kubernetes.io/managed-by": "deepmac-ablate", **theirs}
+
+
+def _template(request: JobRequest, placement: Placement, args: Sequence[str],
+              resources: dict[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": math.ceil(request.grace) + _FAREWELL,
+        "containers": [{
+            "name": "worker", "image": request.image, "args": [_literal(arg) for arg in args],
+            "env": _env(request), "resources": resources, **container}],
+    }
+    if request.service_account is not None:
+        spec["serviceAccountName"] = request.service_account
+    if placement.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in placement.pull_secrets]
+    return {"metadata": {"labels": labels(request)}, "spec": spec}
+
+
+def _literal(text: str) -> str:
+    """Protects a text from Kubernetes, which replaces $(NAME) in arguments and variables."""
+    return text.replace("$", "$$")
+
+
+def _env(request: JobRequest) -> list[dict[str, Any]]:
+    plain = [{"name": name, "value": _literal(value)} for name, value in request.env.items()]
+    return plain + [_secret(name, reference) for name, reference in request.secrets.items()]
+
+
+def _secret(name: str, reference: str) -> dict[str, Any]:
+    match = _SECRET.fullmatch(reference)
+    if not match:
+        raise UserError(
+            # Not shown: somebody may have written the secret itself.
+            f"What is given for the variable {name} is no reference to a secret of Kubernetes'; it "
+            f"must be SECRET/KEY, of a Secret in the jobs' namespace.")
+    return {"name": name, "valueFrom": {"secretKeyRef": match.groupdict()}}
+
+
+def _resources(device: Device) -> dict[str, Any]:
+    """What a pod asks for of one machine."""
+    if device.kind == "cpu":
+        count = int(device.name.partition("-")[2])
+        return {"requests": {"cpu": f"{count * _CPU_SHARE * 1000:.0f}m",
+                             "memory": f"{device.memory_gib * _MEMORY_SHARE * 1024:.0f}Mi"}}
+    chips = device.chips_per_host
+    # Equal in both, as Kubernetes wants it of everything that it does not know itself.
+    accelerators = {_RESOURCES[device.kind]: str(chips)}
+    return {"requests": {"cpu": str(chips * _CPUS_PER_CHIP), "memory": f"{chips * _GIB_PER_CHIP}Gi",
+                         **accelerators},
+            "limits": accelerators}
+
+
+def _selector(request: JobRequest, placement: Placement) -> dict[str, str]:
+    """The labels of the machines that will do."""
+    device, found = request.device, {}
+    if device.kind == "tpu":
+        found["cloud.google.com/gke-tpu-accelerator"] = device.gke_accelerator
+        found["cloud.google.com/gke-tpu-topology"] = device.topology
+    elif device.kind == "gpu":
+        found["cloud.google.com/gke-accelerator"] = device.gke_accelerator
+    if request.spot:
+        found["cloud.google.com/gke-spot"] = "true"
+    if placement.flex_start:
+        found["cloud.google.com/gke-flex-start"] = "true"
+    if placement.reservation is not None:
+        found["cloud.google.com/reservation-affinity"] = "specific"
+        found["cloud.google.com/reservation-name"] = placement.reservation
+    return found
+
+
+def _tolerations(request: JobRequest) -> list[dict[str, str]]:
+    """The taints of such machines that keep others away."""
+    found = []
+    if resource := _RESOURCES.get(request.device.kind):
+        found.append({"key": resource, "operator": "Exists", "effect": "NoSchedule"})
+    if request.spot:
+        found.append({"key": "cloud.google.com/gke-spot", "operator": "Equal", "value": "true",
+                      "effect": "NoSchedule"})
+    return found

@@ -1,0 +1,1 @@
+"""Jobs on Vertex AI, as its `CustomJob`."""

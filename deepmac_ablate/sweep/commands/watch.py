@@ -1,0 +1,55 @@
+"""`deepmac-ablate status | stop | logs`: what becomes of a sweep that was launched."""
+
+from __future__ import annotations
+
+import argparse
+
+from deepmac_ablate.sweep import following, stopping
+from deepmac_ablate.sweep.display import table_text
+from deepmac_ablate.sweep.observer import Observer
+from deepmac_ablate.sweep.rows import digest
+from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Adds the commands to the command line."""
+    parser = commands.add_parser("status", help="what has become of a sweep's trials")
+    parser.add_argument("workdir", metavar="W", help="the sweep's workdir")
+    parser.set_defaults(run=_status)
+
+    parser = commands.add_parser(
+        "stop", help="stop a sweep; its trials save what they did",
+        description="Asks the launcher of a sweep to end, and jobs in a cloud as well: running "
+        "trials write a checkpoint and go on at the next launch.")
+    parser.add_argument("workdir", metavar="W", help="the sweep's workdir")
+    parser.set_defaults(run=_stop)
+
+    parser = commands.add_parser("logs", help="what a trial printed")
+    parser.add_argument("workdir", metavar="W", help="the sweep's workdir")
+    parser.add_argument(
+        "trial", metavar="TRIAL", nargs="?",
+        help="its id, the beginning of it, or its arm; default: the one that wrote last")
+    parser.add_argument("--follow", action="store_true", help="go on until the trial ends")
+    parser.set_defaults(run=_logs)
+
+
+def _status(args: argparse.Namespace) -> int:
+    workdir = SweepWorkdir(args.workdir)
+    plan = workdir.read_plan()
+    launcher = stopping.launcher_text(workdir)
+    rows = Observer(workdir, plan).with_code()
+    print(table_text(rows))
+    print(digest(rows))
+    print(launcher)
+    return 0
+
+
+def _stop(args: argparse.Namespace) -> int:
+    print(stopping.stop(SweepWorkdir(args.workdir)))
+    return 0
+
+
+def _logs(args: argparse.Namespace) -> int:
+    for line in following.lines(SweepWorkdir(args.workdir), args.trial, args.follow):
+        print(line, end="", flush=args.follow)
+    return 0

@@ -1,0 +1,228 @@
+"""What a job in a cloud does: fetches what a trial needs, and trains it under a supervisor.
+
+The trial's folder, on ``gs://`` or on a disk that machines share, is all that a worker knows of a
+sweep. A machine may vanish at any moment, and the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from etils import epath
+
+from deepmac_ablate import exit_status, storage
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.sweep import attempt, cluster, code_snapshot, locks, submission
+from deepmac_ablate.sweep.bell import Bell
+from deepmac_ablate.sweep.job import Job
+from deepmac_ablate.sweep.masked_output import MaskedOutput, secret_values
+from deepmac_ablate.sweep.notes import DiskNotes, NoNotes, Notes
+from deepmac_ablate.sweep.outcome import Outcome, status_of_supervisor
+from deepmac_ablate.sweep.remote_notes import HEARTBEAT, RemoteNotes
+from deepmac_ablate.sweep.submission import Submission
+from deepmac_ablate.sweep.supervisor import Supervisor
+
+# Of the time between being asked to end and being killed, what is left for the last log and state;
+# the trainer has the rest.
+_SECONDS_TO_NOTE = 5.0
+_SHARE_TO_NOTE = 0.25
+
+_DISK_HEARTBEAT = 5.0
+
+# How long the lock of a worker is waited for that gives no sign of life: its machine was taken away.
+_PATIENCE = 120.0
+
+
+class Order(NamedTuple):
+    """What a worker is asked to do.
+
+    Attributes:
+        folder: The trial's.
+        role: "train" or "eval".
+        mode: The trainer's.
+        tracking: "off", "offline" or "online".
+        code: Where a snapshot of gin files and modules is, see `code_snapshot`; None: they are in
+            the working directory.
+        runtime: Bindings of `Runtime` that the device needs.
+        secrets: References to secrets by the variables that the trainer finds them in.
+        silence_limit: Seconds without a sign of life after which the trainer has failed; 0: none.
+        grace: Seconds between being asked to end and being killed.
+        hosts: The machines of the job, see `cluster.member`.
+    """
+
+    folder: str
+    role: str
+    mode: str
+    tracking: str
+    code: str | None = None
+    runtime: tuple[str, ...] = ()
+    secrets: Mapping[str, str] = {}
+    silence_limit: float = 0.0
+    grace: float = 30.0
+    hosts: tuple[str, ...] = ()
+
+
+# Makes the command that runs a trial: folder, mode, tracking and bindings of `Runtime`.
+Command = Callable[[str, str, str, Sequence[str]], tuple[str, ...]]
+
+
+def train_command(
+    folder: str, mode: str, tracking: str, runtime: Sequence[str]
+) -> tuple[str, ...]:
+    """Returns the command that runs the trial in a folder."""
+    bindings = [word for binding in runtime for word in ("--runtime", binding)]
+    return (
+        sys.executable, "-m", "deepmac_ablate.cli", "train", "--workdir", folder,
+        "--mode", mode, "--tracking", tracking, *bindings)
+
+
+def run(order: Order, command: Command = train_command) -> int:
+    """Trains what is left of a trial; returns the process's exit status.
+
+    Args:
+        order: What to do.
+        command: Makes the trainer's command.
+
+    Returns:
+        0 if there is a result, or the trainer has finished; 75 if it was asked to end; 69 if
+        another worker has the trial, or nothing can be had of it now; else the trainer's exit
+        status, or 1. A failure of this very job is not repeated, should the cluster start it
+        again: its status is returned.
+
+    Raises:
+        UserError: If something is wrong that no second try would mend. Once the trial is this
+            worker's, that is its state, too.
+    """
+    # Before anything else: a container's first process ignores a signal that it has no handler for.
+    bell = Bell()
+    member = cluster.member(order.hosts, os.environ)
+    try:
+        submitted = submission.read(order.folder, order.role)
+        if (status := _status_before(epath.Path(order.folder), order.role, submitted)) is not None:
+            return status
+        with tempfile.TemporaryDirectory(prefix="deepmac-ablate-") as scratch:
+            written = submitted.submitted if submitted else time.time()
+            return _Worker(order, command, member, bell, written, Path(scratch)).run()
+    except (locks.Taken, OSError) as error:
+        # Another try may find it otherwise.
+        print(f"deepmac-ablate: {error}", file=sys.stderr)
+        return exit_status.TAKEN
+
+
+def _status_before(folder: epath.Path, role: str, submitted: Submission | None) -> int | None:
+    """Returns the exit status of work that is over already; None where there is some to do.
+
+    A failure before the job was submitted is that of another job, and somebody wants another try.
+    """
+    if (folder / "result.json").exists():
+        return exit_status.FINISHED
+    last = attempt.read(folder, role)
+    if submitted is None or last is None or (last.ended or 0) < submitted.submitted:
+        return None
+    if last.state == "interrupted":
+        return None
+    return status_of_supervisor(Outcome(last.state, last.cause), last.exit_code)
+
+
+class _Worker:
+    """A worker whose trial is not over yet.
+
+    Args:
+        order: What to do.
+        command: Makes the trainer's command.
+        member: Which machine of the job this is.
+        bell: Tells that it shall end.
+        written: When the job was, as Unix time.
+        scratch: An empty folder on this machine.
+    """
+
+    def __init__(
+        self, order: Order, command: Command, member: cluster.Member, bell: Bell, written: float,
+        scratch: Path,
+    ) -> None:
+        self._order = order
+        self._command = command
+        self._member = member
+        self._bell = bell
+        self._written = written
+        self._scratch = scratch
+        self._is_remote = storage.is_remote(order.folder)
+
+    def run(self) -> int:
+        """Trains, or helps another machine to; returns the exit status."""
+        if self._member.is_chief:
+            with self._notes() as notes:
+                return self._train(self._order, notes)
+        # Its files are the chief's, and so is the judgement of their silence.
+        order = self._order._replace(tracking="off", silence_limit=0.0)
+        return self._train(order, NoNotes(self._scratch / "log"))
+
+    def _train(self, order: Order, notes: Notes) -> int:
+        supervisor = Supervisor(order.role, notes, self._bell, self._written)
+        try:
+            job, output = self._prepared(order, notes)
+        except UserError as error:
+            if not isinstance(error, OSError):
+                supervisor.fail(str(error))
+            raise
+        return supervisor.run(job, output)
+
+    @contextlib.contextmanager
+    def _notes(self) -> Iterator[Notes]:
+        """Yields where the attempt is noted, and keeps other workers out meanwhile.
+
+        Raises:
+            Taken: If another worker has the trial.
+            UserError: If the folder cannot be read or written.
+        """
+        folder, role = self._order.folder, self._order.role
+        holder = locks.this_process(f"a worker of its {role} job")
+        path = f"{folder}/{attempt.lock_path('', role)}"
+        with locks.acquire(path, holder, _PATIENCE) as lock:
+            if self._is_remote:
+                yield RemoteNotes(
+                    epath.Path(folder), role, lock, self._scratch, self._bell,
+                    _seconds_to_note(self._order.grace))
+            else:
+                yield DiskNotes(Path(folder), role, lock, _DISK_HEARTBEAT)
+
+    def _prepared(self, order: Order, notes: Notes) -> tuple[Job, MaskedOutput]:
+        """Fetches what the trainer needs; returns what to run and what takes its output.
+
+        Raises:
+            UserError: If the code or a secret cannot be had.
+        """
+        secrets = _fetched(order.secrets)
+        cwd = Path.cwd()
+        if order.code is not None:
+            cwd = self._scratch / "code"
+            code_snapshot.fetch(order.code, cwd)
+        job = Job(
+            folder=epath.Path(order.folder), role=order.role, cwd=cwd,
+            command=self._command(order.folder, order.mode, order.tracking, order.runtime),
+            env={**self._member.environment, **secrets}, silence_limit=order.silence_limit,
+            grace=order.grace - _seconds_to_note(order.grace),
+            heartbeat=HEARTBEAT if self._is_remote else _DISK_HEARTBEAT,
+            companion="train" if order.role == "eval" else None)
+        hidden = [*secrets.values(), *secret_values(os.environ)]
+        output = MaskedOutput(self._scratch / "output", notes.log, hidden, sys.stdout.buffer)
+        return job, output
+
+
+def _fetched(references: Mapping[str, str]) -> dict[str, str]:
+    if not references:
+        return {}
+    from deepmac_ablate.cloud import secrets
+
+    return secrets.fetch(references)
+
+
+def _seconds_to_note(grace: float) -> float:
+    return min(_SECONDS_TO_NOTE, _SHARE_TO_NOTE * grace)

@@ -1,0 +1,135 @@
+"""Who asks Google's services, where they are, and for which project."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.credentials import AnonymousCredentials
+from google.auth.transport.requests import Request
+
+from deepmac_ablate.cloud import credentials, refusals
+from deepmac_ablate.errors import UserError
+from tests.cloud import google_api
+
+OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"
+HOST = "us-central1-aiplatform.googleapis.com"
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_this_machines(monkeypatch, tmp_path):
+    """No credentials, no project, no metadata server."""
+    for name in ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT",
+                 OVERRIDE, "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture
+def account(monkeypatch, tmp_path):
+    """A service account's file, by the variable, with a key that nobody knows."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption()).decode()
+    path = tmp_path / "account.json"
+    fields = {
+        "type": "service_account", "project_id": "accounts-project", "private_key": key,
+        "client_email": "a@accounts-project.iam.gserviceaccount.com", "private_key_id": "1",
+        "token_uri": "https://oauth2.googleapis.com/token"}
+    path.write_text(json.dumps(fields))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    return path, fields
+
+
+def test_without_credentials_it_is_said_how_to_get_some():
+    """One sentence: two ways in, and one way to look without."""
+    with pytest.raises(UserError, match="There are no Google Cloud credentials") as none:
+        credentials.access("aiplatform", HOST)
+    text = str(none.value)
+    assert "gcloud auth application-default login" in text
+    assert "GOOGLE_APPLICATION_CREDENTIALS" in text
+    assert "--dry-run" in text
+    assert none.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "{}"])
+def test_a_file_without_credentials_is_named(monkeypatch, tmp_path, content):
+    """It does not exist, is broken, or is something else."""
+    path = tmp_path / "account.json"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    with pytest.raises(UserError, match=r"GOOGLE_APPLICATION_CREDENTIALS = .*account\.json"):
+        credentials.access("aiplatform", HOST)
+
+
+def test_credentials_may_use_the_cloud(account):
+    """Those of a service account ask for the scope that Vertex AI and Secret Manager need."""
+    found = credentials.access("aiplatform", HOST)
+    assert HOST == found.endpoint
+    assert ["https://www.googleapis.com/auth/cloud-platform"] == list(found.credentials.scopes)
+
+
+@pytest.mark.parametrize("url", [
+    "http://127.0.0.1:8080/", "http://localhost:8080", "http://[::1]:8080/"])
+def test_servers_on_this_machine_get_no_credentials(monkeypatch, account, url):
+    """Plain http is for them alone."""
+    monkeypatch.setenv(OVERRIDE, url)
+    found = credentials.access("aiplatform", HOST)
+    assert url.rstrip("/") == found.endpoint
+    assert isinstance(found.credentials, AnonymousCredentials)
+
+
+@pytest.mark.parametrize("url", [
+    "http://example.org/", "http://10.0.0.1:80/", "http://127.0.0.1.example.org/", "127.0.0.1:80",
+    "https://", "ftp://127.0.0.1/"])
+def test_credentials_do_not_go_out_in_clear_text(monkeypatch, account, url):
+    """Any other address without https is refused by name."""
+    monkeypatch.setenv(OVERRIDE, url)
+    with pytest.raises(UserError, match=f"{OVERRIDE} = '{url}' is no endpoint: give https://HOST/"):
+        credentials.access("aiplatform", HOST)
+
+
+def test_other_hosts_get_the_credentials(monkeypatch, account):
+    """Such as a private endpoint; each service has its own variable."""
+    monkeypatch.setenv(OVERRIDE, "https://private.example.org/")
+    found = credentials.access("aiplatform", HOST)
+    assert "private.example.org" == found.endpoint
+    assert not isinstance(found.credentials, AnonymousCredentials)
+    other = credentials.access("secretmanager", "secretmanager.googleapis.com")
+    assert "secretmanager.googleapis.com" == other.endpoint
+
+
+def test_the_project_is_the_given_one_before_all_others(monkeypatch, account):
+    """Then the variable's, then the credentials' own."""
+    assert "accounts-project" == credentials.project()
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "variables-project")
+    assert "variables-project" == credentials.project()
+    assert "given-project" == credentials.project("given-project")
+
+
+def test_without_a_project_it_is_said_how_to_give_one():
+    """Also where there are no credentials that could name it."""
+    with pytest.raises(UserError, match=r"No .* project .*--project.* GOOGLE_CLOUD_PROJECT"):
+        credentials.project()
+
+
+def test_credentials_that_were_withdrawn_are_said_to_be(account):
+    """Google refuses to refresh them: log in again."""
+    path, fields = account
+
+    def refuse(*asked):
+        raise google_api.Refused(400, "unused", "INVALID_ARGUMENT")
+
+    with google_api.serving(refuse) as url:
+        path.write_text(json.dumps({**fields, "token_uri": url}))
+        found = credentials.access("aiplatform", HOST).credentials
+        says = r"did not start it, .* credentials do not work .*application-default login"
+        with (pytest.raises(UserError, match=says),
+              refusals.told("Vertex AI", "start it", "roles/aiplatform.user")):
+            found.refresh(Request())

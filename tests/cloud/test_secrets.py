@@ -1,0 +1,221 @@
+"""Secrets by reference, with Google's own client, on a server on this machine."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+import traceback
+
+import pytest
+
+from deepmac_ablate.cloud import devices, secrets
+from deepmac_ablate.cloud.job_request import JobRequest
+from deepmac_ablate.cloud.vertex.client import Vertex
+from deepmac_ablate.errors import UserError
+from tests.cloud import secret_server, vertex_server
+
+WANDB = "projects/p/secrets/wandb"
+
+# Nobody's: drawn by a generator of random numbers, each in the form of a real kind.
+_DRAW = random.Random(0)
+
+
+def drawn(count, characters=string.ascii_letters + string.digits):
+    return "".join(_DRAW.choices(characters, k=count))
+
+
+KEYS = {
+    "hexadecimal": drawn(40, string.hexdigits.lower()),
+    "sk": f"sk-{drawn(48)}",
+    "AIza": f"AIza{drawn(35)}",
+    "ghp": f"ghp_{drawn(36)}",
+    "wandb": f"wandb_v1_{drawn(77)}",
+    "letters": drawn(40),
+    "json": json.dumps({"type": "service_account", "private_key": f"-----BEGIN\n{drawn(64)}"}),
+    "pem": f"-----BEGIN RSA PRIVATE KEY-----{drawn(64)}",
+}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with secret_server.serving() as running:
+        monkeypatch.setenv(secret_server.VARIABLE, running.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield running
+
+
+def everything_said(error):
+    """An error with all its causes, as a traceback shows them."""
+    return "".join(traceback.format_exception(error))
+
+
+def test_references_are_read_by_variable():
+    """In the forms of both clouds."""
+    full = "projects/my-project/secrets/hf_token/versions/12"
+    assert {"WANDB_API_KEY": "wandb-api-key", "HF_TOKEN": full} == secrets.parse(
+        ["WANDB_API_KEY=wandb-api-key", f"HF_TOKEN={full}"], "vertex")
+    assert {"WANDB_API_KEY": "wandb/api.key"} == secrets.parse(
+        ["WANDB_API_KEY=wandb/api.key"], "gke")
+    assert {} == secrets.parse([], "gke")
+
+
+@pytest.mark.parametrize(("executor", "reference", "says"), [
+    ("vertex", "", "is no reference to a secret, but empty; on vertex it is projects/PROJECT"),
+    ("vertex", "wandb/key", "on vertex, but on gke; on vertex it is projects/PROJECT"),
+    ("vertex", "projects/p/secrets/wandb", "versions/VERSION or the name of a secret"),
+    ("vertex", "projects/p/secrets/wandb/versions/0", "VERSION"),
+    ("vertex", "projects/p/secrets/wandb/versions/newest", "VERSION"),
+    ("vertex", "two words", "VERSION"),
+    ("gke", "wandb", "on gke, but on vertex; on gke it is SECRET/KEY"),
+    ("gke", "projects/p/secrets/wandb/versions/1", "on gke, but on vertex"),
+    ("gke", "Wandb/key", "SECRET/KEY"),
+    ("gke", "wandb/a/b", "SECRET/KEY"),
+    ("gke", "wandb/", "SECRET/KEY"),
+])
+def test_malformed_references_are_refused_by_name(executor, reference, says):
+    """The variable is named and the right form shown, but never what was given."""
+    with pytest.raises(UserError, match=f"--secret WANDB_API_KEY .*{says}") as refused:
+        secrets.parse([f"WANDB_API_KEY={reference}"], executor)
+    assert not reference or f"{reference!r}" not in str(refused.value)
+
+
+@pytest.mark.parametrize("option", ["wandb", "=wandb", "1KEY=wandb", "a-b=wandb",
+                                    *KEYS.values(), f"{drawn(31)}="])
+def test_options_without_a_variable_are_refused_by_number(option):
+    """They may be a secret through and through, so nothing of them is shown."""
+    with pytest.raises(UserError, match=r"--secret number 2 .*VAR=REFERENCE") as refused:
+        secrets.parse(["A=a", option], "vertex")
+    assert option not in str(refused.value)
+
+
+def test_a_variable_is_given_once():
+    """The second one does not win in silence."""
+    with pytest.raises(UserError, match="--secret A is given twice"):
+        secrets.parse(["A=a", "A=b"], "vertex")
+
+
+@pytest.mark.parametrize("executor", ["vertex", "gke"])
+@pytest.mark.parametrize("before", ["", "wandb/"])
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+def test_real_keys_are_refused_without_showing_them(key, before, executor):
+    """Whoever writes the key itself is told so, and it gets into no terminal and no log."""
+    with pytest.raises(UserError, match=r"WANDB_API_KEY.* looks like the secret itself") as refused:
+        secrets.parse([f"WANDB_API_KEY={before}{key}"], executor)
+    assert key not in everything_said(refused.value)
+
+
+@pytest.mark.parametrize("name", [
+    "wandb", "WANDB_API_KEY", "wandb-api-key-of-the-mask-ablations", "team7-wandb-2024-11-22",
+    "hourglassablationswandbkey", "HourglassAblationsWandbKey", "sk-learn-experiments-wandb",
+    "hf_token", "wandb_v2_key", "skeleton-key"])
+def test_names_of_secrets_are_not_taken_for_keys(name):
+    """Words, years and numbers in names are no random characters."""
+    assert {"A": name} == secrets.parse([f"A={name}"], "vertex")
+
+
+@pytest.mark.parametrize("variable", [
+    "WANDB_API_KEY", "HF_TOKEN", "MY_SECRET", "DB_PASSWORD", "GOOGLE_APPLICATION_CREDENTIALS",
+    "APIKEY", "key", "AWS_SECRET_ACCESS_KEY", "AUTH_TOKENS"])
+def test_variables_that_say_secret_are_not_plain(variable):
+    """They are refused with the option that is right."""
+    with pytest.raises(UserError, match=f"--secret {variable}=REFERENCE") as refused:
+        secrets.check_plain({"TF_CPP_MIN_LOG_LEVEL": "1", variable: "the value"})
+    assert "the value" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["sk", "AIza", "ghp", "wandb", "json", "pem"])
+def test_values_that_are_keys_are_not_plain(kind):
+    """Whatever their variable is called."""
+    value = KEYS[kind]
+    with pytest.raises(UserError, match="--env MODEL would be readable") as refused:
+        secrets.check_plain({"MODEL": value})
+    assert value not in everything_said(refused.value)
+
+
+def test_other_variables_are_plain():
+    """Also such as only contain the letters, and commits."""
+    secrets.check_plain({
+        "TOKENIZERS_PARALLELISM": "false", "MONKEY": "1", "KEYBOARD": "de", "WANDB_MODE": "online",
+        "COMMIT": KEYS["hexadecimal"]})
+
+
+def test_values_are_fetched(server):
+    """By version, and the newest where none is said; a line's end is no part of a key."""
+    server.add(WANDB, b"old")
+    server.add(WANDB, b"new\n")
+    assert {"OLD": "old", "NEW": "new"} == secrets.fetch({
+        "OLD": f"{WANDB}/versions/1", "NEW": secrets.version("wandb", "p")})
+
+
+def test_nothing_is_asked_for_nothing(server):
+    """Jobs without secrets need no Secret Manager."""
+    assert {} == secrets.fetch({})
+    assert [] == server.asked
+
+
+def test_passing_failures_are_sat_out(server):
+    """Secret Manager is asked again."""
+    server.add(WANDB, b"value")
+    server.refusals = [503, 503]
+    assert {"A": "value"} == secrets.fetch({"A": f"{WANDB}/versions/1"})
+
+
+def test_a_secret_that_may_not_be_read_is_named(server):
+    """With the role that is missing."""
+    server.add(WANDB, b"value")
+    server.denied.add(WANDB)
+    with pytest.raises(UserError) as refused:
+        secrets.fetch({"A": f"{WANDB}/versions/1"})
+    text = str(refused.value)
+    assert text.startswith(f"Secret Manager did not give {WANDB}/versions/1 for A: Permission")
+    assert "roles/secretmanager.secretAccessor" in text
+
+
+@pytest.mark.parametrize(("status", "says"), [(None, "there is none"), (503, "nobody answers")])
+def test_a_secret_that_cannot_be_had_is_named(server, status, says):
+    """It does not exist, or nobody answers for too long."""
+    server.refusals = [status] * 9 if status else []
+    with pytest.raises(UserError, match=f"did not give {WANDB}/versions/7 for A.*{says}"):
+        secrets.fetch({"A": f"{WANDB}/versions/7"}, patience=0)
+
+
+def test_what_is_no_version_is_not_asked_for(server):
+    """A reference that was never completed, or was tampered with, is refused and not shown."""
+    with pytest.raises(UserError, match="--secret A is no reference to a version") as refused:
+        secrets.fetch({"A": "hunter2"})
+    assert "hunter2" not in str(refused.value)
+    assert [] == server.asked
+
+
+@pytest.mark.parametrize("value", [b"hunter2\xff", b"hunter2\0", b"\n"])
+def test_values_that_no_variable_can_hold_are_refused(server, value):
+    """The secret is named; not even a traceback holds its value."""
+    server.add(WANDB, value)
+    with pytest.raises(UserError, match=f"{WANDB}/versions/1 is ") as refused:
+        secrets.fetch({"A": f"{WANDB}/versions/1"})
+    assert "hunter2" not in everything_said(refused.value)
+
+
+def test_values_are_in_no_request_and_no_error(server, monkeypatch):
+    """From the option to the job's start: only the job's own variables hold the value."""
+    value = "S3CRET" + "c0ffee" * 5
+    server.add(WANDB, value.encode())
+    references = secrets.parse(["WANDB_API_KEY=wandb"], "vertex")
+    job = JobRequest("job", "image", ("worker",), devices.device("v5e-4"), secrets=references)
+    with vertex_server.serving() as cloud:
+        monkeypatch.setenv(vertex_server.VARIABLE, cloud.url)
+        vertex = Vertex("p", "us-central1")
+        vertex.submit(job)
+        rendered = json.dumps(vertex.render(job))
+        sent, = cloud.bodies
+    reference = f"WANDB_API_KEY={WANDB}/versions/latest"
+    assert reference in rendered
+    assert reference in sent
+    variable, _, resource = reference.partition("=")
+    assert {variable: value} == secrets.fetch({variable: resource})
+    server.denied.add(WANDB)
+    with pytest.raises(UserError) as refused:
+        secrets.fetch({variable: resource})
+    for text in [repr(job), rendered, sent, everything_said(refused.value), *server.asked]:
+        assert value not in text

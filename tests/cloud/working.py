@@ -1,0 +1,96 @@
+"""Workers in processes of their own, whose trainer is a few lines of Python.
+
+::
+
+    python -m tests.cloud.working TRAINER OPTIONS-OF-WORKER...
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from deepmac_ablate import exit_status, storage
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.sweep import worker
+from deepmac_ablate.sweep.commands import worker as worker_command
+from tests import supervised
+from tests.launching import FAKE_TRAINER
+
+# Runs the trial of a folder on a disk, as its bindings say.
+COUNTING = f"import runpy; runpy.run_path({FAKE_TRAINER!r})"
+
+# Seconds between two signs of life on gs://, in place of those that suit a bill.
+PACE = 0.3
+
+
+def start(
+    trainer: str, *options: str, cwd: Path, environ: Mapping[str, str] | None = None, **others
+) -> subprocess.Popen:
+    """Starts a worker; its trainer runs in `cwd`, and is given folder, mode, tracking, bindings."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.cloud.working", trainer, *options],
+        cwd=cwd, env={**supervised.ENVIRONMENT, **(environ or {})}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **others)
+
+
+def run(
+    trainer: str, *options: str, cwd: Path, environ: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
+    """Runs a worker to its end; returns its exit status and what it wrote to stdout and stderr."""
+    process = start(trainer, *options, cwd=cwd, environ=environ)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@contextlib.contextmanager
+def running(
+    trainer: str, *options: str, cwd: Path, environ: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen]:
+    """A worker whose trainer has written "ready"."""
+    ready = cwd / "ready"
+    ready.unlink(missing_ok=True)
+    process = start(trainer, *options, cwd=cwd, environ=environ)
+    try:
+        supervised.wait_until(lambda: ready.exists() or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def main(trainer: str, *options: str) -> int:
+    """Does what the command line does, with another trainer."""
+    parser = argparse.ArgumentParser()
+    worker_command.register(parser.add_subparsers())
+    args = parser.parse_args(["worker", *options])
+
+    if storage.is_remote(args.workdir):
+        _hurry()
+
+    def command(folder, mode, tracking, runtime):
+        return supervised.python(trainer, folder, mode, tracking, *runtime)
+
+    try:
+        return worker.run(worker_command.order(args), command)
+    except UserError as error:
+        print(f"deepmac-ablate: {error}", file=sys.stderr)
+        return exit_status.USER_ERROR
+
+
+def _hurry() -> None:
+    # Not loaded for a disk.
+    from deepmac_ablate.sweep.remote_lease import RemoteLease
+
+    worker.HEARTBEAT = PACE
+    RemoteLease.acquire = functools.partial(RemoteLease.acquire, renewal=PACE)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
