@@ -77,6 +77,10 @@ def _register_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--arm", default="", help="the label of the trial in tables")
     parser.add_argument(
+        "--runtime", action="append", default=[], metavar="BINDING",
+        help="a binding of Runtime for the devices that this start has, such as "
+        "\"Runtime.strategy = 'tpu'\"; the trial stays the same; may be given several times")
+    parser.add_argument(
         "--tracking", choices=["off", "offline", "online"], default="off",
         help="show it in W&B: offline writes files for `deepmac-ablate sync`, online sends them "
         "too; default: %(default)s")
@@ -113,20 +117,26 @@ def _register_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from deepmac_ablate import training
+    from deepmac_ablate import tf_config, training
     from deepmac_ablate.tracking.mirroring import mirroring
 
     workdir = TrialWorkdir(args.workdir)
     trial = Trial(tuple(args.gin_file), tuple(args.gin_bindings), args.seed, args.arm)
     if not args.gin_file:
         trial = _trial_there(args, workdir)
+    task = tf_config.task()
+    # One mirror for a trial, however many processes train it.
+    tracking = args.tracking if task is None or task.chief else "off"
     job_type = "eval" if args.mode in ("eval", "continuous_eval") else "train"
     try:
-        with mirroring(args.workdir, args.tracking, job_type, training.Interrupted):
-            result = training.run(trial, workdir, args.mode)
+        with mirroring(args.workdir, tracking, job_type, training.Interrupted):
+            result = training.run(trial, workdir, args.mode, args.runtime)
     except training.Interrupted as stopped:
         print(f"deepmac-ablate: {stopped}", file=sys.stderr)
         return exit_status.INTERRUPTED
+    except training.WorkerLost as lost:
+        print(f"deepmac-ablate: {lost}", file=sys.stderr)
+        return exit_status.FAILED
     except training.Diverged as diverged:
         print(f"deepmac-ablate: {diverged}", file=sys.stderr)
         return exit_status.DIVERGED

@@ -14,7 +14,8 @@ from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Evaluation
 from deepmac_ablate.metrics import noise_plot
-from deepmac_ablate.session import prepare_model, restore_model
+from deepmac_ablate.saving import restore
+from deepmac_ablate.session import prepare_model
 from deepmac_ablate.workdir import TrialWorkdir
 
 # Bytes in the name of a folder, on all disks in use.
@@ -57,7 +58,7 @@ def run(
         else EvaluationData(data, prepared.evaluation.data.batch_size),
         box_sources or prepared.evaluation.box_sources,
         noise_seed=prepared.evaluation.noise_seed)
-    step = restore_model(prepared, files)
+    step = restore(prepared, files)
     if step is None:
         raise UserError(f"There is no checkpoint to evaluate in {files.checkpoints}.")
     seen = split if split is not None else prepared.training.seen_classes

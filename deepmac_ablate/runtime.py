@@ -10,6 +10,7 @@ from typing import Literal
 import gin
 import tensorflow as tf
 
+from deepmac_ablate import tf_config
 from deepmac_ablate.errors import UserError, check_at_least
 
 
@@ -65,11 +66,16 @@ class Runtime:
         """Connects to the devices.
 
         Raises:
-            UserError: if there is no TPU for the strategy "tpu".
+            UserError: if there is no TPU for the strategy "tpu", or no cluster for
+                "multi_worker_mirrored".
         """
         if self._strategy == "mirrored":
             return tf.distribute.MirroredStrategy()
         if self._strategy == "multi_worker_mirrored":
+            if tf_config.task() is None:
+                raise UserError(
+                    "Runtime.strategy = 'multi_worker_mirrored', but the variable TF_CONFIG, which "
+                    "names the processes, is not set; on one machine use 'mirrored'.")
             return tf.distribute.MultiWorkerMirroredStrategy()
         if self._strategy == "tpu":
             return self._tpu_strategy()
@@ -87,13 +93,6 @@ class Runtime:
                 f"({str(error).splitlines()[0]}); the package tensorflow-tpu must be installed in "
                 "place of tensorflow.") from error
         return tf.distribute.TPUStrategy(resolver)
-
-
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Returns whether this process is the one that writes files."""
-    resolver = strategy.cluster_resolver
-    return resolver is None or not resolver.task_type or (
-        resolver.task_type in ("chief", "worker") and resolver.task_id == 0)
 
 
 class StopRequest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
@@ -11,7 +10,7 @@ import gin
 import tensorflow as tf
 import tf_keras
 
-from deepmac_ablate import bindings, class_splits
+from deepmac_ablate import bindings, class_splits, runtime_bindings
 from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.evaluation import Evaluation
@@ -27,7 +26,6 @@ from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.runtime import Runtime
 from deepmac_ablate.trial import Trial, trial_id
-from deepmac_ablate.workdir import TrialWorkdir
 
 # Modules whose classes gin files select, though nothing here names them.
 SELECTABLE = (backbones, box_sources, mask_heads, mask_inputs, optimization)
@@ -159,6 +157,7 @@ class PreparedModel(NamedTuple):
         parsed: every binding that was read.
         training: what the trial computes; its data is opened when it is first asked for.
         evaluation: how it is evaluated; the same holds for its data.
+        checkpoint: what is read from a checkpoint: the model's variables.
     """
 
     parsed: tuple[bindings.Binding, ...]
@@ -167,6 +166,7 @@ class PreparedModel(NamedTuple):
     runtime: Runtime
     strategy: tf.distribute.Strategy
     model: MaskRCNN
+    checkpoint: tf.train.Checkpoint
 
 
 class Session(NamedTuple):
@@ -174,10 +174,12 @@ class Session(NamedTuple):
 
     Attributes:
         trial_id: what the trial is known by.
+        config: what the trial asks for, as a gin file, without what the start brought along.
         inactive: the bindings of files whose modules are not selected, with file and line.
     """
 
     trial_id: str
+    config: str
     inactive: tuple[str, ...]
     training: Training
     evaluation: Evaluation
@@ -188,13 +190,18 @@ class Session(NamedTuple):
     checkpoint: tf.train.Checkpoint
 
 
-def prepare(trial: Trial) -> Session:
+def prepare(trial: Trial, runtime: Sequence[str] = ()) -> Session:
     """Parses a trial's configuration and constructs everything that it binds.
+
+    Args:
+        trial: what to compute.
+        runtime: bindings of `Runtime` that win over the trial's, see `runtime_bindings`.
 
     Raises:
         UserError: for the first mistake in the configuration, a binding without effect included.
     """
-    parsed, (training, evaluation, runtime), strategy = _construct(trial)
+    config = _config(trial) if runtime else None
+    parsed, (training, evaluation, settings), strategy = _construct(trial, runtime)
     training.check_data(strategy.num_replicas_in_sync)
     _check_declared(training.data, parsed)
     evaluation.check_data()
@@ -203,11 +210,13 @@ def prepare(trial: Trial) -> Session:
         training.check_classes(model)
         optimizer = training.build_optimizer(model)
     bindings.check_took_effect(parsed)
+    config = config or bindings.config_text()
     identity = trial_id(bindings.explicit_bindings(parsed), trial.seed)
     checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, **checkpoints.items(model))
     inactive = tuple(binding.place for binding in bindings.inactive_bindings(parsed))
     return Session(
-        identity, inactive, training, evaluation, runtime, strategy, model, optimizer, checkpoint)
+        identity, config, inactive, training, evaluation, settings, strategy, model, optimizer,
+        checkpoint)
 
 
 def prepare_model(trial: Trial) -> PreparedModel:
@@ -220,13 +229,22 @@ def prepare_model(trial: Trial) -> PreparedModel:
     parsed, (training, evaluation, runtime), strategy = _construct(trial)
     with bindings.constructing(), strategy.scope():
         model = training.build_model(trial.seed)
-    return PreparedModel(parsed, training, evaluation, runtime, strategy, model)
+    # The names of the parts lead to the same variables as `model` does.
+    checkpoint = tf.train.Checkpoint(model=model)
+    return PreparedModel(parsed, training, evaluation, runtime, strategy, model, checkpoint)
+
+
+def _config(trial: Trial) -> str:
+    bindings.parse(trial.gin_files, trial.bindings)
+    return bindings.config_text()
 
 
 def _construct(
-    trial: Trial
+    trial: Trial, runtime: Sequence[str] = ()
 ) -> tuple[tuple[bindings.Binding, ...], Settings, tf.distribute.Strategy]:
-    parsed = bindings.parse(trial.gin_files, trial.bindings)
+    number = runtime_bindings.check(runtime)
+    parsed = bindings.parse(trial.gin_files, (*trial.bindings, *runtime))
+    parsed = runtime_bindings.without_replaced(parsed, number)
     with bindings.constructing():
         roots = ("Training", "Evaluation", "Runtime")
         settings = Settings(*(gin.get_configurable(root)() for root in roots))
@@ -249,37 +267,3 @@ def _check_declared(data: TrainingData, parsed: Sequence[bindings.Binding]) -> N
     raise UserError(
         f"{data.prefix} is the data set {found.identity}, but {origin.place} declares another; "
         f"bind {origin.name} = {found.identity!r}, which makes another trial, or None.")
-
-
-def latest_step(workdir: TrialWorkdir) -> int | None:
-    """Returns the step of the latest checkpoint, or None where there is none."""
-    latest = tf.train.latest_checkpoint(str(workdir.checkpoints))
-    return None if latest is None else _step_of(latest)
-
-
-def restore(session: Session, workdir: TrialWorkdir) -> int | None:
-    """Reads the latest checkpoint, if there is one, and returns its step."""
-    return _restore(session.checkpoint, workdir)
-
-
-def restore_model(prepared: PreparedModel, workdir: TrialWorkdir) -> int | None:
-    """Reads the weights of the latest checkpoint, if there is one, and returns its step."""
-    # The names of the parts lead to the same variables as `model` does.
-    return _restore(tf.train.Checkpoint(model=prepared.model), workdir)
-
-
-def _restore(checkpoint: tf.train.Checkpoint, workdir: TrialWorkdir) -> int | None:
-    # The trainer may delete a checkpoint while an evaluator opens it; then there is a newer one.
-    for _ in range(3):
-        latest = tf.train.latest_checkpoint(str(workdir.checkpoints))
-        if latest is None:
-            return None
-        with contextlib.suppress(tf.errors.NotFoundError):
-            checkpoint.restore(latest).expect_partial().assert_existing_objects_matched()
-            return _step_of(latest)
-    raise UserError(f"The checkpoints in {workdir.checkpoints} vanish while they are read.")
-
-
-def _step_of(checkpoint: str) -> int:
-    """Returns the step of a checkpoint; they are numbered by it."""
-    return int(checkpoint.rpartition("-")[2])

@@ -39,7 +39,7 @@ class Trainer(orbit.StandardTrainer):
             optimizer: what it learns with, its variables created.
             dataset: batches of (images, labels).
             strategy: where model and optimizer live.
-            seed: what the draws of a step are a function of, with its number.
+            seed: what the draws of a step are a function of, with the positions of its images.
             jit_compile: whether the step is compiled by XLA.
         """
         super().__init__(dataset)
@@ -90,19 +90,16 @@ class Trainer(orbit.StandardTrainer):
     def _replica_step(
         self, images: tf.Tensor, labels: Mapping[str, Any]
     ) -> dict[str, tf.Tensor]:
-        context = tf.distribute.get_replica_context()
-        # Every replica and step draws its own; seeds of trials stay apart from both.
-        step = tf.cast(self.optimizer.iterations, tf.int32)
-        seed = tf.stack([
-            tf.constant(self._seed, tf.int32),
-            step * context.num_replicas_in_sync + tf.cast(
-                context.replica_id_in_sync_group, tf.int32)])
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        # Each image draws its own, whichever device it is on.
+        position = labels["position"]
+        seed = tf.stack([tf.fill(tf.shape(position), self._seed), position], axis=1)
         with tf.GradientTape() as tape:
             outputs = self.model(
                 images, labels["image_info"][:, 1], labels=labels, seed=seed, training=True)
             losses = self._losses(outputs, labels, self.model.losses)
             # Gradients are summed over replicas.
-            loss = losses["total_loss"] / context.num_replicas_in_sync
+            loss = losses["total_loss"] / replicas
         variables = self.model.trainable_variables
         self.optimizer.apply_gradients(
             zip(tape.gradient(loss, variables), variables, strict=True))

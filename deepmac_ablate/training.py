@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import tensorflow as tf
 
-from deepmac_ablate import bindings, evaluation_files, overlays, provenance
+from deepmac_ablate import bindings, evaluation_files, overlays, provenance, tf_config
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Numbers
 from deepmac_ablate.progress import Progress
-from deepmac_ablate.runtime import StopRequest, is_chief
-from deepmac_ablate.session import Session, latest_step, prepare, restore
+from deepmac_ablate.runtime import StopRequest
+from deepmac_ablate.saving import checkpoint_manager, latest_step, restore
+from deepmac_ablate.session import Session, prepare
 from deepmac_ablate.trainer import Trainer
 from deepmac_ablate.trial import Trial
 from deepmac_ablate.workdir import TrialWorkdir
+from deepmac_ablate.workers import LOST, Workers
 
 Mode = Literal["train", "eval", "train_and_eval", "continuous_eval"]
 
@@ -38,7 +39,16 @@ class Diverged(Exception):  # noqa: N818
     """The loss is no number any more."""
 
 
-def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> dict | None:
+class WorkerLost(Exception):  # noqa: N818
+    """One of the processes that train together is gone, so none of them can go on."""
+
+
+def run(
+    trial: Trial,
+    workdir: TrialWorkdir,
+    mode: Mode = "train_and_eval",
+    runtime: Sequence[str] = (),
+) -> dict | None:
     """Runs a trial, or what is left of it.
 
     Args:
@@ -46,54 +56,81 @@ def run(trial: Trial, workdir: TrialWorkdir, mode: Mode = "train_and_eval") -> d
         workdir: where its files are, and whatever an earlier attempt finished.
         mode: "train" ends with the last checkpoint; "eval" evaluates it; "train_and_eval" does
             both; "continuous_eval" evaluates each checkpoint that another process writes.
+        runtime: bindings of `Runtime` for the devices that there are now; no part of the trial.
 
     Returns:
-        The content of result.json; None in mode "train".
+        The content of result.json; None in mode "train", and in all but the chief of a cluster.
 
     Raises:
         UserError: for a mistake in the configuration, before anything is computed.
         Interrupted: if the process was asked to end. Running the trial again continues it.
         Diverged: if the loss stopped being a number.
+        WorkerLost: if another process of the cluster is gone. Running the trial again, in all of
+            them, continues it.
     """
     if mode == "eval" and workdir.read_trial_id() is None:
         raise UserError(f"There is no trial to evaluate in {workdir.path}: trial.json is missing.")
-    session = prepare(trial)
+    try:
+        return _run(trial, workdir, mode, runtime)
+    except LOST as error:
+        if tf_config.task() is None:
+            raise
+        raise WorkerLost(
+            "Another worker of the cluster is gone or cannot be reached; start all of them again "
+            f"to go on ({str(error).strip().splitlines()[0]}).") from error
+
+
+def _run(
+    trial: Trial, workdir: TrialWorkdir, mode: Mode, runtime: Sequence[str]
+) -> dict | None:
+    session = prepare(trial, runtime)
+    workers = Workers(session.strategy)
     trains = mode in ("train", "train_and_eval")
     step = latest_step(workdir)
+    if len(set(workers.all(-1 if step is None else step))) > 1:
+        raise UserError(
+            f"The workers of the cluster do not find the same files in {workdir.path}; a workdir "
+            "has to be where all of them see it, such as on gs://.")
     if trains and step is None:
         # Before the workdir is claimed, so that a mistake leaves nothing behind.
         session.training.initialise(session.model)
-    chief = is_chief(session.strategy)
-    if chief:
-        workdir.start(trial, session.trial_id, bindings.config_text())
-    if mode != "eval" and (result := workdir.read_result()) is not None:
-        return result
-    if chief:
+    if workers.chief:
+        workdir.start(trial, session.trial_id, session.config)
+    if mode != "eval":
+        result = workdir.read_result()
+        if workers.of_chief(result is not None):
+            return result if workers.chief else None
+    if workers.chief:
         workdir.append_attempt({
             "mode": mode, "step": step or 0, "steps": session.training.steps,
-            **provenance.describe(bindings.modules(trial.gin_files))})
+            "runtime": list(runtime), **provenance.describe(bindings.modules(trial.gin_files))})
     if trains:
-        train(session, trial.seed, workdir, chief)
+        train(session, trial.seed, workdir, workers)
     if mode == "train":
         return None
+    result = _evaluate_files(session, workdir, mode) if workers.chief else None
+    # A worker that ended earlier would look as if it were lost.
+    workers.wait()
+    return result
+
+
+def _evaluate_files(session: Session, workdir: TrialWorkdir, mode: Mode) -> dict:
+    """Evaluates checkpoints and returns the result, which it writes."""
     if mode == "continuous_eval":
         return evaluate_continuously(session, workdir)
     step = restore(session, workdir)
     if step is None:
         raise UserError(f"There is no checkpoint to evaluate in {workdir.checkpoints}.")
-    numbers = evaluate(session)
-    return write_result(session, workdir, numbers, step) if chief else None
+    return write_result(session, workdir, evaluate(session), step)
 
 
-def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> None:
+def train(session: Session, seed: int, workdir: TrialWorkdir, workers: Workers) -> None:
     """Takes the steps that are left, noting metrics and checkpoints on the way."""
     training, runtime, strategy = session.training, session.runtime, session.strategy
-    # Every worker of a cluster takes part in saving, but only the chief's files are kept.
-    manager = tf.train.CheckpointManager(
-        session.checkpoint, str(workdir.checkpoints) if chief else tempfile.mkdtemp(),
-        max_to_keep=runtime.keep_checkpoints)
+    chief = workers.chief
     first_step = step = restore(session, workdir) or 0
-    workdir.drop_metrics_after(first_step)
+    if chief:
+        workdir.drop_metrics_after(first_step)
 
     def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return training.data.dataset(
@@ -103,14 +140,18 @@ def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> No
     trainer = Trainer(
         session.model, training.losses, session.optimizer,
         strategy.distribute_datasets_from_function(dataset), strategy, seed, runtime.jit_compile)
-    with StopRequest.listening() as stop, Progress("Training", training.steps, step) as progress:
-        while step < training.steps and not stop.requested:
+    with StopRequest.listening() as stop, Progress("Training", training.steps, step) as progress, \
+            checkpoint_manager(session, workdir, chief) as manager:
+        stopping = workers.any(stop.requested)
+        while step < training.steps and not stopping:
             started, previous = time.monotonic(), step
             wanted = min(_next_multiple(step, runtime.log_every), training.steps)
-            while step < wanted and not stop.requested:
+            while step < wanted and not stopping:
                 chunk = min(wanted - step, _chunk(step - previous, time.monotonic() - started))
+                chunk = workers.of_chief(chunk)
                 trainer.train(tf.constant(chunk))
                 step += chunk
+                stopping = workers.any(stop.requested)
             report = trainer.report()
             report["steps_per_second"] = (step - previous) / (time.monotonic() - started)
             if not math.isfinite(report["total_loss"]):
@@ -120,15 +161,17 @@ def train(session: Session, seed: int, workdir: TrialWorkdir, chief: bool) -> No
             if chief:
                 workdir.append_metrics(step, {f"train/{k}": v for k, v in report.items()})
                 workdir.write_operative_config(_operative_config(session))
-            progress.update(step, loss=report["total_loss"])
+                progress.update(step, loss=report["total_loss"])
+            # Whoever was asked meanwhile, too.
+            stopping = workers.any(stop.requested)
             due = step // runtime.checkpoint_every > previous // runtime.checkpoint_every
-            if due or stop.requested or step == training.steps:
+            if due or stopping or step == training.steps:
                 manager.save(checkpoint_number=step)
+                # Nobody leaves before the chief's is complete.
+                workers.wait()
             every = session.evaluation.every
-            if every and step // every > previous // every and step < training.steps:
-                numbers = evaluate(session)
-                if chief:
-                    workdir.append_evaluation(step, numbers.scalars)
+            if every and step // every > previous // every and step < training.steps and chief:
+                workdir.append_evaluation(step, evaluate(session).scalars)
         if step < training.steps:
             raise Interrupted(
                 f"Stopped at step {step} of {training.steps}; run the trial again to go on.")

@@ -19,30 +19,31 @@ FLOORS = {
     "many trials": ["listing", "results", "sweep"],
     "rented machines": ["cloud"],
     "a whole trial": ["model_garden", "reevaluation", "serving", "training", "validation"],
-    "its objects": ["session"],
+    "its objects": ["saving", "session"],
     "its parts": [
         "evaluation", "evaluation_files", "given_boxes", "overlays", "predictions", "runtime",
-        "trainer", "tracking"],
+        "trainer", "tracking", "workers"],
     "images": ["data", "verdict"],
     "the model": ["modeling"],
     "exact numbers": ["metrics"],
     "what a trial is": [
-        "cost", "workdir", "step_log", "trial", "class_splits", "jitter", "bindings"],
+        "cost", "runtime_bindings", "workdir", "step_log", "trial", "class_splits", "jitter",
+        "bindings"],
     "where numbers come from": ["provenance", "checkout", "fingerprint"],
     "ground": [
         "progress", "plain_json", "storage", "object_path", "object_store", "disk", "errors",
-        "exit_status", ""],
+        "exit_status", "tf_config", ""],
 }
 
 # What computes, or writes and reads records; everything else starts in a second.
 NEEDS_TENSORFLOW = [
-    "reevaluation", "training", "session", "evaluation", "evaluation_files", "given_boxes",
-    "overlays", "predictions", "runtime", "trainer", "data.check", "data.coco",
+    "reevaluation", "saving", "training", "session", "evaluation", "evaluation_files",
+    "given_boxes", "overlays", "predictions", "runtime", "trainer", "data.check", "data.coco",
     "data.evaluation_data", "data.model_input", "data.records", "data.shapes",
     "data.training_data", "model_garden.contents",
     "model_garden.importing", "model_garden.layout", "model_garden.matching",
     "model_garden.trees", "modeling", "results.report.pixels", "serving.export", "serving.predict",
-    "serving.signatures", "serving.trained", "validation",
+    "serving.signatures", "serving.trained", "validation", "workers",
 ]
 
 TENSORFLOW = {"tensorflow", "tf_keras", "official", "orbit"}

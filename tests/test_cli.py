@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from deepmac_ablate import cli, exit_status
+from deepmac_ablate import bindings, cli, exit_status
 from deepmac_ablate.session import prepare
 from deepmac_ablate.workdir import TrialWorkdir
 
@@ -170,6 +170,47 @@ print(sorted({"tensorflow", "tf_keras", "orbit", "official"} & sys.modules.keys(
     assert "--box_source" in run.stdout
     assert "image_and_boxes_tensor" in run.stdout
     assert "--min_score" in run.stdout
+
+
+def resume(workdir, *runtime):
+    """Goes on with the trial that is in a workdir, with bindings for the devices of this start."""
+    options = [it for binding in runtime for it in ("--runtime", binding)]
+    return cli.main(["train", "--workdir", str(workdir), "--mode", "eval", *options])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+def test_a_start_brings_its_devices_along(finished, tmp_path):
+    """Bindings of Runtime win over the trial's own, take effect, and leave the trial as it is."""
+    shutil.copytree(finished.workdir.path, tmp_path / "w")
+    workdir = TrialWorkdir(tmp_path / "w")
+    trial = finished.trial_with("Runtime.strategy = 'mirrored'")
+    workdir.describe(trial, workdir.read_trial_id())
+    before = [(workdir.path / name).read_bytes() for name in ("trial.json", "result.json")]
+    assert 0 == resume(workdir.path, "Runtime.strategy = 'one_device'", "Runtime.log_every = 7")
+    after = [(workdir.path / name).read_bytes() for name in ("trial.json", "result.json")]
+    assert before == after
+    asked, effective = (workdir.path / "config.gin").read_text(), bindings.operative_text()
+    assert "Runtime.strategy = 'mirrored'" in asked
+    assert "Runtime.log_every = 1" in asked
+    assert "Runtime.strategy = 'one_device'" in effective
+    assert "Runtime.log_every = 7" in effective
+    assert ["Runtime.strategy = 'one_device'", "Runtime.log_every = 7"] == (
+        workdir.read_attempts()[-1]["runtime"])
+
+
+@pytest.mark.parametrize(("binding", "said"), [
+    ("STEPS = 5", "binds no parameter of Runtime; what a trial computes belongs into its --gin_"),
+    ("Training.steps = 5", "binds no parameter of Runtime"),
+    ("here/Runtime.strategy = 'tpu'", "binds no parameter of Runtime"),
+    ("import os", "--runtime 'import os' is no binding of Runtime."),
+    ("Runtime.strategy", "Runtime.strategy"),
+])
+@pytest.mark.slow
+def test_a_start_brings_nothing_else_along(finished, capsys, binding, said):
+    """What is computed is the trial's, so that its id stays true."""
+    assert 2 == resume(finished.workdir.path, binding)
+    assert said in sentence(capsys)
 
 
 def evaluate(workdir, *options):

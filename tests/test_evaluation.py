@@ -20,7 +20,8 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Evaluation
 from deepmac_ablate.modeling import box_noise
 from deepmac_ablate.predictions import Predictor
-from deepmac_ablate.session import prepare, restore
+from deepmac_ablate.saving import restore
+from deepmac_ablate.session import prepare
 from tests.data_fixtures import square
 
 ONE_DEVICE = tf.distribute.OneDeviceStrategy("/cpu:0")

@@ -17,7 +17,8 @@ from official.modeling import hyperparams
 from deepmac_ablate import cli, exit_status
 from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.modeling.anchors import Anchors
-from deepmac_ablate.session import prepare_model, restore_model
+from deepmac_ablate.saving import restore
+from deepmac_ablate.session import prepare_model
 from deepmac_ablate.workdir import TrialWorkdir
 from tests import published, published_yaml, tiny_model
 from tests.parity.upstream import Case
@@ -115,7 +116,7 @@ def assert_near(expected: tf.Tensor, actual: tf.Tensor) -> None:
 def assert_same_detections(imported: Imported, data: tiny_model.Batch) -> None:
     """Boxes, classes, scores and masks of the model in the workdir equal the published model's."""
     prepared = prepare_model(imported.workdir.read_trial())
-    assert published.STEP == restore_model(prepared, imported.workdir)
+    assert published.STEP == restore(prepared, imported.workdir)
     theirs = imported.published.model(data.images, image_shape=data.image_shape, training=False)
     ours = prepared.model(data.images, data.image_shape)
     for level, features in theirs["decoder_features"].items():
@@ -232,7 +233,7 @@ def test_an_exported_model_gives_all_but_its_missing_detector(
     boxes = data.labels["gt_boxes"]
     workdir = TrialWorkdir(tmp_path / "w")
     prepared = prepare_model(workdir.read_trial())
-    restore_model(prepared, workdir)
+    restore(prepared, workdir)
     masks = prepared.model.predict_masks(
         prepared.model.features(data.images), tf.reshape(boxes, [-1, 4]),
         tf.repeat(tf.range(2), boxes.shape[1]), tf.zeros([2 * boxes.shape[1]], tf.int32))

@@ -15,7 +15,8 @@ from pycocotools import mask as rle
 from deepmac_ablate import cli, training
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
-from deepmac_ablate.session import prepare_model, restore_model
+from deepmac_ablate.saving import restore
+from deepmac_ablate.session import prepare_model
 from deepmac_ablate.workdir import TrialWorkdir
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
@@ -34,7 +35,7 @@ class Val(NamedTuple):
 def val(finished, tmp_path):
     prefix = finished.recipe.data / "val"
     prepared = prepare_model(finished.trial)
-    restore_model(prepared, finished.workdir)
+    restore(prepared, finished.workdir)
     numbers = prepared.evaluation.run(prepared.model, prepared.strategy, None)
     annotations = Path(annotations_path(prefix))
     images = json.loads(annotations.read_text())["images"]

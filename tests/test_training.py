@@ -30,7 +30,8 @@ from deepmac_ablate.metrics import readings
 from deepmac_ablate.metrics.matches import Matches
 from deepmac_ablate.metrics.ranked_matches import RankedMatches
 from deepmac_ablate.modeling import checkpoints
-from deepmac_ablate.session import prepare, restore
+from deepmac_ablate.saving import restore
+from deepmac_ablate.session import prepare
 from deepmac_ablate.trial import trial_id
 from deepmac_ablate.workdir import TrialWorkdir
 from tests.tiny_trial import CHECKPOINT_EVERY, STEPS
@@ -117,7 +118,8 @@ def test_every_start_is_noted(finished):
     for attempt in attempts:
         assert provenance.code_fingerprint() == attempt["code"]
         assert tf.__version__ == attempt["versions"]["tensorflow"]
-        assert provenance.describe().keys() == attempt.keys() - {"time", "mode", "step", "steps"}
+        assert provenance.describe().keys() == attempt.keys() - {
+            "time", "mode", "step", "steps", "runtime"}
     started = [attempt["time"] for attempt in attempts]
     noted = [line["wall_time"] for line in finished.workdir.read_metrics()]
     assert started[0] < noted[0] < noted[-1] < started[1] < time.time()
@@ -614,9 +616,11 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 
 from deepmac_ablate import training
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.session import prepare, restore
+from deepmac_ablate.saving import restore
+from deepmac_ablate.session import prepare
 from deepmac_ablate.trial import Trial
 from deepmac_ablate.workdir import TrialWorkdir
+from deepmac_ablate.workers import Workers
 
 gin_file, finished, workdir = sys.argv[1:]
 def mirrored(binding):
@@ -627,7 +631,7 @@ try:
 except UserError as error:
     print(error)
 session = prepare(mirrored("STEPS = 1"))
-training.train(session, 0, TrialWorkdir(workdir), True)
+training.train(session, 0, TrialWorkdir(workdir), Workers(session.strategy))
 step = restore(session, TrialWorkdir(finished))
 numbers = training.evaluate(session).scalars
 print(json.dumps({"replicas": session.strategy.num_replicas_in_sync, "step": step, **numbers}))

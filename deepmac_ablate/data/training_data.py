@@ -120,7 +120,8 @@ class TrainingData:
             images [b, h, w, 3] float32, normalised; labels `image_info` [b, 4, 2], `gt_boxes`
             [b, m, 4] and `gt_classes` [b, m] padded with -1, `gt_masks` [b, m, s, s] in [0, 1],
             `gt_has_mask` [b, m] bool, true for instances of seen classes whose mask is annotated;
-            `rpn_score_targets` and `rpn_box_targets` by level.
+            `rpn_score_targets` and `rpn_box_targets` by level; `position` [b] int32, where in the
+            endless stream each image is.
 
         Raises:
             UserError: if the replicas cannot share a batch equally.
@@ -134,13 +135,19 @@ class TrainingData:
 
         def parse(position: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
             example = self._decoder.decode(record)
-            return self._parse(example, image_size, anchors, seen, tf.stack([seed, position]))
+            image, labels = self._parse(
+                example, image_size, anchors, seen, tf.stack([seed, position]))
+            return image, {**labels, "position": tf.cast(position, tf.int32)}
 
         start = first_step * self.batch_size
         dataset = self._records(seed, start).enumerate(start)
         dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
         dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         dataset = dataset.batch(self.batch_size // replicas, drop_remainder=True)
+        # Unless it is known to be endless, a strategy expects a smaller last batch, and gives the
+        # step batches whose size is only known when it runs.
+        dataset = dataset.apply(
+            tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def _records(self, seed: int, start: int) -> tf.data.Dataset:

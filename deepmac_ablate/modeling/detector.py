@@ -115,7 +115,7 @@ class RegionSampler:
             proposals: [b, n, 4] float32.
             gt_boxes: [b, m, 4] float32, padded with -1.
             gt_classes: [b, m] integers, padded with -1.
-            seed: [2] integers that the draw is a function of.
+            seed: what the draw is a function of, as `sampling.uniform` takes it.
         """
         boxes = tf.concat([proposals, gt_boxes], axis=1) if self.mix_gt_boxes else proposals
         iou = iou_similarity.IouSimilarity()(

@@ -1,4 +1,9 @@
-"""The losses of Mask R-CNN, summed and weighted."""
+"""The losses of Mask R-CNN, summed and weighted.
+
+They are Model Garden's. Those that are means over what is counted (matched anchors, regions of
+objects, pixels in slots) are written anew: there, 0.01 is added on each replica to the number that
+is divided by, so that losses would change, in the fourth digit, with the number of devices.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +46,9 @@ class Losses:
             "box_loss": box_weight,
             "mask_loss": mask_weight,
         }
-        self._rpn_box_loss = maskrcnn_losses.RpnBoxLoss(rpn_huber_delta)
+        self._rpn_huber_delta = rpn_huber_delta
+        self._box_huber_delta = box_huber_delta
         self._class_loss = maskrcnn_losses.FastrcnnClassLoss()
-        self._box_loss = maskrcnn_losses.FastrcnnBoxLoss(box_huber_delta)
-        self._mask_loss = maskrcnn_losses.MaskrcnnLoss()
 
     def __call__(
         self,
@@ -52,7 +56,7 @@ class Losses:
         labels: Mapping[str, Any],
         regularization: list[tf.Tensor],
     ) -> dict[str, tf.Tensor]:
-        """Computes the losses of one replica.
+        """Computes the losses of one replica; their mean over replicas is that of the batch.
 
         Args:
             outputs: what `MaskRCNN` returns in training.
@@ -63,22 +67,70 @@ class Losses:
             Scalars float32: each loss before weighting, `regularization_loss`, and `total_loss`.
         """
         regions_per_image = tf.shape(outputs["box_outputs"])[1]
-        # The mask loss counts slots with class > 0; empty ones get class 0.
-        slots = outputs["mask_slots"]
-        mask_classes = tf.where(slots.valid, slots.classes, tf.zeros_like(slots.classes))
         losses = {
             "rpn_score_loss": maskrcnn_losses.RpnScoreLoss(regions_per_image)(
                 outputs["rpn_scores"], labels["rpn_score_targets"]),
-            "rpn_box_loss": self._rpn_box_loss(outputs["rpn_boxes"], labels["rpn_box_targets"]),
+            "rpn_box_loss": tf.add_n([
+                _rpn_box_loss(offsets, labels["rpn_box_targets"][level], self._rpn_huber_delta)
+                for level, offsets in outputs["rpn_boxes"].items()]),
             "class_loss": self._class_loss(outputs["class_outputs"], outputs["class_targets"]),
-            "box_loss": self._box_loss(
-                outputs["box_outputs"], outputs["class_targets"], outputs["box_targets"]),
-            "mask_loss": self._mask_loss(
-                outputs["mask_outputs"][tf.newaxis], outputs["mask_targets"][tf.newaxis],
-                mask_classes[tf.newaxis]),
+            "box_loss": _box_loss(
+                outputs["box_outputs"], outputs["class_targets"], outputs["box_targets"],
+                self._box_huber_delta),
+            "mask_loss": _mask_loss(
+                outputs["mask_outputs"], outputs["mask_targets"], outputs["mask_slots"].valid),
         }
         losses = {name: tf.reduce_mean(value) for name, value in losses.items()}
         weighted = [self._weights[name] * value for name, value in losses.items()]
         losses["regularization_loss"] = tf.add_n([tf.constant(0.0), *regularization])
         losses["total_loss"] = tf.add_n([*weighted, losses["regularization_loss"]])
         return losses
+
+
+def _rpn_box_loss(offsets: tf.Tensor, targets: tf.Tensor, delta: float) -> tf.Tensor:
+    """Compares a level's box offsets [b, h, w, a * 4] with their targets, zero where none are."""
+    targets = tf.reshape(targets, [-1, 4])
+    matched = tf.reduce_any(tf.abs(targets) > 1e-6, axis=-1, keepdims=True)
+    errors = tf.reshape(offsets, [-1, 4]) - targets
+    return _mean_over_all(_huber(errors, delta), matched)
+
+
+def _box_loss(
+    outputs: tf.Tensor, classes: tf.Tensor, targets: tf.Tensor, delta: float
+) -> tf.Tensor:
+    """Compares the box offsets [b, n, c * 4] of each region's class [b, n] with [b, n, 4]."""
+    number, width = outputs.shape[1:]
+    by_class = tf.reshape(outputs, [-1, number, width // 4, 4])
+    # A product, as gathering is slow on a TPU.
+    chosen = tf.one_hot(classes, width // 4, dtype=outputs.dtype)
+    errors = tf.einsum("bnci,bnc->bni", by_class, chosen) - targets
+    return _mean_over_all(_huber(errors, delta), (classes > 0)[..., tf.newaxis])
+
+
+def _mask_loss(logits: tf.Tensor, targets: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """Compares masks [n, s, s] with their targets, where a slot [n] holds one."""
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
+    return _mean_over_all(losses, valid[:, tf.newaxis, tf.newaxis])
+
+
+def _huber(errors: tf.Tensor, delta: float) -> tf.Tensor:
+    size = tf.abs(errors)
+    return tf.where(size <= delta, 0.5 * tf.square(errors), delta * size - 0.5 * delta**2)
+
+
+def _mean_over_all(losses: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
+    """Returns a replica's part of the mean over what is counted in all replicas.
+
+    Args:
+        losses: of any shape.
+        counted: bool, of a shape that is broadcast to theirs.
+
+    Returns:
+        A scalar; its mean over the replicas is the mean.
+    """
+    weights = tf.broadcast_to(tf.cast(counted, losses.dtype), tf.shape(losses))
+    context = tf.distribute.get_replica_context()
+    number = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
+    # Upstream's way of not dividing by zero.
+    mean = tf.reduce_sum(losses * weights) / (number + 0.01)
+    return mean * context.num_replicas_in_sync

@@ -133,7 +133,8 @@ class MaskRCNN(tf_keras.Model):
                 image, padding included, as upstream has it.
             labels: with `gt_boxes` [b, m, 4], `gt_classes` [b, m], `gt_masks` [b, m, s, s] and
                 `gt_has_mask` [b, m]; needed in training.
-            seed: [2] integers that all draws of a training step are a function of.
+            seed: what all draws of a training step are a function of, as `sampling.uniform` takes
+                it.
             training: whether outputs are for the losses or for people.
 
         Returns:

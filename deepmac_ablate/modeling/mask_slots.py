@@ -53,7 +53,7 @@ def packed_slots(boxes: MaskBoxes, truth: GroundTruth, budget: int, seed: tf.Ten
         boxes: what a box source offers, [b, n].
         truth: the annotations.
         budget: number of slots.
-        seed: [2] integers that the draw is a function of.
+        seed: what the draw is a function of, as `sampling.uniform` takes it.
     """
     valid = tf.reshape(boxes.valid, [-1])
     random = sampling.uniform(tf.shape(valid), seed)

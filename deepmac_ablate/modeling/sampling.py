@@ -19,10 +19,11 @@ def uniform(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
     Args:
         shape: of the result; fewer than 2**31 numbers.
-        seed: [2] integers.
+        seed: [2] integers, or [b, 2], one for each of b equal parts of the result: for each image
+            of a batch, whose draws then do not depend on what else is in the batch.
     """
-    first, second = tf.unstack(_keys(seed))
-    position = tf.cast(tf.range(tf.reduce_prod(shape)), tf.uint32)
+    first, second = tf.unstack(_keys(tf.reshape(seed, [-1, 1, 2])), axis=-1)
+    position = tf.cast(tf.range(tf.reduce_prod(shape) // tf.shape(first)[0]), tf.uint32)
     bits = _mix(_mix(tf.bitwise.bitwise_xor(position, first)) + second)
     # 23 bits and a half: a float32 holds each of these numbers exactly.
     draws = (tf.cast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), tf.float32) + 0.5)
@@ -30,24 +31,24 @@ def uniform(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """Returns a seed [2] int32 whose draws have nothing to do with those of other numbers.
+    """Returns seeds [..., 2] int32 whose draws have nothing to do with those of other numbers.
 
     Not by adding: the first layer of the trial with seed 1 would draw as the second of seed 0.
 
     Args:
-        seed: [2] integers.
+        seed: [..., 2] integers.
         number: at least 0.
     """
-    first, second = tf.unstack(_keys(seed))
+    first, second = tf.unstack(_keys(seed), axis=-1)
     own = _mix(tf.constant(number + 1, tf.uint32))
-    return tf.bitcast(tf.stack([tf.bitwise.bitwise_xor(first, own), second]), tf.int32)
+    return tf.bitcast(tf.stack([tf.bitwise.bitwise_xor(first, own), second], axis=-1), tf.int32)
 
 
 def _keys(seed: tf.Tensor) -> tf.Tensor:
-    """Returns two words [2] uint32, each of which depends on both numbers of a seed."""
-    one, other = tf.unstack(tf.bitcast(tf.cast(seed, tf.int32), tf.uint32))
+    """Returns two words [..., 2] uint32, each of which depends on both numbers of a seed."""
+    one, other = tf.unstack(tf.bitcast(tf.cast(seed, tf.int32), tf.uint32), axis=-1)
     first = _mix(_mix(one) + other)
-    return tf.stack([first, _mix(first + tf.constant(0x9E3779B9, tf.uint32))])
+    return tf.stack([first, _mix(first + tf.constant(0x9E3779B9, tf.uint32))], axis=-1)
 
 
 def _mix(x: tf.Tensor) -> tf.Tensor:
@@ -74,7 +75,7 @@ def balanced_priorities(
         num_samples: how many are wanted per row.
         positive_fraction: at most this share of them, rounded down, are positives; negatives fill
             the rest, and are fewer than wanted when there are not enough of them.
-        seed: [2] integers; the same seed gives the same ranks.
+        seed: as `uniform` takes it; the same seed gives the same ranks.
 
     Returns:
         [b, n] float32. The sample are the `num_samples` highest; among them, those >= 2 were drawn

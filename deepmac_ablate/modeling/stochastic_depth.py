@@ -26,7 +26,7 @@ def seeded(seed: tf.Tensor | None) -> Iterator[None]:
     """Makes all layers that are called within it draw as a function of a seed.
 
     Args:
-        seed: [2] integers; None: no layer may draw.
+        seed: as `sampling.uniform` takes it; None: no layer may draw.
     """
     before = _SEED.set(seed)
     try:

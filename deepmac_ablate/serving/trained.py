@@ -11,8 +11,9 @@ import tensorflow as tf
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
+from deepmac_ablate.saving import restore
 from deepmac_ablate.serving.classes import Classes, classes_of
-from deepmac_ablate.session import PreparedModel, prepare_model, restore_model
+from deepmac_ablate.session import PreparedModel, prepare_model
 from deepmac_ablate.workdir import TrialWorkdir
 
 # What a trial was trained on need not be here: a TPU, several GPUs.
@@ -55,7 +56,7 @@ def load(workdir: str, further: Sequence[str] = ()) -> Trained:
         dataclasses.replace(trial, bindings=(*trial.bindings, _HERE, *further)))
     _check_took_effect(prepared, len(further))
     try:
-        step = restore_model(prepared, files)
+        step = restore(prepared, files)
     except (AssertionError, ValueError) as error:
         # The first sentence; numbers of the variables follow.
         reason = str(error).strip().splitlines()[0].partition(". ")[0].rstrip(".")

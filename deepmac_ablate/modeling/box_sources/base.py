@@ -65,7 +65,7 @@ class BoxSource(abc.ABC):
             truth: the annotations.
             regions: what the box head is trained on.
             image_size: height and width of the images in pixels.
-            seed: [2] integers that all draws are a function of.
+            seed: what all draws are a function of, as `sampling.uniform` takes it.
         """
 
     @abc.abstractmethod
