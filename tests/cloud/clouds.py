@@ -34,6 +34,7 @@ from tests.cloud.gcs_server import GcsServer
 from tests.cloud.machines import ROOT, Machines
 
 WORKDIR = "gs://bucket/w"
+IMAGE = [sys.executable, "-m", "deepmac_ablate.cli"]
 CONTAINER = [sys.executable, "-m", "tests.cloud.container"]
 _PLACES = {
     "gke": {"namespace": "default", "context": "here"},
@@ -61,8 +62,14 @@ class Cloud(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(executor: str, folder: Path) -> Iterator[Cloud]:
-    """Makes a cloud that lasts as long as the context."""
+def serving(executor: str, folder: Path, real: bool = False) -> Iterator[Cloud]:
+    """Makes a cloud that lasts as long as the context.
+
+    Args:
+        executor: "gke" or "vertex".
+        folder: For its files.
+        real: Whether its containers run what the images do, whose TensorFlow finds the store too.
+    """
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(GcsServer("bucket"))
         environment = store.environment()
@@ -75,7 +82,9 @@ def serving(executor: str, folder: Path) -> Iterator[Cloud]:
             secrets = stack.enter_context(secret_server.serving())
             secrets.add("projects/p/secrets/wandb", SECRET.encode())
             environment[secret_server.VARIABLE] = secrets.url
-        machines = Machines(CONTAINER, environment, folder, {"wandb/key": SECRET})
+        containers = {**environment, **store.tensorflow_environment()} if real else environment
+        machines = Machines(
+            IMAGE if real else CONTAINER, containers, folder, {"wandb/key": SECRET})
         stack.callback(machines.close)
         if executor == "gke":
             machines.serve_kubernetes(service.cluster)
