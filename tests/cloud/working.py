@@ -36,7 +36,7 @@ def start(
     """Starts a worker; its trainer runs in `cwd`, and is given folder, mode, tracking, bindings."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.cloud.working", trainer, *options],
-        cwd=cwd, env={**supervised.ENVIRONMENT, **(environ or {})}, stdin=subprocess.DEVNULL,
+        cwd=cwd, env={**supervised.ENVIRONMENT, "TMPDIR": str(cwd.parent), **(environ or {})}, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **others)
 
 
