@@ -34,10 +34,12 @@ def start(
     trainer: str, *options: str, cwd: Path, environ: Mapping[str, str] | None = None, **others
 ) -> subprocess.Popen:
     """Starts a worker; its trainer runs in `cwd`, and is given folder, mode, tracking, bindings."""
+    # A killed worker leaves its temporary folder behind.
+    environ = {**supervised.ENVIRONMENT, "TMPDIR": str(cwd.parent), **(environ or {})}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.cloud.working", trainer, *options],
-        cwd=cwd, env={**supervised.ENVIRONMENT, **(environ or {})}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **others)
+        cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, **others)
 
 
 def run(
