@@ -14,18 +14,18 @@ from deepmac_ablate.sweep import standing
 from deepmac_ablate.sweep.attempt import Attempt
 from deepmac_ablate.sweep.submission import Submission
 
-# Times by their distance from now: a job was submitted, attempts came before and after it.
-SUBMITTED = -1000.0
-BEFORE = {"started": -1500.0, "heartbeat": -1100.0}
+# What is not of the job that was submitted last, but of one before.
+BEFORE = {"submission": 1}
+# In seconds from now.
 SILENT = {"heartbeat": -130.0}
 
 
-def an_attempt(state, started=SUBMITTED + 60, heartbeat=0.0, **fields):
-    """An attempt of another machine, which started after the submission."""
+def an_attempt(state, heartbeat=0.0, **fields):
+    """An attempt of another machine."""
     now = time.time()
     made = Attempt(
-        "train", 1, state, "elsewhere", 1, None, started=now + started, heartbeat=now + heartbeat,
-        cause=None if state == "running" else "its own cause")
+        "train", 1, state, "elsewhere", 1, None, started=now - 940, heartbeat=now + heartbeat,
+        cause=None if state == "running" else "its own cause", submission=2)
     return dataclasses.replace(made, **fields)
 
 
@@ -33,7 +33,7 @@ def a_submission(state, **fields):
     """A job that was submitted a while ago."""
     now = time.time()
     made = Submission(
-        "train", 1, "gke", {}, "name", "resource", "v5e-4", "image", now + SUBMITTED, state,
+        "train", 2, "gke", {}, "name", "resource", "v5e-4", "image", now - 1000, state,
         "the cloud's words", now)
     return dataclasses.replace(made, **fields)
 
@@ -110,7 +110,7 @@ def test_each_role_has_its_job(folder):
 @pytest.mark.parametrize(("age", "status"), [(100.0, "running"), (130.0, "interrupted")])
 def test_a_heartbeat_on_gs_may_be_two_minutes_old(age, status):
     """It comes every 15 s, through a network."""
-    an_attempt("running", heartbeat=-age).write("gs://bucket/w/trials/1")
+    an_attempt("running", heartbeat=-age, submission=None).write("gs://bucket/w/trials/1")
     assert status == standing.of_folder("gs://bucket/w/trials/1").status
 
 

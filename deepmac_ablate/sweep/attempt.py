@@ -46,6 +46,7 @@ class Attempt:
         ended: When it did; None while running.
         exit_code: The command's exit status; -n where signal n killed it.
         cause: Why it has not finished: one sentence of at most 300 characters.
+        submission: The number of the `Submission` that it is part of, in a cloud; else None.
     """
 
     role: str
@@ -61,6 +62,7 @@ class Attempt:
     ended: float | None = None
     exit_code: int | None = None
     cause: str | None = None
+    submission: int | None = None
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes the attempt to a trial's folder, in place of the one before.

@@ -108,8 +108,7 @@ def run(order: Order, command: Command = train_command) -> int:
         if (status := _status_before(epath.Path(order.folder), order.role, submitted)) is not None:
             return status
         with tempfile.TemporaryDirectory(prefix="deepmac-ablate-") as scratch:
-            written = submitted.submitted if submitted else time.time()
-            return _Worker(order, command, member, bell, written, Path(scratch)).run()
+            return _Worker(order, command, member, bell, submitted, Path(scratch)).run()
     except (locks.Taken, OSError) as error:
         # Another try may find it otherwise.
         print(f"deepmac-ablate: {error}", file=sys.stderr)
@@ -119,14 +118,14 @@ def run(order: Order, command: Command = train_command) -> int:
 def _status_before(folder: epath.Path, role: str, submitted: Submission | None) -> int | None:
     """Returns the exit status of work that is over already; None where there is some to do.
 
-    A failure before the job was submitted is that of another job, and somebody wants another try.
+    A failure of an earlier submission counts for nothing: somebody wants another try.
     """
     if (folder / "result.json").exists():
         return exit_status.FINISHED
     last = attempt.read(folder, role)
-    if submitted is None or last is None or (last.ended or 0) < submitted.submitted:
+    if submitted is None or last is None or last.submission != submitted.number:
         return None
-    if last.state == "interrupted":
+    if last.state in ("interrupted", "running"):
         return None
     return status_of_supervisor(Outcome(last.state, last.cause), last.exit_code)
 
@@ -139,19 +138,19 @@ class _Worker:
         command: Makes the trainer's command.
         member: Which machine of the job this is.
         bell: Tells that it shall end.
-        written: When the job was, as Unix time.
+        submitted: The job, as it was submitted; None: by nobody.
         scratch: An empty folder on this machine.
     """
 
     def __init__(
-        self, order: Order, command: Command, member: cluster.Member, bell: Bell, written: float,
-        scratch: Path,
+        self, order: Order, command: Command, member: cluster.Member, bell: Bell,
+        submitted: Submission | None, scratch: Path,
     ) -> None:
         self._order = order
         self._command = command
         self._member = member
         self._bell = bell
-        self._written = written
+        self._submitted = submitted
         self._scratch = scratch
         self._is_remote = storage.is_remote(order.folder)
 
@@ -165,7 +164,10 @@ class _Worker:
         return self._train(order, NoNotes(self._scratch / "log"))
 
     def _train(self, order: Order, notes: Notes) -> int:
-        supervisor = Supervisor(order.role, notes, self._bell, self._written)
+        written, number = time.time(), None
+        if self._submitted is not None:
+            written, number = self._submitted.submitted, self._submitted.number
+        supervisor = Supervisor(order.role, notes, self._bell, written, number)
         try:
             job, output = self._prepared(order, notes)
         except UserError as error:

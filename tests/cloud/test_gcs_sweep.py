@@ -42,7 +42,7 @@ def swept(workdir):
         result_workdirs.start(workdir, plan, trial)
         workdir.trial(trial).append_metrics(10, {"train/total_loss": 2.0})
         workdir.trial(trial).append_metrics(20, {"train/total_loss": 1.0})
-        an_attempt(state).write(workdir.location(trial))
+        an_attempt(state, submission=None).write(workdir.location(trial))
     result_workdirs.start(workdir, plan, ids[5])
     a_submission("queued", message="no machines").write(workdir.location(ids[5]))
     return plan
