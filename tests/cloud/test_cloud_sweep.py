@@ -105,7 +105,7 @@ def test_the_verbs_read_gs(swept):
     assert "2 finished" in status.stdout
     assert status.stdout.endswith("No launcher is running.\n")
     logs = swept.command("logs", clouds.WORKDIR, "proposals")
-    assert "Training" in logs.stdout
+    assert "/result.json" in logs.stdout
     table = swept.command("table", clouds.WORKDIR, "--format", "json")
     assert ["proposals", "groundtruth"] == [row["arm"] for row in json.loads(table.stdout)]
 
