@@ -55,7 +55,8 @@ class LocalExecutor:
     ) -> None:
         if storage.is_remote(workdir.path):
             raise UserError(
-                f"The executor 'local' needs a workdir on this machine, not {workdir.path}.")
+                f"The executor 'local' needs a workdir on this machine, not {workdir.path}; give "
+                "--executor vertex or --executor gke to launch into a cloud.")
         self._workdir = workdir
         self._options = options
         self._command = command

@@ -149,6 +149,16 @@ def refuse(cloud: Cloud, status: int, message: str) -> None:
         cloud.service.refuse("create", status, message=message)
 
 
+def disturb(cloud: Cloud) -> None:
+    """Has the next requests to store and service fail, as networks do."""
+    cloud.store.fail(503, times=20)
+    cloud.store.fail("drop", times=10)
+    if cloud.executor == "gke":
+        cloud.service.refuse(503, times=3, method="GET")
+    else:
+        cloud.service.refuse("get", 503, 503, 503)
+
+
 def units(cloud: Cloud) -> list[tuple[str, int, int]]:
     """XManager's experiments: titles, and the numbers of work units and jobs."""
     database = sqlite3.connect(Path(SweepWorkdir(WORKDIR).xmanager, "experiments.sqlite3"))

@@ -143,3 +143,14 @@ def test_a_second_launcher_is_refused(cloud):
         clouds.launch(cloud.executor, a_plan)
     stopping.stop(SweepWorkdir(clouds.WORKDIR))
     process.communicate(timeout=60)
+
+
+def test_a_network_that_fails_for_a_while_ends_nothing(cloud):
+    """Neither the launcher nor the trainer minds; the trial is started once."""
+    a_plan = launching.plan(("steps = 30", "seconds = 0.1"))
+    process = clouds.start(cloud, a_plan)
+    wait_until(lambda: b"\n" in cloud.store.objects.get(METRICS, b""), 60)
+    clouds.disturb(cloud)
+    out, err = process.communicate(timeout=200)
+    assert (0, "\n") == (process.returncode, out), err
+    assert ({"t0": "finished"}, 1) == (clouds.statuses(a_plan), clouds.starts(cloud, "t0"))
