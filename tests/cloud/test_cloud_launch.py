@@ -7,6 +7,7 @@ import os
 import signal
 
 import pytest
+import yaml
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep import stopping
@@ -154,3 +155,13 @@ def test_a_network_that_fails_for_a_while_ends_nothing(cloud):
     out, err = process.communicate(timeout=200)
     assert (0, "\n") == (process.returncode, out), err
     assert ({"t0": "finished"}, 1) == (clouds.statuses(a_plan), clouds.starts(cloud, "t0"))
+
+
+def test_a_dry_run_needs_no_rights(cloud):
+    """Where the workdir cannot be read, the requests of all trials are shown, and it is said."""
+    a_plan = launching.plan((), ())
+    cloud.store.fail(401, times=1000)
+    shown = clouds.dry_run(cloud.executor, a_plan)
+    assert shown.note.startswith("The workdir cannot be read, so that these are the requests of")
+    assert ["t0", "t1"] == [it["trial"] for it in json.loads(shown.as_json())["requests"]]
+    assert [it["body"] for it in shown.requests()] == list(yaml.safe_load_all(shown.as_yaml()))
