@@ -28,6 +28,7 @@ from deepmac_ablate.sweep.outcome import Outcome, status_of_supervisor
 from deepmac_ablate.sweep.remote_notes import HEARTBEAT, RemoteNotes
 from deepmac_ablate.sweep.submission import Submission
 from deepmac_ablate.sweep.supervisor import Supervisor
+from deepmac_ablate.sweep.train_command import train_command
 
 # Of the time between being asked to end and being killed, what is left for the last log and state;
 # the trainer has the rest.
@@ -71,16 +72,6 @@ class Order(NamedTuple):
 
 # Makes the command that runs a trial: folder, mode, tracking and bindings of `Runtime`.
 Command = Callable[[str, str, str, Sequence[str]], tuple[str, ...]]
-
-
-def train_command(
-    folder: str, mode: str, tracking: str, runtime: Sequence[str]
-) -> tuple[str, ...]:
-    """Returns the command that runs the trial in a folder."""
-    bindings = [word for binding in runtime for word in ("--runtime", binding)]
-    return (
-        sys.executable, "-m", "deepmac_ablate.cli", "train", "--workdir", folder,
-        "--mode", mode, "--tracking", tracking, *bindings)
 
 
 def run(order: Order, command: Command = train_command) -> int:
