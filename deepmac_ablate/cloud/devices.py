@@ -76,6 +76,11 @@ class Device:
         """How many chips each virtual machine has."""
         return self.chips // self.hosts
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What containers on its machines find in their environment, see `tpu_environment`."""
+        return {"PJRT_DEVICE": "TPU"} if self.generation in generations.PJRT else {}
+
 
 def device(name: str) -> Device:
     """Returns the device of a name.

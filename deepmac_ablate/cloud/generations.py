@@ -3,14 +3,18 @@
 Of TPUs, names, topologies, memory and peaks are those of Google's pages on Cloud TPU v2 to v5p;
 labels and machine types those of its pages on TPUs in GKE, of gcloud and of xpk. Of GPUs and CPUs,
 machine types are those of Compute Engine's pages on accelerator-optimised and N1 machines, labels
-those of GKE's page on GPUs, and peaks NVIDIA's for dense 16-bit products with tensor cores. All of
-them were read in November 2026 unless a comment says otherwise.
+those of GKE's page on GPUs. They were read in November 2026 unless a comment says otherwise. Peaks
+of GPUs are NVIDIA's for dense 16-bit products with tensor cores; these, their memory, and all
+figures of CPUs are from memory, and only estimates depend on them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
+
+# TPUs that are reached through PJRT, see `tpu_environment`.
+PJRT = frozenset({"v5e", "v5p"})
 
 
 class Tpu(NamedTuple):

@@ -204,7 +204,8 @@ def test_secrets_are_references():
         render("cpu-8", env={"A": "1"}, secrets=secrets)["spec"])["env"]
     jobs = parts(render("v5e-16", env={"A": "1"}, secrets=secrets))
     assert reference in container(jobs["coordinator"])["env"]
-    assert [{"name": "A", "value": "1"}] == container(jobs["host"])["env"]
+    assert [{"name": "PJRT_DEVICE", "value": "TPU"}, {"name": "A", "value": "1"}] == (
+        container(jobs["host"])["env"])
 
 
 def test_a_secret_itself_is_refused_and_not_shown():

@@ -55,7 +55,9 @@ def test_the_request_is_written_out():
         service_account="trainer@my-project.iam.gserviceaccount.com")
     container = {
         "imageUri": asked.image, "args": [*asked.args],
-        "env": [{"name": "TF_CPP_MIN_LOG_LEVEL", "value": "1"}]}
+        "env": [
+            {"name": "PJRT_DEVICE", "value": "TPU"},
+            {"name": "TF_CPP_MIN_LOG_LEVEL", "value": "1"}]}
     machine = {"machineType": "ct5lp-hightpu-4t", "tpuTopology": "2x2"}
     assert {
         "displayName": "m40-hourglass-s0-1",
@@ -100,7 +102,7 @@ def test_secrets_are_references_in_the_arguments():
         "--secret", "WANDB_API_KEY=projects/my-project/secrets/wandb/versions/latest",
         "--secret", "HF_TOKEN=projects/other/secrets/hf/versions/3",
     ] == pool["containerSpec"]["args"]
-    assert "env" not in pool["containerSpec"]
+    assert [{"name": "PJRT_DEVICE", "value": "TPU"}] == pool["containerSpec"]["env"]
 
 
 @pytest.mark.parametrize(("changes", "says"), [

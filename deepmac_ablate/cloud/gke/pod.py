@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ def on_device(request: JobRequest, placement: Placement, args: Sequence[str],
         UserError: If a reference to a secret is none of Kubernetes'.
     """
     device = request.device
+    request = dataclasses.replace(request, env={**device.variables, **request.env})
     template = _template(request, placement, args, _resources(device), container)
     spec = template["spec"]
     if selector := _selector(request, placement):

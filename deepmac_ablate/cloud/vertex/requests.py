@@ -42,8 +42,8 @@ def custom_job(request: JobRequest, project: str) -> dict[str, Any]:
     for variable, reference in request.secrets.items():
         args += ["--secret", f"{variable}={secrets.version(reference, project)}"]
     container: dict[str, Any] = {"imageUri": request.image, "args": args}
-    if request.env:
-        container["env"] = [{"name": name, "value": value} for name, value in request.env.items()]
+    if env := {**request.device.variables, **request.env}:
+        container["env"] = [{"name": name, "value": value} for name, value in env.items()]
     spec: dict[str, Any] = {
         "workerPoolSpecs": [
             {"machineSpec": _machine_spec(machine), "replicaCount": str(replicas),
