@@ -1,7 +1,7 @@
 # Jobs on CPUs, or on GPUs:
 #
-#     docker build --build-arg COMMIT=$(git rev-parse HEAD) --tag IMAGE .
-#     docker build --build-arg COMMIT=$(git rev-parse HEAD) --build-arg LOCK=requirements-gpu.lock --tag IMAGE .
+#     docker build --build-arg COMMIT=$(git describe --always --dirty --abbrev=40 --exclude '*') --tag IMAGE .
+#     docker build --build-arg COMMIT=$(git describe --always --dirty --abbrev=40 --exclude '*') --build-arg LOCK=requirements-gpu.lock --tag IMAGE .
 #
 # Gin files and modules of one's own need not be in it: a launch sends them along.
 FROM python:3.11-slim-bookworm

@@ -126,12 +126,12 @@ def test_colours_tell_the_statuses_apart():
     """Each status has one of its own."""
     console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=80)
     rows = [row(n, status) for n, status in enumerate(
-        ("new", "running", "finished", "failed", "interrupted"))]
+        ("new", "queued", "running", "finished", "failed", "interrupted"))]
     console.print(display._board(rows, "", 80, 24))
     codes = {
         status: re.search(rf"\x1b\[([\d;]+)m{status} *\x1b", console.file.getvalue())[1]
-        for status in ("new", "running", "finished", "failed", "interrupted")}
-    assert 5 == len(set(codes.values()))
+        for status in ("new", "queued", "running", "finished", "failed", "interrupted")}
+    assert 6 == len(set(codes.values()))
 
 
 def test_the_time_that_a_sweep_takes_yet():
@@ -330,11 +330,11 @@ def test_the_digest_groups_failures_by_cause():
 
 
 def test_the_digest_of_a_sweep_that_goes_on():
-    """What never started is missing; what runs is named."""
-    rows = [row(1, "new"), row(2, "new"), row(3, "running"), row(4, "failed")]
+    """What never started is missing; what runs, and what waits for a machine, is named."""
+    rows = [row(1, "new"), row(2, "new"), row(3, "running"), row(4, "failed"), row(5, "queued")]
     assert [
         "1 failed: no cause is known",
-        "0 finished, 1 failed, 0 interrupted, 2 missing, 1 running",
+        "0 finished, 1 failed, 0 interrupted, 2 missing, 1 running, 1 queued",
     ] == digest(rows).splitlines()[::2]
 
 

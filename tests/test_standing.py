@@ -14,28 +14,28 @@ from deepmac_ablate.sweep import standing
 from deepmac_ablate.sweep.attempt import Attempt
 from deepmac_ablate.sweep.submission import Submission
 
-NOW = time.time()
-SUBMITTED = NOW - 1000
+# What is not of the job that was submitted last, but of one before.
+BEFORE = {"submission": 1}
+# In seconds from now.
+SILENT = {"heartbeat": -130.0}
 
 
-def an_attempt(state, **fields):
-    """An attempt of another machine that started after the submission."""
+def an_attempt(state, heartbeat=0.0, **fields):
+    """An attempt of another machine."""
+    now = time.time()
     made = Attempt(
-        "train", 1, state, "elsewhere", 1, None, started=SUBMITTED + 60, heartbeat=NOW,
-        cause=None if state == "running" else "its own cause")
+        "train", 1, state, "elsewhere", 1, None, started=now - 940, heartbeat=now + heartbeat,
+        cause=None if state == "running" else "its own cause", submission=2)
     return dataclasses.replace(made, **fields)
 
 
 def a_submission(state, **fields):
     """A job that was submitted a while ago."""
+    now = time.time()
     made = Submission(
-        "train", 1, "gke", {}, "name", "resource", "v5e-4", "image", SUBMITTED, state,
-        "the cloud's words", NOW)
+        "train", 2, "gke", {}, "name", "resource", "v5e-4", "image", now - 1000, state,
+        "the cloud's words", now)
     return dataclasses.replace(made, **fields)
-
-
-OLD = {"started": SUBMITTED - 500, "heartbeat": SUBMITTED - 100}
-SILENT = {"heartbeat": NOW - 130}
 
 
 @pytest.fixture(params=["disk", "gs"])
@@ -47,41 +47,42 @@ def folder(request, tmp_path):
     return "gs://bucket/w/trials/1"
 
 
-@pytest.mark.parametrize(("attempt", "submission", "status", "cause"), [
+@pytest.mark.parametrize(("attempt", "when", "submission", "status", "cause"), [
     # Taken, and nothing heard of yet.
-    (None, a_submission("queued"), "queued", "the cloud's words"),
-    (None, a_submission("running"), "queued", "the cloud's words"),
-    (None, a_submission("preempted", message=""), "queued", ""),
+    (None, {}, "queued", "queued", "the cloud's words"),
+    (None, {}, "running", "queued", "the cloud's words"),
+    (None, {}, "preempted", "queued", "the cloud's words"),
     # At work, whatever the cloud thinks.
-    (an_attempt("running"), a_submission("queued"), "running", ""),
-    (an_attempt("running"), a_submission("failed"), "running", ""),
+    ("running", {}, "queued", "running", ""),
     # Its machine is gone, and it waits for another one.
-    (an_attempt("running", **SILENT), a_submission("preempted"), "queued", "the cloud's words"),
-    (an_attempt("interrupted"), a_submission("preempted"), "queued", "the cloud's words"),
+    ("running", SILENT, "preempted", "queued", "the cloud's words"),
+    ("interrupted", {}, "preempted", "queued", "the cloud's words"),
     # It failed; its own words say more.
-    (an_attempt("failed"), a_submission("running"), "failed", "its own cause"),
-    (an_attempt("failed"), a_submission("failed"), "failed", "its own cause"),
+    ("failed", {}, "running", "failed", "its own cause"),
+    ("failed", {}, "failed", "failed", "its own cause"),
     # It failed before, and is tried once more.
-    (an_attempt("failed", **OLD), a_submission("queued"), "queued", "the cloud's words"),
-    (an_attempt("running", **OLD), a_submission("queued"), "queued", "the cloud's words"),
+    ("failed", BEFORE, "queued", "queued", "the cloud's words"),
+    ("running", BEFORE, "queued", "queued", "the cloud's words"),
     # It never came to run.
-    (None, a_submission("failed"), "failed", "the cloud's words"),
-    (None, a_submission("expired"), "failed", "the cloud's words"),
-    (an_attempt("interrupted", **OLD), a_submission("failed"), "failed", "the cloud's words"),
-    (None, a_submission("cancelled"), "new", ""),
-    (None, a_submission("gone"), "new", ""),
-    (an_attempt("failed", **OLD), a_submission("cancelled"), "failed", "its own cause"),
+    (None, {}, "failed", "failed", "the cloud's words"),
+    (None, {}, "expired", "failed", "the cloud's words"),
+    ("interrupted", BEFORE, "failed", "failed", "the cloud's words"),
+    (None, {}, "cancelled", "new", ""),
+    (None, {}, "gone", "new", ""),
+    ("failed", BEFORE, "cancelled", "failed", "its own cause"),
     # It ran, and went.
-    (an_attempt("interrupted"), a_submission("cancelled"), "interrupted", "its own cause"),
-    (an_attempt("running", **SILENT), a_submission("failed"), "interrupted", "the cloud's words"),
+    ("interrupted", {}, "cancelled", "interrupted", "its own cause"),
+    ("running", SILENT, "failed", "interrupted", "the cloud's words"),
+    # Its machine was taken away a moment ago, which only the cloud could say.
+    ("running", {}, "failed", "interrupted", "the cloud's words"),
 ])  # fmt: skip
-def test_what_became_of_a_job(folder, attempt, submission, status, cause):
+def test_what_became_of_a_job(folder, attempt, when, submission, status, cause):
     """By its heartbeat first, then by its own words, then by the cloud's."""
-    submission.write(folder)
-    if attempt is not None:
-        attempt.write(folder)
-    found = standing.of_folder(folder)
-    assert (status, attempt, cause) == (found.status, found.attempt, found.cause)
+    a_submission(submission).write(folder)
+    made = an_attempt(attempt, **when) if attempt else None
+    if made is not None:
+        made.write(folder)
+    assert (status, made, cause) == tuple(standing.of_folder(folder))
 
 
 def test_a_result_finishes_a_trial(folder):
@@ -98,7 +99,7 @@ def test_each_role_has_its_job(folder):
     a_submission("queued", role="eval").write(folder)
     an_attempt("interrupted").write(folder)
     assert "queued" == standing.of_folder(folder).status
-    an_attempt("failed", role="eval", **OLD).write(folder)
+    an_attempt("failed", role="eval", **BEFORE).write(folder)
     assert "queued" == standing.of_folder(folder).status
     an_attempt("failed", role="eval").write(folder)
     assert ("failed", "eval") == (
@@ -106,10 +107,10 @@ def test_each_role_has_its_job(folder):
 
 
 @pytest.mark.usefixtures("object_store")
-@pytest.mark.parametrize(("age", "status"), [(110, "running"), (130, "interrupted")])
+@pytest.mark.parametrize(("age", "status"), [(100.0, "running"), (130.0, "interrupted")])
 def test_a_heartbeat_on_gs_may_be_two_minutes_old(age, status):
     """It comes every 15 s, through a network."""
-    an_attempt("running", heartbeat=NOW - age).write("gs://bucket/w/trials/1")
+    an_attempt("running", heartbeat=-age, submission=None).write("gs://bucket/w/trials/1")
     assert status == standing.of_folder("gs://bucket/w/trials/1").status
 
 

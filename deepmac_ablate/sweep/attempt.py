@@ -46,6 +46,7 @@ class Attempt:
         ended: When it did; None while running.
         exit_code: The command's exit status; -n where signal n killed it.
         cause: Why it has not finished: one sentence of at most 300 characters.
+        submission: The number of the `Submission` that it is part of, in a cloud; else None.
     """
 
     role: str
@@ -61,6 +62,7 @@ class Attempt:
     ended: float | None = None
     exit_code: int | None = None
     cause: str | None = None
+    submission: int | None = None
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes the attempt to a trial's folder, in place of the one before.
@@ -86,9 +88,14 @@ def lock_path(folder: str | os.PathLike[str], role: str) -> Path:
     return Path(folder, f".{role}.lock")
 
 
-def log_path(folder: str | os.PathLike[str], role: str, number: int) -> Path:
-    """Returns where the command's output of an attempt goes, in a folder on a disk."""
-    return Path(folder, "logs", f"{role}-{number}.log")
+def log_name(folder: str | os.PathLike[str], role: str, number: int) -> str:
+    """Returns where the command's output of an attempt goes, on a disk or on ``gs://``."""
+    return f"{os.fspath(folder)}/logs/{role}-{number}.log"
+
+
+def log_path(folder: Path, role: str, number: int) -> Path:
+    """Returns where the command's output of an attempt goes, on a disk."""
+    return Path(log_name(folder, role, number))
 
 
 def mark(folder: Path, role: str) -> str:

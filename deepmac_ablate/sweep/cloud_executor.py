@@ -91,9 +91,13 @@ class CloudExecutor:
 
     def reason_to_stop(self) -> str:
         """Returns what another process has asked for, or done."""
-        if self._lease.lost:
+        if self._lease.taken_over:
             return "Another launcher has taken the workdir over."
-        return stop_request.read(self._workdir)
+        try:
+            return stop_request.read(self._workdir)
+        except OSError:
+            # It is read again.
+            return ""
 
     def stop(self) -> None:
         """Leaves the jobs alone."""

@@ -84,13 +84,14 @@ def fetch(uri: str, folder: Path) -> None:
     Raises:
         UserError: If the snapshot is not there, or not as it was.
     """
-    there = epath.Path(uri)
-    text = storage.read(there / _INDEX)
+    text = storage.read(f"{uri}/{_INDEX}")
     if text is None:
         raise UserError(f"There is no code at {uri}: {_INDEX} is missing; launch the sweep again.")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, digest in from_json(text, f"{uri}/{_INDEX}").get("files", {}).items():
-        data = storage.read(there / name)
+    index = from_json(text, f"{uri}/{_INDEX}").get("files", {})
+    content = storage.read_many(f"{uri}/{name}" for name in index)
+    for name, digest in index.items():
+        data = content[f"{uri}/{name}"]
         leads_out = name.startswith("/") or ".." in PurePosixPath(name).parts
         if data is None or _digest(data) != digest or leads_out:
             raise UserError(

@@ -129,15 +129,15 @@ def _paces(
     device: Device, rows: Sequence[TrialRow], workdir: SweepWorkdir
 ) -> dict[str, float]:
     """Returns steps per second of a trial that finished on a device, by its arm."""
-    paces: dict[str, float] = {}
-    for row in rows:
-        if row.status != "finished" or not row.steps_per_second or row.arm in paces:
-            continue
-        path = workdir.trial(row.id).path / submission.file_name("train")
-        text = storage.read(path)
-        if text is not None and submission.parse(text, str(path)).device == device.name:
-            paces[row.arm] = row.steps_per_second
-    return paces
+    finished = {
+        f"{workdir.location(row.id)}/{submission.file_name('train')}": row
+        for row in rows if row.status == "finished" and row.steps_per_second}
+    texts = storage.read_many(finished)
+    return {
+        row.arm: row.steps_per_second
+        for path, row in finished.items()
+        if texts[path] is not None
+        and submission.parse(texts[path], path).device == device.name}
 
 
 def _sum(estimates: Sequence[Estimate]) -> Estimate:

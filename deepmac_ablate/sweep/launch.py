@@ -108,20 +108,36 @@ class Launch:
             loop.add_signal_handler(signum, self._stop)
         waiting = deque(self.missing)
         running: dict[asyncio.Task[None], PlannedTrial] = {}
+        ended: list[PlannedTrial] = []
         async with self._executor.trials(self._plan, folder) as run_trial:
-            while running or (waiting and not self.stopped):
+            while running or ended or (waiting and not self.stopped):
                 while waiting and not self.stopped and self._may_start(waiting[0], running):
                     planned = waiting.popleft()
                     running[loop.create_task(self._trial(planned, run_trial))] = planned
-                done, _ = await asyncio.wait(
-                    running, timeout=self._executor.seconds_between_looks,
-                    return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
+                for task in await self._some_end(running):
                     task.result()
-                    planned = running.pop(task)
-                    if not self._asked_to_end and self._goes_on(self.observer.row(planned)):
-                        waiting.appendleft(planned)
+                    ended.append(running.pop(task))
+                if self._asked_to_end:
+                    ended.clear()
+                for planned in list(ended):
+                    # What cannot be read now is read the next time.
+                    if (row := self._row(planned)) is not None:
+                        ended.remove(planned)
+                        if self._goes_on(row):
+                            waiting.appendleft(planned)
                 self.stopped = self.stopped or self._executor.reason_to_stop()
+
+    async def _some_end(
+        self, running: Mapping[asyncio.Task[None], PlannedTrial]
+    ) -> set[asyncio.Task[None]]:
+        """Waits for a while, or until a trial's jobs are over; returns those that are."""
+        if not running:
+            await asyncio.sleep(self._executor.seconds_between_looks)
+            return set()
+        done, _ = await asyncio.wait(
+            running, timeout=self._executor.seconds_between_looks,
+            return_when=asyncio.FIRST_COMPLETED)
+        return done
 
     def _stop(self) -> None:
         """Has the executor come to an end; asked again, does not wait for that."""
@@ -140,9 +156,16 @@ class Launch:
             return True
         if len(running) >= self._options.max_parallel:
             return False
-        proven = any(
-            self.observer.row(it).step > self._steps_before[it.id] for it in running.values())
+        rows = [row for it in running.values() if (row := self._row(it)) is not None]
+        proven = any(row.step > self._steps_before[row.id] for row in rows)
         return self._breaker.may_start(len(running), proven)
+
+    def _row(self, planned: PlannedTrial) -> TrialRow | None:
+        """Returns how a trial is doing, or None where the workdir cannot be read just now."""
+        try:
+            return self.observer.row(planned)
+        except OSError:
+            return None
 
     async def _trial(self, planned: PlannedTrial, run_trial: RunTrial) -> None:
         """Runs a trial, or notes why none can be started."""

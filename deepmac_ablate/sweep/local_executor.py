@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,16 +16,10 @@ from deepmac_ablate.sweep.executor import JobOptions, RunTrial
 from deepmac_ablate.sweep.job import ROLES, Job
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
+from deepmac_ablate.sweep.train_command import train_command
 
 # Makes the command of a job: the trial's folder, the trainer's mode, the kind of tracking.
 Command = Callable[[Path, str, str], tuple[str, ...]]
-
-
-def train_command(folder: Path, mode: str, tracking: str) -> tuple[str, ...]:
-    """Returns the command that runs the trial in a folder."""
-    return (
-        sys.executable, "-m", "deepmac_ablate.cli", "train", "--workdir", str(folder),
-        "--mode", mode, "--tracking", tracking)
 
 
 class LocalExecutor:
@@ -55,7 +48,8 @@ class LocalExecutor:
     ) -> None:
         if storage.is_remote(workdir.path):
             raise UserError(
-                f"The executor 'local' needs a workdir on this machine, not {workdir.path}.")
+                f"The executor 'local' needs a workdir on this machine, not {workdir.path}; give "
+                "--executor vertex or --executor gke to launch into a cloud.")
         self._workdir = workdir
         self._options = options
         self._command = command

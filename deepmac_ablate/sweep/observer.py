@@ -111,7 +111,7 @@ def _row(planned: PlannedTrial, found: Standing, metrics: bytes | None) -> Trial
     if last is None:
         # Queued for the first time, or trained without a launcher and put here.
         return row
-    log = attempt.log_path(f"trials/{planned.id}", last.role, last.number)
+    log = attempt.log_name(f"trials/{planned.id}", last.role, last.number)
     now = time.time() if found.status == "running" else last.heartbeat
     return row._replace(
-        attempt=last.number, seconds=(last.ended or now) - last.started, log=str(log))
+        attempt=last.number, seconds=(last.ended or now) - last.started, log=log)

@@ -110,6 +110,14 @@ class RemoteLease:
         """
         return self._is_lost or time.monotonic() - self._renewed > self._ttl
 
+    @property
+    def taken_over(self) -> bool:
+        """Whether somebody else has it for certain; a store out of reach is no reason to think so.
+
+        For holders that can do no harm without the store, but would lose what they did so far.
+        """
+        return self._is_lost
+
     def release(self) -> None:
         """Lets others have it, at once if the store can be reached."""
         if self._released.is_set():

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from etils import epath
 
@@ -24,6 +24,9 @@ from deepmac_ablate.sweep.attempt import Attempt
 from deepmac_ablate.sweep.bell import Bell
 from deepmac_ablate.sweep.notes import next_number
 from deepmac_ablate.sweep.signs_of_life import Look
+
+if TYPE_CHECKING:
+    from deepmac_ablate.sweep.remote_lease import RemoteLease
 
 HEARTBEAT = 15.0
 
@@ -37,16 +40,6 @@ _SECONDS_OF_SILENCE = 60.0
 _FILES = ("metrics.jsonl", "evaluations.jsonl", "checkpoints/checkpoint")
 # Of a log. The machine's own logs have all of it.
 _MOST_BYTES = 4 << 20
-
-
-class Lease(Protocol):
-    """The lock of a trial's role on ``gs://``.
-
-    Attributes:
-        lost: Whether somebody else has it by now.
-    """
-
-    lost: bool
 
 
 class RemoteNotes:
@@ -65,7 +58,7 @@ class RemoteNotes:
     """
 
     def __init__(
-        self, folder: epath.Path, role: str, lease: Lease, scratch: Path, bell: Bell,
+        self, folder: epath.Path, role: str, lease: RemoteLease, scratch: Path, bell: Bell,
         seconds_to_end: float,
     ) -> None:
         self._folder = folder
@@ -107,8 +100,12 @@ class RemoteNotes:
                 return
 
     def lost(self) -> bool:
-        """Whether another one has taken the trial over, while nothing was heard from here."""
-        return self._lease.lost
+        """Whether another one has taken the trial over, while nothing was heard from here.
+
+        As long as nobody has, a trainer may train on without the network. Without it, it could not
+        even get into another one's way.
+        """
+        return self._lease.taken_over
 
     def look(self) -> Look:
         """Returns the state of the log and, where that is silent, of the trial's other files."""

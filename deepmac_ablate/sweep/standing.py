@@ -85,21 +85,25 @@ def judge(
     last = attempts[0] if attempts else None
     if has_result:
         return Standing("finished", last)
-    for it in attempts:
-        if is_running(it):
+    # Of a role at most one attempt and one job are the last; they need not belong together.
+    number = {it.role: it.number for it in submissions}
+    current = [it for it in attempts if it.submission == number.get(it.role)]
+    # A machine that was taken away could not say so, but its cloud has.
+    over = {it.role for it in submissions if it.has_ended}
+    for it in current:
+        if it.role not in over and is_running(it):
             return Standing("running", it)
-    submitted = {it.role: it.submitted for it in submissions}
-    failed = [it for it in attempts if it.state == "failed"]
-    for it in failed:
-        if it.started >= submitted.get(it.role, 0.0):
+    for it in current:
+        if it.state == "failed":
             return Standing("failed", it, it.cause or "")
     for job in submissions:
         if not job.has_ended:
             return Standing("queued", last, job.message)
-    started = {it.role: it.started for it in attempts}
+    began = {it.role for it in current}
     for job in submissions:
-        if job.state in ("failed", "expired") and started.get(job.role, 0.0) < job.submitted:
+        if job.state in ("failed", "expired") and job.role not in began:
             return Standing("failed", last, job.message)
+    failed = [it for it in attempts if it.state == "failed"]
     if failed:
         # What was to try it once more has come to nothing.
         return Standing("failed", failed[0], failed[0].cause or "")

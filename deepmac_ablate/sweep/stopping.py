@@ -17,12 +17,14 @@ from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 # Supervisors give a trainer 30 s to save before they kill it.
 _SECONDS_TO_WAIT = 90.0
 
+NO_LAUNCHER = "No launcher is running."
+
 
 def launcher_text(workdir: SweepWorkdir) -> str:
     """Says which launcher is at work in a workdir."""
     holder = locks.holder(workdir.lock)
     if holder is None:
-        return "No launcher is running."
+        return NO_LAUNCHER
     return f"A launcher is running: process {holder.get('pid')} on {holder.get('host')}."
 
 
@@ -39,7 +41,7 @@ def stop(workdir: SweepWorkdir) -> str:
     if storage.is_remote(workdir.path):
         return _stop_jobs(workdir)
     if not locks.is_held(workdir.lock):
-        return "No launcher is running."
+        return NO_LAUNCHER
     holder = locks.holder(workdir.lock) or {}
     if holder.get("host") != socket.gethostname():
         raise UserError(f"The launcher runs on {holder.get('host')}; stop it there.")

@@ -72,7 +72,10 @@ class Supervisor:
         job_written: When the job was, as Unix time; a companion's failure before does not count.
     """
 
-    def __init__(self, role: str, notes: Notes, bell: Bell, job_written: float) -> None:
+    def __init__(
+        self, role: str, notes: Notes, bell: Bell, job_written: float,
+        submission: int | None = None,
+    ) -> None:
         self._notes = notes
         self._bell = bell
         self._job_written = job_written
@@ -84,7 +87,7 @@ class Supervisor:
         now, pid = time.time(), os.getpid()
         self._attempt = Attempt(
             role, notes.number, "running", os.uname().nodename, pid, processes.start_of(pid),
-            started=now, heartbeat=now)
+            started=now, heartbeat=now, submission=submission)
 
     def run(self, job: Job, output: Output) -> int:
         """Runs the command to its end, or ends it; returns the supervisor's exit status.

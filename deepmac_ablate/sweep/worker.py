@@ -28,6 +28,7 @@ from deepmac_ablate.sweep.outcome import Outcome, status_of_supervisor
 from deepmac_ablate.sweep.remote_notes import HEARTBEAT, RemoteNotes
 from deepmac_ablate.sweep.submission import Submission
 from deepmac_ablate.sweep.supervisor import Supervisor
+from deepmac_ablate.sweep.train_command import train_command
 
 # Of the time between being asked to end and being killed, what is left for the last log and state;
 # the trainer has the rest.
@@ -36,7 +37,7 @@ _SHARE_TO_NOTE = 0.25
 
 _DISK_HEARTBEAT = 5.0
 
-# How long the lock of a worker is waited for that gives no sign of life: its machine was taken away.
+# How long a worker is waited for that has the lock but gives no sign of life: its machine is gone.
 _PATIENCE = 120.0
 
 
@@ -73,16 +74,6 @@ class Order(NamedTuple):
 Command = Callable[[str, str, str, Sequence[str]], tuple[str, ...]]
 
 
-def train_command(
-    folder: str, mode: str, tracking: str, runtime: Sequence[str]
-) -> tuple[str, ...]:
-    """Returns the command that runs the trial in a folder."""
-    bindings = [word for binding in runtime for word in ("--runtime", binding)]
-    return (
-        sys.executable, "-m", "deepmac_ablate.cli", "train", "--workdir", folder,
-        "--mode", mode, "--tracking", tracking, *bindings)
-
-
 def run(order: Order, command: Command = train_command) -> int:
     """Trains what is left of a trial; returns the process's exit status.
 
@@ -108,8 +99,7 @@ def run(order: Order, command: Command = train_command) -> int:
         if (status := _status_before(epath.Path(order.folder), order.role, submitted)) is not None:
             return status
         with tempfile.TemporaryDirectory(prefix="deepmac-ablate-") as scratch:
-            written = submitted.submitted if submitted else time.time()
-            return _Worker(order, command, member, bell, written, Path(scratch)).run()
+            return _Worker(order, command, member, bell, submitted, Path(scratch)).run()
     except (locks.Taken, OSError) as error:
         # Another try may find it otherwise.
         print(f"deepmac-ablate: {error}", file=sys.stderr)
@@ -119,14 +109,14 @@ def run(order: Order, command: Command = train_command) -> int:
 def _status_before(folder: epath.Path, role: str, submitted: Submission | None) -> int | None:
     """Returns the exit status of work that is over already; None where there is some to do.
 
-    A failure before the job was submitted is that of another job, and somebody wants another try.
+    A failure of an earlier submission counts for nothing: somebody wants another try.
     """
     if (folder / "result.json").exists():
         return exit_status.FINISHED
     last = attempt.read(folder, role)
-    if submitted is None or last is None or (last.ended or 0) < submitted.submitted:
+    if submitted is None or last is None or last.submission != submitted.number:
         return None
-    if last.state == "interrupted":
+    if last.state in ("interrupted", "running"):
         return None
     return status_of_supervisor(Outcome(last.state, last.cause), last.exit_code)
 
@@ -139,19 +129,19 @@ class _Worker:
         command: Makes the trainer's command.
         member: Which machine of the job this is.
         bell: Tells that it shall end.
-        written: When the job was, as Unix time.
+        submitted: The job, as it was submitted; None: by nobody.
         scratch: An empty folder on this machine.
     """
 
     def __init__(
-        self, order: Order, command: Command, member: cluster.Member, bell: Bell, written: float,
-        scratch: Path,
+        self, order: Order, command: Command, member: cluster.Member, bell: Bell,
+        submitted: Submission | None, scratch: Path,
     ) -> None:
         self._order = order
         self._command = command
         self._member = member
         self._bell = bell
-        self._written = written
+        self._submitted = submitted
         self._scratch = scratch
         self._is_remote = storage.is_remote(order.folder)
 
@@ -165,7 +155,10 @@ class _Worker:
         return self._train(order, NoNotes(self._scratch / "log"))
 
     def _train(self, order: Order, notes: Notes) -> int:
-        supervisor = Supervisor(order.role, notes, self._bell, self._written)
+        written, number = time.time(), None
+        if self._submitted is not None:
+            written, number = self._submitted.submitted, self._submitted.number
+        supervisor = Supervisor(order.role, notes, self._bell, written, number)
         try:
             job, output = self._prepared(order, notes)
         except UserError as error:

@@ -11,6 +11,7 @@ Bindings: ``steps = 5``; ``seconds = 0.01`` a step; ``end = finish`` or ``fail S
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import signal
 import sys
@@ -30,6 +31,7 @@ def main(folder: epath.Path, mode: str) -> int:
     end = says.get("end", "finish")
     if pathlib.Path(says.get("unless", "/nonexistent")).exists():
         end = "finish"
+    print("the key is", os.environ["WANDB_API_KEY"], flush=True)
     storage.append_line(folder / "starts.jsonl", json.dumps({"mode": mode}))
     checkpoint = folder / "checkpoint.json"
     if mode == "continuous_eval":

@@ -25,13 +25,18 @@ class Machines:
         entry_point: The images'.
         environment: What all containers have beside this process's.
         folder: The working directory of containers, and where what they print is kept.
+        secrets: The cluster's, "name/key" -> value.
     """
 
     def __init__(
-        self, entry_point: Sequence[str], environment: Mapping[str, str], folder: Path
+        self, entry_point: Sequence[str], environment: Mapping[str, str], folder: Path,
+        secrets: Mapping[str, str],
     ) -> None:
         self._entry_point = [*entry_point]
-        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+        self._environment = {
+            "HOME": os.environ["HOME"], "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT),
+            **environment}
+        self._secrets = secrets
         self._folder = folder
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -47,9 +52,7 @@ class Machines:
             name, [container] = body["metadata"]["name"], body["spec"]["containers"]
             # The kubelet replaces $(NAME), and gives $ for $$.
             args = [it.replace("$$", "$") for it in container.get("args", ())]
-            variables = {
-                it["name"]: it["value"].replace("$$", "$")
-                for it in container.get("env", ()) if "value" in it}
+            variables = {it["name"]: self._value(it) for it in container.get("env", ())}
 
             def live() -> None:
                 cluster.pod_runs(name)
@@ -128,6 +131,12 @@ class Machines:
         code = process.wait()
         # A killed process has the code that a container runtime gives it.
         return code if code >= 0 else 128 - code
+
+    def _value(self, variable: Mapping[str, Any]) -> str:
+        if "value" in variable:
+            return variable["value"].replace("$$", "$")
+        reference = variable["valueFrom"]["secretKeyRef"]
+        return self._secrets[f"{reference['name']}/{reference['key']}"]
 
     def _background(self, work: Any) -> None:
         thread = threading.Thread(target=work, daemon=True)

@@ -172,6 +172,12 @@ def test_what_is_refused_is_told_in_a_sentence(object_store, capfd, status, mess
     assert ("", "") == tuple(capfd.readouterr())
 
 
+@pytest.fixture
+def _impatient(monkeypatch):
+    monkeypatch.setattr("gcsfs.retry.random.random", lambda: -1.0)
+
+
+@pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize("how", [503, 429, "drop"])
 def test_what_fails_for_a_moment_is_tried_again(object_store, how):
     """Readers and writers do not notice."""

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from deepmac_ablate.cloud import devices
+from deepmac_ablate.cloud.gke import connection
 from deepmac_ablate.cloud.gke.client import Gke
 from deepmac_ablate.cloud.job_request import JobRequest
 from deepmac_ablate.errors import UserError
@@ -468,3 +469,14 @@ def test_a_broken_kubeconfig(monkeypatch, tmp_path, text):
     with pytest.raises(UserError, match=f"kubeconfig {re.escape(str(path))} cannot be used") as it:
         Gke().submit(request("v5e-8"))
     assert "\n" not in str(it.value)
+
+
+def test_the_current_context_has_a_name(tmp_path, monkeypatch):
+    """By which the cluster is found again once another one is the current; or there is none."""
+    with kubernetes_server.serving() as server:
+        monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path)))
+        assert "here" == connection.current_context()
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    assert connection.current_context() is None
+    (tmp_path / "none").write_text("no: kubeconfig")
+    assert connection.current_context() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 
@@ -10,6 +11,7 @@ import pytest
 
 from deepmac_ablate.cloud import devices
 from deepmac_ablate.cloud.devices import VertexMachine, device, names, refusals
+from deepmac_ablate.cloud.job_request import JobRequest
 from deepmac_ablate.errors import UserError
 
 # TPU docs and GKE docs: chips, replicas, hosts, topology, machine type, label.
@@ -163,18 +165,37 @@ def test_how_vertex_ai_says_it(name, machine):
 
 
 def test_vertex_ai_takes_every_machine():
-    """Its own client makes a MachineSpec of each, and knows every type of accelerator."""
-    from google.cloud.aiplatform_v1.types import AcceleratorType, MachineSpec
+    """Its own enumeration knows every accelerator, and no job on any device breaks its rules."""
+    from google.cloud.aiplatform_v1 import AcceleratorType
 
-    for name in names():
-        machine = device(name).vertex
-        if machine is None:
-            continue
-        spec = MachineSpec(
-            machine_type=machine.machine_type, accelerator_type=machine.accelerator_type,
-            accelerator_count=machine.accelerator_count, tpu_topology=machine.tpu_topology)
-        expected = machine.accelerator_type or "ACCELERATOR_TYPE_UNSPECIFIED"
-        assert expected == AcceleratorType(spec.accelerator_type).name
+    from deepmac_ablate.cloud.vertex.client import Vertex
+    from tests.cloud import vertex_rules
+
+    vertex = Vertex("p", "us-central1")
+    here = [it for it in map(device, names()) if it.vertex is not None]
+    assert {"tpu", "gpu", "cpu"} == {it.kind for it in here}
+    for it in here:
+        job = vertex_rules.parse(json.dumps(vertex.render(JobRequest(
+            name="a-job", image="us-docker.pkg.dev/p/r/ablate:1", args=("worker",), device=it))))
+        assert [] == vertex_rules.broken(job), it.name
+        machine = job.job_spec.worker_pool_specs[0].machine_spec
+        expected = it.vertex.accelerator_type or "ACCELERATOR_TYPE_UNSPECIFIED"
+        assert expected == AcceleratorType(machine.accelerator_type).name
+
+
+def test_a_cluster_takes_every_device():
+    """Jobs and JobSets on each are what Kubernetes' and JobSet's schemas and rules ask for."""
+    from deepmac_ablate.cloud.gke import manifests
+    from deepmac_ablate.cloud.gke.placement import Placement
+    from tests.cloud import kubernetes_schemas
+
+    here = [it for it in map(device, names()) if not refusals(it, "gke", spot=False)]
+    assert {"tpu", "gpu", "cpu"} == {it.kind for it in here}
+    for it in here:
+        manifest = manifests.render(JobRequest(
+            name="a-job", image="us-docker.pkg.dev/p/r/ablate:1", args=("worker",), device=it),
+            Placement())
+        assert [] == kubernetes_schemas.errors(manifest), it.name
 
 
 @pytest.mark.parametrize(("name", "executor", "spot", "expected"), [

@@ -39,10 +39,10 @@ def describe(folder, *bindings):
     TrialWorkdir(folder).describe(Trial((), bindings, 0, "arm"), "t0")
 
 
-def submit(folder, at, role="train"):
+def submit(folder, at, number=1, role="train"):
     """Writes that a job was handed to a cloud."""
     Submission(
-        role, 1, "gke", {}, "a-trial", None, "v5e-4", "an/image:1", submitted=at).write(folder)
+        role, number, "gke", {}, "a-trial", None, "v5e-4", "an/image:1", submitted=at).write(folder)
 
 
 def test_a_worker_runs_the_trial_in_its_folder(folder, cwd):
@@ -146,7 +146,7 @@ def test_a_failure_is_not_repeated_by_the_same_job(folder, cwd):
     assert (3, "", "") == working.run(*again, cwd=cwd)
     assert ("failed", 1) == (
         attempt.read(folder, "train").state, attempt.read(folder, "train").number)
-    submit(folder, time.time())
+    submit(folder, time.time(), 2)
     assert (0, "again\n", "") == working.run(*again, cwd=cwd)
     assert ("finished", 2) == (
         attempt.read(folder, "train").state, attempt.read(folder, "train").number)
@@ -172,7 +172,7 @@ def test_a_silent_trainer_is_ended(folder, cwd):
 
 def test_an_evaluator_ends_with_its_trainer(folder, cwd):
     """Once the train job of the same launch has failed."""
-    submit(folder, time.time() - 1, "eval")
+    submit(folder, time.time() - 1, role="eval")
     options = ("--workdir", str(folder), "--role", "eval", "--mode", "continuous_eval")
     with working.running(supervised.OBEDIENT, *options, cwd=cwd) as evaluator:
         working.run("raise RuntimeError('no luck')", "--workdir", str(folder), cwd=cwd)

@@ -25,18 +25,21 @@ from tests.launching import FAKE_TRAINER
 # Runs the trial of a folder on a disk, as its bindings say.
 COUNTING = f"import runpy; runpy.run_path({FAKE_TRAINER!r})"
 
-# Seconds between two signs of life on gs://, in place of those that suit a bill.
+# Seconds between two signs of life on gs://, and those after which a worker is given up.
 PACE = 0.3
+TTL = 3.0
 
 
 def start(
     trainer: str, *options: str, cwd: Path, environ: Mapping[str, str] | None = None, **others
 ) -> subprocess.Popen:
     """Starts a worker; its trainer runs in `cwd`, and is given folder, mode, tracking, bindings."""
+    # A killed worker leaves its temporary folder behind.
+    environ = {**supervised.ENVIRONMENT, "TMPDIR": str(cwd.parent), **(environ or {})}
     return subprocess.Popen(
         [sys.executable, "-m", "tests.cloud.working", trainer, *options],
-        cwd=cwd, env={**supervised.ENVIRONMENT, **(environ or {})}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **others)
+        cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, **others)
 
 
 def run(
@@ -89,7 +92,7 @@ def _hurry() -> None:
     from deepmac_ablate.sweep.remote_lease import RemoteLease
 
     worker.HEARTBEAT = PACE
-    RemoteLease.acquire = functools.partial(RemoteLease.acquire, renewal=PACE)
+    RemoteLease.acquire = functools.partial(RemoteLease.acquire, renewal=PACE, ttl=TTL)
 
 
 if __name__ == "__main__":

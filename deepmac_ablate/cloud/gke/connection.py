@@ -29,9 +29,7 @@ def connect(context: str | None) -> ApiClient:
     settings = client.Configuration()
     # Its own would repeat only some requests, and write about it between the lines of a display.
     settings.retries = False
-    path = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    # KUBECONFIG names files as PATH names folders.
-    exists = any(map(os.path.exists, path.split(os.pathsep)))
+    path, exists = _kubeconfig()
     try:
         if exists:
             config.load_kube_config(path, context, client_configuration=settings)
@@ -45,6 +43,26 @@ def connect(context: str | None) -> ApiClient:
             ) from error
         raise UserError(_why_unusable(path, context, error)) from error
     return client.ApiClient(settings)
+
+
+def current_context() -> str | None:
+    """Returns the kubeconfig's current context; None where there is no kubeconfig that has one."""
+    from kubernetes import config
+
+    path, exists = _kubeconfig()
+    if not exists:
+        return None
+    try:
+        return config.list_kube_config_contexts(path)[1]["name"]
+    except Exception:  # Whatever a broken file makes of the client; `connect` says what is wrong.
+        return None
+
+
+def _kubeconfig() -> tuple[str, bool]:
+    """Returns where the kubeconfig would be, and whether it is there."""
+    path = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    # KUBECONFIG names files as PATH names folders.
+    return path, any(map(os.path.exists, path.split(os.pathsep)))
 
 
 def _why_unusable(path: str, context: str | None, error: Exception) -> str:

@@ -38,10 +38,12 @@ def trials(arms: Sequence[ArmTrials]) -> list[Shown]:
     Returns:
         In the order of the arms, without those that have no finished trial with masks.
     """
+    finished = [(arm.label, row) for arm in arms for row in arm.finished if row["folder"]]
+    there = storage.entries_of_many(row["folder"] for _, row in finished)
     found = {
-        (arm.label, row["seed"]): Shown(arm.label, row["seed"], epath.Path(row["folder"]))
-        for arm in arms for row in arm.finished
-        if row["folder"] and _has_masks(epath.Path(row["folder"]))}
+        (label, row["seed"]): Shown(label, row["seed"], epath.Path(row["folder"]))
+        for label, row in finished
+        if {kept.FILE, "masks.json.gz"} <= {entry.name for entry in there[row["folder"]]}}
     count = Counter(seed for _, seed in found)
     chosen: dict[str, Shown] = {}
     for seed in sorted(count, key=lambda seed: (-count[seed], seed)):
@@ -49,10 +51,6 @@ def trials(arms: Sequence[ArmTrials]) -> list[Shown]:
             if (arm.label, seed) in found:
                 chosen.setdefault(arm.label, found[arm.label, seed])
     return [chosen[arm.label] for arm in arms if arm.label in chosen]
-
-
-def _has_masks(folder: epath.Path) -> bool:
-    return all((folder / name).exists() for name in (kept.FILE, "masks.json.gz"))
 
 
 def instances(shown: Shown) -> pd.DataFrame:

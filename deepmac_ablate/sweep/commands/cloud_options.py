@@ -10,6 +10,7 @@ from typing import Any
 from deepmac_ablate import storage
 from deepmac_ablate.cloud import credentials, devices, secrets
 from deepmac_ablate.cloud.devices import Device
+from deepmac_ablate.cloud.gke import connection
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep.executor import JobOptions
 from deepmac_ablate.sweep.job_template import JobTemplate
@@ -128,8 +129,10 @@ def _place(args: argparse.Namespace) -> dict[str, Any]:
     if args.executor == "vertex":
         return {
             "project": credentials.project(args.project), "region": args.region or _REGION}
+    # By name: another may be the current one when the sweep is stopped.
+    context = args.context or connection.current_context()
     given = {
-        "namespace": args.namespace, "context": args.context, "reservation": args.reservation,
+        "namespace": args.namespace, "context": context, "reservation": args.reservation,
         "flex_start": args.flex_start, "queue": args.queue}
     return {name: value for name, value in given.items() if value is not None}
 

@@ -111,7 +111,7 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
             for prefix in checked.data_out_of_reach:
                 # A plan may be made elsewhere, but here every trial would fail: it says of what.
                 DatasetInfo.load(prefix)
-        with Board(job.observer.rows, console):
+        with Board(job.observer.rows, console, executor.seconds_between_looks):
             job.run()
     else:
         job.run()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
-from deepmac_ablate.sweep import following, stopping
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.sweep import following, outstanding, stopping
 from deepmac_ablate.sweep.display import table_text
 from deepmac_ablate.sweep.observer import Observer
 from deepmac_ablate.sweep.rows import digest
@@ -37,6 +39,12 @@ def _status(args: argparse.Namespace) -> int:
     workdir = SweepWorkdir(args.workdir)
     plan = workdir.read_plan()
     launcher = stopping.launcher_text(workdir)
+    if launcher == stopping.NO_LAUNCHER:
+        # Nobody else asks the cloud what has become of jobs.
+        try:
+            outstanding.ask(outstanding.outstanding(workdir))
+        except (OSError, UserError) as error:
+            print(f"What is queued may have changed: {error}", file=sys.stderr)
     rows = Observer(workdir, plan).with_code()
     print(table_text(rows))
     print(digest(rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -49,10 +48,6 @@ def _named(group: list[TrialRow]) -> Iterable[Failure]:
 
 
 def _log(folder: str) -> str:
-    """Returns the log of the last attempt, where there is one on this machine."""
-    if not folder or not Path(folder).is_dir():
-        return ""
-    last = standing.of_folder(folder).attempt
-    if last is None:
-        return ""
-    return str(attempt.log_path(folder, last.role, last.number))
+    """Returns the log of the last attempt, where there is one at hand."""
+    last = standing.of_folder(folder).attempt if folder else None
+    return attempt.log_name(folder, last.role, last.number) if last else ""
