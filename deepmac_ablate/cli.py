@@ -7,8 +7,9 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from deepmac_ablate import exit_status
+from deepmac_ablate import exit_status, tf_config, tpu_environment
 from deepmac_ablate.data import commands as data_commands
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.listing import commands as listing_commands
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     data_commands.register(commands)
     _register_train(commands)
     _register_evaluate(commands)
+    _register_tpu_server(commands)
     sweep_commands.register(commands)
     results_commands.register(commands)
     serving_commands.register(commands)
@@ -116,17 +118,27 @@ def _register_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_evaluate)
 
 
+def _register_tpu_server(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "tpu-server", help="serve the TPUs of this host to a trainer on another machine",
+        description="Runs on each host of a TPU slice of several hosts, until it is asked to end: "
+        "then its exit status is 75.")
+    parser.add_argument("--port", type=int, default=8470, help="default: %(default)s")
+    parser.set_defaults(run=_tpu_server)
+
+
 def _train(args: argparse.Namespace) -> int:
-    from deepmac_ablate import tf_config, training
+    tpu_environment.complete(os.environ)
+
+    from deepmac_ablate import training
     from deepmac_ablate.tracking.mirroring import mirroring
 
     workdir = TrialWorkdir(args.workdir)
     trial = Trial(tuple(args.gin_file), tuple(args.gin_bindings), args.seed, args.arm)
     if not args.gin_file:
         trial = _trial_there(args, workdir)
-    task = tf_config.task()
     # One mirror for a trial, however many processes train it.
-    tracking = args.tracking if task is None or task.chief else "off"
+    tracking = args.tracking if tf_config.task().chief else "off"
     job_type = "eval" if args.mode in ("eval", "continuous_eval") else "train"
     try:
         with mirroring(args.workdir, tracking, job_type, training.Interrupted):
@@ -144,6 +156,16 @@ def _train(args: argparse.Namespace) -> int:
         print(_table(result))
         print(f"{args.workdir}/result.json, {args.workdir}/per_class.csv")
     return 0
+
+
+def _tpu_server(args: argparse.Namespace) -> NoReturn:
+    tpu_environment.complete(os.environ)
+    # It would make this server a part of a cluster that it knows nothing of.
+    os.environ.pop("TF_CONFIG", None)
+
+    from deepmac_ablate import tpu_server
+
+    tpu_server.serve(args.port)
 
 
 def _trial_there(args: argparse.Namespace, workdir: TrialWorkdir) -> Trial:

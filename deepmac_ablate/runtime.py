@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from typing import Literal
@@ -41,7 +42,9 @@ class Runtime:
         Args:
             strategy: how the work is spread over devices; "one_device" takes the first GPU, or the
                 CPU.
-            tpu: the TPU's address, for the strategy "tpu".
+            tpu: where the TPU is, for the strategy "tpu": "local" on its own host; for a slice of
+                several hosts, whose `deepmac-ablate tpu-server` this process tells what to do,
+                their addresses: "grpc://h0:8470,grpc://h1:8470".
             jit_compile: whether the training step is compiled by XLA.
             deterministic: whether TensorFlow's kernels are kept to a fixed order of operations.
             checkpoint_every: steps between checkpoints.
@@ -72,7 +75,7 @@ class Runtime:
         if self._strategy == "mirrored":
             return tf.distribute.MirroredStrategy()
         if self._strategy == "multi_worker_mirrored":
-            if tf_config.task() is None:
+            if not os.environ.get(tf_config.NAME):
                 raise UserError(
                     "Runtime.strategy = 'multi_worker_mirrored', but the variable TF_CONFIG, which "
                     "names the processes, is not set; on one machine use 'mirrored'.")
@@ -87,11 +90,16 @@ class Runtime:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(self._tpu)
             tf.config.experimental_connect_to_cluster(resolver)
             tf.tpu.experimental.initialize_tpu_system(resolver)
-        except (ValueError, tf.errors.OpError) as error:
+        except tf.errors.NotFoundError as error:
+            raise UserError(
+                "Runtime.strategy = 'tpu', but this TensorFlow knows no TPUs: the package "
+                "tensorflow-tpu must be installed in place of tensorflow; bind 'one_device' "
+                "elsewhere.") from error
+        except (ValueError, RuntimeError, tf.errors.OpError) as error:
             raise UserError(
                 f"Runtime.strategy = 'tpu', but no TPU answers at Runtime.tpu = {self._tpu!r} "
-                f"({str(error).splitlines()[0]}); the package tensorflow-tpu must be installed in "
-                "place of tensorflow.") from error
+                f"({str(error).strip().splitlines()[0]}); it is 'local' on a TPU's own host, and "
+                "'grpc://host:8470,...' for the hosts of a slice.") from error
         return tf.distribute.TPUStrategy(resolver)
 
 

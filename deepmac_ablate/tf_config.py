@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 from deepmac_ablate.errors import UserError
 
+NAME = "TF_CONFIG"
+
 
 class Task(NamedTuple):
     """One of the processes that train together.
 
     Attributes:
-        chief: whether it is the one that writes files.
+        chief: whether it is the one that writes files; a process alone is.
         number: how many processes there are.
     """
 
@@ -26,29 +28,25 @@ class Task(NamedTuple):
     number: int
 
 
-def task(environment: Mapping[str, str] = os.environ) -> Task | None:
-    """Returns which process this one is, or None where there is no cluster.
+def task(environment: Mapping[str, str] = os.environ) -> Task:
+    """Returns which process this one is; the only one where nothing is said.
+
+    The chief is the first worker where none is called so. What is neither, such as a parameter
+    server, is no chief.
 
     Raises:
-        UserError: If TF_CONFIG cannot be understood, or this process is none of those that train.
+        UserError: If TF_CONFIG cannot be understood.
     """
-    text = environment.get("TF_CONFIG")
-    if not text:
-        return None
+    text = environment.get(NAME)
     try:
-        fields = json.loads(text)
+        fields = json.loads(text or "{}")
         cluster = fields.get("cluster") or {}
         if not cluster:
-            return None
+            return Task(True, 1)
         kind, index = fields["task"]["type"], int(fields["task"]["index"])
-        chiefs, workers = (len(cluster.get(job, ())) for job in ("chief", "worker"))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        number = sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"The variable TF_CONFIG = {text!r} does not say which process of which cluster this "
-            'is; it looks like {"cluster": {"worker": ["host:port", ...]}, '
-            '"task": {"type": "worker", "index": 0}}.') from error
-    if kind not in ("chief", "worker") or not 0 <= index < len(cluster.get(kind, ())):
-        raise UserError(
-            f"The variable TF_CONFIG makes this process number {index} of {kind!r}, but in a "
-            "cluster only those that it lists as 'chief' and 'worker' train.")
-    return Task(kind == "chief" or (not chiefs and index == 0), chiefs + workers)
+            f"{NAME} names no task of a cluster: {text!r}; it must have 'cluster' and a 'task' of "
+            "'type' and 'index'.") from error
+    return Task(index == 0 and kind == ("chief" if "chief" in cluster else "worker"), number)

@@ -73,7 +73,7 @@ def run(
     try:
         return _run(trial, workdir, mode, runtime)
     except LOST as error:
-        if tf_config.task() is None:
+        if tf_config.task().number == 1:
             raise
         raise WorkerLost(
             "Another worker of the cluster is gone or cannot be reached; start all of them again "

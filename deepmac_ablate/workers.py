@@ -39,8 +39,7 @@ class Workers:
             UserError: if there are several processes, but the strategy knows only this one.
         """
         task = tf_config.task()
-        self.chief = task is None or task.chief
-        self.number = 1 if task is None else task.number
+        self.chief, self.number = task
         together = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         if self.number > 1 and not together:
             raise UserError(

@@ -22,7 +22,7 @@ FLOORS = {
     "its objects": ["saving", "session"],
     "its parts": [
         "evaluation", "evaluation_files", "given_boxes", "overlays", "predictions", "runtime",
-        "trainer", "tracking", "workers"],
+        "tpu_server", "trainer", "tracking", "workers"],
     "images": ["data", "verdict"],
     "the model": ["modeling"],
     "exact numbers": ["metrics"],
@@ -32,7 +32,7 @@ FLOORS = {
     "where numbers come from": ["provenance", "checkout", "fingerprint"],
     "ground": [
         "progress", "plain_json", "storage", "object_path", "object_store", "disk", "errors",
-        "exit_status", "tf_config", ""],
+        "exit_status", "tf_config", "tpu_environment", ""],
 }
 
 # What computes, or writes and reads records; everything else starts in a second.
@@ -43,7 +43,7 @@ NEEDS_TENSORFLOW = [
     "data.training_data", "model_garden.contents",
     "model_garden.importing", "model_garden.layout", "model_garden.matching",
     "model_garden.trees", "modeling", "results.report.pixels", "serving.export", "serving.predict",
-    "serving.signatures", "serving.trained", "validation", "workers",
+    "serving.signatures", "serving.trained", "tpu_server", "validation", "workers",
 ]
 
 TENSORFLOW = {"tensorflow", "tf_keras", "official", "orbit"}

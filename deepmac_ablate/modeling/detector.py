@@ -181,7 +181,8 @@ class BoxHead:
 class Detections:
     """How refined, classified regions become the final detections of an image.
 
-    One kernel does it, which CPUs and GPUs have; `StaticDetections` runs on TPUs too.
+    One kernel does it, which CPUs and GPUs have. Where the model is built on a TPU, which has not,
+    `StaticDetections` takes its place: it finds the same boxes, and the trial stays the same.
 
     Attributes:
         max_per_image: how many there are at most.
@@ -194,7 +195,9 @@ class Detections:
     nms_iou: float = 0.5
 
     def build(self) -> tf_keras.layers.Layer:
-        """Builds the layer; it has no variables."""
+        """Builds the layer for the devices of the strategy in scope; it has no variables."""
+        if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+            return StaticDetections(self.max_per_image, self.score_threshold, self.nms_iou).build()
         return detection_generator.DetectionGenerator(
             max_num_detections=self.max_per_image,
             pre_nms_score_threshold=self.score_threshold,
@@ -206,9 +209,10 @@ class Detections:
 @gin.register
 @dataclasses.dataclass(frozen=True)
 class StaticDetections(Detections):
-    """The same of operations with static shapes, which a TPU needs.
+    """The same of operations with static shapes, wherever it runs; how published models do it.
 
-    It finds the same boxes, but takes most of a minute to trace for COCO's 90 classes.
+    It takes most of a minute to trace for COCO's 90 classes. The boxes are those of `Detections`,
+    unless `pre_nms_top_k` leaves some out.
 
     Attributes:
         pre_nms_top_k: boxes per class that enter non-maximum suppression.

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from deepmac_ablate import tf_config
 from deepmac_ablate.errors import UserError
 
-CONFIG = "TF_CONFIG"
+CONFIG = tf_config.NAME
 # Kubernetes numbers the pods of an indexed job from 0 on.
 INDEX = "JOB_COMPLETION_INDEX"
 
@@ -39,10 +40,8 @@ def member(hosts: Sequence[str], environ: Mapping[str, str]) -> Member:
     Raises:
         UserError: If there are hosts but no number, or TF_CONFIG is broken.
     """
-    if (config := environ.get(CONFIG)) is not None:
-        return Member(_is_chief(config), {})
-    if not hosts:
-        return Member(True, {})
+    if environ.get(CONFIG) is not None or not hosts:
+        return Member(tf_config.task(environ).chief, {})
     number = environ.get(INDEX, "")
     if not (number.isdigit() and int(number) < len(hosts)):
         raise UserError(
@@ -52,21 +51,3 @@ def member(hosts: Sequence[str], environ: Mapping[str, str]) -> Member:
         "cluster": {"worker": [f"{host}:{_PORT}" for host in hosts]},
         "task": {"type": "worker", "index": int(number)}})
     return Member(number == "0", {CONFIG: config})
-
-
-def _is_chief(config: str) -> bool:
-    """Says whether a TF_CONFIG is that of the chief: of the first worker where none is called so.
-
-    What is neither, such as a parameter server, is no chief.
-    """
-    try:
-        fields = json.loads(config)
-        cluster = fields.get("cluster") or {}
-        if not cluster:
-            return True
-        kind, index = fields["task"]["type"], int(fields["task"]["index"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{CONFIG} names no task of a cluster: {config!r}; it must have 'cluster' and a 'task' "
-            "of 'type' and 'index'.") from error
-    return index == 0 and kind == ("chief" if "chief" in cluster else "worker")
