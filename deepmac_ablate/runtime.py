@@ -95,7 +95,7 @@ class Runtime:
                 "Runtime.strategy = 'tpu', but this TensorFlow knows no TPUs: the package "
                 "tensorflow-tpu must be installed in place of tensorflow; bind 'one_device' "
                 "elsewhere.") from error
-        except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
             raise UserError(
                 f"Runtime.strategy = 'tpu', but no TPU answers at Runtime.tpu = {self._tpu!r} "
                 f"({str(error).strip().splitlines()[0]}); it is 'local' on a TPU's own host, and "
