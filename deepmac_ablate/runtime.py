@@ -58,7 +58,9 @@ class Runtime:
             1, Runtime__checkpoint_every=checkpoint_every,
             Runtime__keep_checkpoints=keep_checkpoints, Runtime__log_every=log_every)
         self.jit_compile = jit_compile
-        self.deterministic = deterministic
+        # XLA fixes the order on a TPU. Where TensorFlow is asked for it as well, it refuses to
+        # compile the gradient of max pooling.
+        self.deterministic = deterministic and strategy != "tpu"
         self.checkpoint_every = checkpoint_every
         self.keep_checkpoints = keep_checkpoints
         self.log_every = log_every

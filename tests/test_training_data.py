@@ -293,7 +293,7 @@ def test_a_resumed_stream_is_the_tail_of_the_whole(prefix):
 
 @pytest.mark.slow
 def test_batches_say_where_their_images_are(prefix):
-    """In the endless stream, which strategies know to be endless: no batch is a smaller last one."""
+    """In the stream, which strategies know to be endless: no batch is a smaller last one."""
     batches = _batches(prefix, 3, batch_size=2, first_step=4)
     positions = [labels["position"].tolist() for _, labels in batches]
     assert [[8, 9], [10, 11], [12, 13]] == positions
