@@ -130,7 +130,7 @@ def _register_tpu_server(commands: argparse._SubParsersAction) -> None:
 def _train(args: argparse.Namespace) -> int:
     tpu_environment.complete(os.environ)
 
-    from deepmac_ablate import training
+    from deepmac_ablate import training, workers
     from deepmac_ablate.tracking.mirroring import mirroring
 
     workdir = TrialWorkdir(args.workdir)
@@ -146,7 +146,7 @@ def _train(args: argparse.Namespace) -> int:
     except training.Interrupted as stopped:
         print(f"deepmac-ablate: {stopped}", file=sys.stderr)
         return exit_status.INTERRUPTED
-    except training.WorkerLost as lost:
+    except workers.WorkerLost as lost:
         print(f"deepmac-ablate: {lost}", file=sys.stderr)
         return exit_status.FAILED
     except training.Diverged as diverged:

@@ -58,7 +58,9 @@ class Runtime:
             1, Runtime__checkpoint_every=checkpoint_every,
             Runtime__keep_checkpoints=keep_checkpoints, Runtime__log_every=log_every)
         self.jit_compile = jit_compile
-        self.deterministic = deterministic
+        # XLA fixes the order on a TPU. Where TensorFlow is asked for it as well, it refuses to
+        # compile the gradient of max pooling.
+        self.deterministic = deterministic and strategy != "tpu"
         self.checkpoint_every = checkpoint_every
         self.keep_checkpoints = keep_checkpoints
         self.log_every = log_every
@@ -95,7 +97,7 @@ class Runtime:
                 "Runtime.strategy = 'tpu', but this TensorFlow knows no TPUs: the package "
                 "tensorflow-tpu must be installed in place of tensorflow; bind 'one_device' "
                 "elsewhere.") from error
-        except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
             raise UserError(
                 f"Runtime.strategy = 'tpu', but no TPU answers at Runtime.tpu = {self._tpu!r} "
                 f"({str(error).strip().splitlines()[0]}); it is 'local' on a TPU's own host, and "

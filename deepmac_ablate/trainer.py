@@ -48,7 +48,7 @@ class Trainer(orbit.StandardTrainer):
         self._losses = losses
         self._strategy = strategy
         self._seed = seed
-        self._step = tf.function(self._replica_step, jit_compile=jit_compile)
+        self._step = tf.function(self.replica_step, jit_compile=jit_compile)
         # Plain variables, as reports are reduced over replicas before they are added up: Keras's
         # metrics can only be updated by the replicas.
         self._sums: dict[str, tf.Variable] = {}
@@ -65,11 +65,33 @@ class Trainer(orbit.StandardTrainer):
             self._sum(name).assign_add(total if counted else total / replicas)
         self._steps.assign_add(1.0)
 
-    def _sum(self, name: str) -> tf.Variable:
-        if name not in self._sums:
-            with tf.init_scope():
-                self._sums[name] = tf.Variable(0.0, trainable=False)
-        return self._sums[name]
+    def replica_step(
+        self, images: tf.Tensor, labels: Mapping[str, Any]
+    ) -> dict[str, tf.Tensor]:
+        """Takes one step on one replica: what is compiled, and runs on the device.
+
+        Args:
+            images: the replica's part of a batch.
+            labels: the same.
+
+        Returns:
+            Losses, `mask_boxes` and `mask_boxes_dropped`, scalars.
+        """
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        # Each image draws its own, whichever device it is on.
+        position = labels["position"]
+        seed = tf.stack([tf.fill(tf.shape(position), self._seed), position], axis=1)
+        with tf.GradientTape() as tape:
+            outputs = self.model(
+                images, labels["image_info"][:, 1], labels=labels, seed=seed, training=True)
+            losses = self._losses(outputs, labels, self.model.losses)
+            # Gradients are summed over replicas.
+            loss = losses["total_loss"] / replicas
+        variables = self.model.trainable_variables
+        self.optimizer.apply_gradients(
+            zip(tape.gradient(loss, variables), variables, strict=True))
+        slots = outputs["mask_slots"]
+        return {**losses, "mask_boxes": slots.offered, "mask_boxes_dropped": slots.dropped}
 
     def report(self) -> dict[str, float]:
         """Returns what the steps since the last report were like.
@@ -87,21 +109,8 @@ class Trainer(orbit.StandardTrainer):
         report["learning_rate"] = float(tf.convert_to_tensor(self.optimizer.learning_rate))
         return report
 
-    def _replica_step(
-        self, images: tf.Tensor, labels: Mapping[str, Any]
-    ) -> dict[str, tf.Tensor]:
-        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        # Each image draws its own, whichever device it is on.
-        position = labels["position"]
-        seed = tf.stack([tf.fill(tf.shape(position), self._seed), position], axis=1)
-        with tf.GradientTape() as tape:
-            outputs = self.model(
-                images, labels["image_info"][:, 1], labels=labels, seed=seed, training=True)
-            losses = self._losses(outputs, labels, self.model.losses)
-            # Gradients are summed over replicas.
-            loss = losses["total_loss"] / replicas
-        variables = self.model.trainable_variables
-        self.optimizer.apply_gradients(
-            zip(tape.gradient(loss, variables), variables, strict=True))
-        slots = outputs["mask_slots"]
-        return {**losses, "mask_boxes": slots.offered, "mask_boxes_dropped": slots.dropped}
+    def _sum(self, name: str) -> tf.Variable:
+        if name not in self._sums:
+            with tf.init_scope():
+                self._sums[name] = tf.Variable(0.0, trainable=False)
+        return self._sums[name]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from deepmac_ablate import bindings, evaluation_files, overlays, provenance, tf_config
+from deepmac_ablate import bindings, evaluation_files, overlays, provenance
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import Numbers
 from deepmac_ablate.progress import Progress
@@ -19,7 +19,7 @@ from deepmac_ablate.session import Session, prepare
 from deepmac_ablate.trainer import Trainer
 from deepmac_ablate.trial import Trial
 from deepmac_ablate.workdir import TrialWorkdir
-from deepmac_ablate.workers import LOST, Workers
+from deepmac_ablate.workers import Workers, losses_named
 
 Mode = Literal["train", "eval", "train_and_eval", "continuous_eval"]
 
@@ -39,10 +39,7 @@ class Diverged(Exception):  # noqa: N818
     """The loss is no number any more."""
 
 
-class WorkerLost(Exception):  # noqa: N818
-    """One of the processes that train together is gone, so none of them can go on."""
-
-
+@losses_named()
 def run(
     trial: Trial,
     workdir: TrialWorkdir,
@@ -70,19 +67,6 @@ def run(
     """
     if mode == "eval" and workdir.read_trial_id() is None:
         raise UserError(f"There is no trial to evaluate in {workdir.path}: trial.json is missing.")
-    try:
-        return _run(trial, workdir, mode, runtime)
-    except LOST as error:
-        if tf_config.task().number == 1:
-            raise
-        raise WorkerLost(
-            "Another worker of the cluster is gone or cannot be reached; start all of them again "
-            f"to go on ({str(error).strip().splitlines()[0]}).") from error
-
-
-def _run(
-    trial: Trial, workdir: TrialWorkdir, mode: Mode, runtime: Sequence[str]
-) -> dict | None:
     session = prepare(trial, runtime)
     workers = Workers(session.strategy)
     trains = mode in ("train", "train_and_eval")

@@ -7,6 +7,9 @@ others wait for ever: it is exchanged first.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
@@ -14,9 +17,30 @@ from deepmac_ablate import tf_config
 from deepmac_ablate.errors import UserError
 
 # What TensorFlow raises in all workers within some ten seconds once one of them is gone.
-LOST = (
+_LOST = (
     tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
     tf.errors.DeadlineExceededError)
+
+
+class WorkerLost(Exception):  # noqa: N818 (nothing went wrong here)
+    """One of the processes that train together is gone, so none of them can go on."""
+
+
+@contextlib.contextmanager
+def losses_named() -> Iterator[None]:
+    """Turns what TensorFlow raises where another process is gone into one sentence.
+
+    Raises:
+        WorkerLost: if another process of the cluster is gone or cannot be reached.
+    """
+    try:
+        yield
+    except _LOST as error:
+        if tf_config.task().number == 1:
+            raise
+        raise WorkerLost(
+            "Another worker of the cluster is gone or cannot be reached; start all of them again "
+            f"to go on ({str(error).strip().splitlines()[0]}).") from error
 
 
 class Workers:

@@ -138,3 +138,18 @@ def test_folded_seeds_draw_apart() -> None:
     seeds += [sampling.fold_in(seed, number) for seed in seeds for number in range(4)]
     draws = {tuple(sampling.uniform([8], each).numpy().tolist()) for each in seeds}
     assert len(draws) == len(seeds) == 6 + 24
+
+
+def test_an_image_draws_the_same_in_any_batch() -> None:
+    """Given a seed for each image; so devices may share a batch, and images may change places."""
+    seeds = tf.constant([[3, 0], [3, 1], [3, 2]])
+    together = sampling.uniform([3, 2, 5], seeds).numpy()
+    for index in (2, 0):
+        alone = sampling.uniform([1, 2, 5], seeds[index : index + 1]).numpy()
+        np.testing.assert_array_equal(together[index : index + 1], alone)
+        np.testing.assert_array_equal(
+            sampling.uniform([2, 5], seeds[index]).numpy(), together[index])
+    assert 3 * 2 * 5 == len(np.unique(together))
+    folded = sampling.uniform([3, 4], sampling.fold_in(seeds, 1)).numpy()
+    np.testing.assert_array_equal(
+        folded[2], sampling.uniform([4], sampling.fold_in(seeds[2], 1)).numpy())

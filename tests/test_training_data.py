@@ -292,6 +292,17 @@ def test_a_resumed_stream_is_the_tail_of_the_whole(prefix):
 
 
 @pytest.mark.slow
+def test_batches_say_where_their_images_are(prefix):
+    """In the stream, which strategies know to be endless: no batch is a smaller last one."""
+    batches = _batches(prefix, 3, batch_size=2, first_step=4)
+    positions = [labels["position"].tolist() for _, labels in batches]
+    assert [[8, 9], [10, 11], [12, 13]] == positions
+    dataset = TrainingData(str(prefix), batch_size=2).dataset(
+        SIZE, ANCHORS, frozenset(), seed=0)
+    assert tf.data.INFINITE_CARDINALITY == int(dataset.cardinality())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle_buffer", [1, 3, 1024])
 def test_an_epoch_holds_every_image_once_in_an_order_of_its_own(prefix, shuffle_buffer):
     """However few records are held in memory."""

@@ -22,7 +22,8 @@ class Norm:
     Attributes:
         momentum: share of the old value that a moving statistic keeps per step.
         epsilon: added to the variance.
-        synchronized: whether statistics are taken over all replicas.
+        synchronized: whether statistics are taken over all replicas; if not, what a trial computes
+            depends on how many devices share a batch.
         activation: name of the activation that follows.
     """
 
