@@ -178,6 +178,7 @@ def resume(workdir, *runtime):
     return cli.main(["train", "--workdir", str(workdir), "--mode", "eval", *options])
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_a_start_brings_its_devices_along(finished, tmp_path):

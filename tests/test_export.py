@@ -21,7 +21,7 @@ from deepmac_ablate.serving import trained
 from deepmac_ablate.workdir import TrialWorkdir
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
 BOXES = [[[0.1, 0.2, 0.7, 0.6], [0.3, 0.0, 1.0, 0.9]]] * 2
 

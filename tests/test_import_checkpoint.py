@@ -166,6 +166,7 @@ def test_a_published_file_and_its_checkpoint_go_together(
     assert_same_detections(imported, tiny_model.batch(image_size=(128, 128), anchors=anchors))
 
 
+@pytest.mark.extended
 def test_the_workdir_can_be_evaluated(
     hourglass: Imported, tiny_recipe, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -191,6 +192,7 @@ def test_the_workdir_says_where_it_comes_from(hourglass: Imported) -> None:
     assert told["left_out"]["optimizer"] > sum(v.trainable for v in variables)
 
 
+@pytest.mark.extended
 def test_training_can_start_from_it(hourglass: Imported) -> None:
     """The folder of its checkpoints serves as first weights of another model, all parts."""
     prepared = prepare_model(hourglass.workdir.read_trial())
@@ -203,6 +205,7 @@ def test_training_can_start_from_it(hourglass: Imported) -> None:
         prepared.model.mask_head.hourglass.output_conv.norm.norm.moving_variance)
 
 
+@pytest.mark.extended
 def test_a_model_alone_is_read_the_same(hourglass: Imported, tmp_path: Path) -> None:
     """A folder whose checkpoint holds the model under other names gives the same weights."""
     tf.train.Checkpoint(model=hourglass.published.model).save(str(tmp_path / "ckpt"))
@@ -241,6 +244,7 @@ def test_an_exported_model_gives_all_but_its_missing_detector(
     assert_near(expected, masks.numpy().reshape(expected.shape))
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("bindings", "sentence"), [
     pytest.param(*case, id=name, marks=() if name in OFTEN else pytest.mark.extended)
     for name, case in UNFIT.items()])

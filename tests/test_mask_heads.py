@@ -323,7 +323,8 @@ def test_interpolation_is_tensorflows(factor: int) -> None:
      pytest.param(tiny_model.conv_head(norm=GroupNorm(4)), id="GroupNorm"),
      pytest.param(tiny_model.hourglass_head(depth=20, shortcuts=False), id="no shortcuts",
                   marks=pytest.mark.extended),
-     pytest.param(tiny_model.hourglass_head(depth=20, downsampling=False), id="uniform"),
+     pytest.param(tiny_model.hourglass_head(depth=20, downsampling=False), id="uniform",
+                  marks=pytest.mark.extended),
      # Its lowest resolution is one cell of three boxes; a large epsilon keeps rounding small.
      pytest.param(tiny_model.hourglass_head(
          depth=52, crop_size=32, norm=BatchNorm(0.9, 0.5)), id="HG-52",

@@ -149,6 +149,7 @@ np.testing.assert_allclose(norm.norm.moving_variance, x[valid].var((0, 1, 2)), r
 """
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_synchronised_statistics_are_those_of_all_replicas() -> None:
     """Two replicas with one and two valid rows share the statistics of the three."""

@@ -61,7 +61,9 @@ def test_a_notebook_holds_no_outputs_and_no_places(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, id=path.stem, marks=[pytest.mark.extended] * (number > 0))
+             for number, path in enumerate(NOTEBOOKS)])
 def test_a_notebook_runs_from_top_to_bottom(path, monkeypatch):
     """On a sweep that this project recorded; every cell shows something."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -99,6 +99,7 @@ def test_detections_are_those_of_evaluation(finished, val, tmp_path, capsys, mon
     ] == capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.extended
 def test_masks_in_given_boxes_are_those_of_evaluation(finished, val, tmp_path):
     """With COCO's ids and classes where the file has them, and again from the results' own file."""
     boxes = val.annotations
@@ -160,6 +161,7 @@ def test_odd_pictures_and_boxes(finished, odd, tmp_path, capsys):
         assert any(re.search(message, line) for line in said), (message, said)
 
 
+@pytest.mark.extended
 def test_a_picture_that_cannot_be_read_costs_no_other(finished, odd, tmp_path, capsys):
     """Whatever the batches; the limit counts what is tried, and files are taken alone, too."""
     assert 1 == predict(

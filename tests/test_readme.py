@@ -45,6 +45,7 @@ def test_the_house_is_drawn() -> None:
     assert [] == [module for module in looked_for if f"{module}.py" not in drawn]
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_three_steps_add_an_arm(tmp_path: Path) -> None:
     """The class, the gin file and the sweep of the README train the new mask head."""

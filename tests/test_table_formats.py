@@ -103,10 +103,11 @@ def test_latex_escapes_all_that_is_special(table):
 def test_json_has_an_object_per_arm(table):
     """Its keys are what the documentation says; what is not known is null."""
     base, other = json.loads(json_text(table))
-    assert {
+    keys = {
         "arm", "sweep", "label", "baseline", "against", "levels", "other_code", "trials",
-        "finished", "failed", "interrupted", "running", "missing", "parameters", "training_gmacs",
-        "relative_gmacs", "train_seconds", "all_arm", "metrics"} == set(base) == set(other)
+        "finished", "failed", "interrupted", "running", "queued", "missing", "parameters",
+        "training_gmacs", "relative_gmacs", "train_seconds", "all_arm", "metrics"}
+    assert keys == set(base) == set(other)
     interval = {"mean", "low", "high", "n", "sd"}
     scores = other["metrics"]["groundtruth/iou"]
     assert {"novel", "seen", "gap", "retention"} == set(scores)

@@ -415,6 +415,7 @@ def wait_for(process, workdir, done, seconds=300):
     raise AssertionError(f"no such step within {seconds} s")
 
 
+@pytest.mark.extended
 def test_neither_kill_nor_stop_changes_what_is_computed(finished, tmp_path):
     """A run killed -9 at random, resumed, stopped by SIGTERM and resumed equals one that was not.
 
@@ -505,6 +506,7 @@ def test_continuous_evaluation_ends_with_the_result(finished, tmp_path):
     assert ["continuous_eval"] == [attempt["mode"] for attempt in workdir.read_attempts()]
 
 
+@pytest.mark.extended
 def test_evaluations_during_training_are_noted(finished, tmp_path):
     """Every so many steps, but for the last, which has a result; training goes on as it would."""
     workdir = TrialWorkdir(tmp_path)
@@ -535,6 +537,7 @@ def same(one, other):
     return all(np.array_equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
 
 
+@pytest.mark.extended
 def test_first_weights_come_from_a_checkpoint(finished):
     """By default the backbone's alone; all of them where that is asked for."""
     trained, model = initialised(finished)

@@ -50,6 +50,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", [
     pytest.param(name, marks=pytest.mark.extended) if name == "spinenet" else name
     for name in VARIANTS])
@@ -198,6 +199,7 @@ def test_an_arm_is_judged_as_if_it_were_alone(arm):
     assert alone == validate(arms[::-1])[::-1]
 
 
+@pytest.mark.extended
 def test_alike_arms_are_built_once(arm, monkeypatch):
     """Of hundreds of learning rates one model is drawn, and each bad one is still found."""
     drawn = []

@@ -69,6 +69,7 @@ def test_a_preempted_trial_goes_on_from_its_checkpoint(cloud, grace):
     assert not grace or 40 == len(steps)
 
 
+@pytest.mark.extended
 def test_jobs_outlive_their_launcher_and_the_next_one_takes_them_up(cloud):
     """It is killed; what it started goes on, is shown, is followed by the next, and runs once."""
     a_plan = launching.plan(("steps = 60", "seconds = 0.1"), ())
@@ -102,6 +103,7 @@ def test_a_sweep_is_stopped_from_anywhere_and_goes_on_later(cloud):
     assert [2, 1] == [clouds.starts(cloud, it) for it in ("t0", "t1")]
 
 
+@pytest.mark.extended
 def test_an_evaluation_job_runs_on_a_device_of_its_own(cloud):
     """Two jobs in one work unit; the evaluator is cancelled where training fails."""
     a_plan = launching.plan((), ("end = fail no more memory",))
@@ -135,6 +137,7 @@ def test_a_refusal_is_told_and_nothing_more_is_started(cloud):
     assert {"t0": "queued", "t1": "new"} == clouds.statuses(launching.plan((), ()))
 
 
+@pytest.mark.extended
 def test_a_second_launcher_is_refused(cloud):
     """It waits for a sign of the first one's life, and names it."""
     a_plan = launching.plan(("steps = 400", "seconds = 0.1"))
@@ -146,6 +149,7 @@ def test_a_second_launcher_is_refused(cloud):
     process.communicate(timeout=60)
 
 
+@pytest.mark.extended
 def test_a_network_that_fails_for_a_while_ends_nothing(cloud):
     """Neither the launcher nor the trainer minds; the trial is started once."""
     a_plan = launching.plan(("steps = 30", "seconds = 0.1"))

@@ -230,6 +230,7 @@ def test_options_that_make_no_sense(plan, arguments, message):
     assert 1 == len(printed.splitlines())
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_plan_of_a_real_sweep(tmp_path, monkeypatch, capsys, object_store):
     """Costs counted from real layers: hours are what their multiply-adds take, by hand."""

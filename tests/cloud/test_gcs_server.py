@@ -151,6 +151,7 @@ def test_the_servers_clock_may_be_another(server, client):
     assert abs((server.now() - blob.updated).total_seconds()) < 5
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_tensorflow_has_its_files_there(server):
     """Its own file system, which asks Google's hosts only: files, checkpoints and records."""

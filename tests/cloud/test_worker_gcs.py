@@ -156,6 +156,7 @@ def test_a_worker_that_was_given_up_ends_its_trainer(server, cwd):
     assert other == state(server)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("how", [503, "drop"])
 def test_a_network_that_is_down_harms_nothing(server, cwd, how):
     """The trainer goes on, for longer than a lock lasts; all is noted once the network is back."""

@@ -105,7 +105,8 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
     job = Launch(
         checked.plan, workdir, executor,
         Options(_max_parallel(args.max_parallel, most), args.retry_failed), costs)
-    console.print(_head(checked, rented, job, workdir), highlight=False, markup=False)
+    console.print(
+        _head(checked, rented, job, workdir), highlight=False, markup=False, soft_wrap=True)
     if job.missing:
         if rented is None:
             for prefix in checked.data_out_of_reach:
