@@ -87,6 +87,7 @@ def test_check_marks_the_classes_of_a_split(prefix, tmp_path, capsys):
         _run("data", "check", prefix, "--split", "shapes_c")
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_shapes_generates_what_its_gin_file_declares(tmp_path, capsys):
     """1200 and 150 images, always the same: the line to declare them is in the gin file."""

@@ -327,6 +327,7 @@ def test_two_runs_of_one_sweep_keep_its_question(tmp_path):
     assert [("heads (1)", "?"), ("heads (2)", "?")] == [(it.name, it.question) for it in found]
 
 
+@pytest.mark.extended
 def test_pictures_come_from_the_records(tmp_path):
     """Found where the trials say, or where the user says; another data set is refused."""
     from deepmac_ablate.data import scenes

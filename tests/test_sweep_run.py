@@ -14,7 +14,7 @@ import pytest
 from deepmac_ablate import cli
 from deepmac_ablate.tracking import wandb_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow  # Each worker and each client takes seconds to be
 METRICS = "bucket/w/trials/t0/metrics.jsonl"
 
 
-@pytest.fixture(params=["gke", "vertex"])
+@pytest.fixture(params=["gke", pytest.param("vertex", marks=pytest.mark.extended)])
 def cloud(request, tmp_path, monkeypatch):
     """A cloud that this process finds, too."""
     with clouds.serving(request.param, tmp_path) as served:

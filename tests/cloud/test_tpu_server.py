@@ -47,6 +47,7 @@ def serve(port: int, **environment: str) -> subprocess.Popen:
     return server
 
 
+@pytest.mark.extended
 def test_a_coordinator_computes_on_the_hosts() -> None:
     """Whatever TF_CONFIG a host has; asked to end, each does, also after somebody connected."""
     ports = [free_port(), free_port()]

@@ -96,6 +96,7 @@ def test_signatures_and_outputs_equal_upstreams(agnostic, kind, batch_size):
             actual[name], value, rtol=0.0, atol=1e-5 * largest, err_msg=name)
 
 
+@pytest.mark.extended
 def test_a_class_specific_head_is_asked_for_classes():
     """For the class that upstream always takes, background, the mask is upstream's."""
     pair = upstream.build(SPECIFIC)
@@ -110,6 +111,7 @@ def test_a_class_specific_head_is_asked_for_classes():
     assert np.abs(masks[0] - masks[1]).max() > 0.01
 
 
+@pytest.mark.extended
 def test_normalized_boxes_are_in_units_of_the_picture(agnostic):
     """They are those in pixels of the resized image, divided by its part that is picture."""
     images = tf.constant(pictures())
@@ -124,6 +126,7 @@ def test_normalized_boxes_are_in_units_of_the_picture(agnostic):
         np.testing.assert_array_equal(pixels[name], units[name])
 
 
+@pytest.mark.extended
 def test_encoded_pictures_may_differ_in_size(agnostic):
     """Each is resized by itself, as if it were alone."""
     detect = signatures.trace(agnostic.ours, "image_bytes", None, normalized=False)
