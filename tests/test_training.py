@@ -34,6 +34,7 @@ from deepmac_ablate.saving import restore
 from deepmac_ablate.session import prepare
 from deepmac_ablate.trial import trial_id
 from deepmac_ablate.workdir import TrialWorkdir
+from deepmac_ablate.workers import Workers
 from tests.tiny_trial import CHECKPOINT_EVERY, STEPS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -306,7 +307,7 @@ def test_frozen_parts_stay_as_they_are(finished, tmp_path, frozen):
     before = {name: [v.numpy() for v in part.variables] for name, part in parts.items()}
     workdir = TrialWorkdir(tmp_path)
     workdir.checkpoints.mkdir()
-    training.train(session, 0, workdir, chief=True)
+    training.train(session, 0, workdir, Workers(session.strategy))
     stayed = {
         name for name, part in parts.items()
         if all((old == new.numpy()).all()
