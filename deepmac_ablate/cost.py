@@ -80,7 +80,7 @@ class Cost:
 
     def to_json(self) -> dict[str, int | float]:
         """Returns the attributes by name."""
-        return dataclasses.asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Cost:

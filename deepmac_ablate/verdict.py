@@ -69,7 +69,12 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the attributes by name."""
-        return dataclasses.asdict(self)
+        # Not by `dataclasses.asdict`, whose copies take seconds for ten thousand.
+        return {
+            **vars(self),
+            "cost": self.cost and self.cost.to_json(),
+            "data": self.data and vars(self.data),
+        }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Verdict:

@@ -38,3 +38,13 @@ def test_broken_costs_are_named(tmp_path):
     (tmp_path / "costs.json").write_text("{")
     with pytest.raises(UserError, match=r"costs\.json is broken, as it is no JSON .*; delete it"):
         SweepWorkdir(tmp_path).write_costs(plan("a"), {"a": COST})
+
+
+@pytest.mark.parametrize("content", [
+    "{}", '{"trials": 1}', '{"trials": [1]}',
+    '{"name": "s", "question": "", "axes": [], "baseline": "a", "trials": []}'])
+def test_what_is_no_plan_is_named(tmp_path, content):
+    """Whichever command reads it, nobody sees a traceback."""
+    (tmp_path / "plan.json").write_text(content)
+    with pytest.raises(UserError, match=r"plan\.json is broken, as it is no plan \(.*\); launch"):
+        SweepWorkdir(tmp_path).read_plan()

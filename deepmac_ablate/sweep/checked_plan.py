@@ -10,7 +10,7 @@ from deepmac_ablate.sweep import plan_cache, rental
 from deepmac_ablate.sweep.plan import Plan, SweepProblems
 from deepmac_ablate.sweep.rental import Rental
 from deepmac_ablate.sweep.spec import Sweep
-from deepmac_ablate.sweep.verdicts import verdicts
+from deepmac_ablate.sweep.verdicts import judging
 from deepmac_ablate.verdict import Candidate, Verdict, with_data
 
 
@@ -49,11 +49,9 @@ def check(sweep: Sweep, rented: Rental | None = None) -> CheckedPlan:
         # Data may have come, gone or changed since; to look costs little.
         found, problems = with_data(cached), []
     else:
-        plan, problems = plans.resolve(sweep)
-        found = verdicts([
-            Candidate(label, trials[0].trial.gin_files, trials[0].trial.bindings)
-            for label, trials in plan.arms.items()
-        ])
+        candidates = [Candidate(arm.label, arm.gin_files, arm.bindings) for arm in sweep.arms]
+        with judging(candidates) as found:
+            plan, problems = plans.resolve(sweep)
     problems += [(verdict.label, text) for verdict in found for text in verdict.problems]
     if known is None and not problems:
         plan_cache.save(sweep, plan, found)

@@ -5,7 +5,6 @@ Nothing here needs TensorFlow; `verdicts` asks it.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -33,7 +32,7 @@ class PlannedTrial(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Returns plain values."""
         place = {"levels": dict(self.levels), "steps": self.steps}
-        return {"id": self.id, **dataclasses.asdict(self.trial), **place}
+        return {"id": self.id, **vars(self.trial), **place}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> PlannedTrial:

@@ -90,7 +90,13 @@ class SweepWorkdir:
             raise UserError(
                 f"There is no sweep in {self.path}: plan.json is missing; launch one with "
                 f"'deepmac-ablate launch SWEEP --workdir {self.path}'.")
-        return Plan.from_json(from_json(content, str(path)))
+        fields = from_json(content, str(path))
+        try:
+            return Plan.from_json(fields)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is broken, as it is no plan ({error!r}); launch the sweep again."
+            ) from error
 
     def write_costs(self, plan: Plan, costs: Mapping[str, Cost]) -> None:
         """Writes costs.json, in which trials of earlier launches keep theirs.

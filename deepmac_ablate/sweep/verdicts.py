@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -20,20 +21,33 @@ from deepmac_ablate.progress import Progress
 from deepmac_ablate.sweep import verdict_cache
 from deepmac_ablate.verdict import Candidate, Verdict, with_data
 
-# From so many on, a second process earns the seconds back that its imports take.
-_WORTH_A_PROCESS = 3000
+# For so many more, another process earns the seconds back that its imports take.
+_WORTH_A_PROCESS = 300
 
 
 def verdicts(candidates: Sequence[Candidate], cache: Path | None = None) -> list[Verdict]:
-    """Returns a verdict for each candidate, as `validation.validate` does.
+    """Returns a verdict for each candidate; see `judging`."""
+    with judging(candidates, cache) as found:
+        pass
+    return found
+
+
+@contextlib.contextmanager
+def judging(candidates: Sequence[Candidate], cache: Path | None = None) -> Iterator[list[Verdict]]:
+    """Judges candidates as `validation.validate` does, while its block goes on with other work.
+
+    The first seconds of a judge are TensorFlow's imports, in which a sweep can be resolved.
 
     Args:
-        candidates: what to judge; those with the same content are judged once.
-        cache: a file of verdicts found before, which new ones are added to; None: in the user's
+        candidates: What to judge; those with the same content are judged once.
+        cache: A file of verdicts found before, which new ones are added to; None: in the user's
             cache folder.
 
+    Yields:
+        A list which holds a verdict for each candidate once the block has been left.
+
     Raises:
-        UserError: If the process that judges dies; what it found until then is kept.
+        UserError: If a process that judges dies; what it found until then is kept.
     """
     path = cache or verdict_cache.default_path()
     problems: dict[int, str] = {}
@@ -46,68 +60,87 @@ def verdicts(candidates: Sequence[Candidate], cache: Path | None = None) -> list
             problems[index] = str(problem)
     known = verdict_cache.load(path) if keys else {}
     new = {key: candidates[index] for index, key in keys.items() if key not in known}
-    if new:
-        known |= _judge(new, path)
-    found = [
+    found: list[Verdict] = []
+    with _judging(new, path) as judged:
+        yield found
+    known |= judged
+    found += with_data([
         Verdict(candidate.label, (problems[index],)) if index in problems
         else dataclasses.replace(known[keys[index]], label=candidate.label)
         for index, candidate in enumerate(candidates)
-    ]
-    return with_data(found)
+    ])
 
 
-def _judge(candidates: dict[str, Candidate], cache: Path) -> dict[str, Verdict]:
-    """Has candidates judged, by key, and keeps what is found."""
-    keys = list(candidates)
+@contextlib.contextmanager
+def _judging(candidates: Mapping[str, Candidate], cache: Path) -> Iterator[dict[str, Verdict]]:
+    """Has candidates judged, by key, and keeps what is found by the end of the block."""
     found: dict[str, Verdict] = {}
+    if not candidates:
+        yield found
+        return
+    keys = list(candidates)
     # Neighbours share a process, as they mostly share an architecture, which is built in each.
-    workers = min(os.cpu_count() or 1, max(1, len(keys) // _WORTH_A_PROCESS))
-    shares = [keys[len(keys) * i // workers:len(keys) * (i + 1) // workers]
-              for i in range(workers)]
+    number = min(os.cpu_count() or 1, 1 + len(keys) // _WORTH_A_PROCESS)
+    shares = [keys[len(keys) * i // number:len(keys) * (i + 1) // number] for i in range(number)]
     try:
-        with Progress("Checking", len(keys)) as progress, ThreadPoolExecutor(workers) as pool:
+        with Progress("Checking", len(keys)) as progress, ThreadPoolExecutor(number) as pool, \
+                contextlib.ExitStack() as judges:
             def note(key: str, verdict: Verdict) -> None:
                 found[key] = verdict
                 progress.update(len(found))
 
-            running = [pool.submit(_ask, share, candidates, note) for share in shares]
+            running = [
+                pool.submit(judges.enter_context(_Judge()).ask, share, candidates, note)
+                for share in shares]
+            yield found
             for future in running:
                 future.result()
     finally:
         verdict_cache.add(cache, found)
-    return found
 
 
-def _ask(
-    keys: Sequence[str],
-    candidates: Mapping[str, Candidate],
-    note: Callable[[str, Verdict], None],
-) -> None:
-    """Has one process judge some candidates, and notes each verdict as it comes."""
-    count = 0
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
+class _Judge:
+    """A process that judges; it is gone once the context is left, whether or not it is done."""
+
+    def __enter__(self) -> _Judge:
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "deepmac_ablate.validation"], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=errors, text=True, env=_environment())
-        try:
-            _send(process, [candidates[key] for key in keys])
-            for line in process.stdout:
-                answer = json.loads(line)
-                note(keys[answer["index"]], Verdict.from_json(answer["verdict"]))
-                count += 1
-            process.wait()
-        finally:
-            process.kill()
-            process.wait()
-        if process.returncode or count < len(keys):
-            raise UserError(_death(process.returncode, errors))
+            stdout=subprocess.PIPE, stderr=self._errors, text=True, env=_environment())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._errors.close()
+
+    def ask(
+        self,
+        keys: Sequence[str],
+        candidates: Mapping[str, Candidate],
+        note: Callable[[str, Verdict], None],
+    ) -> None:
+        """Has some candidates judged, and notes each verdict as it comes.
+
+        Raises:
+            UserError: If the process dies.
+        """
+        count = 0
+        _send(self._process, [candidates[key] for key in keys])
+        for line in self._process.stdout:
+            answer = json.loads(line)
+            note(keys[answer["index"]], Verdict.from_json(answer["verdict"]))
+            count += 1
+        self._process.wait()
+        if self._process.returncode or count < len(keys):
+            raise UserError(_death(self._process.returncode, self._errors))
 
 
 def _send(process: subprocess.Popen, candidates: Sequence[Candidate]) -> None:
     try:
         with process.stdin as stdin:
             for candidate in candidates:
-                stdin.write(f"{to_json(dataclasses.asdict(candidate))}\n")
+                stdin.write(f"{to_json(vars(candidate))}\n")
     except BrokenPipeError:
         # It died; its last words say why.
         return

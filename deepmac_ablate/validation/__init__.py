@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.validation.judge import Judge
-from deepmac_ablate.validation.keys import model_keys, model_root
+from deepmac_ablate.validation.keys import made_root, model_keys
 from deepmac_ablate.verdict import Candidate, Verdict, with_data
 
 __all__ = ["judge_all", "validate"]
@@ -70,7 +70,7 @@ def judge_all(
 
 def _trunk(text: bindings.Text) -> str:
     try:
-        root = model_root(text.bindings)
+        root = made_root(text.bindings, "model")
         return model_keys(text.bindings, root).trunk if root else ""
     except UserError:
         # The judge will say what is wrong.

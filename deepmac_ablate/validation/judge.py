@@ -23,7 +23,7 @@ from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.session import Settings, Training
 from deepmac_ablate.validation import architecture
 from deepmac_ablate.validation.architecture import Trunk
-from deepmac_ablate.validation.keys import ModelKeys, model_keys, model_root
+from deepmac_ablate.validation.keys import ModelKeys, behind_training, made_root, model_keys
 from deepmac_ablate.validation.optimizer_bytes import OptimizerBytes, Shape
 from deepmac_ablate.verdict import DataNeeds, Verdict
 
@@ -67,8 +67,10 @@ class Judge:
         self._bones: bindings.Skeleton | None = None
         self._effect: list[bindings.EffectProblem] | None = None
         self._root = ""
-        self._behind_model: tuple[str, ...] = ()
+        self._behind: dict[str, tuple[str, ...]] = {}
         self._keys: dict[tuple[str, ...], ModelKeys] = {}
+        # What was made last, with the values that it was made of.
+        self._made: dict[str, tuple[tuple[str, ...], object]] = {}
 
     def judge(self, label: str, text: bindings.Text, bones: bindings.Skeleton) -> Verdict:
         """Judges one configuration.
@@ -93,26 +95,34 @@ class Judge:
 
     def _meet(self, text: bindings.Text, bones: bindings.Skeleton) -> None:
         """Notes what a new skeleton is made of."""
-        root = model_root(text.bindings)
+        root = made_root(text.bindings, "model")
         if root is None:
             raise _Problems("Training.model must be set; add a binding 'Training.model = ...'.")
         self._bones, self._root, self._effect = bones, root, None
-        self._behind_model = bindings.behind(text, root)
-        self._keys = {}
+        optimizer = made_root(text.bindings, "optimizer")
+        self._behind = {
+            "model": bindings.behind(text, root),
+            "optimizer": bindings.behind(text, optimizer) if optimizer else (),
+            "Training": behind_training(text),
+            **{name: bindings.behind(text, name) for name in ("Evaluation", "Runtime")},
+        }
+        self._keys, self._made = {}, {}
 
     def _construct(self, text: bindings.Text) -> tuple[Cost, DataNeeds]:
         problems: list[str] = []
 
         def collect(make: Callable[[], _Made]) -> _Made | None:
             try:
-                return _attempt(make)
+                return make()
             except _Problems as found:
                 problems.extend(found.sentences)
                 return None
 
         training, evaluation, runtime = (
-            collect(gin.get_configurable(name)) for name in ("Training", "Evaluation", "Runtime"))
-        optimizer = training and collect(training.make_optimizer)
+            collect(lambda name=name: self._make_anew(name, gin.get_configurable(name)))
+            for name in ("Training", "Evaluation", "Runtime"))
+        optimizer = training and collect(
+            lambda: self._make_anew("optimizer", training.make_optimizer))
         model = training and collect(lambda: self._model(text, training))
         if problems:
             raise _Problems(*problems)
@@ -121,6 +131,16 @@ class Judge:
         if self._effect:
             raise _Problems(*(problem.sentence(text.bindings) for problem in self._effect))
         return self._results(Settings(training, evaluation, runtime), model, optimizer)
+
+    def _make_anew(self, name: str, make: Callable[[], _Made]) -> _Made:
+        """Makes an object, unless the last one was made of the same values."""
+        values = self._series.values(self._behind[name])
+        known, made = self._made.get(name, (None, None))
+        if values != known:
+            # What cannot be made is tried again by the next one.
+            made = _attempt(make)
+            self._made[name] = values, made
+        return made
 
     def _results(
         self, settings: Settings, model: _Model, optimizer: tf_keras.optimizers.Optimizer
@@ -148,7 +168,7 @@ class Judge:
 
     def _model(self, text: bindings.Text, training: Training) -> _Model:
         """Returns what is known of the model, having made it where anything about it is new."""
-        values = self._series.values(self._behind_model)
+        values = self._series.values(self._behind["model"])
         if values not in self._keys:
             self._keys[values] = model_keys(text.bindings, self._root)
         keys = self._keys[values]

@@ -7,7 +7,6 @@ from typing import Any
 
 from deepmac_ablate import storage
 from deepmac_ablate.cost import Cost
-from deepmac_ablate.errors import UserError
 from deepmac_ablate.plain_json import from_json
 from deepmac_ablate.progress import track
 from deepmac_ablate.results.records import cache
@@ -110,12 +109,7 @@ def _through_cache(workdir: str, names: Sequence[str]) -> list[Record]:
 def _plan(path: str) -> Plan | None:
     if storage.read(f"{path}/plan.json") is None:
         return None
-    try:
-        return SweepWorkdir(path).read_plan()
-    except (LookupError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}/plan.json is broken, as it is no plan ({error!r}); launch the sweep again."
-        ) from error
+    return SweepWorkdir(path).read_plan()
 
 
 def _planned(plan: Plan, planned: PlannedTrial, record: Record | None) -> Record:
