@@ -106,16 +106,18 @@ def batch(
     slots: int = 6,
     image_size: tuple[int, int] = IMAGE_SIZE,
     anchors: Anchors | None = None,
+    seed: int = 0,
 ) -> Batch:
-    """Draws a batch, always the same.
+    """Draws a batch, always the same for a seed.
 
     Args:
         counts: instances of each image; about half of them are of seen classes, the first is.
         slots: instances per image including padding.
         image_size: height and width of the images, all of it without padding.
         anchors: the model's, for which the labels are made.
+        seed: of the draw.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     size = len(counts)
     images = rng.normal(size=(size, *image_size, 3)).astype(np.float32)
     boxes = np.full((size, slots, 4), -1.0, np.float32)

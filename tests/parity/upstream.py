@@ -65,9 +65,9 @@ class Case(NamedTuple):
             return Anchors(min_level=3, max_level=7, num_scales=3, size=4.0, samples_per_image=64)
         return tiny_model.ANCHORS
 
-    def batch(self) -> tiny_model.Batch:
-        """Draws a batch, always the same."""
-        return tiny_model.batch(image_size=self.image_size, anchors=self.anchors)
+    def batch(self, seed: int = 0) -> tiny_model.Batch:
+        """Draws a batch, always the same for a seed."""
+        return tiny_model.batch(image_size=self.image_size, anchors=self.anchors, seed=seed)
 
 
 @dataclasses.dataclass(frozen=True)
