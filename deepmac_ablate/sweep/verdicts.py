@@ -22,7 +22,7 @@ from deepmac_ablate.sweep import verdict_cache
 from deepmac_ablate.verdict import Candidate, Verdict, with_data
 
 # For so many more, another process earns the seconds back that its imports take.
-_WORTH_A_PROCESS = 300
+_WORTH_A_PROCESS = 1500
 
 
 def verdicts(candidates: Sequence[Candidate], cache: Path | None = None) -> list[Verdict]:
