@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Two files at a time; what a file shares is made once.
-PARALLEL := --numprocesses 2 --dist loadfile
+# Two processes; what tests share is made once, see tests/conftest.py.
+PARALLEL := --numprocesses 2 --dist loadgroup
 
 .PHONY: setup quickstart test test-fast test-all lint lock
 

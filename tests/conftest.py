@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 
 # TensorFlow prints its start-up to the log of every test otherwise.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Several files are tested at a time: more threads of each would only wait for one another.
+for pool in ("INTRAOP", "INTEROP"):
+    os.environ.setdefault(f"TF_NUM_{pool}_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Has each file tested by one process, and all that need the finished trial by the same one."""
+    files = {item.path for item in items if "finished" in getattr(item, "fixturenames", ())}
+    for item in items:
+        group = "finished" if item.path in files else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @contextlib.contextmanager

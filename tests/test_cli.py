@@ -313,7 +313,9 @@ def test_a_sweep_of_box_noise_is_one_evaluation_and_a_picture(finished, copied, 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
-@pytest.mark.parametrize(("split", "seen"), [("all", 12), ("none", 0), ("random-5-seed-2", 5)])
+@pytest.mark.parametrize(("split", "seen"), [
+    ("none", 0), *(pytest.param(*case, marks=pytest.mark.extended) for case in (
+        ("all", 12), ("random-5-seed-2", 5)))])
 def test_all_and_none_are_not_confused(copied, tmp_path, split, seen):
     """All classes seen, none, or some, where the trial has six."""
     assert 0 == evaluate(copied.path, "--split", split, "--box_source", "groundtruth",
@@ -324,7 +326,8 @@ def test_all_and_none_are_not_confused(copied, tmp_path, split, seen):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
-@pytest.mark.parametrize(("value", "seen"), [("None", 12), ("[]", 0), ("'random-5-seed-2'", 5)])
+@pytest.mark.parametrize(("value", "seen"), [
+    ("None", 12), ("[]", 0), pytest.param("'random-5-seed-2'", 5, marks=pytest.mark.extended)])
 def test_all_and_none_are_not_confused_in_gin(finished, value, seen):
     """`None` is all classes and `[]` none, as the class split's words are."""
     prepared = prepare(finished.trial_with(f"Training.seen_classes = {value}"))

@@ -26,10 +26,10 @@ from tests.parity.upstream import Case
 HOURGLASS = Case("hourglass20", "ground_truth")
 
 CASES = [
-    Case("default", "ground_truth", class_agnostic=False),
     HOURGLASS,
     *(pytest.param(case, marks=pytest.mark.extended) for case in (
         Case("default", "ground_truth"),
+        Case("default", "ground_truth", class_agnostic=False),
         Case("separable", "ground_truth", class_agnostic=False),
         Case("hourglass52", "ground_truth"),
         Case("hourglass52", "ground_truth", class_agnostic=False),

@@ -200,11 +200,13 @@ UPSTREAM_COSTS = {
     "default": (ConvMaskHead, {}, 2.63, 0.51),
     "default, crop 32": (ConvMaskHead, {"crop_size": 32}, 2.63, 2.69),
 }
-LARGE = ("HG-32", "HG-52", "HG-100")
+LARGE = {"HG-32": (), "HG-52": (pytest.mark.extended,), "HG-100": (pytest.mark.extended,)}
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE)) for n in UPSTREAM_COSTS])
+    "name", [
+        pytest.param(name, marks=[pytest.mark.slow, *LARGE[name]] if name in LARGE else [])
+        for name in UPSTREAM_COSTS])
 def test_heads_have_upstreams_size_and_cost(name: str) -> None:
     """Parameters and multiply-adds per box at full width are those of upstream's layers."""
     cls, options, millions, giga_macs = UPSTREAM_COSTS[name]

@@ -58,6 +58,8 @@ MODEL_CHANGES = {
     "pad_to_all_slots": True,
     "l2_weight_decay": 1e-3,
 }
+# What an ablation exchanges; the others are changed in the extended tests.
+OFTEN = ("backbone", "mask_head", "mask_boxes", "mask_inputs")
 # Part of the model -> the argument it is given as, its tiny options, and a change of each.
 PART_CHANGES = {
     Anchors: ("anchors", ANCHORS, {
@@ -118,7 +120,9 @@ def test_equal_models_behave_equally() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODEL_CHANGES)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=() if name in OFTEN else pytest.mark.extended)
+    for name in MODEL_CHANGES])
 def test_each_parameter_of_the_model_matters(name: str) -> None:
     """Changing one argument of `MaskRCNN` changes what is seen."""
     value = MODEL_CHANGES[name]

@@ -195,7 +195,8 @@ def test_an_evaluator_is_a_run_of_its_own(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", ["trainer", "mirror", "both"])
+@pytest.mark.parametrize("killed", [
+    "both", *(pytest.param(it, marks=pytest.mark.extended) for it in ("trainer", "mirror"))])
 def test_nothing_is_lost_or_doubled_by_a_kill(tmp_path, killed):
     """After a second attempt all files together hold each step of metrics.jsonl once."""
     folder = tmp_path / "trial"

@@ -187,6 +187,8 @@ SERIES = (
     ("TrainingData.max_instances = 3",), ("ResNetFPN.depth = 18",), ("ResNetFPN.depth = 17",),
     ("MaskRCNN.mask_inputs = [@Coordinates()]",), ("ResNetMaskHead.depth = 8",),
     ("ResNetMaskHead.depth = 4",), ("BATCH_SIZE = 3",),
+    ("Runtime.log_every = 0",), ("Runtime.log_every = 3",), ("EvaluationData.batch_size = 0",),
+    ("EvaluationData.batch_size = 3", "Training.precision = 'bfloat16'"),
 )
 
 

@@ -10,14 +10,16 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from test_cost import COST
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep import verdict_cache
-from deepmac_ablate.sweep.verdicts import verdicts
+from deepmac_ablate.sweep.verdicts import judging, verdicts
 from deepmac_ablate.verdict import Candidate, DataNeeds, Verdict
+from tests.supervised import wait_until
 
 PYTHON = sys.executable
 ROOT = Path(__file__).resolve().parents[1]
@@ -227,6 +229,40 @@ def test_code_that_decides_is_part_of_the_key(folder):
         keys.append(key())
     assert keys[0] == keys[1]
     assert 3 == len(set(keys))
+
+
+# As JUDGE, once somebody has made a file.
+WAITS = JUDGE.replace("for index", """\
+import pathlib, time
+open("waiting", "w").write(str(__import__("os").getpid()))
+while not pathlib.Path("go").exists():
+    time.sleep(0.01)
+for index""")
+
+
+def test_other_work_goes_on_while_arms_are_judged(folder, interpreter):
+    """The judge has been asked, and need not be done before the block ends."""
+    interpreter(WAITS)
+    with judging([arm("one"), arm("two", "Studio.stepz = 1")], folder / "cache") as found:
+        wait_until((folder / "waiting").exists, 30)
+        assert [2] == asked(folder)
+        assert [] == found
+        (folder / "go").touch()
+    assert [(), BAD.problems] == [verdict.problems for verdict in found]
+
+
+def test_no_judge_is_left_by_work_that_fails(folder, interpreter):
+    """The block's error is told, at once."""
+    interpreter(WAITS)
+    waiting = folder / "waiting"
+
+    def fail():
+        wait_until(lambda: waiting.exists() and waiting.read_text(), 30)
+        raise UserError("no")
+
+    with pytest.raises(UserError, match=r"^no$"), judging([arm("one")], folder / "cache"):
+        fail()
+    assert not psutil.pid_exists(int(waiting.read_text()))
 
 
 @pytest.mark.slow

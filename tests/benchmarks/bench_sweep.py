@@ -119,6 +119,8 @@ def main() -> None:
     count = parser.parse_args().trials
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        # What importing and building the one architecture take of the others.
+        planning(1, folder)
         planning(count // 10, folder)
         sweep = planning(count, folder)
         launching_again(sweep, folder)

@@ -51,7 +51,8 @@ def test_trials_finish_or_fail_and_a_second_launch_submits_only_what_is_missing(
     assert [1, 2] == [clouds.starts(cloud, it) for it in ("t0", "t1")]
 
 
-@pytest.mark.parametrize("grace", [True, pytest.param(False, marks=pytest.mark.extended)])
+@pytest.mark.extended
+@pytest.mark.parametrize("grace", [True, False])
 def test_a_preempted_trial_goes_on_from_its_checkpoint(cloud, grace):
     """Whether its machine is taken away with a warning or without, and on both clouds."""
     a_plan = launching.plan(("steps = 40", "seconds = 0.1"))

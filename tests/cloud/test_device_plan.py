@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 
@@ -38,9 +39,9 @@ def plan(tmp_path, monkeypatch, capsys, object_store):
     (tmp_path / "fits.py").write_text(SWEEP)
 
     def run(*arguments, data=NEEDS, broken=None):
-        monkeypatch.setattr(checked_plan, "verdicts", lambda candidates: [
+        monkeypatch.setattr(checked_plan, "judging", lambda candidates: contextlib.nullcontext([
             Verdict(it.label, (broken[it.label],)) if it.label in (broken or {})
-            else Verdict(it.label, cost=COST, data=data) for it in candidates])
+            else Verdict(it.label, cost=COST, data=data) for it in candidates]))
         status = cli.main(["plan", "fits.py", "--workdir", "w", *arguments])
         printed = capsys.readouterr()
         return status, printed.err if status else printed.out

@@ -109,6 +109,7 @@ def test_xla_has_every_operation(tiny_recipe: Recipe, kind: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 def test_a_kernel_of_cpus_alone_is_found_out(tiny_recipe: Recipe) -> None:
     """That of `Detections` elsewhere is none of XLA's, and the test above would say so."""
     drawn = dict(graphs(prepare(tiny_recipe.trial())))

@@ -16,12 +16,12 @@ from tests.parity import upstream
 CASES = [
     upstream.Case("default", "ground_truth"),
     upstream.Case("default", "proposals", class_agnostic=False),
-    upstream.Case("hourglass52", "ground_truth"),
+    upstream.Case("hourglass20", "ground_truth"),
     *(pytest.param(case, marks=pytest.mark.extended) for case in (
         upstream.Case("default", "proposals"),
         upstream.Case("hourglass52", "proposals"),
         upstream.Case("hourglass52", "proposals", class_agnostic=False),
-        upstream.Case("hourglass20", "ground_truth"),
+        upstream.Case("hourglass52", "ground_truth"),
         upstream.Case("hourglass100", "ground_truth"),
         upstream.Case("separable", "ground_truth"),
         upstream.Case("default", "ground_truth", backbone="spinenet49"),
