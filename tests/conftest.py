@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import deepmac_ablate  # noqa: F401 - before TensorFlow, as for every user.
+
 if TYPE_CHECKING:
     from tests.cloud.gcs_server import GcsServer
 

@@ -260,6 +260,7 @@ def test_what_does_not_fit_is_described(
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.extended
 def test_a_tensor_of_no_known_kind_is_refused(
     hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

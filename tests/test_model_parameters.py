@@ -176,6 +176,7 @@ def test_the_number_of_offered_proposals_matters() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "source", [ProposalBoxes, functools.partial(JitteredGroundTruthBoxes, 0.3)])
 def test_the_number_of_slots_matters(source: Callable[..., BoxSource]) -> None:

@@ -219,6 +219,7 @@ def test_nothing_is_lost_or_doubled_by_a_kill(tmp_path, killed):
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 def test_without_a_server_the_trial_is_as_fast_and_kept_for_later(tmp_path):
     """Nothing answers where the server should be: the trainer waits for nothing but the end."""
     folder = tmp_path / "trial"

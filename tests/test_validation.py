@@ -253,9 +253,10 @@ class {name}(FullyConvolutionalMaskHead):
         super().__init__(crop_size=crop_size, width=4)
 
     def build_body(self):
-        pass
+        self.layer = tf.keras.layers.Conv2D(4, 1)
 
     def body(self, features, valid, training):
+        features = self.layer(features)
         {body}
 """
 
@@ -276,6 +277,10 @@ def test_heads_of_the_users_are_judged(arm, tmp_path, monkeypatch):
     good, bad = validate([arm(files=(f"{name}.gin",)) for name in bodies])
     assert () == good.problems
     assert good.cost.mask_gmacs > 0.0
+    # Layers of tf.keras are the models': one of 1 x 1 for the recipe's of 3 x 3 with its norm.
+    [recipe] = validate([arm()])
+    more = good.cost.trainable_parameters - recipe.cost.trainable_parameters
+    assert (16 * 4 + 4) - (9 * 16 * 4 + 4 + 2 * 4) == more
     [said] = bad.problems
     assert "It cannot be built: AttributeError: " in said
     assert "channels" in said

@@ -86,6 +86,7 @@ def test_jobs_outlive_their_launcher_and_the_next_one_takes_them_up(cloud):
     assert [1, 1] == [clouds.starts(cloud, it) for it in ("t0", "t1")]
 
 
+@pytest.mark.extended
 def test_a_sweep_is_stopped_from_anywhere_and_goes_on_later(cloud):
     """The jobs save and end, and so does the launcher, which starts nothing more."""
     a_plan = launching.plan(("steps = 60", "seconds = 0.1"), ())

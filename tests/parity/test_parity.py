@@ -14,10 +14,10 @@ from tests import tiny_model
 from tests.parity import upstream
 
 CASES = [
-    upstream.Case("default", "ground_truth"),
     upstream.Case("default", "proposals", class_agnostic=False),
     upstream.Case("hourglass20", "ground_truth"),
     *(pytest.param(case, marks=pytest.mark.extended) for case in (
+        upstream.Case("default", "ground_truth"),
         upstream.Case("default", "proposals"),
         upstream.Case("hourglass52", "proposals"),
         upstream.Case("hourglass52", "proposals", class_agnostic=False),
