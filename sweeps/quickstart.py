@@ -10,7 +10,7 @@ MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hour
 BOX_SOURCE = axis("box_source", "gin/box_sources/proposals.gin", "gin/box_sources/groundtruth.gin")
 
 SWEEP = Sweep(
-    "gin/experiments/shapes_small.gin", "STEPS = 120", "warm_up.steps = 20",
+    "gin/experiments/shapes_small.gin", "BATCH_SIZE = 4", "STEPS = 160", "warm_up.steps = 20",
     arms=grid(MASK_HEAD, BOX_SOURCE))
 
 main = script_main(SWEEP, __doc__)
