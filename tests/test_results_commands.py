@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import result_workdirs
 from result_frames import cells_of
 
-from deepmac_ablate import cli
+from deepmac_ablate import cli, results
 from deepmac_ablate.sweep.commands import launch as commands
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 
+RECORDED = Path(__file__).parent / "golden/sweeps/recorded_a"
 ARMS = {
     f"{head}+{boxes}": {"head": head, "boxes": boxes}
     for head in ("plain", "deep") for boxes in ("proposals", "groundtruth")}
@@ -126,6 +129,21 @@ def test_the_table_after_a_launch_is_of_its_plan(swept):
     assert "plain+proposals" not in shown
     assert ["2/3, 1 missing"] == cells_of(shown, "deep+proposals ! *")[-1]
     assert "The baseline is marked" in shown
+
+
+def test_after_a_launch_masks_in_annotated_boxes_stand_beside_the_detector():
+    """Of a recorded sweep: IoU and AP in annotated boxes, AP of detected masks and boxes."""
+    workdir = SweepWorkdir(RECORDED)
+    shown = commands.results_text(workdir, workdir.read_plan())
+    assert [
+        "mask IoU in annotated boxes", "mask AP in annotated boxes", "mask AP in detected boxes",
+        "box AP in detected boxes",
+    ] == re.findall("^### (.* boxes)$", shown, re.MULTILINE)
+    frame = results.load(RECORDED)
+    mean = frame.groupby("arm", sort=False)["groundtruth/mask_ap/novel"].mean()
+    of_ap = shown.partition("### mask AP in annotated boxes")[2]
+    # Long labels are numbered, in order.
+    assert f"{100 * mean.iloc[0]:.1f} " in cells_of(of_ap, "1")[0][0]
 
 
 def test_other_commands_do_not_wait_for_pandas():

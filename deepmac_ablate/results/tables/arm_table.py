@@ -144,10 +144,12 @@ def known_metrics(frame: pd.DataFrame) -> list[str]:
         f"{parts[0]}/{parts[1]}" for parts in found if len(parts) == 3 and parts[2] in CLASSES))
 
 
-def default_metrics(frame: pd.DataFrame) -> list[str]:
-    """Returns those of `DEFAULT_METRICS` that a data frame has."""
+def default_metrics(
+    frame: pd.DataFrame, wanted: Sequence[str] = DEFAULT_METRICS
+) -> list[str]:
+    """Returns those of the wanted metrics that a data frame has."""
     known = known_metrics(frame)
-    return [metric for metric in DEFAULT_METRICS if metric in known]
+    return [metric for metric in wanted if metric in known]
 
 
 def checked_metrics(frame: pd.DataFrame, metrics: Sequence[str]) -> list[str]:

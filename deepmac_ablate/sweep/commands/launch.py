@@ -32,6 +32,8 @@ from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 
 # More rows are no table that one reads at the end of a launch.
 _MOST_ARMS = 60
+# What is shown then: masks in annotated boxes, masks in detected ones, the detector beside them.
+_METRICS = ("groundtruth/iou", "groundtruth/mask_ap", "detections/mask_ap", "detections/box_ap")
 # Of jobs in a cloud, which has a quota of its own.
 _JOBS_AT_A_TIME = 8
 
@@ -169,7 +171,8 @@ def results_text(workdir: SweepWorkdir, plan: Plan) -> str:
 
     frame = results.load(workdir.path)
     frame = frame[frame["trial"].isin([planned.id for planned in plan.trials])]
-    table = tables.arm_table(frame, per_class=results.per_class(frame))
+    metrics = tables.default_metrics(frame, _METRICS)
+    table = tables.arm_table(frame, metrics, per_class=results.per_class(frame))
     return table_formats.markdown(table_cells.document(table))
 
 
