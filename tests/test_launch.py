@@ -18,7 +18,7 @@ from deepmac_ablate.fingerprint import code_fingerprint
 from deepmac_ablate.sweep import locks
 from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 from tests import launching
-from tests.supervised import wait_until
+from tests.supervised import fill, small_disk, wait_until
 
 pytestmark = pytest.mark.slow  # XManager makes its database in a second or more.
 
@@ -157,6 +157,33 @@ def test_asked_to_end_it_saves_and_the_next_launch_goes_on(tmp_path):
     assert {"finished"} == set(launching.statuses(a_plan, tmp_path).values())
     lines = (tmp_path / "trials/t0/metrics.jsonl").read_text().splitlines()
     assert list(range(1, 61)) == [json.loads(line)["step"] for line in lines]
+
+
+@pytest.mark.extended
+def test_a_full_disk_costs_no_trial(tmp_path):
+    """Two run when there is no more room; once there is, all are finished, from where they were."""
+    a_plan = launching.plan(*[("seconds = 0.05", "steps = 60")] * 3)
+    with small_disk(tmp_path / "disk", megabytes=4) as disk:
+        workdir = disk / "w"
+        process = launching.start(a_plan, workdir, max_parallel=2)
+        checkpoint = workdir / "trials/t1/checkpoint.json"
+        wait_until(checkpoint.exists, 60)
+        fill(disk / "filler")
+        process.communicate(timeout=60)
+        assert "finished" not in launching.statuses(a_plan, workdir).values()
+        reached = json.loads(checkpoint.read_text())
+        assert [] == processes_of(workdir)
+
+        (disk / "filler").unlink()
+        launching.launch(a_plan, workdir, max_parallel=2)
+        assert {"finished"} == set(launching.statuses(a_plan, workdir).values())
+        assert [2, 2, 1] == [launching.starts(workdir, f"t{i}") for i in range(3)]
+        lines = (workdir / "trials/t1/metrics.jsonl").read_text().splitlines()
+        steps = [json.loads(line)["step"] for line in lines]
+        assert set(range(1, 61)) == set(steps)
+        # Not begun anew.
+        assert reached >= 1
+        assert 1 == steps.count(1)
 
 
 @pytest.mark.extended

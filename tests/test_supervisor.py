@@ -310,24 +310,11 @@ def test_an_earlier_failure_of_a_companion_does_not_count(tmp_path):
     assert 0 == supervised.run(supervised.job(tmp_path, code, role="eval", companion="train"))
 
 
-def _small_disk(folder):
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1M", "none", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        pytest.skip(f"no mount here: {error}")
-    if done.returncode:
-        pytest.skip(f"no disk of 1 MB here: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def small_disk(tmp_path):
     """A folder on a disk of 1 MB."""
-    folder = tmp_path / "disk"
-    _small_disk(folder)
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with supervised.small_disk(tmp_path / "disk", megabytes=1) as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("ends_first", [False, True])
