@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Two processes; what tests share is made once, see tests/conftest.py.
-PARALLEL := --numprocesses 2 --dist loadgroup
+PARALLEL := --numprocesses 2 --dist loadfile
 
 .PHONY: setup quickstart test test-fast test-all lint lock
 

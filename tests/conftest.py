@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 import deepmac_ablate  # noqa: F401 - before TensorFlow, as for every user.
 
@@ -21,12 +26,22 @@ for pool in ("INTRAOP", "INTEROP"):
     os.environ.setdefault(f"TF_NUM_{pool}_THREADS", "1")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Has each file tested by one process, and all that need the finished trial by the same one."""
-    files = {item.path for item in items if "finished" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "finished" if item.path in files else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+class _Files(LoadFileScheduling):
+    """Each file is tested by one process, and all that need the finished trial by the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid.partition("::")[0])
+
+
+@functools.cache
+def _group(file: str) -> str:
+    text = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+    return "finished" if re.search(r"^def \w+\([^)]*\bfinished\b", text, re.MULTILINE) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Files:
+    """What tests share is made once."""
+    return _Files(config, log)
 
 
 @contextlib.contextmanager
