@@ -33,7 +33,7 @@ _SWEEP = """\\
 '''How many can there be?'''
 from deepmac_ablate.sweep import Sweep, values
 SWEEP = Sweep("gin/experiments/shapes_small.gin",
-              arms=values("LEARNING_RATE", *[(i + 1) / 1e5 for i in range({})]))
+              arms=values("LEARNING_RATE", *[(i + 1) / 1e5 for i in range({})]), seeds={})
 """
 
 _IMPORTS = "import deepmac_ablate.cli, deepmac_ablate.sweep.commands, etils.epath"
@@ -55,16 +55,16 @@ def deepmac_ablate(*arguments: str, home: Path) -> float:
     return seconds("-m", "deepmac_ablate.cli", *arguments, home=home)
 
 
-def planning(count: int, folder: Path) -> Path:
+def planning(arms: int, seeds: int, folder: Path) -> Path:
     """Plans so many trials of one architecture, cold and again."""
-    sweep = folder / f"sweep{count}.py"
-    sweep.write_text(_SWEEP.format(count))
-    home = folder / f"cache{count}"
+    sweep = folder / f"sweep{arms}x{seeds}.py"
+    sweep.write_text(_SWEEP.format(arms, seeds))
+    home = folder / f"cache{arms}x{seeds}"
     imports = seconds("-c", _IMPORTS, home=home) + seconds("-c", _IMPORTS_TENSORFLOW, home=home)
     cold = deepmac_ablate("plan", str(sweep), home=home)
     warm = deepmac_ablate("plan", str(sweep), home=home)
-    print(f"plan {count:6d} trials: {cold - imports:6.2f} s beyond imports of {imports:.1f} s; "
-          f"again {warm:.2f} s in all")
+    print(f"plan {arms:6d} arms x {seeds} seeds: {cold - imports:6.2f} s beyond imports of "
+          f"{imports:.1f} s; again {warm:.2f} s in all")
     return sweep
 
 
@@ -77,7 +77,7 @@ def launching_again(sweep: Path, folder: Path) -> None:
         trial.mkdir(parents=True)
         (trial / "result.json").write_text(json.dumps({"step": 600}))
         (trial / "metrics.jsonl").write_text(json.dumps({"step": 600}) + "\\n")
-    home = folder / f"cache{len(resolved.trials)}"
+    home = folder / f"cache{len(resolved.trials)}x1"
     times = [
         deepmac_ablate("launch", str(sweep), "--workdir", str(workdir.path), home=home)
         for _ in range(4)]
@@ -120,9 +120,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         # What importing and building the one architecture take of the others.
-        planning(1, folder)
-        planning(count // 10, folder)
-        sweep = planning(count, folder)
+        planning(1, 1, folder)
+        planning(count // 50, 5, folder)
+        planning(count // 10, 1, folder)
+        planning(count // 5, 5, folder)
+        sweep = planning(count, 1, folder)
         launching_again(sweep, folder)
         overhead(100, folder)
 
