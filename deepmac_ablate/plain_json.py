@@ -24,7 +24,7 @@ def to_json(value: Any, indent: int | None = None) -> str:  # noqa: ANN401
     """
     form = {"indent": indent, "sort_keys": indent is not None, "ensure_ascii": False}
     try:
-        # Mostly there is nothing to replace, which the library finds out ten times as fast.
+        # Mostly there is nothing to replace, which the library finds out much faster.
         return json.dumps(value, allow_nan=False, **form)
     except (TypeError, ValueError):
         return json.dumps(_plain(value), **form)

@@ -189,6 +189,9 @@ SERIES = (
     ("ResNetMaskHead.depth = 4",), ("BATCH_SIZE = 3",),
     ("Runtime.log_every = 0",), ("Runtime.log_every = 3",), ("EvaluationData.batch_size = 0",),
     ("EvaluationData.batch_size = 3", "Training.precision = 'bfloat16'"),
+    ("OPTIMIZER = @SGD", "Training.optimizer = %OPTIMIZER", "SGD.momentum = 0.0"),
+    ("OPTIMIZER = @SGD", "Training.optimizer = %OPTIMIZER", "SGD.momentum = 0.5"),
+    ("MODEL = @MaskRCNN", "Training.model = %MODEL"),
 )
 
 
@@ -199,6 +202,9 @@ def test_an_arm_is_judged_as_if_it_were_alone(arm):
     alone = [validate([one])[0] for one in arms]
     assert alone == validate(arms)
     assert alone == validate(arms[::-1])[::-1]
+    # The last three name optimizer and model by macros.
+    assert [(), (), ()] == [verdict.problems for verdict in alone[-3:]]
+    assert alone[-3].cost.checkpoint_bytes < alone[-2].cost.checkpoint_bytes
 
 
 @pytest.mark.extended

@@ -34,8 +34,11 @@ def made_root(bound: Iterable[bindings.Binding], parameter: str) -> str | None:
     Args:
         bound: What `bindings.read` returned.
         parameter: "model" or "optimizer": what training makes later, on its devices.
+
+    Raises:
+        UserError: As `bindings.explicit_bindings`.
     """
-    for binding in bindings.merge(bound).values():
+    for binding in bindings.expanded(bound):
         if not binding.scope and _is_of_training(binding, parameter):
             value = binding.value
             return value.scoped_selector if isinstance(value, Reference) else None
