@@ -189,7 +189,7 @@ SERIES = (
     ("ResNetMaskHead.depth = 4",), ("BATCH_SIZE = 3",),
     ("Runtime.log_every = 0",), ("Runtime.log_every = 3",), ("EvaluationData.batch_size = 0",),
     ("EvaluationData.batch_size = 3", "Training.precision = 'bfloat16'"),
-    ("OPTIMIZER = @SGD", "Training.optimizer = %OPTIMIZER", "SGD.momentum = 0.0"),
+    ("OPTIMIZER = @SGD", "Training.optimizer = %OPTIMIZER", "SGD.momentum = 1.5"),
     ("OPTIMIZER = @SGD", "Training.optimizer = %OPTIMIZER", "SGD.momentum = 0.5"),
     ("MODEL = @MaskRCNN", "Training.model = %MODEL"),
 )
@@ -203,8 +203,7 @@ def test_an_arm_is_judged_as_if_it_were_alone(arm):
     assert alone == validate(arms)
     assert alone == validate(arms[::-1])[::-1]
     # The last three name optimizer and model by macros.
-    assert [(), (), ()] == [verdict.problems for verdict in alone[-3:]]
-    assert alone[-3].cost.checkpoint_bytes < alone[-2].cost.checkpoint_bytes
+    assert [1, 0, 0] == [len(verdict.problems) for verdict in alone[-3:]]
 
 
 @pytest.mark.extended
