@@ -30,6 +30,7 @@ def real():
     return annotations, detections, [image["id"] for image in annotations["images"]]
 
 
+@pytest.mark.slow
 def test_all_classes_together_equal_pycocotools_without_classes(real):
     """On real images with faulty detections, some images having more than 100."""
     annotations, detections, image_ids = real

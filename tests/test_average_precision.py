@@ -87,6 +87,7 @@ def tables(noisy):
         for task in ("mask", "boundary", "box")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("task", ["mask", "boundary", "box"])
 def test_means_equal_pycocotools_with_restricted_classes(noisy, tables, task, group):

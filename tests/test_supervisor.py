@@ -15,6 +15,8 @@ from deepmac_ablate.sweep import attempt, standing
 from deepmac_ablate.sweep.job import Job
 from tests import supervised
 
+pytestmark = pytest.mark.slow  # Supervisors are processes that are waited for.
+
 INTERRUPTED = "deepmac-ablate: Stopped at step 4 of 8; run the trial again to go on."
 
 

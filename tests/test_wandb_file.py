@@ -12,6 +12,8 @@ import pytest
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.tracking import wandb_file
 
+pytestmark = pytest.mark.slow  # W&B's client is a process that takes seconds.
+
 ROWS = 2000
 # Takes up more than two blocks of the file.
 LONG = "x" * 70_000

@@ -21,6 +21,8 @@ from deepmac_ablate.results.records.sources.record import Record
 from tests import mirrored_trainer, wandb_server
 from tests.mirrored_trainer import TRIAL_ID
 
+pytestmark = pytest.mark.slow  # W&B's client is a process that takes seconds.
+
 ROOT = Path(__file__).resolve().parents[1]
 # The client refuses shorter ones.
 KEY = "secretmarker" * 4

@@ -16,6 +16,8 @@ from deepmac_ablate.sweep import locks
 from deepmac_ablate.sweep.remote_lease import RemoteLease
 from tests import supervised
 
+pytestmark = pytest.mark.slow  # Locks are waited for until they expire.
+
 PATH = "gs://bucket/w/launcher.lock"
 OBJECT = "bucket/w/launcher.lock"
 

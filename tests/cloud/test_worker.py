@@ -18,6 +18,8 @@ from deepmac_ablate.workdir import TrialWorkdir
 from tests import supervised
 from tests.cloud import secret_server, working
 
+pytestmark = pytest.mark.slow  # Each worker is a process that others wait for.
+
 
 @pytest.fixture
 def folder(tmp_path):
