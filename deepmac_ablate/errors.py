@@ -34,3 +34,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the nearest known name, or an empty string."""
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+FINISHED = 0
+FAILED = 1
+USER_ERROR = 2
+DIVERGED = 3
+# sysexits.h calls it "service unavailable": another supervisor has the trial, or its folder is out
+# of reach.
+TAKEN = 69
+# sysexits.h calls it "try again": asked to end, it left a checkpoint.
+INTERRUPTED = 75

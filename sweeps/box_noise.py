@@ -3,8 +3,8 @@
 From annotated boxes over more and more noise to proposals, for a shallow and a deep head.
 """
 
+from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis, grid
-from deepmac_ablate.sweep.script import script_main
 
 JITTERED = "gin/box_sources/jittered.gin"
 BOX_SOURCE = axis(

@@ -3,8 +3,8 @@
 The paper's second finding (arXiv:2104.00613): each head with both sources of boxes.
 """
 
+from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis, grid
-from deepmac_ablate.sweep.script import script_main
 
 MASK_HEAD = axis(
     "mask_head", *[f"gin/mask_heads/{name}.gin" for name in ("default", "resnet20", "hourglass52")])

@@ -3,8 +3,8 @@
 Hourglass-20 whole and without a part (arXiv:2104.00613 asks the same), beside what goes into it.
 """
 
+from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis, one_at_a_time
-from deepmac_ablate.sweep.script import script_main
 
 MASK_HEAD = axis(
     "mask_head", "gin/mask_heads/hourglass20.gin", "gin/mask_heads/hourglass20_no_shortcut.gin",

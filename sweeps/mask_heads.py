@@ -4,8 +4,8 @@ All heads in annotated boxes on one backbone, as in the paper's comparison of ar
 (arXiv:2104.00613); default_crop32 tells the crop's size from the architecture.
 """
 
+from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis
-from deepmac_ablate.sweep.script import script_main
 
 NAMES = [
     "default", "default_crop32", "fully_connected", "separable", "resnet4", "resnet8", "resnet12",

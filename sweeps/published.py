@@ -3,8 +3,8 @@
 The recipes of arXiv:2104.00613 as published, one deeper step each; three seeds say how exactly.
 """
 
+from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis
-from deepmac_ablate.sweep.script import script_main
 
 RECIPE = axis(
     "recipe",

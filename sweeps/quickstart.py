@@ -3,8 +3,8 @@
 The paper's main comparison (arXiv:2104.00613), in small on the embedded data.
 """
 
+from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis, grid
-from deepmac_ablate.sweep.script import script_main
 
 MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass20.gin")
 BOX_SOURCE = axis("box_source", "gin/box_sources/proposals.gin", "gin/box_sources/groundtruth.gin")

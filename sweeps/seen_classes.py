@@ -4,8 +4,8 @@ VOC's 20 classes, 20 and 40 at random, the 40 of COCO's head, all 80; each with 
 head. Scores on novel classes compare only between arms of one split.
 """
 
+from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis, grid
-from deepmac_ablate.sweep.script import script_main
 
 SEEN = axis(
     "seen", "gin/class_splits/voc.gin",

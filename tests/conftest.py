@@ -17,7 +17,7 @@ from xdist.scheduler import LoadFileScheduling
 import deepmac_ablate  # noqa: F401 - before TensorFlow, as for every user.
 
 if TYPE_CHECKING:
-    from tests.cloud.gcs_server import GcsServer
+    from tests.fakes.gcs_server import GcsServer
 
 # TensorFlow prints its start-up to the log of every test otherwise.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -64,7 +64,7 @@ def _clean_tensorflow() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_recipe(tmp_path_factory: pytest.TempPathFactory):
     """A `tiny_trial.Recipe`, with its data."""
-    from tests import tiny_trial
+    from tests.helpers import tiny_trial
 
     return tiny_trial.write_recipe(tmp_path_factory.mktemp("tiny"))
 
@@ -72,14 +72,14 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="session")
 def finished(tiny_recipe, tmp_path_factory: pytest.TempPathFactory):
     """A `tiny_trial.Finished`; tests must leave its workdir as it is."""
-    from deepmac_ablate import training
-    from tests import tiny_trial
+    from deepmac_ablate.training import run
+    from tests.helpers import tiny_trial
 
     workdir = tiny_trial.Witness(tmp_path_factory.mktemp("finished") / "w")
     trial = tiny_recipe.trial()
     with _clean_tensorflow():
         returned = (
-            training.run(trial, workdir, "train"), training.run(trial, workdir, "eval"))
+            run.run(trial, workdir, "train"), run.run(trial, workdir, "eval"))
     return tiny_trial.Finished(tiny_recipe, trial, workdir, returned)
 
 
@@ -93,7 +93,7 @@ def clean_tensorflow() -> Iterator[None]:
 @pytest.fixture
 def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
     """Makes ``gs://bucket`` an empty bucket on this machine."""
-    from tests.cloud.gcs_server import GcsServer
+    from tests.fakes.gcs_server import GcsServer
 
     with GcsServer("bucket") as server:
         for name, value in server.environment().items():

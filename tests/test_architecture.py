@@ -1,10 +1,11 @@
-"""Who may import whom: down the floors only, and TensorFlow only where something is computed."""
+"""Which room may import which: downward only, and TensorFlow only where something is computed."""
 
 from __future__ import annotations
 
 import ast
 import functools
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,38 +13,35 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "deepmac_ablate"
 
-# From the roof down. A module may import modules of lower floors, and of its own floor as long as
-# there is no cycle. A package stands for all of its modules.
-FLOORS = {
-    "the command line": ["cli"],
-    "many trials": ["listing", "results", "sweep"],
-    "rented machines": ["cloud"],
-    "a whole trial": ["model_garden", "reevaluation", "serving", "training", "validation"],
-    "its objects": ["saving", "session"],
-    "its parts": [
-        "evaluation", "evaluation_files", "given_boxes", "overlays", "predictions", "runtime",
-        "tpu_server", "trainer", "tracking", "workers"],
-    "images": ["data", "verdict"],
-    "the model": ["modeling"],
-    "exact numbers": ["metrics"],
-    "what a trial is": [
-        "cost", "runtime_bindings", "workdir", "step_log", "trial", "class_splits", "jitter",
-        "bindings"],
-    "where numbers come from": ["provenance", "checkout", "fingerprint"],
-    "ground": [
-        "progress", "plain_json", "storage", "object_path", "object_store", "disk", "errors",
-        "exit_status", "tf_config", "tpu_environment", ""],
-}
+# The architecture: each line may import the lines below it, and nothing of its own line. README.md
+# and docs/architecture.md show the same list.
+ROOMS = """
+cli
+commands
+results
+launch
+sweep serving model_garden
+training
+evaluation
+data
+modeling trial
+cloud bindings storage
+errors class_splits box_jitter progress
+"""
 
 # What computes, or writes and reads records; everything else starts in a second.
 NEEDS_TENSORFLOW = [
-    "reevaluation", "saving", "training", "session", "evaluation", "evaluation_files",
-    "given_boxes", "overlays", "predictions", "runtime", "trainer", "data.check", "data.coco",
-    "data.evaluation_data", "data.model_input", "data.records", "data.shapes",
-    "data.training_data", "model_garden.contents",
+    "training.checkpointing", "training.multi_worker", "training.reevaluate", "training.run",
+    "training.runtime", "training.session", "training.tpu_server", "training.trainer",
+    "evaluation.artifacts", "evaluation.evaluator", "evaluation.given_boxes",
+    "evaluation.overlays", "evaluation.predictor",
+    "data.check", "data.convert_coco", "data.evaluation_data", "data.model_input", "data.records",
+    "data.shapes.generate", "data.training_data", "model_garden.contents",
     "model_garden.importing", "model_garden.layout", "model_garden.matching",
     "model_garden.trees", "modeling", "results.report.pixels", "serving.export", "serving.predict",
-    "serving.signatures", "serving.trained", "tpu_server", "validation", "workers",
+    "serving.signatures", "serving.trained",
+    "sweep.validation.architecture", "sweep.validation.judge", "sweep.validation.multiply_adds",
+    "sweep.validation.optimizer_bytes", "sweep.validation.validate",
 ]
 
 TENSORFLOW = {"tensorflow", "tf_keras", "official", "orbit"}
@@ -85,24 +83,54 @@ def belongs(name: str, entries: list[str]) -> bool:
     return any(name == entry or (entry and name.startswith(f"{entry}.")) for entry in entries)
 
 
-def floors_of(name: str) -> list[int]:
-    """Where a module stands, 0 being the roof."""
-    return [level for level, entries in enumerate(FLOORS.values()) if belongs(name, entries)]
+def lines() -> list[list[str]]:
+    """The rooms and loose modules, from the top line down."""
+    return [line.split() for line in ROOMS.strip().splitlines()]
 
 
-def test_every_module_stands_on_one_floor():
-    """A new module is put somewhere on purpose, and the table names nothing that is gone."""
-    assert {} == {name: floors_of(name) for name in trees() if len(floors_of(name)) != 1}
-    entries = [entry for floor in FLOORS.values() for entry in floor]
-    assert [] == [e for e in entries if not any(belongs(name, [e]) for name in trees())]
+def level(name: str) -> int:
+    """The line on which a module's room stands, 0 being the top; the package itself is last."""
+    if not name:
+        return len(lines())
+    room = name.partition(".")[0]
+    return next(number for number, line in enumerate(lines()) if room in line)
+
+
+def test_every_room_stands_in_the_list():
+    """A new room or loose module is put somewhere on purpose, and the list names nothing else."""
+    assert sorted(sum(lines(), [])) == sorted({name.partition(".")[0] for name in trees()} - {""})
+
+
+def test_rooms_and_loose_modules_are_few():
+    """At most 14 folders and 6 loose modules at the top of the package."""
+    top = {name.partition(".")[0] for name in trees()} - {""}
+    folders = {name.partition(".")[0] for name in trees() if "." in name}
+    assert (len(folders) <= 14, len(top - folders) <= 6) == (True, True)
 
 
 def test_imports_go_down():
-    """No module knows of a higher floor."""
-    assert {} == {
-        name: higher for name in trees()
-        if (higher := [o for o in own_imports(name) if floors_of(o) < floors_of(name)])
-    }
+    """No module imports a room above its own or beside it; the loose modules may use each other."""
+    last = len(lines()) - 1
+    wrong = {}
+    for name in trees():
+        room = name.partition(".")[0]
+        others = [o for o in own_imports(name) if o.partition(".")[0] not in (room, "")]
+        if found := [
+                o for o in others
+                if level(o) < level(name) or (level(o) == level(name) != last)]:
+            wrong[name] = found
+    assert {} == wrong
+
+
+def test_documents_show_the_same_list():
+    """README.md and docs/architecture.md show the rooms in the order that is tested here."""
+    for document in ("README.md", "docs/architecture.md"):
+        text = (ROOT / document).read_text(encoding="utf-8")
+        shown = [
+            re.findall(r"[a-z_]+", line.partition("  ")[0])
+            for block in re.findall(r"<!-- rooms -->\n+```text\n(.*?)```", text, re.DOTALL)
+            for line in block.splitlines()]
+        assert lines() == shown, document
 
 
 def test_there_is_no_cycle():
@@ -126,7 +154,9 @@ def test_tensorflow_is_imported_where_something_is_computed():
 def test_everything_else_starts_without_tensorflow():
     """Importing all modules that need no TensorFlow loads none of it, not through others either."""
     names = [name for name in trees() if not belongs(name, NEEDS_TENSORFLOW)]
-    assert {"cli", "bindings", "workdir", "metrics.readings", "data.commands"} <= set(names)
+    assert {
+        "cli", "bindings", "trial.trial_workdir", "evaluation.metrics.summary", "commands.data",
+    } <= set(names)
     code = "import sys\n" + "\n".join(f"import {PACKAGE}.{n}" for n in names if n)
     code += f"\nprint(sorted({TENSORFLOW!r} & sys.modules.keys()), {PACKAGE}.__file__)"
     run = subprocess.run(
@@ -135,12 +165,13 @@ def test_everything_else_starts_without_tensorflow():
 
 
 def test_xmanager_stays_in_the_launcher():
-    """XManager launches and does nothing else: only executors import it."""
+    """XManager launches and does nothing else: only executors and its launch script import it."""
     users = [
         name for name in trees()
         if any(full.partition(".")[0] == "xmanager" for full in imports(name))
     ]
-    assert [] == [name for name in users if not name.startswith("sweep.executors.")]
+    assert ["commands.xmanager_script"] == [
+        name for name in users if not name.startswith("launch.xmanager.")]
 
 
 def test_the_replaced_system_stays_outside():

@@ -11,7 +11,7 @@ import pytest
 
 from deepmac_ablate import class_splits
 from deepmac_ablate.errors import UserError
-from tests import coco_tiny
+from tests.helpers import coco_tiny
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deepmac_ablate import bindings, training
+from deepmac_ablate import bindings
 from deepmac_ablate.bindings import registry
+from deepmac_ablate.training import run as training
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "gin").rglob("*.gin"))

@@ -15,13 +15,7 @@ from deepmac_ablate.bindings.effect import (
     effect_problems,
     inactive_bindings,
 )
-from deepmac_ablate.bindings.identity import (
-    ROOTS,
-    expanded,
-    explicit_bindings,
-    reachable,
-    sources,
-)
+from deepmac_ablate.bindings.identity import ROOTS, expanded, explicit_bindings, reachable, sources
 from deepmac_ablate.bindings.parsing import (
     config_text,
     constructing,

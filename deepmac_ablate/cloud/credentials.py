@@ -7,7 +7,7 @@ import os
 import urllib.parse
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from deepmac_ablate.cloud.refusals import LOGIN, one_line
+from deepmac_ablate.cloud.errors import LOGIN, one_line
 from deepmac_ablate.errors import UserError
 
 if TYPE_CHECKING:

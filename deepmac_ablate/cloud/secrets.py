@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from deepmac_ablate.cloud import credentials, refusals
+from deepmac_ablate.cloud import credentials, errors
 from deepmac_ablate.errors import UserError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def fetch(references: Mapping[str, str], patience: float = 60.0) -> dict[str, st
     from google.cloud import secretmanager_v1
 
     where = credentials.access("secretmanager", "secretmanager.googleapis.com")
-    with refusals.told("Secret Manager", "let itself be asked", ACCESSOR):
+    with errors.told("Secret Manager", "let itself be asked", ACCESSOR):
         client = secretmanager_v1.SecretManagerServiceClient(
             credentials=where.credentials, transport="rest",
             client_options={"api_endpoint": where.endpoint})
@@ -138,8 +138,8 @@ def _value(
     if not _VERSION.fullmatch(reference):
         raise UserError(f"--secret {variable} is no reference to a version of a secret: give "
                         "projects/PROJECT/secrets/SECRET/versions/VERSION.")
-    again = retry.Retry(refusals.is_passing, initial=0.2, maximum=10.0, timeout=patience)
-    with refusals.told("Secret Manager", f"give {reference} for {variable}", ACCESSOR):
+    again = retry.Retry(errors.is_passing, initial=0.2, maximum=10.0, timeout=patience)
+    with errors.told("Secret Manager", f"give {reference} for {variable}", ACCESSOR):
         answer = client.access_secret_version(name=reference, retry=again, timeout=30.0)
     try:
         value = answer.payload.data.decode("utf-8").rstrip("\r\n")

@@ -22,12 +22,7 @@ from PIL import Image
 from deepmac_ablate import storage
 from deepmac_ablate.data import dataset_info, drawing, image_example, records
 from deepmac_ablate.data.dataset_info import DatasetInfo
-from deepmac_ablate.data.record_problems import (
-    Problems,
-    Record,
-    verify_instances,
-    verify_sizes,
-)
+from deepmac_ablate.data.record_problems import Problems, Record, verify_instances, verify_sizes
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.progress import track
 

@@ -15,7 +15,7 @@ from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import check_at_least
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.data.evaluation_data")
 class EvaluationData:
     """Images to evaluate on, each exactly once.
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from deepmac_ablate.data import masks
-from deepmac_ablate.data.coco_json import Entry, mask_of
+from deepmac_ablate.data.coco_annotations import Entry, mask_of
 from deepmac_ablate.errors import UserError
 
 # What `tf.io.decode_image(channels=3)` reads as a person would see it. Not so: GIF and WebP (a

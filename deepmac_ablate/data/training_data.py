@@ -24,7 +24,7 @@ from deepmac_ablate.modeling.anchors import Anchors
 _DATASET = re.compile(r".+@[0-9a-f]{12}")
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.data.training_data")
 class TrainingData:
     """Batches to train on.
 

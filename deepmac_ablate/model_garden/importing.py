@@ -16,10 +16,10 @@ from deepmac_ablate.model_garden import PARTS
 from deepmac_ablate.model_garden.matching import Match, match
 from deepmac_ablate.model_garden.trees import CheckpointTree, follow
 from deepmac_ablate.modeling import checkpoints
-from deepmac_ablate.plain_json import to_json
-from deepmac_ablate.session import prepare_model
-from deepmac_ablate.trial import Trial, trial_id
-from deepmac_ablate.workdir import TrialWorkdir
+from deepmac_ablate.storage.strict_json import to_json
+from deepmac_ablate.training.session import prepare_model
+from deepmac_ablate.trial.trial import Trial, trial_id
+from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 # Where a workdir tells what it was imported from.
 PROVENANCE = "import.json"

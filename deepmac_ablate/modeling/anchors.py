@@ -11,7 +11,7 @@ from official.vision.ops import anchor
 from deepmac_ablate.modeling import sampling
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.anchors")
 class Anchors:
     """Anchor boxes over a feature pyramid, and how ground truth labels them.
 

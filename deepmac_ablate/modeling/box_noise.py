@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from deepmac_ablate.jitter import Jitter
+from deepmac_ablate.box_jitter import Jitter
 
 
 def jittered(

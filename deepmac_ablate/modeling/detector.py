@@ -21,7 +21,7 @@ from deepmac_ablate.modeling.backbones import Norm
 REGRESSION_WEIGHTS = [10.0, 10.0, 5.0, 5.0]
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.detector")
 @dataclasses.dataclass(frozen=True)
 class RegionProposals:
     """The region proposal network and how its output becomes proposals.
@@ -87,7 +87,7 @@ class Regions(NamedTuple):
     gt_index: tf.Tensor
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.detector")
 @dataclasses.dataclass(frozen=True)
 class RegionSampler:
     """Matches proposals with ground truth and draws the regions that the box head learns from.
@@ -141,7 +141,7 @@ class RegionSampler:
                          for x in (boxes, gt_box, gt_class, gt_index)))
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.detector")
 @dataclasses.dataclass(frozen=True)
 class BoxHead:
     """Classifies regions and refines their boxes.
@@ -176,7 +176,7 @@ class BoxHead:
         )
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.detector")
 @dataclasses.dataclass(frozen=True)
 class Detections:
     """How refined, classified regions become the final detections of an image.
@@ -206,7 +206,7 @@ class Detections:
         )
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.detector")
 @dataclasses.dataclass(frozen=True)
 class StaticDetections(Detections):
     """The same of operations with static shapes, wherever it runs; how published models do it.

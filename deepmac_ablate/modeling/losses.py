@@ -15,7 +15,7 @@ import tensorflow as tf
 from official.vision.losses import maskrcnn_losses
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.losses")
 class Losses:
     """Model Garden's Mask R-CNN losses and their weights.
 

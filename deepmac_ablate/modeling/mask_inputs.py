@@ -24,7 +24,7 @@ class MaskInput(tf_keras.layers.Layer, abc.ABC):
         """[n, s, s, c] features inside boxes -> [n, s, s, any number of channels]."""
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.mask_inputs")
 class Coordinates(MaskInput):
     """Two channels that say where in the box a cell is: y and x from -1 to 1, edge to edge."""
 
@@ -39,7 +39,7 @@ class Coordinates(MaskInput):
         return tf.tile(grid[tf.newaxis], [tf.shape(crops)[0], 1, 1, 1])
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.mask_inputs")
 class InstanceEmbedding(MaskInput):
     """What lies at the centre of the box, embedded, in every cell: which object is meant."""
 

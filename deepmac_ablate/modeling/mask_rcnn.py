@@ -29,7 +29,7 @@ from deepmac_ablate.modeling.mask_inputs import MaskInput
 from deepmac_ablate.modeling.roi_align import crop_boxes
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.mask_rcnn")
 class MaskRCNN(tf_keras.Model):
     """Detects objects and segments them, inside detected or given boxes.
 

@@ -30,7 +30,7 @@ class HeadNorm(abc.ABC):
         """Builds a layer: ([n, h, w, c], valid=[n] bool or None, training) -> [n, h, w, c]."""
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.normalization")
 @dataclasses.dataclass(frozen=True)
 class BatchNorm(HeadNorm):
     """Batch normalisation over the boxes of a batch (arXiv:1502.03167), padding left out.
@@ -51,7 +51,7 @@ class BatchNorm(HeadNorm):
         return MaskedBatchNormalization(self.momentum, self.epsilon, self.synchronized)
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.normalization")
 @dataclasses.dataclass(frozen=True)
 class GroupNorm(HeadNorm):
     """Normalisation over groups of channels of one box (arXiv:1803.08494); no box sees another.

@@ -13,7 +13,7 @@ from deepmac_ablate.errors import UserError
 Schedule = tf_keras.optimizers.schedules.LearningRateSchedule
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.optimization")
 def stepwise(boundaries: Sequence[int] = gin.REQUIRED, values: Sequence[float] = gin.REQUIRED
              ) -> Schedule:
     """A learning rate that falls in steps.
@@ -33,7 +33,7 @@ def stepwise(boundaries: Sequence[int] = gin.REQUIRED, values: Sequence[float] =
         list(boundaries), [float(value) for value in values])
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.optimization")
 def cosine(initial: float = gin.REQUIRED, steps: int = gin.REQUIRED) -> Schedule:
     """A learning rate that falls to 0 along half a cosine.
 
@@ -44,7 +44,7 @@ def cosine(initial: float = gin.REQUIRED, steps: int = gin.REQUIRED) -> Schedule
     return tf_keras.optimizers.schedules.CosineDecay(float(initial), steps)
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.optimization")
 def warm_up(then: Schedule = gin.REQUIRED, steps: int = 500, start: float = 0.0067) -> Schedule:
     """Raises the rate linearly, and goes on with another schedule.
 
@@ -56,7 +56,7 @@ def warm_up(then: Schedule = gin.REQUIRED, steps: int = 500, start: float = 0.00
     return lr_schedule.LinearWarmup(then, steps, start)
 
 
-@gin.register
+@gin.register(module="deepmac_ablate.modeling.optimization")
 class SGD(tf_keras.optimizers.SGD):
     """Stochastic gradient descent with momentum.
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deepmac_ablate.results.comparison.two_arms import compare
     from deepmac_ablate.results.effects.axis_effects import axis_effects
-    from deepmac_ablate.results.records.loading import load
-    from deepmac_ablate.results.records.other_split import with_split
-    from deepmac_ablate.results.records.per_class_numbers import per_class
+    from deepmac_ablate.results.loading.load import load
+    from deepmac_ablate.results.loading.per_class import per_class, with_split
     from deepmac_ablate.results.tables.arm_table import arm_table
 
 __all__ = ["arm_table", "axis_effects", "compare", "load", "per_class", "with_split"]

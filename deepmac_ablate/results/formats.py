@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from rich.cells import cell_len
 
-from deepmac_ablate.plain_json import to_json
+from deepmac_ablate.storage.strict_json import to_json
 
 # Columns of a terminal.
 _WIDTH = 100

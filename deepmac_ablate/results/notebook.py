@@ -20,14 +20,16 @@ from deepmac_ablate import class_splits, results
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results import formats
-from deepmac_ablate.results.comparison import cells as comparison_cells
-from deepmac_ablate.results.effects import cells as effect_cells
+from deepmac_ablate.results.comparison import rendering as comparison_cells
+from deepmac_ablate.results.effects import rendering as effect_cells
 from deepmac_ablate.results.formats import Document
-from deepmac_ablate.results.report import selection, templating
+from deepmac_ablate.results.number_format import metric_title
+from deepmac_ablate.results.report import gallery as selection
+from deepmac_ablate.results.report import page
 from deepmac_ablate.results.report.figures import rendering
-from deepmac_ablate.results.report.sections import exhibition, plots
-from deepmac_ablate.results.tables import cells as table_cells
-from deepmac_ablate.results.wording import metric_title
+from deepmac_ablate.results.report.sections import gallery as exhibition
+from deepmac_ablate.results.report.sections import plots
+from deepmac_ablate.results.tables import rendering as table_cells
 
 # Ids within a notebook must differ, also those of one figure that is drawn twice.
 _numbers = itertools.count(1)
@@ -128,7 +130,7 @@ def plot(
     drawn = ""
     if made.figure is not None:
         drawn = rendering.inline_svg(made.figure, f"{name}-{next(_numbers)}", title)
-    html = templating.render("figure.html.j2", title=title, svg=drawn, caption=made.caption)
+    html = page.render("figure.html.j2", title=title, svg=drawn, caption=made.caption)
     return Shown(html, f"{title}\n{made.caption}")
 
 
@@ -155,8 +157,8 @@ def gallery(
     chosen = selection.telling(grouping.of(frame).arms, metric, exhibition.MOST_ARMS)
     made = exhibition.make(chosen.arms, images, seed, data)
     notes = [note for note in (*made.notes, chosen.note) if note]
-    html = templating.render(
-        "pictures.html.j2", gallery=made, notes=notes, styles=templating.source("gallery.css"))
+    html = page.render(
+        "pictures.html.j2", gallery=made, notes=notes, styles=page.source("gallery.css"))
     return Shown(html, "\n".join(notes))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deepmac_ablate.errors import UserError, did_you_mean
-from deepmac_ablate.plain_json import read_given
+from deepmac_ablate.storage.strict_json import read_given
 
 
 class FileBox(NamedTuple):

@@ -17,9 +17,9 @@ from etils import epath
 
 from deepmac_ablate import bindings, storage
 from deepmac_ablate.errors import UserError, check_at_least
-from deepmac_ablate.plain_json import to_json
 from deepmac_ablate.serving import signatures, trained
 from deepmac_ablate.serving.inputs import Input
+from deepmac_ablate.storage.strict_json import to_json
 
 # Where loaders look when they are told nothing.
 _DEFAULT_NAME = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY

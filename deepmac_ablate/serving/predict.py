@@ -8,26 +8,29 @@
 
 from __future__ import annotations
 
+import io
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from etils import epath
+from PIL import Image
+from pycocotools import mask as rle
 
 from deepmac_ablate import storage
-from deepmac_ablate.data import model_input
+from deepmac_ablate.data import drawing, model_input
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.given_boxes import GivenBox
+from deepmac_ablate.evaluation.given_boxes import GivenBox
+from deepmac_ablate.evaluation.predictor import ImagePrediction, Predictor
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
-from deepmac_ablate.plain_json import to_json
-from deepmac_ablate.predictions import ImagePrediction, Predictor
 from deepmac_ablate.progress import track
-from deepmac_ablate.serving import box_file, image_folder, pictures, trained
+from deepmac_ablate.serving import box_file, image_folder, trained
 from deepmac_ablate.serving.box_file import BoxFile, FileBox
-from deepmac_ablate.serving.classes import Classes
 from deepmac_ablate.serving.image_folder import Picture
+from deepmac_ablate.serving.trained import Classes
+from deepmac_ablate.storage.strict_json import to_json
 
 # What the boxes of a file are called on their way through the model.
 _SOURCE = "file"
@@ -92,8 +95,8 @@ def run(
         visible = [result for result in own if result["score"] >= least_score]
         path = output / names[item.picture]
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = pictures.draw(item.pixels, visible, classes, scored=boxes is None)
-        storage.write(path, pictures.to_jpeg(picture))
+        picture = draw(item.pixels, visible, classes, scored=boxes is None)
+        storage.write(path, to_jpeg(picture))
         results += own
         shown += visible
         drawn += 1
@@ -185,3 +188,56 @@ def _by_role(shown: Sequence[dict[str, Any]], classes: Classes) -> str:
     if not any(roles):
         return ""
     return f" ({roles.count('seen')} of seen classes, {roles.count('novel')} of novel ones)"
+
+
+# Larger pictures are drawn smaller, or labels could not be read where the whole is seen; but not
+# so small that `drawing` would enlarge them again.
+_MAX_SIDE = 1600
+_MIN_SIDE = 320
+_JPEG_QUALITY = 92
+
+
+def draw(
+    pixels: np.ndarray,
+    results: Sequence[Mapping[str, Any]],
+    classes: Classes,
+    scored: bool,
+) -> Image.Image:
+    """Draws results on a picture, made smaller if a side has more than 1600 pixels.
+
+    Args:
+        pixels: [h, w, 3] uint8.
+        results: COCO results with masks as run lengths.
+        classes: of the model.
+        scored: whether scores are written.
+    """
+    picture = Image.fromarray(pixels)
+    scale = min(1.0, max(_MAX_SIDE / max(picture.size), _MIN_SIDE / min(picture.size)))
+    size = tuple(max(1, round(side * scale)) for side in picture.size)
+    if scale < 1.0:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    # Large ones first, as they would hide the small ones.
+    upwards = sorted(results, key=lambda result: -result["bbox"][2] * result["bbox"][3])
+    boxes = np.array([_yxyx(result["bbox"]) for result in upwards]).reshape(-1, 4) * scale
+    masks = np.zeros((len(upwards), *picture.size[::-1]), np.uint8)
+    for mask, result in zip(masks, upwards, strict=True):
+        whole = Image.fromarray(rle.decode(result["segmentation"]))
+        mask[:] = np.asarray(whole.resize(size, Image.Resampling.NEAREST))
+    ids = [result.get("category_id") for result in upwards]
+    return drawing.draw_instances(
+        np.asarray(picture), boxes, masks,
+        ["" if class_id is None else classes.label(class_id) for class_id in ids],
+        [classes.roles.get(class_id) for class_id in ids],
+        [result["score"] for result in upwards] if scored else None)
+
+
+def to_jpeg(picture: Image.Image) -> bytes:
+    """Returns a picture as a JPEG file, without blurred colours at the edges of masks."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+def _yxyx(bbox: Sequence[float]) -> list[float]:
+    x, y, width, height = bbox
+    return [y, x, y + height, x + width]

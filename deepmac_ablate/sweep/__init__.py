@@ -6,7 +6,8 @@
                                                                  └-> a supervisor for each trial
 """
 
-from deepmac_ablate.sweep.arms import (
+from deepmac_ablate.sweep.axes import Axis, axis, switch, values
+from deepmac_ablate.sweep.combinators import (
     Arms,
     add_one,
     cumulative,
@@ -18,8 +19,7 @@ from deepmac_ablate.sweep.arms import (
     where,
     zipped,
 )
-from deepmac_ablate.sweep.axes import Axis, axis, switch, values
-from deepmac_ablate.sweep.spec import Sweep
+from deepmac_ablate.sweep.sweep import Sweep
 
 __all__ = [
     "Arms",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from deepmac_ablate.sweep import device_request, plan_cache
 from deepmac_ablate.sweep import plan as plans
-from deepmac_ablate.sweep import plan_cache, rental
+from deepmac_ablate.sweep.device_request import Rental
 from deepmac_ablate.sweep.plan import Plan, SweepProblems
-from deepmac_ablate.sweep.rental import Rental
-from deepmac_ablate.sweep.spec import Sweep
-from deepmac_ablate.sweep.verdicts import judging
-from deepmac_ablate.verdict import Candidate, Verdict, with_data
+from deepmac_ablate.sweep.sweep import Sweep
+from deepmac_ablate.sweep.validation.client import judging
+from deepmac_ablate.sweep.validation.verdict import Candidate, Verdict, with_data
 
 
 class CheckedPlan(NamedTuple):
@@ -56,7 +56,7 @@ def check(sweep: Sweep, rented: Rental | None = None) -> CheckedPlan:
     if known is None and not problems:
         plan_cache.save(sweep, plan, found)
     if rented is not None:
-        problems += rental.problems(rented, plan, found)
+        problems += device_request.problems(rented, plan, found)
     if problems:
         raise SweepProblems(sweep.name, problems)
     return CheckedPlan(plan, {verdict.label: verdict for verdict in found})

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.sweep.spec import Arm, Sweep
-from deepmac_ablate.trial import Trial, trial_id
+from deepmac_ablate.sweep.sweep import Arm, Sweep
+from deepmac_ablate.trial.trial import Trial, trial_id
 
 
 class PlannedTrial(NamedTuple):

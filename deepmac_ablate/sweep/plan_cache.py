@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepmac_ablate import bindings, disk
-from deepmac_ablate.fingerprint import code_fingerprint
-from deepmac_ablate.plain_json import to_json
-from deepmac_ablate.sweep import verdict_cache
+from deepmac_ablate import bindings
+from deepmac_ablate.storage import disk
+from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.sweep.plan import Plan
-from deepmac_ablate.sweep.spec import Sweep
-from deepmac_ablate.verdict import Verdict
+from deepmac_ablate.sweep.sweep import Sweep
+from deepmac_ablate.sweep.validation import cache
+from deepmac_ablate.sweep.validation.verdict import Verdict
+from deepmac_ablate.trial.code_fingerprint import code_fingerprint
 
 _HERE = Path(__file__).parent
 
@@ -65,7 +66,7 @@ def save(sweep: Sweep, plan: Plan, verdicts: Sequence[Verdict]) -> None:
 def _path(sweep: Sweep) -> Path:
     """Where the plan of a sweep is kept: the last one that was made in this folder."""
     name = hashlib.sha256(f"{Path.cwd()} {sweep.name}".encode()).hexdigest()[:16]
-    return verdict_cache.default_path().parent / "plans" / f"{name}.json"
+    return cache.default_path().parent / "plans" / f"{name}.json"
 
 
 def _inputs(sweep: Sweep, modules: list[str]) -> str:

@@ -20,9 +20,8 @@ import numpy as np
 # A script's own folder is on the path, the repository is not.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from deepmac_ablate.metrics.average_precision import per_class_ap
-from deepmac_ablate.metrics.matches import match
-from deepmac_ablate.metrics.ranked_matches import RankedMatches
+from deepmac_ablate.evaluation.metrics.average_precision import per_class_ap
+from deepmac_ablate.evaluation.metrics.matches import RankedMatches, match
 
 IMAGES, BOXES, DETECTIONS, CLASSES, SIDE = 5000, 7, 60, 80, 640
 RESAMPLES = 20

@@ -25,8 +25,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from deepmac_ablate import class_splits
-from deepmac_ablate.metrics import agnostic_recall, average_precision
-from tests import coco_tiny, noisy_detections
+from deepmac_ablate.evaluation.metrics import agnostic_recall, average_precision
+from tests.helpers import coco_tiny, noisy_detections
 
 REPEATS = 3
 CLASSES = sorted(class_splits.COCO)

@@ -20,9 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from deepmac_ablate.sweep import verdict_cache
-from deepmac_ablate.sweep.verdicts import verdicts
-from deepmac_ablate.verdict import Candidate, Verdict
+from deepmac_ablate.sweep.validation import cache as verdict_cache
+from deepmac_ablate.sweep.validation.client import verdicts
+from deepmac_ablate.sweep.validation.verdict import Candidate, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "gin/experiments/deep_mask_head_rcnn_voc_r50.gin"
@@ -65,7 +65,7 @@ def main() -> None:
         timed("10,000 verdicts read", lambda: list(verdict_cache.load(cache).values()))
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from deepmac_ablate.validation import validate
+    from deepmac_ablate.sweep.validation.validate import validate
 
     timed("1 learning rate", lambda: validate(rates(1)))
     timed(f"{number} learning rates", lambda: validate(rates(number)))

@@ -19,8 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
-from tests import result_workdirs
+from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from tests.helpers import result_workdirs
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMES = 7
@@ -28,8 +28,8 @@ TIMES = 7
 _LOAD = """
 import sys, time
 from deepmac_ablate import results
-from deepmac_ablate.metrics import readings
-from deepmac_ablate.results.records import loading, other_split
+from deepmac_ablate.evaluation.metrics import readings
+from deepmac_ablate.results.loading import loading, other_split
 start = time.perf_counter()
 frame = results.load(sys.argv[1])
 loaded = time.perf_counter()

@@ -19,8 +19,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from deepmac_ablate.sweep import standing
-from tests import supervised
+from deepmac_ablate.launch import trial_status
+from tests.helpers import supervised
 
 
 def seconds(*arguments: str) -> float:
@@ -40,7 +40,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10000)
     trials = parser.parse_args().trials
     bare, with_supervisor = (
-        seconds("-c", code) for code in ("pass", "import deepmac_ablate.sweep.supervisor"))
+        seconds("-c", code)
+        for code in ("pass", "import deepmac_ablate.launch.supervision.supervisor"))
     print(f"start-up: {1000 * (with_supervisor - bare):.0f} ms beyond {1000 * bare:.0f} ms")
     with tempfile.TemporaryDirectory() as folder:
         sweep = Path(folder)
@@ -63,7 +64,7 @@ def main() -> None:
         for _ in range(3):
             started = time.perf_counter()
             for each in folders:
-                standing.of_folder(each)
+                trial_status.of_folder(each)
             times.append(time.perf_counter() - started)
         print(f"status: {1e6 * min(times) / trials:.0f} us a finished trial")
 

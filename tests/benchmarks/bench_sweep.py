@@ -22,10 +22,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from deepmac_ablate.sweep import loading, plan
-from deepmac_ablate.sweep.job import Job
-from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
-from tests import launching
+from deepmac_ablate.launch.supervision.job import Job
+from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.sweep import plan
+from deepmac_ablate.sweep import sweep as loading
+from tests.helpers import launching
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,8 +37,8 @@ SWEEP = Sweep("gin/experiments/shapes_small.gin",
               arms=values("LEARNING_RATE", *[(i + 1) / 1e5 for i in range({})]), seeds={})
 """
 
-_IMPORTS = "import deepmac_ablate.cli, deepmac_ablate.sweep.commands, etils.epath"
-_IMPORTS_TENSORFLOW = "import deepmac_ablate.session"
+_IMPORTS = "import deepmac_ablate.cli, deepmac_ablate.cli, etils.epath"
+_IMPORTS_TENSORFLOW = "import deepmac_ablate.training.session"
 
 
 def seconds(*command: str, home: Path) -> float:
@@ -103,7 +104,9 @@ def overhead(count: int, folder: Path) -> None:
             alone.prepare_trial(a_plan, planned)
             job = Job(trial, "train", launching.fake_command(trial, "train_and_eval", "off"), ROOT)
             # Through a shell, as XManager has it.
-            words = [sys.executable, "-m", "deepmac_ablate.sweep.supervisor", str(job.write())]
+            words = [
+                sys.executable, "-m", "deepmac_ablate.launch.supervision.supervisor",
+                str(job.write())]
             subprocess.run(shlex.join(words), shell=True, check=True)
         looped = time.perf_counter() - start
         more.append(1e3 * (launched - looped) / count)

@@ -27,7 +27,7 @@ import tf_keras
 from official.projects.deepmac_maskrcnn.configs import deep_mask_head_rcnn as configs
 from official.projects.deepmac_maskrcnn.tasks import deep_mask_head_rcnn
 
-from deepmac_ablate.data import shapes
+from deepmac_ablate.data.shapes import generate
 from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.modeling import box_sources, detector, mask_heads
 from deepmac_ablate.modeling.anchors import Anchors
@@ -111,7 +111,7 @@ def upstream_step(head: str) -> Callable[[tf.Tensor, dict], tf.Tensor]:
 def batch(size: int) -> tuple[tf.Tensor, dict]:
     """Draws images of the embedded data set and makes a training batch of them."""
     with tempfile.TemporaryDirectory() as folder:
-        shapes.generate(Path(folder), num_train=4 * size, num_val=1)
+        generate.generate(Path(folder), num_train=4 * size, num_val=1)
         data = TrainingData(f"{folder}/train", size)
         return next(iter(data.dataset((128, 128), ANCHORS, frozenset(SEEN), seed=0)))
 

@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import Request
 
-from deepmac_ablate.cloud import credentials, refusals
+from deepmac_ablate.cloud import credentials, errors
 from deepmac_ablate.errors import UserError
-from tests.cloud import google_api
+from tests.fakes import google_api
 
 OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"
 HOST = "us-central1-aiplatform.googleapis.com"
@@ -131,5 +131,5 @@ def test_credentials_that_were_withdrawn_are_said_to_be(account):
         found = credentials.access("aiplatform", HOST).credentials
         says = r"did not start it, .* credentials do not work .*application-default login"
         with (pytest.raises(UserError, match=says),
-              refusals.told("Vertex AI", "start it", "roles/aiplatform.user")):
+              errors.told("Vertex AI", "start it", "roles/aiplatform.user")):
             found.refresh(Request())

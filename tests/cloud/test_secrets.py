@@ -10,10 +10,10 @@ import traceback
 import pytest
 
 from deepmac_ablate.cloud import devices, secrets
-from deepmac_ablate.cloud.job_request import JobRequest
+from deepmac_ablate.cloud.provider import JobRequest
 from deepmac_ablate.cloud.vertex.client import Vertex
 from deepmac_ablate.errors import UserError
-from tests.cloud import secret_server, vertex_server
+from tests.fakes import secret_server, vertex_server
 
 WANDB = "projects/p/secrets/wandb"
 

@@ -4,8 +4,8 @@ Small enough to be recorded for the tests of tables, report and notebooks: masks
 outlines, and of all twelve in the oracle.
 """
 
+from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis, grid, where
-from deepmac_ablate.sweep.script import script_main
 
 MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass20.gin")
 BOX_SOURCE = axis("box_source", "gin/box_sources/proposals.gin", "gin/box_sources/groundtruth.gin")

@@ -3,8 +3,8 @@
 The counterpart of recorded_a.py: masks for the six classes that are novel there.
 """
 
+from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis
-from deepmac_ablate.sweep.script import script_main
 
 MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass20.gin")
 

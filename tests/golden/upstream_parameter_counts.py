@@ -2,8 +2,8 @@
 
     python tests/golden/upstream_parameter_counts.py
 
-Writes `upstream_parameter_counts.json` beside this file, for `tests/test_parameter_counts.py`. The
-settings are those of the configurations published with arXiv:2104.00613 that decide about sizes.
+Writes `upstream_parameter_counts.json` beside this file, for
+`tests/parity/test_parameter_counts.py`. The settings are those of the configurations published with arXiv:2104.00613 that decide about sizes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tf_keras
 from official.core import exp_factory
 from official.projects.deepmac_maskrcnn.tasks import deep_mask_head_rcnn
 
-from tests.parameter_counts import counts
+from tests.helpers.parameter_counts import counts
 
 _HOURGLASS_52 = {
     "mask_head": {"convnet_variant": "hourglass52", "num_filters": 64, "class_agnostic": True},

@@ -12,7 +12,7 @@ from official.projects.deepmac_maskrcnn.serving import detection
 from PIL import Image
 
 from deepmac_ablate.serving import signatures
-from tests import tiny_model
+from tests.helpers import tiny_model
 from tests.parity import upstream
 
 pytestmark = pytest.mark.slow

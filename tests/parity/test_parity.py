@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from deepmac_ablate.modeling.box_sources import GroundTruthBoxes
-from tests import tiny_model
+from tests.helpers import tiny_model
 from tests.parity import upstream
 
 SPECIFIC = upstream.Case("default", "proposals", class_agnostic=False)

@@ -23,7 +23,7 @@ from deepmac_ablate.modeling.backbones import Backbone, ResNetFPN, SpineNet
 from deepmac_ablate.modeling.detector import Regions
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.modeling.normalization import BatchNorm
-from tests import tiny_model
+from tests.helpers import tiny_model
 
 NORM_MOMENTUM, NORM_EPSILON = 0.9, 1e-4
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmac_ablate.cloud.gke import connection, looks, manifests, refusals
-from deepmac_ablate.cloud.gke.placement import Placement
-from deepmac_ablate.cloud.job_request import JobRequest
-from deepmac_ablate.cloud.provider import ENDED, JobLook
+from deepmac_ablate.cloud.gke import errors, job_status, manifests
+from deepmac_ablate.cloud.gke.pod import Placement
+from deepmac_ablate.cloud.provider import ENDED, JobLook, JobRequest
+from deepmac_ablate.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient, CustomObjectsApi
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
+
 
 # Kind -> group, version and plural, as paths have them.
 _APIS = {"Job": ("batch", "v1", "jobs"), "JobSet": ("jobset.x-k8s.io", "v1alpha2", "jobsets")}
@@ -93,12 +99,13 @@ class Gke:
         if job is None:
             return JobLook("gone", "the cluster has no such job (any more)")
         if kind == "Job":
-            return looks.of_job(job, self._pods(namespace, f"batch.kubernetes.io/job-name={name}"))
+            pods = self._pods(namespace, f"batch.kubernetes.io/job-name={name}")
+            return job_status.of_job(job, pods)
         label = f"jobset.sigs.k8s.io/jobset-name={name}"
         jobs = self._ask("list", "Job", namespace, lambda: (
             self._objects.list_namespaced_custom_object(
                 *_path("Job", namespace), label_selector=label, _request_timeout=_TIMEOUT)))
-        return looks.of_jobset(job, jobs["items"], self._pods(namespace, label))
+        return job_status.of_jobset(job, jobs["items"], self._pods(namespace, label))
 
     def cancel(self, resource: str) -> None:
         """Deletes a job that has not ended; its containers are asked to end first.
@@ -120,7 +127,7 @@ class Gke:
     @functools.cached_property
     def _client(self) -> ApiClient:
         """Made when it is needed: importing it takes a second."""
-        return connection.connect(self._context)
+        return connect(self._context)
 
     @functools.cached_property
     def _objects(self) -> CustomObjectsApi:
@@ -152,8 +159,8 @@ class Gke:
         from kubernetes.client import ApiException
 
         again = retry.Retry(
-            refusals.is_passing, initial=0.2, maximum=10.0, timeout=self._patience)
-        with refusals.told(verb, f"{kind.lower()}s", namespace):
+            errors.is_passing, initial=0.2, maximum=10.0, timeout=self._patience)
+        with errors.told(verb, f"{kind.lower()}s", namespace):
             try:
                 return again(ask)()
             except ApiException as error:
@@ -175,3 +182,71 @@ def _parts(resource: str) -> tuple[str, str, str]:
     """A resource's namespace, kind and name."""
     namespace, kind, name = resource.split("/")
     return namespace, {it.lower(): it for it in _APIS}[kind], name
+
+
+_GET_CREDENTIALS = "gcloud container clusters get-credentials CLUSTER --location LOCATION"
+
+
+def connect(context: str | None) -> ApiClient:
+    """Returns a client for a cluster; nothing is asked of it yet.
+
+    Args:
+        context: The kubeconfig's context; None: its current one, or within a cluster that cluster.
+
+    Raises:
+        UserError: If there is no kubeconfig, or no such context in it.
+    """
+    import yaml
+    from kubernetes import client, config
+
+    settings = client.Configuration()
+    # Its own would repeat only some requests, and write about it between the lines of a display.
+    settings.retries = False
+    path, exists = _kubeconfig()
+    try:
+        if exists:
+            config.load_kube_config(path, context, client_configuration=settings)
+        else:
+            config.load_incluster_config(client_configuration=settings)
+    except (config.ConfigException, yaml.YAMLError) as error:
+        if not exists:
+            raise UserError(
+                f"There is no kubeconfig at {path}, which says where the cluster is; run "
+                f"`{_GET_CREDENTIALS}`, or only look at what would be sent with --dry-run."
+            ) from error
+        raise UserError(_why_unusable(path, context, error)) from error
+    return client.ApiClient(settings)
+
+
+def current_context() -> str | None:
+    """Returns the kubeconfig's current context; None where there is no kubeconfig that has one."""
+    from kubernetes import config
+
+    path, exists = _kubeconfig()
+    if not exists:
+        return None
+    try:
+        return config.list_kube_config_contexts(path)[1]["name"]
+    except Exception:  # Whatever a broken file makes of the client; `connect` says what is wrong.
+        return None
+
+
+def _kubeconfig() -> tuple[str, bool]:
+    """Returns where the kubeconfig would be, and whether it is there."""
+    path = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    # KUBECONFIG names files as PATH names folders.
+    return path, any(map(os.path.exists, path.split(os.pathsep)))
+
+
+def _why_unusable(path: str, context: str | None, error: Exception) -> str:
+    from kubernetes import config
+
+    try:
+        names = [it["name"] for it in config.list_kube_config_contexts(path)[0]]
+    except Exception:  # Whatever a broken file makes of the client; `error` is already the reason.
+        names = []
+    if context is not None and names and context not in names:
+        return (f"The kubeconfig {path} has no context {context!r}; it has {', '.join(names)}."
+                f"{did_you_mean(context, names)}")
+    return (f"The kubeconfig {path} cannot be used ({' '.join(str(error).split())}); run "
+            f"`{_GET_CREDENTIALS}`.")

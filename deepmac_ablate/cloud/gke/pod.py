@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deepmac_ablate import errors
 from deepmac_ablate.cloud.devices import Device
-from deepmac_ablate.cloud.gke.placement import Placement
-from deepmac_ablate.cloud.job_request import JobRequest
+from deepmac_ablate.cloud.provider import JobRequest
 from deepmac_ablate.errors import UserError
 
 # For what a worker still writes when its trainer has ended.
@@ -153,3 +153,105 @@ def _tolerations(request: JobRequest) -> list[dict[str, str]]:
         found.append({"key": "cloud.google.com/gke-spot", "operator": "Equal", "value": "true",
                       "effect": "NoSchedule"})
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """What is the same for all jobs of a launch.
+
+    Attributes:
+        namespace: of the jobs, their secrets and their service account.
+        reservation: name of the reservation of accelerators that is used up; None for none.
+        flex_start: whether machines are asked for by Dynamic Workload Scheduler, which gives them
+            when there are some, for at most seven days.
+        queue: name of Kueue's LocalQueue that decides when a job starts; None where there is none.
+        pull_secrets: names of the secrets with which images are pulled from other registries.
+    """
+
+    namespace: str = "default"
+    reservation: str | None = None
+    flex_start: bool = False
+    queue: str | None = None
+    pull_secrets: tuple[str, ...] = ()
+
+
+# Pods follow each other after 10 s, 20 s, 40 s and so on: about ten minutes in all, in which the
+# lock of a worker that vanished with its machine expires.
+_TRIES_FOR_THE_LOCK = 6
+# About five minutes in all, in which a machine that is gone is noticed.
+_TRIES_AFTER_A_PEER = 5
+
+
+def of_single_host() -> dict[str, Any]:
+    """Returns the part of a Job's spec for a job of one pod.
+
+    The first rule that matches decides. Mistakes come first: they are mistakes on a machine that is
+    being taken away too. Disruptions come before the other exit codes, because a process that is
+    killed on the way out may leave with any code. What no rule matches, `TAKEN` alone, counts
+    towards `backoffLimit`.
+    """
+    return {
+        "backoffLimit": _TRIES_FOR_THE_LOCK,
+        "podFailurePolicy": {"rules": [
+            _on_mistakes("FailJob"),
+            _on_disruption("Ignore"),
+            _on_interruption("Ignore"),
+            {"action": "FailJob", "onExitCodes": {
+                "operator": "NotIn", "values": [errors.TAKEN, errors.INTERRUPTED]}},
+        ]},
+    }
+
+
+def of_peers() -> dict[str, Any]:
+    """Returns the part of the spec of a JobSet's Job, whose pods cannot do without each other.
+
+    A lost pod fails its Job, and the JobSet then starts everything again, see `of_jobset`. JobSet
+    is told the reason of a Job's failure, but not the rule. `FailJob` gives the reason
+    "PodFailurePolicy", so that it is kept for lost machines; mistakes fail their index instead, of
+    which none may fail, and that gives "MaxFailedIndexesExceeded".
+
+    Any other exit code is started again within the Job, a few times: where one machine is gone the
+    others' trainers fail for want of it, often before the cluster has noticed what was the cause.
+    """
+    return {
+        "backoffLimitPerIndex": _TRIES_AFTER_A_PEER,
+        "maxFailedIndexes": 0,
+        "podFailurePolicy": {"rules": [
+            _on_mistakes("FailIndex"),
+            _on_disruption("FailJob"),
+            _on_interruption("FailJob"),
+        ]},
+    }
+
+
+def of_jobset() -> dict[str, Any]:
+    """Returns the `failurePolicy` of a JobSet of such Jobs.
+
+    If several Jobs have failed, the first rule that matches any of them decides: a lost machine
+    explains what else went wrong.
+    """
+    return {
+        "maxRestarts": 0,
+        "rules": [
+            {"name": "machineLost", "action": "RestartJobSetAndIgnoreMaxRestarts",
+             "onJobFailureReasons": ["PodFailurePolicy"]},
+            {"name": "anythingElse", "action": "FailJobSet"},
+        ],
+    }
+
+
+def _on_mistakes(action: str) -> dict[str, Any]:
+    """What another attempt would only repeat."""
+    return {"action": action, "onExitCodes": {
+        "operator": "In", "values": [errors.USER_ERROR, errors.DIVERGED]}}
+
+
+def _on_disruption(action: str) -> dict[str, Any]:
+    """The kubelet, the scheduler and the autoscaler say so of what they end, for any reason."""
+    return {"action": action, "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+
+
+def _on_interruption(action: str) -> dict[str, Any]:
+    """A worker that was asked to end, by whomever, and left a checkpoint."""
+    return {"action": action, "onExitCodes": {
+        "operator": "In", "values": [errors.INTERRUPTED]}}

@@ -7,7 +7,7 @@ from typing import Any
 
 from deepmac_ablate.cloud import secrets
 from deepmac_ablate.cloud.devices import VertexMachine
-from deepmac_ablate.cloud.job_request import JobRequest
+from deepmac_ablate.cloud.provider import JobRequest
 from deepmac_ablate.errors import UserError
 
 # By it a job is found again whose name a killed launcher could not note.

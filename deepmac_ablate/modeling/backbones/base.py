@@ -14,7 +14,7 @@ from deepmac_ablate.modeling.normalization import Activation
 
 # The classes of this package are known to gin by the package: where a class is kept is no part of
 # its name.
-@gin.register(module=__package__)
+@gin.register(module="deepmac_ablate.modeling.backbones")
 @dataclasses.dataclass(frozen=True)
 class Norm:
     """Batch normalisation (and activation) of backbone, decoder and box heads.

@@ -18,7 +18,7 @@ LEVELS = range(2, 8)
 ACTIVATIONS = ("relu", "swish")
 
 
-@gin.register(module=__package__)
+@gin.register(module="deepmac_ablate.modeling.backbones")
 class SpineNet(Backbone):
     """SpineNet (arXiv:1912.05027): blocks of permuted scales, whose outputs are the pyramid.
 

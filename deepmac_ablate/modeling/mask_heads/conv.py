@@ -13,7 +13,7 @@ from deepmac_ablate.modeling.mask_heads.upsampling import Upsampling
 from deepmac_ablate.modeling.normalization import Activation, BatchNorm, HeadNorm
 
 
-@gin.register(module=__package__)
+@gin.register(module="deepmac_ablate.modeling.mask_heads")
 class ConvMaskHead(FullyConvolutionalMaskHead):
     """Mask R-CNN's own head: a stack of 3x3 convolutions (arXiv:1703.06870 figure 4, right)."""
 
@@ -65,7 +65,7 @@ class ConvMaskHead(FullyConvolutionalMaskHead):
         return x
 
 
-@gin.register(module=__package__)
+@gin.register(module="deepmac_ablate.modeling.mask_heads")
 class SeparableConvMaskHead(ConvMaskHead):
     """The same of separable convolutions, the one before the logits included (arXiv:1610.02357)."""
 

@@ -12,7 +12,7 @@ from deepmac_ablate.modeling.mask_heads.base import MaskHead
 from deepmac_ablate.modeling.normalization import Activation
 
 
-@gin.register(module=__package__)
+@gin.register(module="deepmac_ablate.modeling.mask_heads")
 class FullyConnectedMaskHead(MaskHead):
     """A 1x1 convolution and fully connected layers, the last of one unit per pixel of the mask.
 

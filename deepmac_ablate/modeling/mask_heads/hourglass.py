@@ -12,7 +12,7 @@ from deepmac_ablate.modeling.mask_heads.upsampling import Upsampling
 from deepmac_ablate.modeling.normalization import Activation, BatchNorm, HeadNorm
 
 
-@gin.register(module=__package__)
+@gin.register(module="deepmac_ablate.modeling.mask_heads")
 class HourglassMaskHead(FullyConvolutionalMaskHead):
     """The deep mask head of arXiv:2104.00613: an hourglass of 10 to 100 layers.
 

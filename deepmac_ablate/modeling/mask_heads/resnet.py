@@ -23,7 +23,7 @@ STACKS: dict[int, tuple[tuple[int, int], ...]] = {
 }
 
 
-@gin.register(module=__package__)
+@gin.register(module="deepmac_ablate.modeling.mask_heads")
 class ResNetMaskHead(FullyConvolutionalMaskHead):
     """The residual heads that arXiv:2104.00613 compares with hourglasses: 4 to 20 layers."""
 

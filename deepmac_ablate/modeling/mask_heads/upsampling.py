@@ -32,7 +32,7 @@ class Upsampling(abc.ABC):
         """Builds the layer: [n, s, s, c] -> [n, s * factor, s * factor, width]."""
 
 
-@gin.register(module=__package__)
+@gin.register(module="deepmac_ablate.modeling.mask_heads")
 @dataclasses.dataclass(frozen=True)
 class Deconvolution(Upsampling):
     """Transposed convolution whose kernel is as large as its stride (arXiv:1703.06870 figure 4).
@@ -55,7 +55,7 @@ class Deconvolution(Upsampling):
             kernel_regularizer=regularizer, name="mask-upsampling")
 
 
-@gin.register(module=__package__)
+@gin.register(module="deepmac_ablate.modeling.mask_heads")
 @dataclasses.dataclass(frozen=True)
 class Interpolation(Upsampling):
     """Interpolation followed by a 3x3 convolution, which leaves no checkerboard.

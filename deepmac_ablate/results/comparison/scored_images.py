@@ -11,8 +11,7 @@ import pandas as pd
 
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError, did_you_mean
-from deepmac_ablate.metrics.matches import Matches
-from deepmac_ablate.metrics.ranked_matches import RankedMatches
+from deepmac_ablate.evaluation.metrics.matches import Matches, RankedMatches
 from deepmac_ablate.results import instances as kept
 
 # Which file of a trial has a metric for samples of images.

@@ -15,12 +15,14 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from deepmac_ablate.errors import check_at_least
+from deepmac_ablate.errors import UserError, check_at_least
+from deepmac_ablate.results import instances as kept
 from deepmac_ablate.results import statistics
-from deepmac_ablate.results.comparison import image_changes, resampling, roles, scored_images, sides
-from deepmac_ablate.results.comparison.resampling import Draws
+from deepmac_ablate.results.comparison import bootstrap, pairing, scored_images
+from deepmac_ablate.results.comparison.bootstrap import Draws
+from deepmac_ablate.results.comparison.pairing import Sides, Trials
 from deepmac_ablate.results.comparison.scored_images import ScoredImages
-from deepmac_ablate.results.comparison.sides import Sides
+from deepmac_ablate.results.loading.per_class import per_class
 
 # Below that, a twentieth of the resamples is no estimate of anything.
 _FEWEST_RESAMPLES = 100
@@ -50,7 +52,7 @@ class Comparison:
             have not kept the IoU of each object.
     """
 
-    sides: Sides
+    pairing: Sides
     metric: str
     resamples: int
     seed: int
@@ -88,11 +90,11 @@ def compare(
     check_at_least(_FEWEST_RESAMPLES, resamples=resamples)
     check_at_least(0, seed=seed)
     statistics.check_confidence(confidence)
-    chosen = sides.choose(frame, arm_a, arm_b)
+    chosen = pairing.choose(frame, arm_a, arm_b)
     scored = scored_images.read(chosen.trials, metric)
-    classes = roles.of(frame, chosen)
+    classes = class_roles(frame, chosen)
     side_a, side_b = scored[:len(chosen.trials_a)], scored[len(chosen.trials_a):]
-    draws = resampling.bootstrap(
+    draws = bootstrap.bootstrap(
         [it.by_class for it in side_a], [it.by_class for it in side_b], chosen.paired,
         len(scored[0].image_ids), resamples, seed)
     observed = Draws(_mean(side_a), _mean(side_b))
@@ -100,7 +102,7 @@ def compare(
         chosen, metric, resamples, seed, confidence,
         _groups(scored[0], classes, observed, draws, confidence),
         _classes(scored[0], classes, observed, draws, confidence),
-        image_changes.of(chosen, classes))
+        _image_changes(chosen, classes))
 
 
 def _mean(side: list[ScoredImages]) -> np.ndarray:
@@ -122,7 +124,7 @@ def _classes(
         **_numbers(observed, draws, confidence)})
     # Nobody can be compared where there is nothing to find.
     table = table[table["instances"] > 0].reset_index(drop=True)
-    return table.assign(q=resampling.false_discoveries(table["p"].to_numpy()))
+    return table.assign(q=bootstrap.false_discoveries(table["p"].to_numpy()))
 
 
 def _groups(
@@ -131,10 +133,10 @@ def _groups(
     role = classes["role"].reindex(scored.class_ids)
     with_instances = ~np.isnan(observed.a)
     present = set(role[with_instances])
-    names = [name for name in roles.ORDER if name in present]
+    names = [name for name in ORDER if name in present]
     members = [with_instances & (role == name).to_numpy() for name in names] + [with_instances]
     a, b, draws_a, draws_b = (
-        np.stack([resampling.group_means(values, chosen) for chosen in members], axis=-1)
+        np.stack([bootstrap.group_means(values, chosen) for chosen in members], axis=-1)
         for values in (*observed, *draws))
     return pd.DataFrame({
         "group": [*names, "all"], "count": [int(chosen.sum()) for chosen in members],
@@ -144,8 +146,92 @@ def _groups(
 def _numbers(observed: Draws, draws: Draws, confidence: float) -> dict[str, np.ndarray]:
     """Returns the columns that classes and groups share, [N] each."""
     differences = np.round(draws.b - draws.a, _DIGITS)
-    low, high = resampling.percentile_interval(differences, confidence)
+    low, high = bootstrap.percentile_interval(differences, confidence)
     return {
         "a": observed.a, "b": observed.b, "difference": np.round(observed.b - observed.a, _DIGITS),
-        "low": low, "high": high, "p": resampling.p_values(differences),
+        "low": low, "high": high, "p": bootstrap.p_values(differences),
         "excludes_zero": (low > 0) | (high < 0)}
+
+
+# Two arms need not have been trained with the masks of the same classes.
+ORDER: tuple[str, ...] = ("seen", "novel", "novel in A, seen in B", "seen in A, novel in B")
+
+
+def class_roles(frame: pd.DataFrame, sides: Sides) -> pd.DataFrame:
+    """Returns `name` and `role`, one of `ORDER`, of each class by `category_id`.
+
+    Args:
+        frame: The results, see `columns`.
+        sides: Two arms of it.
+
+    Raises:
+        UserError: If a trial's per_class.csv is missing or broken, or trials of one side do not
+            agree on the roles.
+    """
+    trials = [row["trial"] for row in sides.trials]
+    rows = per_class(frame[frame["trial"].isin(trials)])
+    # A row for each reading, which agree on the roles.
+    rows = rows.drop_duplicates(["trial", "category_id"]).sort_values("category_id")
+    tables = {
+        trial: table.set_index("category_id")[["name", "role"]]
+        for trial, table in rows.groupby("trial")}
+    a, b = _side(sides.a, sides.trials_a, tables), _side(sides.b, sides.trials_b, tables)
+    other = b["role"].reindex(a.index)
+    differ = a["role"] + " in A, " + other + " in B"
+    return a.assign(role=a["role"].where(a["role"] == other, differ))
+
+
+def _side(name: str, trials: Trials, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    for row in trials.values():
+        if row["trial"] not in tables:
+            raise UserError(f"{row['folder']} lacks per_class.csv, which says which class is seen.")
+    of_trials = [tables[row["trial"]] for row in trials.values()]
+    if any(not of_trials[0].equals(table) for table in of_trials):
+        raise UserError(
+            f"The trials of {name!r} do not agree on which classes are seen; compare single trials "
+            "by their ids.")
+    return of_trials[0]
+
+
+_COLUMNS = ("image_id", "instances", "a", "b", "difference", "classes")
+
+
+def _image_changes(sides: Sides, classes: pd.DataFrame) -> pd.DataFrame:
+    """Returns how much the mean IoU over the annotated masks of each image differs.
+
+    Args:
+        sides: What is compared; means over the seeds of each side.
+        classes: `name` by `category_id`.
+
+    Returns:
+        A row per image, the largest gain of the second side first: `image_id`, `instances`,
+        `a`, `b`, `difference` (b - a), and `classes`, the names of its classes, that which
+        differs most first. No row where a trial has not kept the IoU of each object.
+
+    Raises:
+        UserError: If a file is broken.
+    """
+    both = []
+    for trials in (sides.trials_a.values(), sides.trials_b.values()):
+        contents = scored_images.read_files(list(trials), kept.FILE)
+        if len(contents) < len(trials):
+            return pd.DataFrame(columns=list(_COLUMNS))
+        tables = [kept.table(*content) for content in contents.values()]
+        objects = pd.concat(tables).groupby(["image_id", "annotation_id", "category_id"])
+        both.append(objects["iou"].mean())
+    objects = pd.DataFrame({"a": both[0], "b": both[1]}).reset_index()
+    objects["difference"] = objects["b"] - objects["a"]
+    images = objects.groupby("image_id")
+    table = images[["a", "b", "difference"]].mean()
+    table.insert(0, "instances", images.size())
+    table["classes"] = _names_by_change(objects, classes)
+    return table.reset_index().sort_values(
+        ["difference", "image_id"], ascending=[False, True], ignore_index=True)
+
+
+def _names_by_change(objects: pd.DataFrame, classes: pd.DataFrame) -> pd.Series:
+    changes = objects.groupby(["image_id", "category_id"])["difference"].sum().reset_index()
+    changes["size"] = changes["difference"].abs()
+    changes["name"] = classes["name"].reindex(changes["category_id"]).to_numpy()
+    ordered = changes.sort_values("size", ascending=False, kind="stable")
+    return ordered.groupby("image_id")["name"].agg(", ".join)

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from etils import epath
 
 from deepmac_ablate import results, storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import arms as grouping
-from deepmac_ablate.results.commands import splits
-from deepmac_ablate.results.report import selection, templating
+from deepmac_ablate.results.class_split import apply_split
+from deepmac_ablate.results.number_format import metric_title
+from deepmac_ablate.results.report import gallery as selection
 from deepmac_ablate.results.report.figures import rendering
-from deepmac_ablate.results.report.sections import (
-    design,
-    differences,
-    exhibition,
-    failures,
-    main_table,
-    origins,
-    plots,
-)
+from deepmac_ablate.results.report.sections import design, differences, main_table, origins, plots
+from deepmac_ablate.results.report.sections import gallery as exhibition
+from deepmac_ablate.results.report.sections import origins as failures
 from deepmac_ablate.results.report.sections.plots import Plot
 from deepmac_ablate.results.tables.arm_table import DEFAULT_METRICS, arm_table, default_metrics
-from deepmac_ablate.results.wording import metric_title
+
+if TYPE_CHECKING:
+    import jinja2
+    from markupsafe import Markup
+
 
 _MOST_DIFFERENCES = 40
 
@@ -98,7 +99,7 @@ def render(workdirs: Sequence[str], options: Options) -> Files:
     """
     frame = results.load(*workdirs)
     classes = results.per_class(frame)
-    frame, split = splits.applied(frame, classes, options.split)
+    frame, split = apply_split(frame, classes, options.split)
     # Where nothing has finished, there is none yet.
     metric = options.metric or [*default_metrics(frame), DEFAULT_METRICS[0]][0]
     table = arm_table(frame, [metric], per_class=classes, split=split)
@@ -148,8 +149,39 @@ def _inline(plot: Plot) -> str:
 
 
 def _page(context: Mapping[str, Any]) -> str:
-    script = templating.source("report.js")
+    script = source("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return templating.render(
+    return _render_template(
         "report.html.j2", **context, script=script, script_hash=f"sha256-{digest}",
-        styles=templating.source("gallery.css") + templating.source("report.css"))
+        styles=source("gallery.css") + source("report.css"))
+
+
+_PARTS = re.compile(r"[^+_,/=. -]*[+_,/=. -]?")
+
+
+def _render_template(name: str, **context: Any) -> str:  # noqa: ANN401 - what the template needs
+    """Return a template with its variables filled in, each of which must be given."""
+    return _environment().get_template(name).render(**context)
+
+
+def source(name: str) -> str:
+    """Returns a file that lies beside the templates, as it is."""
+    return _environment().loader.get_source(_environment(), name)[0]
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("deepmac_ablate.results.report"), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["breakable"] = _breakable
+    return environment
+
+
+def _breakable(name: str) -> Markup:
+    """Returns a name, escaped, that may be broken behind its punctuation."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in _PARTS.findall(name))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from deepmac_ablate.metrics.readings import OVER_INSTANCES
+from deepmac_ablate.evaluation.metrics.summary import OVER_INSTANCES
 from deepmac_ablate.results.arms import ArmTrials
 
 

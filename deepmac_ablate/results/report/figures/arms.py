@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deepmac_ablate.results.arms import ArmTrials
+from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import style
 from deepmac_ablate.results.statistics import mean_interval
-from deepmac_ablate.results.wording import metric_title
 
 _INCHES_PER_ARM = 0.34
 _INCHES_BESIDE = 0.9

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deepmac_ablate.results.arms import ArmTrials
+from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import style
 from deepmac_ablate.results.statistics import Interval, mean_interval
-from deepmac_ablate.results.wording import metric_title
 
 _COSTS = {
     "training_gmacs": ("multiply-adds of training (an estimate)", "10⁹ "),

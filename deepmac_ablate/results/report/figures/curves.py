@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import style
-from deepmac_ablate.results.wording import metric_title
 
 # More points are no sharper on a page; they are averaged in order.
 _MOST_POINTS = 150

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from deepmac_ablate.results.effects import cells as effect_cells
+from deepmac_ablate.results.effects import rendering as effect_cells
 from deepmac_ablate.results.effects.axis_effects import Effect
+from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import style
-from deepmac_ablate.results.wording import metric_title
 
 _INCHES_PER_CHANGE = 0.4
 _INCHES_BESIDE = 0.95

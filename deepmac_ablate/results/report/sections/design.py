@@ -8,10 +8,10 @@ from typing import NamedTuple
 import pandas as pd
 from etils import epath
 
+from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.results import columns
-from deepmac_ablate.results.records import sweep_names
+from deepmac_ablate.results.loading import load
 from deepmac_ablate.sweep.plan import Plan
-from deepmac_ablate.sweep.sweep_workdir import SweepWorkdir
 
 
 class Design(NamedTuple):
@@ -55,7 +55,7 @@ def plans(workdirs: Sequence[str], frame: pd.DataFrame) -> dict[str, Plan]:
     for workdir in workdirs:
         if (epath.Path(workdir) / "plan.json").exists():
             plan = SweepWorkdir(workdir).read_plan()
-            apart = sweep_names.with_workdir(plan.name, workdir, workdirs)
+            apart = load.with_workdir(plan.name, workdir, workdirs)
             known[workdir] = plan._replace(name=apart) if apart in set(frame["sweep"]) else plan
     return known
 

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from deepmac_ablate.results import wording
-from deepmac_ablate.results.tables import captions
+from deepmac_ablate.results import number_format
+from deepmac_ablate.results.tables import rendering
 from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Score, Table
-from deepmac_ablate.results.tables.cells import counts
+from deepmac_ablate.results.tables.rendering import counts
 
 
 class Head(NamedTuple):
@@ -69,11 +69,11 @@ def make(table: Table) -> MainTable:
     heads, rows = _heads(), [_cells(row, table.metrics[0]) for row in table.rows]
     kept = [
         place for place in range(len(heads))
-        if any(cells[place].text != wording.NOTHING for cells in rows)]
+        if any(cells[place].text != number_format.NOTHING for cells in rows)]
     lines = [
         Line(row.arm.label, row.baseline, row.arm.other_code, [cells[place] for place in kept])
         for row, cells in zip(table.rows, rows, strict=True)]
-    return MainTable([heads[place] for place in kept], lines, captions.sentences(table))
+    return MainTable([heads[place] for place in kept], lines, rendering.sentences(table))
 
 
 def _heads() -> list[Head]:
@@ -99,23 +99,24 @@ def _cells(row: Row, metric: str) -> list[Cell]:
     cells = [Cell(counts(row), n)]
     cells += [cell for classes in CLASSES for cell in _score(getattr(scores, classes), n)]
     cells += [
-        Cell(wording.interval(it, n), _number(it.mean)) for it in (scores.gap, scores.retention)]
+        Cell(number_format.interval(score, n), _number(score.mean))
+        for score in (scores.gap, scores.retention)]
     return [
         *cells,
-        Cell(f"{parameters[0] / 1e6:.2f} M" if parameters else wording.NOTHING,
+        Cell(f"{parameters[0] / 1e6:.2f} M" if parameters else number_format.NOTHING,
              parameters[0] if parameters else None),
-        Cell(wording.NOTHING if row.relative_gmacs is None else f"{row.relative_gmacs:.2f} x",
+        Cell(number_format.NOTHING if row.relative_gmacs is None else f"{row.relative_gmacs:.2f} x",
              row.relative_gmacs),
-        Cell(wording.duration(row.train_seconds), row.train_seconds)]
+        Cell(number_format.duration(row.train_seconds), row.train_seconds)]
 
 
 def _score(score: Score, n: int) -> list[Cell]:
-    value = Cell(wording.interval(score.value, n), _number(score.value.mean))
+    value = Cell(number_format.interval(score.value, n), _number(score.value.mean))
     if score.difference is None:
-        return [value, *[Cell(wording.NOTHING, None)] * 2]
+        return [value, *[Cell(number_format.NOTHING, None)] * 2]
     return [
-        value, Cell(wording.difference(score.difference, n), _number(score.difference.mean)),
-        Cell(wording.p_value(score.p_holm), score.p_holm)]
+        value, Cell(number_format.difference(score.difference, n), _number(score.difference.mean)),
+        Cell(number_format.p_value(score.p_holm), score.p_holm)]
 
 
 def _number(value: float) -> float | None:

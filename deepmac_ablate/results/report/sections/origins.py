@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 from etils import epath
 
 from deepmac_ablate import storage
-from deepmac_ablate.plain_json import from_json
-from deepmac_ablate.workdir import TrialWorkdir
+from deepmac_ablate.launch import status_rows, trial_status
+from deepmac_ablate.launch.status_rows import TrialRow
+from deepmac_ablate.launch.supervision import attempt
+from deepmac_ablate.storage.strict_json import from_json
+from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 _UNKNOWN = "not known"
 _COMMIT_DIGITS = 12
@@ -107,3 +110,46 @@ def _commit(fields: Mapping[str, Any]) -> str:
     if not commit:
         return _UNKNOWN
     return f"{commit[:_COMMIT_DIGITS]}{' with changes' if fields.get('dirty') else ''}"
+
+
+# Beyond so many of one cause, more names tell nothing.
+_NAMED_AT_MOST = 8
+
+
+class Failure(NamedTuple):
+    """A failed trial and its log."""
+
+    trial: str
+    arm: str
+    seed: str
+    log: str
+
+
+class Cause(NamedTuple):
+    """Why trials failed: the words of the first, how many there are, and some of them."""
+
+    sentence: str
+    count: int
+    failures: list[Failure]
+
+
+def causes(frame: pd.DataFrame) -> list[Cause]:
+    """Returns the failed trials of a data frame in groups of one cause, the largest first."""
+    failed = frame[frame["status"] == "failed"]
+    groups = status_rows.failures(
+        TrialRow(it.trial, it.arm, it.seed, "failed", cause=it.cause, log=it.folder)
+        for it in failed[["trial", "arm", "seed", "cause", "folder"]].itertuples(index=False))
+    return [
+        Cause(group[0].cause or "no cause is known", len(group), list(_named(group)))
+        for group in groups]
+
+
+def _named(group: list[TrialRow]) -> Iterable[Failure]:
+    for row in group[:_NAMED_AT_MOST]:
+        yield Failure(row.id, row.arm, str(row.seed), _log(row.log))
+
+
+def _log(folder: str) -> str:
+    """Returns the log of the last attempt, where there is one at hand."""
+    last = trial_status.of_folder(folder).attempt if folder else None
+    return attempt.log_name(folder, last.role, last.number) if last else ""

@@ -13,14 +13,14 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.effects.axis_effects import axis_effects
-from deepmac_ablate.results.report import selection
+from deepmac_ablate.results.number_format import metric_title
+from deepmac_ablate.results.report import gallery
 from deepmac_ablate.results.report.figures import arms as arms_figure
 from deepmac_ablate.results.report.figures import classes as classes_figure
 from deepmac_ablate.results.report.figures import cost as cost_figure
 from deepmac_ablate.results.report.figures import curves as curves_figure
 from deepmac_ablate.results.report.figures import effects as effects_figure
-from deepmac_ablate.results.wording import metric_title
-from deepmac_ablate.workdir import TrialWorkdir
+from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 _MOST_ARMS = 30
 _MOST_POINTS = 18
@@ -83,7 +83,7 @@ def subject_of(
 
 def arms(subject: Subject) -> Plot:
     """Draws the numbers of each arm."""
-    shown, note = selection.telling(subject.arms, subject.metric, _MOST_ARMS)
+    shown, note = gallery.telling(subject.arms, subject.metric, _MOST_ARMS)
     figure = arms_figure.draw(shown, subject.metric)
     caption = (
         "Each small mark is one seed; the bar above is their mean and the line its 95 % t interval "
@@ -110,7 +110,7 @@ def effects(subject: Subject) -> Plot:
 
 def cost(subject: Subject) -> Plot:
     """Draws cost against novel classes."""
-    shown, note = selection.telling(subject.arms, subject.metric, _MOST_POINTS)
+    shown, note = gallery.telling(subject.arms, subject.metric, _MOST_POINTS)
     figure = cost_figure.draw(shown, subject.metric)
     caption = (
         "Up is better on novel classes, left is cheaper; what is worth its cost has no arm above "
@@ -121,7 +121,7 @@ def cost(subject: Subject) -> Plot:
 
 def classes(subject: Subject) -> Plot:
     """Draws each class."""
-    shown, note = selection.telling(subject.arms, subject.metric, _MOST_TOLD_APART)
+    shown, note = gallery.telling(subject.arms, subject.metric, _MOST_TOLD_APART)
     figure = classes_figure.draw(shown, subject.classes, subject.metric)
     caption = (
         "A row a class and a mark an arm, means over seeds: right of the line, the arm is better "
@@ -133,7 +133,7 @@ def classes(subject: Subject) -> Plot:
 
 def curves(subject: Subject) -> Plot:
     """Draws learning curves."""
-    shown, note = selection.telling(subject.arms, subject.metric, _MOST_TOLD_APART)
+    shown, note = gallery.telling(subject.arms, subject.metric, _MOST_TOLD_APART)
     runs, broken = _runs(shown, subject)
     figure = curves_figure.draw(runs, subject.metric)
     caption = (

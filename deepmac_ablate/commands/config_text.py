@@ -1,0 +1,228 @@
+"""How lists, trees and differences are written, for people and as JSON."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from deepmac_ablate.bindings.parameters import Listed
+from deepmac_ablate.bindings.tree import Node, Parameter
+from deepmac_ablate.results.config_diff import Comparison, Side
+
+Cell = list[tuple[str, str]]
+
+# What a side does not reach, or leaves as it is.
+_NOTHING = "-"
+
+
+def list_lines(rows: Sequence[Listed]) -> Iterator[Line]:
+    """Writes parameters below their configurables, with what is bound below them."""
+    for selector, group in itertools.groupby(rows, lambda row: row.selector):
+        members = list(group)
+        yield Line(0, [(selector, NAME), (f"  {members[0].summary}".rstrip(), PLACE)])
+        for row in members:
+            default = "must be bound" if row.default is None else f"= {row.default}"
+            yield Line(1, [
+                (row.name, NAME), (f": {row.type} ", PLAIN), (default, VALUE)])
+            if row.doc:
+                yield Line(3, [(row.doc, PLAIN)])
+            for bound in row.bound:
+                scoped = "" if bound.name == row.name else f"{bound.name} "
+                yield Line(3, [
+                    (f"bound: {scoped}{_chain(bound.written, bound.value)}", VALUE),
+                    (_places(bound.where), PLACE)])
+
+
+def list_fields(rows: Iterable[Listed]) -> list[dict[str, Any]]:
+    """Returns parameters as objects of JSON; values are gin text."""
+    return [
+        {
+            "name": row.name, "type": row.type, "default": row.default, "doc": row.doc,
+            "bound": [
+                {"name": it.name, "value": it.value, "written": it.written, "where": it.where}
+                for it in row.bound],
+        }
+        for row in rows]
+
+
+def tree_lines(nodes: Iterable[Node]) -> Iterator[Line]:
+    """Writes a tree; what a value refers to stands below it."""
+    for node in nodes:
+        yield Line(0, [(node.name, NAME), ("" if node.parameters else "  nothing bound", PLACE)])
+        yield from _below(node, 1)
+
+
+def tree_fields(nodes: Iterable[Node]) -> list[dict[str, Any]]:
+    """Returns a tree as objects of JSON; values are gin text."""
+    return [
+        {"name": node.name, "shown_at": node.shown_at} if node.shown_at else
+        {
+            "name": node.name,
+            "parameters": [
+                {
+                    "name": it.name, **_value_fields(it), "written": it.written,
+                    "below": tree_fields(it.below),
+                }
+                for it in node.parameters],
+        }
+        for node in nodes]
+
+
+def difference_rows(comparison: Comparison) -> list[list[Cell]]:
+    """Returns the rows of a table: parameter, and for each side its value and where it is bound."""
+    rows = []
+    if comparison.seed_differs and comparison.differences:
+        rows.append([[("seed", NAME)], *([(str(seed), VALUE)] for seed in comparison.seeds)])
+    for name, a, b in comparison.differences:
+        rows.append([[(name, NAME)], _cell(a), _cell(b)])
+    for name, a, b in comparison.defaults:
+        values = ([(value or _NOTHING, VALUE)] for value in (a, b))
+        rows.append([[(name, NAME), ("  default, changed with the code", PLACE)], *values])
+    return rows
+
+
+def difference_notes(a: Side, b: Side, comparison: Comparison) -> list[Line]:
+    """Returns what a reader should know beside the table."""
+    notes = [note for note in (comparison.verdict(), a.note, b.note) if note]
+    return [Line(0, [(note, PLAIN)]) for note in notes]
+
+
+def difference_fields(a: Side, b: Side, comparison: Comparison) -> dict[str, Any]:
+    """Returns a comparison as an object of JSON; values are gin text."""
+    return {
+        "a": a.label,
+        "b": b.label,
+        "differences": [
+            {
+                "name": name,
+                "a": None if one is None else _value_fields(one),
+                "b": None if other is None else _value_fields(other),
+            }
+            for name, one, other in comparison.differences],
+        "defaults": [default._asdict() for default in comparison.defaults],
+        "seeds": comparison.seeds,
+        "same_trial": comparison.same_trial,
+        "notes": [line.pieces[0][0] for line in difference_notes(a, b, comparison)],
+    }
+
+
+def _below(node: Node, depth: int) -> Iterator[Line]:
+    for parameter in node.parameters:
+        yield Line(depth, [
+            (parameter.name, NAME),
+            (f" = {_chain(parameter.written, parameter.value)}", VALUE),
+            (_places(parameter.where), PLACE)])
+        # Which of several is which has to be said.
+        several = len(parameter.below) > 1
+        for below in parameter.below:
+            if several:
+                yield Line(depth + 1, [(below.name, NAME)])
+            if below.shown_at:
+                yield Line(depth + 1 + several, [(f"as in {below.shown_at}", PLACE)])
+            yield from _below(below, depth + 1 + several)
+
+
+def _cell(parameter: Parameter | None) -> Cell:
+    if parameter is None:
+        return [(_NOTHING, PLACE)]
+    return [(parameter.value, VALUE), (", ".join(parameter.decided), PLACE)]
+
+
+def _value_fields(parameter: Parameter) -> dict[str, Any]:
+    return {"value": parameter.value, "where": list(parameter.where)}
+
+
+def _chain(written: str, value: str) -> str:
+    return value if written == value else f"{written} = {value}"
+
+
+def _places(where: Sequence[str]) -> str:
+    return f"  # {', '.join(where)}"
+
+
+# Styles of rich's, by what a piece of text is.
+NAME = "bold"
+VALUE = "cyan"
+PLACE = "dim"
+PLAIN = ""
+
+_INDENT = 2
+_LEAST_WIDTH = 20
+
+
+class Line(NamedTuple):
+    """One line.
+
+    Attributes:
+        depth: How far it is indented.
+        pieces: Text and style, side by side.
+    """
+
+    depth: int
+    pieces: Sequence[tuple[str, str]]
+
+
+def show_lines(lines: Iterable[Line], console: Console | None = None) -> None:
+    """Prints lines; on a terminal those that are too long go on below, indented further.
+
+    Args:
+        lines: To print.
+        console: Where, instead of stdout.
+    """
+    console = console or Console()
+    for line in lines:
+        if console.is_terminal:
+            for indent, part in _folded(line, console):
+                console.print(Padding(part, (0, 0, 0, indent)), highlight=False)
+        else:
+            text = "".join(piece for piece, _ in line.pieces)
+            console.file.write(f"{' ' * _INDENT * line.depth}{text}\n")
+
+
+def show_table(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[Sequence[tuple[str, str]]]],
+    console: Console | None = None,
+) -> None:
+    """Prints a table; on a terminal cells are folded to its width.
+
+    Args:
+        titles: Of the columns.
+        rows: Cells of lines, each a text and its style.
+        console: Where, instead of stdout.
+    """
+    console = console or Console()
+    if console.is_terminal:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        for title in titles:
+            table.add_column(Text(title), overflow="fold")
+        for row in rows:
+            table.add_row(*(Text("\n").join(Text(text, style) for text, style in cell)
+                            for cell in row))
+        console.print(table, highlight=False)
+        return
+    lines = [list(titles)]
+    for row in rows:
+        height = max(len(cell) for cell in row)
+        for level in range(height):
+            lines.append([cell[level][0] if level < len(cell) else "" for cell in row])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
+    for line in lines:
+        cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+        console.file.write("  ".join(cells).rstrip() + "\n")
+
+
+def _folded(line: Line, console: Console) -> list[tuple[int, Text]]:
+    """Returns the parts of a line that each fit, with the spaces before them."""
+    text, indent = Text.assemble(*line.pieces), line.depth * _INDENT
+    if indent + text.cell_len <= console.width:
+        return [(indent, text)]
+    further = indent + 2 * _INDENT
+    parts = text.wrap(console, max(console.width - further, _LEAST_WIDTH), overflow="fold")
+    return [(further if position else indent, part) for position, part in enumerate(parts)]

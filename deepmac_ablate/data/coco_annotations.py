@@ -1,0 +1,212 @@
+"""COCO instances files: read, checked to the last reference, completed where COCO leaves gaps.
+
+Everything a converter or an evaluator would stumble over later is refused here, in one sentence
+that names the entry, before any image is opened.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepmac_ablate.data import masks
+from deepmac_ablate.data.dataset_info import Category
+from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.storage.strict_json import read_given
+
+Entry = dict[str, Any]
+_TABLES = ("images", "annotations", "categories")
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoTruth:
+    """A checked COCO instances file.
+
+    Attributes:
+        document: The whole file with completed annotations; what evaluation reads.
+        images: Its images by ascending id.
+        annotations: Annotations by image id, in the order of the file.
+        categories: Its classes by ascending id.
+        num_derived_crowd: Annotations without `iscrowd`, which were given 0.
+        num_derived_area: Annotations without `area`, which were given that of their mask or, where
+            they have none, of their box.
+    """
+
+    document: Entry
+    images: list[Entry]
+    annotations: Mapping[int, list[Entry]]
+    categories: tuple[Category, ...]
+    num_derived_crowd: int
+    num_derived_area: int
+
+
+def read(path: Path) -> CocoTruth:
+    """Returns the content of a COCO instances file.
+
+    The annotations stay as they are but for what COCO's evaluation fails on: missing `iscrowd`
+    and `area` are derived; polygons of fewer than three corners are left out; annotations with a
+    box but no mask get an empty one, which says the same; and where an annotation has the id 0,
+    all ids are raised by one, as the evaluation takes a match with 0 for no match.
+
+    Raises:
+        UserError: The file is missing, not JSON, not COCO instances, or refers to what is not
+            there.
+    """
+    document = _load(path)
+    categories = _categories(document["categories"], path)
+    images = _images(document["images"], path)
+    sizes = {image["id"]: (image["height"], image["width"]) for image in images}
+    names = {category.id: category.name for category in categories}
+    entries = document["annotations"]
+    _check_annotations(entries, sizes, names, path)
+    if not any(_segmentation(entry) for entry in entries):
+        raise UserError(
+            f"{path} has no masks: none of its {len(entries)} annotations has a segmentation."
+        )
+    num_derived_crowd = sum("iscrowd" not in entry for entry in entries)
+    num_derived_area = sum("area" not in entry for entry in entries)
+    offset = int(any(entry["id"] == 0 for entry in entries))
+    completed = [_complete(entry, *sizes[entry["image_id"]], offset) for entry in entries]
+    by_image = collections.defaultdict(list)
+    for entry in completed:
+        by_image[entry["image_id"]].append(entry)
+    return CocoTruth(
+        document={**document, "annotations": completed},
+        images=images,
+        annotations=by_image,
+        categories=categories,
+        num_derived_crowd=num_derived_crowd,
+        num_derived_area=num_derived_area,
+    )
+
+
+def _load(path: Path) -> Entry:
+    document = read_given(path, "annotations file", "the COCO JSON file in it")
+    if not isinstance(document, dict):
+        raise UserError(f"{path} holds a {type(document).__name__}, not a COCO instances object.")
+    for table in _TABLES:
+        if not isinstance(document.get(table), list):
+            raise UserError(
+                f"{path} lacks the list {table!r}.{did_you_mean(table, document)} "
+                f"A COCO instances file has {', '.join(_TABLES)}."
+            )
+        if not all(isinstance(entry, dict) for entry in document[table]):
+            raise UserError(f"{path}: the list {table!r} holds something that is not an object.")
+    return document
+
+
+def _categories(entries: list[Entry], path: Path) -> tuple[Category, ...]:
+    for position, entry in enumerate(entries):
+        _require(entry, {"id": int, "name": str}, f"{path}: category number {position}")
+        if entry["id"] < 1:
+            raise UserError(
+                f"{path}: category {entry['name']!r} has the id {entry['id']}; ids begin at 1, "
+                f"0 is background."
+            )
+    _refuse_duplicates((entry["id"] for entry in entries), f"{path}: category id")
+    _refuse_duplicates((entry["name"] for entry in entries), f"{path}: category name")
+    if not entries:
+        raise UserError(f"{path} has no categories.")
+    return tuple(sorted((Category(e["id"], e["name"]) for e in entries), key=lambda c: c.id))
+
+
+def _images(entries: list[Entry], path: Path) -> list[Entry]:
+    if not entries:
+        raise UserError(f"{path} has no images.")
+    kinds = {"id": int, "file_name": str, "height": int, "width": int}
+    for position, entry in enumerate(entries):
+        _require(entry, kinds, f"{path}: image number {position}")
+        if entry["height"] < 1 or entry["width"] < 1:
+            raise UserError(
+                f"{path}: image {entry['file_name']!r} has the size "
+                f"{entry['width']} x {entry['height']}."
+            )
+    _refuse_duplicates((entry["id"] for entry in entries), f"{path}: image id")
+    return sorted(entries, key=lambda entry: entry["id"])
+
+
+def _check_annotations(
+    entries: list[Entry],
+    sizes: Mapping[int, tuple[int, int]],
+    names: Mapping[int, str],
+    path: Path,
+) -> None:
+    kinds = {"id": int, "image_id": int, "category_id": int, "bbox": list}
+    for position, entry in enumerate(entries):
+        _require(entry, kinds, f"{path}: annotation number {position}")
+        where = f"{path}: annotation {entry['id']}"
+        if entry["image_id"] not in sizes:
+            raise UserError(f"{where} refers to image {entry['image_id']}, which is not listed.")
+        if entry["category_id"] not in names:
+            raise UserError(
+                f"{where} has the category {entry['category_id']}, which is not listed; known "
+                f"are {min(names)} to {max(names)} ({len(names)} categories)."
+            )
+        if len(entry["bbox"]) != 4 or not all(_is_number(number) for number in entry["bbox"]):
+            raise UserError(f"{where} has the bbox {entry['bbox']}; it is [x, y, width, height].")
+        if entry.get("iscrowd", 0) not in (0, 1):
+            raise UserError(f"{where} has iscrowd {entry['iscrowd']!r}; it is 0 or 1.")
+        if not _is_number(entry.get("area", 0)):
+            raise UserError(f"{where} has the area {entry['area']!r}; it is a number of pixels.")
+    _refuse_duplicates((entry["id"] for entry in entries), f"{path}: annotation id")
+
+
+def _complete(entry: Entry, height: int, width: int, offset: int) -> Entry:
+    entry = {**entry, "id": entry["id"] + offset, "iscrowd": int(entry.get("iscrowd", 0))}
+    if segmentation := _segmentation(entry):
+        entry["segmentation"] = segmentation
+    else:
+        entry["segmentation"] = masks.encode_runs(np.zeros((height, width), np.uint8))
+        entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
+    if "area" not in entry:
+        entry["area"] = float(mask_of(entry, height, width).sum())
+    return entry
+
+
+def _segmentation(entry: Entry) -> Any:  # noqa: ANN401 - JSON
+    """Returns what the annotation says about its mask, falsy where it has none."""
+    segmentation = entry.get("segmentation")
+    if isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
+        return masks.enclosing_polygons(segmentation)
+    return segmentation
+
+
+def mask_of(annotation: Entry, height: int, width: int) -> np.ndarray:
+    """Returns the [height, width] uint8 mask of an annotation.
+
+    Raises:
+        UserError: Its segmentation is malformed.
+    """
+    try:
+        return masks.decode(annotation["segmentation"], height, width)
+    except masks.MaskError as error:
+        raise UserError(
+            f"The mask of annotation {annotation['id']} (image {annotation['image_id']}) cannot "
+            f"be read: {error}."
+        ) from error
+
+
+def _require(entry: Entry, kinds: Mapping[str, type], where: str) -> None:
+    for key, kind in kinds.items():
+        value = entry.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            found = f"has the {key} {value!r}" if key in entry else f"has no {key!r}"
+            expected = {int: "an integer", str: "a text", list: "a list"}[kind]
+            raise UserError(f"{where} {found}; {expected} is needed.")
+
+
+def _refuse_duplicates(values: Iterable[int | str], what: str) -> None:
+    counts = collections.Counter(values)
+    twice = [value for value, count in counts.items() if count > 1]
+    if twice:
+        raise UserError(f"{what} {twice[0]!r} is used {counts[twice[0]]} times; it is unique.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,0 +1,157 @@
+"""COCO-format instances to records: `convert`, what ``deepmac-ablate data coco`` calls."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import math
+import os
+import random
+from pathlib import Path
+
+from etils import epath
+
+from deepmac_ablate.data import coco_annotations, image_example
+from deepmac_ablate.data.coco_annotations import CocoTruth, Entry
+from deepmac_ablate.data.dataset_info import DatasetInfo
+from deepmac_ablate.data.parallel import ordered_map
+from deepmac_ablate.data.records import RecordWriter
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.progress import track
+
+# About 150 MB of COCO; many enough to shuffle and to spread over the hosts of a TPU.
+_IMAGES_PER_SHARD = 1000
+_MAX_SHARDS = 256
+# Below, starting processes costs more than it saves (a COCO image takes about 20 ms).
+_MIN_IMAGES_PER_PROCESS = 200
+_MAX_PROCESSES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class ConversionSummary:
+    """What a conversion wrote and what it left out.
+
+    Attributes:
+        info: The data set.
+        skipped: Annotations that are not in the records, by reason.
+        num_clipped: Boxes cut to their image.
+        num_reencoded: Images stored as PNG because TensorFlow does not read their format.
+        num_without_instances: Images kept without any instance.
+        num_derived_crowd: Annotations that lacked `iscrowd`.
+        num_derived_area: Annotations that lacked `area`.
+    """
+
+    info: DatasetInfo
+    skipped: dict[str, int]
+    num_clipped: int
+    num_reencoded: int
+    num_without_instances: int
+    num_derived_crowd: int
+    num_derived_area: int
+
+    def lines(self) -> list[str]:
+        """Returns the summary as text: the counts, then one line for each kind of exception."""
+        info = self.info
+        shards = "shard" if info.num_shards == 1 else "shards"
+        lines = [
+            f"{info.identity}: {info.num_images} images, {info.num_instances} "
+            f"instances and {info.num_crowds} crowds of {len(info.categories)} categories in "
+            f"{info.num_shards} {shards}."
+        ]
+        exceptions = {
+            **{f"annotations skipped: {why}": count for why, count in self.skipped.items()},
+            "objects have a box but no mask": info.num_boxes_only,
+            "boxes clipped to their image": self.num_clipped,
+            "images stored as PNG": self.num_reencoded,
+            "images without instances": self.num_without_instances,
+            "annotations lacked iscrowd, taken as 0": self.num_derived_crowd,
+            "annotations lacked area, taken from mask or box": self.num_derived_area,
+        }
+        return lines + [f"  {count} {what}" for what, count in exceptions.items() if count]
+
+
+def convert(
+    images: Path,
+    annotations: Path,
+    output_prefix: str | os.PathLike[str],
+    num_shards: int | None = None,
+    num_processes: int | None = None,
+) -> ConversionSummary:
+    """Converts a data set in COCO's format to records.
+
+    All is written beside the target first; a previous version stays whole until then.
+
+    Args:
+        images: Folder of the image files.
+        annotations: COCO instances JSON; category ids are kept as they are.
+        output_prefix: Where to write, such as ``data/coco/train`` (see `dataset_info`).
+        num_shards: Record files; by default one per 1000 images.
+        num_processes: Worker processes; by default by the number of images. A script that may
+            get more than one guards its calls with ``if __name__ == "__main__":``, as each
+            process imports it.
+
+    Raises:
+        UserError: The input is faulty (the message names the entry); nothing was written.
+    """
+    prefix = epath.Path(output_prefix)
+    if not images.is_dir():
+        raise UserError(f"The images folder {images} does not exist.")
+    if prefix.is_dir() or str(output_prefix).endswith("/"):
+        raise UserError(
+            f"The output {output_prefix} is a folder; name the data set in it, "
+            f"such as {prefix / 'train'}."
+        )
+    truth = coco_annotations.read(annotations)
+    _refuse_missing_images(truth.images, images)
+    num_images = len(truth.images)
+    if num_shards is None:
+        num_shards = min(math.ceil(num_images / _IMAGES_PER_SHARD), _MAX_SHARDS)
+    if not 1 <= num_shards <= num_images:
+        raise UserError(f"{num_shards} shards of {num_images} images; 1 to {num_images} can be.")
+    if num_processes is None:
+        useful = max(1, num_images // _MIN_IMAGES_PER_PROCESS)
+        num_processes = min(useful, os.cpu_count() or 1, _MAX_PROCESSES)
+    order = list(truth.images)
+    # A shard must not be one part of the data set; the same order every time.
+    random.Random(0).shuffle(order)
+    tasks = ((image, truth.annotations.get(image["id"], [])) for image in order)
+    counts: collections.Counter[str] = collections.Counter()
+    skipped: collections.Counter[str] = collections.Counter()
+    with RecordWriter(prefix, num_shards, truth.categories) as writer:
+        prepare = functools.partial(image_example.prepare, folder=images)
+        examples = ordered_map(prepare, tasks, num_processes)
+        for example in track(examples, num_images, f"Converting {prefix.name}"):
+            writer.add_image_example(example)
+            skipped.update(example.skipped)
+            counts["clipped"] += example.num_clipped
+            counts["reencoded"] += example.reencoded
+            counts["empty"] += not example.category_ids
+        info = writer.publish(truth.document)
+    return _summary(info, truth, skipped, counts)
+
+
+def _summary(
+    info: DatasetInfo,
+    truth: CocoTruth,
+    skipped: collections.Counter[str],
+    counts: collections.Counter[str],
+) -> ConversionSummary:
+    return ConversionSummary(
+        info=info,
+        skipped=dict(sorted(skipped.items())),
+        num_clipped=counts["clipped"],
+        num_reencoded=counts["reencoded"],
+        num_without_instances=counts["empty"],
+        num_derived_crowd=truth.num_derived_crowd,
+        num_derived_area=truth.num_derived_area,
+    )
+
+
+def _refuse_missing_images(entries: list[Entry], folder: Path) -> None:
+    missing = [entry for entry in entries if not (folder / entry["file_name"]).is_file()]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(entries)} images are not in {folder}, the first is "
+            f"{missing[0]['file_name']!r}."
+        )

@@ -1,0 +1,120 @@
+"""AR of masks whatever their class: how many objects are segmented at all, by anything.
+
+One matching per image of its 100 best detections, of all classes together, with all its annotated
+objects: COCO's greedy matching with `useCats = 0`. A detector that segments an object well and
+calls it by the wrong name has found it::
+
+    table = per_class_agnostic_recall(ground_truth, detections, image_ids)
+    instance_mean(table, novel_ids, "mask_ar100_agnostic")
+
+A class's value is the mean over the IoU thresholds .50, .55, ... .95 of the share of its objects
+that are found. So any group of classes has the mean over its instances, and all classes together
+have pycocotools' number.
+
+Detections that lie on seen classes take part in the 100 and in the matching, as they do where the
+detector is used. The literature differs here (some leave them out of the 100, some match by class),
+so numbers under the name AR100 compare only where the protocol is the same. Objects without a mask
+are neither found nor missed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from faster_coco_eval import mask as rle
+
+from deepmac_ablate.evaluation.metrics.average_precision import MAX_DETECTIONS, checked_results
+from deepmac_ablate.evaluation.metrics.ground_truth import (
+    GroundTruth,
+    has_mask,
+    load_annotations,
+    scored_part,
+)
+
+# The same float values as COCO's, on which a mask of IoU exactly 0.6 depends.
+_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+
+
+def per_class_agnostic_recall(
+    ground_truth: GroundTruth,
+    detections: Iterable[Mapping[str, Any]],
+    image_ids: Collection[int],
+) -> pd.DataFrame:
+    """Returns the share of objects found, for every class of the data set.
+
+    Args:
+        ground_truth: As for `average_precision.per_class_ap`.
+        detections: As for `average_precision.per_class_ap`, masks.
+        image_ids: The images that were scored; the others' annotations do not count.
+
+    Returns:
+        One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
+        annotations with a mask) and `mask_ar100_agnostic` in [0, 1], NaN where there is none.
+
+    Raises:
+        UserError: As `average_precision.per_class_ap`.
+    """
+    everything = load_annotations(ground_truth)
+    truth = scored_part(everything, image_ids)
+    names = {c["id"]: c["name"] for c in sorted(truth["categories"], key=lambda c: c["id"])}
+    objects, found = _by_image(
+        (a for a in truth["annotations"] if not a.get("iscrowd", 0) and has_mask(a)),
+        (d for d in checked_results(everything, truth, detections, "mask")
+         if d["category_id"] in names))
+    classes: list[int] = []
+    shares: list[float] = []
+    for image in truth["images"]:
+        # Equal scores and equal IoUs are ranked by class, then by place in the input, as COCO does.
+        annotations = sorted(objects[image["id"]], key=lambda a: a["category_id"])
+        best = sorted(found[image["id"]], key=lambda d: (-d["score"], d["category_id"]))
+        classes += [annotation["category_id"] for annotation in annotations]
+        shares += _shares_found(
+            [d["segmentation"] for d in best[:MAX_DETECTIONS]],
+            [rle.segmToRle(a["segmentation"], image["width"], image["height"])
+             for a in annotations])
+    by_class = pd.Series(shares, dtype=float).groupby(classes)
+    return pd.DataFrame(
+        {
+            "name": list(names.values()),
+            "instances": by_class.size().reindex(names, fill_value=0).to_numpy(),
+            "mask_ar100_agnostic": by_class.mean().reindex(names).to_numpy(),
+        },
+        index=pd.Index(list(names), name="category_id"),
+    )
+
+
+def _by_image(*lists: Iterable[Mapping[str, Any]]) -> list[dict[int, list[Mapping[str, Any]]]]:
+    grouped = []
+    for entries in lists:
+        of_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+        for entry in entries:
+            of_image[entry["image_id"]].append(entry)
+        grouped.append(of_image)
+    return grouped
+
+
+def _shares_found(best: list[Any], objects: list[Any]) -> list[float]:
+    """Returns for each object of an image at which share of the thresholds it is found.
+
+    Args:
+        best: Masks as RLE, the best first. Each takes, at each threshold, the free object that it
+            overlaps most. Crowds are left out of the objects: a detection turns to them only when
+            no free object is left for it.
+        objects: Masks as RLE.
+    """
+    if not objects or not best:
+        return [0.0] * len(objects)
+    overlaps = np.asarray(rle.iou(best, objects, [0] * len(objects)))
+    free = np.ones((len(_THRESHOLDS), len(objects)), bool)
+    rows = np.arange(len(_THRESHOLDS))
+    for overlap in overlaps[overlaps.max(axis=1) >= _THRESHOLDS[0]]:
+        candidates = np.where(free, overlap, -1.0)
+        # Of equal ones the last.
+        taken = len(objects) - 1 - candidates[:, ::-1].argmax(axis=1)
+        hit = candidates[rows, taken] >= _THRESHOLDS
+        free[rows[hit], taken[hit]] = False
+    return (1.0 - free.mean(axis=0)).tolist()

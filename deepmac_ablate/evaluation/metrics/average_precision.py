@@ -1,0 +1,280 @@
+"""Average precision by class, exactly COCO's, and its means over groups of classes.
+
+COCO's AP is itself a mean over classes, so the AP of the novel classes is the mean of their rows
+here: one evaluation serves every class split, and the numbers are pycocotools' to rounding
+(`COCOeval` with `params.catIds` restricted)::
+
+    check_every_image_once(expected_ids, scored_ids)
+    table = per_class_ap("instances_val2017.json", detections, scored_ids, "mask")
+    summarise(table, novel_ids)["mask_ap"]
+
+Definitions: https://cocodataset.org/#detection-eval. At most 100 detections count per image and
+class. Small, medium and large are by the annotation's `area` field, in pixels: up to 32^2, 32^2 to
+96^2, from 96^2, both ends included. A detection that matches nothing is sized by its mask for masks
+and by its box for boxes (pycocotools sizes masks by boxes where its input holds both).
+
+An object with a box but no mask is an object for box AP. For mask AP nobody knows its pixels, so it
+is neither found nor missed: its box is a crowd region, where detections of its class are ignored as
+far as they lie in it. A class that has no masks at all has no mask AP.
+
+Boundary AP is mask AP with the smaller of mask IoU and boundary IoU in place of mask IoU (Cheng et
+al., CVPR 2021, arXiv:2103.16562): the inside of a large object cannot hide a coarse contour. A
+boundary is the part of a mask within 2 % of the image's diagonal from its contour (at least one
+pixel; 16 pixels of 640 x 480), so that for small objects it is the mask, and the two APs agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval import mask as rle
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.evaluation.metrics.ground_truth import (
+    GroundTruth,
+    first_ids,
+    has_mask,
+    load_annotations,
+    scored_part,
+)
+
+Task = Literal["mask", "boundary", "box"]
+
+METRICS: tuple[str, ...] = ("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ar100")
+# Columns of a per-class table that are no metric.
+DESCRIPTION: tuple[str, ...] = ("name", "role", "instances")
+
+# How wide a boundary is: this share of the image's diagonal, the default of arXiv:2103.16562.
+BOUNDARY_DILATION_RATIO = 0.02
+
+_IOU_TYPES = {"mask": "segm", "boundary": "boundary", "box": "bbox"}
+MAX_DETECTIONS = 100
+
+
+def check_every_image_once(expected_ids: Iterable[int], scored_ids: Iterable[int]) -> None:
+    """Raises unless the scored images are the expected ones, each exactly once.
+
+    Dropped or repeated images (a last partial batch, a repeated data set) change AP without a sign:
+    COCO's evaluation takes whatever list of images it is given.
+
+    Raises:
+        UserError: Images are missing, scored more than once, or not expected.
+    """
+    expected = set(expected_ids)
+    scored = Counter(scored_ids)
+    wrong = {
+        "not scored": expected - scored.keys(),
+        "scored more than once": {image_id for image_id, times in scored.items() if times > 1},
+        "not of the data set": scored.keys() - expected,
+    }
+    faults = [f"{len(ids)} {fault} (ids {first_ids(ids)})" for fault, ids in wrong.items() if ids]
+    if faults:
+        raise UserError(
+            f"Every one of the {len(expected)} images must be scored exactly once, but of the "
+            f"{scored.total()} scored: {'; '.join(faults)}."
+        )
+
+
+def per_class_ap(
+    ground_truth: GroundTruth,
+    detections: Iterable[Mapping[str, Any]],
+    image_ids: Collection[int],
+    task: Task,
+    boundary_dilation_ratio: float = BOUNDARY_DILATION_RATIO,
+) -> pd.DataFrame:
+    """Returns the AP of every class of the data set over the scored images.
+
+    Detections of images that are not scored, and of classes that the data set does not have, do not
+    count. Neither the annotations nor the detections are changed.
+
+    Args:
+        ground_truth: Annotations in COCO's format, or the path of their JSON file.
+        detections: Results in COCO's format: `image_id`, `category_id`, `score`, and `segmentation`
+            (RLE of the size of the image, `counts` as bytes or str) or `bbox` ([x, y, w, h], pixels
+            of the original image), whichever the task is about.
+        image_ids: The images that were scored; the others' annotations do not count.
+        task: "mask", "boundary" or "box".
+        boundary_dilation_ratio: How wide a boundary is, as a share of the image's diagonal.
+
+    Returns:
+        One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
+        annotations; unless the task is "box", those with a mask) and `<task>_<metric>` for each of
+        `METRICS`, in [0, 1]. NaN where there is no instance to find, of any or of that size.
+
+    Raises:
+        UserError: An image is unknown to the ground truth, no image was scored, a score or box is
+            not finite, or a mask has not the size of its image.
+    """
+    truth, found = evaluated_part(ground_truth, detections, image_ids, task)
+    evaluation = COCOeval_faster(
+        COCO(truth, print_function=_silent),
+        COCO(found, print_function=_silent),
+        _IOU_TYPES[task],
+        print_function=_silent,
+        boundary_dilation_ratio=boundary_dilation_ratio,
+    )
+    evaluation.params.maxDets = [MAX_DETECTIONS]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    return _table(evaluation, truth, task)
+
+
+def evaluated_part(
+    ground_truth: GroundTruth,
+    detections: Iterable[Mapping[str, Any]],
+    image_ids: Collection[int],
+    task: Task,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns annotations and detections as a library for COCO's evaluation is given them.
+
+    Args:
+        ground_truth: As for `per_class_ap`.
+        detections: As for `per_class_ap`.
+        image_ids: As for `per_class_ap`.
+        task: As for `per_class_ap`.
+
+    Returns:
+        Two data sets in COCO's format, of the scored images and all classes. The annotations are
+        copies that may be written into; unless the task is "box", what has no mask is a crowd.
+
+    Raises:
+        UserError: As `per_class_ap`.
+    """
+    everything = load_annotations(ground_truth)
+    truth = scored_part(everything, image_ids)
+    # The library takes annotation id 0 for "unmatched" and equal ids for one annotation, so all are
+    # numbered anew, in copies because it also writes into what it is given.
+    truth["annotations"] = [
+        {"iscrowd": 0, **annotation, "id": number}
+        | (_crowd_region(annotation) if task != "box" and not has_mask(annotation) else {})
+        for number, annotation in enumerate(truth["annotations"], start=1)
+    ]
+    found = truth | {"annotations": checked_results(everything, truth, detections, task)}
+    return truth, found
+
+
+def summarise(per_class: pd.DataFrame, class_ids: Iterable[int]) -> dict[str, float]:
+    """Returns the mean of every metric over classes; classes where it is undefined do not count.
+
+    Args:
+        per_class: A table with one row per class, indexed by `category_id`.
+        class_ids: The classes to average over. NaN is returned if none has a value.
+    """
+    metrics = per_class.drop(columns=list(DESCRIPTION), errors="ignore")
+    means = metrics.loc[sorted(class_ids)].mean(axis="index")
+    return {str(metric): float(value) for metric, value in means.items()}
+
+
+def instance_mean(per_class: pd.DataFrame, class_ids: Iterable[int], metric: str) -> float:
+    """Returns the mean of a metric over all instances of some classes, NaN if they have none.
+
+    Args:
+        per_class: A table with one row per class, indexed by `category_id`, with `instances`.
+        class_ids: The classes whose instances count; common classes weigh more.
+        metric: A column that is itself a mean over the instances of a class.
+    """
+    rows = per_class.loc[sorted(class_ids)]
+    instances = int(rows["instances"].sum())
+    return float((rows[metric] * rows["instances"]).sum()) / instances if instances else math.nan
+
+
+def _crowd_region(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields that make the box of an annotation a region of unknown masks."""
+    x, y, width, height = annotation["bbox"]
+    right, bottom = x + width, y + height
+    return {"iscrowd": 1, "segmentation": [[x, y, right, y, right, bottom, x, bottom]]}
+
+
+def checked_results(
+    everything: Mapping[str, Any],
+    truth: Mapping[str, Any],
+    detections: Iterable[Mapping[str, Any]],
+    task: Task,
+) -> list[dict[str, Any]]:
+    """Returns the detections of scored images, in new dicts as the library wants them.
+
+    Args:
+        everything: All annotations.
+        truth: Their `scored_part`.
+        detections: As for `per_class_ap`.
+        task: As for `per_class_ap`.
+
+    Raises:
+        UserError: As `per_class_ap`, for a detection.
+    """
+    known = {image["id"] for image in everything["images"]}
+    sizes = {image["id"]: [image["height"], image["width"]] for image in truth["images"]}
+    results = []
+    for detection in detections:
+        image_id = int(detection["image_id"])
+        if image_id not in known:
+            raise UserError(f"A detection is of image {image_id}, which the ground truth lacks.")
+        if image_id not in sizes:
+            continue
+        result = {
+            "id": len(results) + 1,
+            "image_id": image_id,
+            "category_id": int(detection["category_id"]),
+            "score": float(detection["score"]),
+            "iscrowd": 0,
+        }
+        if task != "box":
+            mask = detection["segmentation"]
+            if list(mask["size"]) != sizes[image_id]:
+                raise UserError(
+                    f"A detected mask of image {image_id} has height and width "
+                    f"{list(mask['size'])}, but the image has {sizes[image_id]}."
+                )
+            result |= {"segmentation": mask, "area": int(rle.area(mask))}
+        else:
+            box = [float(coordinate) for coordinate in detection["bbox"]]
+            result |= {"bbox": box, "area": box[2] * box[3]}
+        if not all(map(math.isfinite, [result["score"], *result.get("bbox", [])])):
+            raise UserError(
+                f"A detection of image {image_id} is not finite: score {result['score']}"
+                f"{', box ' + str(result['bbox']) if task == 'box' else ''}."
+            )
+        results.append(result)
+    return results
+
+
+def _table(evaluation: COCOeval_faster, truth: Mapping[str, Any], task: Task) -> pd.DataFrame:
+    """Returns the per-class table of an accumulated evaluation."""
+    parameters = evaluation.params
+    # [iou, recall, class, area] and [iou, class, area]; -1 where there is nothing to find.
+    precision, recall = (
+        np.where(values < 0, np.nan, values)
+        for values in (evaluation.eval["precision"][..., -1], evaluation.eval["recall"][..., -1])
+    )
+    area = {label: position for position, label in enumerate(parameters.areaRngLbl)}
+    iou = {round(float(value), 2): position for position, value in enumerate(parameters.iouThrs)}
+    columns = (
+        precision[..., area["all"]].mean(axis=(0, 1)),
+        precision[iou[0.5], ..., area["all"]].mean(axis=0),
+        precision[iou[0.75], ..., area["all"]].mean(axis=0),
+        precision[..., area["small"]].mean(axis=(0, 1)),
+        precision[..., area["medium"]].mean(axis=(0, 1)),
+        precision[..., area["large"]].mean(axis=(0, 1)),
+        recall[..., area["all"]].mean(axis=0),
+    )
+    instances = Counter(a["category_id"] for a in truth["annotations"] if not a["iscrowd"])
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    ids = [int(class_id) for class_id in parameters.catIds]
+    return pd.DataFrame(
+        {
+            "name": [names[class_id] for class_id in ids],
+            "instances": [instances[class_id] for class_id in ids],
+            **{f"{task}_{name}": values for name, values in zip(METRICS, columns, strict=True)},
+        },
+        index=pd.Index(ids, name="category_id"),
+    )
+
+
+def _silent(*_: object) -> None:
+    """Swallows the library's progress messages."""

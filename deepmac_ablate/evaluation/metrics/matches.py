@@ -1,0 +1,269 @@
+"""Which detection found which instance, stored so that AP can be had again for other images.
+
+AP is no mean over images: it ranks the detections of all of them. To ask what it would have been on
+another sample of images, one needs every detection's score and whether it matched, not the masks.
+COCO's matching looks at one image and class at a time, so it holds for every sample::
+
+    matches = match("instances_val2017.json", detections, scored_ids, "mask")
+    RankedMatches(matches).average_precision(weights)
+
+The matching is pycocotools' own, so that AP with every image once is `per_class_ap`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import zipfile
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.evaluation.metrics.average_precision import MAX_DETECTIONS, evaluated_part
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
+
+# COCO's IoU thresholds .50, .55, ... .95, and the areas of all objects, in pixels.
+THRESHOLDS = 10
+_ALL_AREAS = [0, 1e10]
+_IOU_TYPES = {"mask": "segm", "box": "bbox"}
+_BITS = ("matched", "ignored")
+
+
+@dataclasses.dataclass(frozen=True)
+class Matches:
+    """The detections of one reading, with what COCO's evaluation matched them with.
+
+    Detections are in the order of class, image, falling score. I images, C classes, D detections,
+    T IoU thresholds, G instances.
+
+    Attributes:
+        image_ids: [I] int64, the scored images, ascending.
+        class_ids: [C] int64, all classes of the data set, ascending.
+        image: [D] int32, the image of each detection that counts, as an index.
+        category: [D] int32, its class, as an index.
+        scores: [D] float32 where that is exact, else float64.
+        matched: [D, T] bool, whether it found something at each IoU threshold.
+        ignored: [D, T] bool, whether it does not count there, as it lies on a crowd.
+        instances: [G, 2] int32, image and class, as indices, of each instance to find.
+    """
+
+    image_ids: np.ndarray
+    class_ids: np.ndarray
+    image: np.ndarray
+    category: np.ndarray
+    scores: np.ndarray
+    matched: np.ndarray
+    ignored: np.ndarray
+    instances: np.ndarray
+
+    def to_bytes(self) -> bytes:
+        """Returns a compressed npz file: the fields by name, bool as single bits."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields |= {name: np.packbits(fields[name]) for name in _BITS}
+        file = io.BytesIO()
+        np.savez_compressed(file, **fields)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, where: str) -> Matches:
+        """Reads what `to_bytes` wrote.
+
+        Raises:
+            UserError: If it is something else; it names `where` it was read.
+        """
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                fields = {field.name: file[field.name] for field in dataclasses.fields(cls)}
+            shape = (len(fields["image"]), THRESHOLDS)
+            for name in _BITS:
+                bits = np.unpackbits(fields[name], count=shape[0] * shape[1])
+                fields[name] = bits.astype(bool).reshape(shape)
+        except (ValueError, KeyError, EOFError, OSError, TypeError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{where} is broken, as it holds no matches ({error}); delete it and evaluate the "
+                "trial again.") from error
+        return cls(**fields)
+
+
+def match(
+    ground_truth: GroundTruth,
+    detections: Iterable[Mapping[str, Any]],
+    image_ids: Collection[int],
+    task: Literal["mask", "box"],
+) -> Matches:
+    """Returns the matches of detections, by the conventions of `per_class_ap`.
+
+    Args:
+        ground_truth: As for `per_class_ap`.
+        detections: As for `per_class_ap`.
+        image_ids: As for `per_class_ap`.
+        task: "mask" or "box".
+
+    Raises:
+        UserError: As `per_class_ap`.
+    """
+    truth, found = evaluated_part(ground_truth, detections, image_ids, task)
+    evaluated = _evaluate(truth, found, task)
+    images = np.unique([image["id"] for image in truth["images"]])
+    classes = np.unique([category["id"] for category in truth["categories"]])
+    counts = [len(pair["dtIds"]) for pair in evaluated]
+    to_find = [
+        (a["image_id"], a["category_id"]) for a in truth["annotations"] if not a["iscrowd"]]
+    to_find = np.array(to_find, np.int64).reshape(-1, 2)
+    return Matches(
+        image_ids=images.astype(np.int64),
+        class_ids=classes.astype(np.int64),
+        image=_indices(np.repeat([p["image_id"] for p in evaluated], counts), images),
+        category=_indices(np.repeat([p["category_id"] for p in evaluated], counts), classes),
+        scores=_smallest(np.concatenate([[], *(p["dtScores"] for p in evaluated)])),
+        matched=_by_detection([p["dtMatches"] > 0 for p in evaluated]),
+        ignored=_by_detection([p["dtIgnore"] for p in evaluated]),
+        instances=np.stack(
+            [_indices(to_find[:, 0], images), _indices(to_find[:, 1], classes)], axis=1),
+    )
+
+
+def _evaluate(
+    truth: dict[str, Any], found: dict[str, Any], task: Literal["mask", "box"]
+) -> list[dict[str, Any]]:
+    """Returns pycocotools' result of every image and class that has anything, class by class."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    # It reports its progress.
+    with contextlib.redirect_stdout(io.StringIO()):
+        pair = []
+        for data in (truth, found):
+            coco = COCO()
+            coco.dataset = data
+            coco.createIndex()
+            pair.append(coco)
+        evaluation = COCOeval(*pair, _IOU_TYPES[task])
+        evaluation.params.maxDets = [MAX_DETECTIONS]
+        evaluation.params.areaRng = [_ALL_AREAS]
+        evaluation.evaluate()
+    return [result for result in evaluation.evalImgs if result is not None]
+
+
+def _indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    return np.searchsorted(known, values).astype(np.int32)
+
+
+def _by_detection(parts: list[np.ndarray]) -> np.ndarray:
+    """Returns [T, detections] arrays as one of [D, T]."""
+    return np.concatenate([np.zeros((THRESHOLDS, 0)), *parts], axis=1).T.astype(bool)
+
+
+def _smallest(scores: np.ndarray) -> np.ndarray:
+    """Returns scores in half the bytes, where they were of that precision."""
+    halved = scores.astype(np.float32)
+    return halved if np.array_equal(halved, scores) else scores
+
+
+# COCO's recalls 0, .01, ... 1, the same float values.
+_RECALLS = np.linspace(0.0, 1.0, 101)
+
+
+class RankedMatches:
+    """The detections of every class by falling score, ready for samples of images.
+
+    A curve is one of a class at an IoU threshold: precision over recall.
+
+    Args:
+        matches: The matches; equal scores count in the order of image ids.
+    """
+
+    def __init__(self, matches: Matches) -> None:
+        self._images = len(matches.image_ids)
+        self._classes = len(matches.class_ids)
+        self._instances = matches.instances
+        order = np.lexsort((-matches.scores.astype(float), matches.category))
+        self._image = matches.image[order]
+        category = matches.category[order]
+        self._class_start = np.searchsorted(category, np.arange(self._classes))
+        matched, ignored = matches.matched[order], matches.ignored[order]
+        curve = category[:, None] * THRESHOLDS + np.arange(THRESHOLDS)
+        find_curve, self._find = _by_curve(curve, matched & ~ignored)
+        ignored_curve, self._ignored = _by_curve(curve, ignored)
+        self._find_image = self._image[self._find]
+        self._find_class = find_curve // THRESHOLDS
+        self._ignored_image = self._image[self._ignored]
+        # Of the finds in a curve those from..until; of the ignored ones of a find's curve, those
+        # that are ranked above it.
+        curves = np.arange(self._classes * THRESHOLDS)
+        self._from = np.searchsorted(find_curve, curves)
+        self._until = np.searchsorted(find_curve, curves, "right")
+        keys, wanted = (
+            c.astype(np.int64) * (len(order) + 1) + rank
+            for c, rank in ((ignored_curve, self._ignored), (find_curve, self._find)))
+        self._ignored_above = np.searchsorted(keys, wanted)
+        self._ignored_from = np.searchsorted(ignored_curve, find_curve)
+        # Falls from curve to curve by more than any precision.
+        self._apart = 2.0 * (len(curves) - find_curve)
+
+    def average_precision(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """Returns the AP of every class on a sample of the images.
+
+        Args:
+            weights: [I] how often each image is in the sample, whole numbers; None: once. An image
+                that is there twice counts as two images with the same scores.
+
+        Returns:
+            [C] AP in [0, 1], NaN where the sample has no instance of a class.
+        """
+        if weights is None:
+            weights = np.ones(self._images)
+        weights = np.asarray(weights, float)
+        wanted = np.bincount(
+            self._instances[:, 1], weights[self._instances[:, 0]], minlength=self._classes)
+        found = np.cumsum(weights[self._find_image])
+        precision = self._precision(weights, found)
+        # The count of finds with which each recall is reached.
+        before = _start(found)[self._from].reshape(self._classes, THRESHOLDS, 1)
+        counts = before + _least_finds(wanted)[:, None, :]
+        at = np.searchsorted(found, counts)
+        reached = at < self._until.reshape(self._classes, THRESHOLDS, 1)
+        # One more for those that are reached nowhere.
+        values = np.append(precision, 0.0)[np.where(reached, at, len(precision))]
+        return np.where(wanted > 0, values.mean(axis=(1, 2)), np.nan)
+
+    def _precision(self, weights: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Returns the best precision from each find on, in its curve."""
+        detections = _start(np.cumsum(weights[self._image]))
+        ignored = _start(np.cumsum(weights[self._ignored_image]))
+        curve_start = np.repeat(_start(found)[self._from], self._until - self._from)
+        counted = (
+            detections[self._find + 1] - detections[self._class_start[self._find_class]]
+            - ignored[self._ignored_above] + ignored[self._ignored_from])
+        precision = (found - curve_start) / (counted + np.spacing(1))
+        falling = np.maximum.accumulate((precision + self._apart)[::-1])[::-1]
+        return falling - self._apart
+
+
+def _by_curve(curve: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns curves and ranks of the chosen entries of [D, T], by curve, the best score first."""
+    rank, _ = np.nonzero(chosen)
+    curves = curve[chosen]
+    order = np.argsort(curves, kind="stable")
+    return curves[order], rank[order]
+
+
+def _start(sums: np.ndarray) -> np.ndarray:
+    """Returns cumulative sums with what they start from."""
+    return np.concatenate([[0.0], sums])
+
+
+def _least_finds(wanted: np.ndarray) -> np.ndarray:
+    """Returns [C, recalls]: of how many finds the recall is at least each of the recalls.
+
+    A recall is a quotient in floating point, so the product is corrected by comparing quotients.
+    """
+    total = np.maximum(wanted, 1.0)[:, None]
+    least = np.ceil(_RECALLS * total)
+    least = np.where((least - 1) / total >= _RECALLS, least - 1, least)
+    least = np.where(least / total < _RECALLS, least + 1, least)
+    # Recall 0 is reached by anything; its precision is the best there is, which is that of a find.
+    return np.maximum(least, 1.0)

@@ -1,0 +1,132 @@
+"""The exact numbers as they are stored: one table by class, and named scalars.
+
+A trained model is read with the boxes it detects, with the annotated boxes, which takes the
+detector out of the question, and on demand with annotated boxes that are moved a little. Each
+reading becomes rows of `per_class.csv` and scalars of `result.json`, named
+`<reading>/<metric>/<classes>`: `detections/mask_ap/novel`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from deepmac_ablate import box_jitter
+from deepmac_ablate.box_jitter import Jitter
+from deepmac_ablate.class_splits import Role
+from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.evaluation.metrics.average_precision import instance_mean, summarise
+
+BOX_SOURCES: tuple[str, ...] = ("detections", "groundtruth")
+
+# Shares of instances: a group of classes has the share of all of its instances, not a mean of its
+# classes' shares.
+OVER_INSTANCES: tuple[str, ...] = ("mask_ar100_agnostic",)
+
+
+def check_box_sources(names: Sequence[str]) -> None:
+    """Raises unless all names are sources of boxes to evaluate with, which readings are named by.
+
+    Raises:
+        UserError: If one is none or stands there twice.
+    """
+    for name in names:
+        if name not in BOX_SOURCES and box_jitter.parse(name) is None:
+            number = re.search(r"\d+(\.\d+)?", name)
+            known = [*BOX_SOURCES, *([f"jittered{number[0]}"] if number else [])]
+            raise UserError(
+                f"Unknown box source {name!r}.{did_you_mean(name, known)} Known are "
+                f"{', '.join(BOX_SOURCES)}, and annotated boxes moved by a ratio and mode such as "
+                "jittered0.1 or jittered0.1-expand.")
+        if names.count(name) > 1:
+            raise UserError(f"Box source {name!r} is named {names.count(name)} times.")
+
+
+def requested(
+    box_sources: Sequence[str], noise: Sequence[float], mode: box_jitter.Mode | None
+) -> list[str]:
+    """Returns the box sources that a command asks for, none if it leaves them to the trial.
+
+    Args:
+        box_sources: Those that it names.
+        noise: Ratios at which it wants annotated boxes jittered, beside the boxes as they are.
+        mode: In which way; None: "default".
+
+    Raises:
+        UserError: If a name, a ratio or the mode is wrong, or something is asked for twice.
+    """
+    if mode is not None and not noise:
+        raise UserError(
+            f"--jitter_mode {mode} says how --box_noise moves boxes: name its ratios, such as "
+            "--box_noise 0.1.")
+    sweep = [Jitter(ratio, mode or "default").name for ratio in noise]
+    if sweep and "groundtruth" not in box_sources:
+        sweep.insert(0, "groundtruth")
+    check_box_sources([*box_sources, *sweep])
+    return [*box_sources, *sweep]
+
+
+def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.DataFrame:
+    """Returns one row per class: `category_id`, `name`, `role`, `instances`, then every metric.
+
+    Args:
+        roles: The role of every class, from `class_splits.roles`.
+        *tables: The per-class tables of one reading, all of the same images, such as mask AP and
+            box AP. `instances` are those of the first; if that is about masks, those with a mask.
+    """
+    frame = pd.concat(tables, axis="columns")
+    # Every table brings name and instances.
+    frame = frame.loc[:, ~frame.columns.duplicated()]
+    frame.insert(1, "role", [roles[class_id] for class_id in frame.index])
+    return frame.reset_index()
+
+
+def scalars(reading: str, frame: pd.DataFrame) -> dict[str, float | None]:
+    """Returns the means over seen, novel and all classes as `<reading>/<metric>/<classes>`.
+
+    Values are in [0, 1] and means over classes, but for `iou_instances` and `OVER_INSTANCES`, which
+    are means over instances; None where no class has a value (JSON knows no NaN).
+
+    Args:
+        reading: Where the boxes came from.
+        frame: What `per_class_frame` returned for this reading.
+    """
+    table = frame.set_index("category_id")
+    named: dict[str, float | None] = {}
+    for classes in ("seen", "novel", "all"):
+        ids = table.index if classes == "all" else table.index[table["role"] == classes]
+        means = summarise(table, ids)
+        for metric in OVER_INSTANCES:
+            if metric in table:
+                means[metric] = instance_mean(table, ids, metric)
+        if "iou" in table:
+            means["iou_instances"] = instance_mean(table, ids, "iou")
+        for metric, value in means.items():
+            named[f"{reading}/{metric}/{classes}"] = None if math.isnan(value) else value
+    return named
+
+
+def table_text(result: Mapping[str, float | None]) -> str:
+    """Returns scalars as a table for people: a row per reading and metric, in percent.
+
+    Args:
+        result: What `scalars` returned; names of another form are left out.
+    """
+    rows: dict[tuple[str, str], dict[str, float | None]] = {}
+    for name, value in result.items():
+        reading, _, rest = name.partition("/")
+        metric, _, classes = rest.partition("/")
+        if classes:
+            rows.setdefault((reading, metric), {})[classes] = value
+    columns = ("seen", "novel", "all")
+    boxes = max([12, *(len(reading) for reading, _ in rows)])
+    names = max([14, *(len(metric) for _, metric in rows)])
+    lines = [f"{'boxes':<{boxes}} {'metric':<{names}}" + "".join(f"{c:>8}" for c in columns)]
+    for (reading, metric), values in rows.items():
+        cells = (values.get(column) for column in columns)
+        shown = "".join(f"{'-' if v is None else f'{100 * v:.1f}':>8}" for v in cells)
+        lines.append(f"{reading:<{boxes}} {metric:<{names}}{shown}")
+    return "\n".join(lines)

@@ -1,0 +1,206 @@
+"""A trained model's predictions on images, as COCO results."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from official.vision.ops import mask_ops
+from pycocotools import mask as rle
+
+from deepmac_ablate.evaluation.given_boxes import GivenBox
+from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
+
+
+class ImagePrediction(NamedTuple):
+    """What was predicted on one image.
+
+    Attributes:
+        image_id: of the image.
+        detections: COCO results with `bbox` [x, y, w, h] in pixels of the original image, and RLE.
+        in_boxes: source of boxes -> annotation id -> RLE of the mask predicted in the box that the
+            source makes of that annotation.
+    """
+
+    image_id: int
+    detections: list[dict[str, Any]]
+    in_boxes: dict[str, dict[int, dict[str, Any]]]
+
+
+class Predictor:
+    """Runs a model on batches of images, on the devices of a strategy.
+
+    The mask head runs on the boxes that there are, not on padding up to the most there may be.
+    """
+
+    def __init__(self, model: MaskRCNN, strategy: tf.distribute.Strategy, batch_size: int) -> None:
+        """Prepares to predict.
+
+        Args:
+            model: the model.
+            strategy: where it lives.
+            batch_size: images per batch at most; a smaller one is filled up, as a program for
+                each size would have to be traced.
+        """
+        self._strategy = strategy
+        self._replicas = max(len(strategy.extended.worker_devices), 1)
+        self._batch_size = -(-batch_size // self._replicas) * self._replicas
+        self._features = tf.function(model.features)
+        self._detect = tf.function(model.detect)
+        self._masks = tf.function(model.predict_masks)
+
+    def predict(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        given_boxes: Mapping[int, Sequence[GivenBox]],
+        detect: bool,
+    ) -> Iterator[ImagePrediction]:
+        """Predicts on the images of a batch.
+
+        Args:
+            batch: of `EvaluationData`.
+            given_boxes: image id -> boxes in which masks are wanted.
+            detect: whether to detect objects, too.
+        """
+        info, ids = batch["image_info"].numpy(), batch["image_ids"].numpy().tolist()
+        scales = [np.tile(rows[2], 2) for rows in info]
+        features = self._run(self._features, self._split(batch["images"].numpy()))
+        found = [_NOTHING] * len(ids)
+        if detect:
+            found = self._detections(features, info)
+        given = [given_boxes.get(image_id, ()) for image_id in ids]
+        in_given = [
+            _Boxes(_to_yxyx(np.array([g.box for g in of_image]).reshape(-1, 4)) * scale,
+                   np.array([g.class_id for g in of_image], np.int32), None)
+            for of_image, scale in zip(given, scales, strict=True)]
+        masks_found = self._segment(features, found)
+        masks_given = self._segment(features, in_given)
+        for i, image_id in enumerate(ids):
+            height, width = info[i, 0].astype(int)
+            boxes = _to_xywh(found[i].boxes / scales[i])
+            encoded = _encode(masks_found[i], boxes, height, width)
+            detections = [
+                {"image_id": image_id, "category_id": int(class_id), "bbox": box.tolist(),
+                 "score": float(score), "segmentation": mask}
+                for box, class_id, score, mask in zip(
+                    boxes, found[i].classes, found[i].scores, encoded, strict=True)]
+            boxes = np.array([g.box for g in given[i]], np.float64).reshape(-1, 4)
+            encoded = _encode(masks_given[i], boxes, height, width)
+            in_boxes: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+            for one, mask in zip(given[i], encoded, strict=True):
+                in_boxes[one.source][one.annotation_id] = mask
+            yield ImagePrediction(image_id, detections, in_boxes)
+
+    def _detections(self, features: Any, info: np.ndarray) -> list[_Boxes]:  # noqa: ANN401
+        found = self._gather(
+            self._run(self._detect, features, self._split(info[:, 1].astype(np.float32))))
+        return [
+            _Boxes(boxes[:number], classes[:number], scores[:number])
+            for boxes, classes, scores, number in zip(
+                found["boxes"][: len(info)], found["classes"], found["scores"],
+                found["num_detections"], strict=False)]
+
+    def _segment(self, features: Any, boxes: Sequence[_Boxes]) -> list[np.ndarray]:  # noqa: ANN401
+        """Segments the boxes of each image; returns [n, mask_size, mask_size] for each."""
+        per_replica = self._batch_size // self._replicas
+        flat = [_flatten(boxes[at : at + per_replica])
+                for at in range(0, self._batch_size, per_replica)]
+        longest = max(len(part[0]) for part in flat)
+        masks: list[list[np.ndarray]] = [[] for _ in flat]
+        for at in range(0, longest, _PASS):
+            # Powers of two, so that few different programs are traced.
+            length = min(_PASS, 1 << max(longest - at - 1, 15).bit_length())
+            args = [[_pad(array[at : at + length], length) for array in part] for part in flat]
+            result = self._run(
+                self._masks, features, *(self._place(list(arg)) for arg in zip(*args, strict=True)))
+            for own, value in zip(
+                    masks, self._strategy.experimental_local_results(result), strict=True):
+                own.append(value.numpy())
+        segmented = []
+        for part, own in zip(flat, masks, strict=True):
+            joined = np.concatenate(own) if own else np.zeros((0, 1, 1), np.float32)
+            for image in range(per_replica):
+                segmented.append(joined[: len(part[0])][part[1] == image])
+        return segmented[: len(boxes)]
+
+    def _run(self, function: Any, *args: Any) -> Any:  # noqa: ANN401
+        return self._strategy.run(function, args=args)
+
+    def _split(self, array: np.ndarray) -> Any:  # noqa: ANN401
+        """Gives each device its part of the images, the last image repeated to fill the batch.
+
+        Each worker of a cluster runs its own devices on all images: nothing is exchanged, and the
+        numbers cannot depend on how many workers there are.
+        """
+        missing = self._batch_size - len(array)
+        padded = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+        return self._place(np.split(padded, self._replicas))
+
+    def _place(self, parts: Sequence[np.ndarray]) -> Any:  # noqa: ANN401
+        """Puts one array on each device."""
+        if len(parts) == 1:
+            return tf.constant(parts[0])
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(parts[context.replica_id_in_sync_group % len(parts)]))
+
+    def _gather(self, result: Any) -> Any:  # noqa: ANN401
+        """Joins what the devices computed, in the order of images."""
+        return tf.nest.map_structure(
+            lambda value: np.concatenate(
+                [part.numpy() for part in self._strategy.experimental_local_results(value)]),
+            result)
+
+
+class _Boxes(NamedTuple):
+    """The boxes of one image: [n, 4] in pixels of the resized image, [n] and [n]."""
+
+    boxes: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray | None
+
+
+_NOTHING = _Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+# Boxes that a device segments at once: bounds the memory for their feature crops.
+_PASS = 128
+
+
+def _flatten(images: Sequence[_Boxes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the boxes of some images as one list: boxes, index of the image, classes."""
+    images = images or [_NOTHING]
+    return (
+        np.concatenate([image.boxes for image in images]).astype(np.float32),
+        np.repeat(np.arange(len(images)), [len(image.boxes) for image in images]).astype(np.int32),
+        np.concatenate([image.classes for image in images]).astype(np.int32),
+    )
+
+
+def _pad(array: np.ndarray, length: int) -> np.ndarray:
+    return np.pad(array, [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1))
+
+
+def _to_yxyx(boxes: np.ndarray) -> np.ndarray:
+    """[n, 4] as x, y, width, height -> ymin, xmin, ymax, xmax."""
+    low, size = boxes[:, :2], boxes[:, 2:]
+    return np.concatenate([low[:, ::-1], (low + size)[:, ::-1]], axis=1)
+
+
+def _to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """[n, 4] as ymin, xmin, ymax, xmax -> x, y, width, height."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return np.concatenate([low[:, ::-1], (high - low)[:, ::-1]], axis=1).astype(np.float64)
+
+
+def _encode(
+    masks: np.ndarray, boxes: np.ndarray, height: int, width: int
+) -> list[dict[str, Any]]:
+    """Pastes masks into their boxes [n, 4] (x, y, w, h) one by one and encodes them."""
+    encoded = []
+    for mask, box in zip(masks, boxes, strict=True):
+        pasted = mask_ops.paste_instance_masks(mask[np.newaxis], box[np.newaxis], height, width)
+        code = rle.encode(np.asfortranarray(pasted[0]))
+        encoded.append({"size": list(code["size"]), "counts": code["counts"].decode("ascii")})
+    return encoded

@@ -1,1 +1,0 @@
-"""What can be bound, what is bound, and in what two trials differ."""

@@ -1,1 +1,0 @@
-"""The trials of workdirs and of W&B as one data frame: a row a trial."""

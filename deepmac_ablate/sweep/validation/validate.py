@@ -1,0 +1,68 @@
+"""Validate candidates in this process, which takes TensorFlow; `client` does it from another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from deepmac_ablate import bindings
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.sweep.validation.judge import Judge
+from deepmac_ablate.sweep.validation.keys import made_root, model_keys
+from deepmac_ablate.sweep.validation.verdict import Candidate, Verdict, with_data
+
+
+def validate(
+    candidates: Sequence[Candidate],
+    progress: Callable[[int, Verdict], None] = lambda index, verdict: None,
+) -> list[Verdict]:
+    """Judges candidates, and whether the data sets that are in reach suit them.
+
+    Args:
+        candidates: what to judge.
+        progress: is told the index of each candidate and its verdict, without its data, once it is
+            found; the order is not that of the candidates.
+
+    Returns:
+        A verdict for each candidate; all problems of all of them are in it.
+    """
+    return with_data(judge_all(candidates, progress))
+
+
+def judge_all(
+    candidates: Sequence[Candidate],
+    progress: Callable[[int, Verdict], None] = lambda index, verdict: None,
+) -> list[Verdict]:
+    """Judges candidates without a look at data sets; see `validate`."""
+    verdicts: dict[int, Verdict] = {}
+
+    def note(index: int, verdict: Verdict) -> None:
+        verdicts[index] = verdict
+        progress(index, verdict)
+
+    waiting: list[tuple[str, int, int, bindings.Text, bindings.Skeleton]] = []
+    first: dict[bindings.Skeleton, tuple[str, int]] = {}
+    for index, candidate in enumerate(candidates):
+        try:
+            text = bindings.read(candidate.gin_files, candidate.bindings)
+        except UserError as problem:
+            note(index, Verdict(candidate.label, (str(problem),)))
+            continue
+        bones = bindings.skeleton(text)
+        if bones not in first:
+            first[bones] = (_trunk(text), index)
+        waiting.append((*first[bones], index, text, bones))
+    judge = Judge()
+    with bindings.isolated():
+        # Alike ones after each other: by trunk, then by skeleton.
+        for _, _, index, text, bones in sorted(waiting, key=lambda each: each[:3]):
+            note(index, judge.judge(candidates[index].label, text, bones))
+    return [verdicts[index] for index in range(len(candidates))]
+
+
+def _trunk(text: bindings.Text) -> str:
+    try:
+        root = made_root(text.bindings, "model")
+        return model_keys(text.bindings, root).trunk if root else ""
+    except UserError:
+        # The judge will say what is wrong.
+        return ""

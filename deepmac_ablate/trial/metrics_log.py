@@ -1,0 +1,66 @@
+"""Numbers noted step by step: one JSON object a line, each step at most once.
+
+It is read while it is written, its writer may be killed at any moment, and a resumed run does some
+steps again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+from deepmac_ablate import storage
+from deepmac_ablate.storage.strict_json import from_json_lines, to_json
+
+
+class StepLog:
+    """A file of lines ``{"step": 100, "wall_time": 1.7e9, "name": number, ...}``.
+
+    Args:
+        path: The file, in a folder that exists once something is appended. One process writes it.
+    """
+
+    def __init__(self, path: epath.Path) -> None:
+        self._path = path
+        self._last_step: int | None = None
+
+    def append(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Appends one line.
+
+        Args:
+            step: Larger than that of every line before; see `drop_after`.
+            scalars: Numbers of Python or numpy by name. What is not finite is stored as null.
+
+        Raises:
+            ValueError: If the step or a name is there already.
+        """
+        if self._last_step is None:
+            self._last_step = max((row["step"] for row in self.read()), default=-1)
+        if step <= self._last_step:
+            raise ValueError(f"Step {step} comes after step {self._last_step} in {self._path}.")
+        row = {"step": int(step), "wall_time": time.time()}
+        if taken := row.keys() & scalars.keys():
+            raise ValueError(f"No metric may be called {min(taken)!r}.")
+        storage.append_line(self._path, to_json(row | dict(scalars)))
+        self._last_step = step
+
+    def drop_after(self, step: int) -> None:
+        """Forgets the lines of later steps."""
+        rows = self.read()
+        kept = [row for row in rows if row["step"] <= step]
+        if len(kept) < len(rows):
+            storage.write(self._path, "".join(to_json(row) + "\n" for row in kept))
+        self._last_step = None
+
+    def read(self) -> list[dict[str, Any]]:
+        """Returns the lines by increasing step; none where there is no file.
+
+        A last line that was never finished, as its writer was killed, is left out.
+
+        Raises:
+            UserError: If another line is broken.
+        """
+        return from_json_lines(storage.read(self._path), str(self._path))

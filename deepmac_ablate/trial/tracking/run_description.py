@@ -1,0 +1,97 @@
+"""What a trial is called in W&B, from its files alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from deepmac_ablate import bindings, storage
+from deepmac_ablate.bindings.values import Macro, Reference
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.storage.strict_json import from_json
+from deepmac_ablate.trial.trial_workdir import TrialWorkdir
+
+# Where trials go that no sweep launched.
+_PROJECT = "deepmac_ablate"
+# W&B refuses longer ones.
+_LONGEST_TAG = 64
+
+
+class Description(NamedTuple):
+    """What W&B is told of a trial before its first number.
+
+    Attributes:
+        run_id: The trial's id; that of an evaluator of its own ends in "-eval".
+        project: The sweep's name.
+        group: The arm: all but the seed.
+        job_type: "train" or "eval".
+        name: Arm and seed.
+        tags: The levels of the sweep's axes, such as "mask_head=hourglass20", and "baseline".
+        config: Every binding of use by its name, and "_ablate/..." for what is no binding.
+    """
+
+    run_id: str
+    project: str
+    group: str
+    job_type: str
+    name: str
+    tags: tuple[str, ...]
+    config: dict[str, Any]
+
+
+def describe(workdir: TrialWorkdir, job_type: str) -> Description:
+    """Reads trial.json, config.gin and, where a sweep launched the trial, sweep.json.
+
+    Args:
+        workdir: Of a trial that was started.
+        job_type: "train" or "eval".
+
+    Raises:
+        UserError: If one of the files is missing or broken.
+    """
+    trial, trial_id = workdir.read_trial(), workdir.read_trial_id()
+    if trial is None or trial_id is None:
+        raise UserError(f"There is no trial in {workdir.path}: trial.json is missing.")
+    path = workdir.path / "sweep.json"
+    text = storage.read(path)
+    sweep = {} if text is None else from_json(text, str(path))
+    arm = sweep.get("arm") or trial.arm
+    levels = sweep.get("levels") or {}
+    tags = [f"{axis}={level}"[:_LONGEST_TAG] for axis, level in levels.items()]
+    return Description(
+        run_id=trial_id if job_type == "train" else f"{trial_id}-{job_type}",
+        project=sweep.get("sweep") or _PROJECT,
+        group=arm,
+        job_type=job_type,
+        name=f"{arm} seed {trial.seed}".strip(),
+        tags=(*tags, *(["baseline"] if sweep.get("baseline") else [])),
+        config={
+            **_bound(workdir),
+            "_ablate/id": trial_id,
+            "_ablate/arm": arm,
+            "_ablate/seed": trial.seed,
+            "_ablate/levels": levels,
+        },
+    )
+
+
+def _bound(workdir: TrialWorkdir) -> dict[str, Any]:
+    """Returns what is bound and reachable, with macros resolved."""
+    parsed = bindings.read([str(workdir.path / "config.gin")], []).bindings
+    reached = {name: binding for root in bindings.ROOTS
+               for name, binding in bindings.reachable(parsed, root).items()}
+    return {name: _plain(reached[name].value) for name in sorted(reached)}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Returns a value as JSON has it; references and macros as they are written in gin."""
+    if isinstance(value, Reference | Macro):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,482 @@
+"""Jobs on GKE from their submission to their end, through the real client and a cluster here.
+
+What becomes of pods that fail is decided by the policies in the manifests, as a cluster does it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepmac_ablate.cloud import devices
+from deepmac_ablate.cloud.gke import client
+from deepmac_ablate.cloud.gke.client import Gke
+from deepmac_ablate.cloud.provider import JobRequest
+from deepmac_ablate.errors import UserError
+from tests.fakes import kubernetes_schemas, kubernetes_server
+
+NAME = "trial-1"
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A cluster that the kubeconfig leads to."""
+    with kubernetes_server.serving() as serving:
+        monkeypatch.setenv("KUBECONFIG", str(serving.write_kubeconfig(tmp_path)))
+        yield serving
+
+
+@pytest.fixture
+def cluster(server):
+    return server.cluster
+
+
+@pytest.fixture
+def gke(server):
+    return Gke(patience=5.0)
+
+
+def request(device: str, **changes: Any) -> JobRequest:
+    fields = {"name": NAME, "image": "i:1", "args": ("worker",), "device": devices.device(device)}
+    return JobRequest(**{**fields, **changes})
+
+
+def of_kind(cluster, kind: str) -> list[str]:
+    return [name for its, name in cluster.objects if its == kind]
+
+
+# Single machines.
+
+
+def test_a_job_from_beginning_to_end(gke, cluster):
+    """A job waits, says what for, runs and has succeeded."""
+    job = gke.submit(request("v5e-8"))
+    assert "default/job/trial-1" == job
+    assert ("queued", "") == gke.look(job)
+    cluster.set_state(NAME, "unschedulable", message="0/3 nodes are available:\n3 Insufficient.")
+    assert ("queued", "Unschedulable: 0/3 nodes are available: 3 Insufficient.") == gke.look(job)
+    cluster.set_state(NAME, "running")
+    assert ("running", "") == gke.look(job)
+    cluster.set_state(NAME, "succeeded")
+    assert ("succeeded", "") == gke.look(job)
+
+
+def test_an_image_that_cannot_be_pulled_is_seen(gke, cluster):
+    """Who looks reads why nothing starts, and that the machine is paid for all the same."""
+    job = gke.submit(request("v5e-8"))
+    cluster.set_state(NAME, "image", message='Back-off pulling image "i:1"')
+    assert ("queued", 'ImagePullBackOff: Back-off pulling image "i:1" '
+                      "(its machine is held meanwhile)") == gke.look(job)
+
+
+def test_a_suspended_job_is_queued(gke, cluster):
+    """A job that Kueue holds back is queued."""
+    for device in ("v5e-8", "v5e-16"):
+        job = gke.submit(request(device, name=device))
+        cluster.set_state(device, "suspended")
+        assert "queued" == gke.look(job).state
+        assert "uspended" in gke.look(job).message
+
+
+def test_machines_may_be_taken_away_again_and_again(gke, cluster):
+    """Preemptions cost no retry, however many there are."""
+    job = gke.submit(request("v5e-8", spot=True))
+    for code in (75, 137, 143, 1) * 3:
+        cluster.set_state(NAME, "running")
+        assert "running" == gke.look(job).state
+        cluster.exits(NAME, code, disrupted=True)
+        look = gke.look(job)
+        assert "preempted" == look.state
+        assert "imminent node shutdown" in look.message
+    cluster.set_state(NAME, "running")
+    cluster.set_state(NAME, "succeeded")
+    assert "succeeded" == gke.look(job).state
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 134, 137])
+def test_a_failed_trainer_is_not_started_again(gke, cluster, code):
+    """Errors, user's mistakes, divergence and crashes fail the job at once, with the status."""
+    job = gke.submit(request("v5e-8"))
+    cluster.set_state(NAME, "running")
+    cluster.set_state(NAME, "failed", code=code)
+    look = gke.look(job)
+    assert "failed" == look.state
+    assert f"PodFailurePolicy: Container worker for pod default/{NAME}" in look.message
+    assert f"exit code {code}" in look.message
+
+
+@pytest.mark.parametrize("code", [2, 3])
+def test_a_mistake_remains_one_while_a_machine_is_taken_away(gke, cluster, code):
+    """A user's mistake is not repeated on the next machine."""
+    job = gke.submit(request("v5e-8"))
+    cluster.exits(NAME, code, disrupted=True)
+    assert "failed" == gke.look(job).state
+
+
+def test_a_worker_that_was_asked_to_end_goes_on(gke, cluster):
+    """A pod that somebody deletes is replaced, as often as that happens."""
+    job = gke.submit(request("v5e-8"))
+    for _ in range(10):
+        cluster.exits(NAME, 75)
+        assert "queued" == gke.look(job).state
+    assert 1 == len(cluster.pods(NAME))
+
+
+def test_a_trial_that_is_taken_is_tried_again_a_few_times(gke, cluster):
+    """A worker waits for another's lock to expire, but not for ever."""
+    job = gke.submit(request("v5e-8"))
+    for _ in range(6):
+        cluster.exits(NAME, 69)
+        look = gke.look(job)
+        assert ("queued", "its container ended with status 69 and will be started again") == look
+    cluster.exits(NAME, 69)
+    assert ("failed", "BackoffLimitExceeded: Job has reached the specified backoff limit; "
+                      "its container ended with status 69") == gke.look(job)
+
+
+def test_a_job_that_takes_too_long_has_expired(gke, cluster):
+    """The deadline is told from failures, of Jobs and of JobSets."""
+    for device in ("v5e-8", "v5e-16"):
+        job = gke.submit(request(device, name=device))
+        cluster.set_state(device, "running")
+        cluster.set_state(device, "expired")
+        assert "expired" == gke.look(job).state
+        assert "DeadlineExceeded" in gke.look(job).message
+
+
+# Slices of several hosts.
+
+
+def test_a_slice_from_beginning_to_end(gke, cluster):
+    """The coordinator starts once all hosts are there, and its end is the end of all."""
+    job = gke.submit(request("v5e-16"))
+    assert "default/jobset/trial-1" == job
+    hosts = [pod["metadata"]["name"] for pod in cluster.pods("trial-1-host-0")]
+    assert 4 == len(hosts)
+    for host in hosts:
+        assert ["trial-1-host-0"] == of_kind(cluster, "Job")
+        assert "queued" == gke.look(job).state
+        cluster.pod_runs(host)
+    assert ["trial-1-host-0", "trial-1-coordinator-0"] == of_kind(cluster, "Job")
+    assert "queued" == gke.look(job).state
+    cluster.set_state(NAME, "running")
+    assert ("running", "") == gke.look(job)
+    cluster.exits(NAME, 0)
+    assert "succeeded" == gke.look(job).state
+    assert [] == cluster.pods("trial-1-host-0")
+
+
+@pytest.mark.parametrize(("code", "disrupted"), [(75, False), (75, True), (1, True), (137, True)])
+def test_a_slice_that_loses_a_host_starts_again(gke, cluster, code, disrupted):
+    """Whichever host's machine is taken away, all pods are made anew, as often as that happens."""
+    job = gke.submit(request("v5e-16", spot=True))
+    for time in range(8):
+        cluster.set_state(NAME, "running")
+        assert "running" == gke.look(job).state
+        before = set(of_kind(cluster, "Pod"))
+        cluster.exits(NAME, code, role="host", index=time % 4, disrupted=disrupted)
+        assert "preempted" == gke.look(job).state
+        assert not before & set(of_kind(cluster, "Pod"))
+    cluster.set_state(NAME, "running")
+    cluster.set_state(NAME, "succeeded")
+    assert "succeeded" == gke.look(job).state
+
+
+def test_a_coordinator_that_misses_its_hosts_first_does_not_fail_the_trial(gke, cluster):
+    """The trainer's error for want of a host comes before the cluster notices the lost host."""
+    job = gke.submit(request("v5e-16", spot=True))
+    cluster.set_state(NAME, "running")
+    cluster.exits(NAME, 1)
+    assert "queued" == gke.look(job).state
+    cluster.exits(NAME, 143, role="host", index=2, disrupted=True)
+    cluster.set_state(NAME, "running")
+    assert "running" == gke.look(job).state
+
+
+@pytest.mark.parametrize(("device", "role"), [
+    ("v5e-16", "coordinator"), ("v5e-16", "host"), ("a100-16", "worker")])
+@pytest.mark.parametrize("code", [2, 3])
+def test_a_mistake_ends_all_pods_at_once(gke, cluster, device, role, code):
+    """JobSet tells mistakes from lost machines, though both are matters of pod failure policies."""
+    job = gke.submit(request(device))
+    cluster.set_state(NAME, "running")
+    cluster.exits(NAME, code, role=role)
+    look = gke.look(job)
+    assert "failed" == look.state
+    assert f"first failed job: {NAME}-{role}-0" in look.message
+    assert f"container ended with status {code}" in look.message
+    assert "\n" not in look.message
+    assert not any(pod["status"]["phase"] == "Running" for pod in cluster.find("Pod", {}))
+
+
+@pytest.mark.parametrize(("device", "role"), [("v5e-16", "coordinator"), ("a100-16", "worker")])
+@pytest.mark.parametrize("code", [1, 69, 137])
+def test_other_failures_of_many_machines_end_after_a_few_times(gke, cluster, device, role, code):
+    """A trainer that always fails is given up, in the end."""
+    job = gke.submit(request(device))
+    cluster.set_state(NAME, "running")
+    for _ in range(5):
+        cluster.exits(NAME, code, role=role)
+        assert "queued" == gke.look(job).state
+    cluster.exits(NAME, code, role=role)
+    assert "failed" == gke.look(job).state
+    assert "MaxFailedIndexesExceeded" in gke.look(job).message
+
+
+def test_machines_with_gpus_start_again_together(gke, cluster):
+    """A lost machine takes all of them back to the start; they have succeeded when all have."""
+    job = gke.submit(request("a100-16", spot=True))
+    assert 2 == len(cluster.pods("trial-1-worker-0"))
+    cluster.set_state(NAME, "running")
+    # The other one's trainer fails for want of its peer.
+    cluster.exits(NAME, 1, index=1)
+    cluster.exits(NAME, 75, index=0, disrupted=True)
+    assert "preempted" == gke.look(job).state
+    cluster.set_state(NAME, "running")
+    cluster.exits(NAME, 0, index=0)
+    assert "running" == gke.look(job).state
+    cluster.exits(NAME, 0)
+    assert "succeeded" == gke.look(job).state
+
+
+def test_the_indexes_of_pods_are_those_of_their_hosts(cluster, gke):
+    """Each pod is told its number, by which it finds its own name among the hosts."""
+    gke.submit(request("a100-16"))
+    pods = cluster.pods("trial-1-worker-0")
+    numbers = [{it["name"]: it.get("value") for it in pod["spec"]["containers"][0]["env"]}
+               ["JOB_COMPLETION_INDEX"] for pod in pods]
+    assert ["0", "1"] == numbers
+    hosts = pods[0]["spec"]["containers"][0]["args"][-1].split(",")
+    assert [f"trial-1-worker-0-{number}.trial-1" for number in numbers] == hosts
+
+
+# Asking.
+
+
+def test_submitting_twice_is_submitting_once(gke, server):
+    """A name that is there is found, also if it has ended."""
+    for device in ("v5e-8", "v5e-16"):
+        first = gke.submit(request(device, name=device))
+        server.cluster.set_state(device, "running")
+        server.cluster.set_state(device, "succeeded")
+        assert first == gke.submit(request(device, name=device))
+        assert "succeeded" == gke.look(first).state
+
+
+def test_a_lost_answer_does_not_start_a_job_twice(gke, server):
+    """The connection breaks when the job has just been created: it is found."""
+    server.refuse(0, method="POST", done=True)
+    job = gke.submit(request("v5e-8"))
+    assert 2 == len([it for it in server.requests if it[0] == "POST"])
+    assert [NAME] == of_kind(server.cluster, "Job")
+    assert "queued" == gke.look(job).state
+
+
+def test_a_job_is_found_by_its_name(gke, server):
+    """Its resource is found whether it is a Job or a JobSet, also where JobSet is missing."""
+    assert gke.submit(request("v5e-8", name="one")) == gke.find("one")
+    assert gke.submit(request("v5e-16", name="many")) == gke.find("many")
+    assert gke.find("none") is None
+    server.has_jobset = False
+    assert gke.find("none") is None
+
+
+def test_a_busy_cluster_is_asked_again(gke, server):
+    """Errors that pass are waited for."""
+    job = gke.submit(request("v5e-8"))
+    for status in (503, 429, 0):
+        server.refuse(status, "try later")
+        assert "queued" == gke.look(job).state
+
+
+def test_a_job_that_somebody_deleted_is_gone(gke, cluster):
+    """A name that is unknown is gone, and cancelling it does nothing."""
+    job = gke.submit(request("v5e-16"))
+    cluster.set_state(NAME, "deleted")
+    assert "gone" == gke.look(job).state
+    gke.cancel(job)
+
+
+@pytest.mark.parametrize("device", ["v5e-8", "v5e-16"])
+def test_cancelling_gives_containers_their_grace(gke, cluster, device):
+    """Containers are asked to end, and until they have the job is still seen."""
+    asked = []
+    cluster.on_delete = lambda kind, body: asked.append((kind, body["metadata"]["name"]))
+    job = gke.submit(request(device))
+    cluster.set_state(NAME, "running")
+    running = {("Pod", pod["metadata"]["name"]) for pod in cluster.find("Pod", {})}
+    gke.cancel(job)
+    assert running <= set(asked)
+    assert ("running", "it is being deleted") == gke.look(job)
+    for _, pod in running:
+        cluster.pod_exits(pod, 75)
+    assert "gone" == gke.look(job).state
+    assert {} == cluster.objects
+
+
+def test_what_has_ended_is_not_cancelled(gke, cluster):
+    """How a job ended is still known after it was cancelled too late."""
+    job = gke.submit(request("v5e-8"))
+    cluster.set_state(NAME, "failed", code=2)
+    before = gke.look(job)
+    gke.cancel(job)
+    assert before == gke.look(job)
+
+
+def test_containers_are_started_with_what_the_request_says(gke, cluster, tmp_path):
+    """A pod that is run as a process is preempted by a signal and its successor goes on."""
+    cluster.on_create = lambda kind, body: started.append(body) if kind == "Pod" else None
+    started = []
+    code = ("import os, signal, sys; "
+            "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); print(os.environ['MESSAGE'], "
+            "flush=True); signal.pause() if sys.argv[1] == 'wait' else None")
+    job = gke.submit(request("cpu-8", args=("-c", code, "wait"), env={"MESSAGE": "hello $(A)"}))
+
+    def run(pod: dict[str, Any], *args: str) -> subprocess.Popen:
+        container, = pod["spec"]["containers"]
+        # As the kubelet does it.
+        env = {it["name"]: it["value"].replace("$$", "$") for it in container["env"]}
+        process = subprocess.Popen(
+            [sys.executable, *(args or container["args"])], env={**os.environ, **env},
+            stdout=subprocess.PIPE, text=True)
+        cluster.pod_runs(pod["metadata"]["name"])
+        return process
+
+    with run(started[0]) as first:
+        assert "hello $(A)\n" == first.stdout.readline()
+        first.send_signal(signal.SIGTERM)
+        assert 75 == first.wait()
+    cluster.pod_exits(started[0]["metadata"]["name"], first.returncode, disrupted=True)
+    assert "preempted" == gke.look(job).state
+    with run(started[1], "-c", code, "go on") as second:
+        assert 0 == second.wait()
+    cluster.pod_exits(started[1]["metadata"]["name"], second.returncode)
+    assert "succeeded" == gke.look(job).state
+
+
+def test_states_can_be_played(gke, cluster):
+    """A script of states is gone through look by look."""
+    job = gke.submit(request("v5e-8"))
+    cluster.play(NAME, ["pending", "running", "preempted", "running", ("failed", {"code": 3})])
+    assert ["queued", "running", "preempted", "running", "failed", "failed"] == [
+        gke.look(job).state for _ in range(6)]
+
+
+@pytest.mark.parametrize("device", ["v5e-8", "v5e-16"])
+@pytest.mark.parametrize("state", [
+    "pending", "unschedulable", "image", "suspended", "running", "preempted", "succeeded", "failed",
+    "expired"])
+def test_the_stand_in_shows_what_kubernetes_could_show(gke, cluster, device, state):
+    """All objects, in every state, are valid by the published schemas."""
+    gke.submit(request(device, spot=True, secrets={"KEY": "a/b"}))
+    if state in ("preempted", "succeeded", "failed", "expired"):
+        cluster.set_state(NAME, "running")
+    cluster.set_state(NAME, state)
+    assert {} == {key: errors for key, it in cluster.objects.items()
+                  if (errors := [e for e in kubernetes_schemas.errors(it)
+                                 if "DNS-1035" not in e])}
+
+
+# Refusals.
+
+
+def test_who_may_not_is_told_what(gke, server):
+    """A refusal names the verb, the resource, the namespace and a role that has the right."""
+    server.refuse(403, 'jobs.batch is forbidden: User "me" cannot create resource "jobs"')
+    with pytest.raises(UserError, match=r"You may not create jobs in the namespace 'default' "
+                       r'.*User "me" cannot create resource "jobs".*roles/container\.developer'):
+        gke.submit(request("v5e-8"))
+
+
+def test_who_is_nobody_is_told_to_log_in(gke, server):
+    """Credentials that the cluster does not know, or none, are told from missing rights."""
+    for status, message in ((401, "Unauthorized"),
+                            (403, 'User "system:anonymous" cannot create resource "jobs"')):
+        server.refuse(status, message)
+        with pytest.raises(UserError, match=r"gcloud auth login.*gke-gcloud-auth-plugin"):
+            gke.submit(request("v5e-8"))
+
+
+def test_a_cluster_without_jobset_is_told_from_one_without_the_namespace(gke, server):
+    """Who needs JobSet is told how to install it; a namespace that is missing is named."""
+    server.has_jobset = False
+    with pytest.raises(UserError, match=r"no JobSet.*kubectl apply --server-side -f https://"):
+        gke.submit(request("v5e-16"))
+    assert "default/job/trial-1" == gke.submit(request("v5e-8"))
+    server.has_jobset = True
+    for device in ("v5e-8", "v5e-16"):
+        with pytest.raises(UserError, match='namespaces "teem" not found'):
+            Gke("teem").submit(request(device))
+
+
+def test_what_the_cluster_finds_invalid_is_said(gke, server):
+    """The API server's own complaint reaches the user in one line."""
+    with pytest.raises(UserError, match=r"status 422: Job is invalid: metadata.labels.*'a b'"):
+        gke.submit(request("v5e-8", labels={"sweep": "a b"}))
+    assert [] == of_kind(server.cluster, "Job")
+
+
+def test_a_cluster_that_does_not_answer(server):
+    """Where nobody answers, patience ends with a sentence."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    server.url = f"http://127.0.0.1:{port}"
+    server.write_kubeconfig(Path(os.environ["KUBECONFIG"]).parent)
+    with pytest.raises(UserError, match=r"does not answer when it is asked to create jobs in the "
+                       r"namespace 'default' .*refused.*kubectl cluster-info"):
+        Gke(patience=0.3).submit(request("v5e-8"))
+
+
+def test_a_server_that_stays_broken(server):
+    """An error that does not pass is said, with its status."""
+    server.refuse(503, "etcd is away", times=50)
+    with pytest.raises(UserError, match=r"did not create jobs .* 503: etcd is away"):
+        Gke(patience=0.3).submit(request("v5e-8"))
+
+
+def test_no_kubeconfig(monkeypatch, tmp_path):
+    """Without a kubeconfig one is told how to get one, and that a dry run needs none."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"There is no kubeconfig at .*/\.kube/config.*gcloud "
+                       "container clusters get-credentials.*--dry-run"):
+        Gke().submit(request("v5e-8"))
+    assert "Job" == Gke().render(request("v5e-8"))["kind"]
+
+
+def test_a_context_with_a_slip_of_the_pen(server):
+    """A context that the kubeconfig lacks is told with those that it has."""
+    with pytest.raises(UserError, match=r"no context 'hear'; it has here\. .* 'here'\?"):
+        Gke(context="hear").submit(request("v5e-8"))
+    assert "default/job/trial-1" == Gke(context="here").submit(request("v5e-8"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "kind: Config\n", "clusters: []\ncontexts: []\n"])
+def test_a_broken_kubeconfig(monkeypatch, tmp_path, text):
+    """A kubeconfig that cannot be read is named, in one line."""
+    path = tmp_path / "config"
+    path.write_text(text)
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    with pytest.raises(UserError, match=f"kubeconfig {re.escape(str(path))} cannot be used") as it:
+        Gke().submit(request("v5e-8"))
+    assert "\n" not in str(it.value)
+
+
+def test_the_current_context_has_a_name(tmp_path, monkeypatch):
+    """By which the cluster is found again once another one is the current; or there is none."""
+    with kubernetes_server.serving() as server:
+        monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path)))
+        assert "here" == client.current_context()
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    assert client.current_context() is None
+    (tmp_path / "none").write_text("no: kubeconfig")
+    assert client.current_context() is None

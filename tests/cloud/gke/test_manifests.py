@@ -1,0 +1,269 @@
+"""Manifests for GKE, against published schemas and what GKE's pages say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from deepmac_ablate.cloud import devices
+from deepmac_ablate.cloud.gke import manifests
+from deepmac_ablate.cloud.gke.pod import Placement
+from deepmac_ablate.cloud.provider import JobRequest
+from deepmac_ablate.errors import UserError
+from tests.fakes import kubernetes_schemas
+
+LONGEST = "a" + "b" * 39
+
+
+def request(device: str, **changes: Any) -> JobRequest:
+    fields = {"name": "trial-1", "image": "region-docker.pkg.dev/p/r/i:1",
+              "args": ("worker", "--workdir", "gs://b/x"), "device": devices.device(device)}
+    return JobRequest(**{**fields, **changes})
+
+
+def render(device: str, placement: Placement | None = None, **changes: Any) -> dict[str, Any]:
+    return manifests.render(request(device, **changes), placement or Placement())
+
+
+def parts(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The specs of a JobSet's Jobs by role."""
+    return {it["name"]: it["template"]["spec"] for it in manifest["spec"]["replicatedJobs"]}
+
+
+def pod(job: dict[str, Any]) -> dict[str, Any]:
+    return job["template"]["spec"]
+
+
+def container(job: dict[str, Any]) -> dict[str, Any]:
+    it, = pod(job)["containers"]
+    return it
+
+
+@pytest.mark.parametrize("device", [
+    "cpu-8", "v3-8", "v3-32", "v4-8", "v4-16", "v5e-1", "v5e-8", "v5e-256", "v5p-8", "t4-1", "l4-4",
+    "a100-8", "a100-16", "h100-8"])
+@pytest.mark.parametrize("spot", [False, True])
+def test_manifests_are_valid(device, spot):
+    """A cluster's API server takes the manifest of each kind of device, with every setting."""
+    everything = {
+        "spot": spot, "env": {"A": "1"}, "secrets": {"KEY": "wandb/key"}, "name": LONGEST,
+        "labels": {"sweep": "mask_heads-", "seed": "1"}, "service_account": "trainer"}
+    placement = Placement("team", queue="q", pull_secrets=("docker",),
+                          reservation=None if spot else "r")
+    manifest = render(device, placement, **everything)
+    assert [] == kubernetes_schemas.errors(manifest)
+
+
+@pytest.mark.parametrize("device", ["cpu-8", "a100-8", "a100-16", "v5e-16"])
+def test_manifests_can_be_written_and_read(device):
+    """A manifest in YAML is the same when it is read, and repeats nothing by reference."""
+    manifest = render(device, Placement(queue="q"), spot=True, secrets={"KEY": "wandb/key"})
+    text = yaml.safe_dump(manifest)
+    assert manifest == yaml.safe_load(text)
+    assert not re.search(r"[&*]id\d", text)
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    (lambda job: job["spec"]["template"]["spec"].update(nodeselector={}), "nodeselector"),
+    (lambda job: job["spec"].update(backoffLimit="6"), "backoffLimit"),
+    (lambda job: job["spec"]["template"]["spec"].update(restartPolicy="OnFailure"), "only Never"),
+    (lambda job: job["spec"]["podFailurePolicy"]["rules"][0].update(action="FailIndex"),
+     "requires backoffLimitPerIndex"),
+    (lambda job: job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"].update(values=[3, 2]),
+     "ordered"),
+    (lambda job: job["metadata"].update(name=LONGEST + "c" * 24), "63 characters"),
+])
+def test_the_stand_in_refuses_what_kubernetes_refuses(change, complaint):
+    """What makes a Job invalid is found by the schema, or by the rules beside it."""
+    job = render("cpu-8")
+    change(job)
+    assert complaint in "; ".join(kubernetes_schemas.errors(job))
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    (lambda spec: spec["failurePolicy"]["rules"][0].update(action="Restart"), "Restart"),
+    (lambda spec: spec["failurePolicy"]["rules"][0].update(onJobFailureReasons=["ExitCode"]),
+     "invalid job failure reason"),
+    (lambda spec: spec["successPolicy"].update(targetReplicatedJobs=["chief"]), "chief"),
+    (lambda spec: spec.update(replicas=2), "replicas"),
+])
+def test_the_stand_in_refuses_what_jobset_refuses(change, complaint):
+    """What makes a JobSet invalid is found by its own schema, or by the rules of its webhook."""
+    jobset = render("v5e-16")
+    change(jobset["spec"])
+    assert complaint in "; ".join(kubernetes_schemas.errors(jobset))
+
+
+def test_one_tpu_machine_is_a_job():
+    """A 2x4 slice of v5e is one machine with 8 chips, and a Job with GKE's two labels."""
+    job = render("v5e-8")
+    assert ("batch/v1", "Job", 1, 1) == (
+        job["apiVersion"], job["kind"], job["spec"]["completions"], job["spec"]["parallelism"])
+    assert {"cloud.google.com/gke-tpu-accelerator": "tpu-v5-lite-podslice",
+            "cloud.google.com/gke-tpu-topology": "2x4"} == pod(job["spec"])["nodeSelector"]
+    resources = container(job["spec"])["resources"]
+    assert "8" == resources["limits"]["google.com/tpu"] == resources["requests"]["google.com/tpu"]
+    assert ["worker", "--workdir", "gs://b/x"] == container(job["spec"])["args"]
+
+
+def test_a_slice_of_several_hosts_is_a_jobset():
+    """A 4x4 slice of v5e has 4 hosts that serve 4 chips each, and a coordinator without any."""
+    jobset = render("v5e-16")
+    host, coordinator = parts(jobset)["host"], parts(jobset)["coordinator"]
+    assert (4, 4, "Indexed") == (
+        host["completions"], host["parallelism"], host["completionMode"])
+    assert {"cloud.google.com/gke-tpu-accelerator": "tpu-v5-lite-podslice",
+            "cloud.google.com/gke-tpu-topology": "4x4"} == pod(host)["nodeSelector"]
+    assert "4" == container(host)["resources"]["limits"]["google.com/tpu"]
+    assert ["tpu-server"] == container(host)["args"]
+    addresses = ",".join(f"grpc://trial-1-host-0-{i}.trial-1:8470" for i in range(4))
+    assert ["worker", "--workdir", "gs://b/x", "--runtime", f"Runtime.tpu = '{addresses}'"] == (
+        container(coordinator)["args"])
+    assert "nodeSelector" not in pod(coordinator)
+    assert "limits" not in container(coordinator)["resources"]
+    assert {"operator": "All", "targetReplicatedJobs": ["coordinator"]} == (
+        jobset["spec"]["successPolicy"])
+
+
+def test_only_hosts_want_a_node_pool_to_themselves():
+    """The annotation that keeps a slice together is on the hosts' Job, not on the coordinator's."""
+    jobset = render("v5e-16")
+    key = "alpha.jobset.sigs.k8s.io/exclusive-topology"
+    host, coordinator = jobset["spec"]["replicatedJobs"]
+    assert {key: "cloud.google.com/gke-nodepool"} == host["template"]["metadata"]["annotations"]
+    assert key not in str(coordinator)
+    assert key not in str(jobset["metadata"])
+
+
+def test_gpus_of_one_machine():
+    """A pod with GPUs names their kind, takes all of a machine's, and has memory to share."""
+    job = render("a100-8")
+    assert {"cloud.google.com/gke-accelerator": "nvidia-tesla-a100"} == (
+        pod(job["spec"])["nodeSelector"])
+    assert {"nvidia.com/gpu": "8"} == container(job["spec"])["resources"]["limits"]
+    assert {"name": "shm", "mountPath": "/dev/shm"} in container(job["spec"])["volumeMounts"]
+    assert {"name": "shm", "emptyDir": {"medium": "Memory"}} in pod(job["spec"])["volumes"]
+
+
+def test_gpus_of_several_machines():
+    """Every machine runs the same command, and is told the names of all of them."""
+    worker = parts(render("a100-16"))["worker"]
+    assert (2, 2) == (worker["completions"], worker["parallelism"])
+    assert ["worker", "--workdir", "gs://b/x", "--hosts",
+            "trial-1-worker-0-0.trial-1,trial-1-worker-0-1.trial-1"] == container(worker)["args"]
+
+
+def test_spot_machines():
+    """A spot job seeks such machines and bears their taint; a coordinator stays off them."""
+    taint = {"key": "cloud.google.com/gke-spot", "operator": "Equal", "value": "true",
+             "effect": "NoSchedule"}
+    for job in (render("v5e-8", spot=True)["spec"], parts(render("v5e-16", spot=True))["host"]):
+        assert "true" == pod(job)["nodeSelector"]["cloud.google.com/gke-spot"]
+        assert taint in pod(job)["tolerations"]
+    assert "gke-spot" not in str(parts(render("v5e-16", spot=True))["coordinator"])
+    assert "gke-spot" not in str(render("v5e-8"))
+
+
+@pytest.mark.parametrize(("placement", "selector"), [
+    (Placement(reservation="ours"), {"cloud.google.com/reservation-affinity": "specific",
+                                     "cloud.google.com/reservation-name": "ours"}),
+    (Placement(flex_start=True), {"cloud.google.com/gke-flex-start": "true"}),
+])
+def test_other_ways_to_machines(placement, selector):
+    """A reservation and flex start are labels of the machines that are sought."""
+    assert selector.items() <= pod(render("v5e-4", placement)["spec"])["nodeSelector"].items()
+
+
+def test_only_one_way_to_machines():
+    """Spot machines out of a reservation are refused, and so is flex start without accelerators."""
+    with pytest.raises(UserError, match="one of spot machines and a reservation"):
+        render("v5e-4", Placement(reservation="ours"), spot=True)
+    with pytest.raises(UserError, match="cpu-8 has none"):
+        render("cpu-8", Placement(flex_start=True))
+
+
+def test_kueue_finds_its_queue():
+    """The queue is a label of the Job or JobSet, where Kueue looks for it, and not of its pods."""
+    for device in ("v5e-4", "v5e-16"):
+        manifest = render(device, Placement(queue="team-a"))
+        assert "team-a" == manifest["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
+        assert "kueue" not in str(manifest["spec"])
+
+
+def test_secrets_are_references():
+    """A secret is in a manifest as a reference only, and TPU servers get none."""
+    secrets = {"WANDB_API_KEY": "wandb/api-key"}
+    reference = {"name": "WANDB_API_KEY", "valueFrom": {
+        "secretKeyRef": {"name": "wandb", "key": "api-key"}}}
+    assert [{"name": "A", "value": "1"}, reference] == container(
+        render("cpu-8", env={"A": "1"}, secrets=secrets)["spec"])["env"]
+    jobs = parts(render("v5e-16", env={"A": "1"}, secrets=secrets))
+    assert reference in container(jobs["coordinator"])["env"]
+    assert [{"name": "PJRT_DEVICE", "value": "TPU"}, {"name": "A", "value": "1"}] == (
+        container(jobs["host"])["env"])
+
+
+def test_a_secret_itself_is_refused_and_not_shown():
+    """Who writes the key in the place of the reference is told so without its being printed."""
+    with pytest.raises(UserError, match=r"WANDB_API_KEY .* SECRET/KEY") as refused:
+        render("cpu-8", secrets={"WANDB_API_KEY": "0123456789abcdef"})
+    assert "0123456789abcdef" not in str(refused.value)
+
+
+def test_dollars_are_kept():
+    """Kubernetes replaces $(NAME) and makes $ of $$; arguments and variables arrive as written."""
+    job = render("cpu-8", args=("worker", "$(HOME)", "a$$b"), env={"A": "$(B)"})["spec"]
+    assert ["worker", "$$(HOME)", "a$$$$b"] == container(job)["args"]
+    assert [{"name": "A", "value": "$$(B)"}] == container(job)["env"]
+
+
+@pytest.mark.parametrize("name", [it for it in devices.names() if it.startswith("cpu-")])
+def test_a_cpu_machine_holds_its_pod(name):
+    """A pod asks for less than GKE leaves of the machine, whose share its page on sizes tells."""
+    size, memory = int(name.removeprefix("cpu-")), devices.device(name).memory_gib
+    shares = [(4, 0.25), (4, 0.20), (8, 0.10), (112, 0.06), (float("inf"), 0.02)]
+    taken, left = 100 / 1024, memory
+    for width, share in shares:
+        taken += share * min(width, left)
+        left -= min(width, left)
+    cpus_taken = 0.06 + 0.01 + min(size - 2, 2) * 0.005 + max(size - 4, 0) * 0.0025
+    asked = container(render(name)["spec"])["resources"]["requests"]
+    assert 0.5 * size < int(asked["cpu"].removesuffix("m")) / 1000 < size - cpus_taken - 0.2
+    assert 0.5 * memory < int(asked["memory"].removesuffix("Mi")) / 1024 < memory - taken - 0.3
+
+
+def test_time_limits():
+    """Hours become the deadline, and a container has longer than the worker's own grace."""
+    job = render("cpu-8", hours=1.5, grace=25.0)["spec"]
+    assert 5400 == job["activeDeadlineSeconds"]
+    assert 25 < pod(job)["terminationGracePeriodSeconds"] < 60
+    jobs = parts(render("v5e-16", hours=1.5))
+    assert 5400 == jobs["coordinator"]["activeDeadlineSeconds"]
+    assert "activeDeadlineSeconds" not in jobs["host"]
+
+
+@pytest.mark.parametrize("name", [LONGEST + "c", "Trial", "1-trial", "trial-", "tri_al", ""])
+def test_names_that_make_no_pods_are_refused(name):
+    """A name that is too long for its pods' names, or none for a host, is refused with the rule."""
+    with pytest.raises(UserError, match="at most 40 of a-z, 0-9"):
+        render("cpu-8", name=name)
+
+
+def test_a_device_that_gke_lacks_is_refused():
+    """GKE never had v2."""
+    with pytest.raises(UserError, match="GKE has no machines with v2-8"):
+        render("v2-8")
+
+
+def test_rendering_needs_no_client():
+    """A dry run does not wait for Kubernetes' client to load."""
+    code = ("import sys; from tests.cloud.gke.test_manifests import request; "
+            "from deepmac_ablate.cloud.gke.client import Gke; "
+            "print(Gke().render(request('v5e-16'))['kind'], 'kubernetes' in sys.modules)")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "JobSet False" == run.stdout.strip()

@@ -1,0 +1,236 @@
+"""Devices by name, against tables of the clouds' documentation that are written out here."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+
+import pytest
+
+from deepmac_ablate.cloud import devices
+from deepmac_ablate.cloud.devices import VertexMachine, device, names, refusals
+from deepmac_ablate.cloud.provider import JobRequest
+from deepmac_ablate.errors import UserError
+
+# TPU docs and GKE docs: chips, replicas, hosts, topology, machine type, label.
+TPUS = {
+    "v5e-1": (1, 1, 1, "1x1", "ct5lp-hightpu-1t", "tpu-v5-lite-podslice"),
+    "v5e-4": (4, 4, 1, "2x2", "ct5lp-hightpu-4t", "tpu-v5-lite-podslice"),
+    "v5e-8": (8, 8, 1, "2x4", "ct5lp-hightpu-8t", "tpu-v5-lite-podslice"),
+    "v5e-16": (16, 16, 4, "4x4", "ct5lp-hightpu-4t", "tpu-v5-lite-podslice"),
+    "v5e-32": (32, 32, 8, "4x8", "ct5lp-hightpu-4t", "tpu-v5-lite-podslice"),
+    "v5e-64": (64, 64, 16, "8x8", "ct5lp-hightpu-4t", "tpu-v5-lite-podslice"),
+    "v5e-128": (128, 128, 32, "8x16", "ct5lp-hightpu-4t", "tpu-v5-lite-podslice"),
+    "v5e-256": (256, 256, 64, "16x16", "ct5lp-hightpu-4t", "tpu-v5-lite-podslice"),
+    "v5p-8": (4, 4, 1, "2x2x1", "ct5p-hightpu-4t", "tpu-v5p-slice"),
+    "v5p-16": (8, 8, 2, "2x2x2", "ct5p-hightpu-4t", "tpu-v5p-slice"),
+    "v5p-32": (16, 16, 4, "2x2x4", "ct5p-hightpu-4t", "tpu-v5p-slice"),
+    "v5p-128": (64, 64, 16, "4x4x4", "ct5p-hightpu-4t", "tpu-v5p-slice"),
+    "v5p-12288": (6144, 6144, 1536, "16x16x24", "ct5p-hightpu-4t", "tpu-v5p-slice"),
+    "v4-8": (4, 4, 1, "2x2x1", "ct4p-hightpu-4t", "tpu-v4-podslice"),
+    "v4-64": (32, 32, 8, "2x4x4", "ct4p-hightpu-4t", "tpu-v4-podslice"),
+    "v4-1536": (768, 768, 192, "8x8x12", "ct4p-hightpu-4t", "tpu-v4-podslice"),
+    "v3-8": (4, 8, 1, "2x2", "ct3-hightpu-4t", "tpu-v3-device"),
+    "v3-32": (16, 32, 4, "4x4", "ct3p-hightpu-4t", "tpu-v3-slice"),
+    "v3-2048": (1024, 2048, 256, "32x32", "ct3p-hightpu-4t", "tpu-v3-slice"),
+    "v2-8": (4, 8, 1, "2x2", "cloud-tpu", None),
+    "v2-512": (256, 512, 64, "16x16", "cloud-tpu", None),
+}
+
+# Compute Engine docs: chips, hosts, machine type, label.
+GPUS = {
+    "t4-1": (1, 1, "n1-standard-8", "nvidia-tesla-t4"),
+    "t4-4": (4, 1, "n1-standard-32", "nvidia-tesla-t4"),
+    "v100-8": (8, 1, "n1-standard-64", "nvidia-tesla-v100"),
+    "l4-1": (1, 1, "g2-standard-8", "nvidia-l4"),
+    "l4-2": (2, 1, "g2-standard-24", "nvidia-l4"),
+    "l4-4": (4, 1, "g2-standard-48", "nvidia-l4"),
+    "l4-8": (8, 1, "g2-standard-96", "nvidia-l4"),
+    "a100-1": (1, 1, "a2-highgpu-1g", "nvidia-tesla-a100"),
+    "a100-8": (8, 1, "a2-highgpu-8g", "nvidia-tesla-a100"),
+    "a100-16": (16, 2, "a2-highgpu-8g", "nvidia-tesla-a100"),
+    "a100-80gb-2": (2, 1, "a2-ultragpu-2g", "nvidia-a100-80gb"),
+    "a100-80gb-64": (64, 8, "a2-ultragpu-8g", "nvidia-a100-80gb"),
+    "h100-1": (1, 1, "a3-highgpu-1g", "nvidia-h100-80gb"),
+    "h100-8": (8, 1, "a3-highgpu-8g", "nvidia-h100-80gb"),
+    "h200-8": (8, 1, "a3-ultragpu-8g", "nvidia-h200-141gb"),
+}
+
+
+@pytest.mark.parametrize("name", TPUS)
+def test_a_tpu_is_what_the_documentation_says(name):
+    """Chips, replicas, machines, topology, and what GKE's nodes are labelled with."""
+    it = device(name)
+    found = (it.chips, it.replicas, it.hosts, it.topology, it.machine_type, it.gke_accelerator)
+    assert ("tpu", TPUS[name]) == (it.kind, found)
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_a_gpu_is_what_the_documentation_says(name):
+    """GPUs, machines, and what GKE's nodes are labelled with."""
+    it = device(name)
+    assert GPUS[name] == (it.chips, it.hosts, it.machine_type, it.gke_accelerator)
+    assert ("gpu", it.chips, None) == (it.kind, it.replicas, it.topology)
+
+
+def test_a_cpu_is_a_machine():
+    """Of that many virtual CPUs with 4 GiB each."""
+    it = device("cpu-16")
+    assert ("cpu", 1, 1, 1, 64.0) == (it.kind, it.chips, it.replicas, it.hosts, it.memory_gib)
+    assert "n2-standard-16" == it.machine_type == it.vertex.machine_type
+    assert ["cpu-4", "cpu-8", "cpu-16", "cpu-32"] == names()[-4:]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_device_adds_up(name):
+    """The number in its name, its topology and its machines all come to the same chips."""
+    it = device(name)
+    assert name == it.name
+    assert it.chips == it.hosts * it.chips_per_host
+    number = int(name.rpartition("-")[2])
+    cores = {"v5p": 2, "v4": 2, "v3": 2, "v2": 2}.get(it.generation, 1)
+    if it.kind != "cpu":
+        assert number == cores * it.chips
+    if it.topology is not None:
+        assert it.chips == math.prod(map(int, it.topology.split("x")))
+    suffix = re.search(r"-(\d+)[tg]$", it.machine_type)
+    if suffix is not None:
+        assert it.chips_per_host == int(suffix[1])
+
+
+def test_names_are_in_order():
+    """Each generation in one piece, from small to large, TPUs before GPUs before CPUs."""
+    listed = [device(name) for name in names()]
+    assert len(set(names())) == len(listed)
+    kinds = [kind for kind, _ in itertools.groupby(it.kind for it in listed)]
+    assert ["tpu", "gpu", "cpu"] == kinds
+    pieces = itertools.groupby(listed, key=lambda it: it.generation)
+    sizes = [(name, [it.memory_gib * it.chips for it in piece]) for name, piece in pieces]
+    assert len({name for name, _ in sizes}) == len(sizes)
+    assert all(sorted(piece) == piece for _, piece in sizes)
+
+
+@pytest.mark.parametrize(("spelling", "name"), [
+    ("v5litepod-16", "v5e-16"), ("V5E-16", "v5e-16"), (" A100-80GB-8 ", "a100-80gb-8"),
+    ("a100-40gb-8", "a100-8"), ("h100-80gb-8", "h100-8"), ("h200-141gb-8", "h200-8"),
+])
+def test_a_device_has_several_spellings(spelling, name):
+    """Google's own names, and capitals."""
+    assert device(name) is device(spelling)
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("v5e-12", "There is no device 'v5e-12'; v5e comes as v5e-1, v5e-4, v5e-8, v5e-16, v5e-32, "
+     "v5e-64, v5e-128, v5e-256. Did you mean 'v5e-16'?"),
+    ("v5litepod-512", "There is no device 'v5litepod-512'; v5e comes as"),
+    ("v5litepod-512", "Did you mean 'v5e-256'?"),
+    ("v3-4", "Did you mean 'v3-8'?"),
+    ("a100", "There is no device 'a100'; a100 comes as a100-1, a100-2,"),
+    ("a100-80gb", "There is no device 'a100-80gb'; a100-80gb comes as a100-80gb-1,"),
+    ("h200-1", "There is no device 'h200-1'; h200 comes as h200-8, h200-16,"),
+    ("v5e-2x2", "There is no device 'v5e-2x2'; v5e comes as"),
+    ("v5e-²", "There is no device 'v5e-²'; v5e comes as"),
+    ("h10-8", "There is no device 'h10-8'; a device is a generation and a number, such as "
+     "'v5e-16', and the generations are v5e, v5p, v4, v3, v2, t4, v100, l4, a100, a100-80gb, h100, "
+     "h200, cpu. Did you mean 'h100-8'?"),
+    ("", "There is no device ''; a device is a generation and a number"),
+    ("v6e-8", "Trials cannot run on 'v6e-8': from TPU v6e on, Vertex AI does not support "
+     "TensorFlow"),
+    ("v7-8", "Trials cannot run on 'v7-8': TPU v7 (tpu7x) does not support TensorFlow"),
+    ("tpu7x-8", "Trials cannot run on 'tpu7x-8': TPU v7 (tpu7x) does not support TensorFlow"),
+])
+def test_what_is_no_device(name, message):
+    """What was asked for, what there is instead, and why not."""
+    with pytest.raises(UserError, match=re.escape(message)):
+        device(name)
+
+
+@pytest.mark.parametrize(("name", "machine"), [
+    ("v2-8", VertexMachine("cloud-tpu", "TPU_V2", 8)),
+    ("v3-8", VertexMachine("cloud-tpu", "TPU_V3", 8)),
+    ("v3-32", VertexMachine("cloud-tpu", "TPU_V3", 32)),
+    ("v5e-4", VertexMachine("ct5lp-hightpu-4t", tpu_topology="2x2")),
+    ("v5e-8", VertexMachine("ct5lp-hightpu-8t", tpu_topology="2x4")),
+    ("v5e-16", None),
+    ("v4-8", None),
+    ("v5p-8", None),
+    ("a100-16", VertexMachine("a2-highgpu-8g", "NVIDIA_TESLA_A100", 8, replicas=2)),
+    ("cpu-8", VertexMachine("n2-standard-8")),
+])
+def test_how_vertex_ai_says_it(name, machine):
+    """By cores up to v3, by topology for v5e on one host, by accelerators of a host for GPUs."""
+    assert machine == device(name).vertex
+
+
+def test_vertex_ai_takes_every_machine():
+    """Its own enumeration knows every accelerator, and no job on any device breaks its rules."""
+    from google.cloud.aiplatform_v1 import AcceleratorType
+
+    from deepmac_ablate.cloud.vertex.client import Vertex
+    from tests.fakes import vertex_rules
+
+    vertex = Vertex("p", "us-central1")
+    here = [it for it in map(device, names()) if it.vertex is not None]
+    assert {"tpu", "gpu", "cpu"} == {it.kind for it in here}
+    for it in here:
+        job = vertex_rules.parse(json.dumps(vertex.render(JobRequest(
+            name="a-job", image="us-docker.pkg.dev/p/r/ablate:1", args=("worker",), device=it))))
+        assert [] == vertex_rules.broken(job), it.name
+        machine = job.job_spec.worker_pool_specs[0].machine_spec
+        expected = it.vertex.accelerator_type or "ACCELERATOR_TYPE_UNSPECIFIED"
+        assert expected == AcceleratorType(machine.accelerator_type).name
+
+
+def test_a_cluster_takes_every_device():
+    """Jobs and JobSets on each are what Kubernetes' and JobSet's schemas and rules ask for."""
+    from deepmac_ablate.cloud.gke import manifests
+    from deepmac_ablate.cloud.gke.pod import Placement
+    from tests.fakes import kubernetes_schemas
+
+    here = [it for it in map(device, names()) if not refusals(it, "gke", spot=False)]
+    assert {"tpu", "gpu", "cpu"} == {it.kind for it in here}
+    for it in here:
+        manifest = manifests.render(JobRequest(
+            name="a-job", image="us-docker.pkg.dev/p/r/ablate:1", args=("worker",), device=it),
+            Placement())
+        assert [] == kubernetes_schemas.errors(manifest), it.name
+
+
+@pytest.mark.parametrize(("name", "executor", "spot", "expected"), [
+    ("v4-8", "vertex", False, [
+        "Vertex AI has no v4-8 to train on; it has v5e-1 to v5e-8, v3-8 to v3-2048, v2-8 to "
+        "v2-512; --executor gke has it."]),
+    ("v2-8", "gke", False, [
+        "GKE has no v2-8 to train on; it has v5e-1 to v5e-256, v5p-8 to v5p-12288, v4-8 to "
+        "v4-4096, v3-8 to v3-2048; --executor vertex has it."]),
+    ("v5e-4", "vertex", True, [
+        "Vertex AI gives no TPUs as spot machines; leave --spot out, or take --executor gke."]),
+    ("v5e-4", "vertex", False, []),
+    ("v5e-4", "gke", True, []),
+    ("a100-8", "vertex", True, []),
+    ("cpu-8", "gke", True, []),
+])
+def test_what_a_cloud_cannot_give(name, executor, spot, expected):
+    """What it has instead, and who has it."""
+    assert expected == refusals(device(name), executor, spot)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_device_is_to_be_had_somewhere(name):
+    """From one of the clouds."""
+    assert [] in [refusals(device(name), executor, spot=False) for executor in ("vertex", "gke")]
+
+
+def test_what_nobody_has_tried_is_said():
+    """Of every TPU; more of slices of several hosts, and of pods on Vertex AI."""
+    assert all(device(name).warnings for name in TPUS)
+    single, several = (set(device(name).warnings) for name in ("v5e-8", "v5e-16"))
+    assert single < several
+    assert any("Vertex AI" in it for it in device("v3-32").warnings)
+    assert not any("Vertex AI" in it for it in device("v3-8").warnings)
+    assert device("h100-4").warnings
+    assert not device("h100-8").warnings
+    sentences = {it for name in names() for it in devices.device(name).warnings}
+    assert all(it.endswith(".") for it in sentences)

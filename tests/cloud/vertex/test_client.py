@@ -1,0 +1,386 @@
+"""Jobs on Vertex AI, with Google's own client and protobuf, on a server on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+from google.cloud import aiplatform_v1
+from google.protobuf import json_format
+
+from deepmac_ablate.cloud import devices
+from deepmac_ablate.cloud.devices import VertexMachine
+from deepmac_ablate.cloud.provider import ENDED, JobLook, JobRequest
+from deepmac_ablate.cloud.vertex import client
+from deepmac_ablate.cloud.vertex.client import Vertex
+from deepmac_ablate.errors import UserError
+from tests.fakes import vertex_rules, vertex_server
+
+RESOURCE = "projects/424242/locations/us-central1/customJobs/1001"
+
+
+V5E, V3, A100_32 = (devices.device(name) for name in ["v5e-4", "v3-8", "a100-32"])
+DEVICES = [it for it in map(devices.device, devices.names()) if it.vertex is not None]
+
+
+def request(**changes):
+    given = JobRequest(
+        name="m40-hourglass-s0-1", image="us-docker.pkg.dev/p/r/ablate@sha256:" + "a" * 64,
+        args=("worker", "--workdir", "gs://b/x/trials/1f", "--runtime", "Runtime.strategy = 'tpu'"),
+        device=V5E)
+    return dataclasses.replace(given, **changes)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with vertex_server.serving() as running:
+        monkeypatch.setenv(vertex_server.VARIABLE, running.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield running
+
+
+@pytest.fixture
+def vertex(server):
+    return Vertex("my-project", "us-central1")
+
+
+def test_the_request_is_written_out():
+    """What is asked for stands where the REST reference of `CustomJob` has it."""
+    asked = request(
+        env={"TF_CPP_MIN_LOG_LEVEL": "1"}, labels={"sweep": "heads"}, hours=1.5,
+        service_account="trainer@my-project.iam.gserviceaccount.com")
+    container = {
+        "imageUri": asked.image, "args": [*asked.args],
+        "env": [
+            {"name": "PJRT_DEVICE", "value": "TPU"},
+            {"name": "TF_CPP_MIN_LOG_LEVEL", "value": "1"}]}
+    machine = {"machineType": "ct5lp-hightpu-4t", "tpuTopology": "2x2"}
+    assert {
+        "displayName": "m40-hourglass-s0-1",
+        "labels": {"sweep": "heads", "deepmac-ablate-job": "m40-hourglass-s0-1"},
+        "jobSpec": {
+            "workerPoolSpecs": [
+                {"machineSpec": machine, "replicaCount": "1", "containerSpec": container}],
+            "scheduling": {"timeout": "5400s", "strategy": "STANDARD", "disableRetries": True},
+            "serviceAccount": "trainer@my-project.iam.gserviceaccount.com",
+        },
+    } == Vertex("my-project", "us-central1").render(asked)
+
+
+@pytest.mark.parametrize("on", DEVICES, ids=lambda it: it.name)
+def test_requests_are_what_the_protobuf_reads(on):
+    """On every device: the parser knows each field, loses nothing, and published rules hold."""
+    spot = on.kind != "tpu"
+    rendered = Vertex("p", "us-central1").render(request(device=on, spot=spot))
+    job = vertex_rules.parse(json.dumps(rendered))
+    assert [] == vertex_rules.broken(job)
+    assert rendered == json_format.MessageToDict(job)
+    assert job.job_spec.scheduling.timeout.ToSeconds() == 7 * 24 * 3600
+    strategy = aiplatform_v1.Scheduling.Strategy(job.job_spec.scheduling.strategy)
+    assert ("SPOT" if spot else "STANDARD") == strategy.name
+
+
+def test_several_hosts_are_a_chief_and_workers():
+    """The first pool has one machine, the second the others, and all run the same command."""
+    spec = Vertex("p", "us-central1").render(request(device=A100_32))["jobSpec"]
+    chief, workers = spec["workerPoolSpecs"]
+    assert ("1", "3") == (chief.pop("replicaCount"), workers.pop("replicaCount"))
+    assert chief == workers
+
+
+def test_secrets_are_references_in_the_arguments():
+    """The worker is told which version of which secret to fetch; a name means the project's."""
+    asked = request(secrets={
+        "WANDB_API_KEY": "wandb", "HF_TOKEN": "projects/other/secrets/hf/versions/3"})
+    pool, = Vertex("my-project", "us-central1").render(asked)["jobSpec"]["workerPoolSpecs"]
+    assert [
+        *asked.args,
+        "--secret", "WANDB_API_KEY=projects/my-project/secrets/wandb/versions/latest",
+        "--secret", "HF_TOKEN=projects/other/secrets/hf/versions/3",
+    ] == pool["containerSpec"]["args"]
+    assert [{"name": "PJRT_DEVICE", "value": "TPU"}] == pool["containerSpec"]["env"]
+
+
+@pytest.mark.parametrize(("changes", "says"), [
+    ({"device": devices.device("v5p-8")}, "does not train on v5p-8; take --executor gke"),
+    ({"spot": True}, "no spot machines with TPUs.*v5e-4.*drop --spot"),
+    ({"device": dataclasses.replace(
+        devices.device("v5e-16"), vertex=VertexMachine("m", tpu_topology="4x4", replicas=4))},
+     "one TPU host, and v5e-16 has 4"),
+    ({"device": V3, "service_account": "a@p.iam.gserviceaccount.com"},
+     "does not start v3-8 under a service account.*drop --service_account"),
+    ({"env": {f"V{n}": "" for n in range(101)}}, "101 variables.*at most 100"),
+    ({"labels": {f"l{n}": "" for n in range(64)}}, "64 labels.*at most 63"),
+    ({"labels": {"Sweep": "heads"}}, "label Sweep=heads"),
+    ({"labels": {"sweep": "a" * 64}}, "at most 63 of"),
+    ({"hours": 0.0}, "--hours 0 leaves"),
+    ({"env": {"WANDB_API_KEY": "x"}}, "--secret WANDB_API_KEY=REFERENCE"),
+])
+def test_what_vertex_does_not_do_is_refused(changes, says):
+    """Before anything is sent, with what to do instead."""
+    with pytest.raises(UserError, match=says):
+        Vertex("p", "us-central1").render(request(**changes))
+
+
+def test_rendering_needs_neither_google_nor_credentials():
+    """A dry run imports none of Google's clients and opens no connection."""
+    code = f"""
+import socket, sys
+from deepmac_ablate.cloud.devices import Device, VertexMachine
+from deepmac_ablate.cloud.provider import JobRequest
+from deepmac_ablate.cloud.vertex.client import Vertex
+socket.socket.connect = None
+assert Vertex("p", "us-central1").render({request()!r})["displayName"]
+print([name for name in sys.modules if name.startswith(("google.cloud.", "google.auth"))])
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "[]" == run.stdout.strip()
+
+
+@pytest.mark.parametrize(("region", "says"), [
+    ("us-central1-a", "us-central1-a is a zone; its region is us-central1"),
+    ("US", "US is no region"),
+])
+def test_regions_are_checked(region, says):
+    """A zone is the usual mistake."""
+    with pytest.raises(UserError, match=says):
+        Vertex("p", region)
+
+
+def test_a_life(server, vertex):
+    """A job waits, runs and succeeds, and what was sent is what was rendered."""
+    asked = request(labels={"sweep": "heads"})
+    server.play(asked.name, ["queued", "pending", "running", "succeeded"])
+    resource = vertex.submit(asked)
+    assert RESOURCE == resource
+    assert vertex_rules.parse(json.dumps(vertex.render(asked))) == vertex_rules.parse(
+        server.bodies[0])
+    assert ["queued", "queued", "running", "succeeded", "succeeded"] == [
+        vertex.look(resource).state for _ in range(5)]
+
+
+def test_several_machines_arrive(server, vertex):
+    """The client drops nothing of the second pool on its way."""
+    asked = request(device=A100_32, spot=True)
+    assert "queued" == server.state(vertex.submit(asked))
+    sent, = server.bodies
+    assert vertex_rules.parse(json.dumps(vertex.render(asked))) == vertex_rules.parse(sent)
+
+
+@pytest.mark.parametrize(("state", "seen"), [
+    ("unspecified", "queued"), ("queued", "queued"), ("pending", "queued"), ("paused", "queued"),
+    ("running", "running"), ("updating", "running"), ("cancelling", "running"),
+    ("succeeded", "succeeded"), ("failed", "failed"), ("partially_succeeded", "failed"),
+    ("cancelled", "cancelled"), ("expired", "expired"),
+])
+def test_every_state_of_vertex_is_known(server, vertex, state, seen):
+    """Each is one of ours; those that Vertex AI never leaves are those that end a job."""
+    resource = vertex.submit(request())
+    server.set_state(resource, state)
+    assert seen == vertex.look(resource).state
+    ended = {"succeeded", "failed", "partially_succeeded", "cancelled", "expired"}
+    assert (state in ended) == (seen in ENDED)
+
+
+def test_the_table_of_states_is_complete():
+    """The installed client has no state that would be unknown."""
+    names = {state.name for state in aiplatform_v1.JobState}
+    assert names == client._STATES.keys()
+
+
+def test_states_of_the_future_end_nothing():
+    """A state that is newer than the client is taken for running, and said."""
+    job = aiplatform_v1.CustomJob.from_json('{"state": 99}')
+    with pytest.warns(UserWarning, match="Unrecognized"):
+        assert JobLook("running", "in state 99") == client.job_look(job)
+
+
+def test_a_job_that_waits_after_it_ran_was_preempted(server, vertex):
+    """Its machines were taken away; it has not ended."""
+    server.play("m40-hourglass-s0-1", ["running", "pending", "running"])
+    resource = vertex.submit(request())
+    seen = [vertex.look(resource).state for _ in range(3)]
+    assert ["running", "preempted", "running"] == seen
+
+
+@pytest.mark.parametrize("state", ["failed", "expired", "cancelled"])
+def test_the_clouds_own_words_are_passed_on(server, vertex, state):
+    """In one line."""
+    server.play("m40-hourglass-s0-1", [state], error="The replica workerpool0-0 exited\nwith 137.")
+    resource = vertex.submit(request())
+    assert JobLook(state, "The replica workerpool0-0 exited with 137") == vertex.look(resource)
+
+
+def test_a_deleted_job_is_gone(server, vertex):
+    """It is no error to ask for it, or to cancel it."""
+    resource = vertex.submit(request())
+    server.forget(resource)
+    assert JobLook("gone") == vertex.look(resource)
+    vertex.cancel(resource)
+
+
+def test_cancelling(server, vertex):
+    """A job is cancelled once; one that is being cancelled, or has ended, stays as it is."""
+    resource = vertex.submit(request())
+    server.on_cancel = lambda job: None
+    vertex.cancel(resource)
+    assert JobLook("running", "being cancelled") == vertex.look(resource)
+    vertex.cancel(resource)
+    server.set_state(resource, "cancelled")
+    vertex.cancel(resource)
+    assert "cancelled" == vertex.look(resource).state
+    server.set_state(resource, "succeeded")
+    vertex.cancel(resource)
+    assert "succeeded" == vertex.look(resource).state
+
+
+def test_a_running_job_that_cannot_be_cancelled_is_an_error(server, vertex):
+    """Nobody is told that a job was cancelled that goes on."""
+    resource = vertex.submit(request())
+    server.set_state(resource, "running")
+    server.refuse("cancel", 400, message="No.")
+    with pytest.raises(UserError, match=f"did not cancel {resource}: No"):
+        vertex.cancel(resource)
+
+
+def test_a_name_is_submitted_once(server, vertex):
+    """Whoever submits it again, even in another process, gets the same job, also a failed one."""
+    for other in ["a", "b", "c", "d"]:
+        vertex.submit(request(name=other))
+    first = vertex.submit(request())
+    server.set_state(first, "failed")
+    assert first == Vertex("my-project", "us-central1").submit(request())
+    assert 5 == server.asked.count("create")
+
+
+def test_a_job_is_found_by_its_name(server, vertex):
+    """Without submitting anything; no other job is taken for it."""
+    resource = vertex.submit(request(name="a-1"))
+    assert resource == vertex.find("a-1")
+    assert vertex.find("a") is None
+    assert 1 == len(server.resources())
+
+
+def test_of_two_jobs_of_a_name_the_first_counts(server, vertex):
+    """Two launchers at the same moment agree on a job afterwards."""
+    body = json.dumps(vertex.render(request()))
+    for _ in range(3):
+        server.answer("POST", "/v1/projects/p/locations/us-central1/customJobs", {}, body)
+    assert 3 == len(server.resources())
+    assert server.resources()[0] == vertex.submit(request())
+
+
+def test_an_answer_that_was_lost_starts_nothing_twice(server, vertex):
+    """The job had been created when the connection broke: it is found, not created again."""
+    server.hangups = 1
+    resource = vertex.submit(request())
+    assert [resource] == server.resources()
+    assert ["list", "create", "list"] == server.asked
+
+
+def test_a_launcher_that_was_killed_finds_its_job(server):
+    """It gave up, or was killed, before it heard of the job."""
+    server.hangups = 1
+    with pytest.raises(UserError, match="nobody answers"):
+        Vertex("my-project", "us-central1", patience=0).submit(request())
+    resource = Vertex("my-project", "us-central1").submit(request())
+    assert [resource] == server.resources()
+    assert 1 == len(server.bodies)
+
+
+@pytest.mark.parametrize("statuses", [[503, 503], [429], [500]])
+def test_passing_failures_are_sat_out(server, vertex, statuses):
+    """Creating, looking and cancelling are tried again."""
+    for method in ["list", "create", "get", "cancel"]:
+        server.refuse(method, *statuses)
+    resource = vertex.submit(request())
+    assert "queued" == vertex.look(resource).state
+    vertex.cancel(resource)
+    assert "cancelled" == server.state(resource)
+    assert 1 == len(server.resources())
+
+
+@pytest.mark.parametrize(("status", "message", "says"), [
+    (403, "Permission 'aiplatform.customJobs.create' denied.",
+     "customJobs.create' denied .*PERMISSION_DENIED.*roles/aiplatform.user"),
+    (404, "Project my-project is unknown.", "there is none: Project my-project is unknown"),
+    (400, "Machine type is not supported.", "start the job m40-hourglass-s0-1: Machine type"),
+    (401, "Invalid credentials.", "gcloud auth application-default login"),
+    (429, "Quota exceeded for TPUs.", "Quota exceeded for TPUs .*RESOURCE_EXHAUSTED.*more quota"),
+    (503, "Try later.", r"nobody answers there \(Try later\)"),
+])
+def test_refusals_are_one_sentence(server, status, message, says):
+    """It names the project, the region, the service's own words and what to do."""
+    server.refuse("create", *[status] * 9, message=message)
+    with pytest.raises(UserError, match=says) as refused:
+        Vertex("my-project", "us-central1", patience=0).submit(request())
+    text = str(refused.value)
+    assert text.startswith("Vertex AI (project my-project, region us-central1) did not start")
+    assert "\n" not in text
+    assert "http" not in text
+    assert refused.value.__cause__ is not None
+
+
+def test_a_server_that_is_not_there(monkeypatch):
+    """Nobody answers: so it is said, whatever was asked."""
+    with vertex_server.serving() as gone:
+        monkeypatch.setenv(vertex_server.VARIABLE, gone.url)
+    nobody = Vertex("my-project", "us-central1", patience=0)
+    for ask in [lambda: nobody.submit(request()), lambda: nobody.look(RESOURCE),
+                lambda: nobody.cancel(RESOURCE), lambda: nobody.find("a")]:
+        with pytest.raises(UserError, match=r"my-project, region us-central1.*nobody answers"):
+            ask()
+
+
+def test_the_server_runs_what_was_created(server, vertex):
+    """The stand-in hands the container's command to a test, which says what became of it."""
+    ran = []
+
+    def run(job):
+        container = job["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]
+        ran.append(container["args"])
+        server.set_state(job["name"], "running")
+
+    server.on_create = run
+    resource = vertex.submit(request())
+    assert [[*request().args]] == ran
+    assert "running" == vertex.look(resource).state
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda job: job.update(colour="red"), "colour"),
+    (lambda job: job["jobSpec"]["scheduling"].update(strategy="CHEAP"), "CHEAP"),
+    (lambda job: job["jobSpec"]["scheduling"].update(strategy="SPOT"), "TPUs are not offered"),
+    (lambda job: job["jobSpec"]["scheduling"].update(strategy="LOW_COST"), "deprecated"),
+    (lambda job: job["jobSpec"]["workerPoolSpecs"][0].update(replicaCount=2), "exactly one"),
+    (lambda job: job["jobSpec"].update(workerPoolSpecs=[]), "1 to 4 worker pools"),
+    (lambda job: job.update(displayName="a" * 129), "1 to 128"),
+    (lambda job: job["labels"].update(A="b"), "label A=b"),
+    (lambda job: job["jobSpec"]["workerPoolSpecs"][0]["machineSpec"].update(acceleratorCount=4),
+     "takes no accelerator_type"),
+    (lambda job: job["jobSpec"]["workerPoolSpecs"][0]["machineSpec"].update(tpuTopology="3x3"),
+     "no topology '3x3'"),
+])
+def test_the_server_refuses_what_vertex_refuses(server, change, says):
+    """A wrong request is answered as Vertex AI does, so a wrong renderer fails these tests."""
+    job = Vertex("p", "us-central1").render(request())
+    change(job)
+    with pytest.raises(Exception, match=says) as refused:
+        server.answer("POST", "/v1/projects/p/locations/us-central1/customJobs", {},
+                      json.dumps(job))
+    assert 400 == refused.value.status
+
+
+def test_where_people_read_a_log():
+    """The console's pages of the job and of its log, and the query for gcloud."""
+    text = client.where_to_read(RESOURCE)
+    # As aiplatform's own console_utils writes it, which takes ten seconds to import.
+    assert ("https://console.cloud.google.com/agent-platform/locations/us-central1/training/1001"
+            "?project=424242") in text
+    assert 'resource.type="ml_job" AND resource.labels.job_id="1001"' in text
+    assert "%22ml_job%22%20AND%20resource.labels.job_id%3D%221001%22?project=424242" in text
+    with pytest.raises(UserError, match=r"'job' is no job of Vertex AI"):
+        client.where_to_read("job")

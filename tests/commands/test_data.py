@@ -1,0 +1,119 @@
+"""The commands of ``deepmac-ablate data``."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from data_fixtures import document, write
+
+from deepmac_ablate.commands import data
+from deepmac_ablate.data.dataset_info import DatasetInfo
+from deepmac_ablate.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _run(*arguments):
+    parser = argparse.ArgumentParser()
+    data.register(parser.add_subparsers(required=True))
+    args = parser.parse_args([str(argument) for argument in arguments])
+    return args.run(args)
+
+
+@pytest.fixture
+def prefix(tmp_path):
+    """A data set converted by the command."""
+    images, annotations = write(tmp_path, document())
+    output = tmp_path / "out/train"
+    status = _run(
+        "data", "coco", "--images", images, "--annotations", annotations, "--output", output
+    )
+    assert status == 0
+    return output
+
+
+def test_coco_converts_and_says_what_it_wrote(tmp_path, capsys):
+    """The summary goes to stdout."""
+    images, annotations = write(tmp_path, document())
+    arguments = ("--images", images, "--annotations", annotations, "--output", tmp_path / "train")
+    _run("data", "coco", *arguments)
+    info = DatasetInfo.load(tmp_path / "train")
+
+    printed = capsys.readouterr().out
+    assert f"train@{info.fingerprint}: 3 images, 3 instances" in printed
+    # Ready to be put into a gin file.
+    assert f"DATASET = 'train@{info.fingerprint}'" == printed.splitlines()[-1]
+
+
+def test_coco_takes_a_number_of_shards(tmp_path):
+    """And writes that many."""
+    images, annotations = write(tmp_path, document())
+    arguments = ("--images", images, "--annotations", annotations, "--output", tmp_path / "x")
+    _run("data", "coco", *arguments, "--shards", 2)
+
+    assert DatasetInfo.load(tmp_path / "x").num_shards == 2
+
+
+def test_check_of_a_sound_data_set_succeeds(prefix, capsys):
+    """Pictures go beside the data set."""
+    status = _run("data", "check", prefix)
+
+    assert status == 0
+    assert "No problems." in capsys.readouterr().out
+    assert (prefix.parent / "train-check/contact_sheet.png").is_file()
+
+
+def test_check_with_problems_fails(prefix, tmp_path, capsys):
+    """A script sees it by the status."""
+    info = DatasetInfo.load(prefix)
+    info.__class__(**{**info.__dict__, "num_images": 4}).save(prefix)
+    status = _run("data", "check", prefix, "--output", tmp_path / "seen", "--images", 1)
+
+    assert status == 1
+    assert "The info file says 4 images, the records 3." in capsys.readouterr().out
+
+
+def test_check_marks_the_classes_of_a_split(prefix, tmp_path, capsys):
+    """`--split` is resolved by the data set's classes."""
+    pytest.importorskip("deepmac_ablate.class_splits")
+    _run("data", "check", prefix, "--output", tmp_path / "seen", "--split", "none")
+
+    assert "box         3 novel" in capsys.readouterr().out
+    with pytest.raises(UserError, match="shapes_c"):
+        _run("data", "check", prefix, "--split", "shapes_c")
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_shapes_generates_what_its_gin_file_declares(tmp_path, capsys):
+    """1200 and 150 images, always the same: the line to declare them is in the gin file."""
+    status = _run("data", "shapes", "--output", tmp_path / "shapes")
+
+    assert status == 0
+    info = DatasetInfo.load(tmp_path / "shapes/train")
+    declaration = capsys.readouterr().out.splitlines()[-1]
+    assert f"DATASET = 'train@{info.fingerprint}'" == declaration
+    assert declaration in (ROOT / "gin/datasets/shapes.gin").read_text().splitlines()
+    assert info.num_images == 1200
+    assert DatasetInfo.load(tmp_path / "shapes/val").num_images == 150
+
+
+def test_parsing_needs_no_tensorflow():
+    """The command line answers at once; so do the processes of a conversion."""
+    program = (
+        "import argparse, sys; from deepmac_ablate.data import commands;"
+        "import deepmac_ablate.data.image_example, deepmac_ablate.data.shapes.scenes;"
+        "parser = argparse.ArgumentParser();"
+        "commands.register(parser.add_subparsers());"
+        "parser.parse_args(['data', 'check', 'x']);"
+        "print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert "False" == done.stdout.strip()

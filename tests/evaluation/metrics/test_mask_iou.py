@@ -1,0 +1,294 @@
+"""Masks predicted in annotated boxes: IoU by class, and as detections."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from pycocotools import mask as rle
+
+from deepmac_ablate import class_splits
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.evaluation.metrics import average_precision, mask_iou
+from tests.helpers import coco_tiny
+from tests.helpers.noisy_detections import boundary, oracle, quiet_coco, shifted
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SIZE = (50, 60)
+
+
+def encode(mask):
+    return rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+
+
+def rectangle(width, height=10):
+    """Returns a mask of `width` x `height` pixels in the upper left corner."""
+    mask = np.zeros(SIZE, np.uint8)
+    mask[:height, :width] = 1
+    return mask
+
+
+def annotation(number, width=10, class_id=1, **fields):
+    mask = encode(rectangle(width))
+    return {
+        "id": number,
+        "image_id": 1,
+        "category_id": class_id,
+        "bbox": [0, 0, width, 10],
+        "area": 10 * width,
+        "iscrowd": 0,
+        "segmentation": mask,
+        **fields,
+    }
+
+
+def data_set(*annotations):
+    return {
+        "images": [{"id": i, "height": SIZE[0], "width": SIZE[1]} for i in (1, 2)],
+        "categories": [{"id": 2, "name": "two"}, {"id": 1, "name": "one"}],
+        "annotations": list(annotations),
+    }
+
+
+@pytest.fixture(scope="module")
+def predicted():
+    """Real annotations, and a shifted mask for each (as an array and as RLE)."""
+    annotations = coco_tiny.instances("instances_val")
+    coco = quiet_coco(annotations)
+    rng = np.random.default_rng(0)
+    masks = {
+        a["id"]: shifted(coco.annToMask(a), rng)
+        for a in annotations["annotations"]
+        if not a["iscrowd"]
+    }
+    image_ids = [image["id"] for image in annotations["images"]]
+    return annotations, masks, {i: encode(mask) for i, mask in masks.items()}, image_ids
+
+
+def brute_force(annotations, masks):
+    """Returns (class, area, IoU) of every mask, counted pixel by pixel."""
+    coco = quiet_coco(annotations)
+    rows = []
+    for number, mask in masks.items():
+        truth = coco.annToMask(coco.anns[number]).astype(bool)
+        union = np.count_nonzero(truth | (mask > 0))
+        iou = np.count_nonzero(truth & (mask > 0)) / union if union else 0.0
+        rows.append((coco.anns[number]["category_id"], coco.anns[number]["area"], iou))
+    return rows
+
+
+def per_class_iou(annotations, predictions, image_ids, *ratio):
+    instances = mask_iou.instance_ious(annotations, predictions, image_ids, *ratio)
+    return mask_iou.per_class_iou(annotations, instances)
+
+
+def mean(values):
+    values = list(values)
+    return sum(values) / len(values) if values else np.nan
+
+
+def test_iou_equals_counted_pixels(predicted):
+    """Every class, every size, and both means agree with masks as arrays."""
+    annotations, masks, predictions, image_ids = predicted
+    rows = brute_force(annotations, masks)
+    table = per_class_iou(annotations, predictions, image_ids)
+    sizes = {"iou": (0, 1e9), "iou_s": (0, 1024), "iou_m": (1024, 9216), "iou_l": (9216, 1e9)}
+    for metric, (low, high) in sizes.items():
+        expected = [
+            mean(iou for c, area, iou in rows if c == class_id and low <= area <= high)
+            for class_id in table.index
+        ]
+        np.testing.assert_allclose(table[metric], expected, atol=1e-9)
+    novel = class_splits.NON_VOC
+    expected = mean(mean(iou for c, _, iou in rows if c == class_id) for class_id in novel)
+    assert pytest.approx(expected) == average_precision.summarise(table, novel)["iou"]
+    expected = mean(iou for c, _, iou in rows if c in novel)
+    assert pytest.approx(expected) == average_precision.instance_mean(table, novel, "iou")
+    assert 0.5 < expected < 0.95
+
+
+def test_boundary_iou_equals_counted_pixels(predicted):
+    """Boundaries eroded by OpenCV and counted pixel by pixel give the same means by class."""
+    annotations, masks, predictions, image_ids = predicted
+    coco = quiet_coco(annotations)
+    rows = []
+    for number, mask in masks.items():
+        one, other = boundary(coco.annToMask(coco.anns[number])), boundary(mask.astype(np.uint8))
+        iou = (one & other).sum() / (one | other).sum() if (one | other).any() else 0.0
+        rows.append((coco.anns[number]["category_id"], iou))
+    table = per_class_iou(annotations, predictions, image_ids)
+    expected = [mean(iou for c, iou in rows if c == class_id) for class_id in table.index]
+    np.testing.assert_allclose(table["boundary_iou"], expected, atol=1e-9)
+    assert table["boundary_iou"].mean() < table["iou"].mean()
+
+
+def test_the_width_of_boundaries_can_be_chosen():
+    """By hand: of 10 x 10 pixels the left half is predicted; with wide boundaries that is IoU 1/2.
+
+    On 60 x 50 pixels a boundary is 2 wide: rings of 100 - 36 and 50 - 6 pixels, which share the
+    10 + 10 pixels of two rows each, and the 6 x 2 pixels at the left.
+    """
+    truth, predictions = data_set(annotation(1)), {1: encode(rectangle(5))}
+    narrow, wide = (
+        per_class_iou(truth, predictions, [1], *ratio).loc[1, "boundary_iou"]
+        for ratio in ((), (0.2,)))
+    shared = 2 * 10 + 6 * 2
+    assert pytest.approx(shared / (64 + 44 - shared)) == narrow
+    assert wide == 0.5
+
+
+def test_images_that_were_not_scored_do_not_count(predicted):
+    """Predictions of other images are allowed and change nothing."""
+    annotations, masks, predictions, image_ids = predicted
+    scored = set(image_ids[:20])
+    ids = {a["id"] for a in annotations["annotations"] if a["image_id"] in scored}
+    rows = brute_force(annotations, {i: mask for i, mask in masks.items() if i in ids})
+    table = per_class_iou(annotations, predictions, image_ids[:20])
+    assert len(rows) == table["instances"].sum()
+    expected = mean(iou for _, _, iou in rows)
+    assert pytest.approx(expected) == average_precision.instance_mean(table, table.index, "iou")
+
+
+def test_class_mean_and_instance_mean_differ_as_by_hand():
+    """Three instances of one class and one of another: (0.5 + 1) / 2, and 2.5 / 4."""
+    truth = data_set(annotation(1), annotation(2), annotation(3), annotation(4, class_id=2))
+    predictions = {1: encode(rectangle(5)), 2: encode(rectangle(10)), 3: encode(rectangle(0))}
+    predictions[4] = encode(rectangle(10))
+    table = per_class_iou(truth, predictions, [1])
+    assert list(table["iou"]) == [0.5, 1.0]
+    assert list(table["instances"]) == [3, 1]
+    assert list(table["name"]) == ["one", "two"]
+    assert average_precision.summarise(table, [1, 2])["iou"] == 0.75
+    assert average_precision.instance_mean(table, [1, 2], "iou") == 2.5 / 4
+
+
+def test_crowds_and_absent_classes_are_undefined():
+    """A class with crowds only has no IoU, needs no prediction, and leaves the means alone."""
+    truth = data_set(annotation(1), annotation(2, class_id=2, iscrowd=1))
+    table = per_class_iou(truth, {1: encode(rectangle(5))}, [1, 2])
+    np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
+    assert average_precision.summarise(table, [1, 2])["iou"] == 0.5
+    assert np.isnan(average_precision.instance_mean(table, [2], "iou"))
+    assert average_precision.instance_mean(table, [1, 2], "iou") == 0.5
+
+
+def test_boxes_without_masks_are_predicted_but_not_judged():
+    """Instances without a mask change no IoU and no AP; their masks can be asked for."""
+    nothing = encode(rectangle(0))
+    truth = data_set(
+        annotation(1),
+        annotation(2, segmentation=nothing, bbox=[20, 20, 10, 10]),
+        annotation(3, class_id=2, segmentation=None),
+    )
+    predictions = dict.fromkeys((1, 2, 3), encode(rectangle(5)))
+    table = per_class_iou(truth, predictions, [1])
+    np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
+    assert [1, 0] == list(table["instances"])
+    assert 0.5 == average_precision.instance_mean(table, [1, 2], "iou")
+    judged = mask_iou.as_detections(truth, predictions, [1])
+    assert [1] == [d["category_id"] for d in judged]
+    everything = mask_iou.as_detections(truth, predictions, [1], with_unjudged=True)
+    moved = mask_iou.as_detections(truth, predictions, [1], boxes=dict.fromkeys((1, 2, 3), [1] * 4))
+    assert [[0, 0, 10, 10], [1] * 4] == [judged[0]["bbox"], moved[0]["bbox"]]
+    assert [1, 1, 2] == [d["category_id"] for d in everything]
+
+
+def test_an_image_without_annotations_is_no_error():
+    """With nothing annotated every class is undefined."""
+    table = per_class_iou(data_set(annotation(1)), {1: encode(rectangle(5))}, [2])
+    assert list(table["instances"]) == [0, 0]
+    assert np.isnan(average_precision.summarise(table, [1, 2])["iou"])
+
+
+def test_text_counts_and_a_file_are_accepted(tmp_path):
+    """RLE as JSON has it, on both sides."""
+    mask = encode(rectangle(10))
+    text = {"size": mask["size"], "counts": mask["counts"].decode()}
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(data_set(annotation(1, segmentation=text))))
+    assert per_class_iou(path, {1: text}, [1]).loc[1, "iou"] == 1
+
+
+def test_area_at_a_bound_counts_on_both_sides():
+    """COCO's bounds include both ends: 32 x 32 is small and medium."""
+    truth = data_set(annotation(1, area=1024))
+    table = per_class_iou(truth, {1: encode(rectangle(5))}, [1])
+    np.testing.assert_equal(
+        list(table.loc[1, ["iou_s", "iou_m", "iou_l"]].astype(float)), [0.5, 0.5, np.nan]
+    )
+
+
+@pytest.mark.parametrize("function", [mask_iou.instance_ious, mask_iou.as_detections])
+@pytest.mark.parametrize(
+    ("numbers", "predicted_numbers", "message"),
+    [
+        ([1, 2, 3], [2], r"2 annotations have no predicted mask \(ids 1, 3\)"),
+        ([1], [1, 8], r"1 predicted masks belong to no annotation \(ids 8\)"),
+        ([1, 1], [1], r"1 annotations share their id with another \(ids 1\)"),
+    ],
+)
+def test_predictions_must_be_one_per_annotation(function, numbers, predicted_numbers, message):
+    """A mask too few or too many is an error, not a lower number."""
+    truth = data_set(*(annotation(number) for number in numbers))
+    predictions = {number: encode(rectangle(5)) for number in predicted_numbers}
+    with pytest.raises(UserError, match=message):
+        function(truth, predictions, [1])
+
+
+def test_masks_of_another_size_are_refused():
+    """A mask at the size of the resized image would score 0 without a word."""
+    small = encode(np.ones((25, 30)))
+    message = r"mask of annotation 1 has height and width \[25, 30\], but its image has \[50, 60\]"
+    with pytest.raises(UserError, match=message):
+        per_class_iou(data_set(annotation(1)), {1: small}, [1])
+
+
+def test_each_annotated_mask_has_a_row(predicted):
+    """Who reads single objects finds those that the means are of, with their sizes."""
+    annotations, masks, predictions, image_ids = predicted
+    instances = mask_iou.instance_ious(annotations, predictions, image_ids)
+    expected = sorted(brute_force(annotations, masks))
+    found = sorted(zip(instances["category_id"], instances["area"], instances["iou"], strict=True))
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    of_annotation = {a["id"]: a["image_id"] for a in annotations["annotations"]}
+    assert list(masks) == list(instances["annotation_id"])
+    assert [of_annotation[i] for i in masks] == list(instances["image_id"])
+
+
+def test_mask_ap_in_annotated_boxes_equals_pycocotools(predicted):
+    """The detections made from predictions score as pycocotools scores them, ties and all."""
+    annotations, masks, predictions, image_ids = predicted
+    detections = mask_iou.as_detections(annotations, predictions, image_ids)
+    assert len(masks) == len(detections)
+    table = average_precision.per_class_ap(annotations, detections, image_ids, "mask")
+    for class_ids in (class_splits.VOC, class_splits.NON_VOC):
+        expected = oracle(annotations, detections, image_ids, class_ids, "mask")
+        assert pytest.approx(expected, abs=1e-6) == average_precision.summarise(table, class_ids)
+
+
+def test_perfect_masks_in_annotated_boxes_score_one(predicted):
+    """With the annotated masks themselves, AP is 1 for masks and boxes."""
+    annotations, _, _, image_ids = predicted
+    coco = quiet_coco(annotations)
+    own = {number: coco.annToRLE(a) for number, a in coco.anns.items()}
+    detections = mask_iou.as_detections(annotations, own, image_ids)
+    for task in ("mask", "box"):
+        table = average_precision.per_class_ap(annotations, detections, image_ids, task)
+        assert average_precision.summarise(table, table.index)[f"{task}_ap"] == 1
+
+
+def test_equal_scores_make_ap_the_square_of_the_share_of_good_masks():
+    """Half of 2,000 masks good, nothing to rank them by: AR is a half and AP a quarter."""
+    rng = np.random.default_rng(0)
+    good = rng.permutation(np.arange(2000) < 1000)
+    annotations = [annotation(number, image_id=number) for number in range(2000)]
+    truth = data_set(*annotations)
+    truth["images"] = [{"id": i, "height": SIZE[0], "width": SIZE[1]} for i in range(2000)]
+    masks = {False: encode(rectangle(1)), True: encode(rectangle(10))}
+    predictions = {number: masks[bool(good[number])] for number in range(2000)}
+    detections = mask_iou.as_detections(truth, predictions, range(2000))
+    row = average_precision.per_class_ap(truth, detections, range(2000), "mask").loc[1]
+    assert row["mask_ar100"] == 0.5
+    assert pytest.approx(0.25, abs=0.03) == row["mask_ap"]

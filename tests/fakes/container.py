@@ -1,0 +1,34 @@
+"""What the containers of a cloud in tests run: the real worker, with a trainer without a model.
+
+::
+
+    python -m tests.fakes.container worker OPTIONS...
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from deepmac_ablate import errors
+from deepmac_ablate.commands import worker as worker_command
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.launch.cloud_jobs import worker
+
+
+def command(folder, mode, tracking, runtime):
+    return (sys.executable, "-m", "tests.fakes.cloud_trainer", folder, mode)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    worker_command.register(parser.add_subparsers())
+    try:
+        return worker.run(worker_command.order(parser.parse_args()), command)
+    except UserError as error:
+        print(f"deepmac-ablate: {error}", file=sys.stderr)
+        return errors.USER_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""Jobs whose command is a few lines of Python, and the processes around them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deepmac_ablate.launch.supervision.job import Job
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+# A trainer that leaves a checkpoint when it is asked to end.
+OBEDIENT = """
+import pathlib, signal, sys, time
+def end(*_):
+    pathlib.Path("asked").write_text("yes")
+    sys.exit(75)
+signal.signal(signal.SIGTERM, end)
+pathlib.Path("ready").write_text("yes")
+time.sleep(60)
+"""
+
+STUBBORN = """
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path("ready").write_text("yes")
+time.sleep(60)
+"""
+
+LAUNCHER = """
+import pathlib, sys, time
+from deepmac_ablate.sweep import locks
+lease = locks.Lease.acquire(pathlib.Path(sys.argv[1]), locks.this_process("a launcher"))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def python(code: str, *arguments: str) -> tuple[str, ...]:
+    """A command; without `site`, which takes longer to load than the rest."""
+    return (sys.executable, "-S", "-c", code, *arguments)
+
+
+def job(folder: Path, code: str, role: str = "train", **fields) -> Job:
+    """A job that runs some Python in the trial's folder."""
+    fields = {"heartbeat": 0.1, "grace": 5.0, **fields}
+    return Job(folder, role, python(code), folder, **fields)
+
+
+def command_of(work: Job) -> list[str]:
+    """How the job's supervisor is started; the job is written."""
+    return [sys.executable, "-m", "deepmac_ablate.launch.supervision.supervisor", str(work.write())]
+
+
+def start(work: Job, **options) -> subprocess.Popen:
+    """Starts a supervisor."""
+    return subprocess.Popen(command_of(work), env=ENVIRONMENT, **options)
+
+
+def run(work: Job) -> int:
+    """Runs a supervisor to its end; returns its exit status."""
+    return subprocess.run(command_of(work), env=ENVIRONMENT, timeout=30, check=False).returncode
+
+
+@contextlib.contextmanager
+def running(work: Job, **options) -> Iterator[subprocess.Popen]:
+    """A supervisor whose command has written "ready"."""
+    ready = work.folder / "ready"
+    ready.unlink(missing_ok=True)
+    process = start(work, **options)
+    try:
+        wait_until(ready.exists)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def launcher(lease: Path) -> Iterator[subprocess.Popen]:
+    """A process that holds a lease."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, str(lease)], env=ENVIRONMENT, stdout=subprocess.PIPE)
+    try:
+        assert b"held\n" == process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    """Waits until a condition holds; it must in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "It did not happen."
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """Makes a folder on a disk of its own; where that is not allowed, the test is skipped."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}M", "none", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        pytest.skip(f"no mount here: {error}")
+    if done.returncode:
+        pytest.skip(f"no disk of {megabytes} MB here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Writes a file until its disk is full."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)) == 4096:
+            pass
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """The living processes whose working folder is this one, as the jobs' commands have."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder):
+                found.append(process)
+    return found

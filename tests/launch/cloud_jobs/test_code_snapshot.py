@@ -1,0 +1,201 @@
+"""What a sweep was launched with is kept beside it, and is found again on another machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepmac_ablate import bindings
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.launch.cloud_jobs import code_snapshot
+from tests.helpers import supervised, working
+
+QUESTION = "gin/question.gin"
+# Of the checkout.
+RECIPE = "gin/experiments/shapes_small.gin"
+
+# A user's folder: a question in gin, heads in modules, and what has nothing to do with it.
+PROJECT = {
+    "gin/question.gin": "import my_heads\nimport my_package.losses\ninclude 'parts/head.gin'\n",
+    "gin/parts/head.gin": "include '../shared.gin'\nTraining.steps = 7\n",
+    "gin/shared.gin": "MaskRCNN.image_size = 64\n",
+    "gin/unused.gin": "Training.steps = 9\n",
+    "my_heads.py": "import json\nimport numpy\ndef make():\n    from my_parts import layer\n",
+    "my_parts.py": "layer = 1\n",
+    "my_package/__init__.py": "",
+    "my_package/losses.py": "from my_package import weights\n",
+    "my_package/weights.py": "WEIGHTS = 'größer'\n",
+    "unused.py": "",
+    "sweeps/question.py": "",
+}
+KEPT = {
+    "gin/question.gin", "gin/parts/head.gin", "gin/shared.gin", "my_heads.py", "my_parts.py",
+    "my_package/__init__.py", "my_package/losses.py", "my_package/weights.py"}
+
+RESOLVE = """
+import json, os, sys
+from deepmac_ablate import bindings, fingerprint
+from deepmac_ablate.trial.trial import trial_id
+sys.path.append(os.getcwd())
+files = sys.argv[1:]
+bound = bindings.explicit_bindings(bindings.read(files, ()).bindings)
+print(json.dumps({
+    "id": trial_id(bound, 0), "steps": bound["Training.steps"],
+    "code": fingerprint.code_fingerprint(*bindings.modules(files)),
+    "files": [str(file.path) for file in bindings.files_read(files)]}))
+"""
+
+
+def write(folder: Path, files=PROJECT) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def resolved(folder: Path) -> dict:
+    """What the question is to a process in some folder."""
+    return json.loads(subprocess.check_output(
+        [sys.executable, "-c", RESOLVE, RECIPE, QUESTION], cwd=folder, env=supervised.ENVIRONMENT))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """The user's folder, in which the launcher runs."""
+    folder = write(tmp_path / "project")
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_same_trial_is_found_elsewhere(project, tmp_path):
+    """Its id and its code's name are those of the launch, whose files are out of reach."""
+    uri = code_snapshot.Snapshot([RECIPE, QUESTION]).keep(tmp_path / "w")
+    elsewhere = tmp_path / "elsewhere"
+    code_snapshot.fetch(uri, elsewhere)
+    here = resolved(project)
+    assert str(project / QUESTION) in here["files"]
+    project.rename(tmp_path / "gone")
+    there = resolved(elsewhere)
+    assert (here["id"], here["code"], "7") == (there["id"], there["code"], there["steps"])
+    assert all(Path(path).is_relative_to(elsewhere) for path in there["files"])
+    assert len(here["files"]) == len(there["files"]) > 3
+
+
+def test_what_a_question_needs_is_kept_and_nothing_else(project, tmp_path):
+    """Plain files, below a name made of their content: the same again is written once."""
+    uri = Path(code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w"))
+    assert {*KEPT, "snapshot.json"} == files(uri)
+    assert (uri.parent, 12) == (tmp_path / "w" / "code", len(uri.name))
+    assert all(PROJECT[name] == (uri / name).read_text() for name in KEPT)
+    before = {path: path.stat().st_mtime_ns for path in uri.rglob("*")}
+    assert str(uri) == code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w")
+    assert before == {path: path.stat().st_mtime_ns for path in uri.rglob("*")}
+    (project / "my_parts.py").write_text("layer = 2\n")
+    assert str(uri) != code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w")
+
+
+def test_bindings_include_and_import_too(project, tmp_path):
+    """What only a binding names is kept as well."""
+    uri = Path(code_snapshot.Snapshot((), ["include 'gin/unused.gin'"]).keep(tmp_path / "w"))
+    assert {"gin/unused.gin", "snapshot.json"} == files(uri)
+    uri = Path(code_snapshot.Snapshot((), ["import unused"]).keep(tmp_path / "w"))
+    assert {"unused.py", "snapshot.json"} == files(uri)
+
+
+def test_files_of_the_checkout_keep_their_names(project, tmp_path):
+    """`gin/` of this package need not lie in the image."""
+    uri = Path(code_snapshot.Snapshot([RECIPE]).keep(tmp_path / "w"))
+    for file in bindings.files_read([RECIPE]):
+        name = file.path.relative_to(supervised.ROOT)
+        assert file.path.read_bytes() == (uri / name).read_bytes()
+
+
+def test_an_unfinished_snapshot_is_finished(project, tmp_path):
+    """Its launcher was killed before the last file."""
+    uri = Path(code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w"))
+    (uri / "snapshot.json").unlink()
+    (uri / "my_parts.py").write_text("half")
+    with pytest.raises(UserError, match=r"There is no code at .*: snapshot\.json is missing"):
+        code_snapshot.fetch(str(uri), tmp_path / "early")
+    assert str(uri) == code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w")
+    code_snapshot.fetch(str(uri), tmp_path / "fetched")
+    assert files(tmp_path / "fetched") == KEPT
+
+
+def test_a_changed_snapshot_is_refused(project, tmp_path):
+    """A trial of other code would pass for this one."""
+    uri = Path(code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w"))
+    (uri / "my_parts.py").write_text("layer = 2\n")
+    with pytest.raises(UserError, match=r"my_parts\.py is not what was launched; delete"):
+        code_snapshot.fetch(str(uri), tmp_path / "fetched")
+
+
+def test_no_file_is_written_outside(tmp_path):
+    """Whoever may write into a workdir may not write to the machines that read it."""
+    (tmp_path / "w/code").mkdir(parents=True)
+    (tmp_path / "w/outside.py").write_text("")
+    for name in ("../outside.py", str(tmp_path / "w/outside.py")):
+        index = {"files": {name: hashlib.sha256(b"").hexdigest()}}
+        (tmp_path / "w/code/snapshot.json").write_text(json.dumps(index))
+        with pytest.raises(UserError, match=r"outside\.py is not what was launched"):
+            code_snapshot.fetch(str(tmp_path / "w/code"), tmp_path / "fetched/code")
+    assert set() == files(tmp_path / "fetched")
+
+
+def test_gin_files_that_no_other_machine_finds_are_refused(project, tmp_path):
+    """Outside of the folder, or by an absolute name, also in an include."""
+    write(tmp_path, {"outside.gin": "Training.steps = 1\n"})
+    write(project, {"absolute.gin": f"include '{project}/gin/shared.gin'\n",
+                    "leaves.gin": "include '../outside.gin'\n"})
+    for name, where in (
+            ("../outside.gin", tmp_path / "outside.gin"),
+            (str(tmp_path / "outside.gin"), tmp_path / "outside.gin"),
+            (f"{project}/gin/shared.gin", project / "gin/shared.gin"),
+            ("absolute.gin", project / "gin/shared.gin"),
+            ("leaves.gin", tmp_path / "outside.gin")):
+        with pytest.raises(UserError) as refused:
+            code_snapshot.Snapshot([name]).keep(tmp_path / "w")
+        assert f"is {where}, which a job on another machine does not find" in str(refused.value)
+        assert f"what lies below {project}; name it relative to that" in str(refused.value)
+    assert not (tmp_path / "w").exists()
+
+
+def test_modules_that_no_other_machine_finds_are_refused(project, tmp_path, monkeypatch):
+    """PYTHONPATH is not what a job has; what is installed, and this package, are the image's."""
+    write(tmp_path / "lib", {"from_elsewhere.py": ""})
+    write(project, {"lib/from_below.py": ""})
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    monkeypatch.syspath_prepend(project / "lib")
+    for module, path in (("from_elsewhere", tmp_path / "lib/from_elsewhere.py"),
+                         ("from_below", project / "lib/from_below.py")):
+        with pytest.raises(UserError) as refused:
+            code_snapshot.Snapshot((), [f"import {module}"]).keep(tmp_path / "w")
+        assert f"The module {module} is {path}, which a job" in str(refused.value)
+    installed = ["import numpy", "import deepmac_ablate.modeling.mask_heads"]
+    assert {"snapshot.json"} == files(
+        Path(code_snapshot.Snapshot((), installed).keep(tmp_path / "w")))
+
+
+def test_a_worker_runs_in_its_snapshot(project, tmp_path):
+    """The trainer finds gin files and modules in its working directory, as at the launch."""
+    uri = code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w")
+    folder, empty = tmp_path / "w/trials/t0", tmp_path / "empty"
+    folder.mkdir(parents=True)
+    empty.mkdir()
+    code = "import os, sys; sys.path.append(os.getcwd()); import my_parts; print(my_parts.__file__)"
+    status, out, _ = working.run(code, "--workdir", str(folder), "--code", uri, cwd=empty)
+    assert 0 == status
+    used = Path(out.strip())
+    assert ("my_parts.py", False) == (used.name, used.is_relative_to(project))
+    assert not used.exists()
+    assert [] == list(empty.iterdir())

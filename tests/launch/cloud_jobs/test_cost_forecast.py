@@ -1,0 +1,250 @@
+"""What a plan says of the device that is rented for a sweep, and what it refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+
+import pytest
+
+from deepmac_ablate import cli
+from deepmac_ablate.launch.cloud_jobs.submission import Submission
+from deepmac_ablate.sweep import checked_plan
+from deepmac_ablate.sweep.validation.cost import Cost
+from deepmac_ablate.sweep.validation.verdict import DataNeeds, Verdict
+
+COST = Cost(
+    parameters=46_000_000, trainable_parameters=45_000_000, backbone_gmacs=50.0, box_gmacs=30.0,
+    mask_gmacs=0.2, mask_boxes=100, checkpoint_bytes=364, checkpoints=2, steps=90_000,
+    batch_size=64)
+NEEDS = DataNeeds("gs://bucket/train", "gs://bucket/val", None, 91)
+
+SWEEP = """\
+\"\"\"Does it fit?\"\"\"
+
+from deepmac_ablate.sweep import Sweep, values
+
+SWEEP = Sweep("Training.steps = 90000", "Training.precision = 'bfloat16'",
+              "Training.init_checkpoint = 'gs://bucket/ckpt-1'",
+              arms=values("Training.seen_classes", "voc", "nonvoc"), seeds=2)
+"""
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch, capsys, object_store):
+    """Plans a sweep of two arms, on each of which there is a verdict, as a user does."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fits.py").write_text(SWEEP)
+
+    def run(*arguments, data=NEEDS, broken=None):
+        monkeypatch.setattr(checked_plan, "judging", lambda candidates: contextlib.nullcontext([
+            Verdict(it.label, (broken[it.label],)) if it.label in (broken or {})
+            else Verdict(it.label, cost=COST, data=data) for it in candidates]))
+        status = cli.main(["plan", "fits.py", "--workdir", "w", *arguments])
+        printed = capsys.readouterr()
+        return status, printed.err if status else printed.out
+
+    return run
+
+
+def trial_ids(plan):
+    """Ids of the planned trials by arm."""
+    found = {}
+    for trial in json.loads(plan("--json")[1])["trials"]:
+        found.setdefault(trial["arm"], []).append(trial["id"])
+    return found
+
+
+def leave(workdir, trial_id, *, step=90_000, finished=True, device="v5e-16", pace=5.0):
+    """Leaves what a trial of a device leaves."""
+    folder = workdir / "trials" / trial_id
+    folder.mkdir(parents=True)
+    line = {"step": step, "train/total_loss": 1.0, "train/steps_per_second": pace}
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    state = {
+        "role": "train", "number": 1, "state": "finished" if finished else "interrupted",
+        "host": "elsewhere", "pid": 1, "pid_started": None, "started": 1.0, "heartbeat": 2.0}
+    (folder / "state-train.json").write_text(json.dumps(state))
+    if finished:
+        (folder / "result.json").write_text("{}")
+    Submission(
+        role="train", number=1, executor="gke", place={}, name=f"m-{trial_id}",
+        resource=None, device=device, image="an/image:1", submitted=1.0).write(folder)
+
+
+def test_a_plan_says_what_a_device_takes(plan):
+    """By hand: 3.0457 hours and 48.73 chip-hours each of four trials, at 1.20 USD 58.48 each."""
+    status, printed = plan("--executor", "gke", "--device", "v5e-16")
+    assert 0 == status
+    head, *rows = [line for line in printed.splitlines() if re.search(r" (disk|MB) ", line)]
+    assert ["hours", "USD"] == head.split()[-2:]
+    assert [["3", "58"]] * 2 == [row.split()[-2:] for row in rows]
+    assert (
+        "v5e-16 on gke: 16 chips (4x4, 16 GiB each) on 4 hosts of ct5lp-hightpu-4t; 16 replicas."
+    ) in printed
+    assert (
+        "4 trials still to come: about 12 hours one after the other, 195 chip-hours, 234 USD on "
+        "demand or 48 USD on spot machines (prices of 2026-11-25 in us-central1).") in printed
+    assert (
+        "That is training alone, at an assumed 10 % of the device's peak and at least 0.05 s a "
+        "step.") in printed
+    assert "Note: Training on several TPU hosts is tested on simulated ones only" in printed
+
+
+def test_the_same_as_json(plan):
+    """Hours and money of each trial and of all, the device, its price and the notes."""
+    status, printed = plan("--executor", "gke", "--device", "V5litepod-16", "--json")
+    content = json.loads(printed)
+    assert 0 == status
+    for trial in content["trials"]:
+        assert 3.0457 == pytest.approx(trial["estimate"]["hours"], rel=1e-4)
+        assert trial["estimate"]["measured"] is False
+    device = content["device"]
+    assert ("v5e-16", "gke", False, 16, 4, 16, "4x4", "ct5lp-hightpu-4t") == tuple(
+        device[name] for name in (
+            "name", "executor", "spot", "chips", "hosts", "replicas", "topology", "machine_type"))
+    assert 4 == device["trials_left"]
+    assert 4 * 58.477 == pytest.approx(device["left"]["usd"], rel=1e-4)
+    assert "us-central1" == device["price"]["region"]
+    assert device["notes"]
+
+
+def test_a_plan_for_this_machine_is_as_before(plan):
+    """No device, no hours, no money."""
+    assert "device" not in json.loads(plan("--json")[1])
+    assert "USD" not in plan()[1]
+
+
+def test_spot_machines_come_first_where_they_are_wanted(plan):
+    """In the table too, where the price of one trial is 12.18 USD (by hand)."""
+    _, printed = plan("--executor", "gke", "--device", "v5e-16", "--spot")
+    rows = [line for line in printed.splitlines() if " MB " in line]
+    assert [["3", "12"]] * 2 == [row.split()[-2:] for row in rows]
+    assert "48 USD on spot machines or 234 USD on demand" in printed
+
+
+def test_what_has_a_price_that_nobody_knows(plan):
+    """It is said, and the other one too."""
+    _, printed = plan("--executor", "vertex", "--device", "l4-8", "--spot")
+    assert "an unknown price on spot machines or " in printed
+    assert [line.split()[-1] for line in printed.splitlines() if " MB " in line] == ["?", "?"]
+    assert "Note: A part of this price is from memory" in printed
+    assert "Note: Vertex AI adds a fee of its own" in printed
+
+
+def test_the_pace_of_a_finished_trial_counts(plan, tmp_path):
+    """On the same device, for all seeds of its arm: 90,000 steps at 5 a second are 5 hours."""
+    one, other = trial_ids(plan).values()
+    leave(tmp_path / "w", one[0])
+    leave(tmp_path / "w", other[0], device="v5e-8", pace=50.0)
+    content = json.loads(plan("--executor", "gke", "--device", "v5e-16", "--json")[1])
+    found = {trial["id"]: trial["estimate"] for trial in content["trials"]}
+    for trial_id in one:
+        assert (5.0, True) == (found[trial_id]["hours"], found[trial_id]["measured"])
+    for trial_id in other:
+        assert 3.0457 == pytest.approx(found[trial_id]["hours"], rel=1e-4)
+    # One trial of each arm is left.
+    assert 2 == content["device"]["trials_left"]
+    assert 5 + 3.0457 == pytest.approx(content["device"]["left"]["hours"], rel=1e-4)
+    _, printed = plan("--executor", "gke", "--device", "v5e-16")
+    assert "or at the pace of a trial of the arm that finished on this device." in printed
+
+
+def test_steps_that_are_done_are_not_paid_again(plan, tmp_path):
+    """Of an interrupted trial that did a third, two thirds are left."""
+    ids = [trial_id for ids in trial_ids(plan).values() for trial_id in ids]
+    leave(tmp_path / "w", ids[0], step=30_000, finished=False)
+    content = json.loads(plan("--executor", "gke", "--device", "v5e-16", "--json")[1])
+    assert 4 == content["device"]["trials_left"]
+    left = content["device"]["left"]["hours"]
+    assert (3 + 2 / 3) * 3.0457 == pytest.approx(left, rel=1e-4)
+
+
+def test_float32_on_a_tpu_is_noted(plan):
+    """On nothing else, and it is no error."""
+    float32 = ("--gin_bindings", "Training.precision = 'float32'")
+    note = "bind 'bfloat16' for speed, which makes another trial."
+    status, printed = plan("--executor", "gke", "--device", "v5e-16", *float32)
+    assert 0 == status
+    assert note in printed
+    assert note not in plan("--executor", "gke", "--device", "v5e-16")[1]
+    assert note not in plan("--executor", "gke", "--device", "a100-16", *float32)[1]
+
+
+def test_what_does_not_fit_is_told_together(plan):
+    """The device, spot machines, the batch, data and a checkpoint; exit status 2, no traceback."""
+    status, printed = plan(
+        "--executor", "vertex", "--device", "v4-256", "--spot",
+        "--gin_bindings", "MINE = '/data/ckpt-1'",
+        "--gin_bindings", "Training.init_checkpoint = %MINE",
+        data=DataNeeds("data/train", "gs://bucket/val", None, 91))
+    assert 2 == status
+    assert [
+        "deepmac-ablate: The sweep fits has 5 problems:",
+        "  --device v4-256: Vertex AI has no v4-256 to train on; it has v5e-1 to v5e-8, v3-8 to "
+        "v3-2048, v2-8 to v2-512; --executor gke has it.",
+        "  --device v4-256: Vertex AI gives no TPUs as spot machines; leave --spot out, or take "
+        "--executor gke.",
+        "  voc: TrainingData.batch_size = 64 cannot be shared by the 128 replicas of v4-256; bind "
+        "a multiple of 128, which makes another trial, or take a smaller device.",
+        "  voc: TrainingData.prefix = 'data/train' is not on gs://, where jobs on Vertex AI could "
+        "read it; copy it to a bucket and bind its path there.",
+        "  voc: Training.init_checkpoint = '/data/ckpt-1' is not on gs://, where jobs on Vertex AI "
+        "could read it; copy it to a bucket and bind its path there.",
+    ] == printed.splitlines()
+
+
+def test_what_else_is_wrong_is_told_with_it(plan):
+    """An arm that cannot be built is not judged any further; the others are."""
+    status, printed = plan(
+        "--executor", "gke", "--device", "v3-128", broken={"voc": "It is broken."})
+    assert 2 == status
+    assert "The sweep fits has 2 problems:" in printed
+    assert "  voc: It is broken." in printed
+    assert "  nonvoc: TrainingData.batch_size = 64 cannot be shared" in printed
+
+
+def test_a_batch_that_cannot_be_shared(plan):
+    """64 images by 128 replicas; by a device of 64 it can be."""
+    status, printed = plan("--executor", "gke", "--device", "v3-128")
+    assert 2 == status
+    assert (
+        "TrainingData.batch_size = 64 cannot be shared by the 128 replicas of v3-128; bind a "
+        "multiple of 128, which makes another trial, or take a smaller device.") in printed
+    assert 0 == plan("--executor", "gke", "--device", "v3-64")[0]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--executor", "gke"], "--executor gke needs a device for each trial; add --device,"),
+    (["--device", "v5e-4"], "--device v5e-4 is for a cloud, but the executor is 'local'"),
+    (["--spot"], "--spot is for a cloud, but the executor is 'local'"),
+    (["--executor", "gke", "--device", "v5e-12"], "Did you mean 'v5e-16'?"),
+    (["--executor", "gke", "--device", "v6e-8"], "take v5e or v5p."),
+])
+def test_options_that_make_no_sense(plan, arguments, message):
+    """One sentence, exit status 2."""
+    status, printed = plan(*arguments)
+    assert 2 == status
+    assert message in printed
+    assert 1 == len(printed.splitlines())
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_a_plan_of_a_real_sweep(tmp_path, monkeypatch, capsys, object_store):
+    """Costs counted from real layers: hours are what their multiply-adds take, by hand."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    status = cli.main([
+        "plan", "sweeps/quickstart.py", "--only", "mask_head=default", "--json",
+        "--only", "box_source=proposals", "--workdir", str(tmp_path / "w"),
+        "--gin_bindings", "TRAIN = 'gs://bucket/train'", "--gin_bindings", "VAL = 'gs://bucket/val'",
+        "--executor", "gke", "--device", "cpu-8"])
+    assert 0 == status
+    [trial] = json.loads(capsys.readouterr().out)["trials"]
+    cost = trial["cost"]
+    per_image = cost["backbone_gmacs"] + cost["box_gmacs"] + cost["mask_boxes"] * cost["mask_gmacs"]
+    flops = 6e9 * per_image * cost["steps"] * cost["batch_size"]
+    # A tenth of 0.64 teraflops.
+    assert flops / 0.064e12 / 3600 == pytest.approx(trial["estimate"]["hours"])

@@ -1,0 +1,333 @@
+"""A job in a cloud trains its trial once, whatever happens to machines and networks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+import pytest
+
+from deepmac_ablate import errors
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.launch.cloud_jobs import worker
+from deepmac_ablate.launch.cloud_jobs import worker as cluster
+from deepmac_ablate.launch.cloud_jobs.submission import Submission
+from deepmac_ablate.launch.supervision import attempt
+from deepmac_ablate.trial.trial import Trial
+from deepmac_ablate.trial.trial_workdir import TrialWorkdir
+from tests.fakes import secret_server
+from tests.helpers import supervised, working
+
+pytestmark = pytest.mark.slow  # Each worker is a process that others wait for.
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A trial's folder on a disk."""
+    folder = tmp_path / "trials" / "t0"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def cwd(tmp_path):
+    """Where workers and their trainers run."""
+    (tmp_path / "cwd").mkdir()
+    return tmp_path / "cwd"
+
+
+def describe(folder, *bindings):
+    """Writes the trial that the counting trainer runs."""
+    TrialWorkdir(folder).describe(Trial((), bindings, 0, "arm"), "t0")
+
+
+def submit(folder, at, number=1, role="train"):
+    """Writes that a job was handed to a cloud."""
+    Submission(
+        role, number, "gke", {}, "a-trial", None, "v5e-4", "an/image:1", submitted=at).write(folder)
+
+
+def test_a_worker_runs_the_trial_in_its_folder(folder, cwd):
+    """To its result; a worker that is started later has nothing to do."""
+    describe(folder, "steps = 3")
+    assert 0 == working.run(working.COUNTING, "--workdir", str(folder), cwd=cwd)[0]
+    assert {"step": 3} == TrialWorkdir(folder).read_result()
+    noted = attempt.read(folder, "train")
+    assert ("finished", 1, os.uname().nodename) == (noted.state, noted.number, noted.host)
+    started = "raise RuntimeError('started again')"
+    assert (0, "", "") == working.run(started, "--workdir", str(folder), cwd=cwd)
+
+
+def test_the_trainer_is_told_all_that_it_needs(folder, cwd):
+    """Folder, mode, tracking and the bindings of Runtime, as the command `train` takes them."""
+    assert (
+        sys.executable, "-m", "deepmac_ablate.cli", "train", "--workdir", "gs://b/x/trials/t0",
+        "--mode", "train", "--tracking", "online", "--runtime", "Runtime.strategy = 'tpu'",
+        "--runtime", "Runtime.tpu = 'grpc://h0:8470'",
+    ) == worker.train_command(
+        "gs://b/x/trials/t0", "train", "online",
+        ("Runtime.strategy = 'tpu'", "Runtime.tpu = 'grpc://h0:8470'"))
+    told = "import sys; print(sys.argv[1:])"
+    options = ("--role", "eval", "--mode", "continuous_eval", "--tracking", "offline",
+               "--runtime", "Runtime.strategy = 'tpu'")
+    _, out, _ = working.run(told, "--workdir", str(folder), *options, cwd=cwd)
+    assert f"{[str(folder), 'continuous_eval', 'offline', options[-1]]}\n" == out
+    assert "finished" == attempt.read(folder, "eval").state
+
+
+def test_what_the_trainer_prints_is_in_its_log_and_in_that_of_the_machine(folder, cwd):
+    """At once, a progress bar included, and in full."""
+    code = supervised.OBEDIENT.replace(
+        "time.sleep(60)", "print('10 %', end='\\r', flush=True); time.sleep(60)")
+    with working.running(code, "--workdir", str(folder), cwd=cwd) as process:
+        assert "10 %\r" == process.stdout.buffer.read1().decode()
+        log = folder / "logs" / "train-1.log"
+        supervised.wait_until(log.exists)
+        assert b"10 %\r" == log.read_bytes()
+        process.terminate()
+        assert 75 == process.wait(20)
+
+
+def test_a_preempted_trial_goes_on(folder, cwd):
+    """Asked to end, the trainer saves what it did; the next worker takes it from there."""
+    describe(folder, "steps = 200", "seconds = 0.01")
+    process = working.start(working.COUNTING, "--workdir", str(folder), cwd=cwd)
+    supervised.wait_until((folder / "checkpoint.json").exists)
+    process.terminate()
+    process.communicate(timeout=20)
+    assert 75 == process.returncode
+    noted = attempt.read(folder, "train")
+    assert ("interrupted", "asked to end by SIGTERM") == (noted.state, noted.cause)
+    done = json.loads((folder / "checkpoint.json").read_text())
+    assert 0 < done < 200
+    assert 0 == working.run(working.COUNTING, "--workdir", str(folder), cwd=cwd)[0]
+    steps = [line["step"] for line in TrialWorkdir(folder).read_metrics()]
+    assert list(range(1, 201)) == steps
+    assert 2 == attempt.read(folder, "train").number
+
+
+def test_a_killed_worker_leaves_no_trainer(folder, cwd):
+    """The kernel asks the trainer to end; the next worker finishes the trial."""
+    with working.running(supervised.OBEDIENT, "--workdir", str(folder), cwd=cwd) as process:
+        process.kill()
+        process.wait()
+        supervised.wait_until((cwd / "asked").exists)
+        supervised.wait_until(lambda: not supervised.processes_in(cwd))
+    assert 0 == working.run("print('again')", "--workdir", str(folder), cwd=cwd)[0]
+    assert ("finished", 2) == (
+        attempt.read(folder, "train").state, attempt.read(folder, "train").number)
+
+
+def test_of_two_workers_one_trains(folder, cwd):
+    """The other one says who has the trial, with a status that means "try later"."""
+    with working.running(supervised.OBEDIENT, "--workdir", str(folder), cwd=cwd) as first:
+        status, out, err = working.run("print('me too')", "--workdir", str(folder), cwd=cwd)
+        assert (errors.TAKEN, "") == (status, out)
+        assert f"is in use by a worker of its train job on {os.uname().nodename} (pid " in err
+        assert f"(pid {first.pid} " in err
+        assert 1 == attempt.read(folder, "train").number
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "cause"),
+    [("import sys; print('deepmac-ablate: A is no B.'); sys.exit(2)", 2, "A is no B."),
+     ("import os; os.kill(os.getpid(), 9)", 1, "killed by SIGKILL (out of memory?)")])
+def test_a_failure_is_noted(folder, cwd, code, status, cause):
+    """With its cause; the exit status tells a cluster whether to try again."""
+    assert status == working.run(code, "--workdir", str(folder), cwd=cwd)[0]
+    noted = attempt.read(folder, "train")
+    assert ("failed", cause) == (noted.state, noted.cause)
+
+
+def test_a_failure_is_not_repeated_by_the_same_job(folder, cwd):
+    """A cluster that starts it again is told how it ended; a job submitted later tries again."""
+    submit(folder, time.time() - 60)
+    failing = "import sys; print('deepmac-ablate: The loss is nan.'); sys.exit(3)"
+    assert 3 == working.run(failing, "--workdir", str(folder), cwd=cwd)[0]
+    again = ("print('again')", "--workdir", str(folder))
+    assert (3, "", "") == working.run(*again, cwd=cwd)
+    assert ("failed", 1) == (
+        attempt.read(folder, "train").state, attempt.read(folder, "train").number)
+    submit(folder, time.time(), 2)
+    assert (0, "again\n", "") == working.run(*again, cwd=cwd)
+    assert ("finished", 2) == (
+        attempt.read(folder, "train").state, attempt.read(folder, "train").number)
+
+
+def test_a_mistake_before_training_is_the_trials_state(folder, cwd):
+    """Code that is not there is named where people look, and in the machine's log."""
+    status, _, err = working.run(
+        "print('never')", "--workdir", str(folder), "--code", str(cwd / "gone"), cwd=cwd)
+    sentence = f"There is no code at {cwd}/gone: snapshot.json is missing; launch the sweep again."
+    assert (2, f"deepmac-ablate: {sentence}\n") == (status, err)
+    noted = attempt.read(folder, "train")
+    assert ("failed", sentence, None) == (noted.state, noted.cause, noted.exit_code)
+
+
+def test_a_silent_trainer_is_ended(folder, cwd):
+    """After the limit that the launch gave."""
+    assert 1 == working.run(
+        supervised.OBEDIENT, "--workdir", str(folder), "--silence_limit", "0.5", cwd=cwd)[0]
+    assert "no sign of life for 0.5 s" == attempt.read(folder, "train").cause
+    assert (cwd / "asked").exists()
+
+
+def test_an_evaluator_ends_with_its_trainer(folder, cwd):
+    """Once the train job of the same launch has failed."""
+    submit(folder, time.time() - 1, role="eval")
+    options = ("--workdir", str(folder), "--role", "eval", "--mode", "continuous_eval")
+    with working.running(supervised.OBEDIENT, *options, cwd=cwd) as evaluator:
+        working.run("raise RuntimeError('no luck')", "--workdir", str(folder), cwd=cwd)
+        assert 75 == evaluator.wait(20)
+    assert "the train job failed: RuntimeError: no luck" == attempt.read(folder, "eval").cause
+
+
+def test_a_stubborn_trainer_leaves_time_to_note_it(folder, cwd):
+    """It is killed before the machine is: a quarter of a short grace is for the last state."""
+    options = ("--workdir", str(folder), "--grace", "1.2")
+    with working.running(supervised.STUBBORN, *options, cwd=cwd) as process:
+        asked = time.monotonic()
+        process.terminate()
+        assert 75 == process.wait(20)
+    # Of the test's own machine, which may be busy, only the trainer's time is certain.
+    assert time.monotonic() - asked >= 0.9
+    assert "asked to end by SIGTERM; it did not end when asked and was killed" == attempt.read(
+        folder, "train").cause
+    assert [] == supervised.processes_in(cwd)
+
+
+SECRET = "marker-0123456789abcdef"
+
+
+def test_secrets_are_in_no_log(folder, cwd):
+    """Neither those of the environment, nor in what the trainer says of its end."""
+    code = """
+import os, sys
+sys.stdout.write("the key is " + os.environ["WANDB_API_KEY"][:9])
+sys.stdout.flush()
+print(os.environ["WANDB_API_KEY"][9:] + "!")
+raise RuntimeError("refused: " + os.environ["WANDB_API_KEY"])
+"""
+    environ = {"WANDB_API_KEY": SECRET, "SHORT_TOKEN": "he", "PLAIN": "there"}
+    status, out, _ = working.run(code, "--workdir", str(folder), cwd=cwd, environ=environ)
+    assert 1 == status
+    assert "the key is ***!" in out
+    assert out == (folder / "logs" / "train-1.log").read_text()
+    assert "RuntimeError: refused: ***" == attempt.read(folder, "train").cause
+    found = [path for path in folder.rglob("*") if path.is_file() and SECRET in path.read_text()]
+    assert [] == found
+
+
+def test_a_secret_is_fetched_for_the_trainer_alone(folder, cwd, monkeypatch):
+    """It is in the trainer's environment, and in no file and no log."""
+    code = """
+import os, urllib.parse
+print(os.environ["WANDB_API_KEY"], "and", urllib.parse.quote(os.environ["TWO_LINES"]))
+print(os.environ["TWO_LINES"])
+open("seen", "w").write(os.environ["WANDB_API_KEY"])
+"""
+    with secret_server.serving() as server:
+        server.add("projects/p/secrets/wandb", SECRET.encode())
+        server.add("projects/p/secrets/lines", b"marker-line-1\nmarker-line-2")
+        status, out, err = working.run(
+            code, "--workdir", str(folder),
+            "--secret", "WANDB_API_KEY=projects/p/secrets/wandb/versions/1",
+            "--secret", "TWO_LINES=projects/p/secrets/lines/versions/latest",
+            cwd=cwd, environ={secret_server.VARIABLE: server.url})
+    assert (0, "") == (status, err)
+    assert SECRET == (cwd / "seen").read_text()
+    assert ["*** and ***%0A***", "***", "***"] == out.splitlines()
+    assert [] == [
+        path for path in folder.rglob("*") if path.is_file() and "marker" in path.read_text()]
+
+
+def test_a_secret_that_is_not_given_is_the_trials_state(folder, cwd):
+    """It says which role is missing; no trainer starts."""
+    reference = "projects/p/secrets/wandb/versions/1"
+    with secret_server.serving() as server:
+        server.denied.add("projects/p/secrets/wandb")
+        status, out, err = working.run(
+            "print('never')", "--workdir", str(folder), "--secret", f"WANDB_API_KEY={reference}",
+            cwd=cwd, environ={secret_server.VARIABLE: server.url})
+    assert (2, "", 1) == (status, out, len(err.splitlines()))
+    noted = attempt.read(folder, "train")
+    assert ("failed", err) == (noted.state, f"deepmac-ablate: {noted.cause}\n")
+    assert reference in noted.cause
+    assert "roles/secretmanager.secretAccessor" in noted.cause
+
+
+def test_an_option_that_holds_the_secret_itself_is_not_repeated(folder, cwd):
+    """Somebody forgot the variable; the message is no place for it."""
+    status, out, err = working.run(
+        "", "--workdir", str(folder), "--secret", SECRET, cwd=cwd)
+    assert (2, "", 0) == (status, out, err.count(SECRET))
+    assert "write 'WANDB_API_KEY=projects/...'" in err
+
+
+PRINT_CLUSTER = "import os; print(os.environ.get('TF_CONFIG'))"
+
+
+def test_each_machine_of_a_job_knows_its_part(folder, cwd):
+    """The first one writes for all; the others show what they do, and touch no file."""
+    options = ("--workdir", str(folder), "--hosts", "h0,h1", "--tracking", "online")
+    code = PRINT_CLUSTER + "; import sys; print(sys.argv[3]); sys.exit(3)"
+    for index, tracking in ((1, "off"), (0, "online")):
+        there = sorted(folder.rglob("*"))
+        status, out, _ = working.run(
+            code, *options, cwd=cwd, environ={"JOB_COMPLETION_INDEX": str(index)})
+        config, said = out.splitlines()
+        assert (3, tracking) == (status, said)
+        assert {
+            "cluster": {"worker": ["h0:2222", "h1:2222"]},
+            "task": {"type": "worker", "index": index}} == json.loads(config)
+        assert (index == 1) == (there == sorted(folder.rglob("*")))
+    assert "failed" == attempt.read(folder, "train").state
+
+
+@pytest.mark.parametrize(
+    ("clustered", "task", "is_chief"),
+    [({"chief": ["a:1"], "worker": ["b:1"]}, ("chief", 0), True),
+     ({"chief": ["a:1"], "worker": ["b:1"]}, ("worker", 0), False),
+     ({"worker": ["a:1", "b:1"]}, ("worker", 0), True),
+     ({"worker": ["a:1", "b:1"]}, ("worker", 1), False),
+     ({"chief": ["a:1"], "ps": ["b:1"]}, ("ps", 0), False),
+     ({}, ("worker", 0), True)])
+def test_the_chief_of_a_platforms_own_cluster_is_found(clustered, task, is_chief):
+    """As Vertex AI names it, or the first worker where nobody is called so."""
+    given = json.dumps({"cluster": clustered, "task": {"type": task[0], "index": task[1]}})
+    assert (is_chief, {}) == cluster.member(["h0", "h1"], {"TF_CONFIG": given})
+
+
+def test_a_platforms_own_cluster_stays(folder, cwd):
+    """The trainer sees it as it was; a machine that is no chief writes nothing."""
+    given = json.dumps({
+        "cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "worker", "index": 0}})
+    _, out, _ = working.run(
+        PRINT_CLUSTER, "--workdir", str(folder), cwd=cwd, environ={"TF_CONFIG": given})
+    assert (f"{given}\n", []) == (out, list(folder.iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [({}, "JOB_COMPLETION_INDEX is '', but --hosts names 2 machines"),
+     ({"JOB_COMPLETION_INDEX": "2"}, "it must be a number from 0 to 1"),
+     ({"TF_CONFIG": "{"}, "TF_CONFIG names no task of a cluster"),
+     ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG names no task")])
+def test_a_machine_without_a_number_is_refused(environ, sentence):
+    """In a sentence that names the variable."""
+    with pytest.raises(UserError) as refused:
+        cluster.member(["h0", "h1"], environ)
+    assert sentence in str(refused.value)
+
+
+def test_another_machine_ends_when_asked(folder, cwd):
+    """Its trainer is told, too, and its status says what the chief's does."""
+    options = ("--workdir", str(folder), "--hosts", "h0,h1")
+    environ = {"JOB_COMPLETION_INDEX": "1"}
+    with working.running(supervised.OBEDIENT, *options, cwd=cwd, environ=environ) as process:
+        process.terminate()
+        assert 75 == process.wait(20)
+    assert (cwd / "asked").exists()
+    assert [] == list(folder.iterdir())

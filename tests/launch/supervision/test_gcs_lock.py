@@ -1,0 +1,274 @@
+"""Locks on ``gs://``: one holder at a time, whatever dies, sleeps or is cut off."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.launch.supervision import locks
+from deepmac_ablate.launch.supervision.gcs_lock import RemoteLease
+from tests.helpers import supervised
+
+pytestmark = pytest.mark.slow  # Locks are waited for until they expire.
+
+PATH = "gs://bucket/w/launcher.lock"
+OBJECT = "bucket/w/launcher.lock"
+
+# Takes the lock when told to, says so, says whether it is lost whenever asked, and holds it.
+HOLDER = """
+import sys
+from deepmac_ablate.sweep import locks
+from deepmac_ablate.launch.supervision.gcs_lock import RemoteLease
+
+path, ttl = sys.argv[1], float(sys.argv[2])
+print("ready", flush=True)
+input()
+try:
+    lease = RemoteLease.acquire(path, locks.this_process("a launcher"), 0.0, ttl, ttl / 5)
+except locks.Taken:
+    print("taken", flush=True)
+    sys.exit()
+print("has it", flush=True)
+for line in sys.stdin:
+    print(lease.lost, flush=True)
+"""
+
+
+class Holder:
+    """Another process, which takes the lock when it is told to."""
+
+    def __init__(self, server, ttl):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, PATH, str(ttl)], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, env=os.environ | server.environment())
+        assert "ready\n" == self.process.stdout.readline()
+
+    def ask(self):
+        """Tells it to take the lock, and later to say whether it is lost."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def answer(self):
+        """Returns what it says."""
+        return self.process.stdout.readline().strip()
+
+    def end(self):
+        """Kills it."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def start(object_store):
+    """Starts other processes, which may take the lock for `ttl` seconds at a time."""
+    started = []
+
+    def one(ttl):
+        started.append(Holder(object_store, ttl))
+        return started[-1]
+
+    yield one
+    for holder in started:
+        holder.end()
+
+
+def acquire(**options):
+    return RemoteLease.acquire(PATH, locks.this_process("a launcher"), **options)
+
+
+@pytest.mark.usefixtures("object_store")
+def test_a_lease_is_held_until_it_is_released():
+    """Others see that it is, and by whom; afterwards nothing is left."""
+    assert (False, None) == (locks.is_held(PATH), locks.holder(PATH))
+    with locks.acquire(PATH, locks.this_process("a launcher")) as lease:
+        assert (True, False) == (locks.is_held(PATH), lease.lost)
+        holder = locks.holder(PATH)
+        assert ("a launcher", os.getpid(), os.uname().nodename) == (
+            holder["what"], holder["pid"], holder["host"])
+        with pytest.raises(locks.Taken):
+            locks.acquire(PATH, {})
+    lease.release()
+    assert (False, None) == (locks.is_held(PATH), locks.holder(PATH))
+    acquire().release()
+
+
+def test_a_lock_on_a_disk_is_a_files(tmp_path, object_store):
+    """Callers need not care which it is."""
+    with locks.acquire(tmp_path / "lock", {"pid": 1}) as lease:
+        assert (True, False) == (locks.is_held(tmp_path / "lock"), lease.lost)
+    assert [] == object_store.requests
+
+
+def test_who_has_a_lease_is_named(object_store):
+    """With its age, its last sign of life, how to end it and when it would be free."""
+    object_store.seconds_ahead = -40.0
+    with acquire():
+        object_store.seconds_ahead = 0.0
+        assert os.getpid() == json.loads(object_store.objects[OBJECT])["pid"]
+        with pytest.raises(locks.Taken) as caught:
+            acquire()
+    assert (
+        f"^gs://bucket/w is in use by a launcher on {os.uname().nodename} (pid {os.getpid()} of "
+        f"user {locks.this_process('')['user']}, started N s ago), whose last sign of life is N s "
+        f"old; wait for it or end it there with `kill {os.getpid()}`, or, if it is dead already, "
+        "try again in N s.") == "^" + _without_seconds(str(caught.value))
+    assert 38 <= _seconds(str(caught.value), "life is ") <= 45
+
+
+def _without_seconds(message):
+    for before in ("started ", "life is ", "again in "):
+        seconds = message.partition(before)[2].partition(" s")[0]
+        message = message.replace(f"{before}{seconds} s", f"{before}N s")
+    return message
+
+
+def _seconds(message, before):
+    return int(message.partition(before)[2].partition(" s")[0])
+
+
+def test_of_two_that_race_one_wins(start):
+    """However often they try."""
+    both = [start(60), start(60)]
+    for holder in both:
+        holder.ask()
+    assert ["has it", "taken"] == sorted(holder.answer() for holder in both)
+
+
+def test_a_dead_holder_is_taken_over(object_store, start):
+    """After its time, and no sooner; whoever is patient waits for that."""
+    holder = start(2.0)
+    holder.ask()
+    assert "has it" == holder.answer()
+    holder.end()
+    with pytest.raises(locks.Taken):
+        acquire()
+    died = time.monotonic()
+    with acquire(patience=60.0):
+        assert 0.5 < time.monotonic() - died
+        assert os.getpid() == json.loads(object_store.objects[OBJECT])["pid"]
+
+
+def test_a_living_holder_is_not_waited_for(start):
+    """Its renewal says that there is no use, long before patience ends."""
+    holder = start(2.0)
+    holder.ask()
+    assert "has it" == holder.answer()
+    began = time.monotonic()
+    with pytest.raises(locks.Taken):
+        acquire(patience=600.0)
+    assert time.monotonic() - began < 60
+
+
+def test_a_holder_that_slept_too_long_has_lost_it(start):
+    """It knows so as soon as it wakes, and does not disturb the one that has it now."""
+    holder = start(1.5)
+    holder.ask()
+    assert "has it" == holder.answer()
+    holder.process.send_signal(signal.SIGSTOP)
+    with acquire(patience=60.0) as lease:
+        holder.process.send_signal(signal.SIGCONT)
+        holder.ask()
+        assert "True" == holder.answer()
+        # It has tried to renew it by then, and gone.
+        holder.process.stdin.close()
+        assert 0 == holder.process.wait(20)
+        assert locks.is_held(PATH)
+        assert not lease.lost
+
+
+def test_renewals_keep_it(object_store):
+    """Longer than its time; each is a new generation."""
+    with acquire(ttl=1.0, renewal=0.1) as lease:
+        first = object_store.buckets["bucket"].objects["w/launcher.lock"].generation
+        time.sleep(1.5)
+        assert (False, True) == (lease.lost, locks.is_held(PATH))
+        assert first < object_store.buckets["bucket"].objects["w/launcher.lock"].generation
+
+
+@pytest.mark.parametrize("how", [503, "drop"])
+def test_networks_may_fail_for_a_moment(object_store, how):
+    """A holder does not lose what nobody could have taken."""
+    with acquire(ttl=600.0, renewal=0.05) as lease:
+        object_store.fail(how, 3)
+        supervised.wait_until(lambda: not object_store.failing)
+        assert not lease.lost
+
+
+def test_a_holder_that_is_cut_off_loses_it_after_its_time(object_store):
+    """If nobody has taken it, it is found again."""
+    with acquire(ttl=1.0, renewal=0.1) as lease:
+        object_store.fail("drop", 10_000)
+        supervised.wait_until(lambda: lease.lost)
+        object_store.heal()
+        supervised.wait_until(lambda: not lease.lost)
+    assert {} == dict(object_store.objects)
+
+
+@pytest.mark.parametrize("change", ["replaced", "deleted"])
+def test_a_holder_whose_lock_was_taken_knows_it(object_store, change):
+    """Others' hands on the object are the end of it; what they put there is left alone."""
+    with acquire(ttl=60.0, renewal=0.05) as lease:
+        with object_store.lock:
+            del object_store.objects[OBJECT]
+            if change == "replaced":
+                object_store.objects[OBJECT] = b"theirs"
+        supervised.wait_until(lambda: lease.lost)
+    assert ({OBJECT: b"theirs"} if change == "replaced" else {}) == dict(object_store.objects)
+
+
+def test_a_lost_answer_is_no_lost_lock(object_store):
+    """The request was done: what it finds when it is repeated is its own."""
+    object_store.fail("mute", method="POST")
+    with acquire(ttl=60.0, renewal=0.05) as lease:
+        for _ in range(3):
+            object_store.fail("mute", method="POST")
+            supervised.wait_until(lambda: not object_store.failing)
+            first = object_store.buckets["bucket"].objects["w/launcher.lock"].generation
+            supervised.wait_until(lambda first=first: first != object_store.buckets[
+                "bucket"].objects["w/launcher.lock"].generation)
+        assert not lease.lost
+    assert {} == dict(object_store.objects)
+
+
+@pytest.mark.parametrize("seconds", [-86400.0, 86400.0])
+def test_this_machines_clock_does_not_matter(object_store, seconds):
+    """Whether a lock is old is between the store's times."""
+    object_store.seconds_ahead = seconds
+    with acquire(ttl=30.0, renewal=10.0):
+        assert locks.is_held(PATH)
+        with pytest.raises(locks.Taken):
+            acquire()
+        object_store.seconds_ahead = seconds + 31.0
+        assert not locks.is_held(PATH)
+        with acquire() as second:
+            assert not second.lost
+
+
+def test_an_illegible_lock_is_held_for_its_time(object_store):
+    """Whoever put it there; then it is taken."""
+    object_store.objects[OBJECT] = b"?"
+    with pytest.raises(locks.Taken, match="in use by another process, which holds launcher"):
+        acquire()
+    assert (True, None) == (locks.is_held(PATH), locks.holder(PATH))
+    object_store.seconds_ahead = 100.0
+    with acquire():
+        assert os.getpid() == locks.holder(PATH)["pid"]
+
+
+@pytest.mark.usefixtures("object_store")
+def test_what_is_wrong_with_a_lock_is_told(object_store):
+    """A bucket that is not there, and rights."""
+    with pytest.raises(UserError, match=r"^There is no bucket gs://no\.$"):
+        locks.acquire("gs://no/launcher.lock", {})
+    object_store.fail(403, 3)
+    with pytest.raises(UserError, match=f"^Cannot use the lock {PATH}: .*does not have storage"):
+        acquire()

@@ -1,0 +1,121 @@
+"""The one sentence that a person needs about a command that ended, from its log."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from deepmac_ablate.launch.supervision.outcome import Outcome, Stop, judge, status_of_supervisor
+
+
+def cause(tmp_path, log: str | bytes, code: int = 1) -> str | None:
+    path = tmp_path / "log"
+    path.write_bytes(log.encode() if isinstance(log, str) else log)
+    return judge(code, None, path).cause
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "a.py", line 1, in <module>
+    raise {0}
+{0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("", "exit status 1"),
+        ("one\n\ntwo\n  \n", "exit status 1; its log ends with: two"),
+        ("10 %\r20 %\r", "exit status 1; its log ends with: 20 %"),
+        (TRACEBACK.format("KeyError: 'x'") + "bye\n", "KeyError: 'x'"),
+        # A cause and what was raised from it.
+        (TRACEBACK.format("KeyError: 'x'") + "\nThe above exception was the direct cause of the "
+         "following exception:\n\n" + TRACEBACK.format("ValueError: y"), "ValueError: y"),
+        # A message of two lines.
+        (TRACEBACK.format("ValueError: y") + "second line\n", "ValueError: y"),
+        # Whatever is said last: a warning's traceback does not end a program.
+        (TRACEBACK.format("KeyError: 'x'") + "deepmac-ablate: A is no B.\n", "A is no B."),
+        ("deepmac-ablate: A is no B.\n" + TRACEBACK.format("KeyError: 'x'"), "KeyError: 'x'"),
+        ("usage: x\ndeepmac-ablate train: error: unrecognized arguments: --x\n",
+         "unrecognized arguments: --x"),
+        # Not the program's word.
+        ("see deepmac-ablate: no\n", "exit status 1; its log ends with: see deepmac-ablate: no"),
+        (b"\xff\xfe\n", "exit status 1; its log ends with: ��"),
+    ],
+)  # fmt: skip
+def test_the_cause_is_the_last_word_of_the_log(tmp_path, log, expected):
+    """The program's own sentence or an exception, where there is one."""
+    assert expected == cause(tmp_path, log)
+
+
+def test_a_real_exception_is_found(tmp_path):
+    """As Python prints it, with its notes and its cause."""
+    code = "try:\n  1 / 0\nexcept ZeroDivisionError as e:\n  raise OSError('disk on fire') from e"
+    log = subprocess.run(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, check=False).stderr
+    assert "OSError: disk on fire" == cause(tmp_path, log)
+
+
+@pytest.mark.slow
+def test_an_error_in_a_graph_is_found(tmp_path):
+    """TensorFlow says what went wrong after where it was."""
+    code = """
+import tensorflow as tf
+
+@tf.function
+def reshape(n):
+    return tf.reshape(tf.range(n), [5, 5])
+
+reshape(tf.constant(3))
+"""
+    log = subprocess.run(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, check=False).stderr
+    assert b"Graph execution error" in log
+    assert (
+        "InvalidArgumentError: Input to reshape is a tensor with 3 values, but the requested shape "
+        "has 25") == cause(tmp_path, log)
+
+
+def test_a_cause_is_short(tmp_path):
+    """At most 300 characters, also from a long log, of which the end is read."""
+    found = cause(tmp_path, "x\n" * (1 << 17) + "deepmac-ablate: " + "y" * 1000 + "\n")
+    assert "y" * 297 + "..." == found
+    assert 300 == len(judge(1, Stop("failed", "z" * 400), tmp_path / "no").cause)
+    assert "exit status 1" == judge(1, None, tmp_path / "no").cause
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(-9, "killed by SIGKILL (out of memory?)"),
+     (-11, "killed by SIGSEGV; its log ends with: last"),
+     (-40, "killed by signal 40; its log ends with: last"),
+     (137, "exit status 137; its log ends with: last")])
+def test_a_signal_is_named(tmp_path, code, expected):
+    """What the log says last may tell why."""
+    assert expected == cause(tmp_path, "last\n", code)
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "state"),
+    [
+        (None, 0, "finished"), (None, 75, "interrupted"), (None, 1, "failed"),
+        (None, -15, "failed"), ("interrupted", 0, "finished"), ("interrupted", 75, "interrupted"),
+        ("interrupted", 1, "interrupted"), ("interrupted", -15, "interrupted"),
+        ("interrupted", 2, "failed"), ("interrupted", 3, "failed"),
+        ("failed", 0, "finished"), ("failed", 75, "failed"), ("failed", -9, "failed"),
+    ],
+)  # fmt: skip
+def test_who_ended_a_command_decides(tmp_path, stop, code, state):
+    """What the supervisor ended is interrupted or, for silence, failed."""
+    assert state == judge(code, Stop(stop, "why") if stop else None, tmp_path / "no").state
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "status"),
+    [("finished", 0, 0), ("interrupted", 75, 75), ("interrupted", -15, 75), ("failed", 3, 3),
+     ("failed", -9, 1), ("failed", 75, 1), ("failed", None, 1)])
+def test_the_supervisors_status_follows(state, code, status):
+    """It never says 0 or 75 of what has failed."""
+    assert status == status_of_supervisor(Outcome(state, "why"), code)

@@ -1,0 +1,118 @@
+"""The bootstrap over images and seeds, against hand calculations, statsmodels and simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from deepmac_ablate.results.comparison import bootstrap as resampling
+from deepmac_ablate.results.comparison.bootstrap import bootstrap, percentile_interval
+
+
+def constant(*values):
+    """Returns a trial for each value, which it has on any sample of images."""
+    return [lambda weights, value=value: np.array([value]) for value in values]
+
+
+def differences(a, b, paired, images=1, resamples=2000, seed=0):
+    draws = bootstrap(a, b, paired, images, resamples, seed)
+    return np.round(draws.b - draws.a, 9)[:, 0]
+
+
+def shares(values):
+    found, counts = np.unique(values, return_counts=True)
+    return dict(zip(found.tolist(), (counts / len(values)).tolist(), strict=True))
+
+
+def test_pairs_of_seeds_are_drawn_together():
+    """By hand, differences .1 and .3: one pair is drawn of two, so half of the draws are either."""
+    found = shares(differences(constant(0.2, 0.5), constant(0.3, 0.8), paired=True))
+    assert pytest.approx({0.1: 0.5, 0.3: 0.5}, abs=0.04) == found
+
+
+def test_seeds_that_are_no_pairs_are_drawn_apart():
+    """By hand: any seed of the one side meets any of the other, a quarter each."""
+    found = shares(differences(constant(0.2, 0.5), constant(0.3, 0.8), paired=False))
+    assert pytest.approx({0.1: 0.25, 0.6: 0.25, -0.2: 0.25, 0.3: 0.25}, abs=0.04) == found
+
+
+def test_one_seed_stays_as_it_is():
+    """Nothing is drawn of a single seed, beside which the other side's are."""
+    found = shares(differences(constant(0.2), constant(0.3, 0.8), paired=False))
+    assert pytest.approx({0.1: 0.5, 0.6: 0.5}, abs=0.04) == found
+
+
+@pytest.mark.parametrize("values", [(0.1, 0.4), (0.1, 0.4, 0.2), (0.1, 0.4, 0.2, 0.9, 0.3)])
+def test_the_variance_over_seeds_is_that_of_a_mean(values):
+    """As textbooks have it, s^2 / n with n - 1 in s^2, however few seeds there are."""
+    found = differences(constant(*[0] * len(values)), constant(*values), True, resamples=8000)
+    assert pytest.approx(np.var(values, ddof=1) / len(values), rel=0.06) == found.var()
+
+
+def test_both_sides_share_the_images_of_a_resample():
+    """What differs from image to image but not from side to side makes no difference at all."""
+    values = np.random.default_rng(0).random(20)
+    side = [lambda weights: np.array([weights @ values / weights.sum()])]
+    draws = bootstrap(side, side, True, 20, 200, 0)
+    assert (draws.a == draws.b).all()
+    assert draws.a.std() > 0.01
+
+
+def test_draws_follow_the_seed():
+    """The same seed draws the same, another one something else."""
+    values = np.arange(9.0)
+    trial = [lambda weights: np.array([weights @ values])]
+    runs = [bootstrap(trial, trial, True, 9, 100, seed).a for seed in (3, 3, 4)]
+    assert (runs[0] == runs[1]).all()
+    assert (runs[0] != runs[2]).any()
+
+
+def test_intervals_over_images_hold_the_truth_as_often_as_they_say():
+    """Of 200 drawn data sets, the 95 % interval of a ratio holds the true difference in about 190.
+
+    Each of 60 images has one to four objects that share some luck, and the second side is .02
+    better on average.
+    """
+    rng = np.random.default_rng(5)
+    held = 0
+    for _ in range(200):
+        counts = rng.integers(1, 5, 60)
+        better = counts * rng.normal(0.02, 0.05, 60) + np.sqrt(counts) * rng.normal(0, 0.05, 60)
+        a = [lambda weights: np.zeros(1)]
+        b = [lambda weights, s=better, n=counts: np.array([weights @ s / (weights @ n)])]
+        draws = bootstrap(a, b, True, 60, 200, int(rng.integers(1 << 30)))
+        low, high = percentile_interval(draws.b - draws.a, 0.95)
+        held += bool(low[0] <= 0.02 <= high[0])
+    assert 0.91 <= held / 200 <= 0.98
+
+
+def test_percentile_intervals_leave_as_much_on_either_side():
+    """Of 0..200 the middle 90 % is 10..190; draws without the class do not count."""
+    draws = np.stack([np.arange(201.0), np.full(201, np.nan)], axis=1)
+    draws = np.concatenate([draws, np.full((50, 2), np.nan)])
+    low, high = percentile_interval(draws, 0.9)
+    np.testing.assert_allclose([low, high], [[10, np.nan], [190, np.nan]])
+
+
+def test_p_values_count_the_rarer_side():
+    """By hand: 1 of 19 draws is at most 0, so 2 (1 + 1) / (19 + 1); and never more than 1."""
+    draws = np.ones((19, 4))
+    draws[0, 0], draws[:, 2], draws[:, 3] = -1, 0, np.nan
+    np.testing.assert_allclose(resampling.p_values(draws), [0.2, 0.1, 1, np.nan])
+
+
+def test_false_discoveries_are_those_of_statsmodels():
+    """What was not tested does not count."""
+    p = np.array([0.001, np.nan, 0.04, 0.03, 0.5])
+    expected = multipletests(p[[0, 2, 3, 4]], method="fdr_bh")[1]
+    found = resampling.false_discoveries(p)
+    np.testing.assert_allclose(found[[0, 2, 3, 4]], expected)
+    assert np.isnan(found[1])
+
+
+def test_group_means_leave_out_what_is_undefined():
+    """Classes that a resample has no instance of do not count, and with none there is no mean."""
+    values = np.array([[0.2, np.nan, 0.6, 1.0], [np.nan, np.nan, np.nan, 1.0]])
+    members = np.array([True, True, True, False])
+    np.testing.assert_allclose(resampling.group_means(values, members), [0.4, np.nan])

@@ -1,0 +1,329 @@
+"""Two arms compared by class and by image, on trial folders whose truth is known."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.evaluation.metrics.average_precision import per_class_ap
+from deepmac_ablate.evaluation.metrics.matches import match
+from deepmac_ablate.results import formats as table_formats
+from deepmac_ablate.results.comparison import rendering
+from deepmac_ablate.results.comparison.two_arms import compare
+from tests.evaluation.metrics.test_average_precision import data_set, square
+from tests.helpers import compared_trials
+from tests.helpers.compared_trials import NAMES, objects
+from tests.helpers.noisy_detections import noisy_detections
+
+# pycocotools 2.0 decodes masks in a way that numpy 2 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+DRAWS = 100
+
+
+def better(table, by, where=None):
+    """Returns objects whose IoU is higher by that much."""
+    higher = table["iou"] + by
+    return table.assign(iou=higher if where is None else higher.where(where, table["iou"]))
+
+
+@pytest.fixture
+def shifted(tmp_path):
+    """Two arms of two seeds: b's dogs are .1 better, but for image 1, where its cats are worse."""
+    def instances(arm, seed):
+        table = objects(seed=0)
+        table = better(table, seed / 100)
+        if arm == "a":
+            return table
+        table = better(table, 0.1, (table["category_id"] == 2) & (table["image_id"] != 1))
+        return better(table, -0.25, (table["category_id"] == 1) & (table["image_id"] == 1))
+
+    return compared_trials.arms(tmp_path, {"a": [0, 1], "b": [0, 1]}, instances)
+
+
+def test_equal_arms_do_not_differ(tmp_path):
+    """Differences and intervals are exactly 0, nothing is marked, and no image has changed."""
+    frame = compared_trials.arms(tmp_path, {"a": [0, 1], "b": [0, 1]}, lambda *_: objects())
+    compared = compare(frame, "a", "b", resamples=DRAWS)
+    for table in (compared.groups, compared.classes):
+        assert (table[["difference", "low", "high"]] == 0).all(axis=None)
+        assert (table["p"] == 1).all()
+        assert not table["excludes_zero"].any()
+    assert (compared.images["difference"] == 0).all()
+
+
+def test_values_are_means_over_seeds_objects_and_classes(shifted):
+    """The tables hold what a calculation from the files gives."""
+    compared = compare(shifted, "a", "b", resamples=DRAWS)
+    table = objects()
+    classes = compared.classes.set_index("category_id")
+    assert NAMES == classes["name"].to_dict()
+    by_class = table.groupby("category_id")
+    np.testing.assert_allclose(classes["a"], by_class["iou"].mean() + 0.005)
+    np.testing.assert_array_equal(classes["instances"], by_class.size())
+    np.testing.assert_array_equal(classes["images"], by_class["image_id"].nunique())
+    groups = compared.groups.set_index("group")
+    assert {"seen": 1, "novel": 2, "all": 3} == groups["count"].to_dict()
+    assert pytest.approx(classes.loc[[2, 3], "b"].mean()) == groups.loc["novel", "b"]
+    assert pytest.approx(classes["difference"].mean()) == groups.loc["all", "difference"]
+
+
+def test_a_shift_is_found_where_it_is(tmp_path):
+    """Dogs that are .1 better everywhere: .1 with certainty, .05 for the two novel classes."""
+    def instances(arm, seed):
+        table = objects(40, seed)
+        return better(table, 0.1, table["category_id"] == 2) if arm == "b" else table
+
+    frame = compared_trials.arms(tmp_path, {"a": [3], "b": [3]}, instances)
+    compared = compare(frame, "a", "b", resamples=DRAWS)
+    dogs = compared.classes.set_index("name").loc["dog"]
+    np.testing.assert_allclose(dogs[["difference", "low", "high"]].astype(float), 0.1)
+    assert pytest.approx(2 / (DRAWS + 1)) == dogs["p"]
+    assert [False, True, False] == compared.classes["excludes_zero"].tolist()
+    groups = compared.groups.set_index("group")["difference"]
+    assert pytest.approx({"seen": 0, "novel": 0.05, "all": 0.1 / 3}) == groups.to_dict()
+
+
+def test_boundaries_have_their_own_comparison(shifted):
+    """Boundary IoU, which the two arms have in common, does not follow IoU."""
+    compared = compare(shifted, "a", "b", "groundtruth/boundary_iou", DRAWS)
+    assert (compared.classes["difference"] == 0).all()
+    assert (compared.images["difference"] != 0).any()
+
+
+def test_images_are_ordered_by_what_they_gain(shifted):
+    """Gains come first, the image with worse cats is last, and classes by their change."""
+    images = compare(shifted, "a", "b", resamples=DRAWS).images
+    table = objects()
+    assert images["difference"].is_monotonic_decreasing
+    assert len(images) == table["image_id"].nunique()
+    cats = ((table["image_id"] == 1) & (table["category_id"] == 1)).sum()
+    last = images.iloc[-1]
+    assert cats
+    assert (1, "cat") == (last["image_id"], last["classes"].split(", ")[0])
+    size = (table["image_id"] == 1).sum()
+    assert size == last["instances"]
+    assert pytest.approx(-0.25 * cats / size) == last["difference"]
+    gains, losses = rendering.most_changed(images, 2)
+    assert (2, 1) == (len(gains), len(losses))
+
+
+def test_roles_that_differ_are_a_group_of_their_own(tmp_path):
+    """Beside a fully supervised arm, classes are those both have seen and those only one has."""
+    roles = {"b": dict.fromkeys(NAMES, "seen")}
+    frame = compared_trials.arms(tmp_path, {"a": [0], "b": [0]}, lambda *_: objects(), roles)
+    compared = compare(frame, "a", "b", resamples=DRAWS)
+    assert {"seen": 1, "novel in A, seen in B": 2, "all": 3} == (
+        compared.groups.set_index("group")["count"].to_dict())
+    assert "novel in A, seen in B" == compared.classes["role"][2]
+
+
+def average_precision_arms(root, seeds=(0, 1)):
+    """Writes two arms with matches; returns their frame, and the AP of their detections."""
+    rng = np.random.default_rng(1)
+    truth = data_set(*(
+        square(n, int(rng.integers(1, 9)), int(rng.integers(1, 4)), side=40)
+        for n in range(1, 40)), images=8)
+    expected = {}
+    for arm in ("a", "b"):
+        for seed in seeds:
+            detections = noisy_detections(truth, 10 * seed + (arm == "b"))
+            compared_trials.write(root / f"{arm}-{seed}", matches={
+                f"detections_{task}": match(truth, detections, range(1, 9), task)
+                for task in ("mask", "box")})
+            for task in ("mask", "box"):
+                table = per_class_ap(truth, detections, range(1, 9), task)
+                expected[arm, seed, task] = table[f"{task}_ap"].to_numpy()
+    return compared_trials.listed(root, {"a": seeds, "b": seeds}), expected
+
+
+@pytest.mark.parametrize("task", ["mask", "box"])
+def test_average_precision_is_had_from_the_matches(tmp_path, task):
+    """It is the AP of the detections, with intervals around the difference."""
+    frame, expected = average_precision_arms(tmp_path)
+    compared = compare(frame, "a", "b", f"detections/{task}_ap", DRAWS)
+    for arm in ("a", "b"):
+        mean = (expected[arm, 0, task] + expected[arm, 1, task]) / 2
+        np.testing.assert_allclose(compared.classes[arm], mean, atol=1e-9)
+    classes = compared.classes
+    assert ((classes["low"] < classes["difference"]) & (classes["difference"] < classes["high"])
+            ).all()
+    assert len(compared.images) == 0
+    assert "Single images are not compared" in rendering.comparison_notes(compared)[-1]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "sentence"),
+    [
+        ({"a": [0, 1, 2], "b": [2, 0, 1]},
+         "the images and of 3 pairs of trials of one seed (0, 1, 2); both"),
+        ({"a": [0, 1, 2], "b": [2, 0, 1]}, "the range of 3 differences holds their median 75 % of"),
+        ({"a": [0, 1], "b": [1, 0, 5]}, "only one side has them: seeds 5."),
+        ({"a": [0, 1], "b": [3]},
+         "as no seed is on both sides, of the seeds of each (a: 0, 1; b: 3); both"),
+        ({"a": [0, 1], "b": [3]}, "one seed of b: the intervals say nothing about what others"),
+        ({"a": [4], "b": [4]}, "resamples of the images alone; both"),
+        ({"a": [4], "b": [4]}, "one pair of seeds: the intervals say nothing about what other"),
+        ({"a": [4], "b": [5]}, "one seed on each side: the intervals say nothing about what other"),
+        ({"a": [4], "b": [5]}, "intervals of 0 of 3 classes exclude 0; 0.2 would by chance"),
+    ])
+def test_it_says_what_was_drawn(tmp_path, seeds, sentence):
+    """Pairs of seeds, seeds of each side, or images alone; what is left out; what it is worth."""
+    frame = compared_trials.arms(tmp_path, seeds, lambda *_: objects())
+    notes = " ".join(rendering.comparison_notes(compare(frame, "a", "b", resamples=DRAWS)))
+    assert sentence in notes
+    assert notes.startswith("In percent; B - A: b minus a, above 0 where b is better.")
+
+
+def test_trials_can_be_named_by_their_ids(shifted):
+    """Two trials of one arm differ by their seeds, which are .01 apart on every object."""
+    compared = compare(shifted, "a-0", "a-1", resamples=DRAWS)
+    np.testing.assert_allclose(compared.classes["difference"], 0.01)
+
+
+def test_seeds_matter_as_much_as_images(tmp_path):
+    """Where only seeds differ, by .00, .03 and .06, the interval is their range."""
+    frame = compared_trials.arms(
+        tmp_path, {"a": [0, 1, 2], "b": [0, 1, 2]},
+        lambda arm, seed: better(objects(), 0.03 * seed * (arm == "b")))
+    row = compare(frame, "a", "b", resamples=400).groups.set_index("group").loc["all"]
+    np.testing.assert_allclose(
+        row[["difference", "low", "high"]].astype(float), [0.03, 0, 0.06], atol=1e-12)
+
+
+def test_people_read_percent(shifted):
+    """Groups, classes by their difference, images and sentences, each with its marks."""
+    compared = compare(shifted, "a", "b", resamples=119)
+    shown = rendering.document(compared, 1)
+    groups, classes, gains, losses = shown.sections
+    assert "b (B) against a (A): mask IoU in annotated boxes" == groups.title
+    assert ["classes", "number", "A", "B", "B - A", "95 % interval"] == list(groups.heads)
+    assert ["seen", "novel", "all"] == [row[0] for row in groups.rows]
+    assert ["dog", "cup", "cat"] == [row[0] for row in classes.rows]
+    dog, cup, _ = classes.rows
+    value = compared.classes.set_index("name").loc["dog"]
+    low, high = 100 * value["low"], 100 * value["high"]
+    assert [f"{100 * value['a']:.1f}", f"{100 * value['b']:.1f}",
+            f"{100 * value['difference']:+.1f}", f"{low:+.1f} to {high:+.1f} *"] == dog[3:]
+    assert ["+0.0", "+0.0 to +0.0  "] == cup[5:]
+    assert "where mask IoU in annotated boxes gains most" == gains.title
+    assert "1" == losses.rows[0][0]
+    assert "The intervals of 1 of 3 classes exclude 0; 0.2 would by chance if no class" in (
+        " ".join(shown.caption))
+
+
+def test_classes_that_may_be_chance_are_told_apart(shifted):
+    """An interval that excludes 0 is no finding yet where many were looked at."""
+    compared = compare(shifted, "a", "b", resamples=DRAWS)
+    doubtful = compared.classes.assign(q=[1.0, 0.051, 1.0])
+    shown = rendering.document(dataclasses.replace(compared, classes=doubtful), 0)
+    assert shown.sections[1].rows[0][-1].endswith(" ?")
+    assert 2 == len(shown.sections)
+
+
+def test_it_says_where_resamples_are_too_few(shifted):
+    """The least p is 2 / (resamples + 1): for one of 3 classes at 5 % it takes 119 of them."""
+    last = {
+        resamples: rendering.comparison_notes(compare(shifted, "a", "b", resamples=resamples))[-1]
+        for resamples in (118, 119)}
+    assert "A single class among 3 can remain from 119 resamples on." == last[118]
+    assert "A single class" not in last[119]
+
+
+def test_programs_read_fractions(shifted):
+    """CSV and JSON hold the rows of all tables."""
+    compared = compare(shifted, "a", "b", resamples=DRAWS)
+    shown = rendering.document(compared, 1)
+    read = json.loads(table_formats.json_text(shown))
+    kinds = ["group"] * 3 + ["class"] * 3 + ["gain", "loss"]
+    assert kinds == [row["kind"] for row in read]
+    assert compared.groups["low"].tolist() == [row["low"] for row in read[:3]]
+    assert compared.classes["q"].tolist() == [row["q"] for row in read[3:6]]
+    assert {("a", "b", "groundtruth/iou")} == {
+        (row["arm_a"], row["arm_b"], row["metric"]) for row in read}
+    assert 1 == read[-1]["image_id"]
+    lines = list(csv.DictReader(io.StringIO(table_formats.csv_text(shown))))
+    assert kinds == [line["kind"] for line in lines]
+    assert [str(row["difference"]) for row in read] == [line["difference"] for line in lines]
+
+
+def test_doubtful_trials_are_named(shifted):
+    """Namesakes that are left out, and trials of other code, stand below the tables."""
+    namesake = shifted[shifted["trial"] == "b-1"].assign(trial="old")
+    frame = pd.concat([shifted, namesake], ignore_index=True)
+    frame["code_state"] = ["", "other code", "", "", ""]
+    notes = " ".join(rendering.comparison_notes(compare(frame, "a", "b", resamples=DRAWS)))
+    assert "or have a seed that is there already: old." in notes
+    assert "Trials of other code than the present one, or of several, take part: a-1." in notes
+
+
+def test_the_confidence_can_be_chosen(shifted):
+    """Narrower intervals hold less, and the text says how much."""
+    wide, narrow = (
+        compare(shifted, "a", "b", resamples=DRAWS, confidence=share) for share in (0.95, 0.5))
+    width = [it.groups["high"][1] - it.groups["low"][1] for it in (wide, narrow)]
+    assert 0 < width[1] < width[0]
+    assert "Intervals hold 50 % of 100 resamples" in rendering.comparison_notes(narrow)[1]
+    assert "A confidence of 95 makes no sense" in refused(shifted, "a", "b", confidence=95)
+
+
+def refused(frame, *args, **fields):
+    with pytest.raises(UserError) as raised:
+        compare(frame, *args, resamples=fields.pop("resamples", DRAWS), **fields)
+    return str(raised.value)
+
+
+def test_what_cannot_be_compared_is_refused(shifted):
+    """Names that name nothing, and trials that are not there yet, have their sentence."""
+    assert "There is no arm or trial 'bb'. Did you mean 'b'? Arms are a, b." == (
+        refused(shifted, "a", "bb"))
+    assert "Both sides are 'a'; name two different arms or trials." == refused(shifted, "a", "a")
+    assert "Cannot compare by 'groundtruth/iuo'. Did you mean 'groundtruth/iou'?" in (
+        refused(shifted, "a", "b", "groundtruth/iuo"))
+    assert "resamples = 10 makes no sense; it must be at least 100." == (
+        refused(shifted, "a", "b", resamples=10))
+    running = shifted.assign(status=["finished", "finished", "running", "failed"])
+    assert "No trial of 'b' has finished (1 running, 1 failed), so there is no number yet." == (
+        refused(running, "a", "b"))
+    assert "trial a-0 of 'a' are not at hand; a comparison needs the workdir" in (
+        refused(shifted.assign(folder=""), "a", "b"))
+    other = shifted.assign(dataset=["val@1", "val@1", "val@2", "val@2"])
+    assert "'a' and 'b' were evaluated on different data sets, val@1 and val@2;" in (
+        refused(other, "a", "b"))
+
+
+def test_missing_files_are_named_with_what_makes_them(shifted, tmp_path):
+    """Older trials lack what a comparison needs; one sentence says which command makes it."""
+    assert (
+        "4 of the 4 trials lack matches/detections_box.npz, by which detections/box_ap is compared;"
+        f" `deepmac-ablate train --workdir {tmp_path}/a-0 --mode eval` evaluates the first of them"
+        " again and writes it."
+    ) == refused(shifted, "a", "b", "detections/box_ap")
+    (tmp_path / "b-1/per_class.csv").unlink()
+    assert f"{tmp_path}/b-1 lacks per_class.csv, which says which class is seen." == (
+        refused(shifted, "a", "b"))
+    (tmp_path / "b-0/instances.csv.gz").write_bytes(b"cut")
+    assert f"{tmp_path}/b-0/instances.csv.gz is broken (" in refused(shifted, "a", "b")
+
+
+def test_no_objects_are_refused(tmp_path):
+    """Where no masks in annotated boxes were evaluated, there is nothing to compare by IoU."""
+    frame = compared_trials.arms(
+        tmp_path, {"a": [0], "b": [0]}, lambda *_: objects().assign(reading="jittered0.1"))
+    assert "Trial a-0 was evaluated on no object that groundtruth/iou is about" in (
+        refused(frame, "a", "b"))
+
+
+def test_other_images_are_refused(tmp_path):
+    """Data sets that have one name but other objects are no pair."""
+    frame = compared_trials.arms(
+        tmp_path, {"a": [0], "b": [0]}, lambda arm, _: objects(10 if arm == "a" else 11))
+    assert "Trials a-0 and b-0 were not evaluated on the same images, classes and objects" in (
+        refused(frame, "a", "b"))

@@ -1,0 +1,208 @@
+"""Numbers by class: read from all trials, beside their means, and averaged by other splits."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+
+import pandas as pd
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from deepmac_ablate import class_splits, results
+from deepmac_ablate.data.dataset_info import Category, annotations_path
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.evaluation.metrics import summary
+from deepmac_ablate.results import columns
+from tests.helpers import result_workdirs
+from tests.helpers.result_workdirs import CLASSES
+
+SPLITS = ("all", "none", ["disc", "None"], [2], "random-2-seed-0")
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """Two finished trials with numbers by class, one without, and one that is new."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    a_plan = result_workdirs.plan({"a": {"x": "1"}}, seeds=4)
+    workdir = result_workdirs.write(tmp_path / "w", a_plan)
+    for seed in range(3):
+        workdir.folder(f"a-{seed}").mkdir(parents=True)
+        scalars = result_workdirs.write_classes(workdir.folder(f"a-{seed}"), seed)
+        result_workdirs.finish(workdir, a_plan, f"a-{seed}", scalars)
+    (workdir.folder("a-2") / "per_class.csv").unlink()
+    return workdir
+
+
+def numbers(frame: pd.DataFrame, trial: str) -> dict[str, float | None]:
+    """The numbers of a trial, with None for what is missing."""
+    [row] = frame.loc[frame["trial"] == trial, columns.metrics(frame)].to_dict("records")
+    return {name: None if value is pd.NA else value for name, value in row.items()}
+
+
+def test_every_class_of_every_reading_is_a_row(sweep):
+    """With exactly the numbers that were written; a class may be called "None"."""
+    long = results.per_class(results.load(sweep.path))
+    assert ["trial", "reading", "category_id", "name", "role", "instances"] == list(long)[:6]
+    assert ["Int64", "Int64"] + ["Float64"] * 4 == [
+        str(long[name].dtype) for name in ["category_id", "instances", *list(long)[6:]]]
+    assert {"a-0", "a-1"} == set(long["trial"])
+    for seed in (0, 1):
+        for reading, table in result_workdirs.tables(seed).items():
+            rows = long[(long["trial"] == f"a-{seed}") & (long["reading"] == reading)]
+            assert list(CLASSES.values()) == list(rows["name"])
+            for name in table.columns:
+                expected = [None if it != it else it for it in table[name]]
+                assert expected == [None if it is pd.NA else it for it in rows[name]]
+            assert rows[list(set(list(long)[6:]) - set(table))].isna().all(axis=None)
+
+
+def test_nothing_finished_has_no_rows(tmp_path):
+    """But the columns that all have."""
+    result_workdirs.write(tmp_path, result_workdirs.plan({"a": {}}))
+    long = results.per_class(results.load(tmp_path))
+    assert (0, "string", "Int64") == (len(long), str(long["name"].dtype),
+                                      str(long["instances"].dtype))
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=str)
+def test_another_split_gives_what_an_evaluation_by_it_gives(sweep, split):
+    """Means over classes and over instances; a trial without numbers by class has none."""
+    frame = results.load(sweep.path)
+    other = results.with_split(frame, split)
+    assert list(other) == list(frame)
+    assert dict(other.dtypes) == dict(frame.dtypes)
+    roles = class_splits.roles(split, [Category(*it) for it in CLASSES.items()])
+    for seed in (0, 1):
+        expected: dict[str, float | None] = {}
+        for reading, table in result_workdirs.tables(seed, roles).items():
+            expected |= summary.scalars(reading, table)
+        found = numbers(other, f"a-{seed}")
+        assert [it for it in expected if expected[it] is None] == [
+            it for it in expected if found[it] is None]
+        assert expected.keys() == found.keys()
+        defined = {name: value for name, value in expected.items() if value is not None}
+        assert {name: found[name] for name in defined} == pytest.approx(defined, rel=1e-14)
+    without = numbers(other, "a-2")
+    assert {None} == {it for name, it in without.items() if not name.endswith("/all")}
+    assert numbers(frame, "a-2")["groundtruth/iou/all"] == without["groundtruth/iou/all"]
+    assert {None} == set(numbers(other, "a-3").values())
+
+
+def test_means_by_hand(sweep):
+    """Over classes each counts alike, over instances 10 discs less than 30 rings."""
+    frame = results.load(sweep.path)
+    disc, ring = result_workdirs.tables(0)["groundtruth"]["iou"][:2]
+    found = numbers(results.with_split(frame, "all"), "a-0")
+    assert math.isclose((disc + ring) / 2, found["groundtruth/iou/seen"])
+    assert math.isclose((disc + 3 * ring) / 4, found["groundtruth/iou_instances/seen"])
+    assert found["groundtruth/iou/novel"] is None
+    swapped = numbers(results.with_split(frame, ["ring"]), "a-0")
+    assert (ring, disc) == (swapped["groundtruth/iou/seen"], swapped["groundtruth/iou/novel"])
+
+
+def test_a_split_that_does_not_fit_is_refused(sweep):
+    """In the words of training."""
+    with pytest.raises(UserError, match=r"names class 'rink'.*Did you mean 'ring'"):
+        results.with_split(results.load(sweep.path), ["rink"])
+
+
+def test_numbers_of_classes_stand_beside_their_means(sweep):
+    """By the names of the classes; missing where a trial has none."""
+    frame = results.load(sweep.path, per_class=["groundtruth/iou", "detections/mask_ap"])
+    names = [name for name in columns.metrics(frame) if "/class:" in name]
+    assert names == [f"{number}/class:{name}" for number in ("detections/mask_ap",
+                     "groundtruth/iou") for name in ("None", "disc", "ring")]
+    table = result_workdirs.tables(1)["groundtruth"]
+    assert list(table["iou"][:2]) == [
+        numbers(frame, "a-1")[f"groundtruth/iou/class:{name}"] for name in ("disc", "ring")]
+    assert {None} == {numbers(frame, "a-2")[name] for name in names}
+    assert columns.metrics(frame) == sorted(columns.metrics(frame))
+    assert {"Float64"} == {str(frame[name].dtype) for name in names}
+
+
+def test_classes_of_one_name_are_told_apart_by_their_ids(sweep):
+    """A COCO-format file may have two of them."""
+    path = sweep.folder("a-0") / "per_class.csv"
+    path.write_text(path.read_text().replace("ring", "disc"))
+    (sweep.folder("a-1") / "per_class.csv").unlink()
+    frame = results.load(sweep.path, per_class=["groundtruth/iou"])
+    names = [name for name in columns.metrics(frame) if "/class:" in name]
+    assert names == [
+        f"groundtruth/iou/class:{name}" for name in ("None", "disc (1)", "disc (2)")]
+
+
+@pytest.mark.parametrize("number", ["groundtruth/iuo", "detections/iou", "iou"])
+def test_numbers_that_no_trial_has_are_refused(sweep, number):
+    """With those there are."""
+    with pytest.raises(UserError, match=rf"No trial has '{number}' by class\..*Known are .*"
+                       "detections/mask_ap, .*groundtruth/iou, groundtruth/mask_ap"):
+        results.load(sweep.path, per_class=[number])
+
+
+def test_of_trials_without_numbers_by_class_none_are_missed(tmp_path):
+    """A sweep that has just been launched."""
+    result_workdirs.write(tmp_path, result_workdirs.plan({"a": {}}))
+    frame = results.load(tmp_path, per_class=["groundtruth/iou"])
+    assert (1, []) == (len(frame), columns.metrics(frame))
+
+
+def test_tables_of_several_forms_come_in_the_order_of_their_trials(sweep):
+    """The first and the last of them have a number that the one between lacks."""
+    folder = sweep.folder("a-1")
+    text = (folder / "per_class.csv").read_text()
+    (sweep.folder("a-2") / "per_class.csv").write_text(text)
+    (folder / "per_class.csv").write_text(text.replace("mask_ap50", "mask_ap75"))
+    long = results.per_class(results.load(sweep.path))
+    assert ["a-0"] * 6 + ["a-1"] * 6 + ["a-2"] * 6 == list(long["trial"])
+    assert list(range(18)) == list(long.index)
+    defined = [long.loc[long["trial"] == f"a-{seed}", "mask_ap75"].notna().any()
+               for seed in range(3)]
+    assert [False, True, False] == defined
+
+
+def test_a_class_may_have_a_line_break_in_its_name(sweep):
+    """The rows stay those of their trials."""
+    before = results.per_class(results.load(sweep.path))
+    path = sweep.folder("a-0") / "per_class.csv"
+    path.write_text(path.read_text().replace("ring", '"ri\nng"'))
+    after = results.per_class(results.load(sweep.path))
+    assert ["disc", "ri\nng", "None"] * 2 + ["disc", "ring", "None"] * 2 == list(after["name"])
+    pd.testing.assert_frame_equal(before.drop(columns="name"), after.drop(columns="name"))
+
+
+@pytest.mark.parametrize(("content", "reason"), [
+    ("", "it has no column 'reading'"),
+    ("reading,category_id,name,role,instances,iou\na,1,b,seen,1,0.", "its last line is not whole"),
+    ("reading,category_id,name,role,instances,iou\na,1,b,seen,1,x\n", "float: 'x'"),
+    ("reading,category_id,name,role,instances,iou\na,,b,seen,1,0.5\n", "it is no table"),
+    ("reading,category_id,name,role\na,1,b,seen\n", "it has no column 'instances'"),
+])
+def test_a_broken_table_is_named(sweep, content, reason):
+    """With what is wrong with it; another of its form is not to blame."""
+    (sweep.folder("a-1") / "per_class.csv").write_text(content)
+    with pytest.raises(UserError, match=rf"a-1/per_class\.csv is broken, as .*{reason}"):
+        results.per_class(results.load(sweep.path))
+
+
+@pytest.mark.slow
+def test_ap_of_another_split_is_what_pycocotools_says(finished):
+    """From the numbers by class of a real trial, which has kept the masks that they are of."""
+    split = [2, 3, 5, 8, 11]
+    folder = finished.workdir.path
+    loaded = results.with_split(results.load(folder), split)
+    truth = COCO(str(annotations_path(str(finished.recipe.data / "val"))))
+    masks = json.loads(gzip.decompress((folder / "masks.json.gz").read_bytes()))
+    reference = COCOeval(truth, truth.loadRes(masks), "segm")
+    for classes, ids in (("seen", split), ("novel", [i for i in range(1, 13) if i not in split])):
+        reference.params.catIds = ids
+        reference.evaluate()
+        reference.accumulate()
+        reference.summarize()
+        for metric, place in (("ap", 0), ("ap50", 1), ("ar100", 8)):
+            found = loaded[f"groundtruth/mask_{metric}/{classes}"].item()
+            assert reference.stats[place] == pytest.approx(found, abs=1e-6)
+    assert not results.load(folder)["groundtruth/mask_ap/novel"].equals(
+        loaded["groundtruth/mask_ap/novel"])

@@ -1,0 +1,295 @@
+"""Trials in W&B, offline and on a server, as a data frame: the same as in their folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import wandb
+
+from deepmac_ablate import results
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.results import columns
+from deepmac_ablate.results.loading import wandb_source
+from deepmac_ablate.results.loading.source import Record
+from tests.fakes import mirrored_trainer, wandb_server
+from tests.fakes.mirrored_trainer import TRIAL_ID
+
+pytestmark = pytest.mark.slow  # W&B's client is a process that takes seconds.
+
+ROOT = Path(__file__).resolve().parents[3]
+# The client refuses shorter ones.
+KEY = "secretmarker" * 4
+SWEEP = {"sweep": "heads", "arm": "hg20", "levels": {"mask_head": "hourglass20", "depth": 20},
+         "baseline": True}
+NUMBER = "groundtruth/iou/novel"
+
+_FOREIGN = """
+import sys, wandb
+for seed, group, code in ((3, "theirs", 0), (4, None, 1)):
+    run = wandb.init(
+        mode="offline", dir=sys.argv[1], id=f"run{seed}", project="theirs", group=group,
+        name=f"n{seed}", config={"seed": seed, "lr": 0.1},
+        settings=wandb.Settings(silent=True, console="off", x_disable_stats=True))
+    run.log({"val/mask/novel": 0.5, "val/mask/seen": float("nan"), "val/note/x": "text", "loss": 1})
+    run.finish(exit_code=code)
+"""
+
+
+def python(home: Path, *arguments: str, **more: str) -> str:
+    """Runs Python without settings or keys of whoever tests; returns what it prints."""
+    kept = {n: v for n, v in os.environ.items() if not n.startswith("WANDB")}
+    environment = {**kept, "PYTHONPATH": str(ROOT), "HOME": str(home),
+                   "WANDB_ERROR_REPORTING": "false", **more}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=home, env=environment, timeout=90, text=True,
+        stdout=subprocess.PIPE, check=False).stdout
+
+
+def train(folder: Path, *options: str, **more: str) -> None:
+    """Runs a mirrored trainer of a sweep's trial to its end."""
+    folder.mkdir(exist_ok=True, parents=True)
+    (folder / "sweep.json").write_text(json.dumps(SWEEP))
+    python(folder.parent, "-m", "tests.fakes.mirrored_trainer", str(folder), *options, **more)
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory):
+    """A trial that failed at first, then finished; its first attempt is in `first` as well."""
+    folder = tmp_path_factory.mktemp("mirrored") / "w" / "trials" / TRIAL_ID
+    train(folder, "--stop_at", "60", "--end", "failed")
+    [first] = folder.glob("wandb/*/*.wandb")
+    copy = folder.parents[2] / first.name
+    copy.write_bytes(first.read_bytes())
+    train(folder)
+    return SimpleNamespace(folder=folder, first=copy)
+
+
+def test_offline_files_say_what_the_folder_says(mirrored):
+    """Numbers, names, seed and steps are those of the trial's own files; two files are one run."""
+    [expected] = results.load(mirrored.folder.parents[1]).to_dict("records")
+    frame = results.load(mirrored.folder / "wandb")
+    [found] = frame.to_dict("records")
+    same = ["trial", "sweep", "arm", "baseline", "seed", "status", "cause", "step", NUMBER,
+            "mask_head", "depth"]
+    assert {name: expected[name] for name in same} == {name: found[name] for name in same}
+    assert 0.5 == found[NUMBER]
+    assert pd.isna(found["jittered0.1/iou/seen"])
+    assert (100, 2, "") == (found["steps"], found["attempts"], found["folder"])
+    fixed = {name: it.dtype for name, it in columns.FIXED.items()}
+    assert fixed == {name: str(frame[name].dtype) for name in fixed}
+
+
+def test_a_folder_above_and_the_files_alone_are_read_alike(mirrored, tmp_path):
+    """The client's own folder, one of trials' folders, and a folder of files."""
+    expected = results.load(mirrored.folder / "wandb")
+    for number, path in enumerate(sorted(mirrored.folder.glob("wandb/*/*.wandb"))):
+        # Of one name, so that they need folders of their own.
+        for copy in (tmp_path / "files" / f"run-{number}", tmp_path / "above" / "t" / "wandb" /
+                     f"offline-run-{number}"):
+            copy.mkdir(parents=True)
+            (copy / path.name).write_bytes(path.read_bytes())
+    for folder in (tmp_path / "files", tmp_path / "above", tmp_path / "above" / "t"):
+        pd.testing.assert_frame_equal(expected, results.load(folder))
+
+
+def test_a_run_that_failed_has_no_numbers(mirrored):
+    """Though evaluations during training are in its summary, under the same names."""
+    [found] = results.load(mirrored.first).to_dict("records")
+    assert ("failed", "its exit status in W&B is 1", 60) == (
+        found["status"], found["cause"], found["step"])
+    assert NUMBER not in found
+
+
+@pytest.mark.parametrize("cut", [0.6, 0.999])
+def test_a_client_that_was_killed_has_not_finished(mirrored, tmp_path, cut):
+    """However much it has written; the cause says so."""
+    last = max(mirrored.folder.glob("wandb/*/*.wandb"))
+    torn = tmp_path / last.name
+    content = last.read_bytes()
+    torn.write_bytes(content[: int(cut * len(content))])
+    [found] = results.load(torn).to_dict("records")
+    assert "interrupted" == found["status"]
+    assert found["cause"].startswith("W&B's client was killed, or is at work still")
+    assert NUMBER not in found
+
+
+def test_files_that_say_nothing_are_rows_that_say_so(mirrored, tmp_path):
+    """One of another version and one torn at its beginning, beside a good one."""
+    last = max(mirrored.folder.glob("wandb/*/*.wandb"))
+    for name, content in (("run-good", last.read_bytes()), ("run-other", b"something else"),
+                          ("run-torn", last.read_bytes()[:20])):
+        (tmp_path / f"{name}.wandb").write_bytes(content)
+    frame = results.load(tmp_path)
+    assert [TRIAL_ID, "other", "torn"] == list(frame["trial"])
+    assert ["finished", "failed", "interrupted"] == list(frame["status"])
+    assert "run-other.wandb is no file of W&B's" in frame["cause"][1]
+    with pytest.raises(UserError, match=r"run-other\.wandb is no file of W&B's"):
+        results.load(tmp_path / "run-other.wandb")
+
+
+def test_runs_of_others_are_trials_as_far_as_they_go(tmp_path):
+    """Arm by group or name, seed by configuration, numbers of the form a/b/c."""
+    python(tmp_path, "-c", _FOREIGN, str(tmp_path))
+    frame = results.load(tmp_path)
+    assert ["run3", "run4"] == list(frame["trial"])
+    assert ["theirs", "n4"] == list(frame["arm"])
+    assert ([3, 4], ["finished", "failed"]) == (list(frame["seed"]), list(frame["status"]))
+    assert ["val/mask/novel", "val/mask/seen"] == columns.metrics(frame)
+    assert [0.5, None] == [None if pd.isna(it) else it for it in frame["val/mask/novel"]]
+    assert frame["val/mask/seen"].isna().all()
+
+
+@pytest.mark.slow
+def test_the_real_client_reads_what_the_real_client_sent(tmp_path):
+    """Two trials, a page each, of a stand-in for the server: equal to the trials' folders."""
+    code = "from deepmac_ablate import results; print(results.load('wandb:me/heads').to_json())"
+    with wandb_server.serving() as server:
+        more = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+        train(tmp_path / "good", "--mode", "online", **more)
+        [sent] = server.runs.values()
+        failed = server.runs["heads", "other"] = wandb_server.Run()
+        failed.fields = {**sent.fields, "config": "{}"}
+        failed.exit_code, failed.summary = 1, sent.summary
+        small = ("from deepmac_ablate.results.loading import wandb_api; "
+                 "wandb_api._RUNS_PER_PAGE = 1; from")
+        paged = code.replace("from", small, 1)
+        frame = pd.DataFrame(json.loads(python(tmp_path, "-c", paged, **more)))
+        missing = python(tmp_path, "-c", code.replace("heads", "tails").replace(
+            "print(", "import sys; sys.excepthook = lambda *it: print(it[1]); print("), **more)
+    assert [TRIAL_ID, "other"] == list(frame["trial"])
+    assert ["finished", "failed"] == list(frame["status"])
+    [expected] = results.load(tmp_path / "good").to_dict("records")
+    same = ["sweep", "arm", "baseline", "seed", "step", "mask_head", "depth", NUMBER]
+    assert {name: expected[name] for name in same} == {name: frame[name].iloc[0] for name in same}
+    assert pd.isna(frame[NUMBER].iloc[1])
+    assert missing.startswith("W&B has no project me/tails that you may see")
+
+
+class Server:
+    """Answers with runs after failures."""
+
+    def __init__(self, *runs: SimpleNamespace, failures: int = 0, error: Exception | None = None):
+        self.asked: list[str] = []
+        self._runs, self._failures = runs, failures
+        self._error = error or wandb.errors.CommError("HTTP 429: slow down")
+
+    def runs(self, project):
+        """Yields one run before it fails."""
+        self.asked.append(project)
+        yield from self._runs[:1]
+        if len(self.asked) <= self._failures:
+            raise self._error
+        yield from self._runs[1:]
+
+
+def a_run(trial: str = "t0", **fields) -> SimpleNamespace:
+    """A run of a trial as W&B's client has it."""
+    config = {"_ablate/id": trial, "_ablate/arm": "hg", "_ablate/seed": 2,
+              "_ablate/levels": {"head": "hg"}, "Training.steps": 100}
+    summary = {"step": 100, "global_step": 100, NUMBER: 0.25, "train_seconds": 7.5,
+               "dataset": "val@f0", "_ablate/state": "finished"}
+    return SimpleNamespace(**{
+        "id": trial, "name": "hg seed 2", "group": "hg", "job_type": "train", "state": "finished",
+        "tags": ["head=hg"], "config": config, "summary_metrics": summary, **fields})
+
+
+def read(*runs: SimpleNamespace) -> list[Record]:
+    """The trials of runs on a server."""
+    return list(wandb_source.Project("me/heads", Server(*runs)).trials())
+
+
+def test_a_run_on_the_server_is_a_trial():
+    """With all that the mirror sent of it; also where values are wrapped, or all is still text."""
+    expected = Record(
+        "t0", "heads", "hg", False, 2, {"head": "hg"}, "finished", "", 100, 100, 1,
+        train_seconds=7.5, dataset="val@f0", metrics={NUMBER: 0.25})
+    run = a_run()
+    assert [expected] == read(run)
+    wrapped = {name: {"desc": None, "value": value} for name, value in run.config.items()}
+    assert [expected] == read(a_run(config=json.dumps(wrapped)))
+    text = json.dumps(run.summary_metrics)
+    assert [expected] == read(a_run(config=wrapped, summary_metrics=text))
+
+
+@pytest.mark.parametrize(("state", "said", "status"), [
+    ("running", "failed", "running"), ("pending", "", "new"), ("crashed", "", "interrupted"),
+    ("killed", "", "interrupted"), ("preempted", "", "interrupted"), ("failed", "", "failed"),
+    ("failed", "interrupted", "interrupted"), ("something new", "", "interrupted")])
+def test_states_of_the_server(state, said, status):
+    """Exit status 75 is a failure to W&B, but not to us; no state but one has numbers."""
+    summary = {"step": 100, NUMBER: 0.25, "_ablate/state": said}
+    [found] = read(a_run(state=state, summary_metrics=summary))
+    assert (status, {}) == (found.status, found.metrics)
+    assert (status in ("running", "new")) == (found.cause == "")
+
+
+def test_an_evaluator_of_its_own_belongs_to_the_trainer():
+    """Its numbers are the trial's, whichever was created first; steps are the trainer's."""
+    during = {"global_step": 100, NUMBER: 0.125, "_ablate/state": "finished"}
+    trainer = a_run(summary_metrics=during)
+    evaluator = a_run(id="t0-eval", job_type="eval")
+    for runs in ((trainer, evaluator), (evaluator, trainer)):
+        [found] = read(*runs)
+        assert ("t0", "finished", {NUMBER: 0.25}, 1) == (
+            found.trial, found.status, found.metrics, found.attempts)
+    [waiting] = read(trainer, a_run(id="t0-eval", job_type="eval", state="running",
+                                    summary_metrics=during))
+    assert ("running", {}) == (waiting.status, waiting.metrics)
+    [without] = read(trainer)
+    assert ("interrupted", "its runs ended well, but none of them has logged a result", {}) == (
+        without.status, without.cause, without.metrics)
+
+
+def test_undefined_numbers_and_what_is_no_number():
+    """Null and 'NaN' are undefined; pictures, texts and truth values are no numbers."""
+    summary = {"step": 100, "a/b/x": None, "a/b/y": "NaN", "a/b/z": 1, "a/b/t": "text",
+               "a/b/d": {"_type": "table-file"}, "a/b/q": True, "train/loss": 3.0}
+    [found] = read(a_run(summary_metrics=summary))
+    assert {"a/b/x": "nan", "a/b/y": "nan", "a/b/z": "1.0"} == {
+        name: str(value) for name, value in found.metrics.items()}
+
+
+def test_a_busy_server_is_asked_again():
+    """From the beginning, later and later; no run is there twice."""
+    waits: list[float] = []
+    server = Server(a_run("t0"), a_run("t1"), failures=2)
+    trials = wandb_source.Project("me/heads", server, waits.append).trials()
+    assert ["t0", "t1"] == [record.trial for record in trials]
+    assert (["me/heads"] * 3, 2) == (server.asked, len(waits))
+    assert sorted(set(waits)) == waits
+
+
+@pytest.mark.parametrize(("error", "asked", "message"), [
+    (wandb.errors.CommError("HTTP 429"), 4, "W&B does not say what is in me/heads: HTTP 429"),
+    (wandb.errors.AuthenticationError("bad key"), 1, "W&B does not let you in .bad key.: run"),
+    (wandb.errors.UsageError("no key"), 1, "run `wandb login`, or set WANDB_API_KEY"),
+    (ValueError("Could not find project heads"), 1, "W&B has no project me/heads that you may see"),
+])
+def test_a_server_that_does_not_answer_is_named(error, asked, message):
+    """With what to do about it; what will not change is not tried again."""
+    server = Server(failures=9, error=error)
+    with pytest.raises(UserError, match=message):
+        wandb_source.Project("me/heads", server, lambda seconds: None).trials()
+    assert asked == len(server.asked)
+
+
+@pytest.mark.parametrize("name", ["wandb:", "wandb:heads", "wandb:a/b/c", "wandb:a b/c"])
+def test_what_is_no_project_is_refused(name):
+    """Before anybody is asked."""
+    with pytest.raises(UserError, match=f"'{name}' names no project of W&B's; write wandb:ENTITY/"):
+        results.load(name)
+
+
+def test_a_trial_in_its_folder_and_in_wandb_is_one_row(mirrored):
+    """The first that is finished, which has the numbers by class."""
+    frame = results.load(mirrored.folder / "wandb", mirrored.folder)
+    assert 1 == len(frame)
+    assert wandb_source.records([]) == []
+    assert mirrored_trainer.evaluation(100)[NUMBER] == frame[NUMBER][0]

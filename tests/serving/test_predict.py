@@ -1,0 +1,225 @@
+"""Masks on pictures of one's own: the numbers of evaluation, whatever the pictures and batches."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as rle
+
+from deepmac_ablate import cli
+from deepmac_ablate.data.dataset_info import annotations_path
+from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
+from deepmac_ablate.training import run
+from deepmac_ablate.training.checkpointing import restore
+from deepmac_ablate.training.session import prepare_model
+from deepmac_ablate.trial.trial_workdir import TrialWorkdir
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
+
+
+class Val(NamedTuple):
+    """The pictures that the trial is evaluated on, as files, and what evaluation predicted."""
+
+    folder: Path
+    annotations: Path
+    detections: list[dict]
+    in_boxes: list[dict]
+
+
+@pytest.fixture
+def val(finished, tmp_path):
+    prefix = finished.recipe.data / "val"
+    prepared = prepare_model(finished.trial)
+    restore(prepared, finished.workdir)
+    numbers = prepared.evaluation.run(prepared.model, prepared.strategy, None)
+    annotations = Path(annotations_path(prefix))
+    images = json.loads(annotations.read_text())["images"]
+    names = {image["id"]: image["file_name"] for image in images}
+    (tmp_path / "val").mkdir()
+    for image_id, pixels in prepared.evaluation.data.images(list(names)):
+        Image.fromarray(pixels).save(tmp_path / "val" / names[image_id])
+    return Val(tmp_path / "val", annotations, numbers.predictions["detections"],
+               numbers.predictions["groundtruth"])
+
+
+def predict(workdir, *options):
+    return cli.main(["predict", "--workdir", str(workdir), *map(str, options)])
+
+
+def read(folder):
+    return json.loads((folder / "predictions.json").read_text())
+
+
+def by_image(results):
+    """Results by image, those of each by box, as batches may order equal scores otherwise."""
+    return sorted(results, key=lambda r: (r["image_id"], r["category_id"], *np.round(r["bbox"], 2)))
+
+
+def assert_same(expected, actual):
+    assert len(expected) == len(actual) > 0
+    for one, other in zip(by_image(expected), by_image(actual), strict=True):
+        assert one["category_id"] == other["category_id"]
+        np.testing.assert_allclose(one["bbox"], other["bbox"], atol=1e-3)
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+        masks = [rle.decode(r["segmentation"]) for r in (one, other)]
+        assert masks[0].shape == masks[1].shape
+        assert np.mean(masks[0] != masks[1]) < 1e-3
+
+
+def test_detections_are_those_of_evaluation(finished, val, tmp_path, capsys, monkeypatch):
+    """Box by box; the model is traced as often as for one batch; a picture is drawn of each."""
+    traces = []
+    features = MaskRCNN.features
+    monkeypatch.setattr(
+        MaskRCNN, "features", lambda *args, **kw: traces.append(1) or features(*args, **kw))
+    status = predict(
+        finished.workdir.path, "--images", val.folder, "--output", tmp_path / "o", "--batch_size",
+        2, "--min_score", 0)
+    # Once for the variables, once for seven pictures in four batches.
+    assert (0, 2) == (status, len(traces))
+    results = read(tmp_path / "o")
+    ids = {image["file_name"]: image["id"]
+           for image in json.loads(val.annotations.read_text())["images"]}
+    assert_same(val.detections, [{**r, "image_id": ids[r["file_name"]]} for r in results])
+    scores = [r["score"] for r in results if r["image_id"] == results[0]["image_id"]]
+    assert sorted(scores, reverse=True) == scores
+    drawn = {path.name for path in (tmp_path / "o").iterdir()} - {"predictions.json"}
+    assert {Path(name).stem + ".jpg" for name in ids} == drawn
+    # disc, crescent, triangle, hexagon, star, arrow
+    seen = sum(r["category_id"] in (1, 3, 5, 7, 9, 11) for r in results)
+    assert [
+        f"{tmp_path}/o: 7 of 7 images, drawn with {len(results)} masks that score at least 0 "
+        f"({seen} of seen classes, {len(results) - seen} of novel ones)",
+        f"{tmp_path}/o/predictions.json: {len(results)} masks",
+    ] == capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.extended
+def test_masks_in_given_boxes_are_those_of_evaluation(finished, val, tmp_path):
+    """With COCO's ids and classes where the file has them, and again from the results' own file."""
+    boxes = val.annotations
+    for output in (tmp_path / "once", tmp_path / "again"):
+        assert 0 == predict(
+            finished.workdir.path, "--images", val.folder, "--boxes", boxes, "--output", output)
+        assert_same(val.in_boxes, read(output))
+        boxes = output / "predictions.json"
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """Pictures of many kinds, two of them broken."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    noise = Image.effect_noise((40, 90), 60)
+    noise.save(folder / "grey.png")
+    noise.resize((2000, 300)).convert("CMYK").save(folder / "wide.jpg")
+    noise.convert("RGBA").save(folder / "clear.png")
+    exif = Image.Exif()
+    exif[274] = 6
+    noise.convert("RGB").save(folder / "turned.jpg", exif=exif)
+    noise.save(folder / "cut.png")
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:500])
+    (folder / "text.jpg").write_text("no picture")
+    return folder
+
+
+def test_odd_pictures_and_boxes(finished, odd, tmp_path, capsys):
+    """Broken ones and useless boxes are a sentence each and skipped; the others are done."""
+    boxes = {
+        "grey.png": [[0, 0, 40, 90], [50, 0, 9, 9], [0, 0, 0, 9]],
+        "wide.jpg": [[1000, 100, 5000, 100]], "turned.jpg": [{"bbox": [0, 0, 80, 30]}],
+        "cut.png": [[0, 0, 9, 9]], "gone.png": [[0, 0, 9, 9]]}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    status = predict(
+        finished.workdir.path, "--images", odd, "--boxes", tmp_path / "boxes.json",
+        "--output", tmp_path / "o")
+    assert 1 == status
+    results = read(tmp_path / "o")
+    # [height, width], upright; a box that overruns is cut.
+    assert {
+        "grey.png": ([90, 40], [0, 0, 40, 90]),
+        "wide.jpg": ([300, 2000], [1000, 100, 1000, 100]),
+        "turned.jpg": ([40, 90], [0, 0, 80, 30]),
+    } == {r["file_name"]: (r["segmentation"]["size"], r["bbox"]) for r in results}
+    assert {1.0} == {r["score"] for r in results}
+    assert not any("category_id" in r for r in results)
+    with Image.open(tmp_path / "o" / "turned.jpg") as drawn:
+        assert drawn.width > drawn.height
+    said = [line for line in capsys.readouterr().err.splitlines()
+            if line.startswith("deepmac-ablate: ")]
+    assert 4 == len(said), said
+    for message in (
+            r"boxes for files that are not among the images, 1 in all; the first is 'gone\.png'\.",
+            r"grey\.png: the box \[50\.0, 0\.0, 9\.0, 9\.0\] lies outside the image of 40 x 90",
+            r"grey\.png: the box \[0\.0, 0\.0, 0\.0, 9\.0\] has no area; it is skipped\.",
+            r"cut\.png cannot be read: .*; it is skipped\."):
+        assert any(re.search(message, line) for line in said), (message, said)
+
+
+@pytest.mark.extended
+def test_a_picture_that_cannot_be_read_costs_no_other(finished, odd, tmp_path, capsys):
+    """Whatever the batches; the limit counts what is tried, and files are taken alone, too."""
+    assert 1 == predict(
+        finished.workdir.path, "--images", odd, "--output", tmp_path / "o", "--batch_size", 1)
+    assert {"clear.jpg", "grey.jpg", "turned.jpg", "wide.jpg", "predictions.json"} == {
+        path.name for path in (tmp_path / "o").iterdir()}
+    assert "4 of 6 images" in capsys.readouterr().out
+    assert 0 == predict(
+        finished.workdir.path, "--images", odd / "grey.png", odd / "text.jpg", "--limit", 1,
+        "--output", tmp_path / "p", "--min_score", 1)
+    assert {"grey.jpg", "predictions.json"} == {path.name for path in (tmp_path / "p").iterdir()}
+    assert "1 of 1 images, drawn with 0 masks that score at least 1\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--images", "{odd}", "--min_score", "30"], r"min_score = 30\.0 makes no sense; .* 0 to 1\."),
+    (["--images", "{odd}", "--limit", "0"], r"limit = 0 makes no sense; .*at least 1\."),
+    (["--images", "{odd}", "--batch_size", "0"], r"batch_size = 0 makes no sense; .*"),
+    (["--images", "{odd}x"], r"There is no file or folder .*oddx\. Did you mean 'odd'\?"),
+    (["--images", "{odd}", "--boxes", "{odd}/b.json"], r"The file of boxes .* does not exist\."),
+    (["--images", "{odd}", "--output", "{odd}/o"], r"The output .*/o lies among the images .*"),
+    (["--images", "{odd}", "--workdir", "{odd}"], r"There is no trial in .*: trial\.json is .*"),
+])
+def test_a_mistake_is_one_sentence(finished, odd, tmp_path, capsys, options, message):
+    """And nothing is written."""
+    options = [option.format(odd=odd) for option in options]
+    assert 2 == predict(finished.workdir.path, "--output", tmp_path / "o", *options)
+    said = capsys.readouterr().err.splitlines()[-1].removeprefix("deepmac-ablate: ")
+    assert re.fullmatch(message, said), said
+    assert not (tmp_path / "o").exists()
+    assert not (odd / "o").exists()
+
+
+@pytest.mark.extended
+def test_a_class_specific_head_needs_classes(tiny_recipe, odd, tmp_path, capsys):
+    """It has a mask for each class, so a box must say which is wanted."""
+    workdir = TrialWorkdir(tmp_path / "w")
+    run.run(
+        tiny_recipe.trial("ConvMaskHead.class_agnostic = False", "STEPS = 1"), workdir, "train")
+    statuses, masks = [], []
+    for class_id in (None, 13, 1, 2):
+        box = {"bbox": [0, 0, 40, 90], "category_id": class_id}
+        (tmp_path / "boxes.json").write_text(json.dumps({"grey.png": [box]}))
+        output = tmp_path / f"o{class_id}"
+        statuses.append(predict(
+            workdir.path, "--images", odd, "--boxes", tmp_path / "boxes.json", "--output", output))
+        masks += [result["segmentation"] for result in (read(output) if output.exists() else [])]
+    assert [2, 2, 0, 0] == statuses
+    assert masks[0] != masks[1]
+    said = capsys.readouterr().err
+    for class_id in (None, 13):
+        assert re.search(
+            r"predicts a mask for each class, but the box \[0\.0, 0\.0, 40\.0, 90\.0\] of "
+            rf"grey\.png has the category_id {class_id}; from 1 to 12 is needed\.", said)
+    (tmp_path / "boxes.json").write_text(json.dumps({
+        "images": [{"id": 1, "file_name": "grey.png"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 40, 90]}],
+        "categories": [{"id": 1, "name": "cat"}]}))
+    assert 2 == predict(workdir.path, "--images", odd, "--boxes", tmp_path / "boxes.json")
+    assert "class 1 is 'disc' to it and 'cat' to the boxes" in capsys.readouterr().err

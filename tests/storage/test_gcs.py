@@ -1,0 +1,207 @@
+"""Files on ``gs://``: whole, never old, read by the thousand, and errors in a sentence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from etils import epath
+
+from deepmac_ablate import storage
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.storage import gcs as store_module
+from tests.fakes.gcs_server import GcsServer
+
+FOLDER = epath.Path("gs://bucket/w")
+
+CODE = """
+import sys
+from etils import epath
+from deepmac_ablate import storage
+
+assert "gcsfs" not in sys.modules
+storage.write(epath.Path("gs://bucket/x"), "1")
+print(storage.read("gs://bucket/x"), "tensorflow" in sys.modules)
+"""
+
+
+def paths(server: GcsServer) -> list[str]:
+    return [f"{request.method} {request.path}" for request in server.requests]
+
+
+def test_gs_is_read_without_tensorflow(object_store):
+    """And what has no gs:// path does without gcsfs, which takes a second to import."""
+    run = subprocess.run(
+        [sys.executable, "-c", CODE], env=os.environ | object_store.environment(),
+        capture_output=True, text=True, check=True)
+    assert "b'1' False" == run.stdout.strip()
+
+
+def test_a_file_is_read_and_written_by_one_request(object_store):
+    """So that no reader has half of an old and half of a new one."""
+    storage.write(FOLDER / "a b" / "ü", b"\r\n--==0==\xff")
+    assert b"\r\n--==0==\xff" == object_store.objects["bucket/w/a b/ü"]
+    assert b"\r\n--==0==\xff" == storage.read(FOLDER / "a b" / "ü")
+    assert b"=\xff" == storage.read_tail(FOLDER / "a b" / "ü", 2)
+    assert 3 == len(object_store.requests)
+
+
+def test_readers_meet_whole_files(object_store):
+    """While a writer replaces a long one by a short one and back."""
+    contents = {b"a" * 300_000, b"b" * 10}
+    ended = threading.Event()
+
+    def write():
+        while not ended.is_set():
+            for content in contents:
+                storage.write(FOLDER / "x", content)
+
+    storage.write(FOLDER / "x", b"b" * 10)
+    writer = threading.Thread(target=write)
+    writer.start()
+    met = {storage.read(FOLDER / "x") for _ in range(60)}
+    ended.set()
+    writer.join()
+    assert met <= contents
+
+
+def test_another_writers_files_are_seen_at_once(object_store):
+    """Nothing that was listed or looked at before is remembered."""
+    assert (False, []) == (FOLDER.exists(), list(FOLDER.iterdir()))
+    object_store.objects["bucket/w/x"] = b"1"
+    assert (True, [FOLDER / "x"]) == (FOLDER.is_dir(), list(FOLDER.iterdir()))
+    assert 1 == (FOLDER / "x").stat().length
+    object_store.objects["bucket/w/x"] = b"12"
+    assert 2 == (FOLDER / "x").stat().length
+    del object_store.objects["bucket/w/x"]
+    assert (False, False) == ((FOLDER / "x").exists(), FOLDER.exists())
+
+
+def test_lines_are_appended(object_store):
+    """A last line without its end is cut off before."""
+    for line in ("1", "2"):
+        storage.append_line(FOLDER / "x", line)
+    assert [b"1", b"2"] == storage.read_lines(FOLDER / "x")
+    object_store.objects["bucket/w/x"] += b"bro"
+    storage.append_line(FOLDER / "x", "3")
+    assert b"1\n2\n3\n" == object_store.objects["bucket/w/x"]
+
+
+def test_many_files_are_read_at_a_time(object_store, tmp_path):
+    """From gs:// and from a disk; what is missing is None, what is empty is not."""
+    (tmp_path / "x").write_text("disk")
+    object_store.objects.update(
+        {f"bucket/w/{number}": b"%d" % number for number in range(150)})
+    object_store.objects["bucket/w/empty"] = b""
+    wanted = [f"gs://bucket/w/{number}" for number in range(150)]
+    others = ["gs://bucket/w/no", "gs://bucket/w/empty", f"{tmp_path}/x", f"{tmp_path}/no"]
+    found = storage.read_many([*wanted, *others])
+    assert [*wanted, *others] == list(found)
+    assert [b"%d" % number for number in range(150)] == [found[path] for path in wanted]
+    assert [None, b"", b"disk", None] == [found[path] for path in others]
+    tails = storage.read_many([wanted[120], *others], 2)
+    assert [b"20", None, b"", b"sk", None] == list(tails.values())
+
+
+def test_a_folder_is_there_while_something_is_in_it(object_store):
+    """Making one asks nobody, least of all for a bucket; TensorFlow's marks are no files."""
+    (FOLDER / "a" / "b").mkdir(parents=True)
+    epath.Path("gs://other/a").mkdir(parents=True, exist_ok=True)
+    assert [] == object_store.requests
+    object_store.objects.update({
+        "bucket/w/a/": b"", "bucket/w/a/x": b"1", "bucket/w/a/b/y.log": b"2",
+        "bucket/w/c/b/z.log": b"3", "bucket/w/c/b/z.txt": b""})
+    assert ["a", "c"] == [path.name for path in FOLDER.iterdir()]
+    assert ["b", "x"] == [path.name for path in (FOLDER / "a").iterdir()]
+    assert (True, False) == ((FOLDER / "a").is_dir(), (FOLDER / "a").is_file())
+    assert ["gs://bucket/w/a/b/y.log", "gs://bucket/w/c/b/z.log"] == [
+        os.fspath(path) for path in FOLDER.glob("*/b/*.log")]
+    assert [FOLDER / "a" / "x"] == list(FOLDER.glob("*/x"))
+    (FOLDER / "a").rmtree()
+    assert ["bucket/w/c/b/z.log", "bucket/w/c/b/z.txt"] == list(object_store.objects)
+
+
+def test_a_file_is_deleted_and_renamed(object_store):
+    """One that is not there is an error only where that is asked for."""
+    storage.write(FOLDER / "x", "1")
+    (FOLDER / "x").replace(FOLDER / "y")
+    assert {"bucket/w/y": b"1"} == dict(object_store.objects)
+    (FOLDER / "y").unlink()
+    (FOLDER / "y").unlink(missing_ok=True)
+    for work in (FOLDER / "y").unlink, (FOLDER / "y").read_bytes, (FOLDER / "y").stat:
+        with pytest.raises(FileNotFoundError, match="gs://bucket/w/y"):
+            work()
+
+
+@pytest.mark.parametrize("work", [
+    lambda path: storage.read(path), lambda path: storage.write(path, "1"),
+    lambda path: path.exists(), lambda path: list(path.iterdir()),
+    lambda path: path.unlink(missing_ok=True), lambda path: storage.read_many([str(path)]),
+], ids=["read", "write", "exists", "list", "delete", "many"])
+def test_a_bucket_that_is_not_there_is_named(object_store, work):
+    """It is a wrong name rather than an empty sweep; and none is made."""
+    with pytest.raises(UserError, match=r"^There is no bucket gs://buckt\.$"):
+        work(epath.Path("gs://buckt/w/x"))
+    assert {"bucket"} == object_store.buckets.keys()
+    assert not [path for path in paths(object_store) if path == "POST /storage/v1/b"]
+
+
+@pytest.mark.parametrize(("status", "message"), [
+    (401, r"^Google wants other credentials for gs://bucket/w/x; log in with `gcloud auth "
+          r"application-default login`, or name the file of a key in "
+          r"GOOGLE_APPLICATION_CREDENTIALS\.$"),
+    (403, r"^Google forbids access to gs://bucket/w/x: somebody@example\.com does not have "
+          r"storage\.objects\.get access to .*\.$"),
+    (400, r"^Google takes gs://bucket/w/x for no place: Invalid bucket name: 'B'\.$"),
+])
+def test_what_is_refused_is_told_in_a_sentence(object_store, capfd, status, message):
+    """As an error both of the user's and of the system's; no log has a traceback."""
+    storage.write(FOLDER / "x", "1")
+    for work in (
+            lambda: storage.read(FOLDER / "x"), lambda: storage.write(FOLDER / "x", "2"),
+            lambda: (FOLDER / "x").exists()):
+        # A question may be several requests.
+        object_store.fail(status, 5)
+        with pytest.raises(UserError, match=message) as caught:
+            work()
+        assert isinstance(caught.value, OSError)
+        object_store.heal()
+    assert ("", "") == tuple(capfd.readouterr())
+
+
+@pytest.fixture
+def _impatient(monkeypatch):
+    monkeypatch.setattr("gcsfs.retry.random.random", lambda: -1.0)
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("how", [503, 429, "drop"])
+def test_what_fails_for_a_moment_is_tried_again(object_store, how):
+    """Readers and writers do not notice."""
+    for work in lambda: storage.write(FOLDER / "x", "1"), lambda: storage.read(FOLDER / "x"):
+        object_store.fail(how)
+        work()
+    assert b"1" == storage.read(FOLDER / "x")
+
+
+def test_a_store_that_cannot_be_reached_is_named(monkeypatch):
+    """After some tries."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    monkeypatch.setattr("gcsfs.retry.random.random", lambda: -1.0)
+    monkeypatch.setattr("gcsfs.retry.asyncio.sleep", _no_sleep)
+    with pytest.raises(UserError, match=r"^Cannot reach gs://bucket/w/x: .*127\.0\.0\.1"):
+        storage.read(FOLDER / "x")
+
+
+async def _no_sleep(seconds: float) -> None:
+    del seconds
+
+
+def test_no_credentials_are_looked_for_where_there_is_no_google(object_store, monkeypatch):
+    """A test must not send anybody's real ones to a stand-in."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent.json")
+    store_module.store().write("gs://bucket/x", b"1")
+    assert ["authorization" in request.headers for request in object_store.requests] == [False]

@@ -1,0 +1,104 @@
+"""Verdicts and what the data sets in reach add to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from test_cost import COST
+
+from deepmac_ablate.data.dataset_info import Category, DatasetInfo, annotations_path
+from deepmac_ablate.sweep.validation.verdict import DataNeeds, Verdict, with_data
+
+GOOD = Verdict("arm", cost=COST, data=DataNeeds("a/train", "a/val", "voc", 91))
+
+
+def needing(**changes):
+    return dataclasses.replace(GOOD, data=dataclasses.replace(GOOD.data, **changes))
+
+
+@pytest.fixture
+def prefix(tmp_path):
+    """A data set of two classes; what is in its records does not matter here."""
+    categories = (Category(1, "cat"), Category(7, "dog"))
+    info = DatasetInfo("train", "0" * 12, 3, 4, 0, 1, categories)
+    path = tmp_path / "train"
+    info.save(path)
+    for part in (*info.record_files(path), annotations_path(path)):
+        part.touch()
+    return path
+
+
+@pytest.mark.parametrize("verdict", [
+    GOOD, Verdict("arm", ("One.", "Two.")), needing(seen_classes=[1, "cat"]),
+    needing(seen_classes=None), dataclasses.replace(GOOD, data_out_of_reach=("a/train",))])
+def test_verdicts_survive_json(verdict):
+    """What is written is what is read."""
+    assert verdict == Verdict.from_json(json.loads(json.dumps(verdict.to_json())))
+
+
+def test_data_out_of_reach_is_named_and_no_problem():
+    """A plan may be made where the data is not."""
+    [verdict] = with_data([GOOD])
+    assert () == verdict.problems
+    assert ("a/train", "a/val") == verdict.data_out_of_reach
+
+
+def test_a_data_set_used_twice_is_named_once():
+    """Training and evaluating on the same records is one data set out of reach."""
+    [verdict] = with_data([needing(evaluation="a/train")])
+    assert ("a/train",) == verdict.data_out_of_reach
+
+
+def test_a_split_that_nobody_knows_is_a_problem_without_data():
+    """Its name is wrong whatever the classes are."""
+    [unknown] = with_data([needing(seen_classes="vok")])
+    [random] = with_data([needing(seen_classes="random-20")])
+    assert "Did you mean 'voc'?" in unknown.problems[0]
+    assert "random-<k>-seed-<s>" in random.problems[0]
+
+
+def test_data_in_reach_must_suit(prefix):
+    """Classes that it lacks and a model with too few are problems; a model with enough is none."""
+    data = {"train": str(prefix), "evaluation": str(prefix)}
+    [few, split, right] = with_data([
+        needing(**data, num_classes=7, seen_classes="all"),
+        needing(**data, num_classes=91, seen_classes=["unicorn"]),
+        needing(**data, num_classes=8, seen_classes="all")])
+    assert "MaskRCNN.num_classes = 7 is too small" in few.problems[0]
+    assert "'unicorn', which the data set lacks" in split.problems[0]
+    assert ((), ()) == (right.problems, right.data_out_of_reach)
+
+
+def test_data_must_be_what_it_is_declared_to_be(prefix):
+    """By its fingerprint, whatever it is called; what is evaluated on is not declared."""
+    data = {"train": str(prefix), "evaluation": str(prefix), "seen_classes": "all"}
+    [right, renamed, wrong, elsewhere] = with_data([
+        needing(**data, declared=f"train@{'0' * 12}"), needing(**data, declared=f"x@{'0' * 12}"),
+        needing(**data, declared=f"train@{'1' * 12}"),
+        needing(**{**data, "train": "no/train"}, declared=f"train@{'1' * 12}")])
+    assert [(), (), ()] == [it.problems for it in (right, renamed, elsewhere)]
+    assert f"is the data set train@{'0' * 12}, but TrainingData.dataset" in wrong.problems[0]
+
+
+def test_all_problems_with_data_are_told(prefix):
+    """Not the first only."""
+    data = {"train": str(prefix), "evaluation": str(prefix)}
+    [verdict] = with_data([needing(**data, num_classes=7, seen_classes=["unicorn"])])
+    assert 2 == len(verdict.problems)
+
+
+def test_an_incomplete_data_set_is_a_problem(prefix):
+    """Its info file is there, but a part that it names is not."""
+    [record] = prefix.parent.glob("train-*.tfrecord")
+    record.unlink()
+    [verdict] = with_data([needing(train=str(prefix))])
+    assert "incomplete" in verdict.problems[0]
+    assert ("a/val",) == verdict.data_out_of_reach
+
+
+def test_a_bad_verdict_stays_as_it_is():
+    """There are no needs to look into."""
+    bad = Verdict("arm", ("No.",))
+    assert [bad] == with_data([bad])

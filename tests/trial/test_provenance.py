@@ -1,0 +1,483 @@
+"""Where numbers come from: a name for the code, and the checkout that gives it back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.trial import code_fingerprint, git_state, provenance
+from tests import test_architecture
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARIES = ("tensorflow", "tf-models-official", "gin-config", "numpy")
+
+
+def git(folder, *arguments):
+    """What real git says, in a world without the user's settings."""
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1",
+        **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
+           for what, value in (("NAME", "A"), ("EMAIL", "a@b.c"))}}
+    return subprocess.run(
+        ["git", "-C", folder, *arguments], env=environment, check=True, capture_output=True,
+    ).stdout.decode().strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A throw-away repository with a few files of all kinds and one commit."""
+    folder = tmp_path / "repository"
+    (folder / "package").mkdir(parents=True)
+    git(folder, "init", "--quiet", "--initial-branch", "topic")
+    (folder / ".gitignore").write_text("ignored.py\nruns/\n")
+    (folder / "package/a.py").write_text("A = 1\n")
+    (folder / "package/b.py").write_text("B = 1\ndiff --git a/x b/x\nBinary files differ\n")
+    (folder / "latin.py").write_bytes(b"# -*- coding: latin-1 -*-\nNAME = '\xe4'\r\n")
+    (folder / "run.sh").write_text("true\n")
+    (folder / "picture.png").write_bytes(b"\x89PNG\0\0")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "First")
+    return folder
+
+
+def tree(folder):
+    """All files below a folder but git's, with their content and whether they can be run."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), bool(path.stat().st_mode & 0o100))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".git" not in path.relative_to(folder).parts}
+
+
+def everything(folder):
+    """All files below a folder, git's included, with content and time of the last change."""
+    return {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*") if path.is_file()}
+
+
+def change(folder):
+    """Changes a repository in all ways that sources are changed."""
+    (folder / "package/a.py").write_text("A = 2\n")
+    (folder / "package/b.py").unlink()
+    (folder / "latin.py").write_bytes(b"# -*- coding: latin-1 -*-\nNAME = '\xf6'\r\n")
+    (folder / "run.sh").chmod(0o755)
+    (folder / "staged.gin").write_text("Training.steps = 5\n")
+    git(folder, "add", "staged.gin")
+    (folder / "staged.gin").write_text("Training.steps = 6\n")
+    (folder / "new folder").mkdir()
+    (folder / "new folder/höhe.py").write_text("C = 1")
+    (folder / ":(x)*.py").write_text("D = 1\n")
+    (folder / "empty.py").write_text("")
+
+
+def test_the_patch_gives_the_code_back(repository, tmp_path):
+    """On a clean clone of the commit it makes the same tree, new and deleted sources included."""
+    change(repository)
+    (repository / "ignored.py").write_text("KEY = 'marker-ignored'\n")
+
+    provenance.record(tmp_path / "launch", root=repository)
+
+    record = json.loads((tmp_path / "launch/provenance.json").read_text())
+    git(tmp_path, "clone", "--quiet", "repository", "clone")
+    git(tmp_path / "clone", "checkout", "--quiet", record["commit"])
+    git(tmp_path / "clone", "apply", str(tmp_path / "launch/changes.patch"))
+    (repository / "ignored.py").unlink()
+    assert tree(repository) == tree(tmp_path / "clone")
+    assert b"marker-ignored" not in (tmp_path / "launch/changes.patch").read_bytes()
+
+
+def test_what_is_no_source_is_left_out_and_named(repository, tmp_path):
+    """Binary files, large ones and new ones that are no source; the rest still applies."""
+    (repository / "package/a.py").write_text("A = 2\n")
+    (repository / "picture.png").write_bytes(b"\x89PNG\0\1")
+    (repository / "compiled.py").write_bytes(b"\0\1\2")
+    (repository / "table.md").write_text("x" * (2**20 + 1))
+    (repository / "latin.py").write_text("y = 1\n" * 2**18)
+    (repository / "my_api_key.txt").write_text("marker")
+
+    patch = provenance.changes(repository)
+
+    named, _, rest = patch.partition(b"diff --git")
+    assert {
+        b"# Left out: my_api_key.txt (new, no source)",
+        b"# Left out: table.md (new, large)",
+        b"# Left out: diff --git a/picture.png b/picture.png (binary)",
+        b"# Left out: diff --git a/compiled.py b/compiled.py (binary)",
+        b"# Left out: diff --git a/latin.py b/latin.py (large)",
+    } == {line for line in patch.splitlines() if line.startswith(b"# Left out")}
+    assert named
+    assert b"marker" not in patch
+    assert 1 == rest.count(b"+++ ")
+    git(tmp_path, "clone", "--quiet", "repository", "clone")
+    (tmp_path / "patch").write_bytes(patch)
+    git(tmp_path / "clone", "apply", str(tmp_path / "patch"))
+    assert "A = 2\n" == (tmp_path / "clone/package/a.py").read_text()
+
+
+def test_many_left_out_files_are_counted(repository):
+    """Twenty names are enough."""
+    (repository / "package/a.py").write_text("A = 2\n")
+    for number in range(25):
+        (repository / f"{number}.jpg").write_bytes(b"\0")
+    lines = provenance.changes(repository).splitlines()
+    assert 21 == sum(line.startswith(b"# Left out: ") for line in lines)
+    assert b"# Left out: 5 more" == lines[20]
+
+
+def test_asking_for_the_changes_changes_nothing(repository):
+    """Neither the tree nor git's own files, the index and the objects included."""
+    change(repository)
+    # An index that git would bring up to date, were it allowed to.
+    os.utime(repository / "package/a.py", (1, 1))
+    before = everything(repository)
+    assert provenance.changes(repository)
+    assert provenance.git_state(repository).dirty
+    assert before == everything(repository)
+
+
+def test_a_file_changed_in_the_moment_it_was_staged_is_seen(repository):
+    """Same size, same time: only the time of git's index tells that the file must be read."""
+    git(repository, "config", "core.trustctime", "false")
+    file, index = repository / "staged.gin", repository / ".git/index"
+    # Long ago: within the present second git would look into the file anyway.
+    moment = time.time_ns() - 10**11
+    file.write_text("Training.steps = 5\n")
+    os.utime(file, ns=(moment, moment))
+    git(repository, "add", "staged.gin")
+    file.write_text("Training.steps = 6\n")
+    for path in (file, index):
+        os.utime(path, ns=(moment, moment))
+    patch = provenance.changes(repository)
+    assert b"\n+Training.steps = 6\n" in patch
+    # What the header says of the content is true as well.
+    assert f"..{git(repository, 'hash-object', 'staged.gin')}\n".encode() in patch
+
+
+def test_settings_of_the_user_do_not_change_the_patch(repository, monkeypatch):
+    """Colours, prefixes and other programs for showing differences are for people."""
+    change(repository)
+    expected = provenance.changes(repository)
+    settings = {
+        "color.ui": "always", "diff.noprefix": "true", "diff.mnemonicPrefix": "true",
+        "diff.external": "/bin/false", "diff.renames": "copies"}
+    for name, value in settings.items():
+        git(repository, "config", name, value)
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")
+    monkeypatch.setenv("GIT_INDEX_FILE", "/nonexistent")
+    assert expected == provenance.changes(repository)
+
+
+def test_the_state_is_what_git_says(repository):
+    """Commit, branch and whether there are changes; a new file counts if it is a source."""
+    commit = git(repository, "rev-parse", "HEAD")
+    assert (commit, "topic", False) == provenance.git_state(repository)
+    assert (commit, "topic", False) == provenance.git_state(repository / "package")
+    assert b"" == provenance.changes(repository)
+    (repository / "notes.txt").write_text("")
+    assert not provenance.git_state(repository).dirty
+    assert b"" == provenance.changes(repository)
+    (repository / "new.py").write_text("")
+    assert provenance.git_state(repository).dirty
+    (repository / "new.py").unlink()
+    git(repository, "checkout", "--quiet", "--detach")
+    (repository / "run.sh").chmod(0o755)
+    assert (commit, None, True) == provenance.git_state(repository)
+
+
+def test_a_worktree_has_a_state_and_changes_of_its_own(repository, tmp_path):
+    """Its index lies elsewhere than in its folder."""
+    git(repository, "worktree", "add", "--quiet", "-b", "other", str(tmp_path / "worktree"))
+    (tmp_path / "worktree/new.py").write_text("N = 1\n")
+    assert "other" == provenance.git_state(tmp_path / "worktree").branch
+    assert b"+N = 1" in provenance.changes(tmp_path / "worktree")
+    assert b"" == provenance.changes(repository)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_the_checkout_may_belong_to_somebody_else(repository):
+    """As where a container mounts it."""
+    for path in (repository, *repository.rglob("*")):
+        os.chown(path, 1234, 1234, follow_symlinks=False)
+    assert "topic" == provenance.git_state(repository).branch
+
+
+def test_there_may_be_no_checkout(repository, tmp_path, monkeypatch):
+    """No git, no repository, no commit, or only somebody's whose virtual environment this is."""
+    (tmp_path / "plain").mkdir()
+    assert provenance.git_state(tmp_path / "plain") is None
+    assert provenance.git_state(tmp_path / "missing") is None
+    installed = repository / "venv/site-packages"
+    installed.mkdir(parents=True)
+    (installed / "package.py").write_text("")
+    assert provenance.git_state(installed) is None
+    assert b"" == provenance.changes(installed)
+    git(tmp_path, "init", "--quiet", "without_commit")
+    (tmp_path / "without_commit/a.py").write_text("")
+    git(tmp_path / "without_commit", "add", "a.py")
+    assert provenance.git_state(tmp_path / "without_commit") is None
+
+    provenance.record(tmp_path / "launch", root=tmp_path / "plain")
+    record = json.loads((tmp_path / "launch/provenance.json").read_text())
+    assert (None, None, None) == (record["commit"], record["branch"], record["dirty"])
+    assert ["provenance.json"] == [path.name for path in (tmp_path / "launch").iterdir()]
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.git_state(repository) is None
+    assert b"" == provenance.changes(repository)
+
+
+@pytest.mark.parametrize(
+    ("described", "state"),
+    [("1" * 40, ("1" * 40, None, False)), ("a" * 40 + "-dirty", ("a" * 40, None, True)),
+     ("", None), ("1234567", None), ("1" * 40 + "-7-gabc", None)])
+def test_an_image_says_what_it_was_built_from(
+        repository, tmp_path, monkeypatch, described, state):
+    """A variable stands in for the checkout where there is none, and only there."""
+    monkeypatch.setenv("DEEPMAC_ABLATE_COMMIT", described)
+    (tmp_path / "plain").mkdir()
+    assert state == provenance.git_state(tmp_path / "plain")
+    assert git(repository, "rev-parse", "HEAD") == provenance.git_state(repository).commit
+    assert b"" == provenance.changes(tmp_path / "plain")
+
+
+def test_git_describes_what_an_image_is_built_from(repository, tmp_path, monkeypatch):
+    """In the very words that are read: with a tag on the commit, and with changes."""
+    git(repository, "tag", "v1")
+    commit = git(repository, "rev-parse", "HEAD")
+    (tmp_path / "plain").mkdir()
+    for dirty in (False, True):
+        described = git(
+            repository, "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
+        monkeypatch.setenv("DEEPMAC_ABLATE_COMMIT", described)
+        assert (commit, None, dirty) == provenance.git_state(tmp_path / "plain")
+        (repository / "package/a.py").write_text("A = 3\n")
+
+
+def test_what_git_cannot_tell_stops_a_launch_but_no_trial(repository, tmp_path):
+    """With a broken index a trainer has no state; a launch would record half a patch."""
+    (repository / ".git/index").write_bytes(b"broken")
+    assert provenance.git_state(repository) is None
+    with pytest.raises(UserError, match=f"^git cannot tell the state of {repository}: fatal: "):
+        provenance.record(tmp_path / "launch", root=repository)
+    assert not (tmp_path / "launch").exists()
+
+
+def test_git_that_hangs_is_given_up(repository, tmp_path, monkeypatch):
+    """The trial goes on without a state; the launch names it."""
+    slow = tmp_path / "bin/git"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\nsleep 5\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(git_state, "_SECONDS", 0.1)
+    assert provenance.git_state(repository) is None
+    with pytest.raises(UserError, match=f"^git has not answered for 0 s in {repository}.$"):
+        provenance.changes(repository)
+
+
+def test_a_record_says_what_a_reader_needs(repository, tmp_path):
+    """Commit, code, versions, machine, time; the command line without its secrets."""
+    started = time.time()
+    code = (
+        "import sys; from pathlib import Path; from deepmac_ablate import provenance; "
+        "provenance.record(sys.argv[1], root=Path(sys.argv[2]))")
+    subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "launch", repository, "--api_key", "marker",
+         "WANDB_API_KEY=marker", "STEPS = 5"], cwd=ROOT, check=True)
+    text = (tmp_path / "launch/provenance.json").read_text()
+    record = json.loads(text)
+    assert "marker" not in text
+    assert ["--api_key", "***", "WANDB_API_KEY=***", "STEPS = 5"] == record["command"][-4:]
+    assert git(repository, "rev-parse", "HEAD") == record["commit"]
+    assert ("topic", False) == (record["branch"], record["dirty"])
+    assert provenance.code_fingerprint() == record["code"]
+    assert socket.gethostname() == record["host"]
+    assert started <= record["time"] <= time.time()
+    # As pip knows them.
+    for name in LIBRARIES:
+        assert code_fingerprint.metadata.version(name) == record["versions"][name]
+    assert sys.version.split()[0] == record["versions"]["python"]
+    locked = subprocess.run(
+        ["sha256sum", ROOT / "requirements.lock"], capture_output=True, text=True, check=True)
+    assert locked.stdout[:12] == record["lock"] == provenance.lock_hash()
+
+
+def test_a_record_that_cannot_be_written_is_named(repository, tmp_path):
+    """A file where the folder should be ends in a sentence."""
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UserError, match=f"^Cannot write provenance.json into {tmp_path}/taken: "):
+        provenance.record(tmp_path / "taken", root=repository)
+
+
+@pytest.mark.parametrize(
+    ("argument", "shown"),
+    [
+        ("WANDB_API_KEY=marker", "WANDB_API_KEY=***"),
+        ("--password=marker", "--password=***"),
+        ("--token='marker marker'", "--token=***"),
+        ('{"secret": "marker", "a": 1}', '{"secret": ***, "a": 1}'),
+        ("export HF_TOKEN=marker; run", "export HF_TOKEN=***; run"),
+        ("https://user:marker@host/x", "https://***@host/x"),
+        ("https://host/x?token=marker&y=1", "https://host/x?token=***&y=1"),
+        ("Runtime.keep_checkpoints = 3", "Runtime.keep_checkpoints = 3"),
+        ("MaskRCNN.mask_head = @HourglassMaskHead()", "MaskRCNN.mask_head = @HourglassMaskHead()"),
+    ],
+)
+def test_secrets_are_masked(argument, shown):
+    """Whatever is assigned to what sounds like a secret; bindings stay as they are."""
+    assert [shown, "next"] == provenance.masked([argument, "next"])
+
+
+def code_of(folder, *modules):
+    """The fingerprint that a fresh process computes with the package in a folder."""
+    code = ("import sys; sys.path.insert(0, sys.argv[1]); from deepmac_ablate import provenance; "
+            "print(provenance.code_fingerprint(*sys.argv[2:])); "
+            "assert not {'my_heads', 'mine'} & sys.modules.keys()")
+    return subprocess.run(
+        [sys.executable, "-c", code, folder, *modules], cwd=folder, capture_output=True, text=True,
+        check=True).stdout.strip()
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A folder with a copy of the package."""
+    shutil.copytree(
+        ROOT / "deepmac_ablate", tmp_path / "copy/deepmac_ablate",
+        ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "copy"
+
+
+def test_the_code_is_known_by_what_can_change_a_result(copied):
+    """Wherever it lies; a source of the model counts, one of launching, reading or printing not."""
+    package = copied / "deepmac_ablate"
+    before = code_of(copied)
+    assert provenance.code_fingerprint() == before
+    for name in ("cli.py", "provenance.py", "sweep/display.py", "cloud/new.py", "results/x.py"):
+        (package / name).parent.mkdir(exist_ok=True)
+        with (package / name).open("a") as file:
+            file.write("# changed\n")
+    assert before == code_of(copied)
+    codes = {before}
+    with (package / "modeling/hourglass.py").open("a") as file:
+        file.write("# changed\n")
+    codes.add(code_of(copied))
+    (package / "modeling/losses.py").rename(package / "modeling/renamed.py")
+    codes.add(code_of(copied))
+    assert 3 == len(codes)
+
+
+def test_what_training_imports_is_part_of_the_code():
+    """But for what says where numbers come from; in functions and through others too."""
+    reached, waiting = set(), ["training"]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += test_architecture.own_imports(name)
+    assert {"session", "trainer", "modeling.hourglass", "data.training_data"} <= reached
+    without_influence = {entry.removesuffix(".py") for entry in code_fingerprint._NO_INFLUENCE}
+    assert {"provenance", "fingerprint", "checkout"} == {
+        name for name in reached if name.split(".")[0] in without_influence}
+
+
+def test_the_users_modules_count_with_what_they_import(copied):
+    """Not imported for it, found in packages and beside each other; what is installed is not."""
+    (copied / "my_heads.py").write_text(
+        "import numpy, json\nfrom my_layers import x\nraise RuntimeError('imported')\n")
+    (copied / "my_layers.py").write_text("import my_heads\n")
+    (copied / "mine").mkdir()
+    (copied / "mine/__init__.py").write_text("from . import deep\n")
+    (copied / "mine/deep.py").write_text("no python (\n")
+    modules = ("my_heads", "mine.deep", "numpy", "json", "missing")
+    codes = [code_of(copied), code_of(copied, *modules)]
+    assert codes[0] == code_of(copied, "numpy", "json", "missing")
+    for name in ("my_heads.py", "my_layers.py", "mine/__init__.py", "mine/deep.py"):
+        with (copied / name).open("a") as file:
+            file.write("# changed\n")
+        codes.append(code_of(copied, *modules))
+    assert 6 == len(set(codes))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_versions_of_what_computes_count(library, monkeypatch):
+    """Another version is another code; a library may be missing."""
+    real = code_fingerprint.metadata.version
+    uncached = code_fingerprint.code_fingerprint.__wrapped__
+    monkeypatch.setattr(
+        code_fingerprint.metadata, "version", lambda name: "9.9" if name == library else real(name))
+    other = uncached()
+
+    def missing(name):
+        if name == library:
+            raise code_fingerprint.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(code_fingerprint.metadata, "version", missing)
+    assert 3 == len({provenance.code_fingerprint(), other, uncached()})
+    assert provenance.versions()[library] is None
+
+
+def test_tensorflow_built_for_a_tpu_is_the_same_code(monkeypatch):
+    """The package has another name there; a trial launched on a laptop is no "other code"."""
+    real = code_fingerprint.metadata.version
+
+    def on_a_tpu(name):
+        if name == "tensorflow":
+            raise code_fingerprint.metadata.PackageNotFoundError(name)
+        return real("tensorflow" if name == "tensorflow-tpu" else name)
+
+    expected = provenance.code_fingerprint()
+    monkeypatch.setattr(code_fingerprint.metadata, "version", on_a_tpu)
+    assert expected == code_fingerprint.code_fingerprint.__wrapped__()
+
+
+def start(code, mode="train_and_eval", step=0):
+    """A line of attempts.jsonl, as far as it matters here, of a trial of 100 steps."""
+    return {"code": code, "mode": mode, "step": step, "steps": 100, "modules": []}
+
+
+@pytest.mark.parametrize(
+    ("attempts", "state"),
+    [
+        ([], ""),
+        ([start("now")], ""),
+        ([start("old")], "other code"),
+        ([start("old"), start("now", step=40)], "mixed code"),
+        ([start("old"), start("older", step=40)], "mixed code"),
+        # Nothing of the first is left: it had no checkpoint.
+        ([start("old"), start("now")], ""),
+        ([start("old"), start("older", step=40), start("now", step=0)], ""),
+        ([start("now"), start("old", step=40), start("now", step=40)], ""),
+        # Trained by the one, evaluated by the other.
+        ([start("now", "train"), start("old", "eval", 100)], "mixed code"),
+        ([start("now", "train"), start("old", "eval", 100), start("now", "eval", 100)], ""),
+        ([start("now"), start("old", step=100)], "mixed code"),
+        ([start("now", "train"), start("old", "continuous_eval"), start("now", "train", 40),
+          start("now", "continuous_eval", 40)], ""),
+        # It had nothing to do.
+        ([start("now", "train"), start("old", "train", 100)], ""),
+    ],
+)
+def test_tables_know_trials_of_other_code(attempts, state):
+    """A start counts as long as something of what it did is there."""
+    assert state == provenance.code_state(attempts, "now")
+
+
+def test_the_current_code_is_that_of_the_trials_modules(tmp_path, monkeypatch):
+    """A trial whose gin files import a module is compared with that module as it is now."""
+    (tmp_path / "a_module_of_mine.py").write_text("X = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    described = provenance.describe(["a_module_of_mine", "a_module_of_mine"])
+    assert ["a_module_of_mine"] == described["modules"]
+    assert described["code"] == provenance.current_code([described])
+    assert provenance.code_fingerprint() == provenance.current_code([])
+    assert described["code"] != provenance.code_fingerprint()
