@@ -25,8 +25,8 @@ from etils import epath
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.storage.strict_json import from_json, to_json
+from deepmac_ablate.storage.user_cache import user_cache
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
-from deepmac_ablate.sweep.validation import cache
 from deepmac_ablate.sweep.validation.cost import Cost
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -49,7 +49,7 @@ class SweepWorkdir:
         self.xmanager = self.path / "xmanager"
         if storage.is_remote(self.path):
             name = hashlib.sha256(self._name.encode()).hexdigest()[:16]
-            self.xmanager = cache.default_path().parent / "xmanager" / name
+            self.xmanager = user_cache("xmanager", name)
 
     def trial(self, trial_id: str) -> TrialWorkdir:
         """Returns the folder of a trial, whether or not it exists."""

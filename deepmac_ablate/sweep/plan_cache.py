@@ -16,11 +16,11 @@ from typing import Any
 from deepmac_ablate import bindings
 from deepmac_ablate.storage import disk
 from deepmac_ablate.storage.strict_json import to_json
+from deepmac_ablate.storage.user_cache import user_cache
 from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.sweep.sweep import Sweep
 from deepmac_ablate.sweep.validation import cache
 from deepmac_ablate.sweep.validation.verdict import Verdict
-from deepmac_ablate.trial.code_fingerprint import code_fingerprint
 
 _HERE = Path(__file__).parent
 
@@ -66,13 +66,13 @@ def save(sweep: Sweep, plan: Plan, verdicts: Sequence[Verdict]) -> None:
 def _path(sweep: Sweep) -> Path:
     """Where the plan of a sweep is kept: the last one that was made in this folder."""
     name = hashlib.sha256(f"{Path.cwd()} {sweep.name}".encode()).hexdigest()[:16]
-    return cache.default_path().parent / "plans" / f"{name}.json"
+    return user_cache("plans", f"{name}.json")
 
 
 def _inputs(sweep: Sweep, modules: list[str]) -> str:
     """Returns a hash of the sweep and of the code."""
     said = (sweep.name, sweep.question, sweep.baseline, sweep.axes, sweep.arms, Path.cwd())
-    return hashlib.sha256(f"{code_fingerprint(*modules)} {said!r}".encode()).hexdigest()
+    return hashlib.sha256(f"{cache.judging_code(modules)} {said!r}".encode()).hexdigest()
 
 
 def _now(stamps: dict[str, Any]) -> dict[str, Any]:

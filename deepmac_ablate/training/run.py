@@ -89,7 +89,8 @@ def run(
     if workers.chief:
         workdir.append_attempt({
             "mode": mode, "step": step or 0, "steps": session.training.steps,
-            "runtime": list(runtime), **provenance.describe(bindings.modules(trial.gin_files))})
+            "runtime": list(runtime),
+            **provenance.describe(bindings.modules(trial.gin_files), trial.gin_files)})
     if trains:
         train(session, trial.seed, workdir, workers)
     if mode == "train":

@@ -1,7 +1,8 @@
-"""Which code it is: one short name for everything that can change a result.
+"""Code fingerprint: one short name for all code and settings that can change a trial's numbers.
 
-A commit does not say it, as a checkout may hold changes, and a change to a table is no change to a
-trial. So sources are hashed, and with them the versions of what computes.
+A commit is not enough, as a checkout may hold changes, and a change to a table does not change a
+trial. So the syntax of what computes is hashed, with the settings of gin files and the versions of
+the libraries that compute. Comments, docstrings and layout leave it as it is.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from deepmac_ablate import bindings
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.trial.syntax_hash import NOT_PYTHON, syntax_hash
+
 # The checkout, where there is one; installed, the folder of all installed packages.
 ROOT = Path(__file__).resolve().parents[2]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# What plans, launches, follows, reads and prints, relative to the package; a trial's numbers do not
-# depend on it.
-_NO_INFLUENCE = (
-    "sweep", "cloud", "validation", "tracking", "results", "listing", "cli.py", "cost.py",
-    "verdict.py", "provenance.py", "fingerprint.py", "checkout.py")
-_COMPUTING = ("tensorflow", "tf-models-official", "gin-config", "numpy")
+# Rooms of the package that compute the numbers of a trial, and modules of others. Of `data/` they
+# are those that read records: those that write them are covered by the dataset's own fingerprint.
+COMPUTING = (
+    "training", "evaluation", "modeling", "data/dataset_info.py", "data/evaluation_data.py",
+    "data/model_input.py", "data/training_data.py", "bindings", "class_splits.py", "box_jitter.py")
+_LIBRARIES = ("tensorflow", "tf-models-official", "gin-config", "numpy")
 # The same sources, built for a device.
 _STAND_INS = {"tensorflow": ("tensorflow-tpu", "tensorflow-cpu")}
 
@@ -35,34 +40,34 @@ _LENGTH = 12
 
 
 @functools.cache
-def code_fingerprint(*modules: str) -> str:
-    """Returns what tells apart two states of the code that could give two results.
+def code_fingerprint(
+    *modules: str, gin_files: tuple[str, ...] = (), sources: tuple[str, ...] = COMPUTING
+) -> str:
+    """Returns a hash that differs wherever two states of the code could give two results.
 
-    It is made of the sources of this package, without the rooms that launch and read, of the
-    versions of TensorFlow, Model Garden, gin and numpy, and of the user's modules. Where the
-    checkout lies does not matter; comments do, as sources are not parsed.
+    It is the same on all supported versions of Python, and wherever the files lie: neither the
+    names of files count nor the modules from which own names are imported, so that moving a file
+    as it is changes nothing.
 
     A process keeps its first answer: what it has imported does not change with the files.
 
     Args:
         *modules: Names of modules that gin files import, such as "my_heads". They are found but not
-            imported. Whatever of the user's they import, and all of a package of the user's, is
-            hashed too. What is installed is not: that is the matter of the lock file.
+            imported. The user's modules that they import, and all files of a user's package, are
+            hashed too. Installed packages are not: the lock file covers them.
+        gin_files: Names of gin files, as `bindings.read` takes them, in this order. The bindings
+            that win are hashed. Files that cannot be read count as different from any others.
+        sources: Files and folders of the package.
 
     Returns:
         12 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for name, version in _versions(_COMPUTING).items():
+    for name, version in _versions(_LIBRARIES).items():
         digest.update(f"{name}=={version}\n".encode())
-    sources = {path.relative_to(_PACKAGE).as_posix(): path for path in _PACKAGE.rglob("*.py")}
-    sources = {
-        name: path for name, path in sources.items() if name.split("/")[0] not in _NO_INFLUENCE}
-    # The names of the user's modules begin with a dot, which no file of the package's does.
-    for name, path in sorted((sources | sources_of_the_user(modules)).items()):
-        content = path.read_bytes()
-        # The length, so that no content can pass for the next file's name.
-        digest.update(f"{name} {len(content)}\n".encode() + content)
+    digest.update(_hash_of_sources(modules, sources).encode())
+    if gin_files:
+        digest.update(_settings(gin_files).encode())
     return digest.hexdigest()[:_LENGTH]
 
 
@@ -87,7 +92,7 @@ def sources_of_the_user(modules: Iterable[str]) -> dict[str, Path]:
 
 def versions() -> dict[str, str | None]:
     """Returns the versions of Python and of what computes, by name; None for what is missing."""
-    return {"python": platform.python_version(), **_versions((*_COMPUTING, "tf-keras"))}
+    return {"python": platform.python_version(), **_versions((*_LIBRARIES, "tf-keras"))}
 
 
 def lock_hash() -> str | None:
@@ -143,7 +148,7 @@ def _imports(path: Path) -> set[str]:
     """Returns the first parts of the names of all that a file imports."""
     try:
         tree = ast.parse(path.read_bytes())
-    except SyntaxError:
+    except NOT_PYTHON:
         return set()
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -152,3 +157,25 @@ def _imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
     return names
+
+
+@functools.cache
+def _hash_of_sources(modules: tuple[str, ...], sources: tuple[str, ...]) -> str:
+    """Returns a hash of the syntax of all files, see `code_fingerprint`."""
+    of_the_user = sources_of_the_user(modules)
+    own = {_PACKAGE.name, *(key[1:].partition("/")[0] for key in of_the_user)}
+    files = [*of_the_user.values()]
+    for entry in sources:
+        path = _PACKAGE / entry
+        files += [path] if path.suffix else path.rglob("*.py")
+    hashes = [syntax_hash(path.read_bytes(), own) for path in files]
+    return hashlib.sha256("\n".join(sorted(filter(None, hashes))).encode()).hexdigest()
+
+
+def _settings(gin_files: tuple[str, ...]) -> str:
+    """Returns the bindings that win in gin files, as text in the order of their names."""
+    try:
+        winning = bindings.merge(bindings.read(gin_files, ()).bindings)
+    except UserError:
+        return "unreadable"
+    return "\n".join(f"{name} = {winning[name].canonical_value}" for name in sorted(winning))

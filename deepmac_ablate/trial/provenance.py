@@ -20,6 +20,7 @@ from typing import Any, Literal
 from etils import epath
 
 from deepmac_ablate import storage
+from deepmac_ablate.bindings.gin_files import find
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.trial.code_fingerprint import ROOT, code_fingerprint, lock_hash, versions
@@ -41,22 +42,28 @@ _OPTION = re.compile(rf"--?{_SECRET}", re.IGNORECASE)
 _MASK = "***"
 
 
-def describe(modules: Iterable[str] = (), root: Path = ROOT) -> dict[str, Any]:
+def describe(
+    modules: Iterable[str] = (), gin_files: Iterable[str] = (), root: Path = ROOT
+) -> dict[str, Any]:
     """Returns what a reader needs to know of the code that runs in this process.
 
     Args:
         modules: What the gin files import, as `code_fingerprint` takes it.
+        gin_files: That a trial reads, as `bindings.read` takes them; none for many trials at once.
         root: Of the checkout.
 
     Returns:
-        ``code`` (the fingerprint), ``modules``, ``commit``, ``branch`` and ``dirty`` (None outside
-        a checkout), ``lock`` (of the lock file, or None), ``versions`` and ``host``.
+        ``code`` (the fingerprint), ``modules``, ``gin_files`` (by the name of each, where it lies,
+        from the root of the checkout if it is there), ``commit``, ``branch`` and ``dirty`` (None
+        outside a checkout), ``lock`` (of the lock file, or None), ``versions`` and ``host``.
     """
     modules = sorted(set(modules))
+    places = {name: _place(find(name)) for name in gin_files}
     state = git_state(root)
     return {
-        "code": code_fingerprint(*modules),
+        "code": code_fingerprint(*modules, gin_files=_found(places)),
         "modules": modules,
+        "gin_files": places,
         "commit": state and state.commit,
         "branch": state and state.branch,
         "dirty": state and state.dirty,
@@ -83,7 +90,7 @@ def record(
         UserError: If the folder cannot be written, or if git cannot tell the changes.
     """
     # The time first: the code may be changed while the rest is found out.
-    fields = {"time": time.time(), **describe(modules, root), "command": masked(sys.orig_argv)}
+    fields = {"time": time.time(), **describe(modules, root=root), "command": masked(sys.orig_argv)}
     patch = changes(root)
     path = epath.Path(folder)
     try:
@@ -116,9 +123,12 @@ def current_code(attempts: Sequence[Mapping[str, Any]]) -> str:
     """Returns the fingerprint that a trial would get if it were started by this process.
 
     Args:
-        attempts: Of the trial; its last start says which modules of the user's take part.
+        attempts: Of the trial; its last start names the user's modules and the gin files that take
+            part, which earlier versions did not note.
     """
-    return code_fingerprint(*(attempts[-1]["modules"] if attempts else ()))
+    last = attempts[-1] if attempts else {}
+    return code_fingerprint(
+        *last.get("modules", ()), gin_files=_found(last.get("gin_files") or {}))
 
 
 def code_state(attempts: Sequence[Mapping[str, Any]], current: str) -> CodeState:
@@ -141,6 +151,17 @@ def code_state(attempts: Sequence[Mapping[str, Any]], current: str) -> CodeState
     if len(codes) > 1:
         return "mixed code"
     return "other code" if codes - {current} else ""
+
+
+def _place(path: Path) -> str:
+    """Returns where a gin file lies, by a name that does not depend on the working directory."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def _found(places: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns gin files where they were noted or else, as on another machine, by their names."""
+    paths = {name: ROOT / place for name, place in places.items()}
+    return tuple(str(path) if path.is_file() else name for name, path in paths.items())
 
 
 def _makers(attempts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

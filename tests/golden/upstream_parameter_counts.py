@@ -3,7 +3,8 @@
     python tests/golden/upstream_parameter_counts.py
 
 Writes `upstream_parameter_counts.json` beside this file, for
-`tests/parity/test_parameter_counts.py`. The settings are those of the configurations published with arXiv:2104.00613 that decide about sizes.
+`tests/parity/test_parameter_counts.py`. The settings are those of the configurations published
+with arXiv:2104.00613 that decide about sizes.
 """
 
 from __future__ import annotations

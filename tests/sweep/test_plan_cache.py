@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from deepmac_ablate.storage.user_cache import user_cache
 from deepmac_ablate.sweep import Sweep, plan, plan_cache, values
-from deepmac_ablate.sweep.validation import cache
 from deepmac_ablate.sweep.validation.verdict import DataNeeds, Verdict
 
 
@@ -40,7 +40,7 @@ def test_what_was_kept_comes_back(sweep):
     lambda sweep, folder: (folder / "part.gin").write_text("Training.steps = 6\n"),
     lambda sweep, folder: (folder / "part.gin").unlink(),
     lambda sweep, folder: (folder / "all.gin").write_text("include 'part.gin'\n# changed\n"),
-    lambda sweep, folder: cache.default_path().parent.joinpath("plans").rename("gone"),
+    lambda sweep, folder: user_cache("plans").rename("gone"),
     lambda sweep, folder: [
         path.write_text(path.read_text()[:-40])
         for path in (folder / "cache/deepmac_ablate/plans").iterdir()],
@@ -64,5 +64,5 @@ def test_a_change_of_the_sweep_is_seen(sweep, tmp_path, monkeypatch):
 
 def test_a_change_of_the_code_is_seen(sweep, monkeypatch):
     """By its fingerprint."""
-    monkeypatch.setattr(plan_cache, "code_fingerprint", lambda *modules: "another")
+    monkeypatch.setattr(cache, "judging_code", lambda modules: "another")
     assert plan_cache.load(sweep) is None

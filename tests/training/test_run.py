@@ -119,7 +119,8 @@ def test_every_start_is_noted(finished):
     assert [("train", 0, STEPS), ("eval", STEPS, STEPS)] == [
         (attempt["mode"], attempt["step"], attempt["steps"]) for attempt in attempts]
     for attempt in attempts:
-        assert provenance.code_fingerprint() == attempt["code"]
+        assert finished.trial.gin_files == tuple(attempt["gin_files"])
+        assert provenance.code_fingerprint(gin_files=finished.trial.gin_files) == attempt["code"]
         assert tf.__version__ == attempt["versions"]["tensorflow"]
         assert provenance.describe().keys() == attempt.keys() - {
             "time", "mode", "step", "steps", "runtime"}
@@ -141,8 +142,8 @@ def test_the_users_modules_are_noted(finished, tmp_path, monkeypatch):
         training.run(dataclasses.replace(finished.trial, gin_files=files), workdir)
     (attempt,) = workdir.read_attempts()
     assert ["a_module_of_mine"] == attempt["modules"]
-    assert provenance.code_fingerprint("a_module_of_mine") == attempt["code"]
-    assert provenance.code_fingerprint() != attempt["code"]
+    assert provenance.code_fingerprint("a_module_of_mine", gin_files=files) == attempt["code"]
+    assert provenance.code_fingerprint(gin_files=files) != attempt["code"]
 
 
 def test_training_alone_writes_no_result(finished):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import pytest
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.trial import code_fingerprint, git_state, provenance
-from tests import test_architecture
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("tensorflow", "tf-models-official", "gin-config", "numpy")
@@ -337,109 +335,6 @@ def test_secrets_are_masked(argument, shown):
     assert [shown, "next"] == provenance.masked([argument, "next"])
 
 
-def code_of(folder, *modules):
-    """The fingerprint that a fresh process computes with the package in a folder."""
-    code = ("import sys; sys.path.insert(0, sys.argv[1]); from deepmac_ablate import provenance; "
-            "print(provenance.code_fingerprint(*sys.argv[2:])); "
-            "assert not {'my_heads', 'mine'} & sys.modules.keys()")
-    return subprocess.run(
-        [sys.executable, "-c", code, folder, *modules], cwd=folder, capture_output=True, text=True,
-        check=True).stdout.strip()
-
-
-@pytest.fixture
-def copied(tmp_path):
-    """A folder with a copy of the package."""
-    shutil.copytree(
-        ROOT / "deepmac_ablate", tmp_path / "copy/deepmac_ablate",
-        ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path / "copy"
-
-
-def test_the_code_is_known_by_what_can_change_a_result(copied):
-    """Wherever it lies; a source of the model counts, one of launching, reading or printing not."""
-    package = copied / "deepmac_ablate"
-    before = code_of(copied)
-    assert provenance.code_fingerprint() == before
-    for name in ("cli.py", "provenance.py", "sweep/display.py", "cloud/new.py", "results/x.py"):
-        (package / name).parent.mkdir(exist_ok=True)
-        with (package / name).open("a") as file:
-            file.write("# changed\n")
-    assert before == code_of(copied)
-    codes = {before}
-    with (package / "modeling/hourglass.py").open("a") as file:
-        file.write("# changed\n")
-    codes.add(code_of(copied))
-    (package / "modeling/losses.py").rename(package / "modeling/renamed.py")
-    codes.add(code_of(copied))
-    assert 3 == len(codes)
-
-
-def test_what_training_imports_is_part_of_the_code():
-    """But for what says where numbers come from; in functions and through others too."""
-    reached, waiting = set(), ["training"]
-    while waiting:
-        name = waiting.pop()
-        if name not in reached:
-            reached.add(name)
-            waiting += test_architecture.own_imports(name)
-    assert {"session", "trainer", "modeling.hourglass", "data.training_data"} <= reached
-    without_influence = {entry.removesuffix(".py") for entry in code_fingerprint._NO_INFLUENCE}
-    assert {"provenance", "fingerprint", "checkout"} == {
-        name for name in reached if name.split(".")[0] in without_influence}
-
-
-def test_the_users_modules_count_with_what_they_import(copied):
-    """Not imported for it, found in packages and beside each other; what is installed is not."""
-    (copied / "my_heads.py").write_text(
-        "import numpy, json\nfrom my_layers import x\nraise RuntimeError('imported')\n")
-    (copied / "my_layers.py").write_text("import my_heads\n")
-    (copied / "mine").mkdir()
-    (copied / "mine/__init__.py").write_text("from . import deep\n")
-    (copied / "mine/deep.py").write_text("no python (\n")
-    modules = ("my_heads", "mine.deep", "numpy", "json", "missing")
-    codes = [code_of(copied), code_of(copied, *modules)]
-    assert codes[0] == code_of(copied, "numpy", "json", "missing")
-    for name in ("my_heads.py", "my_layers.py", "mine/__init__.py", "mine/deep.py"):
-        with (copied / name).open("a") as file:
-            file.write("# changed\n")
-        codes.append(code_of(copied, *modules))
-    assert 6 == len(set(codes))
-
-
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_the_versions_of_what_computes_count(library, monkeypatch):
-    """Another version is another code; a library may be missing."""
-    real = code_fingerprint.metadata.version
-    uncached = code_fingerprint.code_fingerprint.__wrapped__
-    monkeypatch.setattr(
-        code_fingerprint.metadata, "version", lambda name: "9.9" if name == library else real(name))
-    other = uncached()
-
-    def missing(name):
-        if name == library:
-            raise code_fingerprint.metadata.PackageNotFoundError(name)
-        return real(name)
-
-    monkeypatch.setattr(code_fingerprint.metadata, "version", missing)
-    assert 3 == len({provenance.code_fingerprint(), other, uncached()})
-    assert provenance.versions()[library] is None
-
-
-def test_tensorflow_built_for_a_tpu_is_the_same_code(monkeypatch):
-    """The package has another name there; a trial launched on a laptop is no "other code"."""
-    real = code_fingerprint.metadata.version
-
-    def on_a_tpu(name):
-        if name == "tensorflow":
-            raise code_fingerprint.metadata.PackageNotFoundError(name)
-        return real("tensorflow" if name == "tensorflow-tpu" else name)
-
-    expected = provenance.code_fingerprint()
-    monkeypatch.setattr(code_fingerprint.metadata, "version", on_a_tpu)
-    assert expected == code_fingerprint.code_fingerprint.__wrapped__()
-
-
 def start(code, mode="train_and_eval", step=0):
     """A line of attempts.jsonl, as far as it matters here, of a trial of 100 steps."""
     return {"code": code, "mode": mode, "step": step, "steps": 100, "modules": []}
@@ -470,14 +365,3 @@ def start(code, mode="train_and_eval", step=0):
 def test_tables_know_trials_of_other_code(attempts, state):
     """A start counts as long as something of what it did is there."""
     assert state == provenance.code_state(attempts, "now")
-
-
-def test_the_current_code_is_that_of_the_trials_modules(tmp_path, monkeypatch):
-    """A trial whose gin files import a module is compared with that module as it is now."""
-    (tmp_path / "a_module_of_mine.py").write_text("X = 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    described = provenance.describe(["a_module_of_mine", "a_module_of_mine"])
-    assert ["a_module_of_mine"] == described["modules"]
-    assert described["code"] == provenance.current_code([described])
-    assert provenance.code_fingerprint() == provenance.current_code([])
-    assert described["code"] != provenance.code_fingerprint()

@@ -52,7 +52,7 @@ class Comparison:
             have not kept the IoU of each object.
     """
 
-    pairing: Sides
+    sides: Sides
     metric: str
     resamples: int
     seed: int

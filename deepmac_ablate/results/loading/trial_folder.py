@@ -27,8 +27,8 @@ _TRAINING = ("train", "train_and_eval")
 # What `provenance.code_state` reads of a start, and `provenance.current_code` of the last one.
 _OF_CODE = ("mode", "step", "steps", "code", "modules")
 _OF_A_START = {
-    "mode": str, "step": int, "steps": int, "code": str, "modules": list, "commit": str,
-    "time": int | float}
+    "mode": str, "step": int, "steps": int, "code": str, "modules": list,
+    "gin_files": dict, "commit": str, "time": int | float}
 # A trial without a supervisor says nothing but its numbers, which may come minutes apart.
 _SECONDS_OF_SILENCE = 600.0
 
@@ -200,4 +200,5 @@ def _of_code(starts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Returns what tells by which code a trial was made; nothing where one start does not say."""
     if any(start.get(name) is None for start in starts for name in _OF_CODE):
         return []
-    return [{name: start[name] for name in _OF_CODE} for start in starts]
+    # Earlier versions noted no gin files.
+    return [{name: start.get(name) for name in (*_OF_CODE, "gin_files")} for start in starts]

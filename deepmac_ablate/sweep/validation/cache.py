@@ -10,8 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from etils import epath
@@ -19,26 +18,32 @@ from etils import epath
 from deepmac_ablate import bindings, storage
 from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.sweep.validation.verdict import Verdict
-from deepmac_ablate.trial.code_fingerprint import code_fingerprint
+from deepmac_ablate.trial.code_fingerprint import COMPUTING, code_fingerprint
 
 # Those judged last; 20,000 verdicts are 10 megabytes, read in a fraction of a second.
 _KEPT = 20_000
+# What judges, and words the problems that it finds, beside what is judged.
+_JUDGING = ("sweep/validation", "errors.py")
 
 
-def default_path() -> Path:
-    """Returns where the file is if nobody says otherwise."""
-    folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(folder).expanduser() / "deepmac_ablate" / "verdicts.jsonl"
+def judging_code(modules: Iterable[str]) -> str:
+    """Returns a hash of the code that verdicts depend on.
+
+    Args:
+        modules: What gin files import, as `code_fingerprint` takes it.
+    """
+    return code_fingerprint(*modules, sources=(*COMPUTING, *_JUDGING))
 
 
 def key(text: bindings.Text) -> str:
     """Returns a hash of everything that the verdict on a configuration depends on.
 
     That is every binding with its place, as problems are told with it, replaced ones included; the
-    sources of this package and of the modules that the gin files import; and the versions of what
-    computes. It is not the data: with that, verdicts are completed each time.
+    syntax of what computes and judges in this package and of the modules that the gin files import;
+    and the versions of what computes. It is not the data: with that, verdicts are completed each
+    time.
     """
-    digest = hashlib.sha256(code_fingerprint(*(it.module for it in text.imports)).encode())
+    digest = hashlib.sha256(judging_code(statement.module for statement in text.imports).encode())
     for statement in text.imports:
         digest.update(f"{statement.where} {statement.statement}\n".encode())
     for binding in text.bindings:

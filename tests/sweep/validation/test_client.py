@@ -16,6 +16,7 @@ from test_cost import COST
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.storage.user_cache import user_cache
 from deepmac_ablate.sweep.validation import cache
 from deepmac_ablate.sweep.validation.client import judging, verdicts
 from deepmac_ablate.sweep.validation.verdict import Candidate, DataNeeds, Verdict
@@ -171,7 +172,7 @@ def test_the_cache_is_in_the_users_cache_folder(folder, interpreter, monkeypatch
     assert (folder / "xdg/deepmac_ablate/verdicts.jsonl").exists()
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(folder))
-    assert folder / ".cache/deepmac_ablate/verdicts.jsonl" == cache.default_path()
+    assert folder / ".cache/deepmac_ablate/verdicts.jsonl" == user_cache("verdicts.jsonl")
 
 
 def test_a_broken_cache_costs_time_only(folder, interpreter):
@@ -210,7 +211,7 @@ print(verdict_cache.key(bindings.read(["a.gin"], [])))
 
 
 def test_code_that_decides_is_part_of_the_key(folder):
-    """The model's code and what a gin file imports are; the launcher's code is not."""
+    """The model's, the judge's and what a gin file imports; not the launcher's, and no comment."""
     shutil.copytree(ROOT / "deepmac_ablate", folder / "deepmac_ablate")
     (folder / "a.gin").write_text("import my_heads\n")
     (folder / "my_heads.py").write_text("WIDTH = 1\n")
@@ -223,12 +224,15 @@ def test_code_that_decides_is_part_of_the_key(folder):
         return run.stdout
 
     keys = [key()]
-    for name in ("sweep/plan.py", "modeling/sampling.py", "../my_heads.py"):
+    for name, line in (
+            ("sweep/plan.py", "X = 1"), ("modeling/sampling.py", "# More."),
+            ("modeling/sampling.py", "X = 1"), ("validation/judge.py", "X = 1"),
+            ("cost.py", "X = 1"), ("../my_heads.py", "X = 1")):
         with (folder / "deepmac_ablate" / name).open("a") as file:
-            file.write("# More.\n")
+            file.write(f"{line}\n")
         keys.append(key())
-    assert keys[0] == keys[1]
-    assert 3 == len(set(keys))
+    assert keys[0] == keys[1] == keys[2]
+    assert 5 == len(set(keys))
 
 
 # As JUDGE, once somebody has made a file.
