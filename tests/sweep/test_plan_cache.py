@@ -64,5 +64,5 @@ def test_a_change_of_the_sweep_is_seen(sweep, tmp_path, monkeypatch):
 
 def test_a_change_of_the_code_is_seen(sweep, monkeypatch):
     """By its fingerprint."""
-    monkeypatch.setattr(cache, "judging_code", lambda modules: "another")
+    monkeypatch.setattr(plan_cache.cache, "judging_code", lambda modules: "another")
     assert plan_cache.load(sweep) is None
