@@ -3,7 +3,6 @@
 From annotated boxes over more and more noise to proposals, for a shallow and a deep head.
 """
 
-from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis, grid
 
 JITTERED = "gin/box_sources/jittered.gin"
@@ -16,5 +15,3 @@ MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hour
 
 SWEEP = Sweep(
     "gin/experiments/deep_mask_head_rcnn_voc_r50.gin", arms=grid(MASK_HEAD, BOX_SOURCE), seeds=3)
-
-main = script_main(SWEEP, __doc__)

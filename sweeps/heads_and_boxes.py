@@ -3,7 +3,6 @@
 The paper's second finding (arXiv:2104.00613): each head with both sources of boxes.
 """
 
-from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis, grid
 
 MASK_HEAD = axis(
@@ -12,5 +11,3 @@ BOX_SOURCE = axis("box_source", "gin/box_sources/proposals.gin", "gin/box_source
 
 SWEEP = Sweep(
     "gin/experiments/deep_mask_head_rcnn_voc_r50.gin", arms=grid(MASK_HEAD, BOX_SOURCE), seeds=3)
-
-main = script_main(SWEEP, __doc__)

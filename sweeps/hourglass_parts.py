@@ -3,7 +3,6 @@
 Hourglass-20 whole and without a part (arXiv:2104.00613 asks the same), beside what goes into it.
 """
 
-from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis, one_at_a_time
 
 MASK_HEAD = axis(
@@ -18,5 +17,3 @@ MASK_NORM = axis("mask_norm", "gin/mask_norms/batch.gin", "gin/mask_norms/group.
 SWEEP = Sweep(
     "gin/experiments/deep_mask_head_rcnn_voc_r50_hg52.gin",
     arms=one_at_a_time(MASK_HEAD, MASK_INPUTS, MASK_NORM), seeds=3)
-
-main = script_main(SWEEP, __doc__)

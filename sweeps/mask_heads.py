@@ -4,7 +4,6 @@ All heads in annotated boxes on one backbone, as in the paper's comparison of ar
 (arXiv:2104.00613); default_crop32 tells the crop's size from the architecture.
 """
 
-from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis
 
 NAMES = [
@@ -15,5 +14,3 @@ NAMES = [
 MASK_HEAD = axis("mask_head", *[f"gin/mask_heads/{name}.gin" for name in NAMES])
 
 SWEEP = Sweep("gin/experiments/deep_mask_head_rcnn_voc_r50.gin", arms=MASK_HEAD, seeds=3)
-
-main = script_main(SWEEP, __doc__)

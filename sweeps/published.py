@@ -3,7 +3,6 @@
 The recipes of arXiv:2104.00613 as published, one deeper step each; three seeds say how exactly.
 """
 
-from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis
 
 RECIPE = axis(
@@ -15,5 +14,3 @@ RECIPE = axis(
 )
 
 SWEEP = Sweep(arms=RECIPE, seeds=3)
-
-main = script_main(SWEEP, __doc__)

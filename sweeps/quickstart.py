@@ -3,7 +3,6 @@
 The paper's main comparison (arXiv:2104.00613), in small on the embedded data.
 """
 
-from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis, grid
 
 MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass20.gin")
@@ -12,5 +11,3 @@ BOX_SOURCE = axis("box_source", "gin/box_sources/proposals.gin", "gin/box_source
 SWEEP = Sweep(
     "gin/experiments/shapes_small.gin", "BATCH_SIZE = 4", "STEPS = 160", "warm_up.steps = 20",
     arms=grid(MASK_HEAD, BOX_SOURCE))
-
-main = script_main(SWEEP, __doc__)

@@ -4,7 +4,6 @@ VOC's 20 classes, 20 and 40 at random, the 40 of COCO's head, all 80; each with 
 head. Scores on novel classes compare only between arms of one split.
 """
 
-from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis, grid
 
 SEEN = axis(
@@ -15,5 +14,3 @@ SEEN = axis(
 MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass52.gin")
 
 SWEEP = Sweep("gin/experiments/deep_mask_head_rcnn_voc_r50.gin", arms=grid(SEEN, MASK_HEAD))
-
-main = script_main(SWEEP, __doc__)

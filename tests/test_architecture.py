@@ -42,7 +42,7 @@ NEEDS_TENSORFLOW = [
     "model_garden.trees", "modeling", "results.report.pixels", "serving.export", "serving.predict",
     "serving.signatures", "serving.trained",
     "sweep.validation.architecture", "sweep.validation.judge", "sweep.validation.multiply_adds",
-    "sweep.validation.optimizer_bytes", "sweep.validation.validate",
+    "sweep.validation.validate",
 ]
 
 TENSORFLOW = {"tensorflow", "tf_keras", "official", "orbit"}

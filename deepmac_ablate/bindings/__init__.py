@@ -4,13 +4,10 @@ The way of a binding::
 
     text (read, with file and line) -> checks (names, types, required) -> parsing (gin holds it)
       └-> identity (what the trial's id is made of)    everything is constructed -> effect
-
-`series` goes that way for one configuration after another.
 """
 
 from deepmac_ablate.bindings.effect import (
     BindingHadNoEffect,
-    EffectProblem,
     check_took_effect,
     effect_problems,
     inactive_bindings,
@@ -18,15 +15,15 @@ from deepmac_ablate.bindings.effect import (
 from deepmac_ablate.bindings.identity import ROOTS, expanded, explicit_bindings, reachable, sources
 from deepmac_ablate.bindings.parsing import (
     config_text,
+    configure_gin,
     constructing,
     isolated,
     operative_text,
     parse,
     read_known,
 )
-from deepmac_ablate.bindings.registry import signature_problems
-from deepmac_ablate.bindings.series import Series, Skeleton, behind, skeleton
-from deepmac_ablate.bindings.statements import Stamp, stamp
+from deepmac_ablate.bindings.registry import Calls, add_calls, recorded_calls, signature_problems
+from deepmac_ablate.bindings.statements import stamp
 from deepmac_ablate.bindings.text import (
     Binding,
     GinFile,
@@ -36,22 +33,19 @@ from deepmac_ablate.bindings.text import (
     modules,
     read,
     same_configurable,
-    stamps,
 )
 
 __all__ = [
     "ROOTS",
     "Binding",
     "BindingHadNoEffect",
-    "EffectProblem",
+    "Calls",
     "GinFile",
-    "Series",
-    "Skeleton",
-    "Stamp",
     "Text",
-    "behind",
+    "add_calls",
     "check_took_effect",
     "config_text",
+    "configure_gin",
     "constructing",
     "effect_problems",
     "expanded",
@@ -66,10 +60,9 @@ __all__ = [
     "reachable",
     "read",
     "read_known",
+    "recorded_calls",
     "same_configurable",
     "signature_problems",
-    "skeleton",
     "sources",
     "stamp",
-    "stamps",
 ]

@@ -11,28 +11,14 @@ from deepmac_ablate.bindings.values import Macro, Reference, expand, parts
 from deepmac_ablate.errors import UserError, did_you_mean
 
 
-def check(bindings: Iterable[Binding]) -> dict[str, Binding]:
-    """Checks bindings against the registered configurables.
-
-    Names are checked in every binding; values only in those that win, as ``%gin.REQUIRED`` is
-    there to be replaced.
-
-    Returns:
-        The bindings that win, by name.
-
-    Raises:
-        UserError: For the first binding of an unknown configurable or parameter, with a reference
-            or macro to nothing, with a value of another type than the parameter's annotation, or
-            still required.
-    """
-    bindings = tuple(bindings)
-    for problem in problems(bindings):
-        raise problem
-    return merge(bindings)
-
-
 def problems(bindings: Sequence[Binding]) -> Iterator[UserError]:
-    """Yields every problem that `check` looks for, names first, each with its place."""
+    """Yields every problem with bindings against the registered configurables, with its place.
+
+    Problems with names come first: an unknown configurable or parameter, a reference to nothing.
+    They are looked for in every binding; those with values only in bindings that win, as
+    ``%gin.REQUIRED`` is there to be replaced: a macro that is not defined, another type than the
+    parameter's annotation, a value that is still required.
+    """
     wrong = []
     for binding in bindings:
         if problem := _problem(binding, lambda binding=binding: _check_names(binding)):

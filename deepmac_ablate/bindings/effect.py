@@ -10,7 +10,6 @@ It proves that a value was passed, not that it was used; that is for each module
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from deepmac_ablate.bindings import registry
 from deepmac_ablate.bindings.identity import ROOTS, reachable
@@ -37,43 +36,24 @@ def check_took_effect(bindings: Sequence[Binding], roots: Sequence[str] = ROOTS)
         UserError: For the first that had effect but is out of reach of the trial's id.
     """
     for problem in effect_problems(bindings, roots):
-        raise problem.kind(problem.sentence(bindings))
-
-
-class EffectProblem(NamedTuple):
-    """What is wrong with the effect of a binding; the same in each configuration like this one.
-
-    Attributes:
-        index: Which of the bindings it is.
-        said: What follows its place in the sentence.
-        kind: What `check_took_effect` raises.
-    """
-
-    index: int
-    said: str
-    kind: type[UserError]
-
-    def sentence(self, bindings: Sequence[Binding]) -> str:
-        """Says it of bindings that are alike but for their literals."""
-        return f"{bindings[self.index].place} {self.said}"
+        raise problem
 
 
 def effect_problems(
     bindings: Sequence[Binding], roots: Sequence[str] = ROOTS
-) -> Iterator[EffectProblem]:
+) -> Iterator[UserError]:
     """Yields every problem that `check_took_effect` looks for."""
     operative = _Operative(bindings)
-    for index, binding in enumerate(bindings):
+    for binding in bindings:
         beaten = operative.is_winner(binding) and operative.is_beaten_by_caller(binding)
         if beaten or not (binding.in_file or operative.took_up(binding)):
-            yield EffectProblem(
-                index, f"had no effect: {operative.cause(binding)}", BindingHadNoEffect)
+            yield BindingHadNoEffect(f"{binding.place} had no effect: {operative.cause(binding)}")
     in_reach = {name for root in roots for name in reachable(bindings, root)}
-    for index, binding in enumerate(bindings):
+    for binding in bindings:
         if operative.took_up(binding) and not (binding.is_macro or binding.name in in_reach):
-            yield EffectProblem(
-                index, f"took effect, but no @reference leads to it from {' or '.join(roots)}, so "
-                "the trial's id would miss it.", UserError)
+            yield UserError(
+                f"{binding.place} took effect, but no @reference leads to it from "
+                f"{' or '.join(roots)}, so the trial's id would miss it.")
 
 
 def inactive_bindings(bindings: Sequence[Binding]) -> tuple[Binding, ...]:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import gin
 
-from deepmac_ablate.bindings.checks import check, check_names
-from deepmac_ablate.bindings.text import Binding, Import, read
+from deepmac_ablate.bindings.checks import check_names, problems
+from deepmac_ablate.bindings.text import Binding, Import, Text, merge, read
 from deepmac_ablate.errors import UserError
 
 
@@ -33,17 +33,38 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, .
         UserError: For the first mistake; gin then holds nothing.
     """
     text = read(gin_files, bindings)
+    for problem in configure_gin(text):
+        raise problem
+    return text.bindings
+
+
+def configure_gin(text: Text) -> list[UserError]:
+    """Makes gin hold exactly these bindings, checked and locked.
+
+    Args:
+        text: What `text.read` returned.
+
+    Returns:
+        Every problem with names, types and missing values, with file and line; gin then holds
+        nothing.
+    """
     gin.clear_config()
     try:
         for statement in text.imports:
             run_import(statement)
-        for binding in check(text.bindings).values():
-            bind(binding)
-        gin.finalize()
+        found = list(problems(text.bindings))
+        if not found:
+            for binding in merge(text.bindings).values():
+                bind(binding)
+            gin.finalize()
+    except UserError as problem:
+        found = [problem]
     except BaseException:
         gin.clear_config()
         raise
-    return text.bindings
+    if found:
+        gin.clear_config()
+    return found
 
 
 def read_known(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, ...]:

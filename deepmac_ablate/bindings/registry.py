@@ -5,8 +5,9 @@ The only module that touches gin's private state; the tests pin what it relies o
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gin
@@ -16,6 +17,9 @@ from deepmac_ablate.errors import UserError, did_you_mean
 
 # gin's own configurables are no part of a model; `macro` and `constant` stand for `%NAME`.
 _GIN_MODULE = "gin"
+
+# By scope and complete selector, the parameters that gin or their default supplied.
+Calls = dict[tuple[str, str], dict[str, Any]]
 
 
 def find(selector: str) -> gin.config.Configurable:
@@ -91,7 +95,7 @@ def signature_problems(module_prefix: str) -> list[str]:
     return sorted(problems)
 
 
-def calls() -> dict[tuple[str, str], dict[str, Any]]:
+def calls() -> Calls:
     """Returns the operative configuration: what gin passed to which configurable.
 
     Returns:
@@ -100,6 +104,26 @@ def calls() -> dict[tuple[str, str], dict[str, Any]]:
     """
     with gin.config._OPERATIVE_CONFIG_LOCK:
         return {key: dict(values) for key, values in gin.config._OPERATIVE_CONFIG.items()}
+
+
+@contextlib.contextmanager
+def recorded_calls() -> Iterator[Calls]:
+    """Yields a dictionary that holds the calls of the block, and no others, once it has ended."""
+    before, made = calls(), Calls()
+    gin.config._OPERATIVE_CONFIG.clear()
+    try:
+        yield made
+    finally:
+        made.update(calls())
+        gin.config._OPERATIVE_CONFIG.clear()
+        add_calls(before)
+        add_calls(made)
+
+
+def add_calls(made: Calls) -> None:
+    """Adds calls to the operative configuration, as if they had just been made."""
+    for call, values in made.items():
+        gin.config._OPERATIVE_CONFIG.setdefault(call, {}).update(values)
 
 
 def family(configurable: gin.config.Configurable) -> set[object]:

@@ -144,20 +144,6 @@ def read(gin_files: Sequence[str], bindings: Sequence[str]) -> Text:
     return Text(tuple(all_bindings), tuple(all_imports))
 
 
-def stamps(gin_files: Sequence[str]) -> dict[str, statements.Stamp | None]:
-    """Returns the files that decide what gin files say, with what changes when a file does.
-
-    They are all that are included, and those that are not there but would be read instead.
-
-    Raises:
-        UserError: As `read`.
-    """
-    found: dict[str, statements.Stamp | None] = {}
-    for name in gin_files:
-        found |= _walked(name, is_file=True).stamps
-    return found
-
-
 def files_read(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[GinFile]:
     """Returns all files that gin files and bindings are made of, included ones too.
 

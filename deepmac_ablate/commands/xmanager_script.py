@@ -1,65 +1,51 @@
-"""What makes a sweep's file a launch script of XManager as well.
+"""Launch script for XManager: ``xmanager launch`` of any sweep, with the options of our ``launch``.
 
-``xmanager launch sweeps/x.py -- --executor=local`` imports the file and calls its ``main(argv)``,
-once absl has parsed the flags: they have to be known to absl by then.
+::
+
+    xmanager launch deepmac_ablate/commands/xmanager_script.py -- --sweep=sweeps/x.py
+
+``python -m deepmac_ablate.commands.xmanager_script`` prints the path of the script.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
-from xmanager.xm import utils as _  # noqa: F401
 
 from deepmac_ablate import errors
 from deepmac_ablate.commands import launch, plan
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.sweep import sweep as loading
-from deepmac_ablate.sweep.sweep import Sweep
+
+# Defines --xm_launch_script, which `xmanager launch` gives to every script.
+from deepmac_ablate.launch.xmanager import local as _  # noqa: F401
+from deepmac_ablate.sweep import sweep
 
 
-def script_main(sweep: Sweep, question: str | None) -> Callable[[Sequence[str]], None]:
-    """Makes the ``main`` of a sweep's file.
-
-    Args:
-        sweep: The sweep of the file.
-        question: The file's ``__doc__``.
-
-    Returns:
-        A function that launches the sweep with the options of ``deepmac-ablate launch``.
-    """
-    # Only where XManager runs the file: nothing else should wait for it.
-    if "xmanager.xm_flags" in sys.modules:
-        pass
-
-        define(_parser())
-
-    def main(argv: Sequence[str]) -> None:
-        pass
-
-        args = _parser().parse_args(given(_parser()))
-        try:
-            sys.exit(launch.launch(loading.named(sweep, argv[0], question), args))
-        except UserError as error:
-            print(f"deepmac-ablate: {error}", file=sys.stderr)
-            sys.exit(errors.USER_ERROR)
-
-    return main
+def main(argv: Sequence[str]) -> None:
+    """Launches a sweep; called by XManager once absl has parsed the flags."""
+    del argv
+    parser = _parser()
+    args = parser.parse_args(_given(parser))
+    try:
+        sys.exit(launch.launch(sweep.load(args.sweep), args))
+    except UserError as error:
+        print(f"deepmac-ablate: {error}", file=sys.stderr)
+        sys.exit(errors.USER_ERROR)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="xmanager launch", add_help=False)
+    parser.add_argument("--sweep", required=True, metavar="SWEEP", help="the sweep's Python file")
     plan.add_edits(parser)
     launch.add_launch_options(parser)
     return parser
 
 
-# Defines --xm_launch_script, which `xmanager launch` gives to every script.
-
-
-def define(parser: argparse.ArgumentParser) -> None:
+def _define_flags(parser: argparse.ArgumentParser) -> None:
     """Makes every option of a parser known to absl; all may be given several times."""
     for action in parser._actions:
         for name in _names(action):
@@ -71,8 +57,8 @@ def define(parser: argparse.ArgumentParser) -> None:
                 flags.DEFINE_multi_string(name, None, action.help)
 
 
-def given(parser: argparse.ArgumentParser) -> list[str]:
-    """Returns what absl was given of these options, as words for the parser."""
+def _given(parser: argparse.ArgumentParser) -> list[str]:
+    """Returns the options of a parser that absl was given, as words for the parser."""
     words: list[str] = []
     for action in parser._actions:
         for name in _names(action):
@@ -86,3 +72,10 @@ def given(parser: argparse.ArgumentParser) -> list[str]:
 
 def _names(action: argparse.Action) -> list[str]:
     return [option.removeprefix("--") for option in action.option_strings]
+
+
+if __name__ == "__main__":
+    print(__file__)
+elif __name__ == Path(__file__).stem:
+    # XManager imports it by this name, and absl parses the command line before it calls `main`.
+    _define_flags(_parser())

@@ -14,7 +14,7 @@ from official.vision.ops import box_ops
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import mask_slots, stochastic_depth
 from deepmac_ablate.modeling.anchors import Anchors
-from deepmac_ablate.modeling.backbones import Backbone, Norm, sharing
+from deepmac_ablate.modeling.backbones import Backbone, Norm
 from deepmac_ablate.modeling.box_sources import BoxSource, GroundTruth
 from deepmac_ablate.modeling.detector import (
     REGRESSION_WEIGHTS,
@@ -96,8 +96,7 @@ class MaskRCNN(tf_keras.Model):
         # tf.nn.l2_loss halves the sum of squares, Keras does not.
         decay = tf_keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
 
-        self.backbone, self.decoder = sharing.networks(lambda: backbone.build(
-            self.image_size, anchors.min_level, anchors.max_level, norm, decay))
+        self.backbone, self.decoder = self.build_pyramid(backbone, norm, decay)
         self.rpn_head = region_proposals.build_head(anchors, norm, decay)
         self._roi_generator = region_proposals.build_generator()
         self._roi_aligner = roi_aligner.MultilevelROIAligner(crop_size=box_head.crop_size)
@@ -106,6 +105,13 @@ class MaskRCNN(tf_keras.Model):
         mask_head.attach(num_classes, decay)
         self.mask_head = mask_head
         self.mask_inputs = list(mask_inputs)
+
+    def build_pyramid(
+        self, backbone: Backbone, norm: Norm, decay: tf_keras.regularizers.Regularizer | None
+    ) -> tuple[tf_keras.Model, tf_keras.layers.Layer]:
+        """Builds backbone and decoder; see `Backbone.build`."""
+        return backbone.build(
+            self.image_size, self.anchors.min_level, self.anchors.max_level, norm, decay)
 
     @property
     def regions_per_image(self) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from deepmac_ablate.sweep import device_request, plan_cache
+from deepmac_ablate.sweep import device_request
 from deepmac_ablate.sweep import plan as plans
 from deepmac_ablate.sweep.device_request import Rental
 from deepmac_ablate.sweep.plan import Plan, SweepProblems
 from deepmac_ablate.sweep.sweep import Sweep
 from deepmac_ablate.sweep.validation.client import judging
-from deepmac_ablate.sweep.validation.verdict import Candidate, Verdict, with_data
+from deepmac_ablate.sweep.validation.verdict import Candidate, Verdict
 
 
 class CheckedPlan(NamedTuple):
@@ -43,18 +43,10 @@ def check(sweep: Sweep, rented: Rental | None = None) -> CheckedPlan:
         SweepProblems: If anything is wrong with any arm, or it cannot run there; it names
             everything.
     """
-    known = plan_cache.load(sweep)
-    if known is not None:
-        plan, cached = known
-        # Data may have come, gone or changed since; to look costs little.
-        found, problems = with_data(cached), []
-    else:
-        candidates = [Candidate(arm.label, arm.gin_files, arm.bindings) for arm in sweep.arms]
-        with judging(candidates) as found:
-            plan, problems = plans.resolve(sweep)
+    candidates = [Candidate(arm.label, arm.gin_files, arm.bindings) for arm in sweep.arms]
+    with judging(candidates) as found:
+        plan, problems = plans.resolve(sweep)
     problems += [(verdict.label, text) for verdict in found for text in verdict.problems]
-    if known is None and not problems:
-        plan_cache.save(sweep, plan, found)
     if rented is not None:
         problems += device_request.problems(rented, plan, found)
     if problems:

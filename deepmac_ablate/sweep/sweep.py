@@ -191,6 +191,11 @@ def load(path: str) -> Sweep:
     except UserError as error:
         raise UserError(f"{path}{_line(error, file)}: {error}") from error
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "deepmac_ablate.sweep.script":
+            raise UserError(
+                f"{path}{_line(error, file)}: deepmac_ablate.sweep.script is gone; delete this "
+                "import and the line 'main = script_main(SWEEP, __doc__)', which are no longer "
+                "needed.") from error
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{path}{_line(error, file)}: {reason}") from error
     finally:
@@ -200,14 +205,9 @@ def load(path: str) -> Sweep:
         there = f"several: {', '.join(sweeps)}" if sweeps else "none"
         raise UserError(
             f"{path} must define one sweep, as in 'SWEEP = Sweep(...)'; it has {there}.")
-    return named(next(iter(sweeps.values())), path, module.__doc__)
-
-
-def named(sweep: Sweep, path: str, question: str | None) -> Sweep:
-    """Returns a sweep that knows its file's name and question."""
-    sweep = copy.copy(sweep)
-    sweep.name = Path(path).stem
-    sweep.question = " ".join((question or "").strip().partition("\n\n")[0].split())
+    sweep = copy.copy(next(iter(sweeps.values())))
+    sweep.name = file.stem
+    sweep.question = " ".join((module.__doc__ or "").strip().partition("\n\n")[0].split())
     return sweep
 
 

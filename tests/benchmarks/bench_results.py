@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tests.benchmarks.bench_results [--trials 10000]
+    python -m tests.benchmarks.bench_results [--trials 1000]
 
 Each time is that of a process of its own, beyond its imports: cold, as after a sweep has finished,
 and again. Results and starts are as large as real ones.
@@ -85,7 +85,7 @@ def load(workdir: SweepWorkdir, home: Path, *more: str) -> list[list[float]]:
 def main() -> None:
     """Prints times in seconds, the medians of several."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--trials", type=int, default=1000)
     most = parser.parse_args().trials
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

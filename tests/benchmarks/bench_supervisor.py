@@ -1,6 +1,6 @@
 """What supervisors cost: to start, while they watch, and to ask how trials are doing.
 
-    .venv/bin/python tests/benchmarks/bench_supervisor.py --trials 10000
+    .venv/bin/python tests/benchmarks/bench_supervisor.py --trials 1000
 
 Start-up is beyond that of Python itself; the status is that of finished trials, in cached folders.
 """
@@ -37,7 +37,7 @@ def seconds(*arguments: str) -> float:
 def main() -> None:
     """Prints three lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=10000)
+    parser.add_argument("--trials", type=int, default=1000)
     trials = parser.parse_args().trials
     bare, with_supervisor = (
         seconds("-c", code)

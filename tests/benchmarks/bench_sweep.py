@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tests.benchmarks.bench_sweep [--trials 10000]
+    python -m tests.benchmarks.bench_sweep [--trials 1000]
 
 Planning and launching again are whole processes of the real command, beside one that only imports
 what it needs; launching is compared with the same supervisors started one after the other by a
@@ -56,8 +56,8 @@ def deepmac_ablate(*arguments: str, home: Path) -> float:
     return seconds("-m", "deepmac_ablate.cli", *arguments, home=home)
 
 
-def planning(arms: int, seeds: int, folder: Path) -> Path:
-    """Plans so many trials of one architecture, cold and again."""
+def planning(arms: int, seeds: int, folder: Path) -> tuple[Path, Path]:
+    """Plans so many trials of one architecture, cold and again; returns the sweep and the cache."""
     sweep = folder / f"sweep{arms}x{seeds}.py"
     sweep.write_text(_SWEEP.format(arms, seeds))
     home = folder / f"cache{arms}x{seeds}"
@@ -66,10 +66,10 @@ def planning(arms: int, seeds: int, folder: Path) -> Path:
     warm = deepmac_ablate("plan", str(sweep), home=home)
     print(f"plan {arms:6d} arms x {seeds} seeds: {cold - imports:6.2f} s beyond imports of "
           f"{imports:.1f} s; again {warm:.2f} s in all")
-    return sweep
+    return sweep, home
 
 
-def launching_again(sweep: Path, folder: Path) -> None:
+def launching_again(sweep: Path, home: Path, folder: Path) -> None:
     """Launches a sweep whose trials are all finished."""
     workdir = SweepWorkdir(folder / "finished")
     resolved, _ = plan.resolve(loading.load(str(sweep)))
@@ -78,7 +78,6 @@ def launching_again(sweep: Path, folder: Path) -> None:
         trial.mkdir(parents=True)
         (trial / "result.json").write_text(json.dumps({"step": 600}))
         (trial / "metrics.jsonl").write_text(json.dumps({"step": 600}) + "\\n")
-    home = folder / f"cache{len(resolved.trials)}x1"
     times = [
         deepmac_ablate("launch", str(sweep), "--workdir", str(workdir.path), home=home)
         for _ in range(4)]
@@ -118,17 +117,14 @@ def overhead(count: int, folder: Path) -> None:
 def main() -> None:
     """Prints all three."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=10_000)
+    parser.add_argument("--trials", type=int, default=1000)
     count = parser.parse_args().trials
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        # What importing and building the one architecture take of the others.
+        # What importing and building the one architecture take of the other.
         planning(1, 1, folder)
-        planning(count // 50, 5, folder)
-        planning(count // 10, 1, folder)
-        planning(count // 5, 5, folder)
-        sweep = planning(count, 1, folder)
-        launching_again(sweep, folder)
+        sweep, home = planning(count // 5, 5, folder)
+        launching_again(sweep, home, folder)
         overhead(100, folder)
 
 

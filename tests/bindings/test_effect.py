@@ -184,3 +184,21 @@ def test_gin_keeps_its_state_as_relied_upon():
     assert ["toy_configurables.GOLDEN"] == gin.config._CONSTANTS.matching_selectors("GOLDEN")
     configurable = gin.config._REGISTRY["toy_configurables.Studio"]
     assert ("Studio", "toy_configurables") == (configurable.name, configurable.module)
+
+
+def test_calls_that_were_recorded_count_as_made(tmp_path):
+    """Added to another configuration with the same values, they give its bindings effect."""
+    text = "Studio.steps = 3\nRoundBrush.width = 4\nStudio.brush = @RoundBrush()\n"
+    (tmp_path / "base.gin").write_text(text)
+    given = ("Studio.rate = 0.5",)
+    bindings.parse(["base.gin"], given)
+    gin.get_configurable("sell")()
+    with bindings.recorded_calls() as calls:
+        gin.get_configurable("Studio")()
+    assert {"Studio", "RoundBrush"} == {selector.rpartition(".")[2] for _, selector in calls}
+    # What was called before the block is still known.
+    assert "sell.price = 0.0" in bindings.operative_text()
+    for rate, effective in (("0.5", True), ("0.25", False)):
+        parsed = bindings.parse(["base.gin"], [f"Studio.rate = {rate}"])
+        bindings.add_calls(calls)
+        assert effective == (not list(bindings.effect_problems(parsed, ("Studio",))))

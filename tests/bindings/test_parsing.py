@@ -232,3 +232,15 @@ def test_signature_problems_name_what_would_let_a_mistake_pass():
         "Parameter 'wood' of toy_configurables.frame has no annotation.",
         "toy_configurables.mix has **kwargs, which take every misspelt parameter.",
     ] == bindings.signature_problems(toy.__name__)
+
+
+def test_all_problems_are_told():
+    """Of names and of values, in one go; gin then holds nothing."""
+    problems = bindings.configure_gin(bindings.read([], [
+        "Studio.stepz = 1", "RoundBrush.width = '3'", "Studio.on_stroke = @varnsh",
+        "FlatBrush.grid = %gin.REQUIRED"]))
+    parts = ["Did you mean 'steps'?", "Did you mean 'varnish'?", "width must be int",
+             "FlatBrush.grid must be set"]
+    for problem, part in zip(problems, parts, strict=True):
+        assert part in str(problem)
+    assert "" == bindings.config_text()

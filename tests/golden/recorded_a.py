@@ -4,7 +4,6 @@ Small enough to be recorded for the tests of tables, report and notebooks: masks
 outlines, and of all twelve in the oracle.
 """
 
-from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis, grid, where
 
 MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass20.gin")
@@ -18,5 +17,3 @@ SWEEP = Sweep(
         grid(MASK_HEAD, BOX_SOURCE, MASKS_OF),
         lambda arm: arm["masks_of"] == "shapes_a" or arm["box_source"] == "groundtruth"),
     seeds=3)
-
-main = script_main(SWEEP, __doc__)

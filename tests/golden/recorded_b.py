@@ -3,7 +3,6 @@
 The counterpart of recorded_a.py: masks for the six classes that are novel there.
 """
 
-from deepmac_ablate.commands.xmanager_script import script_main
 from deepmac_ablate.sweep import Sweep, axis
 
 MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass20.gin")
@@ -13,5 +12,3 @@ SWEEP = Sweep(
     "BATCH_SIZE = 4", "warm_up.steps = 20", "Evaluation.every = 30", "Evaluation.overlays = 0",
     "Runtime.log_every = 5",
     arms=MASK_HEAD, seeds=3)
-
-main = script_main(SWEEP, __doc__)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from deepmac_ablate import cli
+from deepmac_ablate.commands import xmanager_script
 from deepmac_ablate.trial.tracking import wandb_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
@@ -25,13 +26,10 @@ On next to nothing.
 """
 
 from deepmac_ablate.sweep import Sweep, axis
-from deepmac_ablate.commands.xmanager_script import script_main
 
 BOX_SOURCE = axis("box_source", "gin/box_sources/proposals.gin", "gin/box_sources/groundtruth.gin")
 
 SWEEP = Sweep({recipe!r}, "STEPS = 4", arms=BOX_SOURCE)
-
-main = script_main(SWEEP, __doc__)
 '''
 
 
@@ -62,14 +60,14 @@ def swept(tiny_recipe, tmp_path_factory) -> Swept:
     environment = {n: v for n, v in os.environ.items() if not n.startswith("WANDB")}
     environment |= {"HOME": str(home), "PYTHONPATH": str(ROOT), "WANDB_API_KEY": "marker" * 8}
     run = subprocess.run(
-        [str(Path(sys.executable).parent / "xmanager"), "launch", str(file), "--",
-         "--executor=local", f"--workdir={workdir}", "--tracking=offline", "--max-parallel=2",
-         "--gin_bindings=Losses.mask_weight = 1.25"],
+        [str(Path(sys.executable).parent / "xmanager"), "launch", xmanager_script.__file__, "--",
+         f"--sweep={file}", "--executor=local", f"--workdir={workdir}", "--tracking=offline",
+         "--max-parallel=2", "--gin_bindings=Losses.mask_weight = 1.25"],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=580, check=False)
     return Swept(file, workdir, run)
 
 
-def test_xmanagers_command_runs_the_file(swept):
+def test_xmanagers_command_runs_a_sweep(swept):
     """Both trials finish; a table and one line of what came of it are printed."""
     assert 0 == swept.run.returncode, swept.run.stderr
     assert swept.run.stdout.rstrip().endswith("2 finished, 0 failed, 0 interrupted, 0 missing")

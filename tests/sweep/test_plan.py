@@ -124,6 +124,8 @@ def test_one_mistake_that_all_arms_share_is_told_once():
      "B = Sweep(arms=switch('x', 'X = 1'))", "it has several: A, B."),
     ("1 / 0", ":1: ZeroDivisionError: division by zero"),
     ("\nx = = 1", ":2: SyntaxError: invalid syntax"),
+    ("\nfrom deepmac_ablate.sweep.script import script_main",
+     ":2: deepmac_ablate.sweep.script is gone; delete this import and the line"),
     ("from deepmac_ablate.sweep import *\nzipped(axis('a', x=[]), axis('b', x=[], y=[]))",
      ":2: zipped() needs parts of one length, not 1, 2."),
 ])

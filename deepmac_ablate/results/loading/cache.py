@@ -1,4 +1,4 @@
-"""Finished trials that were read before: ten thousand of them are a table again within seconds.
+"""Finished trials that were read before: a thousand of them are a table again within a second.
 
 One file for each workdir on a disk, in the user's cache folder. It only saves time: a trial whose
 files have changed is read anew, and so are all where the file is broken or of another version.

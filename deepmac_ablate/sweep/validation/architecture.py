@@ -8,7 +8,7 @@ training runs them, for one image.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -22,6 +22,8 @@ from deepmac_ablate.sweep.validation import multiply_adds
 
 _GIGA = 1e9
 
+Shape = tuple[int, ...]
+
 
 class Trunk(NamedTuple):
     """Everything in front of and beside the mask branch.
@@ -31,12 +33,14 @@ class Trunk(NamedTuple):
         backbone_gmacs: 10^9 multiply-adds of backbone and decoder per image.
         box_gmacs: those of the region proposal network and of the box head per image.
         parts: the variables by the name of the part.
+        pyramid: backbone and decoder.
     """
 
     features: Mapping[str, tf.TensorShape]
     backbone_gmacs: float
     box_gmacs: float
     parts: Mapping[str, Sequence[tf.Variable]]
+    pyramid: tuple[tf_keras.Model, tf_keras.layers.Layer]
 
 
 class MaskBranch(NamedTuple):
@@ -72,7 +76,8 @@ def draw_trunk(model: MaskRCNN) -> Trunk:
         name: named[name].variables
         for name in ("backbone", "decoder", "rpn_head", "detection_head")
     }
-    return Trunk(shapes, with_decoder / _GIGA, with_boxes / _GIGA, parts)
+    pyramid = model.backbone, model.decoder
+    return Trunk(shapes, with_decoder / _GIGA, with_boxes / _GIGA, parts, pyramid)
 
 
 def draw_mask_branch(
@@ -113,6 +118,22 @@ def size(variables: Sequence[tf.Variable]) -> int:
 def num_bytes(variables: Sequence[tf.Variable]) -> int:
     """Returns how many bytes there are in variables."""
     return sum(math.prod(variable.shape) * variable.dtype.size for variable in variables)
+
+
+def optimizer_bytes(optimizer: tf_keras.optimizers.Optimizer, shapes: Iterable[Shape]) -> int:
+    """Counts the bytes that an optimizer adds to a checkpoint.
+
+    Args:
+        optimizer: without its variables.
+        shapes: of all variables that it moves.
+    """
+    moved = [tf.Variable(tf.zeros(shape)) for shape in shapes]
+    optimizer.build(moved)
+    theirs = {id(variable) for variable in moved}
+    # `Optimizer.variables` would leave out the present learning rate.
+    return num_bytes([
+        one for one in tf.train.TrackableView(optimizer).descendants()
+        if isinstance(one, tf.Variable) and id(one) not in theirs])
 
 
 def _macs(draw: Callable[[], None]) -> int:

@@ -20,8 +20,8 @@ from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.sweep.validation.verdict import Verdict
 from deepmac_ablate.trial.code_fingerprint import COMPUTING, code_fingerprint
 
-# Those judged last; 20,000 verdicts are 10 megabytes, read in a fraction of a second.
-_KEPT = 20_000
+# Those judged last; so many verdicts are 3 megabytes.
+_KEPT = 5_000
 # What judges, and words the problems that it finds, beside what is judged.
 _JUDGING = ("sweep/validation", "errors.py")
 

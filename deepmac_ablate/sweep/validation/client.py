@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -21,9 +21,6 @@ from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.storage.user_cache import user_cache
 from deepmac_ablate.sweep.validation import cache as verdict_cache
 from deepmac_ablate.sweep.validation.verdict import Candidate, Verdict, with_data
-
-# For so many more, another process earns the seconds back that its imports take.
-_WORTH_A_PROCESS = 1500
 
 
 def verdicts(candidates: Sequence[Candidate], cache: Path | None = None) -> list[Verdict]:
@@ -48,7 +45,7 @@ def judging(candidates: Sequence[Candidate], cache: Path | None = None) -> Itera
         A list which holds a verdict for each candidate once the block has been left.
 
     Raises:
-        UserError: If a process that judges dies; what it found until then is kept.
+        UserError: If the process that judges dies; what it found until then is kept.
     """
     path = cache or user_cache("verdicts.jsonl")
     problems: dict[int, str] = {}
@@ -79,62 +76,46 @@ def _judging(candidates: Mapping[str, Candidate], cache: Path) -> Iterator[dict[
     if not candidates:
         yield found
         return
-    keys = list(candidates)
-    # Neighbours share a process, as they mostly share an architecture, which is built in each.
-    number = min(os.cpu_count() or 1, 1 + len(keys) // _WORTH_A_PROCESS)
-    shares = [keys[len(keys) * i // number:len(keys) * (i + 1) // number] for i in range(number)]
     try:
-        with Progress("Checking", len(keys)) as progress, ThreadPoolExecutor(number) as pool, \
-                contextlib.ExitStack() as judges:
-            def note(key: str, verdict: Verdict) -> None:
-                found[key] = verdict
-                progress.update(len(found))
-
-            running = [
-                pool.submit(judges.enter_context(_Judge()).ask, share, candidates, note)
-                for share in shares]
+        with Progress("Checking", len(candidates)) as progress, \
+                tempfile.TemporaryFile() as errors, ThreadPoolExecutor(1) as pool, \
+                _process(errors) as process:
+            running = pool.submit(_ask, process, candidates, found, progress)
             yield found
-            for future in running:
-                future.result()
+            running.result()
+            process.wait()
+            if process.returncode or len(found) < len(candidates):
+                raise UserError(_death(process.returncode, errors))
     finally:
         verdict_cache.add(cache, found)
 
 
-class _Judge:
-    """A process that judges; it is gone once the context is left, whether or not it is done."""
+@contextlib.contextmanager
+def _process(errors: IO[bytes]) -> Iterator[subprocess.Popen]:
+    """Starts the process that judges; it is gone once the context is left, done or not."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "deepmac_ablate.sweep.validation"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=errors, text=True, env=_environment())
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
-    def __enter__(self) -> _Judge:
-        self._errors = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "deepmac_ablate.sweep.validation"], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self._errors, text=True, env=_environment())
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._errors.close()
-
-    def ask(
-        self,
-        keys: Sequence[str],
-        candidates: Mapping[str, Candidate],
-        note: Callable[[str, Verdict], None],
-    ) -> None:
-        """Has some candidates judged, and notes each verdict as it comes.
-
-        Raises:
-            UserError: If the process dies.
-        """
-        count = 0
-        _send(self._process, [candidates[key] for key in keys])
-        for line in self._process.stdout:
-            answer = json.loads(line)
-            note(keys[answer["index"]], Verdict.from_json(answer["verdict"]))
-            count += 1
-        self._process.wait()
-        if self._process.returncode or count < len(keys):
-            raise UserError(_death(self._process.returncode, self._errors))
+def _ask(
+    process: subprocess.Popen,
+    candidates: Mapping[str, Candidate],
+    found: dict[str, Verdict],
+    progress: Progress,
+) -> None:
+    """Has candidates judged, and notes each verdict as it comes."""
+    keys = list(candidates)
+    _send(process, list(candidates.values()))
+    for line in process.stdout:
+        answer = json.loads(line)
+        found[keys[answer["index"]]] = Verdict.from_json(answer["verdict"])
+        progress.update(len(found))
 
 
 def _send(process: subprocess.Popen, candidates: Sequence[Candidate]) -> None:

@@ -1,15 +1,18 @@
 """Judges configurations one after the other: everything is constructed, nothing is opened or run.
 
-What two of them have in common is looked at once: the text (`bindings.Series`), the trunk of the
-model, the whole model, and whether the bindings took effect, which names and references decide.
+Each is given to gin, checked and constructed on its own. Only the model, which takes seconds, is
+built once for all that have the same.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import textwrap
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
+from unittest import mock
 
 import gin
 import tensorflow as tf
@@ -17,13 +20,11 @@ import tf_keras
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.modeling.backbones import sharing
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.sweep.validation import architecture
-from deepmac_ablate.sweep.validation.architecture import Trunk
+from deepmac_ablate.sweep.validation.architecture import Shape, Trunk
 from deepmac_ablate.sweep.validation.cost import Cost
-from deepmac_ablate.sweep.validation.keys import ModelKeys, behind_training, made_root, model_keys
-from deepmac_ablate.sweep.validation.optimizer_bytes import OptimizerBytes, Shape
+from deepmac_ablate.sweep.validation.model_keys import ModelKeys
 from deepmac_ablate.sweep.validation.verdict import DataNeeds, Verdict
 from deepmac_ablate.training.session import Settings, Training
 
@@ -41,7 +42,7 @@ class _Model(NamedTuple):
     parameters: int
     num_bytes: int
     # By part; the mask branch has no name, as it cannot be frozen.
-    trainable: dict[str, list[Shape]]
+    trainable: dict[str, tuple[Shape, ...]]
 
 
 class _Problems(Exception):  # noqa: N818 (for several)
@@ -53,106 +54,64 @@ class _Problems(Exception):  # noqa: N818 (for several)
 
 
 class Judge:
-    """Judges configurations; fastest where alike ones follow each other."""
+    """Judges configurations; a model that several of them have is built once."""
 
     def __init__(self) -> None:
-        self._series = bindings.Series()
-        self._optimizers = OptimizerBytes()
-        self._models: dict[tuple[str, int], _Model | _Problems] = {}
+        self._models: dict[tuple[str, int], tuple[_Model | _Problems, bindings.Calls]] = {}
+        self._slots: dict[tuple[str, tuple[Shape, ...]], int] = {}
         # Of the last trunk only, as its weights fill hundreds of megabytes.
         self._trunk_key = ""
-        self._shelf: list[sharing.Networks] = []
         self._trunk: Trunk | None = None
-        # Of the last skeleton.
-        self._bones: bindings.Skeleton | None = None
-        self._effect: list[bindings.EffectProblem] | None = None
-        self._root = ""
-        self._behind: dict[str, tuple[str, ...]] = {}
-        self._keys: dict[tuple[str, ...], ModelKeys] = {}
-        # What was made last, with the values that it was made of.
-        self._made: dict[str, tuple[tuple[str, ...], object]] = {}
 
-    def judge(self, label: str, text: bindings.Text, bones: bindings.Skeleton) -> Verdict:
+    def judge(self, label: str, text: bindings.Text, keys: ModelKeys) -> Verdict:
         """Judges one configuration.
 
         Args:
             label: what it is called.
             text: what `bindings.read` returned.
-            bones: its skeleton.
+            keys: of its model.
 
         Returns:
             The verdict, without anything about data sets.
         """
-        if problems := self._series.hold(text, bones):
-            return Verdict(label, tuple(dict.fromkeys(problems)))
-        try:
-            if bones != self._bones:
-                self._meet(text, bones)
-            cost, needs = self._construct(text)
-        except _Problems as problems:
-            return Verdict(label, tuple(dict.fromkeys(problems.sentences)))
-        return Verdict(label, cost=cost, data=needs)
+        problems = [str(problem) for problem in bindings.configure_gin(text)]
+        if not problems:
+            try:
+                cost, needs = self._construct(text, keys)
+                return Verdict(label, cost=cost, data=needs)
+            except _Problems as found:
+                problems += found.sentences
+        return Verdict(label, tuple(dict.fromkeys(problems)))
 
-    def _meet(self, text: bindings.Text, bones: bindings.Skeleton) -> None:
-        """Notes what a new skeleton is made of."""
-        root = made_root(text.bindings, "model")
-        if root is None:
-            raise _Problems("Training.model must be set; add a binding 'Training.model = ...'.")
-        self._bones, self._root, self._effect = bones, root, None
-        optimizer = made_root(text.bindings, "optimizer")
-        self._behind = {
-            "model": bindings.behind(text, root),
-            "optimizer": bindings.behind(text, optimizer) if optimizer else (),
-            "Training": behind_training(text),
-            **{name: bindings.behind(text, name) for name in ("Evaluation", "Runtime")},
-        }
-        self._keys, self._made = {}, {}
-
-    def _construct(self, text: bindings.Text) -> tuple[Cost, DataNeeds]:
+    def _construct(self, text: bindings.Text, keys: ModelKeys) -> tuple[Cost, DataNeeds]:
         problems: list[str] = []
 
         def collect(make: Callable[[], _Made]) -> _Made | None:
             try:
-                return make()
+                return _attempt(make)
             except _Problems as found:
                 problems.extend(found.sentences)
                 return None
 
         training, evaluation, runtime = (
-            collect(lambda name=name: self._make_anew(name, gin.get_configurable(name)))
-            for name in ("Training", "Evaluation", "Runtime"))
-        optimizer = training and collect(
-            lambda: self._make_anew("optimizer", training.make_optimizer))
-        model = training and collect(lambda: self._model(text, training))
+            collect(gin.get_configurable(name)) for name in ("Training", "Evaluation", "Runtime"))
+        if training:
+            collect(training.make_optimizer)
+        model = training and collect(lambda: self._model(keys, training))
+        if not problems:
+            problems += map(str, bindings.effect_problems(text.bindings))
         if problems:
             raise _Problems(*problems)
-        if self._effect is None:
-            self._effect = list(bindings.effect_problems(text.bindings))
-        if self._effect:
-            raise _Problems(*(problem.sentence(text.bindings) for problem in self._effect))
-        return self._results(Settings(training, evaluation, runtime), model, optimizer)
+        return self._results(Settings(training, evaluation, runtime), model)
 
-    def _make_anew(self, name: str, make: Callable[[], _Made]) -> _Made:
-        """Makes an object, unless the last one was made of the same values."""
-        values = self._series.values(self._behind[name])
-        known, made = self._made.get(name, (None, None))
-        if values != known:
-            # What cannot be made is tried again by the next one.
-            made = _attempt(make)
-            self._made[name] = values, made
-        return made
-
-    def _results(
-        self, settings: Settings, model: _Model, optimizer: tf_keras.optimizers.Optimizer
-    ) -> tuple[Cost, DataNeeds]:
+    def _results(self, settings: Settings, model: _Model) -> tuple[Cost, DataNeeds]:
         training, runtime = settings.training, settings.runtime
-        moved = _moved(model, training.freeze)
-        slots = _attempt(
-            lambda: self._optimizers.count(optimizer, training.make_optimizer, moved))
+        moved = [part for name, part in model.trainable.items() if name not in training.freeze]
+        slots = _attempt(lambda: self._slot_bytes(training.make_optimizer, moved))
         written = math.ceil(training.steps / runtime.checkpoint_every)
         cost = Cost(
             parameters=model.parameters,
-            trainable_parameters=sum(map(math.prod, moved)),
+            trainable_parameters=sum(math.prod(shape) for part in moved for shape in part),
             backbone_gmacs=model.backbone_gmacs,
             box_gmacs=model.box_gmacs,
             mask_gmacs=model.mask_gmacs,
@@ -166,39 +125,52 @@ class Judge:
             model.num_classes, training.data.declared)
         return cost, needs
 
-    def _model(self, text: bindings.Text, training: Training) -> _Model:
-        """Returns what is known of the model, having made it where anything about it is new."""
-        values = self._series.values(self._behind["model"])
-        if values not in self._keys:
-            self._keys[values] = model_keys(text.bindings, self._root)
-        keys = self._keys[values]
-        key = (keys.model, training.data.max_instances)
-        if key in self._models and self._effect is not None:
-            known = self._models[key]
+    def _slot_bytes(
+        self,
+        make: Callable[[], tf_keras.optimizers.Optimizer],
+        moved: Sequence[tuple[Shape, ...]],
+    ) -> int:
+        """Returns the bytes of an optimizer's variables; it moves some parts of a model."""
+        # All that they may depend on: not the learning rate.
+        optimizer = make()
+        settings = optimizer.get_config() | {"learning_rate": None}
+        kind = f"{type(optimizer)} {json.dumps(settings, default=repr)}"
+
+        def count(shapes: tuple[Shape, ...]) -> int:
+            key = kind, shapes
+            if key not in self._slots:
+                self._slots[key] = architecture.optimizer_bytes(make(), shapes)
+            return self._slots[key]
+
+        # Beside what it keeps for each variable, an optimizer counts its steps.
+        alone = count(())
+        return alone + sum(count(shapes) - alone for shapes in moved)
+
+    def _model(self, keys: ModelKeys, training: Training) -> _Model:
+        """Returns what is known of the model; gin knows the calls that made it in either case."""
+        key = keys.model, training.data.max_instances
+        if key in self._models:
+            model, calls = self._models[key]
+            bindings.add_calls(calls)
         else:
-            known = self._make(keys.trunk, key, training)
-        if isinstance(known, _Problems):
-            raise known
-        return known
+            with bindings.recorded_calls() as calls:
+                try:
+                    model = self._draw(keys.trunk, training)
+                except _Problems as problems:
+                    model = problems
+            self._models[key] = model, calls
+        if isinstance(model, _Problems):
+            raise model
+        return model
 
-    def _make(
-        self, trunk_key: str, key: tuple[str, int], training: Training
-    ) -> _Model | _Problems:
-        """Makes a model, so that gin notes what it is made with, and draws it if it is new."""
+    def _draw(self, trunk_key: str, training: Training) -> _Model:
         if trunk_key != self._trunk_key:
-            self._trunk_key, self._shelf, self._trunk = trunk_key, [], None
-        try:
-            with sharing.shared(self._shelf):
-                model = _attempt(training.make_model)
-            if key not in self._models:
-                self._models[key] = _attempt(lambda: self._draw(model, training))
-        except _Problems as problems:
-            self._models[key] = problems
-        return self._models[key]
-
-    def _draw(self, model: MaskRCNN, training: Training) -> _Model:
-        trunk = self._trunk = self._trunk or architecture.draw_trunk(model)
-        branch = architecture.draw_mask_branch(model, trunk.features, training.data)
+            self._trunk_key, self._trunk = trunk_key, None
+        with _pyramid_of(self._trunk):
+            model = _attempt(training.make_model)
+        trunk = self._trunk = self._trunk or _attempt(lambda: architecture.draw_trunk(model))
+        branch = _attempt(
+            lambda: architecture.draw_mask_branch(model, trunk.features, training.data))
         parts = {**trunk.parts, "": branch.variables}
         every = [variable for part in parts.values() for variable in part]
         return _Model(
@@ -210,15 +182,22 @@ class Judge:
             parameters=architecture.size(every),
             num_bytes=architecture.num_bytes(every),
             trainable={
-                name: [tuple(v.shape) for v in part if v.trainable]
+                name: tuple(tuple(v.shape) for v in part if v.trainable)
                 for name, part in parts.items()
             })
 
 
-def _moved(model: _Model, frozen: Collection[str]) -> list[Shape]:
-    """Returns the shapes of the variables that the optimizer moves."""
-    return [
-        shape for name, part in model.trainable.items() if name not in frozen for shape in part]
+@contextlib.contextmanager
+def _pyramid_of(trunk: Trunk | None) -> Iterator[None]:
+    """Gives models that are made in the block the backbone and decoder of a trunk, if there is one.
+
+    Building a ResNet-50 takes longer than a mask head and all else about an arm.
+    """
+    if trunk is None:
+        yield
+        return
+    with mock.patch.object(MaskRCNN, "build_pyramid", return_value=trunk.pyramid):
+        yield
 
 
 def _attempt(make: Callable[[], _Made]) -> _Made:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep.validation.judge import Judge
-from deepmac_ablate.sweep.validation.keys import made_root, model_keys
+from deepmac_ablate.sweep.validation.model_keys import ModelKeys, model_keys
 from deepmac_ablate.sweep.validation.verdict import Candidate, Verdict, with_data
 
 
@@ -39,30 +39,17 @@ def judge_all(
         verdicts[index] = verdict
         progress(index, verdict)
 
-    waiting: list[tuple[str, int, int, bindings.Text, bindings.Skeleton]] = []
-    first: dict[bindings.Skeleton, tuple[str, int]] = {}
+    waiting: list[tuple[ModelKeys, int, bindings.Text]] = []
     for index, candidate in enumerate(candidates):
         try:
             text = bindings.read(candidate.gin_files, candidate.bindings)
         except UserError as problem:
             note(index, Verdict(candidate.label, (str(problem),)))
-            continue
-        bones = bindings.skeleton(text)
-        if bones not in first:
-            first[bones] = (_trunk(text), index)
-        waiting.append((*first[bones], index, text, bones))
+        else:
+            waiting.append((model_keys(text.bindings), index, text))
     judge = Judge()
     with bindings.isolated():
-        # Alike ones after each other: by trunk, then by skeleton.
-        for _, _, index, text, bones in sorted(waiting, key=lambda each: each[:3]):
-            note(index, judge.judge(candidates[index].label, text, bones))
+        # Those with one trunk after each other, as the judge keeps only the last one.
+        for keys, index, text in sorted(waiting, key=lambda each: (each[0].trunk, each[1])):
+            note(index, judge.judge(candidates[index].label, text, keys))
     return [verdicts[index] for index in range(len(candidates))]
-
-
-def _trunk(text: bindings.Text) -> str:
-    try:
-        root = made_root(text.bindings, "model")
-        return model_keys(text.bindings, root).trunk if root else ""
-    except UserError:
-        # The judge will say what is wrong.
-        return ""

@@ -69,7 +69,6 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the attributes by name."""
-        # Not by `dataclasses.asdict`, whose copies take seconds for ten thousand.
         return {
             **vars(self),
             "cost": self.cost and self.cost.to_json(),

@@ -20,13 +20,10 @@ _SWEEP = '''\
 """Do the boxes matter?"""
 
 from deepmac_ablate.sweep import Sweep, axis
-from deepmac_ablate.commands.xmanager_script import script_main
 
 BOX_SOURCE = axis("box_source", "gin/box_sources/proposals.gin", "gin/box_sources/groundtruth.gin")
 
 SWEEP = Sweep("mine.gin", "STEPS = 6", arms=BOX_SOURCE)
-
-main = script_main(SWEEP, __doc__)
 '''
 _GIN = """\
 import my_heads

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from deepmac_ablate.sweep import validation
-from deepmac_ablate.sweep.validation import architecture, judge, validate
+from deepmac_ablate.sweep.validation import architecture, validate
 from deepmac_ablate.sweep.validation.verdict import Candidate
 from deepmac_ablate.training import session
 
@@ -228,7 +228,7 @@ def test_heads_share_a_trunk(arm, monkeypatch):
     drawn = []
     draw = architecture.draw_trunk
     monkeypatch.setattr(
-        judge.architecture, "draw_trunk", lambda model: (drawn.append(1), draw(model))[1])
+        architecture, "draw_trunk", lambda model: (drawn.append(1), draw(model))[1])
     wide = "ResNetFPN.fpn_filters = 24"
     verdicts = validate([
         arm(), arm(wide), arm(*VARIANTS["hourglass"]), arm(wide, *VARIANTS["hourglass"]),
