@@ -24,7 +24,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(args: argparse.Namespace) -> int:
     from deepmac_ablate.trial.tracking import sync
 
-    files = sync.waiting(args.folder)
+    if not args.dry_run:
+        sync.complete_files(args.folder)
+    files = sync.pending_files(args.folder)
+    if not files:
+        print(f"Nothing to upload: {args.folder} has no offline run that was not uploaded before.")
+        return 0
     if args.dry_run:
         print("\n".join([*map(str, files), f"{len(files)} files would be uploaded."]))
         return 0

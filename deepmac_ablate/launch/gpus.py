@@ -1,45 +1,54 @@
-"""Which GPUs this machine has, and which of them a trial gets."""
+"""List the GPUs of this machine and assign them to trials.
+
+Tested with a stub of NVIDIA's management library only. Not tested on hardware: that its UUIDs, of
+GPUs and of MIG parts, are those that CUDA accepts, and how it answers if the driver is broken.
+"""
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
+import contextlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from deepmac_ablate.errors import UserError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-
-_SECONDS = 10.0
-# "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5c8c...)"; below it, indented, the parts into which it is
-# split: "  MIG 1g.5gb     Device  0: (UUID: MIG-c658...)".
-_LISTED = re.compile(r"\s*(?:GPU|MIG) .*\(UUID: ((GPU|MIG)-[^)]+)\)\s*")
 
 
 def gpu_slots(environ: Mapping[str, str]) -> list[str]:
     """Returns the GPUs of this machine, each as `VISIBLE` names it.
 
     Args:
-        environ: The environment. Where it has CUDA_VISIBLE_DEVICES, that is what there is, read as
-            CUDA does: what follows a -1 counts for nothing. Else ``nvidia-smi -L`` on its PATH is
-            asked.
+        environ: The environment. If it has CUDA_VISIBLE_DEVICES, that is the answer, read as CUDA
+            does: what follows a -1 is ignored. Otherwise NVIDIA's management library is asked.
 
     Returns:
-        Numbers as CUDA_VISIBLE_DEVICES has them, or UUIDs, since CUDA counts GPUs in another order
-        than nvidia-smi does; of a GPU that is split into parts, the parts. Empty where there is no
-        GPU or no nvidia-smi.
+        Indices as CUDA_VISIBLE_DEVICES has them, or UUIDs, since CUDA orders GPUs differently from
+        the management library; for a GPU that is split by MIG, its parts. Empty if there is no GPU
+        or no management library.
 
     Raises:
-        UserError: If nvidia-smi fails or does not answer: training on the CPU instead would be
-            found out late.
+        UserError: If the driver fails: training on the CPU instead would be noticed late.
     """
     if (given := environ.get(VISIBLE)) is not None:
         devices = [device.strip() for device in given.split(",")]
         ends = [place for place, device in enumerate(devices) if device in ("", "-1", "NoDevFiles")]
         return devices[:ends[0]] if ends else devices
-    program = shutil.which("nvidia-smi", path=environ.get("PATH", ""))
-    return [] if program is None else _listed(program, environ)
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError_LibraryNotFound:
+        return []
+    except pynvml.NVMLError as error:
+        raise _driver_error(error) from error
+    try:
+        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+        return [uuid for handle in handles for uuid in _uuids(handle)]
+    except pynvml.NVMLError as error:
+        raise _driver_error(error) from error
+    finally:
+        pynvml.nvmlShutdown()
 
 
 def environment(device: str | None) -> dict[str, str]:
@@ -78,28 +87,23 @@ class Slots:
         self._users[device] -= 1
 
 
-def _listed(program: str, environ: Mapping[str, str]) -> list[str]:
-    instead = f"set {VISIBLE}, to nothing where there is no GPU"
-    try:
-        listing = subprocess.run(
-            [program, "-L"], env=dict(environ), stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, errors="replace", timeout=_SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise UserError(
-            f"{program} -L has not answered for {_SECONDS:.0f} s; {instead}.") from error
-    except OSError as error:
-        raise UserError(f"{program} cannot be run ({error}); {instead}.") from error
-    said = (listing.stdout + listing.stderr).strip()
-    if "No devices" in said:
-        return []
-    if listing.returncode:
-        reason = said.splitlines()[0] if said else f"exit status {listing.returncode}"
-        raise UserError(f"{program} -L fails: {reason.rstrip('.')}; {instead}.")
-    devices: list[str] = []
-    for line in listing.stdout.splitlines():
-        if found := _LISTED.fullmatch(line):
-            # Parts come below the GPU that they are parts of, which cannot be used beside them.
-            if found[2] == "MIG" and devices and devices[-1].startswith("GPU-"):
-                devices.pop()
-            devices.append(found[1])
-    return devices
+def _uuids(handle: Any) -> list[str]:  # noqa: ANN401 - of pynvml
+    """Returns the UUIDs of a GPU's MIG parts, or of the GPU itself if it has none."""
+    import pynvml
+
+    parts = []
+    # Most GPUs cannot be split, and old drivers cannot be asked.
+    with contextlib.suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
+        current, _ = pynvml.nvmlDeviceGetMigMode(handle)
+        if current == pynvml.NVML_DEVICE_MIG_ENABLE:
+            for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+                # Not every place is taken.
+                with contextlib.suppress(pynvml.NVMLError_NotFound):
+                    parts.append(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))
+    return [pynvml.nvmlDeviceGetUUID(device) for device in parts or [handle]]
+
+
+def _driver_error(error: Exception) -> UserError:
+    return UserError(
+        f"NVIDIA's driver fails: {str(error).rstrip('.')}; set {VISIBLE}, to nothing if there is "
+        "no GPU.")

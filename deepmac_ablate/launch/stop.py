@@ -75,7 +75,7 @@ def _is_here(holder: Mapping[str, Any]) -> bool:
     pid, started = holder.get("pid"), holder.get("process_started")
     return (
         holder.get("host") == socket.gethostname() and pid is not None and started is not None
-        and processes.start_of(pid) == started)
+        and processes.process_identity(pid) == started)
 
 
 def _end(workdir: SweepWorkdir, holder: Mapping[str, Any]) -> None:

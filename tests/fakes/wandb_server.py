@@ -6,11 +6,18 @@ import contextlib
 import gzip
 import http.server
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+_ROOT = Path(__file__).resolve().parents[2]
 # Not every request says it apart from its query.
 _NAME = re.compile(r"(?:query|mutation)\s*(?P<name>\w*)")
 
@@ -23,6 +30,12 @@ class Run:
         self.lines: dict[int, str] = {}
         self.summary: dict[str, Any] = {}
         self.exit_code: int | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Values by name, without those of the client itself."""
+        config = json.loads(self.fields["config"])
+        return {name: it["value"] for name, it in config.items() if name != "_wandb"}
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -116,6 +129,20 @@ def _node(run_id: str, run: Run) -> dict[str, Any]:
         "displayName": run.fields.get("displayName"), "group": run.fields.get("groupName"),
         "jobType": run.fields.get("jobType"), "tags": run.fields.get("tags"),
         "config": run.fields.get("config", "{}"), "summaryMetrics": json.dumps(run.summary)}
+
+
+def upload_copy(folder: Path) -> dict[tuple[str, str], Run]:
+    """Uploads a copy of a trial's folder to a server of its own; returns the runs that it has."""
+    with tempfile.TemporaryDirectory() as home, serving() as server:
+        copy = shutil.copytree(folder, Path(home, "trial"))
+        environment = {n: v for n, v in os.environ.items() if not n.startswith("WANDB")}
+        environment |= {
+            "HOME": home, "PYTHONPATH": str(_ROOT), "WANDB_BASE_URL": server.url,
+            "WANDB_API_KEY": "x" * 40}
+        subprocess.run(
+            [sys.executable, "-m", "deepmac_ablate.cli", "sync", copy], env=environment, cwd=home,
+            check=True, stdout=subprocess.DEVNULL)
+        return server.runs
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import pytest
 
 from deepmac_ablate import cli
 from deepmac_ablate.commands import xmanager_script
-from deepmac_ablate.trial.tracking import wandb_file
+from tests.fakes import wandb_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
@@ -89,17 +89,16 @@ def test_each_trial_trained_what_its_arm_says(swept):
 
 
 def test_wandb_has_what_the_workdir_has(swept):
-    """Offline files read back: identity, configuration, each step once, the final numbers."""
+    """Uploaded to a server: identity, configuration, each step once, the final numbers."""
     for trial in swept.trials:
         folder = swept.folder(trial)
-        [path] = folder.glob("wandb/offline-run-*/run-*.wandb")
-        found = wandb_file.read(path)
+        [((project, run_id), found)] = wandb_server.upload_copy(folder).items()
         assert (trial["id"], "boxes", trial["arm"]) == (
-            found.run.run_id, found.run.project, found.run.group)
-        assert f"box_source={trial['arm']}" in found.run.tags
-        assert 1.25 == found.run.config["Losses.mask_weight"]
+            run_id, project, found.fields["groupName"])
+        assert f"box_source={trial['arm']}" in found.fields["tags"]
+        assert 1.25 == found.config["Losses.mask_weight"]
         metrics = [json.loads(it) for it in (folder / "metrics.jsonl").read_text().splitlines()]
-        loss = {row["global_step"]: row["train/total_loss"] for row in found.history
+        loss = {row["global_step"]: row["train/total_loss"] for row in found.rows
                 if "train/total_loss" in row}
         assert {row["step"]: row["train/total_loss"] for row in metrics} == loss
         result = json.loads((folder / "result.json").read_text())

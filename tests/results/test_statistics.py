@@ -9,6 +9,7 @@ import sys
 import warnings
 
 import pytest
+import scipy.integrate
 import scipy.stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
@@ -122,6 +123,19 @@ def test_the_smallest_difference_that_is_found(seeds):
     found = detectable_difference(0.013, seeds, power=0.8, alpha=0.05)
     expected = TTestPower().solve_power(nobs=seeds, power=0.8, alpha=0.05) * 0.013
     assert expected == pytest.approx(found, rel=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+def test_the_smallest_difference_is_found_as_often_as_asked(seeds, alpha):
+    """The probability of t beyond its quantile, integrated over the estimate of the scatter."""
+    shift = detectable_difference(1.0, seeds, power=0.8, alpha=alpha) * math.sqrt(seeds)
+    quantile = scipy.stats.t.ppf(1 - alpha / 2, seeds - 1)
+    scatter = scipy.stats.chi(seeds - 1, scale=1 / math.sqrt(seeds - 1))
+    found, _ = scipy.integrate.quad(
+        lambda s: scatter.pdf(s) * scipy.stats.norm.cdf(shift - quantile * s), 0, 12,
+        points=[shift / quantile, 1.0], limit=400)
+    assert 0.8 == pytest.approx(found, abs=1e-5)
 
 
 def test_one_seed_detects_nothing():

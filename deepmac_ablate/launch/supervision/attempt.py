@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision import locks, processes
 from deepmac_ablate.storage import disk
@@ -37,7 +39,7 @@ class Attempt:
         state: As its supervisor wrote it; a killed supervisor leaves "running" behind.
         host: The machine.
         pid: The supervisor's number.
-        pid_started: Tells it from others that had the number, see `processes.start_of`.
+        pid_started: Tells it from others that had the number, see `processes.process_identity`.
         started: When the attempt was.
         heartbeat: When the state was written.
         process_group: The number of the command's process group and first process; None before it
@@ -170,13 +172,13 @@ def stop_leftovers(folder: Path, role: str, grace: float = 30.0) -> None:
     # What it wrote last.
     attempt = read(folder, role)
 
-    def leftovers() -> set[int]:
-        found = set(processes.carrying(VARIABLE, mark(folder, role)))
+    def leftovers() -> set[psutil.Process]:
+        found = set(processes.find_by_variable(VARIABLE, mark(folder, role)))
         if attempt is not None and _lives(attempt.process_group, attempt.group_started):
-            found |= set(processes.members(attempt.process_group))
+            found |= set(processes.group_members(attempt.process_group))
         return found
 
-    processes.end(leftovers, grace)
+    processes.end_processes(leftovers, grace)
     if not _wait_for(lambda: not locks.is_held(lock), _SECONDS_TO_RELEASE):
         raise UserError(f"An unknown process holds {lock}; find it with `fuser {lock}` and end it.")
 
@@ -202,7 +204,7 @@ def _is_supervised(folder: Path, role: str) -> bool:
 
 def _lives(pid: int | None, started: str | None) -> bool:
     """Whether the very process lives that had this number; False where that cannot be told."""
-    return pid is not None and started is not None and processes.start_of(pid) == started
+    return pid is not None and started is not None and processes.process_identity(pid) == started
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:

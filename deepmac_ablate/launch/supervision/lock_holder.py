@@ -23,8 +23,8 @@ def this_process(what: str) -> dict[str, Any]:
         what: Such as "a launcher".
 
     Returns:
-        `what`, host, pid, user, `process_started` (see `processes.start_of`) and started, the Unix
-        time of now.
+        `what`, host, pid, user, `process_started` (see `processes.process_identity`) and started,
+        the Unix time of now.
     """
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
@@ -33,7 +33,7 @@ def this_process(what: str) -> dict[str, Any]:
         user = str(os.getuid())
     return {
         "what": what, "host": os.uname().nodename, "pid": os.getpid(), "user": user,
-        "process_started": processes.start_of(os.getpid()), "started": time.time(),
+        "process_started": processes.process_identity(os.getpid()), "started": time.time(),
     }
 
 

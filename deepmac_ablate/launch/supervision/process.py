@@ -68,7 +68,7 @@ class Command:
         Args:
             grace: Seconds between asking and killing.
         """
-        processes.end(lambda: processes.members(self.group), grace)
+        processes.end_processes(lambda: processes.group_members(self.group), grace)
 
     def _signal(self, signum: int) -> None:
         # Before `poll` has seen its end, the number cannot be another process's.

@@ -1,7 +1,7 @@
-"""Which processes are there, as ``/proc`` tells; where there is none, none is found.
+"""Find and end processes of this machine.
 
-A number alone does not say which process it was: numbers are used again. What is killed here was
-recognised by when it started or by a variable in its environment.
+Process IDs are reused, so a process is recognized by its start or by a variable in its environment
+before it is ended.
 """
 
 from __future__ import annotations
@@ -9,95 +9,108 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-_SECONDS_BETWEEN_LOOKS = 0.02
+import psutil
+
+_SECONDS_BETWEEN_POLLS = 0.02
 _SECONDS_TO_DIE = 5.0
 
 
-def start_of(pid: int) -> str | None:
-    """Returns what tells a process from all others that ever had its number on this machine.
+def process_identity(pid: int) -> str | None:
+    """Returns a text that no other process with this ID ever has on this machine.
+
+    It does not depend on the clock, which may be set while the process runs.
 
     Args:
-        pid: Its number.
+        pid: The process ID.
 
     Returns:
-        The machine's start-up and the clock ticks from then to the process's start; None where
-        there is no such process, or only what is left of it until its parent asks.
+        The boot ID and the clock ticks from boot to the start of the process; None if there is no
+        such process or only a zombie.
     """
-    fields = _stat(pid)
-    return f"{_boot_id()}/{fields[19]}" if fields and fields[0] != "Z" else None
+    with contextlib.suppress(psutil.Error):
+        return f"{_boot_id()}/{_ticks_since_boot(pid)}" if _living(pid) else None
+    return None
 
 
-def members(group: int) -> list[int]:
+def group_members(group: int) -> list[psutil.Process]:
     """Returns the living processes of a process group."""
-    number = str(group)
-    return [
-        pid for pid in _all()
-        if (fields := _stat(pid)) and fields[2] == number and fields[0] != "Z"
-    ]
+    pids = [pid for pid in psutil.pids() if _group(pid) == group]
+    return [process for pid in pids if (process := _living(pid))]
 
 
-def carrying(name: str, value: str) -> list[int]:
-    """Returns the living processes that were started with a variable, but never this process."""
-    wanted = os.fsencode(f"{name}={value}")
-    return [pid for pid in _all() if pid != os.getpid() and wanted in _environment(pid)]
+def find_by_variable(name: str, value: str) -> list[psutil.Process]:
+    """Returns the living processes started with an environment variable, except this process."""
+    pids = [pid for pid in psutil.pids() if pid != os.getpid()]
+    return [process for pid in pids
+            if (process := _living(pid)) and _environment(process).get(name) == value]
 
 
-def end(find: Callable[[], Iterable[int]], grace: float) -> None:
-    """Asks processes to end, and kills those that have not after a while.
+def end_processes(find: Callable[[], Iterable[psutil.Process]], grace: float) -> None:
+    """Sends SIGTERM to processes, and SIGKILL to those that are left after a while.
 
     Args:
-        find: Returns the processes that are still there; what they start meanwhile is killed too.
+        find: Returns the processes that are left, including those that they started meanwhile.
         grace: Seconds between SIGTERM and SIGKILL.
     """
-    _send(signal.SIGTERM, find())
+    for process in find():
+        _signal(process.terminate)
     kill_at = time.monotonic() + grace
-    while there := find():
+    while left := find():
         if time.monotonic() >= kill_at + _SECONDS_TO_DIE:
-            # Held up in the kernel, by a broken disk for instance.
+            # Blocked in the kernel, for example by a broken disk.
             return
         if time.monotonic() >= kill_at:
-            _send(signal.SIGKILL, there)
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+            for process in left:
+                _signal(process.kill)
+        time.sleep(_SECONDS_BETWEEN_POLLS)
 
 
-def _send(signum: int, pids: Iterable[int]) -> None:
-    for pid in pids:
-        # Gone in the meantime, or another user's.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signum)
+def _signal(send: Callable[[], None]) -> None:
+    # The process has ended, its ID is another process's by now, or it is another user's.
+    with contextlib.suppress(psutil.Error):
+        send()
 
 
-def _all() -> list[int]:
+def _living(pid: int) -> psutil.Process | None:
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
+    return None
+
+
+def _group(pid: int) -> int | None:
     try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
-    except FileNotFoundError:
-        return []
+        return os.getpgid(pid)
+    except OSError:
+        return None
 
 
-def _stat(pid: int) -> list[str] | None:
-    """Returns the fields of /proc/PID/stat from the third on: state, parent, group, ..."""
-    # The second field is the program's name in brackets, in which anything may stand.
-    text = _read(f"/proc/{pid}/stat")
-    return os.fsdecode(text).rpartition(")")[2].split() if text else None
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """Returns the variables of a process; none if it has ended or is another user's."""
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):
+        return {}
 
 
-def _environment(pid: int) -> list[bytes]:
-    return _read(f"/proc/{pid}/environ").split(b"\0")
+def _ticks_since_boot(pid: int) -> int:
+    # psutil adds the time of boot, which changes with the clock: both must be of the same reading.
+    boot, after = None, psutil.boot_time()
+    while boot != after:
+        boot = after
+        started = psutil.Process(pid).create_time()
+        after = psutil.boot_time()
+    return round((started - boot) * os.sysconf("SC_CLK_TCK"))
 
 
 @functools.cache
 def _boot_id() -> str:
-    return os.fsdecode(_read("/proc/sys/kernel/random/boot_id")).strip()
-
-
-def _read(path: str) -> bytes:
-    """Returns what is in a file; nothing where the process has gone or is another user's."""
+    """Returns Linux's random ID of the time since boot, which psutil does not have."""
     try:
-        return Path(path).read_bytes()
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return b""
+        return ""

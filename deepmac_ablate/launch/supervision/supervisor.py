@@ -85,8 +85,8 @@ class Supervisor:
         self._signs = SignsOfLife(notes.look)
         now, pid = time.time(), os.getpid()
         self._attempt = Attempt(
-            role, notes.number, "running", os.uname().nodename, pid, processes.start_of(pid),
-            started=now, heartbeat=now, submission=submission)
+            role, notes.number, "running", os.uname().nodename, pid,
+            processes.process_identity(pid), started=now, heartbeat=now, submission=submission)
 
     def run(self, job: Job, output: Output) -> int:
         """Runs the command to its end, or ends it; returns the supervisor's exit status.
@@ -103,7 +103,7 @@ class Supervisor:
             return self._end(Outcome("failed", f"cannot start the command: {error}"), None)
         self._attempt = dataclasses.replace(
             self._attempt, process_group=command.group,
-            group_started=processes.start_of(command.group))
+            group_started=processes.process_identity(command.group))
         self._beat(job)
         while (code := command.poll()) is None:
             self._bell.wait(min(_SECONDS_BETWEEN_LOOKS, self._seconds_to_kill()))

@@ -1,4 +1,4 @@
-"""Finds out what a user names: a workdir, a trial, files of W&B's, a project on its server."""
+"""Find the source that a user names: a workdir, a trial or a project on W&B's server."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from deepmac_ablate.results.loading.source import Source
 
 _WANDB = "wandb:"
 _NAMED_AT_MOST = 5
+# Below the folder of a run, of a trial's runs, or of several trials.
+_CLIENT_FILES = ("run-*.wandb", "*run-*/run-*.wandb", "wandb/*run-*/run-*.wandb")
 
 
 def find(name: str) -> Source:
@@ -27,18 +29,21 @@ def find(name: str) -> Source:
     if not path.exists():
         raise UserError(
             f"There is no {name}.{_sibling(path)} Name the workdir of a sweep, the folder of a "
-            "trial, files of W&B's, or wandb:ENTITY/PROJECT.")
-    if not path.is_dir():
-        return wandb_source.Files([path])
+            "trial, or wandb:ENTITY/PROJECT.")
     if _is_sweep(path):
         return workdir_source.Workdir(str(path))
     if _is_trial(path):
         return workdir_source.Trial(str(path))
-    if found := wandb_source.below(path):
-        return wandb_source.Files(found)
+    if _is_of_client(path):
+        raise UserError(
+            f"{name} holds runs of W&B's client, which are not read; pass {_instead(path)}, which "
+            "has the same numbers.")
+    if not path.is_dir():
+        raise UserError(
+            f"{name} is a file: pass the workdir of a sweep or the folder of a trial.")
     raise UserError(
-        f"There are no results in {name}: neither plan.json, trials/ nor trial.json, nor files of "
-        f"W&B's. {_what_is_there(path)}")
+        f"There are no results in {name}: neither plan.json, trials/ nor trial.json. "
+        f"{_what_is_there(path)}")
 
 
 def _is_sweep(path: epath.Path) -> bool:
@@ -47,6 +52,20 @@ def _is_sweep(path: epath.Path) -> bool:
 
 def _is_trial(path: epath.Path) -> bool:
     return (path / "trial.json").exists()
+
+
+def _is_of_client(path: epath.Path) -> bool:
+    """Returns whether a path is a file or a folder that W&B's client has written."""
+    if not path.is_dir():
+        return path.suffix == ".wandb"
+    return any(next(iter(path.glob(pattern)), None) for pattern in _CLIENT_FILES)
+
+
+def _instead(path: epath.Path) -> str:
+    """Returns the folder of the trial that files of W&B's client are of, as far as it is known."""
+    trial = next((str(folder) for folder in path.parents if _is_trial(folder)), "")
+    return f"the trial's folder {trial}" if trial else (
+        "the folder of the trial or the workdir of its sweep")
 
 
 def _sibling(path: epath.Path) -> str:

@@ -16,8 +16,8 @@ def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd
     """Returns one row per trial, see `columns`.
 
     Args:
-        *workdirs: The workdirs of sweeps, the folders of trials, both also on ``gs://``; offline
-            files of W&B's or a folder of them; ``wandb:entity/project``.
+        *workdirs: The workdirs of sweeps, the folders of trials, both also on ``gs://``;
+            ``wandb:entity/project``.
         per_class: Numbers to have for each class too, such as "groundtruth/iou", which gives
             columns `groundtruth/iou/class:<name of the class>`.
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from etils import epath
 
+from deepmac_ablate.trial.tracking import offline_runs
 from deepmac_ablate.trial.tracking.run_description import Description
 
 # Python's names of levels: what the client has to say of itself is of no interest below this.
@@ -43,7 +44,7 @@ class Client:
     ) -> None:
         # The folder holds everything that `wandb sync` needs. No reports of errors: offline means
         # that nothing is sent.
-        home = str(folder / "wandb")
+        home = str(folder / offline_runs.FOLDER)
         os.environ |= {
             "WANDB_DATA_DIR": home, "WANDB_CACHE_DIR": home, "WANDB_ERROR_REPORTING": "false"}
         import wandb
@@ -62,6 +63,7 @@ class Client:
             # The client's other process thinks that the run is in use.
             wandb.teardown(exit_code=1)
             self._run = self._start(description, "offline", folder)
+        self._folder = epath.Path(self._run.dir).parent
         self._run.define_metric("global_step")
         self._run.define_metric("*", step_metric="global_step")
 
@@ -73,6 +75,7 @@ class Client:
         """
         own_step = max(step, self._run.step, self._run.starting_step)
         self._run.log({"global_step": step, **row}, step=own_step, commit=True)
+        offline_runs.add_note(self._folder, step=step, own_step=own_step, names=sorted(row))
 
     def log_pictures(self, step: int, name: str, pictures: Mapping[str, bytes]) -> None:
         """Logs PNG files by id as a table; nothing where there are none."""
@@ -89,6 +92,7 @@ class Client:
         """Writes last values by name and ends the run, with 0 for a trial that is finished."""
         self._run.summary.update(dict(summary))
         self._run.finish(exit_code=exit_code)
+        offline_runs.add_note(self._folder, exit_code=exit_code)
 
     def _start(self, description: Description, mode: str, folder: epath.Path) -> Any:  # noqa: ANN401
         return self._wandb.init(

@@ -36,7 +36,8 @@ EXIT_CODES = {"finished": 0, "interrupted": 75, "failed": 1, "killed": 137}
 _NICENESS = 10
 # Errors of the client's can be pages long.
 _LONGEST_LINE = 500
-_FOLLOWED = {"train": ["metrics.jsonl", "evaluations.jsonl"], "eval": ["evaluations.jsonl"]}
+# The files that a mirror follows, by the trial's job.
+FOLLOWED = {"train": ["metrics.jsonl", "evaluations.jsonl"], "eval": ["evaluations.jsonl"]}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Shows a trial's files in W&B.")
     parser.add_argument("folder", help="of the trial")
     parser.add_argument("--mode", choices=["offline", "online"], required=True)
-    parser.add_argument("--job_type", choices=list(_FOLLOWED), required=True)
+    parser.add_argument("--job_type", choices=list(FOLLOWED), required=True)
     parser.add_argument("--poll_seconds", type=float, required=True)
     parser.add_argument("--unclaimed", required=True, help="what `claim` said before the start")
     args = parser.parse_args(argv)
@@ -74,6 +75,16 @@ def main(argv: Sequence[str] | None = None) -> int:
              f"without, and {args.folder}/{offline_runs.FOLDER} has more about it")
         return 1
     return 0
+
+
+def command(
+    folder: str, mode: Literal["offline", "online"], job_type: str, poll_seconds: float,
+    unclaimed: str,
+) -> list[str]:
+    """Returns the command that runs `main`; see there."""
+    return [
+        sys.executable, "-m", __spec__.name, folder, "--mode", mode, "--job_type", job_type,
+        "--poll_seconds", str(poll_seconds), "--unclaimed", unclaimed]
 
 
 def claim(path: epath.Path) -> str:
@@ -155,12 +166,16 @@ def _mirror(
     warn: Callable[[str], None],
 ) -> None:
     description = describe(workdir, job_type)
-    earlier = offline_runs.find(folder, description.run_id)
-    tails = {name: Tail(workdir.path / name) for name in _FOLLOWED[job_type]}
-    if workdir.is_finished() and earlier and earlier[-1].content.exit_code == 0:
+    earlier = offline_runs.find_attempts(folder, description.run_id)
+    tails = {name: Tail(workdir.path / name) for name in FOLLOWED[job_type]}
+    if workdir.is_finished() and earlier and earlier[-1].exit_code == 0:
         return
     client = Client(description, mode, folder, warn)
-    logged = Logged(earlier, client.received)
+    logged = Logged([attempt for attempt in earlier if not attempt.is_cut_off], client.received)
+    for attempt in earlier:
+        if attempt.is_cut_off:
+            # Now that there is another file, which is about to hold all of this one.
+            attempt.file.parent.rmtree()
     ended = False
     while not ended:
         # Asked first, so that all which was written before the end is read after it.

@@ -1,63 +1,105 @@
-"""The files that W&B's client has written below a trial's folder, one an attempt."""
+"""Attempts at a trial that W&B's client has files of, and what has been logged in them.
+
+The client's files are binary, so the mirror notes beside each of them, in plain JSON, what it has
+logged, how the attempt ended and whether it was uploaded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from etils import epath
 
-from deepmac_ablate.errors import UserError
-from deepmac_ablate.trial.tracking import wandb_file
-from deepmac_ablate.trial.tracking.wandb_file import WandbFile
-
 # Relative to a trial's folder; the client makes it.
 FOLDER = "wandb"
+_NOTES = "deepmac_ablate.jsonl"
 
 
 class Attempt(NamedTuple):
-    """One file and what is in it."""
+    """One file of the client and the mirror's notes on it.
 
-    path: epath.Path
-    content: WandbFile
+    Attributes:
+        file: The client's, `run-<id>.wandb`, in a folder of its own.
+        rows: The notes on what was logged: `step`, the client's `own_step` and `names`.
+        exit_code: None if the mirror was killed or is still at work.
+        is_uploaded: Whether an offline file has been sent to a server.
+    """
+
+    file: epath.Path
+    rows: tuple[Mapping[str, Any], ...]
+    exit_code: int | None
+    is_uploaded: bool
 
     @property
     def is_offline(self) -> bool:
-        """Whether nothing of it has been sent to a server while it was written."""
-        return self.path.parent.name.startswith("offline-")
+        """Whether nothing was sent to a server while it was written."""
+        return self.file.parent.name.startswith("offline-")
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it is offline and incomplete: `wandb sync` refuses files that end in a record.
+
+        The trial's own files hold all that it may lack, so that the next attempt replaces it.
+        """
+        return self.is_offline and self.exit_code is None and not self.is_uploaded
 
 
-def find(folder: epath.Path, run_id: str | None = None) -> list[Attempt]:
+def find_attempts(folder: epath.Path, run_id: str | None = None) -> list[Attempt]:
     """Returns the attempts at a trial, in the order in which they were started.
 
     Args:
-        folder: Of the trial.
-        run_id: The run to look for; None: all of them.
-
-    Returns:
-        Those whose client lived long enough to say what it writes.
+        folder: The trial's folder.
+        run_id: The run to look for; None for all of them.
     """
-    attempts = []
-    for path in sorted((folder / FOLDER).glob(f"*run-*/run-{run_id or '*'}.wandb")):
+    files = (folder / FOLDER).glob(f"*run-*/run-{run_id or '*'}.wandb")
+    # The folders are called [offline-]run-<date>_<time>-<id>.
+    return [_read_attempt(file) for file in sorted(
+        files, key=lambda file: file.parent.name.removeprefix("offline-"))]
+
+
+def add_note(folder: epath.Path, **note: Any) -> None:  # noqa: ANN401 - JSON
+    """Appends a note to those in the folder of an attempt."""
+    with (folder / _NOTES).open("a") as notes:
+        notes.write(json.dumps(note) + "\n")
+
+
+def note_upload(file: epath.Path) -> None:
+    """Notes that a file of the client has been uploaded."""
+    add_note(file.parent, uploaded=time.time())
+
+
+def is_synced(file: epath.Path) -> bool:
+    """Returns whether W&B's own command has uploaded a file, as it notes after each success."""
+    return file.with_name(f"{file.name}.synced").exists()
+
+
+def _read_attempt(file: epath.Path) -> Attempt:
+    notes = []
+    path = file.parent / _NOTES
+    for line in path.read_text().split("\n")[:-1] if path.exists() else ():
         try:
-            attempt = Attempt(path, wandb_file.read(path))
-        except UserError:
-            # A newer client's. It was none of ours, so nothing of ours is missed.
+            notes.append(json.loads(line))
+        except ValueError:
+            # A note that a full disk or a crash of the machine has cut off.
             continue
-        if attempt.content.run:
-            attempts.append(attempt)
-    return sorted(attempts, key=lambda attempt: attempt.content.run.started)
+    return Attempt(
+        file, tuple(note for note in notes if "names" in note),
+        next((note["exit_code"] for note in notes if "exit_code" in note), None),
+        is_synced(file) or any("uploaded" in note for note in notes))
 
 
 class Logged:
     """What was logged already, by step and name.
 
-    A client that was killed while it was sending may have written what it had not sent yet, and
-    sent what it had not written yet; the server knows how far it came.
+    A client that was killed while it was sending may have noted what it had not sent yet, and sent
+    what it had not noted yet; the server knows how far it came.
 
     Args:
-        attempts: The earlier attempts at a run.
-        received: The server's next step of its own; None where it was not asked.
+        attempts: The earlier attempts at a run, without those that are replaced.
+        received: The server's next step of its own; None if it was not asked.
     """
 
     def __init__(self, attempts: list[Attempt], received: int | None) -> None:
@@ -66,15 +108,14 @@ class Logged:
         self._received = 0
         for attempt in attempts:
             cut_off = not (
-                received is None or attempt.is_offline or attempt.content.exit_code is not None)
+                received is None or attempt.is_offline or attempt.exit_code is not None)
             if cut_off:
                 self._received = received
-            for row in attempt.content.history:
-                step = row.get("global_step")
-                if cut_off and row["_step"] >= received:
-                    self._unsent |= {(step, name) for name in row}
-                elif step is not None:
-                    self.add(step, row)
+            for row in attempt.rows:
+                if cut_off and row["own_step"] >= received:
+                    self._unsent |= {(row["step"], name) for name in row["names"]}
+                else:
+                    self.add(row["step"], row["names"])
 
     def add(self, step: int, names: Iterable[str]) -> None:
         """Notes what is logged now."""

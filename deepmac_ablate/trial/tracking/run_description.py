@@ -60,7 +60,7 @@ def describe(workdir: TrialWorkdir, job_type: str) -> Description:
     levels = sweep.get("levels") or {}
     tags = [f"{axis}={level}"[:_LONGEST_TAG] for axis, level in levels.items()]
     return Description(
-        run_id=trial_id if job_type == "train" else f"{trial_id}-{job_type}",
+        run_id=trial_run_id(trial_id, job_type),
         project=sweep.get("sweep") or _PROJECT,
         group=arm,
         job_type=job_type,
@@ -74,6 +74,11 @@ def describe(workdir: TrialWorkdir, job_type: str) -> Description:
             "_ablate/levels": levels,
         },
     )
+
+
+def trial_run_id(trial_id: str, job_type: str) -> str:
+    """Returns the id in W&B of a trial's trainer or evaluator."""
+    return trial_id if job_type == "train" else f"{trial_id}-{job_type}"
 
 
 def _bound(workdir: TrialWorkdir) -> dict[str, Any]:

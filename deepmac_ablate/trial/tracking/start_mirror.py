@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Literal
 
@@ -58,9 +57,7 @@ def mirroring(
                 "use --tracking online.")
     else:
         folder = os.path.abspath(folder)  # noqa: PTH100 (`resolve` would follow links)
-    command = [
-        sys.executable, "-m", mirror.__name__, folder, "--mode", mode, "--job_type", job_type,
-        "--poll_seconds", str(poll_seconds), "--unclaimed", mirror.claim(path)]
+    command = mirror.command(folder, mode, job_type, poll_seconds, mirror.claim(path))
     try:
         # In a session of its own, so that what ends the trainer leaves it the time to say so.
         process = subprocess.Popen(

@@ -1,7 +1,7 @@
-"""Uploads what was tracked offline, with W&B's own command and its own memory of what is done.
+"""Upload what was tracked offline, with W&B's own command.
 
-`wandb sync` notes beside each file that it is on the server. A trial's attempts are one run of
-several files, which the server takes in their order only.
+A trial's attempts are one run of several files, which the server takes in their order only. What is
+uploaded is noted beside each file, so that nothing is uploaded twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from etils import epath
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.progress import track
-from deepmac_ablate.trial.tracking import offline_runs
+from deepmac_ablate.trial.tracking import mirror, offline_runs
+from deepmac_ablate.trial.tracking.run_description import trial_run_id
+from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 _NO_KEY = "No API key configured"
 # Of what W&B's command says of a failure, at the end of which it gives the reason.
@@ -29,30 +31,39 @@ _ENVIRONMENT = {
     "WANDB__FILE_TRANSFER_RETRY_MAX": "4", "WANDB_ERROR_REPORTING": "false"}
 
 
-def waiting(folder: str) -> list[epath.Path]:
+def complete_files(folder: str) -> None:
+    """Replaces files of killed mirrors, which W&B's command refuses, by complete ones.
+
+    Args:
+        folder: A sweep's workdir or a trial's folder.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    for trial in _idle_trials(folder):
+        workdir = TrialWorkdir(trial)
+        for job_type in mirror.FOLLOWED:
+            if _is_cut_off(workdir, job_type):
+                # Its client is best kept in a process of its own.
+                subprocess.run(
+                    mirror.command(str(trial), "offline", job_type, 0.0, "none"), check=False,
+                    input="finished" if workdir.is_finished() else "killed", text=True)
+
+
+def pending_files(folder: str) -> list[epath.Path]:
     """Returns the files that were not uploaded yet, trial by trial, in the order of attempts.
 
     Files of a trial that is being tracked right now wait until that has ended.
 
     Args:
-        folder: Of a sweep or of a trial.
+        folder: A sweep's workdir or a trial's folder.
 
     Raises:
         UserError: If it is neither.
     """
-    path = epath.Path(folder)
-    if storage.is_remote(path):
-        raise UserError(f"Offline files are on disks only; {folder} is on none.")
-    trials = [path] if (path / "trial.json").exists() else sorted((path / "trials").glob("*"))
-    if not trials:
-        raise UserError(
-            f"There is neither a trial nor a sweep in {folder}: trial.json and trials/ are missing."
-        )
-    files = []
-    for trial in trials:
-        if not _is_tracked_now(trial):
-            files += [attempt.path for attempt in offline_runs.find(trial) if attempt.is_offline]
-    return [file for file in files if not _is_uploaded(file)]
+    return [
+        attempt.file for trial in _idle_trials(folder) for attempt in offline_runs.find_attempts(trial)
+        if attempt.is_offline and not attempt.is_uploaded]
 
 
 def upload(files: Sequence[epath.Path]) -> dict[epath.Path, str]:
@@ -76,7 +87,9 @@ def upload(files: Sequence[epath.Path]) -> dict[epath.Path, str]:
                 raise UserError(
                     "W&B has no API key here: run `wandb login`, or set WANDB_API_KEY.")
         # Its exit status is 0 after some failures too.
-        if not _is_uploaded(file):
+        if offline_runs.is_synced(file):
+            offline_runs.note_upload(file)
+        else:
             failed_runs.add(run)
             failed[file] = " ".join(said.rpartition("ERROR ")[2].split()[-_WORDS:])
     return failed
@@ -94,8 +107,28 @@ def _sync(file: epath.Path) -> str:
     return done.stdout
 
 
-def _is_uploaded(file: epath.Path) -> bool:
-    return file.with_name(f"{file.name}.synced").exists()
+def _is_cut_off(workdir: TrialWorkdir, job_type: str) -> bool:
+    try:
+        trial_id = workdir.read_trial_id()
+    except UserError:
+        # A broken trial is uploaded as it is.
+        return False
+    return trial_id is not None and any(
+        attempt.is_cut_off for attempt in offline_runs.find_attempts(
+            workdir.path, trial_run_id(trial_id, job_type)))
+
+
+def _idle_trials(folder: str) -> list[epath.Path]:
+    """Returns the trials in a folder that are not being tracked right now."""
+    path = epath.Path(folder)
+    if storage.is_remote(path):
+        raise UserError(f"Offline files are on disks only; {folder} is not on a disk.")
+    trials = [path] if (path / "trial.json").exists() else sorted((path / "trials").glob("*"))
+    if not trials:
+        raise UserError(
+            f"There is neither a trial nor a sweep in {folder}: trial.json and trials/ are missing."
+        )
+    return [trial for trial in trials if not _is_tracked_now(trial)]
 
 
 def _is_tracked_now(trial: epath.Path) -> bool:

@@ -25,7 +25,7 @@ def an_attempt(**fields) -> Attempt:
     return dataclasses.replace(
         Attempt(
             "train", 1, "running", os.uname().nodename, os.getpid(),
-            processes.start_of(os.getpid()), started=now, heartbeat=now),
+            processes.process_identity(os.getpid()), started=now, heartbeat=now),
         **fields)
 
 
@@ -174,7 +174,8 @@ def test_a_group_that_lost_its_mark_is_a_leftover(tmp_path):
     child = subprocess.Popen(stubborn, cwd=tmp_path, process_group=0)
     supervised.wait_until((tmp_path / "ready").exists)
     an_attempt(
-        pid_started="boot/1", process_group=child.pid, group_started=processes.start_of(child.pid)
+        pid_started="boot/1", process_group=child.pid,
+        group_started=processes.process_identity(child.pid)
     ).write(tmp_path)
     attempt.lock_path(tmp_path, "train").touch()
     attempt.stop_leftovers(tmp_path, "train", grace=0.1)
@@ -187,7 +188,7 @@ def test_a_stranger_is_never_killed(tmp_path, change):
     stranger = subprocess.Popen(["sleep", "30"], process_group=0)
     an_attempt(**{
         "pid_started": "boot/1", "process_group": stranger.pid,
-        "group_started": processes.start_of(stranger.pid), **change,
+        "group_started": processes.process_identity(stranger.pid), **change,
     }).write(tmp_path)
     attempt.lock_path(tmp_path, "train").touch()
     attempt.stop_leftovers(tmp_path, "train", grace=0.1)

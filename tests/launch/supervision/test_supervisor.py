@@ -381,7 +381,7 @@ def test_a_supervisor_imports_little():
     code = "import sys, deepmac_ablate.launch.supervision.supervisor; print(*sys.modules)"
     loaded = subprocess.check_output(
         [sys.executable, "-c", code], env=supervised.ENVIRONMENT, text=True).split()
-    heavy = {"tensorflow", "pandas", "wandb", "xmanager", "numpy", "etils", "gin", "rich", "socket"}
+    heavy = {"tensorflow", "pandas", "wandb", "xmanager", "numpy", "etils", "gin", "rich"}
     assert set() == heavy & set(loaded)
 
 

@@ -355,13 +355,13 @@ def test_a_workdir_on_an_object_store_is_read_like_one_on_a_disk(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("w/trials", r"trials: neither plan\.json, trials/ nor trial\.json, nor files of W&B's\. "
+    ("w/trials", r"trials: neither plan\.json, trials/ nor trial\.json\. "
                  r"Did you mean '.*/w'\?"),
     ("ww", r"There is no .*/ww\. Did you mean 'w'\?"),
     ("", r"Name what is below it: .*/alone .*/w\."),
     ("empty", "It is empty"),
     ("other", r"There are notes\.txt\."),
-    ("other/notes.txt", r"notes\.txt is no file of W&B's"),
+    ("other/notes.txt", r"notes\.txt is a file: pass the workdir of a sweep or"),
     ("nowhere/at/all", r"There is no .*/nowhere/at/all\. Name the workdir of a sweep, "),
 ])
 def test_a_place_without_results_is_refused(tmp_path, name, message):

@@ -1,9 +1,10 @@
-"""Trials in W&B, offline and on a server, as a data frame: the same as in their folders."""
+"""Trials on W&B's server as a data frame: the same as in their folders."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,9 @@ import wandb
 
 from deepmac_ablate import results
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results import columns
 from deepmac_ablate.results.loading import wandb_source
 from deepmac_ablate.results.loading.source import Record
-from tests.fakes import mirrored_trainer, wandb_server
+from tests.fakes import wandb_server
 from tests.fakes.mirrored_trainer import TRIAL_ID
 
 pytestmark = pytest.mark.slow  # W&B's client is a process that takes seconds.
@@ -29,18 +29,6 @@ KEY = "secretmarker" * 4
 SWEEP = {"sweep": "heads", "arm": "hg20", "levels": {"mask_head": "hourglass20", "depth": 20},
          "baseline": True}
 NUMBER = "groundtruth/iou/novel"
-
-_FOREIGN = """
-import sys, wandb
-for seed, group, code in ((3, "theirs", 0), (4, None, 1)):
-    run = wandb.init(
-        mode="offline", dir=sys.argv[1], id=f"run{seed}", project="theirs", group=group,
-        name=f"n{seed}", config={"seed": seed, "lr": 0.1},
-        settings=wandb.Settings(silent=True, console="off", x_disable_stats=True))
-    run.log({"val/mask/novel": 0.5, "val/mask/seen": float("nan"), "val/note/x": "text", "loss": 1})
-    run.finish(exit_code=code)
-"""
-
 
 def python(home: Path, *arguments: str, **more: str) -> str:
     """Runs Python without settings or keys of whoever tests; returns what it prints."""
@@ -61,89 +49,27 @@ def train(folder: Path, *options: str, **more: str) -> None:
 
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory):
-    """A trial that failed at first, then finished; its first attempt is in `first` as well."""
+    """The folder of a trial that was tracked offline."""
     folder = tmp_path_factory.mktemp("mirrored") / "w" / "trials" / TRIAL_ID
-    train(folder, "--stop_at", "60", "--end", "failed")
-    [first] = folder.glob("wandb/*/*.wandb")
-    copy = folder.parents[2] / first.name
-    copy.write_bytes(first.read_bytes())
     train(folder)
-    return SimpleNamespace(folder=folder, first=copy)
+    return folder
 
 
-def test_offline_files_say_what_the_folder_says(mirrored):
-    """Numbers, names, seed and steps are those of the trial's own files; two files are one run."""
-    [expected] = results.load(mirrored.folder.parents[1]).to_dict("records")
-    frame = results.load(mirrored.folder / "wandb")
-    [found] = frame.to_dict("records")
-    same = ["trial", "sweep", "arm", "baseline", "seed", "status", "cause", "step", NUMBER,
-            "mask_head", "depth"]
-    assert {name: expected[name] for name in same} == {name: found[name] for name in same}
-    assert 0.5 == found[NUMBER]
-    assert pd.isna(found["jittered0.1/iou/seen"])
-    assert (100, 2, "") == (found["steps"], found["attempts"], found["folder"])
-    fixed = {name: it.dtype for name, it in columns.FIXED.items()}
-    assert fixed == {name: str(frame[name].dtype) for name in fixed}
+def test_files_of_the_client_are_not_read(mirrored):
+    """Of a file, a run and a trial's runs it is said which folder has their numbers."""
+    [path] = mirrored.glob("wandb/*/*.wandb")
+    for name in (path, path.parent, mirrored / "wandb"):
+        with pytest.raises(UserError, match=(
+                f"{name} holds runs of W&B's client, which are not read; pass the trial's folder "
+                f"{mirrored}, which has the same numbers")):
+            results.load(name)
 
 
-def test_a_folder_above_and_the_files_alone_are_read_alike(mirrored, tmp_path):
-    """The client's own folder, one of trials' folders, and a folder of files."""
-    expected = results.load(mirrored.folder / "wandb")
-    for number, path in enumerate(sorted(mirrored.folder.glob("wandb/*/*.wandb"))):
-        # Of one name, so that they need folders of their own.
-        for copy in (tmp_path / "files" / f"run-{number}", tmp_path / "above" / "t" / "wandb" /
-                     f"offline-run-{number}"):
-            copy.mkdir(parents=True)
-            (copy / path.name).write_bytes(path.read_bytes())
-    for folder in (tmp_path / "files", tmp_path / "above", tmp_path / "above" / "t"):
-        pd.testing.assert_frame_equal(expected, results.load(folder))
-
-
-def test_a_run_that_failed_has_no_numbers(mirrored):
-    """Though evaluations during training are in its summary, under the same names."""
-    [found] = results.load(mirrored.first).to_dict("records")
-    assert ("failed", "its exit status in W&B is 1", 60) == (
-        found["status"], found["cause"], found["step"])
-    assert NUMBER not in found
-
-
-@pytest.mark.parametrize("cut", [0.6, 0.999])
-def test_a_client_that_was_killed_has_not_finished(mirrored, tmp_path, cut):
-    """However much it has written; the cause says so."""
-    last = max(mirrored.folder.glob("wandb/*/*.wandb"))
-    torn = tmp_path / last.name
-    content = last.read_bytes()
-    torn.write_bytes(content[: int(cut * len(content))])
-    [found] = results.load(torn).to_dict("records")
-    assert "interrupted" == found["status"]
-    assert found["cause"].startswith("W&B's client was killed, or is at work still")
-    assert NUMBER not in found
-
-
-def test_files_that_say_nothing_are_rows_that_say_so(mirrored, tmp_path):
-    """One of another version and one torn at its beginning, beside a good one."""
-    last = max(mirrored.folder.glob("wandb/*/*.wandb"))
-    for name, content in (("run-good", last.read_bytes()), ("run-other", b"something else"),
-                          ("run-torn", last.read_bytes()[:20])):
-        (tmp_path / f"{name}.wandb").write_bytes(content)
-    frame = results.load(tmp_path)
-    assert [TRIAL_ID, "other", "torn"] == list(frame["trial"])
-    assert ["finished", "failed", "interrupted"] == list(frame["status"])
-    assert "run-other.wandb is no file of W&B's" in frame["cause"][1]
-    with pytest.raises(UserError, match=r"run-other\.wandb is no file of W&B's"):
-        results.load(tmp_path / "run-other.wandb")
-
-
-def test_runs_of_others_are_trials_as_far_as_they_go(tmp_path):
-    """Arm by group or name, seed by configuration, numbers of the form a/b/c."""
-    python(tmp_path, "-c", _FOREIGN, str(tmp_path))
-    frame = results.load(tmp_path)
-    assert ["run3", "run4"] == list(frame["trial"])
-    assert ["theirs", "n4"] == list(frame["arm"])
-    assert ([3, 4], ["finished", "failed"]) == (list(frame["seed"]), list(frame["status"]))
-    assert ["val/mask/novel", "val/mask/seen"] == columns.metrics(frame)
-    assert [0.5, None] == [None if pd.isna(it) else it for it in frame["val/mask/novel"]]
-    assert frame["val/mask/seen"].isna().all()
+def test_files_of_the_client_alone_are_not_read(mirrored, tmp_path):
+    """Nobody knows of which trial they are."""
+    shutil.copytree(mirrored / "wandb", tmp_path / "wandb")
+    with pytest.raises(UserError, match="pass the folder of the trial or the workdir of its sweep"):
+        results.load(tmp_path)
 
 
 @pytest.mark.slow
@@ -287,9 +213,6 @@ def test_what_is_no_project_is_refused(name):
         results.load(name)
 
 
-def test_a_trial_in_its_folder_and_in_wandb_is_one_row(mirrored):
-    """The first that is finished, which has the numbers by class."""
-    frame = results.load(mirrored.folder / "wandb", mirrored.folder)
-    assert 1 == len(frame)
+def test_no_runs_are_no_trials():
+    """As in a project that was just made."""
     assert wandb_source.records([]) == []
-    assert mirrored_trainer.evaluation(100)[NUMBER] == frame[NUMBER][0]

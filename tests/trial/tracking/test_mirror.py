@@ -1,9 +1,8 @@
-"""Trials mirrored to W&B: real processes of the real client, read back from its files."""
+"""Trials mirrored to W&B: real processes of the real client, and what a server is sent."""
 
 from __future__ import annotations
 
 import fcntl
-import importlib.metadata
 import json
 import os
 import signal
@@ -52,15 +51,20 @@ def run(folder: Path, *options: str, **more: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-def files(folder: Path) -> list[offline_runs.WandbFile]:
-    """What the attempts wrote, in their order."""
-    return [attempt.content for attempt in offline_runs.find(epath.Path(folder))]
+def noted(folder: Path) -> list[offline_runs.Attempt]:
+    """The attempts as the mirror noted them, in their order."""
+    return offline_runs.find_attempts(epath.Path(folder))
 
 
-def history(folder: Path) -> list[dict]:
-    """All that the attempts logged, without the client's own values and the pictures."""
-    rows = [{n: v for n, v in row.items() if n not in OWN}
-            for file in files(folder) for row in file.history]
+def upload_copy(folder: Path) -> wandb_server.Run:
+    """The run that a server has after an upload of the trial."""
+    run, = wandb_server.upload_copy(folder).values()
+    return run
+
+
+def history(sent: wandb_server.Run) -> list[dict]:
+    """What a server was sent, without the client's own values and the pictures."""
+    rows = [{n: v for n, v in row.items() if n not in OWN} for row in sent.rows]
     return [row for row in rows if "overlays" not in row]
 
 
@@ -101,24 +105,35 @@ def mirrored(tmp_path_factory):
     return folder
 
 
-def test_everything_logged_is_read_back(mirrored):
-    """Offline history is metrics.jsonl and evaluations.jsonl, undefined values included."""
+@pytest.fixture(scope="module")
+def uploaded(mirrored):
+    """What a server has of that trial by project and id."""
+    return wandb_server.upload_copy(mirrored)
+
+
+@pytest.fixture
+def sent(uploaded):
+    """The trial's run on the server."""
+    return uploaded["heads", mirrored_trainer.TRIAL_ID]
+
+
+def test_everything_logged_is_uploaded(mirrored, sent):
+    """The history is metrics.jsonl and evaluations.jsonl, undefined values included."""
     assert 12 == len(expected(mirrored))
-    assert expected(mirrored) == by_step(history(mirrored))
+    assert expected(mirrored) == by_step(history(sent))
 
 
-def test_the_run_is_named_after_the_sweep(mirrored):
+def test_the_run_is_named_after_the_sweep(uploaded, sent):
     """Project, group, name and tags say sweep, arm, seed and levels; the id is the trial's."""
-    run, = (file.run for file in files(mirrored))
-    assert ("heads", "hg20", "train", "hg20 seed 5", mirrored_trainer.TRIAL_ID) == (
-        run.project, run.group, run.job_type, run.name, run.run_id)
-    assert ("mask_head=hourglass20", "depth=20", "baseline") == run.tags
+    assert [("heads", mirrored_trainer.TRIAL_ID)] == list(uploaded)
+    assert ("hg20", "train", "hg20 seed 5") == tuple(
+        sent.fields[name] for name in ("groupName", "jobType", "displayName"))
+    assert ["mask_head=hourglass20", "depth=20", "baseline"] == sent.fields["tags"]
 
 
-def test_the_config_is_what_is_bound(mirrored):
+def test_the_config_is_what_is_bound(sent):
     """Numbers are numbers, macros are resolved, references are text, the unreachable is absent."""
-    run, = (file.run for file in files(mirrored))
-    assert run.config == {
+    assert sent.config == {
         "Training.steps": 100, "Training.seen_classes": ["box", 3],
         "Training.model": "@MaskRCNN", "Training.losses": "@masks/Losses()",
         "Training.data": "@TrainingData()", "TrainingData.image_size": [64, 64],
@@ -127,17 +142,15 @@ def test_the_config_is_what_is_bound(mirrored):
         "_ablate/levels": {"mask_head": "hourglass20", "depth": 20}}
 
 
-def test_the_summary_is_the_result(mirrored):
+def test_the_summary_is_the_result(mirrored, sent):
     """The last values are those of result.json, and the run ended well."""
-    file, = files(mirrored)
-    result = TrialWorkdir(mirrored).read_result()
-    assert result == {name: file.summary[name] for name in result}
-    assert ("finished", 0) == (file.summary["_ablate/state"], file.exit_code)
+    assert is_summary(TrialWorkdir(mirrored).read_result(), sent)
+    assert ("finished", 0) == (sent.summary["_ablate/state"], sent.exit_code)
 
 
-def test_overlays_are_a_table_of_pictures(mirrored):
+def test_overlays_are_a_table_of_pictures(mirrored, sent):
     """Both pictures are in a table with their images' ids, at the step of the result."""
-    row = files(mirrored)[0].history[-1]
+    row = sent.rows[-1]
     assert (100, 2) == (row["global_step"], row["overlays"]["nrows"])
     staged = [path.read_bytes() for path in mirrored.glob("wandb/artifacts/staging/*")]
     table, *_ = (json.loads(it) for it in staged if it.startswith(b"{"))
@@ -180,9 +193,11 @@ def test_how_a_trial_ended_is_seen(tmp_path, end, status, code):
     """A trial that was stopped or failed says which, and what it logged is there."""
     folder = tmp_path / "trial"
     assert status == run(folder, "--stop_at", "60", "--end", end)[0]
-    file, = files(folder)
-    assert (end, code) == (file.summary["_ablate/state"], file.exit_code)
-    assert expected(folder) == by_step(history(folder))
+    sent = upload_copy(folder)
+    # W&B's command sends 1 for any failure.
+    assert (end, code) == (sent.summary["_ablate/state"], noted(folder)[0].exit_code)
+    assert 0 != sent.exit_code
+    assert expected(folder) == by_step(history(sent))
 
 
 @pytest.mark.slow
@@ -190,16 +205,16 @@ def test_an_evaluator_is_a_run_of_its_own(tmp_path):
     """It follows the evaluations alone, under an id that the trainer does not use."""
     folder = tmp_path / "trial"
     run(folder, "--job_type", "eval")
-    file, = files(folder)
-    assert (f"{mirrored_trainer.TRIAL_ID}-eval", "eval") == (file.run.run_id, file.run.job_type)
-    assert [40, 80] == [row["global_step"] for row in history(folder)]
+    [((_, run_id), sent)] = wandb_server.upload_copy(folder).items()
+    assert (f"{mirrored_trainer.TRIAL_ID}-eval", "eval") == (run_id, sent.fields["jobType"])
+    assert [40, 80] == [row["global_step"] for row in history(sent)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [
     "both", *(pytest.param(it, marks=pytest.mark.extended) for it in ("trainer", "mirror"))])
 def test_nothing_is_lost_or_doubled_by_a_kill(tmp_path, killed):
-    """After a second attempt all files together hold each step of metrics.jsonl once."""
+    """After a second attempt a server is sent each step of metrics.jsonl once."""
     folder = tmp_path / "trial"
     trainer = start(folder, "--stop_at", "60", "--end", "hang")
     mirror = mirror_of(trainer, folder)
@@ -210,12 +225,12 @@ def test_nothing_is_lost_or_doubled_by_a_kill(tmp_path, killed):
     trainer.kill()
     second = start(folder)
     assert 0 == second.wait(60), second.stderr.read()
-    first, last = files(folder)[0], files(folder)[-1]
-    if killed == "trainer":
-        assert ("killed", 137) == (first.summary["_ablate/state"], first.exit_code)
-    assert 0 == last.exit_code
+    # What a killed mirror wrote may end anywhere, so that the next attempt replaces it.
+    assert ([137, 0] if killed == "trainer" else [0]) == [it.exit_code for it in noted(folder)]
+    sent = upload_copy(folder)
+    assert ("finished", 0) == (sent.summary["_ablate/state"], sent.exit_code)
     # The time of a step that was done twice is that of the first.
-    assert by_step(expected(folder), "wall_time") == by_step(history(folder), "wall_time")
+    assert by_step(expected(folder), "wall_time") == by_step(history(sent), "wall_time")
     assert 10 == len(TrialWorkdir(folder).read_metrics())
 
 
@@ -231,7 +246,7 @@ def test_without_a_server_the_trial_is_as_fast_and_kept_for_later(tmp_path):
     assert "W&B cannot be reached" in err
     assert "secretmarker" not in err
     assert 1 == len(err.splitlines())
-    assert expected(folder) == by_step(history(folder))
+    assert expected(folder) == by_step(history(upload_copy(folder)))
 
 
 def test_a_mirror_that_hangs_is_left_alone(tmp_path):
@@ -324,7 +339,8 @@ def test_the_server_says_what_it_has_after_a_kill(tmp_path, count):
         trainer = start(folder, "--mode", "online", "--stop_at", "60", "--end", "hang", **more)
         mirror = mirror_of(trainer, folder)
         deadline = time.monotonic() + 45
-        while len(history(folder)) < 7 or count > sum(len(it.rows) for it in server.runs.values()):
+        while (7 > sum(len(it.rows) for it in noted(folder))
+               or count > sum(len(it.rows) for it in server.runs.values())):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         mirror.kill()
@@ -337,20 +353,16 @@ def test_the_server_says_what_it_has_after_a_kill(tmp_path, count):
 
 def check_sent(server: wandb_server.Server, folder: Path) -> None:
     sent, = server.runs.values()
-    rows = [{n: v for n, v in row.items() if n not in OWN}
-            for row in sent.rows if "overlays" not in row]
+    rows = history(sent)
     assert by_step(expected(folder), "wall_time") == by_step(rows, "wall_time")
     assert len(sent.rows) == len(rows) + 1
-    result = TrialWorkdir(folder).read_result()
-    # The client leaves out what is undefined.
-    assert {name: it for name, it in result.items() if it is not None}.items() <= (
-        sent.summary.items())
+    assert is_summary(TrialWorkdir(folder).read_result(), sent)
     assert ("finished", 0) == (sent.summary["_ablate/state"], sent.exit_code)
 
 
-def test_the_client_is_the_one_these_files_are_of():
-    """Another version of the client may write another format."""
-    assert importlib.metadata.version("wandb").startswith("0.31.")
+def is_summary(result: dict, sent: wandb_server.Run) -> bool:
+    """Whether a result is in the summary of a run; the client leaves out what is undefined."""
+    return {n: it for n, it in result.items() if it is not None}.items() <= sent.summary.items()
 
 
 def sync(folder: Path, *options: str, **more: str) -> subprocess.CompletedProcess:
@@ -382,7 +394,7 @@ def test_a_sweep_is_synced_once(sweep):
     """Both attempts reach the server as one run, in their order, and the second time nothing."""
     trial, = (sweep / "trials").glob("*")
     dry = sync(sweep, "--dry-run")
-    attempted = [str(attempt.path) for attempt in offline_runs.find(epath.Path(trial))]
+    attempted = [str(attempt.file) for attempt in noted(trial)]
     assert 2 == len(attempted)
     assert [*attempted, "2 files would be uploaded."] == dry.stdout.splitlines()
     without_key = sync(sweep)
@@ -402,17 +414,47 @@ def test_a_sweep_is_synced_once(sweep):
         assert "secretmarker" not in done.stdout + done.stderr
         check_sent(server, trial)
         assert [sweep] == list(sweep.parent.iterdir())
-        assert "0 of 0 files were uploaded." == sync(trial, **more).stdout.strip()
+        assert sync(trial, **more).stdout == (
+            f"Nothing to upload: {trial} has no offline run that was not uploaded before.\n")
         # About the client itself, for its makers.
         assert [] == server.others
 
 
+@pytest.mark.slow
+def test_a_trial_whose_mirror_was_killed_is_synced_whole(tmp_path):
+    """All that the trial's files have by then is sent, and after the rest of it that, too."""
+    folder = tmp_path / "trial"
+    trainer = start(folder, "--stop_at", "60", "--end", "hang")
+    mirror = mirror_of(trainer, folder)
+    while "stopped" not in trainer.stdout.readline():
+        pass
+    mirror.kill()
+    trainer.kill()
+    with wandb_server.serving() as server:
+        more = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+        assert "1 of 1 files were uploaded.\n" == sync(folder, **more).stdout
+        sent, = server.runs.values()
+        assert "killed" == sent.summary["_ablate/state"]
+        assert expected(folder) == by_step(history(sent))
+        assert 0 == run(folder)[0]
+        assert "1 of 1 files were uploaded.\n" == sync(folder, **more).stdout
+        check_sent(server, folder)
+
+
+def test_nothing_tracked_is_nothing_to_upload(tmp_path):
+    """One sentence says so, and nothing has failed."""
+    (tmp_path / "trial.json").write_text("{}")
+    done = sync(tmp_path)
+    assert (0, f"Nothing to upload: {tmp_path} has no offline run that was not uploaded before.\n"
+            ) == (done.returncode, done.stdout)
+
+
 def test_a_trial_in_the_making_is_not_synced(mirrored):
     """A file that a mirror still writes would be taken for whole; it waits until that is over."""
-    assert 1 == len(syncing.waiting(str(mirrored)))
+    assert 1 == len(syncing.pending_files(str(mirrored)))
     with open(mirrored / "wandb" / "mirror-train.log") as log:  # noqa: PTH123
         fcntl.flock(log, fcntl.LOCK_EX)
-        assert [] == syncing.waiting(str(mirrored))
+        assert [] == syncing.pending_files(str(mirrored))
 
 
 def test_a_folder_without_trials_is_refused(tmp_path):
@@ -437,13 +479,12 @@ def test_a_real_trial_is_mirrored(tiny_recipe, tmp_path, monkeypatch, capfd):
         "--arm", "tiny", "--tracking", "offline", "--gin_bindings", "Evaluation.every = 25",
         "--gin_bindings", "Evaluation.overlays = 2"])
     assert "not tracked" not in capfd.readouterr().err
-    file, = files(folder)
+    sent = upload_copy(folder)
     assert 51 == len(expected(folder))
-    assert expected(folder) == by_step(history(folder))
-    assert (0, "tiny seed 0") == (file.exit_code, file.run.name)
+    assert expected(folder) == by_step(history(sent))
+    assert (0, "tiny seed 0") == (sent.exit_code, sent.fields["displayName"])
     assert (50, "@ResNetFPN()") == (
-        file.run.config["Training.steps"], file.run.config["MaskRCNN.backbone"])
-    assert 2 == file.history[-1]["overlays"]["nrows"]
+        sent.config["Training.steps"], sent.config["MaskRCNN.backbone"])
+    assert 2 == sent.rows[-1]["overlays"]["nrows"]
     assert 2 == len(list((folder / "overlays").glob("*.png")))
-    result = TrialWorkdir(folder).read_result()
-    assert result == {name: file.summary[name] for name in result}
+    assert is_summary(TrialWorkdir(folder).read_result(), sent)

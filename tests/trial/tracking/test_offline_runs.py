@@ -1,28 +1,27 @@
-"""What counts as logged after attempts that ended in different ways."""
+"""The notes on attempts, and what counts as logged after attempts that ended in different ways."""
 
 from __future__ import annotations
 
 import pytest
 from etils import epath
 
+from deepmac_ablate.trial.tracking import offline_runs
 from deepmac_ablate.trial.tracking.offline_runs import Attempt, Logged
-from deepmac_ablate.trial.tracking.wandb_file import WandbFile
 
 ROWS = (
-    {"_step": 10, "global_step": 10, "loss": 1},
-    {"_step": 20, "global_step": 20, "loss": 1},
-    {"_step": 21, "global_step": 20, "iou": 1},
+    {"own_step": 10, "step": 10, "names": ["loss"]},
+    {"own_step": 20, "step": 20, "names": ["loss"]},
+    {"own_step": 21, "step": 20, "names": ["iou"]},
 )
 
 
-def attempt(folder, exit_code):
+def attempt(folder, exit_code, is_uploaded=False):
     return Attempt(
-        epath.Path(f"/trial/wandb/{folder}/run-x.wandb"), WandbFile(None, ROWS, {}, exit_code))
+        epath.Path(f"/trial/wandb/{folder}/run-x.wandb"), ROWS, exit_code, is_uploaded)
 
 
 @pytest.mark.parametrize(("folder", "exit_code", "received"), [
-    ("offline-run-1", None, None), ("offline-run-1", None, 0), ("run-1", 1, 0),
-    ("run-1", None, None)])
+    ("offline-run-1", 75, None), ("offline-run-1", 75, 0), ("run-1", 1, 0), ("run-1", None, None)])
 def test_what_was_written_counts(folder, exit_code, received):
     """Offline, after an end that waited for the server, or where no server can be asked."""
     logged = Logged([attempt(folder, exit_code)], received)
@@ -37,7 +36,7 @@ def test_after_a_kill_the_server_is_asked():
     logged = Logged([attempt("run-1", None)], 21)
     assert logged.has(20, "loss")
     assert not logged.has(20, "iou")
-    # Sent, but not written before the kill.
+    # Sent, but not noted before the kill.
     assert logged.has(15, "loss")
     assert not logged.has(21, "loss")
 
@@ -48,3 +47,34 @@ def test_what_is_logged_now_counts_too():
     logged.add(5, ["loss"])
     assert logged.has(5, "loss")
     assert not logged.has(5, "iou")
+
+
+def test_only_offline_files_of_killed_mirrors_are_replaced():
+    """What is on a server stays, complete or not, and so does what ended."""
+    assert attempt("offline-run-1", None).is_cut_off
+    assert not attempt("offline-run-1", None, is_uploaded=True).is_cut_off
+    assert not attempt("offline-run-1", 137).is_cut_off
+    assert not attempt("run-1", None).is_cut_off
+
+
+def test_notes_are_read_as_they_were_written(tmp_path):
+    """In the order of the attempts; a note that was cut off, or is not there, is none."""
+    folders = [tmp_path / "wandb" / name for name in (
+        "run-20260102_000000-x", "offline-run-20260101_000000-x", "offline-run-20260103_000000-x")]
+    for folder in map(epath.Path, folders):
+        folder.mkdir(parents=True)
+        (folder / "run-x.wandb").touch()
+        if folder.name.startswith("run"):
+            continue
+        for row in ROWS:
+            offline_runs.add_note(folder, **row)
+    offline_runs.add_note(epath.Path(folders[1]), exit_code=0)
+    offline_runs.note_upload(epath.Path(folders[1] / "run-x.wandb"))
+    with (folders[2] / "deepmac_ablate.jsonl").open("a") as notes:
+        notes.write('{"exit_co')
+    assert [
+        Attempt(folders[1] / "run-x.wandb", ROWS, 0, True),
+        Attempt(folders[0] / "run-x.wandb", (), None, False),
+        Attempt(folders[2] / "run-x.wandb", ROWS, None, False),
+    ] == offline_runs.find_attempts(epath.Path(tmp_path), "x")
+    assert [] == offline_runs.find_attempts(epath.Path(tmp_path), "y")
