@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gin
 import pytest
-import toy_configurables  # noqa: F401
 
 from deepmac_ablate import bindings
 from deepmac_ablate.bindings import BindingHadNoEffect
 from deepmac_ablate.errors import UserError
+from tests.helpers import toy_configurables  # noqa: F401
 
 FILE = """\
 Studio.brush = @fine/RoundBrush()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gin
 import pytest
-import toy_configurables as toy
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
+from tests.helpers import toy_configurables as toy
 
 
 @pytest.fixture(autouse=True)

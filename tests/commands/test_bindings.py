@@ -10,7 +10,6 @@ from pathlib import Path
 
 import gin
 import pytest
-import toy_configurables
 from rich.console import Console
 
 from deepmac_ablate import bindings, cli
@@ -18,6 +17,7 @@ from deepmac_ablate.bindings import parameters, registry
 from deepmac_ablate.bindings import parameters as docs
 from deepmac_ablate.commands import config_text
 from deepmac_ablate.errors import UserError
+from tests.helpers import toy_configurables
 
 ROOT = Path(__file__).resolve().parents[2]
 

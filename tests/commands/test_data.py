@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from data_fixtures import document, write
 
 from deepmac_ablate.commands import data
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
+from tests.helpers.data_fixtures import document, write
 
 ROOT = Path(__file__).resolve().parents[2]
 

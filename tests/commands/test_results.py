@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import result_workdirs
-from result_frames import cells_of
 
 from deepmac_ablate import cli, results
 from deepmac_ablate.commands import launch as commands
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from tests.helpers import result_workdirs
+from tests.helpers.result_frames import cells_of
 
 RECORDED = Path(__file__).parents[1] / "golden/sweeps/recorded_a"
 ARMS = {

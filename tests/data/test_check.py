@@ -6,17 +6,17 @@ import dataclasses
 import json
 import shutil
 
-import coco_tiny
 import numpy as np
 import pytest
 import tensorflow as tf
-from data_fixtures import document, square, write
 from PIL import Image
 
 from deepmac_ablate.data import convert_coco, dataset_info, masks
 from deepmac_ablate.data.check import check
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
+from tests.helpers import coco_tiny
+from tests.helpers.data_fixtures import document, square, write
 
 
 @pytest.fixture

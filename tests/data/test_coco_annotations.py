@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from data_fixtures import document, square
 
 from deepmac_ablate.data import coco_annotations
 from deepmac_ablate.errors import UserError
+from tests.helpers.data_fixtures import document, square
 
 
 def _read(tmp_path, content):

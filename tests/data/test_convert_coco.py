@@ -9,11 +9,9 @@ import subprocess
 import sys
 import time
 
-import coco_tiny
 import numpy as np
 import pytest
 import tensorflow as tf
-from data_fixtures import document, square, write
 from official.vision.data import create_coco_tf_record
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 from PIL import Image
@@ -22,6 +20,8 @@ from pycocotools.coco import COCO
 from deepmac_ablate.data import convert_coco, dataset_info, image_example, masks
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
+from tests.helpers import coco_tiny
+from tests.helpers.data_fixtures import document, square, write
 
 
 def _decoded(prefix):

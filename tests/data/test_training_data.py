@@ -6,11 +6,9 @@ import itertools
 import json
 from typing import Any, NamedTuple
 
-import coco_tiny
 import numpy as np
 import pytest
 import tensorflow as tf
-from data_fixtures import document, numbered, square, write
 from official.vision.dataloaders import maskrcnn_input
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 from official.vision.ops import preprocess_ops
@@ -22,6 +20,8 @@ from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.anchors import Anchors
+from tests.helpers import coco_tiny
+from tests.helpers.data_fixtures import document, numbered, square, write
 
 SIZE = (64, 64)
 ANCHORS = Anchors(min_level=3, max_level=5, size=3.0, samples_per_image=16)

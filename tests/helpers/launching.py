@@ -16,7 +16,7 @@ from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.trial.trial import Trial
 
 ROOT = Path(__file__).resolve().parents[2]
-FAKE_TRAINER = str(ROOT / "tests" / "fake_trainer.py")
+FAKE_TRAINER = str(ROOT / "tests" / "fakes" / "fake_trainer.py")
 
 
 def plan(*trials: tuple[str, ...]) -> Plan:

@@ -23,7 +23,7 @@ class Brush(Protocol):
         """Paints."""
 
 
-@gin.register
+@gin.register(module="toy_configurables")
 class RoundBrush:
     """Literals of all kinds."""
 
@@ -38,7 +38,7 @@ class RoundBrush:
         self.settings = (width, softness, tip, wet, name)
 
 
-@gin.register
+@gin.register(module="toy_configurables")
 class FlatBrush:
     """A sibling in the same module."""
 
@@ -46,7 +46,7 @@ class FlatBrush:
         self.hairs, self.grid = hairs, grid
 
 
-@gin.register
+@gin.register(module="toy_configurables")
 @dataclasses.dataclass
 class Studio:
     """The root that everything hangs on."""
@@ -59,25 +59,25 @@ class Studio:
     kind: type[Brush] | None = None
 
 
-@gin.register
+@gin.register(module="toy_configurables")
 def varnish(coats: int, colour: str = gin.REQUIRED) -> tuple[int, str]:
     """Has a parameter without default and one required from gin."""
     return coats, colour
 
 
-@gin.register
+@gin.register(module="toy_configurables")
 def mix(pigments: dict[str, float], **kwargs: float) -> dict[str, float]:
     """Swallows misspelt parameters."""
     return pigments | kwargs
 
 
-@gin.register
+@gin.register(module="toy_configurables")
 def frame(wood, price: Decimal = 1) -> str:
     """One parameter without annotation, one whose annotation exists for type checkers only."""
     return f"{wood} {price}"
 
 
-@gin.register
+@gin.register(module="toy_configurables")
 def sell(price: float = 0.0) -> float:
     """Raises a user error from within a configurable."""
     if price < 0:

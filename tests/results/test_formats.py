@@ -8,7 +8,6 @@ import io
 import json
 
 import pytest
-from result_frames import arm, frame
 
 from deepmac_ablate.results.effects import rendering as effect_cells
 from deepmac_ablate.results.effects.axis_effects import axis_effects
@@ -23,6 +22,7 @@ from deepmac_ablate.results.formats import (
 )
 from deepmac_ablate.results.tables import rendering as table_cells
 from deepmac_ablate.results.tables.arm_table import arm_table
+from tests.helpers.result_frames import arm, frame
 
 HOSTILE = "<script>alert(1)</script>|&_%\\{$"
 NUMBERS = {"groundtruth/iou/novel": [0.5, 0.52, None], "groundtruth/iou/seen": [0.6, 0.61, 0.62]}

@@ -62,7 +62,8 @@ def pending_files(folder: str) -> list[epath.Path]:
         UserError: If it is neither.
     """
     return [
-        attempt.file for trial in _idle_trials(folder) for attempt in offline_runs.find_attempts(trial)
+        attempt.file for trial in _idle_trials(folder)
+        for attempt in offline_runs.find_attempts(trial)
         if attempt.is_offline and not attempt.is_uploaded]
 
 

@@ -9,13 +9,13 @@ import random
 import pandas as pd
 import pytest
 import statsmodels.formula.api
-from result_frames import arm, frame, per_class
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results.effects import rendering as effect_cells
 from deepmac_ablate.results.effects.axis_effects import axis_effects
+from tests.helpers.result_frames import arm, frame, per_class
 
 IOU = "groundtruth/iou"
 LUCK = (0.0, 0.01, -0.02)

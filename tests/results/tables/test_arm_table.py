@@ -7,13 +7,13 @@ import statistics
 
 import pandas as pd
 import pytest
-from result_frames import arm, cells_of, frame, per_class
 from statsmodels.stats.multitest import multipletests
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results.formats import markdown
 from deepmac_ablate.results.tables import rendering as table_cells
 from deepmac_ablate.results.tables.arm_table import arm_table
+from tests.helpers.result_frames import arm, cells_of, frame, per_class
 
 IOU = "groundtruth/iou"
 AP = "detections/mask_ap"
