@@ -1,10 +1,10 @@
-"""What a trial keeps of its evaluation: numbers, and what they can be had from another way.
+"""The files that a trial keeps of its evaluation: numbers, and what other numbers follow from.
 
 ::
 
-    per_class.csv                one row per class and reading
-    instances.csv.gz             one row per annotated mask and reading in given boxes: its IoU
-    masks.json.gz                the masks predicted in annotated boxes, as COCO results
+    per_class.csv                one row per class and box source
+    instances.csv.gz             one row per annotated mask and source of given boxes: its IoU
+    masks.json.gz                the masks predicted in ground-truth boxes, as COCO results
     matches/detections_mask.npz  which detections were right, see `metrics.matches`
             detections_box.npz
             groundtruth_mask.npz
@@ -16,40 +16,36 @@ images, and from masks the pictures in which arms are compared.
 from __future__ import annotations
 
 import gzip
+from typing import Literal
 
-from deepmac_ablate.data.dataset_info import annotations_path
-from deepmac_ablate.evaluation.evaluator import Evaluation, Numbers
-from deepmac_ablate.evaluation.metrics.average_precision import Task
-from deepmac_ablate.evaluation.metrics.ground_truth import has_mask, load_annotations
-from deepmac_ablate.evaluation.metrics.matches import match
+from deepmac_ablate.evaluation.evaluator import EvaluationResult
+from deepmac_ablate.evaluation.metrics.mask_iou import with_annotated_mask
+from deepmac_ablate.evaluation.metrics.matches import match_detections
 from deepmac_ablate.storage.strict_json import to_json
 
-_MATCHES: tuple[tuple[str, Task], ...] = (
+_MATCHES: tuple[tuple[str, Literal["mask", "box"]], ...] = (
     ("detections", "mask"), ("detections", "box"), ("groundtruth", "mask"))
 
 
-def files(evaluation: Evaluation, numbers: Numbers) -> dict[str, bytes]:
+def artifact_files(result: EvaluationResult) -> dict[str, bytes]:
     """Returns the files by name, relative to the trial's folder.
 
     Args:
-        evaluation: what made the numbers.
-        numbers: of all its readings; those of annotated boxes and of detections are kept.
+        result: with any box sources; masks and matches are kept of detections and ground-truth
+            boxes.
     """
-    truth = load_annotations(annotations_path(evaluation.data.prefix))
-    image_ids = [image["id"] for image in truth["images"]]
-    with_mask = {a["id"] for a in truth["annotations"] if has_mask(a)}
-    kept = {"per_class.csv": numbers.per_class.to_csv(index=False).encode()}
-    if len(numbers.instances):
-        kept["instances.csv.gz"] = _zipped(numbers.instances.to_csv(index=False))
-    if "groundtruth" in numbers.predictions:
-        kept["masks.json.gz"] = _zipped(to_json(numbers.predictions["groundtruth"]))
-    for reading, task in _MATCHES:
-        if reading in numbers.predictions:
-            # In annotated boxes also objects are segmented whose own mask nobody knows.
-            judged = [result for result in numbers.predictions[reading]
-                      if reading == "detections" or result["annotation_id"] in with_mask]
-            matches = match(truth, judged, image_ids, task)
-            kept[f"matches/{reading}_{task}.npz"] = matches.to_bytes()
+    kept = {"per_class.csv": result.per_class.to_csv(index=False).encode()}
+    if len(result.instances):
+        kept["instances.csv.gz"] = _zipped(result.instances.to_csv(index=False))
+    if "groundtruth" in result.predictions:
+        kept["masks.json.gz"] = _zipped(to_json(result.predictions["groundtruth"]))
+    for source, task in _MATCHES:
+        if source in result.predictions:
+            found = result.predictions[source]
+            if source == "groundtruth":
+                found = with_annotated_mask(result.ground_truth, found)
+            matches = match_detections(result.ground_truth, found, task)
+            kept[f"matches/{source}_{task}.npz"] = matches.to_bytes()
     return kept
 
 

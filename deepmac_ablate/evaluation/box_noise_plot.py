@@ -24,7 +24,7 @@ def draw(result: Mapping[str, float | None]) -> bytes | None:
     """Draws mask IoU over the jitter ratio, for seen and for novel classes.
 
     Args:
-        result: Scalars by name, see `readings.scalars`; `iou` is shown, the mean over classes of
+        result: Scalars by name, see `summary.scalars`; `iou` is shown, the mean over classes of
             the IoU with the whole annotated mask. Annotated boxes are ratio 0.
 
     Returns:
@@ -67,8 +67,8 @@ def _curves(
     for role in _STYLES:
         plain = result.get(f"groundtruth/iou/{role}")
         for name, value in result.items():
-            reading, _, rest = name.partition("/")
-            noise = box_jitter.parse(reading)
+            box_source, _, rest = name.partition("/")
+            noise = box_jitter.parse(box_source)
             if noise is None or value is None or rest != f"iou/{role}":
                 continue
             start = {} if plain is None else {0.0: plain}

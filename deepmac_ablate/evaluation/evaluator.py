@@ -16,23 +16,25 @@ from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.evaluation.given_boxes import GivenBox, given_boxes
 from deepmac_ablate.evaluation.metrics import agnostic_recall, average_precision, mask_iou, summary
-from deepmac_ablate.evaluation.metrics.ground_truth import load_annotations
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from deepmac_ablate.evaluation.predictor import Predictor
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.progress import track
 
 
-class Numbers(NamedTuple):
-    """What an evaluation found.
+class EvaluationResult(NamedTuple):
+    """The numbers of an evaluation, with the annotations and predictions that they are about.
 
     Attributes:
-        scalars: `<reading>/<metric>/<classes>` -> number in [0, 1], None where undefined.
-        per_class: one row per class and reading.
-        instances: one row per annotated mask and reading in given boxes, see
+        ground_truth: the annotations of the evaluated images.
+        scalars: `<box source>/<metric>/<classes>` -> number in [0, 1], None where undefined.
+        per_class: one row per class and box source.
+        instances: one row per annotated mask and source of given boxes, see
             `mask_iou.instance_ious`.
-        predictions: reading -> COCO results; in given boxes also where no mask is annotated.
+        predictions: box source -> COCO results; in given boxes also where no mask is annotated.
     """
 
+    ground_truth: GroundTruth
     scalars: dict[str, float | None]
     per_class: pd.DataFrame
     instances: pd.DataFrame
@@ -46,7 +48,7 @@ class Evaluation:
     Attributes:
         data: the images.
         every: steps between evaluations during training; 0: only at the end.
-        box_sources: where the boxes come from that masks are predicted in; a reading each.
+        box_sources: where the boxes come from that masks are predicted in.
         noise_seed: what the noise on jittered boxes is a function of.
         overlays: on how many images the predictions of the last evaluation are drawn.
     """
@@ -59,7 +61,7 @@ class Evaluation:
         noise_seed: int = 0,
         overlays: int = 4,
     ) -> None:
-        """Reads the annotations.
+        """Notes what to evaluate.
 
         Args:
             data: the images.
@@ -92,12 +94,12 @@ class Evaluation:
         """Opens the data, so that what it lacks is known before anything is computed.
 
         Raises:
-            UserError: if there is no complete data set.
+            UserError: if there is no complete dataset.
         """
         _ = self.data.info
 
-    def of_what(self) -> dict[str, str]:
-        """Returns what its numbers are of, as result.json says it: data set and its prefix."""
+    def dataset_identity(self) -> dict[str, str]:
+        """Returns the entries of result.json that name the evaluated dataset and its prefix."""
         return {"dataset": self.data.info.identity, "data_prefix": self.data.prefix}
 
     def run(
@@ -105,18 +107,18 @@ class Evaluation:
         model: MaskRCNN,
         strategy: tf.distribute.Strategy,
         seen_classes: class_splits.Split,
-    ) -> Numbers:
-        """Evaluates.
+    ) -> EvaluationResult:
+        """Evaluates a model on every image.
 
         Args:
             model: the trained model.
             strategy: where it lives.
             seen_classes: the classes that count as seen; all others are novel.
         """
-        truth = load_annotations(annotations_path(self.data.prefix))
+        ground_truth = GroundTruth.load(annotations_path(self.data.prefix))
         roles = class_splits.roles(seen_classes, self.data.info.categories)
         given_sources = [source for source in self.box_sources if source != "detections"]
-        given = given_boxes(truth, given_sources, self.noise_seed)
+        given = given_boxes(ground_truth, given_sources, self.noise_seed)
         predictor = Predictor(model, strategy, self.data.batch_size)
         detect = "detections" in self.box_sources
         scored: list[int] = []
@@ -131,7 +133,7 @@ class Evaluation:
             detections.extend(image.detections)
             for source, masks in image.in_boxes.items():
                 in_boxes[source].update(masks)
-        average_precision.check_every_image_once([image["id"] for image in truth["images"]], scored)
+        average_precision.check_every_image_once(ground_truth.image_sizes, scored)
 
         scalars: dict[str, float | None] = {}
         frames: list[pd.DataFrame] = []
@@ -140,47 +142,43 @@ class Evaluation:
         for source in self.box_sources:
             if source == "detections":
                 predictions[source] = detections
-                tables = _tables_of_detections(truth, detections, scored)
+                tables = _tables_of_detections(ground_truth, detections)
             else:
                 predictions[source] = mask_iou.as_detections(
-                    truth, in_boxes[source], scored, with_unjudged=True,
-                    boxes=_boxes_by_annotation(given, source))
-                ious = mask_iou.instance_ious(truth, in_boxes[source], scored)
-                tables = _tables_in_boxes(truth, in_boxes[source], ious, scored)
+                    ground_truth, in_boxes[source], _boxes_by_annotation(given, source))
+                ious = mask_iou.instance_ious(ground_truth, in_boxes[source])
+                tables = _tables_in_boxes(ground_truth, predictions[source], ious)
                 ious.insert(0, "reading", source)
                 instances.append(ious)
             frame = summary.per_class_frame(roles, *tables)
             scalars |= summary.scalars(source, frame)
             frame.insert(0, "reading", source)
             frames.append(frame)
-        return Numbers(
-            scalars, pd.concat(frames, ignore_index=True),
+        return EvaluationResult(
+            ground_truth, scalars, pd.concat(frames, ignore_index=True),
             pd.concat(instances, ignore_index=True) if instances else pd.DataFrame(), predictions)
 
 
 def _tables_of_detections(
-    truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], scored: Sequence[int]
+    ground_truth: GroundTruth, detections: Sequence[Mapping[str, Any]]
 ) -> list[pd.DataFrame]:
     """Returns all per-class tables about detections, masks first."""
     mask, boundary, box = (
-        average_precision.per_class_ap(truth, detections, scored, task)
+        average_precision.per_class_ap(ground_truth, detections, task)
         for task in ("mask", "boundary", "box"))
-    recall = agnostic_recall.per_class_agnostic_recall(truth, detections, scored)
+    recall = agnostic_recall.per_class_agnostic_recall(ground_truth, detections)
     return [mask, boundary, recall, box]
 
 
 def _tables_in_boxes(
-    truth: Mapping[str, Any],
-    masks: Mapping[int, Mapping[str, Any]],
-    ious: pd.DataFrame,
-    scored: Sequence[int],
+    ground_truth: GroundTruth, results: Sequence[Mapping[str, Any]], ious: pd.DataFrame
 ) -> list[pd.DataFrame]:
-    """Returns all per-class tables about masks in given boxes, by annotation id."""
-    found = mask_iou.as_detections(truth, masks, scored)
+    """Returns all per-class tables about masks in given boxes."""
+    found = mask_iou.with_annotated_mask(ground_truth, results)
     return [
-        average_precision.per_class_ap(truth, found, scored, "mask"),
-        average_precision.per_class_ap(truth, found, scored, "boundary"),
-        mask_iou.per_class_iou(truth, ious),
+        average_precision.per_class_ap(ground_truth, found, "mask"),
+        average_precision.per_class_ap(ground_truth, found, "boundary"),
+        mask_iou.per_class_iou(ground_truth, ious),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a model predicts, drawn beside the annotations: a few images, the same for every trial."""
+"""Predictions drawn beside the annotations: a few images, the same for every trial."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pycocotools import mask as rle
 
 from deepmac_ablate import class_splits
 from deepmac_ablate.data import drawing
-from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.data.evaluation_data import EvaluationData
-from deepmac_ablate.evaluation.metrics.ground_truth import has_mask, load_annotations
+from deepmac_ablate.evaluation.metrics.ground_truth import Annotation, GroundTruth
 
 # What is drawn of the detections: the ones a person would look at.
 _LEAST_SCORE = 0.3
 
 
-def draw(
+def draw_overlays(
     data: EvaluationData,
+    ground_truth: GroundTruth,
     predictions: Mapping[str, Sequence[Mapping[str, Any]]],
     seen: class_splits.Split,
     count: int,
@@ -31,21 +31,20 @@ def draw(
 
     Args:
         data: the images.
-        predictions: source -> COCO results, see `evaluation.Numbers`.
+        ground_truth: their annotations.
+        predictions: source -> COCO results, see `evaluation.EvaluationResult`.
         seen: the classes that count as seen; the boxes of all others are dashed.
         count: how many images; fewer where there are fewer.
 
     Returns:
         Pictures by image id.
     """
-    truth = load_annotations(annotations_path(data.prefix))
     roles = class_splits.roles(seen, data.info.categories)
-    names = {category.id: category.name for category in data.info.categories}
-    chosen = choose(truth, roles, count)
-    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+    chosen = choose_images(ground_truth, roles, count)
     sources = {
-        "annotations": [_with_mask(a, *sizes[a["image_id"]]) for a in truth["annotations"]
-                        if a["image_id"] in chosen and not a.get("iscrowd", 0)],
+        "annotations": [
+            _as_result(annotation, *ground_truth.image_sizes[image_id])
+            for image_id in chosen for annotation in ground_truth.objects_by_image[image_id]],
         **{name if name == "detections" else f"masks in {name} boxes": results
            for name, results in predictions.items()},
     }
@@ -60,7 +59,8 @@ def draw(
                 np.array([_yxyx(r["bbox"]) for r in shown]).reshape(-1, 4),
                 np.array([rle.decode(r["segmentation"]) for r in shown]).reshape(
                     -1, *pixels.shape[:2]),
-                [names.get(r["category_id"], str(r["category_id"])) for r in shown],
+                [ground_truth.class_names.get(r["category_id"], str(r["category_id"]))
+                 for r in shown],
                 [roles.get(r["category_id"]) for r in shown],
                 [r["score"] for r in shown] if source == "detections" else None,
             ))
@@ -69,22 +69,21 @@ def draw(
     return {image_id: drawn[image_id] for image_id in chosen}
 
 
-def choose(
-    truth: Mapping[str, Any], roles: Mapping[int, class_splits.Role], count: int
+def choose_images(
+    ground_truth: GroundTruth, roles: Mapping[int, class_splits.Role], count: int
 ) -> list[int]:
     """Chooses images at random, but the same for every model: those with novel objects first.
 
     Args:
-        truth: annotations in COCO's format.
+        ground_truth: the annotations.
         roles: class id -> role.
         count: how many; fewer where there are fewer.
 
     Returns:
         Image ids in the order in which they were chosen.
     """
-    with_novel = {a["image_id"] for a in truth["annotations"]
-                  if roles.get(a["category_id"]) == "novel" and not a.get("iscrowd", 0)}
-    ids = sorted(image["id"] for image in truth["images"])
+    with_novel = {a.image_id for a in ground_truth.objects if roles.get(a.category_id) == "novel"}
+    ids = sorted(ground_truth.image_sizes)
     random.Random(0).shuffle(ids)
     return sorted(ids, key=lambda image_id: image_id not in with_novel)[:count]
 
@@ -96,15 +95,13 @@ def to_png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _with_mask(annotation: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
-    """Returns an annotation whose segmentation is RLE, without a pixel where it has a box only."""
-    segmentation = annotation.get("segmentation")
-    if not has_mask(annotation):
-        segmentation = rle.encode(np.zeros((height, width), np.uint8, order="F"))
-    elif isinstance(segmentation, list) or isinstance(segmentation["counts"], list):
-        codes = rle.frPyObjects(segmentation, height, width)
-        segmentation = rle.merge(codes) if isinstance(codes, list) else codes
-    return {**annotation, "segmentation": segmentation}
+def _as_result(annotation: Annotation, height: int, width: int) -> dict[str, Any]:
+    """Returns an annotation as a COCO result, with an empty mask where it has a box only."""
+    mask = annotation.region if annotation.has_mask else rle.encode(
+        np.zeros((height, width), np.uint8, order="F"))
+    return {
+        "image_id": annotation.image_id, "category_id": annotation.category_id,
+        "bbox": annotation.box, "segmentation": mask}
 
 
 def _yxyx(bbox: Sequence[float]) -> list[float]:

@@ -38,7 +38,7 @@ def run(
             some are jittered, a picture shows mask IoU over the ratio. None: as the trial.
         split: the classes to count as seen; None: those of the trial.
         data: prefix of the data set to evaluate on; None: the trial's.
-        draw: on how many images to draw the predictions, see `overlays.choose`.
+        draw: on how many images to draw the predictions, see `overlays.choose_images`.
         output: where files go; None: a folder in `workdir` that names all of the above.
 
     Returns:
@@ -66,20 +66,21 @@ def run(
     if len(name) > _LONGEST_NAME and not output:
         raise UserError(f"A folder named after {len(name)} letters of options is too long a name "
                         "for a disk; say with --output where files shall go.")
-    numbers = evaluation.run(prepared.model, prepared.strategy, seen)
+    evaluated = evaluation.run(prepared.model, prepared.strategy, seen)
 
     folder = epath.Path(output) if output else files.path / "evaluations" / name
     folder.mkdir(parents=True, exist_ok=True)
-    result = {"step": step, **evaluation.of_what(), **numbers.scalars}
-    storage.write(folder / "per_class.csv", numbers.per_class.to_csv(index=False))
+    result = {"step": step, **evaluation.dataset_identity(), **evaluated.scalars}
+    storage.write(folder / "per_class.csv", evaluated.per_class.to_csv(index=False))
     storage.write(folder / "result.json", json.dumps(result, indent=2, sort_keys=True) + "\n")
     written = [folder / "result.json", folder / "per_class.csv"]
-    curves = box_noise_plot.draw(numbers.scalars)
+    curves = box_noise_plot.draw(evaluated.scalars)
     if curves is not None:
         storage.write(folder / "box_noise.png", curves)
         written.append(folder / "box_noise.png")
     if draw:
-        pictures = overlays.draw(evaluation.data, numbers.predictions, seen, draw)
+        pictures = overlays.draw_overlays(
+            evaluation.data, evaluated.ground_truth, evaluated.predictions, seen, draw)
         sheet = drawing.contact_sheet(list(pictures.values()), columns=1)
         storage.write(folder / "predictions.png", overlays.to_png(sheet))
         written.append(folder / "predictions.png")

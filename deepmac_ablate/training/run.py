@@ -12,7 +12,7 @@ import tensorflow as tf
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import artifacts, overlays
-from deepmac_ablate.evaluation.evaluator import Numbers
+from deepmac_ablate.evaluation.evaluator import EvaluationResult
 from deepmac_ablate.progress import Progress
 from deepmac_ablate.training.checkpointing import checkpoint_manager, latest_step, restore
 from deepmac_ablate.training.multi_worker import Workers, losses_named
@@ -164,7 +164,7 @@ def train(session: Session, seed: int, workdir: TrialWorkdir, workers: Workers) 
                 f"Stopped at step {step} of {training.steps}; run the trial again to go on.")
 
 
-def evaluate(session: Session) -> Numbers:
+def evaluate(session: Session) -> EvaluationResult:
     """Evaluates the session's model as it is now."""
     return session.evaluation.run(
         session.model, session.strategy, session.training.seen_classes)
@@ -180,10 +180,10 @@ def evaluate_continuously(session: Session, workdir: TrialWorkdir) -> dict | Non
     while True:
         step = restore(session, workdir)
         if step is not None and step > done:
-            numbers = evaluate(session)
+            evaluated = evaluate(session)
             if step >= session.training.steps:
-                return write_result(session, workdir, numbers, step)
-            workdir.append_evaluation(step, numbers.scalars)
+                return write_result(session, workdir, evaluated, step)
+            workdir.append_evaluation(step, evaluated.scalars)
             done, last_news = step, time.monotonic()
         elif time.monotonic() - last_news > _SECONDS_WITHOUT_CHECKPOINT:
             raise UserError(f"No new checkpoint has appeared in {workdir.checkpoints} for hours.")
@@ -191,19 +191,22 @@ def evaluate_continuously(session: Session, workdir: TrialWorkdir) -> dict | Non
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def write_result(session: Session, workdir: TrialWorkdir, numbers: Numbers, step: int) -> dict:
+def write_result(
+    session: Session, workdir: TrialWorkdir, evaluated: EvaluationResult, step: int
+) -> dict:
     """Writes pictures and numbers; result.json comes last, and says that the trial is finished."""
-    shown = {name: numbers.predictions[name]
-             for name in ("detections", "groundtruth") if name in numbers.predictions}
-    pictures = overlays.draw(
-        session.evaluation.data, shown, session.training.seen_classes, session.evaluation.overlays)
+    shown = {name: evaluated.predictions[name]
+             for name in ("detections", "groundtruth") if name in evaluated.predictions}
+    pictures = overlays.draw_overlays(
+        session.evaluation.data, evaluated.ground_truth, shown, session.training.seen_classes,
+        session.evaluation.overlays)
     workdir.write_overlays({name: overlays.to_png(it) for name, it in pictures.items()})
-    workdir.write_evaluation(artifacts.files(session.evaluation, numbers))
+    workdir.write_evaluation(artifacts.artifact_files(evaluated))
     result = {
         "step": step,
         "train_seconds": train_seconds(workdir.read_metrics()),
-        **session.evaluation.of_what(),
-        **numbers.scalars,
+        **session.evaluation.dataset_identity(),
+        **evaluated.scalars,
     }
     workdir.write_result(result)
     return result

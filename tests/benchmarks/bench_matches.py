@@ -21,7 +21,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from deepmac_ablate.evaluation.metrics.average_precision import per_class_ap
-from deepmac_ablate.evaluation.metrics.matches import RankedMatches, match
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
+from deepmac_ablate.evaluation.metrics.matches import RankedMatches, match_detections
 
 IMAGES, BOXES, DETECTIONS, CLASSES, SIDE = 5000, 7, 60, 80, 640
 RESAMPLES = 20
@@ -63,11 +64,11 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 def main() -> None:
     """Prints one line per part."""
     truth, detections = drawn()
-    inputs = truth, detections, range(1, IMAGES + 1), "box"
+    inputs = GroundTruth.from_coco(truth), detections, "box"
     print(f"{IMAGES} images, {len(detections)} detections, {CLASSES} classes")
     seconds, table = timed(lambda: per_class_ap(*inputs))
     print(f"AP by class   {seconds:8.2f} s  (mean {table['box_ap'].mean():.3f})")
-    seconds, matches = timed(lambda: match(*inputs))
+    seconds, matches = timed(lambda: match_detections(*inputs))
     print(f"matching      {seconds:8.2f} s")
     seconds, content = timed(matches.to_bytes)
     print(f"file          {seconds:8.2f} s  {len(content) / 1e6:.1f} MB")

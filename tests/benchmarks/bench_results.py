@@ -28,7 +28,7 @@ TIMES = 7
 _LOAD = """
 import sys, time
 from deepmac_ablate import results
-from deepmac_ablate.evaluation.metrics import readings
+from deepmac_ablate.evaluation.metrics import summary
 from deepmac_ablate.results.loading import loading, other_split
 start = time.perf_counter()
 frame = results.load(sys.argv[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -9,46 +10,60 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
+from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import overlays
 from deepmac_ablate.evaluation.evaluator import Evaluation
-from deepmac_ablate.evaluation.metrics.ground_truth import load_annotations
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth, load_annotations
+from tests.helpers.data_fixtures import square
 
 # Class 1 is seen, class 2 novel; image 30 shows a crowd only, image 40 nothing.
 TRUTH = {
-    "images": [{"id": i} for i in (10, 20, 30, 40, 50)],
+    "images": [{"id": i, "height": 64, "width": 64} for i in (10, 20, 30, 40, 50)],
     "annotations": [
-        {"image_id": 10, "category_id": 1},
-        {"image_id": 20, "category_id": 2},
-        {"image_id": 30, "category_id": 2, "iscrowd": 1},
-        {"image_id": 50, "category_id": 2},
+        square(1, 10, 2, 2, 8, category_id=1),
+        square(2, 20, 2, 2, 8, category_id=2),
+        square(3, 30, 2, 2, 8, category_id=2, iscrowd=1),
+        square(4, 50, 2, 2, 8, category_id=2),
     ],
+    "categories": [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}],
 }
 ROLES = {1: "seen", 2: "novel"}
 
 
+def choose(annotations, count):
+    return overlays.choose_images(GroundTruth.from_coco(annotations), ROLES, count)
+
+
 def test_images_with_novel_objects_come_first():
     """The two of them are chosen before any other, and then the others."""
-    assert {20, 50} == set(overlays.choose(TRUTH, ROLES, 2))
-    chosen = overlays.choose(TRUTH, ROLES, 99)
+    assert {20, 50} == set(choose(TRUTH, 2))
+    chosen = choose(TRUTH, 99)
     assert [10, 20, 30, 40, 50] == sorted(chosen)
     assert {20, 50} == set(chosen[:2])
-    assert [] == overlays.choose(TRUTH, ROLES, 0)
+    assert [] == choose(TRUTH, 0)
 
 
 def test_the_choice_is_the_same_for_every_arm():
     """It depends on the annotations alone, not on their order, and more images keep the first."""
     turned = {name: rows[::-1] for name, rows in TRUTH.items()}
-    chosen = overlays.choose(TRUTH, ROLES, 5)
-    assert chosen == overlays.choose(turned, ROLES, 5)
-    assert chosen[:3] == overlays.choose(TRUTH, ROLES, 3)
+    chosen = choose(TRUTH, 5)
+    assert chosen == choose(turned, 5)
+    assert chosen[:3] == choose(TRUTH, 3)
 
 
 @pytest.fixture(scope="module")
 def data(tiny_recipe):
     """Seven images of 64 x 64 pixels."""
     return EvaluationData(str(tiny_recipe.data / "val"))
+
+
+@pytest.fixture(scope="module")
+def draw(data):
+    """Draws predictions on the seven images."""
+    ground_truth = GroundTruth.load(annotations_path(data.prefix))
+    return functools.partial(overlays.draw_overlays, data, ground_truth)
 
 
 def result(image_id, score, category_id=1):
@@ -58,29 +73,29 @@ def result(image_id, score, category_id=1):
             "bbox": [8, 8, 32, 32], "segmentation": rle.encode(mask)}
 
 
-def test_each_source_has_its_column(data):
+def test_each_source_has_its_column(draw):
     """Annotations, then the sources; what scores below 0.3 is not shown, nor are other images."""
-    chosen, = overlays.draw(data, {"detections": []}, None, 1)
+    chosen, = draw({"detections": []}, None, 1)
     drawn = {}
     for name, results in {
         "none": [], "low": [result(chosen, 0.29)], "high": [result(chosen, 0.31)],
         "other": [result(-1, 0.9)],
     }.items():
-        drawn[name] = np.asarray(overlays.draw(data, {"detections": results}, None, 1)[chosen])
+        drawn[name] = np.asarray(draw({"detections": results}, None, 1)[chosen])
     np.testing.assert_array_equal(drawn["none"], drawn["low"])
     np.testing.assert_array_equal(drawn["none"], drawn["other"])
     changed = np.flatnonzero((drawn["none"] != drawn["high"]).any(axis=(0, 2)))
     width = drawn["none"].shape[1]
     assert changed.min() > width / 2
-    three = overlays.draw(data, {"detections": [], "groundtruth": []}, None, 1)[chosen]
+    three = draw({"detections": [], "groundtruth": []}, None, 1)[chosen]
     assert three.width == pytest.approx(1.5 * width, abs=8)
 
 
-def test_novel_classes_are_told_apart(data):
+def test_novel_classes_are_told_apart(draw):
     """The same mask looks another way where its class is novel."""
-    chosen, = overlays.draw(data, {}, [], 1)
+    chosen, = draw({}, [], 1)
     found = {"detections": [result(chosen, 0.9)]}
-    seen, novel = (overlays.draw(data, found, split, 7)[chosen] for split in ([1], []))
+    seen, novel = (draw(found, split, 7)[chosen] for split in ([1], []))
     assert np.any(np.asarray(seen) != np.asarray(novel))
 
 

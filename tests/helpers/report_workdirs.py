@@ -14,6 +14,7 @@ from deepmac_ablate.data import masks
 from deepmac_ablate.data.shapes import scenes
 from deepmac_ablate.data.shapes.outlines import CLASSES
 from deepmac_ablate.evaluation.metrics import mask_iou, summary
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.storage.strict_json import to_json
@@ -169,13 +170,13 @@ def _evaluate(
             masks.decode(it["segmentation"], SIZE, SIZE),
             error[roles[it["category_id"]] == "seen"], draw))
         for it in truth["annotations"]}
-    image_ids = [it["id"] for it in truth["images"]]
-    ious = mask_iou.instance_ious(truth, predicted, image_ids)
-    frame = summary.per_class_frame(roles, mask_iou.per_class_iou(truth, ious))
+    ground_truth = GroundTruth.from_coco(truth)
+    ious = mask_iou.instance_ious(ground_truth, predicted)
+    frame = summary.per_class_frame(roles, mask_iou.per_class_iou(ground_truth, ious))
     scalars = summary.scalars("groundtruth", frame)
     frame.insert(0, "reading", "groundtruth")
     ious.insert(0, "reading", "groundtruth")
-    results = mask_iou.as_detections(truth, predicted, image_ids, with_unjudged=True)
+    results = mask_iou.as_detections(ground_truth, predicted)
     return scalars, {
         "per_class.csv": frame.to_csv(index=False).encode(),
         "instances.csv.gz": gzip.compress(ious.to_csv(index=False).encode()),

@@ -4,7 +4,7 @@ One matching per image of its 100 best detections, of all classes together, with
 objects: COCO's greedy matching with `useCats = 0`. A detector that segments an object well and
 calls it by the wrong name has found it::
 
-    table = per_class_agnostic_recall(ground_truth, detections, image_ids)
+    table = per_class_agnostic_recall(ground_truth, detections)
     instance_mean(table, novel_ids, "mask_ar100_agnostic")
 
 A class's value is the mean over the IoU thresholds .50, .55, ... .95 of the share of its objects
@@ -20,7 +20,7 @@ are neither found nor missed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,28 +28,20 @@ import pandas as pd
 from faster_coco_eval import mask as rle
 
 from deepmac_ablate.evaluation.metrics.average_precision import MAX_DETECTIONS, checked_results
-from deepmac_ablate.evaluation.metrics.ground_truth import (
-    GroundTruth,
-    has_mask,
-    load_annotations,
-    scored_part,
-)
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 
 # The same float values as COCO's, on which a mask of IoU exactly 0.6 depends.
 _THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
 
 def per_class_agnostic_recall(
-    ground_truth: GroundTruth,
-    detections: Iterable[Mapping[str, Any]],
-    image_ids: Collection[int],
+    ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Returns the share of objects found, for every class of the data set.
+    """Returns the share of objects found, for every class of the dataset.
 
     Args:
         ground_truth: As for `average_precision.per_class_ap`.
         detections: As for `average_precision.per_class_ap`, masks.
-        image_ids: The images that were scored; the others' annotations do not count.
 
     Returns:
         One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
@@ -58,43 +50,30 @@ def per_class_agnostic_recall(
     Raises:
         UserError: As `average_precision.per_class_ap`.
     """
-    everything = load_annotations(ground_truth)
-    truth = scored_part(everything, image_ids)
-    names = {c["id"]: c["name"] for c in sorted(truth["categories"], key=lambda c: c["id"])}
-    objects, found = _by_image(
-        (a for a in truth["annotations"] if not a.get("iscrowd", 0) and has_mask(a)),
-        (d for d in checked_results(everything, truth, detections, "mask")
-         if d["category_id"] in names))
+    names = ground_truth.class_names
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for detection in checked_results(ground_truth, detections, "mask"):
+        if detection["category_id"] in names:
+            found[detection["image_id"]].append(detection)
     classes: list[int] = []
     shares: list[float] = []
-    for image in truth["images"]:
+    for image_id, objects in ground_truth.objects_by_image.items():
         # Equal scores and equal IoUs are ranked by class, then by place in the input, as COCO does.
-        annotations = sorted(objects[image["id"]], key=lambda a: a["category_id"])
-        best = sorted(found[image["id"]], key=lambda d: (-d["score"], d["category_id"]))
-        classes += [annotation["category_id"] for annotation in annotations]
+        annotations = sorted(
+            (a for a in objects if a.has_mask), key=lambda a: a.category_id)
+        best = sorted(found[image_id], key=lambda d: (-d["score"], d["category_id"]))
+        classes += [annotation.category_id for annotation in annotations]
         shares += _shares_found(
-            [d["segmentation"] for d in best[:MAX_DETECTIONS]],
-            [rle.segmToRle(a["segmentation"], image["width"], image["height"])
-             for a in annotations])
+            [d["segmentation"] for d in best[:MAX_DETECTIONS]], [a.region for a in annotations])
     by_class = pd.Series(shares, dtype=float).groupby(classes)
     return pd.DataFrame(
         {
             "name": list(names.values()),
-            "instances": by_class.size().reindex(names, fill_value=0).to_numpy(),
-            "mask_ar100_agnostic": by_class.mean().reindex(names).to_numpy(),
+            "instances": by_class.size().reindex(list(names), fill_value=0).to_numpy(),
+            "mask_ar100_agnostic": by_class.mean().reindex(list(names)).to_numpy(),
         },
         index=pd.Index(list(names), name="category_id"),
     )
-
-
-def _by_image(*lists: Iterable[Mapping[str, Any]]) -> list[dict[int, list[Mapping[str, Any]]]]:
-    grouped = []
-    for entries in lists:
-        of_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-        for entry in entries:
-            of_image[entry["image_id"]].append(entry)
-        grouped.append(of_image)
-    return grouped
 
 
 def _shares_found(best: list[Any], objects: list[Any]) -> list[float]:

@@ -5,7 +5,8 @@ here: one evaluation serves every class split, and the numbers are pycocotools' 
 (`COCOeval` with `params.catIds` restricted)::
 
     check_every_image_once(expected_ids, scored_ids)
-    table = per_class_ap("instances_val2017.json", detections, scored_ids, "mask")
+    ground_truth = GroundTruth.load("instances_val2017.json", scored_ids)
+    table = per_class_ap(ground_truth, detections, "mask")
     summarise(table, novel_ids)["mask_ap"]
 
 Definitions: https://cocodataset.org/#detection-eval. At most 100 detections count per image and
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -36,13 +37,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval import mask as rle
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.evaluation.metrics.ground_truth import (
-    GroundTruth,
-    first_ids,
-    has_mask,
-    load_annotations,
-    scored_part,
-)
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth, first_ids
 
 Task = Literal["mask", "boundary", "box"]
 
@@ -84,21 +79,19 @@ def check_every_image_once(expected_ids: Iterable[int], scored_ids: Iterable[int
 def per_class_ap(
     ground_truth: GroundTruth,
     detections: Iterable[Mapping[str, Any]],
-    image_ids: Collection[int],
     task: Task,
     boundary_dilation_ratio: float = BOUNDARY_DILATION_RATIO,
 ) -> pd.DataFrame:
     """Returns the AP of every class of the data set over the scored images.
 
-    Detections of images that are not scored, and of classes that the data set does not have, do not
-    count. Neither the annotations nor the detections are changed.
+    Detections of images that are not scored, and of classes that the dataset does not have, do not
+    count. The detections are not changed.
 
     Args:
-        ground_truth: Annotations in COCO's format, or the path of their JSON file.
+        ground_truth: The annotations of the scored images.
         detections: Results in COCO's format: `image_id`, `category_id`, `score`, and `segmentation`
             (RLE of the size of the image, `counts` as bytes or str) or `bbox` ([x, y, w, h], pixels
             of the original image), whichever the task is about.
-        image_ids: The images that were scored; the others' annotations do not count.
         task: "mask", "boundary" or "box".
         boundary_dilation_ratio: How wide a boundary is, as a share of the image's diagonal.
 
@@ -108,10 +101,10 @@ def per_class_ap(
         `METRICS`, in [0, 1]. NaN where there is no instance to find, of any or of that size.
 
     Raises:
-        UserError: An image is unknown to the ground truth, no image was scored, a score or box is
-            not finite, or a mask has not the size of its image.
+        UserError: A detection is of an unknown image, its score or box is not finite, or its mask
+            has not the size of its image.
     """
-    truth, found = evaluated_part(ground_truth, detections, image_ids, task)
+    truth, found = coco_datasets(ground_truth, detections, task)
     evaluation = COCOeval_faster(
         COCO(truth, print_function=_silent),
         COCO(found, print_function=_silent),
@@ -125,38 +118,25 @@ def per_class_ap(
     return _table(evaluation, truth, task)
 
 
-def evaluated_part(
-    ground_truth: GroundTruth,
-    detections: Iterable[Mapping[str, Any]],
-    image_ids: Collection[int],
-    task: Task,
+def coco_datasets(
+    ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]], task: Task
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns annotations and detections as a library for COCO's evaluation is given them.
+    """Returns annotations and detections as libraries for COCO's evaluation take them.
 
     Args:
         ground_truth: As for `per_class_ap`.
         detections: As for `per_class_ap`.
-        image_ids: As for `per_class_ap`.
         task: As for `per_class_ap`.
 
     Returns:
-        Two data sets in COCO's format, of the scored images and all classes. The annotations are
-        copies that may be written into; unless the task is "box", what has no mask is a crowd.
+        Two datasets in COCO's format that may be written into, of the scored images and all
+        classes. Unless the task is "box", an object without a mask is a crowd region.
 
     Raises:
         UserError: As `per_class_ap`.
     """
-    everything = load_annotations(ground_truth)
-    truth = scored_part(everything, image_ids)
-    # The library takes annotation id 0 for "unmatched" and equal ids for one annotation, so all are
-    # numbered anew, in copies because it also writes into what it is given.
-    truth["annotations"] = [
-        {"iscrowd": 0, **annotation, "id": number}
-        | (_crowd_region(annotation) if task != "box" and not has_mask(annotation) else {})
-        for number, annotation in enumerate(truth["annotations"], start=1)
-    ]
-    found = truth | {"annotations": checked_results(everything, truth, detections, task)}
-    return truth, found
+    truth = ground_truth.to_coco(masks=task != "box")
+    return truth, truth | {"annotations": checked_results(ground_truth, detections, task)}
 
 
 def summarise(per_class: pd.DataFrame, class_ids: Iterable[int]) -> dict[str, float]:
@@ -184,38 +164,26 @@ def instance_mean(per_class: pd.DataFrame, class_ids: Iterable[int], metric: str
     return float((rows[metric] * rows["instances"]).sum()) / instances if instances else math.nan
 
 
-def _crowd_region(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields that make the box of an annotation a region of unknown masks."""
-    x, y, width, height = annotation["bbox"]
-    right, bottom = x + width, y + height
-    return {"iscrowd": 1, "segmentation": [[x, y, right, y, right, bottom, x, bottom]]}
-
-
 def checked_results(
-    everything: Mapping[str, Any],
-    truth: Mapping[str, Any],
-    detections: Iterable[Mapping[str, Any]],
-    task: Task,
+    ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]], task: Task
 ) -> list[dict[str, Any]]:
     """Returns the detections of scored images, in new dicts as the library wants them.
 
     Args:
-        everything: All annotations.
-        truth: Their `scored_part`.
+        ground_truth: As for `per_class_ap`.
         detections: As for `per_class_ap`.
         task: As for `per_class_ap`.
 
     Raises:
         UserError: As `per_class_ap`, for a detection.
     """
-    known = {image["id"] for image in everything["images"]}
-    sizes = {image["id"]: [image["height"], image["width"]] for image in truth["images"]}
     results = []
     for detection in detections:
         image_id = int(detection["image_id"])
-        if image_id not in known:
+        if image_id not in ground_truth.known_image_ids:
             raise UserError(f"A detection is of image {image_id}, which the ground truth lacks.")
-        if image_id not in sizes:
+        size = ground_truth.image_sizes.get(image_id)
+        if size is None:
             continue
         result = {
             "id": len(results) + 1,
@@ -226,10 +194,10 @@ def checked_results(
         }
         if task != "box":
             mask = detection["segmentation"]
-            if list(mask["size"]) != sizes[image_id]:
+            if tuple(mask["size"]) != size:
                 raise UserError(
                     f"A detected mask of image {image_id} has height and width "
-                    f"{list(mask['size'])}, but the image has {sizes[image_id]}."
+                    f"{list(mask['size'])}, but the image has {list(size)}."
                 )
             result |= {"segmentation": mask, "area": int(rle.area(mask))}
         else:

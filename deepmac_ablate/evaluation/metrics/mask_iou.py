@@ -3,7 +3,7 @@
 With one predicted mask per annotation there is nothing to find and nothing to rank, so the plain
 number is the mean IoU of predicted and annotated mask::
 
-    instances = instance_ious(ground_truth, {annotation_id: rle}, image_ids)
+    instances = instance_ious(ground_truth, {annotation_id: rle})
     table = per_class_iou(ground_truth, instances)
     summarise(table, novel_ids)["iou"]          # mean over classes, as AP is
     instance_mean(table, novel_ids, "iou")      # mean over instances: common classes weigh more
@@ -18,7 +18,7 @@ but no mask have nothing to compare a prediction with and do not count in either
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -26,13 +26,7 @@ from faster_coco_eval import mask as rle
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics.average_precision import BOUNDARY_DILATION_RATIO
-from deepmac_ablate.evaluation.metrics.ground_truth import (
-    GroundTruth,
-    first_ids,
-    has_mask,
-    load_annotations,
-    scored_part,
-)
+from deepmac_ablate.evaluation.metrics.ground_truth import Annotation, GroundTruth, first_ids
 
 # COCO's size classes by the annotation's `area`, in pixels, both ends included
 # (https://cocodataset.org/#detection-eval).
@@ -47,17 +41,15 @@ AREAS: dict[str, tuple[float, float]] = {
 def instance_ious(
     ground_truth: GroundTruth,
     predictions: Mapping[int, Mapping[str, Any]],
-    image_ids: Collection[int],
     boundary_dilation_ratio: float = BOUNDARY_DILATION_RATIO,
 ) -> pd.DataFrame:
     """Returns the IoU of predicted and annotated mask for every object that has a mask.
 
     Args:
-        ground_truth: Annotations in COCO's format, or the path of their JSON file.
+        ground_truth: The annotations of the scored images.
         predictions: The predicted mask of every non-crowd annotation of the scored images, by
             annotation id: RLE of the size of the image, `counts` as bytes or str. An empty mask
             has IoU 0.
-        image_ids: The images that were scored; the others' annotations do not count.
         boundary_dilation_ratio: How wide a boundary is, as a share of the image's diagonal.
 
     Returns:
@@ -69,25 +61,23 @@ def instance_ious(
         UserError: An annotation has no prediction or shares its id, a prediction has no annotation,
             or a mask has not the size of its image.
     """
-    everything = load_annotations(ground_truth)
-    truth = scored_part(everything, image_ids)
-    annotations = [a for a in _predicted(everything, truth, predictions) if has_mask(a)]
-    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+    _check_one_prediction_each(ground_truth, predictions)
     return pd.DataFrame(
         [
-            (a["image_id"], a["category_id"], a["id"], a["area"], *_ious(
-                a, predictions[a["id"]], sizes[a["image_id"]], boundary_dilation_ratio))
-            for a in annotations
+            (a.image_id, a.category_id, a.id, a.area, *_ious(
+                a, predictions[a.id], ground_truth.image_sizes[a.image_id],
+                boundary_dilation_ratio))
+            for a in ground_truth.objects if a.has_mask
         ],
         columns=["image_id", "category_id", "annotation_id", "area", "iou", "boundary_iou"],
     )
 
 
 def per_class_iou(ground_truth: GroundTruth, instances: pd.DataFrame) -> pd.DataFrame:
-    """Returns the mean IoU of predicted and annotated masks for every class of the data set.
+    """Returns the mean IoU of predicted and annotated masks for every class of the dataset.
 
     Args:
-        ground_truth: Annotations in COCO's format, or the path of their JSON file.
+        ground_truth: As for `instance_ious`.
         instances: What `instance_ious` returned.
 
     Returns:
@@ -95,26 +85,25 @@ def per_class_iou(ground_truth: GroundTruth, instances: pd.DataFrame) -> pd.Data
         annotations with a mask) and `iou`, `iou_s`, `iou_m`, `iou_l`, `boundary_iou` in [0, 1]. NaN
         where there is no instance, of any or of that size.
     """
-    categories = load_annotations(ground_truth)["categories"]
-    names = {c["id"]: c["name"] for c in sorted(categories, key=lambda c: c["id"])}
+    names = ground_truth.class_names
     measured = instances[["category_id", "boundary_iou"]].copy()
     for metric, (low, high) in AREAS.items():
         measured[metric] = instances["iou"].where(instances["area"].between(low, high))
     classes = measured.groupby("category_id")
-    table = classes[[*AREAS, "boundary_iou"]].mean().reindex(names)
+    table = classes[[*AREAS, "boundary_iou"]].mean().reindex(list(names))
     table.insert(0, "name", list(names.values()))
-    table.insert(1, "instances", classes.size().reindex(names, fill_value=0))
+    table.insert(1, "instances", classes.size().reindex(list(names), fill_value=0))
     return table
 
 
 def as_detections(
     ground_truth: GroundTruth,
     predictions: Mapping[int, Mapping[str, Any]],
-    image_ids: Collection[int],
-    with_unjudged: bool = False,
     boxes: Mapping[int, Sequence[float]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Returns masks predicted in annotated boxes as detections, for `per_class_ap`.
+    """Returns masks predicted in ground-truth boxes as detections, one per object.
+
+    `with_annotated_mask` leaves those that `per_class_ap` can judge.
 
     The class is the annotation's and the score is 1 for all, so COCO's evaluation does not
     rank them: they count in the order of image ids and, in an image, of the annotations. That order
@@ -126,8 +115,6 @@ def as_detections(
     Args:
         ground_truth: As for `instance_ious`.
         predictions: As for `instance_ious`.
-        image_ids: As for `instance_ious`.
-        with_unjudged: Whether masks are wanted, too, that no annotated mask judges; to look at.
         boxes: The boxes [x, y, w, h] that they were predicted in, by annotation id; None: the
             annotated ones.
 
@@ -135,57 +122,59 @@ def as_detections(
         UserError: An annotation has no prediction or shares its id, or a prediction has no
             annotation.
     """
-    everything = load_annotations(ground_truth)
-    truth = scored_part(everything, image_ids)
+    _check_one_prediction_each(ground_truth, predictions)
     return [
         {
-            "image_id": annotation["image_id"],
-            "category_id": annotation["category_id"],
-            "annotation_id": annotation["id"],
-            "bbox": annotation["bbox"] if boxes is None else boxes[annotation["id"]],
+            "image_id": annotation.image_id,
+            "category_id": annotation.category_id,
+            "annotation_id": annotation.id,
+            "bbox": list(annotation.box if boxes is None else boxes[annotation.id]),
             "score": 1.0,
-            "segmentation": predictions[annotation["id"]],
+            "segmentation": predictions[annotation.id],
         }
-        for annotation in _predicted(everything, truth, predictions)
-        if with_unjudged or has_mask(annotation)
+        for annotation in ground_truth.objects
     ]
 
 
-def _predicted(
-    everything: Mapping[str, Any], truth: Mapping[str, Any], predictions: Mapping[int, Any]
+def with_annotated_mask(
+    ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """Returns the non-crowd annotations, after checking that each has its own prediction."""
-    annotations = [a for a in truth["annotations"] if not a.get("iscrowd", 0)]
-    times = Counter(annotation["id"] for annotation in annotations)
+    """Returns the results of `as_detections` whose object has an annotated mask."""
+    return [d for d in detections if d["annotation_id"] in ground_truth.ids_with_mask]
+
+
+def _check_one_prediction_each(
+    ground_truth: GroundTruth, predictions: Mapping[int, Any]
+) -> None:
+    """Raises a UserError unless every object has a prediction of its own."""
+    times = Counter(annotation.id for annotation in ground_truth.objects)
     for ids, fault in (
         ([i for i, n in times.items() if n > 1], "annotations share their id with another"),
         (times.keys() - predictions.keys(), "annotations have no predicted mask"),
         (
-            predictions.keys() - {a["id"] for a in everything["annotations"]},
+            predictions.keys() - ground_truth.known_annotation_ids,
             "predicted masks belong to no annotation",
         ),
     ):
         if ids:
             raise UserError(f"{len(ids)} {fault} (ids {first_ids(ids)}).")
-    return annotations
 
 
 def _ious(
-    annotation: Mapping[str, Any],
+    annotation: Annotation,
     prediction: Mapping[str, Any],
     size: tuple[int, int],
     boundary_dilation_ratio: float,
 ) -> tuple[float, float]:
     """Returns mask IoU and boundary IoU of an annotation and its prediction."""
-    height, width = size
     if tuple(prediction["size"]) != size:
         raise UserError(
-            f"The predicted mask of annotation {annotation['id']} has height and width "
+            f"The predicted mask of annotation {annotation.id} has height and width "
             f"{list(prediction['size'])}, but its image has {list(size)}."
         )
-    annotated = rle.segmToRle(annotation["segmentation"], width, height)
-    boundaries = [rle.rleToBoundary(m, boundary_dilation_ratio) for m in (prediction, annotated)]
+    masks = [prediction, annotation.region]
+    boundaries = [rle.rleToBoundary(mask, boundary_dilation_ratio) for mask in masks]
     return (
-        float(rle.iou([prediction], [annotated], [0])[0, 0]),
+        float(rle.iou(masks[:1], masks[1:], [0])[0, 0]),
         float(rle.iou(boundaries[:1], boundaries[1:], [0])[0, 0]),
     )

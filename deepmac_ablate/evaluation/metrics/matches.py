@@ -4,10 +4,17 @@ AP is no mean over images: it ranks the detections of all of them. To ask what i
 another sample of images, one needs every detection's score and whether it matched, not the masks.
 COCO's matching looks at one image and class at a time, so it holds for every sample::
 
-    matches = match("instances_val2017.json", detections, scored_ids, "mask")
+    matches = match_detections(ground_truth, detections, "mask")
     RankedMatches(matches).average_precision(weights)
 
 The matching is pycocotools' own, so that AP with every image once is `per_class_ap`'s.
+
+`RankedMatches` is written for thousands of samples: what does not depend on the sample (the
+ranking, and where in it something was found) is worked out once. A sample then costs a pass over
+the detections and one over the finds, which are few, instead of one over detections x thresholds.
+AP is COCO's (https://cocodataset.org/#detection-eval): precision, made to fall with recall,
+averaged over 101 recalls and 10 IoU thresholds. Only finds can raise precision, so it is needed at
+finds only.
 """
 
 from __future__ import annotations
@@ -16,13 +23,13 @@ import contextlib
 import dataclasses
 import io
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.evaluation.metrics.average_precision import MAX_DETECTIONS, evaluated_part
+from deepmac_ablate.evaluation.metrics.average_precision import MAX_DETECTIONS, coco_datasets
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 
 # COCO's IoU thresholds .50, .55, ... .95, and the areas of all objects, in pixels.
@@ -30,18 +37,20 @@ THRESHOLDS = 10
 _ALL_AREAS = [0, 1e10]
 _IOU_TYPES = {"mask": "segm", "box": "bbox"}
 _BITS = ("matched", "ignored")
+# COCO's recalls 0, .01, ... 1, the same float values.
+_RECALLS = np.linspace(0.0, 1.0, 101)
 
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """The detections of one reading, with what COCO's evaluation matched them with.
+    """The detections of one box source, with what COCO's evaluation matched them with.
 
     Detections are in the order of class, image, falling score. I images, C classes, D detections,
     T IoU thresholds, G instances.
 
     Attributes:
         image_ids: [I] int64, the scored images, ascending.
-        class_ids: [C] int64, all classes of the data set, ascending.
+        class_ids: [C] int64, all classes of the dataset, ascending.
         image: [D] int32, the image of each detection that counts, as an index.
         category: [D] int32, its class, as an index.
         scores: [D] float32 where that is exact, else float64.
@@ -88,10 +97,9 @@ class Matches:
         return cls(**fields)
 
 
-def match(
+def match_detections(
     ground_truth: GroundTruth,
     detections: Iterable[Mapping[str, Any]],
-    image_ids: Collection[int],
     task: Literal["mask", "box"],
 ) -> Matches:
     """Returns the matches of detections, by the conventions of `per_class_ap`.
@@ -99,13 +107,12 @@ def match(
     Args:
         ground_truth: As for `per_class_ap`.
         detections: As for `per_class_ap`.
-        image_ids: As for `per_class_ap`.
         task: "mask" or "box".
 
     Raises:
         UserError: As `per_class_ap`.
     """
-    truth, found = evaluated_part(ground_truth, detections, image_ids, task)
+    truth, found = coco_datasets(ground_truth, detections, task)
     evaluated = _evaluate(truth, found, task)
     images = np.unique([image["id"] for image in truth["images"]])
     classes = np.unique([category["id"] for category in truth["categories"]])
@@ -124,47 +131,6 @@ def match(
         instances=np.stack(
             [_indices(to_find[:, 0], images), _indices(to_find[:, 1], classes)], axis=1),
     )
-
-
-def _evaluate(
-    truth: dict[str, Any], found: dict[str, Any], task: Literal["mask", "box"]
-) -> list[dict[str, Any]]:
-    """Returns pycocotools' result of every image and class that has anything, class by class."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    # It reports its progress.
-    with contextlib.redirect_stdout(io.StringIO()):
-        pair = []
-        for data in (truth, found):
-            coco = COCO()
-            coco.dataset = data
-            coco.createIndex()
-            pair.append(coco)
-        evaluation = COCOeval(*pair, _IOU_TYPES[task])
-        evaluation.params.maxDets = [MAX_DETECTIONS]
-        evaluation.params.areaRng = [_ALL_AREAS]
-        evaluation.evaluate()
-    return [result for result in evaluation.evalImgs if result is not None]
-
-
-def _indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    return np.searchsorted(known, values).astype(np.int32)
-
-
-def _by_detection(parts: list[np.ndarray]) -> np.ndarray:
-    """Returns [T, detections] arrays as one of [D, T]."""
-    return np.concatenate([np.zeros((THRESHOLDS, 0)), *parts], axis=1).T.astype(bool)
-
-
-def _smallest(scores: np.ndarray) -> np.ndarray:
-    """Returns scores in half the bytes, where they were of that precision."""
-    halved = scores.astype(np.float32)
-    return halved if np.array_equal(halved, scores) else scores
-
-
-# COCO's recalls 0, .01, ... 1, the same float values.
-_RECALLS = np.linspace(0.0, 1.0, 101)
 
 
 class RankedMatches:
@@ -241,6 +207,43 @@ class RankedMatches:
         precision = (found - curve_start) / (counted + np.spacing(1))
         falling = np.maximum.accumulate((precision + self._apart)[::-1])[::-1]
         return falling - self._apart
+
+
+def _evaluate(
+    truth: dict[str, Any], found: dict[str, Any], task: Literal["mask", "box"]
+) -> list[dict[str, Any]]:
+    """Returns pycocotools' result of every image and class that has anything, class by class."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    # It reports its progress.
+    with contextlib.redirect_stdout(io.StringIO()):
+        pair = []
+        for data in (truth, found):
+            coco = COCO()
+            coco.dataset = data
+            coco.createIndex()
+            pair.append(coco)
+        evaluation = COCOeval(*pair, _IOU_TYPES[task])
+        evaluation.params.maxDets = [MAX_DETECTIONS]
+        evaluation.params.areaRng = [_ALL_AREAS]
+        evaluation.evaluate()
+    return [result for result in evaluation.evalImgs if result is not None]
+
+
+def _indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    return np.searchsorted(known, values).astype(np.int32)
+
+
+def _by_detection(parts: list[np.ndarray]) -> np.ndarray:
+    """Returns [T, detections] arrays as one of [D, T]."""
+    return np.concatenate([np.zeros((THRESHOLDS, 0)), *parts], axis=1).T.astype(bool)
+
+
+def _smallest(scores: np.ndarray) -> np.ndarray:
+    """Returns scores in half the bytes, where they were of that precision."""
+    halved = scores.astype(np.float32)
+    return halved if np.array_equal(halved, scores) else scores
 
 
 def _by_curve(curve: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,10 @@
 """The exact numbers as they are stored: one table by class, and named scalars.
 
-A trained model is read with the boxes it detects, with the annotated boxes, which takes the
-detector out of the question, and on demand with annotated boxes that are moved a little. Each
-reading becomes rows of `per_class.csv` and scalars of `result.json`, named
-`<reading>/<metric>/<classes>`: `detections/mask_ap/novel`.
+A trained model predicts masks in the boxes of several box sources: in those it detects, in the
+ground-truth boxes, which takes the detector out of the question, and on demand in ground-truth
+boxes that are moved a little. Each box source becomes rows of `per_class.csv` (its column there is
+`reading`) and scalars of `result.json`, named `<box source>/<metric>/<classes>`:
+`detections/mask_ap/novel`.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ OVER_INSTANCES: tuple[str, ...] = ("mask_ar100_agnostic",)
 
 
 def check_box_sources(names: Sequence[str]) -> None:
-    """Raises unless all names are sources of boxes to evaluate with, which readings are named by.
+    """Raises unless all names are sources of boxes to evaluate with.
 
     Raises:
-        UserError: If one is none or stands there twice.
+        UserError: If a name is not a box source or is given twice.
     """
     for name in names:
         if name not in BOX_SOURCES and box_jitter.parse(name) is None:
@@ -74,7 +75,7 @@ def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.Data
 
     Args:
         roles: The role of every class, from `class_splits.roles`.
-        *tables: The per-class tables of one reading, all of the same images, such as mask AP and
+        *tables: The per-class tables of one box source, all of the same images, such as mask AP and
             box AP. `instances` are those of the first; if that is about masks, those with a mask.
     """
     frame = pd.concat(tables, axis="columns")
@@ -84,15 +85,15 @@ def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.Data
     return frame.reset_index()
 
 
-def scalars(reading: str, frame: pd.DataFrame) -> dict[str, float | None]:
-    """Returns the means over seen, novel and all classes as `<reading>/<metric>/<classes>`.
+def scalars(box_source: str, frame: pd.DataFrame) -> dict[str, float | None]:
+    """Returns the means over seen, novel and all classes as `<box source>/<metric>/<classes>`.
 
     Values are in [0, 1] and means over classes, but for `iou_instances` and `OVER_INSTANCES`, which
     are means over instances; None where no class has a value (JSON knows no NaN).
 
     Args:
-        reading: Where the boxes came from.
-        frame: What `per_class_frame` returned for this reading.
+        box_source: The source of the boxes.
+        frame: The table that `per_class_frame` returned for this box source.
     """
     table = frame.set_index("category_id")
     named: dict[str, float | None] = {}
@@ -105,28 +106,28 @@ def scalars(reading: str, frame: pd.DataFrame) -> dict[str, float | None]:
         if "iou" in table:
             means["iou_instances"] = instance_mean(table, ids, "iou")
         for metric, value in means.items():
-            named[f"{reading}/{metric}/{classes}"] = None if math.isnan(value) else value
+            named[f"{box_source}/{metric}/{classes}"] = None if math.isnan(value) else value
     return named
 
 
 def table_text(result: Mapping[str, float | None]) -> str:
-    """Returns scalars as a table for people: a row per reading and metric, in percent.
+    """Returns scalars as a table for people: a row per box source and metric, in percent.
 
     Args:
-        result: What `scalars` returned; names of another form are left out.
+        result: The numbers that `scalars` returned; names of another form are left out.
     """
     rows: dict[tuple[str, str], dict[str, float | None]] = {}
     for name, value in result.items():
-        reading, _, rest = name.partition("/")
+        box_source, _, rest = name.partition("/")
         metric, _, classes = rest.partition("/")
         if classes:
-            rows.setdefault((reading, metric), {})[classes] = value
+            rows.setdefault((box_source, metric), {})[classes] = value
     columns = ("seen", "novel", "all")
-    boxes = max([12, *(len(reading) for reading, _ in rows)])
+    boxes = max([12, *(len(box_source) for box_source, _ in rows)])
     names = max([14, *(len(metric) for _, metric in rows)])
     lines = [f"{'boxes':<{boxes}} {'metric':<{names}}" + "".join(f"{c:>8}" for c in columns)]
-    for (reading, metric), values in rows.items():
+    for (box_source, metric), values in rows.items():
         cells = (values.get(column) for column in columns)
         shown = "".join(f"{'-' if v is None else f'{100 * v:.1f}':>8}" for v in cells)
-        lines.append(f"{reading:<{boxes}} {metric:<{names}}{shown}")
+        lines.append(f"{box_source:<{boxes}} {metric:<{names}}{shown}")
     return "\n".join(lines)

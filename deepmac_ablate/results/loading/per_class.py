@@ -157,7 +157,7 @@ def _refuse(number: str, long: pd.DataFrame) -> None:
 def with_split(frame: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:
     """Returns a frame whose means over seen and novel classes are those of another class split.
 
-    They are means over classes, or over instances, as those of `readings.scalars`. Means over all
+    They are means over classes, or over instances, as those of `summary.scalars`. Means over all
     classes stay as they are. Trials whose numbers by class are not at hand have none of the others.
 
     Args:

@@ -9,6 +9,7 @@ from pycocotools import mask as rle
 from deepmac_ablate import class_splits
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics import agnostic_recall, average_precision
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from tests.evaluation.metrics.test_average_precision import data_set, detected, square
 from tests.helpers import coco_tiny
 from tests.helpers.noisy_detections import noisy_detections, oracle
@@ -18,8 +19,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 METRIC = "mask_ar100_agnostic"
 
 
+def per_class_recall(annotations, detections, image_ids):
+    ground_truth = GroundTruth.from_coco(annotations, image_ids)
+    return agnostic_recall.per_class_agnostic_recall(ground_truth, detections)
+
+
 def recall(truth, detections, image_ids, class_ids):
-    table = agnostic_recall.per_class_agnostic_recall(truth, detections, image_ids)
+    table = per_class_recall(truth, detections, image_ids)
     return average_precision.instance_mean(table, class_ids, METRIC)
 
 
@@ -77,7 +83,7 @@ def test_groups_by_hand():
     low = np.zeros((100, 120), np.uint8, order="F")
     low[10:40, 10:50] = 1
     wrong_name |= {"category_id": 3, "segmentation": rle.encode(low)}
-    table = agnostic_recall.per_class_agnostic_recall(
+    table = per_class_recall(
         truth, [wrong_name, detected(square(3, 2, class_id=2))], [1, 2])
     assert [2, 1, 0] == list(table["instances"])
     assert ["class 1", "class 2", "class 3"] == list(table["name"])
@@ -107,7 +113,7 @@ def test_objects_without_a_mask_are_neither_found_nor_missed():
     masked, bare = square(1), square(2, at=(12, 10))
     on_bare = detected(bare)
     bare["segmentation"] = []
-    table = agnostic_recall.per_class_agnostic_recall(data_set(masked, bare), [on_bare], [1])
+    table = per_class_recall(data_set(masked, bare), [on_bare], [1])
     assert 1 == table.loc[1, "instances"]
     # 38 of 42 columns: IoU 0.905, at 9 thresholds.
     assert pytest.approx(0.9) == table.loc[1, METRIC]
@@ -115,9 +121,9 @@ def test_objects_without_a_mask_are_neither_found_nor_missed():
 
 def test_nothing_found_and_nothing_to_find():
     """No detections are 0; no objects are undefined."""
-    table = agnostic_recall.per_class_agnostic_recall(data_set(square(1)), [], [1, 2])
+    table = per_class_recall(data_set(square(1)), [], [1, 2])
     np.testing.assert_equal(list(table[METRIC]), [0.0, np.nan, np.nan])
-    empty = agnostic_recall.per_class_agnostic_recall(data_set(), [detected(square(1))], [1])
+    empty = per_class_recall(data_set(), [detected(square(1))], [1])
     assert empty[METRIC].isna().all()
 
 

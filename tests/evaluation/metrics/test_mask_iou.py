@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from pycocotools import mask as rle
@@ -11,6 +9,7 @@ from pycocotools import mask as rle
 from deepmac_ablate import class_splits
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics import average_precision, mask_iou
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from tests.helpers import coco_tiny
 from tests.helpers.noisy_detections import boundary, oracle, quiet_coco, shifted
 
@@ -80,8 +79,9 @@ def brute_force(annotations, masks):
 
 
 def per_class_iou(annotations, predictions, image_ids, *ratio):
-    instances = mask_iou.instance_ious(annotations, predictions, image_ids, *ratio)
-    return mask_iou.per_class_iou(annotations, instances)
+    ground_truth = GroundTruth.from_coco(annotations, image_ids)
+    instances = mask_iou.instance_ious(ground_truth, predictions, *ratio)
+    return mask_iou.per_class_iou(ground_truth, instances)
 
 
 def mean(values):
@@ -187,10 +187,11 @@ def test_boxes_without_masks_are_predicted_but_not_judged():
     np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
     assert [1, 0] == list(table["instances"])
     assert 0.5 == average_precision.instance_mean(table, [1, 2], "iou")
-    judged = mask_iou.as_detections(truth, predictions, [1])
+    ground_truth = GroundTruth.from_coco(truth, [1])
+    everything = mask_iou.as_detections(ground_truth, predictions)
+    judged = mask_iou.with_annotated_mask(ground_truth, everything)
     assert [1] == [d["category_id"] for d in judged]
-    everything = mask_iou.as_detections(truth, predictions, [1], with_unjudged=True)
-    moved = mask_iou.as_detections(truth, predictions, [1], boxes=dict.fromkeys((1, 2, 3), [1] * 4))
+    moved = mask_iou.as_detections(ground_truth, predictions, dict.fromkeys((1, 2, 3), [1] * 4))
     assert [[0, 0, 10, 10], [1] * 4] == [judged[0]["bbox"], moved[0]["bbox"]]
     assert [1, 1, 2] == [d["category_id"] for d in everything]
 
@@ -202,13 +203,12 @@ def test_an_image_without_annotations_is_no_error():
     assert np.isnan(average_precision.summarise(table, [1, 2])["iou"])
 
 
-def test_text_counts_and_a_file_are_accepted(tmp_path):
+def test_text_counts_are_accepted():
     """RLE as JSON has it, on both sides."""
     mask = encode(rectangle(10))
     text = {"size": mask["size"], "counts": mask["counts"].decode()}
-    path = tmp_path / "instances.json"
-    path.write_text(json.dumps(data_set(annotation(1, segmentation=text))))
-    assert per_class_iou(path, {1: text}, [1]).loc[1, "iou"] == 1
+    truth = data_set(annotation(1, segmentation=text))
+    assert per_class_iou(truth, {1: text}, [1]).loc[1, "iou"] == 1
 
 
 def test_area_at_a_bound_counts_on_both_sides():
@@ -234,7 +234,7 @@ def test_predictions_must_be_one_per_annotation(function, numbers, predicted_num
     truth = data_set(*(annotation(number) for number in numbers))
     predictions = {number: encode(rectangle(5)) for number in predicted_numbers}
     with pytest.raises(UserError, match=message):
-        function(truth, predictions, [1])
+        function(GroundTruth.from_coco(truth, [1]), predictions)
 
 
 def test_masks_of_another_size_are_refused():
@@ -248,7 +248,8 @@ def test_masks_of_another_size_are_refused():
 def test_each_annotated_mask_has_a_row(predicted):
     """Who reads single objects finds those that the means are of, with their sizes."""
     annotations, masks, predictions, image_ids = predicted
-    instances = mask_iou.instance_ious(annotations, predictions, image_ids)
+    instances = mask_iou.instance_ious(
+        GroundTruth.from_coco(annotations, image_ids), predictions)
     expected = sorted(brute_force(annotations, masks))
     found = sorted(zip(instances["category_id"], instances["area"], instances["iou"], strict=True))
     np.testing.assert_allclose(found, expected, atol=1e-9)
@@ -260,9 +261,10 @@ def test_each_annotated_mask_has_a_row(predicted):
 def test_mask_ap_in_annotated_boxes_equals_pycocotools(predicted):
     """The detections made from predictions score as pycocotools scores them, ties and all."""
     annotations, masks, predictions, image_ids = predicted
-    detections = mask_iou.as_detections(annotations, predictions, image_ids)
+    ground_truth = GroundTruth.from_coco(annotations, image_ids)
+    detections = mask_iou.as_detections(ground_truth, predictions)
     assert len(masks) == len(detections)
-    table = average_precision.per_class_ap(annotations, detections, image_ids, "mask")
+    table = average_precision.per_class_ap(ground_truth, detections, "mask")
     for class_ids in (class_splits.VOC, class_splits.NON_VOC):
         expected = oracle(annotations, detections, image_ids, class_ids, "mask")
         assert pytest.approx(expected, abs=1e-6) == average_precision.summarise(table, class_ids)
@@ -273,9 +275,10 @@ def test_perfect_masks_in_annotated_boxes_score_one(predicted):
     annotations, _, _, image_ids = predicted
     coco = quiet_coco(annotations)
     own = {number: coco.annToRLE(a) for number, a in coco.anns.items()}
-    detections = mask_iou.as_detections(annotations, own, image_ids)
+    ground_truth = GroundTruth.from_coco(annotations, image_ids)
+    detections = mask_iou.as_detections(ground_truth, own)
     for task in ("mask", "box"):
-        table = average_precision.per_class_ap(annotations, detections, image_ids, task)
+        table = average_precision.per_class_ap(ground_truth, detections, task)
         assert average_precision.summarise(table, table.index)[f"{task}_ap"] == 1
 
 
@@ -288,7 +291,8 @@ def test_equal_scores_make_ap_the_square_of_the_share_of_good_masks():
     truth["images"] = [{"id": i, "height": SIZE[0], "width": SIZE[1]} for i in range(2000)]
     masks = {False: encode(rectangle(1)), True: encode(rectangle(10))}
     predictions = {number: masks[bool(good[number])] for number in range(2000)}
-    detections = mask_iou.as_detections(truth, predictions, range(2000))
-    row = average_precision.per_class_ap(truth, detections, range(2000), "mask").loc[1]
+    ground_truth = GroundTruth.from_coco(truth)
+    detections = mask_iou.as_detections(ground_truth, predictions)
+    row = average_precision.per_class_ap(ground_truth, detections, "mask").loc[1]
     assert row["mask_ar100"] == 0.5
     assert pytest.approx(0.25, abs=0.03) == row["mask_ap"]

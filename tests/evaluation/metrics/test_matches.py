@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.evaluation.metrics.average_precision import per_class_ap
-from deepmac_ablate.evaluation.metrics.matches import Matches, RankedMatches, match
-from tests.evaluation.metrics.test_average_precision import data_set, detected, square
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
+from deepmac_ablate.evaluation.metrics.matches import Matches, RankedMatches, match_detections
+from tests.evaluation.metrics.test_average_precision import data_set, detected, per_class_ap, square
 from tests.helpers import coco_tiny
 from tests.helpers.noisy_detections import noisy_detections, oracle
 
@@ -18,6 +18,10 @@ from tests.helpers.noisy_detections import noisy_detections, oracle
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 TASKS = ("mask", "box")
+
+
+def match(annotations, detections, image_ids, task):
+    return match_detections(GroundTruth.from_coco(annotations, image_ids), detections, task)
 
 
 def random_data(seed, images=6):

@@ -13,7 +13,8 @@ import pytest
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics.average_precision import per_class_ap
-from deepmac_ablate.evaluation.metrics.matches import match
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
+from deepmac_ablate.evaluation.metrics.matches import match_detections
 from deepmac_ablate.results import formats as table_formats
 from deepmac_ablate.results.comparison import rendering
 from deepmac_ablate.results.comparison.two_arms import compare
@@ -131,15 +132,16 @@ def average_precision_arms(root, seeds=(0, 1)):
     truth = data_set(*(
         square(n, int(rng.integers(1, 9)), int(rng.integers(1, 4)), side=40)
         for n in range(1, 40)), images=8)
+    ground_truth = GroundTruth.from_coco(truth)
     expected = {}
     for arm in ("a", "b"):
         for seed in seeds:
             detections = noisy_detections(truth, 10 * seed + (arm == "b"))
             compared_trials.write(root / f"{arm}-{seed}", matches={
-                f"detections_{task}": match(truth, detections, range(1, 9), task)
+                f"detections_{task}": match_detections(ground_truth, detections, task)
                 for task in ("mask", "box")})
             for task in ("mask", "box"):
-                table = per_class_ap(truth, detections, range(1, 9), task)
+                table = per_class_ap(ground_truth, detections, task)
                 expected[arm, seed, task] = table[f"{task}_ap"].to_numpy()
     return compared_trials.listed(root, {"a": seeds, "b": seeds}), expected
 

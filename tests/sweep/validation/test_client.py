@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_cost import COST
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
@@ -21,6 +20,7 @@ from deepmac_ablate.sweep.validation import cache
 from deepmac_ablate.sweep.validation.client import judging, verdicts
 from deepmac_ablate.sweep.validation.verdict import Candidate, DataNeeds, Verdict
 from tests.helpers.supervised import wait_until
+from tests.sweep.validation.test_cost import COST
 
 PYTHON = sys.executable
 ROOT = Path(__file__).resolve().parents[3]

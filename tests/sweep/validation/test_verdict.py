@@ -6,10 +6,10 @@ import dataclasses
 import json
 
 import pytest
-from test_cost import COST
 
 from deepmac_ablate.data.dataset_info import Category, DatasetInfo, annotations_path
 from deepmac_ablate.sweep.validation.verdict import DataNeeds, Verdict, with_data
+from tests.sweep.validation.test_cost import COST
 
 GOOD = Verdict("arm", cost=COST, data=DataNeeds("a/train", "a/val", "voc", 91))
 
