@@ -19,10 +19,10 @@ RUN pip install --no-cache-dir "uv>=0.8"
 # First what changes seldom.
 COPY $LOCK ./
 RUN uv pip install --system --no-cache --no-deps --requirements $LOCK
-COPY setup.cfg pyproject.toml README.md LICENSE ./
+COPY setup.cfg setup.py pyproject.toml README.md LICENSE ./
+COPY gin gin
 COPY deepmac_ablate deepmac_ablate
 RUN uv pip install --system --no-cache --no-deps .
-COPY gin gin
 
 # What the checkout would say of itself.
 ENV DEEPMAC_ABLATE_COMMIT=$COMMIT

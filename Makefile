@@ -10,9 +10,18 @@ PARALLEL := --numprocesses 2 --dist loadfile
 
 setup: $(INSTALLED)
 
-# pip's own resolver does not finish on these dependencies; uv installs the committed lock.
-$(INSTALLED): requirements.lock setup.cfg pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+# pip's own resolver does not finish on these dependencies; uv installs the committed lock. An
+# environment of another Python, or one whose set-up was interrupted, is made anew.
+$(INSTALLED): requirements.lock setup.cfg setup.py pyproject.toml
+	@version=$$($(PYTHON) -c 'import platform; print(platform.python_version())' 2> /dev/null); \
+	case "$$version" in 3.11.*|3.12.*|3.13.*) ;; *) \
+	  echo "deepmac_ablate needs Python 3.11, 3.12 or 3.13; $(PYTHON) $${version:+is }$${version:-does not run}." \
+	    "Pass another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1;; esac; \
+	$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments: install the package python$${version%.*}-venv" \
+	    "(Debian, Ubuntu)." >&2; exit 1; }; \
+	test -e $@ && test "$$($(BIN)/python --version 2>&1)" = "Python $$version" || \
+	  $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet "uv>=0.8"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
@@ -35,12 +44,13 @@ test-fast: lint
 test-all: lint
 	$(BIN)/python -m pytest $(PARALLEL)
 
-# Needs uv; the only place where versions are chosen: for this machine, and for images (Dockerfile*).
+# Needs uv; the only place where versions are chosen: for every supported Python, and for images
+# (Dockerfile*), whose Python is 3.11. Locked versions stay as long as setup.cfg allows them.
 # tensorflow-tpu is the same package under another name, so that tensorflow must not come with it.
 COMPILE := $(BIN)/uv pip compile setup.cfg --quiet --python-version 3.11 --no-emit-index-url \
   --custom-compile-command "make lock"
 lock: $(INSTALLED)
-	$(COMPILE) --extra test --output-file requirements.lock
+	$(COMPILE) --extra test --universal --output-file requirements.lock
 	$(COMPILE) --extra gpu --constraints requirements.lock --output-file requirements-gpu.lock
 	$(COMPILE) --extra tpu --constraints requirements.lock --no-emit-package tensorflow \
 	  --output-file requirements-tpu.lock

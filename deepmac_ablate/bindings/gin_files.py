@@ -6,8 +6,10 @@ from pathlib import Path
 
 from deepmac_ablate.errors import UserError, did_you_mean
 
-# The checkout: `gin/` lies beside the package and is not installed with it.
-ROOT = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parents[1]
+# The folder that holds `gin/`: the package itself once it is installed, or the checkout around it.
+# Beside an installed package, `gin/` is the library gin-config.
+ROOT = _PACKAGE if (_PACKAGE / "gin").is_dir() else _PACKAGE.parent
 
 
 def find(name: str, including: Path | None = None, where: str = "") -> Path:
@@ -15,7 +17,7 @@ def find(name: str, including: Path | None = None, where: str = "") -> Path:
 
     Args:
         name: An absolute path, or one relative to the including file, to the working directory or
-            to the root of the checkout, looked for in this order.
+            to `ROOT`, looked for in this order.
         including: The file whose ``include`` statement names this one.
         where: File and line of that statement, for the message.
 
@@ -37,10 +39,13 @@ def candidates(name: str, including: Path | None = None) -> list[Path]:
 
 def shown(path: Path) -> str:
     """The shortest name of a file that ``find`` would find from here."""
-    for folder in (Path.cwd(), ROOT):
-        if path.is_relative_to(folder):
-            return str(path.relative_to(folder))
-    return str(path)
+    cwd = Path.cwd()
+    names = [path.relative_to(folder) for folder in (cwd, ROOT) if path.is_relative_to(folder)]
+    # With two names one folder lies in the other, such as a virtual environment in a project, whose
+    # own `gin/` comes first.
+    if len(names) == 2 and names[0] != names[1] and (cwd / names[1]).is_file():
+        names.pop()
+    return str(min(names, key=lambda name: len(name.parts), default=path))
 
 
 def _folders(including: Path | None) -> list[Path]:

@@ -22,7 +22,7 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, .
     Configurables must have been imported before, by Python or by the gin files themselves.
 
     Args:
-        gin_files: Absolute, or relative to the working directory or the root of the checkout.
+        gin_files: Absolute, or relative to the working directory or to `gin_files.ROOT`.
         bindings: Each ``selector.parameter = value`` or ``MACRO = value``. Later ones win, over
             earlier ones and over all files.
 

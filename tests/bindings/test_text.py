@@ -86,6 +86,19 @@ def test_an_include_is_found_beside_the_including_file_and_below_the_root(folder
         assert ["gin/base.gin:1", "gin/heads/small.gin:1"] == [b.where for b in found]
 
 
+def test_a_package_installed_below_the_working_directory_shows_short_names(folder, monkeypatch):
+    """A virtual environment adds nothing to a name, unless the project has a file of that name."""
+    root = folder / ".venv" / "deepmac_ablate"
+    monkeypatch.setattr(gin_files, "ROOT", root)
+    write(root / "gin" / "base.gin", "A.x = 1\n")
+    assert ["gin/base.gin:1"] == [binding.where for binding in read(["gin/base.gin"], []).bindings]
+    installed = root / "gin" / "base.gin"
+    assert "gin/base.gin" == gin_files.shown(installed)
+    write(folder / "gin" / "base.gin", "A.x = 2\n")
+    assert ".venv/deepmac_ablate/gin/base.gin" == gin_files.shown(installed)
+    assert "gin/base.gin" == gin_files.shown(folder / "gin" / "base.gin")
+
+
 @pytest.mark.parametrize(
     ("name", "suggestion"),
     [

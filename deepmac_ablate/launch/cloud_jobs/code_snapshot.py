@@ -108,7 +108,7 @@ def _gin_files(read: Iterable[bindings.GinFile]) -> dict[str, Path]:
     Raises:
         UserError: If the name by which one is asked for leads elsewhere on another machine.
     """
-    files = {_name_of(file.path): file.path for file in read}
+    files = {gin.shown(file.path): file.path for file in read}
     for file in read:
         if _found(file, files) != file.path:
             raise UserError(
@@ -117,17 +117,9 @@ def _gin_files(read: Iterable[bindings.GinFile]) -> dict[str, Path]:
     return files
 
 
-def _name_of(path: Path) -> str:
-    """Returns where a gin file is below the working directory or the checkout, or its full name."""
-    for folder in (Path.cwd(), gin.ROOT):
-        if path.is_relative_to(folder):
-            return path.relative_to(folder).as_posix()
-    return path.as_posix()
-
-
 def _found(file: bindings.GinFile, files: Mapping[str, Path]) -> Path | None:
     """Returns what `gin_files.find` will find by the file's name from within the snapshot."""
-    beside = [posixpath.dirname(_name_of(file.including))] if file.including else []
+    beside = [posixpath.dirname(gin.shown(file.including))] if file.including else []
     names = [posixpath.normpath(posixpath.join(folder, file.name)) for folder in [*beside, ""]]
     return next((files[name] for name in names if name in files and name[0] != "/"), None)
 

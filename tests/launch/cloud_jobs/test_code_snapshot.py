@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deepmac_ablate import bindings
+from deepmac_ablate.bindings import gin_files
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs import code_snapshot
 from tests.helpers import supervised, working
@@ -118,6 +120,16 @@ def test_files_of_the_checkout_keep_their_names(project, tmp_path):
     for file in bindings.files_read([RECIPE]):
         name = file.path.relative_to(supervised.ROOT)
         assert file.path.read_bytes() == (uri / name).read_bytes()
+
+
+def test_gin_files_of_an_installed_package_keep_their_names(project, tmp_path, monkeypatch):
+    """Even if its virtual environment lies in the user's folder."""
+    root = project / ".venv/lib/python3.11/site-packages/deepmac_ablate"
+    shutil.copytree(supervised.ROOT / "gin", root / "gin")
+    monkeypatch.setattr(gin_files, "ROOT", root)
+    uri = Path(code_snapshot.Snapshot([RECIPE, QUESTION]).keep(tmp_path / "w"))
+    assert (root / RECIPE).read_bytes() == (uri / RECIPE).read_bytes()
+    assert {"gin"} == {name.partition("/")[0] for name in files(uri) if name.endswith(".gin")}
 
 
 def test_an_unfinished_snapshot_is_finished(project, tmp_path):

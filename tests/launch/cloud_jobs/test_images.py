@@ -5,13 +5,9 @@ from __future__ import annotations
 import configparser
 import fnmatch
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-from deepmac_ablate.launch.supervision.job import ROLES
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCKERFILES = ("Dockerfile", "Dockerfile.tpu")
@@ -76,20 +72,9 @@ def test_the_entry_point_is_the_command_line(name):
     assert setup["options"]["python_requires"].startswith(">=3.11,")
 
 
-@pytest.mark.slow
-def test_what_is_installed_runs_a_worker_elsewhere(tmp_path):
-    """The package as a Dockerfile installs it, far from its checkout, with all of its files."""
-    target = tmp_path / "installed"
-    tool = Path(sys.executable).parent / "uv"
-    subprocess.run(
-        [tool, "pip", "install", "--quiet", "--no-deps", "--target", target, "."], cwd=ROOT,
-        check=True)
-    code = (
-        "from deepmac_ablate import cli; from deepmac_ablate.cloud import devices, prices; "
-        "assert prices.price(devices.device('v5e-4')); cli.main()")
-    run = subprocess.run(
-        [sys.executable, "-c", code, "worker", "--workdir", str(tmp_path / "none"), "--role", "x"],
-        cwd=tmp_path, env={"PYTHONPATH": str(target), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, check=False)
-    assert f"invalid choice: 'x' (choose from {', '.join(map(repr, ROLES))})" in run.stderr
-    assert (target / "deepmac_ablate/results/report/templates").is_dir()
+@pytest.mark.parametrize("name", DOCKERFILES)
+def test_gin_files_are_there_before_the_package_is_installed(name):
+    """They are installed with it, so a file copied later would not be found."""
+    text = (ROOT / name).read_text()
+    assert -1 < text.index("COPY gin gin\n") < text.index("--no-deps .\n")
+    assert "setup.py" in text[:text.index("--no-deps .\n")]
