@@ -37,7 +37,7 @@ def write(path: epath.Path, content: str | bytes) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> bytes | None:
-    """Returns what is in a file, or None where there is no such file.
+    """Returns the content of a file; None where there is no such file.
 
     To make an `epath.Path` of a name on a disk would take longer than to read the file.
     """
@@ -50,7 +50,7 @@ def read(path: str | os.PathLike[str]) -> bytes | None:
 
 
 def read_many(paths: Iterable[str], tail: int | None = None) -> dict[str, bytes | None]:
-    """Returns what is in files, or in their last `tail` bytes; None where there is no such file.
+    """Returns the contents of files, or their last `tail` bytes; None where there is no such file.
 
     On ``gs://`` many are read at a time.
     """
@@ -70,15 +70,16 @@ def read_tail(path: str | os.PathLike[str], size: int) -> bytes | None:
 
 
 def entries_of_many(folders: Iterable[str]) -> dict[str, list[Entry]]:
-    """Returns what is in folders, by name; nothing where there is no such folder."""
+    """Returns the files and folders in folders, by name; nothing where there is no such folder."""
     folders = list(folders)
     remote = [folder for folder in folders if is_remote(folder)]
     found: dict[str, list[Entry]] = {}
     if remote:
         from deepmac_ablate.storage import gcs
 
-        found |= zip(remote, gcs.store().entries_of_many(remote), strict=True)
-    return found | {it: disk.entries(it) for it in folders if not is_remote(it)}
+        found |= zip(remote, gcs.store().list_entries_of_many(remote), strict=True)
+    return found | {
+        folder: disk.entries(folder) for folder in folders if not is_remote(folder)}
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[bytes]:
@@ -98,7 +99,7 @@ def append_line(path: epath.Path, line: str) -> None:
     """
     if is_remote(path):
         lines = [*read_lines(path), line.encode()]
-        path.write_bytes(b"".join(it + b"\n" for it in lines))
+        path.write_bytes(b"".join(each + b"\n" for each in lines))
         return
     with open(path, "a+b") as file:  # noqa: PTH123
         end = file.tell()

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """What is in a folder.
+    """File or folder in a folder.
 
     Attributes:
         name: The last part of its path.
-        is_folder: Whether it is a folder.
+        is_folder: True for a folder.
         size: In bytes; of a folder it means nothing.
         changed: Unix time in seconds; 0 for a folder on ``gs://``.
     """
@@ -27,12 +27,12 @@ class Entry(NamedTuple):
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is an object store's, whose objects appear whole and cannot be appended."""
+    """Returns True for a path in an object store, where objects are replaced, never appended to."""
     return "://" in os.fspath(path)
 
 
 def read(path: str | os.PathLike[str], tail: int | None = None) -> bytes | None:
-    """Returns what is in a file, or its last `tail` bytes; None where there is no such file."""
+    """Returns the content of a file, or its last `tail` bytes; None where there is no such file."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             if tail is not None:
@@ -43,13 +43,13 @@ def read(path: str | os.PathLike[str], tail: int | None = None) -> bytes | None:
 
 
 def entries(folder: str | os.PathLike[str]) -> list[Entry]:
-    """Returns what is in a folder, by name; nothing where there is no folder."""
+    """Returns the files and folders in a folder, by name; nothing where there is no folder."""
     found = []
     try:
         with os.scandir(folder) as there:
-            for it in there:
-                stat = it.stat()
-                found.append(Entry(it.name, it.is_dir(), stat.st_size, stat.st_mtime))
+            for each in there:
+                stat = each.stat()
+                found.append(Entry(each.name, each.is_dir(), stat.st_size, stat.st_mtime))
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(found)
@@ -60,7 +60,7 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
 
     Args:
         path: In a folder that exists.
-        data: What shall be in it.
+        data: The new content.
 
     Raises:
         OSError: If it cannot be written; what was there before is then still there.

@@ -1,196 +1,250 @@
 """Google's object store at ``gs://``: whole objects, many at a time, and never an old listing.
 
-gcsfs takes a second to import, hence apart from `storage`, which waits for a first ``gs://`` path.
+The client takes half a second to import, hence apart from `storage`, which waits for a first
+``gs://`` path.
 """
 
 from __future__ import annotations
 
-import asyncio
+import collections
+import concurrent.futures
 import contextlib
+import email.utils
 import errno
 import functools
-import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-# Without this, gcsfs asks another service what kind of bucket each is, for a minute if need be.
-os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+# Without this, the client asks for a bucket's location in a thread of its own, with a right that
+# a user of objects need not have.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
-import aiohttp
-import gcsfs
-import google.auth.exceptions
+import google.auth
 import requests
-from fsspec import asyn
-from fsspec.exceptions import FSTimeoutError
-from gcsfs.retry import HttpError, NonRetryableError
+from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials, Credentials
+from google.auth.exceptions import DefaultCredentialsError
+from google.cloud.storage import Blob, Bucket, Client
+from google.cloud.storage.retry import DEFAULT_RETRY
 
-from deepmac_ablate.errors import UserError
 from deepmac_ablate.storage.disk import Entry
+from deepmac_ablate.storage.gcs_errors import translating_errors
 
 _T = TypeVar("_T")
 
-# Requests at a time; the store answers each in some hundredths of a second.
+# Requests at a time. Each takes 1 ms of this process and some hundredths of a second of the store,
+# so that more would not be faster.
 _CONCURRENT = 64
-_SECONDS_TO_CONNECT = 15.0
-# Between two pieces of an answer.
-_SECONDS_TO_READ = 60.0
-
-_LOG_IN = (
-    "log in with `gcloud auth application-default login`, or name the file of a key in "
-    "GOOGLE_APPLICATION_CREDENTIALS")
-
-# What gcsfs and those below it raise beside `OSError`.
-_ERRORS = (
-    OSError, ValueError, HttpError, NonRetryableError, FSTimeoutError, asyncio.TimeoutError,
-    aiohttp.ClientError, requests.RequestException, google.auth.exceptions.GoogleAuthError)
 
 
-class StorageError(UserError, OSError):
-    """The store does not do what it was asked; in one sentence.
+class TimeLimits(NamedTuple):
+    """Seconds after which a request fails.
 
-    It is an `OSError` for those who go on without a file, and else a `UserError`, as mostly rights,
-    a name or the network are wrong.
+    Attributes:
+        connect: To connect.
+        read: Between two pieces of an answer.
+        tries: No request is repeated later than this after the first.
     """
 
-    def __init__(self, sentence: str) -> None:
-        super().__init__(sentence)
-        self.strerror = sentence
+    connect: float = 10.0
+    read: float = 30.0
+    tries: float = 40.0
+
+
+class Generation(NamedTuple):
+    """One generation of an object.
+
+    Attributes:
+        number: Changes whenever the object is written.
+        metadata: Written together with the content.
+        age: Seconds since it was written, by the store's clock.
+    """
+
+    number: int
+    metadata: Mapping[str, str]
+    age: float
 
 
 class ObjectStore:
     """All buckets, with the credentials that Google's tools find.
 
-    Paths are "gs://bucket/name". Everything raises a `StorageError` for whatever is not said
-    otherwise. A bucket that does not exist is an error, what is missing in one is not.
+    Paths are "gs://bucket/name". All methods raise a `StorageError` unless they say otherwise. A
+    missing bucket is an error, a missing object is not.
+
+    Args:
+        limits: For each request.
     """
 
-    def __init__(self) -> None:
-        # What gcsfs raises is told in one sentence; its log has tracebacks of it.
-        if "GCSFS_DEBUG" not in os.environ:
-            logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
-        with _told("gs://"):
-            self._files = gcsfs.GCSFileSystem(
-                token="anon" if os.environ.get("STORAGE_EMULATOR_HOST") else None,
-                requests_timeout=aiohttp.ClientTimeout(
-                    sock_connect=_SECONDS_TO_CONNECT, sock_read=_SECONDS_TO_READ),
-                use_listings_cache=False, skip_instance_cache=True)
+    def __init__(self, limits: TimeLimits | None = None) -> None:
+        limits = limits or TimeLimits()
+        self._limits: dict[str, Any] = {
+            "timeout": (limits.connect, limits.read),
+            "retry": DEFAULT_RETRY.with_timeout(limits.tries).with_delay(0.5, 8.0)}
+        with translating_errors("gs://"):
+            self._new_client = _client_factory()
+        # A client has one connection at a time, so each is used by one thread at a time.
+        self._idle_clients: collections.deque[Client] = collections.deque()
         self._known_buckets: set[str] = set()
 
     def read(self, path: str, tail: int | None = None) -> bytes | None:
         """Returns an object, or its last `tail` bytes; None where there is none.
 
-        It is one generation of it, whoever replaces it meanwhile.
+        All bytes are of one generation, even while another process replaces the object.
         """
-        return self._wait(self._read(path, tail))
+        start = None if tail is None else -tail
+        with self._opened(path) as blob:
+            try:
+                # A single shot, as the client continues an interrupted tail at a wrong byte.
+                return blob.download_as_bytes(
+                    start=start, single_shot_download=True, **self._limits)
+            except exceptions.RequestRangeNotSatisfiable:
+                # An empty object has no last bytes.
+                return b""
+            except exceptions.NotFound:
+                self._check_bucket(blob.bucket)
+                return None
 
     def read_many(self, paths: Sequence[str], tail: int | None = None) -> list[bytes | None]:
         """Returns what `read` returns of each path."""
-        return self._wait(_all([functools.partial(self._read, path, tail) for path in paths]))
+        return _map_in_threads(functools.partial(self.read, tail=tail), paths)
 
     def write(self, path: str, data: bytes) -> None:
         """Makes or replaces an object, in one step."""
-        with _told(path):
-            try:
-                self._files.pipe_file(path, data)
-            except FileNotFoundError as error:
-                raise _no_bucket(path) from error
+        with self._opened(path) as blob:
+            blob.upload_from_string(data, "application/octet-stream", **self._limits)
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Deletes objects; those that are not there are gone already."""
-        self._wait(_all([functools.partial(self._delete, path) for path in paths]))
+        """Deletes objects; those that are missing are gone already."""
+        _map_in_threads(self._delete_one, paths)
 
-    def look(self, path: str) -> Entry | None:
-        """Returns what is at a path; None where there is nothing."""
-        return self._wait(self._look(path))
+    def find_entry(self, path: str) -> Entry | None:
+        """Returns the object or folder at a path; None where there is nothing."""
+        with self._opened(path) as blob:
+            found = blob.bucket.get_blob(blob.name, **self._limits) if blob.name else None
+            if found is not None:
+                return _entry(found)
+            # A missing bucket is an error here.
+            inside = self._list(blob.bucket, _folder_prefix(blob.name), max_results=1)
+            if not list(inside):
+                return None
+        return Entry(path.rstrip("/").rpartition("/")[2], is_folder=True)
 
-    def entries(self, path: str) -> list[Entry]:
-        """Returns what is in a folder, by name; nothing where there is no folder."""
-        return self._wait(self._entries(path))
+    def list_entries(self, path: str) -> list[Entry]:
+        """Returns the objects and folders in a folder, by name; nothing where there is none."""
+        with self._opened(path) as blob:
+            prefix = _folder_prefix(blob.name)
+            listing = self._list(
+                blob.bucket, prefix, delimiter="/",
+                fields="items(name,size,updated),prefixes,nextPageToken")
+            # TensorFlow makes an object for the folder itself.
+            found = [_entry(each) for each in listing if each.name != prefix]
+            # These come with the pages of the listing.
+            found += [Entry(_base_name(name), is_folder=True) for name in listing.prefixes]
+        return sorted(found)
 
-    def entries_of_many(self, paths: Sequence[str]) -> list[list[Entry]]:
-        """Returns what `entries` returns of each path."""
-        return self._wait(_all([functools.partial(self._entries, path) for path in paths]))
+    def list_entries_of_many(self, paths: Sequence[str]) -> list[list[Entry]]:
+        """Returns what `list_entries` returns of each path."""
+        return _map_in_threads(self.list_entries, paths)
 
-    def below(self, path: str) -> list[str]:
+    def list_objects(self, path: str) -> list[str]:
         """Returns the paths of all objects in a folder and its folders."""
-        return self._wait(self._below(path))
+        with self._opened(path) as blob:
+            listing = self._list(
+                blob.bucket, _folder_prefix(blob.name), fields="items(name),nextPageToken")
+            return [f"gs://{blob.bucket.name}/{each.name}" for each in listing]
 
     def copy(self, source: str, target: str) -> None:
-        """Copies an object, without fetching it.
+        """Copies an object within the store, without fetching it.
 
         Raises:
-            FileNotFoundError: If there is none.
+            FileNotFoundError: If there is no source.
         """
-        with _told(source):
-            self._files.cp_file(source, target)
-
-    def _wait(self, work: Awaitable[_T]) -> _T:
-        async def run() -> _T:
-            return await work
-
-        return asyn.sync(self._files.loop, run)
-
-    async def _read(self, path: str, tail: int | None) -> bytes | None:
-        with _told(path):
+        with self._opened(source) as blob, self._opened(target) as copied:
+            token = None
             try:
-                return await self._files._cat_file(path, start=None if tail is None else -tail)
-            except FileNotFoundError:
-                await self._check_bucket(path)
+                while (token := copied.rewrite(blob, token, **self._limits)[0]) is not None:
+                    pass
+            except exceptions.NotFound:
+                self._check_bucket(blob.bucket)
+                self._check_bucket(copied.bucket)
+                raise FileNotFoundError(errno.ENOENT, "No such object", source) from None
+
+    def write_generation(
+        self, path: str, data: bytes, metadata: Mapping[str, str], replaced: int
+    ) -> int | None:
+        """Writes an object if it still is in a generation.
+
+        Args:
+            path: Of the object.
+            data: Its content, for people.
+            metadata: Read back by `find_generation`.
+            replaced: Number of the generation to replace; 0 if there must be no object yet.
+
+        Returns:
+            The new generation's number; None if the object was in another generation.
+        """
+        with self._opened(path) as blob:
+            blob.metadata = dict(metadata)
+            try:
+                blob.upload_from_string(
+                    data, "application/json", if_generation_match=replaced, **self._limits)
+            except exceptions.PreconditionFailed:
                 return None
-            except HttpError as error:
-                if error.code == 416:
-                    # An empty object has no last bytes.
-                    return b""
-                raise
+            return blob.generation
 
-    async def _delete(self, path: str) -> None:
-        with _told(path):
-            try:
-                await self._files._rm_file(path)
-            except FileNotFoundError:
-                await self._check_bucket(path)
-
-    async def _look(self, path: str) -> Entry | None:
-        with _told(path):
-            try:
-                info = await self._files._info(path)
-            except FileNotFoundError:
-                await self._check_bucket(path)
+    def find_generation(self, path: str) -> Generation | None:
+        """Returns the present generation of an object; None where there is none."""
+        with self._opened(path) as blob:
+            found = blob.bucket.get_blob(blob.name, **self._limits)
+            if found is None:
                 return None
-        return _entry(info)
+            # The client does not tell the store's time, but every answer of the store does.
+            ask = self._limits["retry"](requests.head)
+            answer = ask(blob.client.api_endpoint, timeout=self._limits["timeout"])
+        date = answer.headers.get("Date")
+        # An object of unknown age counts as new: its lock is left to its holder.
+        now = email.utils.parsedate_to_datetime(date) if date else found.updated
+        age = max(0.0, (now - found.updated).total_seconds())
+        return Generation(found.generation, found.metadata or {}, age)
 
-    async def _entries(self, path: str) -> list[Entry]:
-        with _told(path):
+    def delete_generation(self, path: str, number: int) -> None:
+        """Deletes an object if it still is in a generation."""
+        with self._opened(path) as blob, contextlib.suppress(
+                exceptions.NotFound, exceptions.PreconditionFailed):
+            blob.delete(if_generation_match=number, **self._limits)
+
+    @contextlib.contextmanager
+    def _opened(self, path: str) -> Iterator[Blob]:
+        """Yields a path's object, with a client of its own, and translates errors."""
+        bucket, _, name = path.removeprefix("gs://").partition("/")
+        with translating_errors(path):
             try:
-                found = await self._files._ls(path, detail=True)
-            except FileNotFoundError:
-                found = []
-            await self._check_bucket(path)
-        # The folder itself is there as an object where TensorFlow has made it.
-        itself = path.removeprefix("gs://").rstrip("/")
-        return [_entry(info) for info in found if info["name"].rstrip("/") != itself]
+                client = self._idle_clients.pop()
+            except IndexError:
+                client = self._new_client()
+            try:
+                yield client.bucket(bucket).blob(name)
+            finally:
+                self._idle_clients.append(client)
 
-    async def _below(self, path: str) -> list[str]:
-        with _told(path):
-            found = await self._files._find(path)
-            await self._check_bucket(path)
-        return [f"gs://{name}" for name in found]
+    def _delete_one(self, path: str) -> None:
+        with self._opened(path) as blob:
+            try:
+                blob.delete(**self._limits)
+            except exceptions.NotFound:
+                self._check_bucket(blob.bucket)
 
-    async def _check_bucket(self, path: str) -> None:
-        """Raises if there is no such bucket, as gcsfs finds nothing in it either way."""
-        bucket = _bucket(path)
-        if bucket in self._known_buckets:
-            return
-        try:
-            await self._files._call("GET", "b/{}/o", bucket, maxResults=1)
-        except FileNotFoundError as error:
-            raise _no_bucket(path) from error
-        except OSError as error:
-            # Whoever may not list it may yet read.
-            if not str(error).startswith("Forbidden"):
-                raise
-        self._known_buckets.add(bucket)
+    def _list(self, bucket: Bucket, prefix: str, **options: Any) -> Any:  # noqa: ANN401
+        return bucket.client.list_blobs(bucket, prefix=prefix, **options, **self._limits)
+
+    def _check_bucket(self, bucket: Bucket) -> None:
+        """Raises `exceptions.NotFound` if there is no such bucket."""
+        if bucket.name not in self._known_buckets:
+            # An account that may not list it may yet read.
+            with contextlib.suppress(exceptions.Forbidden):
+                list(self._list(bucket, "", max_results=1))
+            self._known_buckets.add(bucket.name)
 
 
 def store() -> ObjectStore:
@@ -205,59 +259,40 @@ def _store(emulator: str | None, pid: int) -> ObjectStore:
     return ObjectStore()
 
 
-async def _all(works: Sequence[Callable[[], Awaitable[_T]]]) -> list[_T]:
-    """Does some works at a time; raises what the first to fail raised, once none runs any more."""
-    turns = asyncio.Semaphore(_CONCURRENT)
-
-    async def one(work: Callable[[], Awaitable[_T]]) -> _T:
-        async with turns:
-            return await work()
-
-    done = await asyncio.gather(*map(one, works), return_exceptions=True)
-    for result in done:
-        if isinstance(result, BaseException):
-            raise result
-    return done
+def _client_factory() -> Callable[[], Client]:
+    """Returns the maker of clients, which share one set of credentials."""
+    if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
+        endpoint = emulator if "://" in emulator else f"http://{emulator}"
+        return functools.partial(
+            Client, "emulated", AnonymousCredentials(), client_options={"api_endpoint": endpoint})
+    return functools.partial(Client, None, _find_credentials())
 
 
-def _entry(info: dict[str, Any]) -> Entry:
-    name = info["name"].rstrip("/").rpartition("/")[2]
-    if info["type"] == "directory":
-        return Entry(name, is_folder=True)
-    return Entry(name, False, info["size"], info["mtime"].timestamp())
-
-
-def _bucket(path: str) -> str:
-    return path.removeprefix("gs://").partition("/")[0]
-
-
-def _no_bucket(path: str) -> StorageError:
-    return StorageError(f"There is no bucket gs://{_bucket(path)}.")
-
-
-@contextlib.contextmanager
-def _told(path: str) -> Iterator[None]:
-    """Says in a sentence what goes wrong with a path; what is missing stays an error of its own."""
+def _find_credentials() -> Credentials:
     try:
-        yield
-    except StorageError:
-        raise
-    except FileNotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, "No such object", path) from error
-    except _ERRORS as error:
-        raise StorageError(_sentence(path, error)) from error
+        return google.auth.default(scopes=Client.SCOPE)[0]
+    except DefaultCredentialsError:
+        if "GOOGLE_APPLICATION_CREDENTIALS" in os.environ:
+            raise
+        # Public buckets can be read without any; the others refuse.
+        return AnonymousCredentials()
 
 
-def _sentence(path: str, error: Exception) -> str:
-    code = getattr(error, "code", None)
-    said = str(error).strip().removesuffix(f", {code}") or type(error).__name__
-    # What follows the first line is Google's own.
-    words = said.partition("\n")[2] or said
-    if code == 401 or isinstance(
-            error, google.auth.exceptions.GoogleAuthError | NonRetryableError):
-        return f"Google wants other credentials for {path}; {_LOG_IN}."
-    if said.startswith("Forbidden"):
-        return f"Google forbids access to {path}: {words}"
-    if code == 400 or said.startswith("Bad Request"):
-        return f"Google takes {path} for no place: {words}"
-    return f"Cannot reach {path}: {words}"
+def _map_in_threads(work: Callable[[str], _T], paths: Sequence[str]) -> list[_T]:
+    """Applies `work` to many paths at a time; an error of one cancels those that wait."""
+    if len(paths) < 2:
+        return [work(path) for path in paths]
+    with concurrent.futures.ThreadPoolExecutor(min(_CONCURRENT, len(paths))) as threads:
+        return list(threads.map(work, paths))
+
+
+def _entry(blob: Blob) -> Entry:
+    return Entry(_base_name(blob.name), False, blob.size, blob.updated.timestamp())
+
+
+def _base_name(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]
+
+
+def _folder_prefix(name: str) -> str:
+    return f"{name.rstrip('/')}/" if name else ""

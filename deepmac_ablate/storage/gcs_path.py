@@ -1,4 +1,4 @@
-"""What ``epath.Path("gs://...")`` is in this project: a path in Google's object store.
+"""Paths in Google's object store: what ``epath.Path("gs://...")`` returns in this project.
 
 Etils would go through TensorFlow, which takes 8 s to import, or through fsspec, which keeps
 listings, asks several questions for an answer, and makes buckets for folders.
@@ -16,6 +16,7 @@ from etils import epath
 from etils.epath import stat_utils
 
 if TYPE_CHECKING:
+    from deepmac_ablate.storage.disk import Entry
     from deepmac_ablate.storage.gcs import ObjectStore
 
 
@@ -28,38 +29,38 @@ class ObjectPath(type(epath.Path("/"))):
     """
 
     def exists(self) -> bool:
-        """Whether there is an object or a folder."""
-        return _store().look(os.fspath(self)) is not None
+        """Returns True if there is an object or a folder."""
+        return self._find_entry() is not None
 
     def is_dir(self) -> bool:
-        """Whether there is a folder."""
-        entry = _store().look(os.fspath(self))
+        """Returns True if there is a folder."""
+        entry = self._find_entry()
         return entry is not None and entry.is_folder
 
     def is_file(self) -> bool:
-        """Whether there is an object."""
-        entry = _store().look(os.fspath(self))
+        """Returns True if there is an object."""
+        entry = self._find_entry()
         return entry is not None and not entry.is_folder
 
     def stat(self) -> stat_utils.StatResult:
         """Returns size and time; raises a `FileNotFoundError` where there is nothing."""
-        entry = _store().look(os.fspath(self))
+        entry = self._find_entry()
         if entry is None:
             raise FileNotFoundError(f"There is no {self}.")
         return stat_utils.StatResult(
             is_directory=entry.is_folder, length=entry.size, mtime=entry.changed)
 
     def iterdir(self) -> Iterator[ObjectPath]:
-        """Yields what is in the folder; nothing where there is none."""
-        for entry in _store().entries(os.fspath(self)):
+        """Yields the paths in the folder; nothing where there is none."""
+        for entry in _store().list_entries(os.fspath(self)):
             yield self / entry.name
 
     def glob(self, pattern: str) -> Iterator[ObjectPath]:
-        """Yields what fits a pattern whose parts have wildcards of their own."""
+        """Yields the paths that match a pattern, in which a wildcard matches within a part."""
         part, _, rest = pattern.partition("/")
         wild = any(sign in part for sign in "*?[")
         found = [
-            entry.name for entry in _store().entries(os.fspath(self))
+            entry.name for entry in _store().list_entries(os.fspath(self))
             if fnmatch.fnmatchcase(entry.name, part)] if wild else [part]
         for path in (self / name for name in found):
             if rest:
@@ -77,10 +78,6 @@ class ObjectPath(type(epath.Path("/"))):
             raise FileNotFoundError(f"There is no {self}.")
         return content
 
-    def read_text(self, encoding: str | None = None) -> str:
-        """Returns the object as text."""
-        return self.read_bytes().decode(encoding or "utf-8")
-
     def write_bytes(self, data: bytes) -> int:
         """Makes or replaces the object."""
         _store().write(os.fspath(self), data)
@@ -92,13 +89,13 @@ class ObjectPath(type(epath.Path("/"))):
         """Makes or replaces the object by a text."""
         return self.write_bytes(data.encode(encoding or "utf-8", errors or "strict"))
 
-    def open(self, mode: str = "r", **options: Any) -> IO[Any]:  # noqa: ANN401
+    def open(self, mode: str = "r", encoding: str | None = None, **options: Any) -> IO[Any]:  # noqa: ANN401
         """Opens the object to be read, all of it at once."""
-        if mode == "rb":
-            return io.BytesIO(self.read_bytes())
-        if mode != "r":
+        if mode not in ("r", "rb"):
             raise NotImplementedError(f"Open in mode {mode!r}: objects are written whole.")
-        return io.TextIOWrapper(io.BytesIO(self.read_bytes()), **{"encoding": "utf-8", **options})
+        content = io.BytesIO(self.read_bytes())
+        return content if mode == "rb" else io.TextIOWrapper(
+            content, encoding or "utf-8", **options)
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Deletes the object."""
@@ -107,8 +104,8 @@ class ObjectPath(type(epath.Path("/"))):
         _store().delete([os.fspath(self)])
 
     def rmtree(self, missing_ok: bool = False) -> None:
-        """Deletes all that is in the folder."""
-        found = _store().below(os.fspath(self))
+        """Deletes all objects in the folder."""
+        found = _store().list_objects(os.fspath(self))
         if not found and not missing_ok:
             raise FileNotFoundError(f"There is no {self}.")
         _store().delete(found)
@@ -118,6 +115,9 @@ class ObjectPath(type(epath.Path("/"))):
         _store().copy(os.fspath(self), os.fspath(target))
         _store().delete([os.fspath(self)])
         return self._new(target)
+
+    def _find_entry(self) -> Entry | None:
+        return _store().find_entry(os.fspath(self))
 
 
 def _store() -> ObjectStore:

@@ -119,7 +119,7 @@ class GcsServer:
         self._stack.close()
 
     def environment(self) -> dict[str, str]:
-        """Returns the variables with which Google's Python client and gcsfs come here."""
+        """Returns the variables with which Google's Python client comes here."""
         return {"STORAGE_EMULATOR_HOST": self.url, "NO_GCE_CHECK": "true", **_NO_CREDENTIALS}
 
     def tensorflow_environment(self) -> dict[str, str]:
@@ -141,7 +141,8 @@ class GcsServer:
 
         Args:
             how: A status to answer; "drop" to hang up on a request instead of doing it; "mute" to
-                do it, and then hang up; "slow" to do it after `seconds`.
+                do it, and then hang up; "cut" to do it, and hang up within the answer's body;
+                "slow" to do it after `seconds`.
             times: How many requests.
             method: Only these, such as "POST".
             containing: Only those whose path and query, as they were sent, contain this.
@@ -175,8 +176,7 @@ class GcsServer:
 
 
 # Nobody's own credentials are found, whatever the machine has.
-_NO_CREDENTIALS = {
-    "CLOUDSDK_CONFIG": "/nonexistent", "GOOGLE_CLOUD_PROJECT": "p", "GCSFS_DEFAULT_PROJECT": "p"}
+_NO_CREDENTIALS = {"CLOUDSDK_CONFIG": "/nonexistent", "GOOGLE_CLOUD_PROJECT": "p"}
 
 
 class _Objects(MutableMapping[str, bytes]):
@@ -276,6 +276,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._fail(failure.how)
             return
         self._mute = failure is not None and failure.how == "mute"
+        self._cut = failure is not None and failure.how == "cut"
         try:
             with self.store.lock:
                 answer = self._answer(split.path, query, body)
@@ -447,10 +448,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if status != 204:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self._cut:
+            self.close_connection = True
+            body = body[:len(body) // 2]
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    _mute = False
+    _mute = _cut = False
 
 
 def _of_source(query: dict[str, str]) -> dict[str, str]:

@@ -7,30 +7,18 @@ that of several processes one does so. How long it was not renewed, the store's 
 from __future__ import annotations
 
 import contextlib
-import datetime
-import email.utils
 import json
-import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NamedTuple
 
-# Without this, the client asks for a bucket's location in a thread of its own, with a right that
-# a user of objects need not have.
-os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-
-import google.api_core.exceptions
-import google.auth.exceptions
-import requests
-from google.cloud import storage
-from google.cloud.storage.retry import DEFAULT_RETRY
-
-from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision import lock_holder
 from deepmac_ablate.launch.supervision.lock_holder import Taken
+from deepmac_ablate.storage.gcs import ObjectStore, TimeLimits
+from deepmac_ablate.storage.gcs_errors import StorageError
 
 # After so many seconds without renewal others may take a lock.
 TTL = 90.0
@@ -39,13 +27,8 @@ RENEWAL = 15.0
 
 # Between two looks at a holder that gives no sign of life, at most.
 _SECONDS_BETWEEN_LOOKS = 5.0
-# To connect, and between two pieces of an answer.
-_TIMEOUT = (5.0, 10.0)
-_SECONDS_OF_TRIES = 12.0
-
-_ERRORS = (
-    OSError, google.api_core.exceptions.GoogleAPIError, google.auth.exceptions.GoogleAuthError,
-    requests.RequestException)
+# Well below `TTL`, so that a renewal is tried several times before others may take the lock.
+_LIMITS = TimeLimits(connect=5.0, read=10.0, tries=12.0)
 
 
 class RemoteLease:
@@ -58,10 +41,10 @@ class RemoteLease:
     """
 
     def __init__(
-        self, object_: _Object, holder: Mapping[str, Any], ttl: float, renewal: float
+        self, path: str, holder: Mapping[str, Any], ttl: float, renewal: float
     ) -> None:
-        self.path = object_.path
-        self._object = object_
+        self.path = path
+        self._store = ObjectStore(_LIMITS)
         # Tells our own object from others', where the answer to a request was lost.
         self._token = uuid.uuid4().hex
         self._holder = {**holder, "ttl": ttl, "token": self._token}
@@ -94,11 +77,10 @@ class RemoteLease:
 
         Raises:
             Taken: If another process holds it.
-            UserError: If the store refuses, or cannot be reached.
+            StorageError: If the store refuses, or cannot be reached.
         """
-        with _told(path):
-            lease = cls(_Object(path), holder, ttl, renewal)
-            lease._take(patience)
+        lease = cls(path, holder, ttl, renewal)
+        lease._acquire(patience)
         lease._thread.start()
         return lease
 
@@ -125,8 +107,8 @@ class RemoteLease:
         self._released.set()
         self._thread.join()
         # Otherwise it is free after its time.
-        with contextlib.suppress(*_ERRORS):
-            self._object.delete(self._generation)
+        with contextlib.suppress(StorageError):
+            self._store.delete_generation(self.path, self._generation)
 
     def __enter__(self) -> RemoteLease:
         return self
@@ -139,12 +121,12 @@ class RemoteLease:
     ) -> None:
         self.release()
 
-    def _take(self, patience: float) -> None:
+    def _acquire(self, patience: float) -> None:
         deadline = time.monotonic() + patience
         first: _Seen | None = None
         generation = 0
         while not self._write(generation):
-            seen = self._object.look()
+            seen = _find_lock(self._store, self.path)
             if seen is None:
                 # Released meanwhile.
                 generation = 0
@@ -157,22 +139,25 @@ class RemoteLease:
             first = first or seen
             left = min(seen.seconds_left, deadline - time.monotonic(), _SECONDS_BETWEEN_LOOKS)
             if seen.generation != first.generation or left <= 0:
-                raise Taken(_who_has(self.path, seen))
+                raise Taken(_taken_message(self.path, seen))
             time.sleep(left)
             generation = 0
 
     def _renew(self) -> None:
         while not self._released.wait(self._renewal) and not self._is_lost:
             # Once more until it works, or somebody else has it.
-            with contextlib.suppress(*_ERRORS):
+            with contextlib.suppress(StorageError):
                 if not self._write(self._generation):
-                    seen = self._object.look()
+                    seen = _find_lock(self._store, self.path)
                     self._is_lost = seen is None or not self._adopts(seen)
 
     def _write(self, generation: int) -> bool:
         """Writes the object if it is in a generation, 0 meaning that it is not there."""
         began = time.monotonic()
-        written = self._object.write(self._holder, generation)
+        text = json.dumps(self._holder)
+        # The metadata are what is read: they come together with the generation.
+        written = self._store.write_generation(
+            self.path, f"{text}\n".encode(), {"holder": text}, replaced=generation)
         if written is None:
             return False
         self._generation, self._renewed = written, began
@@ -206,90 +191,31 @@ class _Seen(NamedTuple):
         return (ttl if isinstance(ttl, int | float) else TTL) - self.age
 
 
-class _Object:
-    """The object of a lock.
-
-    Args:
-        path: Its path.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        bucket, _, self._name = path.removeprefix("gs://").partition("/")
-        client = storage.Client(project=None)
-        # The client keeps from its users what time it is where objects are.
-        client._http.hooks["response"].append(self._note_time)
-        self._bucket = client.bucket(bucket)
-        self._now = datetime.datetime.min.replace(tzinfo=datetime.UTC)
-
-    def write(self, holder: Mapping[str, Any], generation: int) -> int | None:
-        """Writes the object; returns its new generation, None where it was in another before."""
-        blob = self._bucket.blob(self._name)
-        text = json.dumps(dict(holder))
-        # All that is read is in the metadata, which come with the generation; the content is for
-        # people.
-        blob.metadata = {"holder": text}
-        try:
-            blob.upload_from_string(
-                f"{text}\n", content_type="application/json", if_generation_match=generation,
-                timeout=_TIMEOUT, retry=DEFAULT_RETRY.with_timeout(_SECONDS_OF_TRIES))
-        except google.api_core.exceptions.PreconditionFailed:
-            return None
-        return blob.generation
-
-    def look(self) -> _Seen | None:
-        """Returns what is there; None where there is nothing."""
-        blob = self._bucket.get_blob(
-            self._name, timeout=_TIMEOUT, retry=DEFAULT_RETRY.with_timeout(_SECONDS_OF_TRIES))
-        if blob is None:
-            return None
-        try:
-            holder = json.loads((blob.metadata or {}).get("holder", ""))
-        except ValueError:
-            holder = {}
-        age = max(0.0, (self._now - blob.updated).total_seconds())
-        return _Seen(blob.generation, holder if isinstance(holder, dict) else {}, age)
-
-    def delete(self, generation: int) -> None:
-        """Deletes the object if it is in a generation."""
-        gone = (
-            google.api_core.exceptions.NotFound, google.api_core.exceptions.PreconditionFailed)
-        with contextlib.suppress(*gone):
-            self._bucket.blob(self._name).delete(
-                if_generation_match=generation, timeout=_TIMEOUT,
-                retry=DEFAULT_RETRY.with_timeout(_SECONDS_OF_TRIES))
-
-    def _note_time(self, response: requests.Response, *args: object, **options: object) -> None:
-        if date := response.headers.get("Date"):
-            self._now = email.utils.parsedate_to_datetime(date)
+def _find_lock(store: ObjectStore, path: str) -> _Seen | None:
+    """Returns the lock that is there; None where there is none."""
+    found = store.find_generation(path)
+    if found is None:
+        return None
+    try:
+        holder = json.loads(found.metadata.get("holder", ""))
+    except ValueError:
+        holder = {}
+    return _Seen(found.number, holder if isinstance(holder, dict) else {}, found.age)
 
 
 def holder(path: str) -> dict[str, Any] | None:
     """Returns what the holder of a lock wrote; None where nobody holds it.
 
     Raises:
-        UserError: If the store refuses, or cannot be reached.
+        StorageError: If the store refuses, or cannot be reached.
     """
-    with _told(path):
-        seen = _Object(path).look()
+    seen = _find_lock(ObjectStore(_LIMITS), path)
     return None if seen is None or seen.seconds_left <= 0 else seen.holder
 
 
-def _who_has(path: str, seen: _Seen) -> str:
+def _taken_message(path: str, seen: _Seen) -> str:
     kill = f"end it there with `kill {seen.holder.get('pid', 'unknown')}`"
     return (
         f"{lock_holder.in_use(path, seen.holder or None)}, whose last sign of life is "
         f"{seen.age:.0f} s old; wait for it or {kill}, or, if it is dead already, try again in "
         f"{seen.seconds_left:.0f} s.")
-
-
-@contextlib.contextmanager
-def _told(path: str) -> Iterator[None]:
-    try:
-        yield
-    except google.api_core.exceptions.NotFound as error:
-        bucket = path.removeprefix("gs://").partition("/")[0]
-        raise UserError(f"There is no bucket gs://{bucket}.") from error
-    except _ERRORS as error:
-        said = getattr(error, "message", None) or str(error)
-        raise UserError(f"Cannot use the lock {path}: {said}") from error

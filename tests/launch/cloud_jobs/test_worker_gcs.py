@@ -181,7 +181,7 @@ def test_a_store_that_refuses_is_tried_again(server, cwd):
     server.fail(403, 100)
     status, out, err = run(server, cwd, "print('never')")
     assert (errors.TAKEN, "", 1) == (status, out, len(err.splitlines()))
-    assert f"Google forbids access to {FOLDER}/" in err
+    assert f"Access to {FOLDER}/" in err
 
 
 def test_a_failure_is_not_repeated_by_the_same_job(server, cwd, monkeypatch):

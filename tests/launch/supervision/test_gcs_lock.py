@@ -270,5 +270,5 @@ def test_what_is_wrong_with_a_lock_is_told(object_store):
     with pytest.raises(UserError, match=r"^There is no bucket gs://no\.$"):
         locks.acquire("gs://no/launcher.lock", {})
     object_store.fail(403, 3)
-    with pytest.raises(UserError, match=f"^Cannot use the lock {PATH}: .*does not have storage"):
+    with pytest.raises(UserError, match=f"^Access to {PATH} was denied: .*does not have storage"):
         acquire()
