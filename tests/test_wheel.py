@@ -119,10 +119,10 @@ def test_only_the_wheel_is_imported(installed):
     """The package comes from the environment, the library gin stays itself, no checkout is near."""
     code = """if True:
         import importlib.util, gin, deepmac_ablate
-        from deepmac_ablate import checkout, provenance
+        from deepmac_ablate.trial import git_state, provenance
         print(deepmac_ablate.__file__, gin.config_str(), gin.__file__, sep="|")
         print([name for name in ("tests", "sweeps") if importlib.util.find_spec(name)])
-        print(checkout.git_state(), checkout.changes(), provenance.describe()["lock"])"""
+        print(git_state.git_state(), git_state.changes(), provenance.describe()["lock"])"""
     paths, others, state = installed.run("python", "-c", code).stdout.splitlines()
     package, _, library = paths.split("|")
     assert Path(package).is_relative_to(installed.scripts.parent.resolve())
@@ -133,8 +133,9 @@ def test_only_the_wheel_is_imported(installed):
 def test_what_is_installed_runs_a_worker(installed):
     """With its table of prices and the page of the report, as in an image."""
     code = (
-        "from importlib import resources; from deepmac_ablate.cloud import devices, prices; "
-        "assert prices.price(devices.device('v5e-4')); "
+        "from importlib import resources; from deepmac_ablate.cloud import devices; "
+        "from deepmac_ablate.launch.cloud_jobs import pricing; "
+        "assert pricing.price(devices.device('v5e-4')); "
         "assert (resources.files('deepmac_ablate') / 'results/report/templates').is_dir()")
     installed.run("python", "-c", code)
     worker = installed.run(
