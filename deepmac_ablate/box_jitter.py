@@ -1,4 +1,4 @@
-"""Noise on annotated boxes: how much of it, and in which way.
+"""Noise on ground-truth boxes: how much of it, and in which way.
 
 The seven modes are those of the paper's other code base (`random_jitter_boxes` of
 tensorflow/models, research/object_detection/core/preprocessor.py, used by its DeepMAC), so that a
@@ -51,7 +51,7 @@ class Jitter:
     mode: Mode = "default"
 
     def __post_init__(self) -> None:
-        """Checks both.
+        """Check both.
 
         Raises:
             UserError: If the mode is unknown or the ratio outside of its range.
@@ -80,7 +80,7 @@ class Jitter:
 
 
 def parse(name: str) -> Jitter | None:
-    """Returns what a name stands for, or None if it names no noise.
+    """Return what a name stands for, or None if it names no noise.
 
     Raises:
         UserError: If it does, but with an unknown mode, a ratio outside of its range, or in another

@@ -53,7 +53,7 @@ NON_VOC: frozenset[int] = frozenset(COCO) - VOC
 COCO40: frozenset[int] = VOC | {
     10, 11, 15, 25, 27, 28, 31, 41, 48, 53, 54, 55, 58, 60, 70, 73, 80, 85, 87, 90}
 
-# The two halves of the embedded data set of shapes.
+# The two halves of the built-in synthetic dataset of shapes.
 SHAPES_A: tuple[str, ...] = ("disc", "crescent", "triangle", "hexagon", "star", "arrow")
 SHAPES_B: tuple[str, ...] = ("ellipse", "ring", "square", "l_shape", "cross", "gear")
 
@@ -65,7 +65,7 @@ _RANDOM = re.compile(r"random-([1-9]\d*)-seed-(0|[1-9]\d*)")
 
 
 class Category(Protocol):
-    """One class of a data set."""
+    """One class of a dataset."""
 
     @property
     def id(self) -> int:
@@ -77,15 +77,15 @@ class Category(Protocol):
 
 
 def resolve(split: Split, categories: Iterable[Category]) -> frozenset[int]:
-    """Returns the ids of the seen classes of a data set.
+    """Return the ids of the seen classes of a dataset.
 
     Args:
         split: One of `NAMES`; "random-<k>-seed-<s>", k classes drawn by the seed s; or class ids
             and/or names; None is all classes, an empty list none.
-        categories: All classes of the data set, with `id` and `name`.
+        categories: All classes of the dataset, with `id` and `name`.
 
     Raises:
-        UserError: The split is unknown, names a class twice or one that the data set lacks, draws
+        UserError: The split is unknown, names a class twice or one that the dataset lacks, draws
             more classes than there are, or is COCO's where the classes are not COCO's.
     """
     names = {category.id: category.name for category in categories}
@@ -114,7 +114,7 @@ def resolve(split: Split, categories: Iterable[Category]) -> frozenset[int]:
 
 
 def check_name(split: Split) -> None:
-    """Checks what can be known about a split where the classes are not: its name, if it has one.
+    """Check what can be known about a split where the classes are not: its name, if it has one.
 
     Raises:
         UserError: There is no such split.
@@ -131,7 +131,7 @@ def check_name(split: Split) -> None:
 
 
 def roles(split: Split, categories: Iterable[Category]) -> dict[int, Role]:
-    """Returns the role of every class of a data set, by id in the data set's order.
+    """Return the role of every class of a dataset, by id in the dataset's order.
 
     Raises:
         UserError: As `resolve`.
@@ -142,25 +142,25 @@ def roles(split: Split, categories: Iterable[Category]) -> dict[int, Role]:
 
 
 def _coco(split: str, names: dict[int, str]) -> frozenset[int]:
-    """Returns the part of a COCO split that the data set has."""
+    """Return the part of a COCO split that the dataset has."""
     for class_id, name in names.items():
         if COCO.get(class_id) != name:
             coco = repr(COCO[class_id]) if class_id in COCO else "no class"
             raise UserError(
-                f"Class split {split!r} needs COCO's classes, but class {class_id} of the data set "
+                f"Class split {split!r} needs COCO's classes, but class {class_id} of the dataset "
                 f"is {name!r} where COCO has {coco}; list the seen classes by id or name instead."
             )
     seen = _COCO_SPLITS[split] & frozenset(names)
     if not seen:
         raise UserError(
-            f"Class split {split!r} has no class in common with the data set; "
+            f"Class split {split!r} has no class in common with the dataset; "
             "write 'none' if no class shall be trained with masks."
         )
     return seen
 
 
 def _random(split: str, names: dict[int, str]) -> frozenset[int]:
-    """Returns k classes of a data set, drawn by a seed.
+    """Return k classes of a dataset, drawn by a seed.
 
     Classes are ranked by a hash of seed and id, not by a generator, whose numbers may change with
     its version. So k + 1 classes of a seed are the k and one more.
@@ -168,7 +168,7 @@ def _random(split: str, names: dict[int, str]) -> frozenset[int]:
     number, seed = _number_and_seed(split)
     if number > len(names):
         raise UserError(
-            f"Class split {split!r} draws {number} classes, but the data set has {len(names)}.")
+            f"Class split {split!r} draws {number} classes, but the dataset has {len(names)}.")
     ranked = sorted(names, key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
     return frozenset(ranked[:number])
 
@@ -183,7 +183,7 @@ def _number_and_seed(split: str) -> tuple[int, int]:
 
 
 def _listed(entries: Sequence[int | str], names: dict[int, str]) -> frozenset[int]:
-    """Returns the ids of classes that are listed by id or name."""
+    """Return the ids of classes that are listed by id or name."""
     seen: set[int] = set()
     for entry in entries:
         class_id = _class_id(entry, names)
@@ -200,10 +200,10 @@ def _class_id(entry: int | str, names: dict[int, str]) -> int:
     if isinstance(entry, str):
         ids = [class_id for class_id, name in names.items() if name == entry]
         if len(ids) > 1:
-            raise UserError(f"The data set has {len(ids)} classes {entry!r}: list by id, {ids}.")
+            raise UserError(f"The dataset has {len(ids)} classes {entry!r}: list by id, {ids}.")
         if not ids:
             raise UserError(
-                f"The class split names class {entry!r}, which the data set lacks."
+                f"The class split names class {entry!r}, which the dataset lacks."
                 f"{did_you_mean(entry, names.values())}"
             )
         return ids[0]
@@ -213,6 +213,6 @@ def _class_id(entry: int | str, names: dict[int, str]) -> int:
     if entry not in names:
         known = f"{len(names)} ids in {min(names)}..{max(names)}" if names else "no classes"
         raise UserError(
-            f"The class split names class id {entry}, which the data set lacks: it has {known}."
+            f"The class split names class id {entry}, which the dataset lacks: it has {known}."
         )
     return entry

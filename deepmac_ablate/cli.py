@@ -34,7 +34,7 @@ _COMMANDS: tuple[ModuleType, ...] = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the process's exit status."""
+    """Run a command; returns the process's exit status."""
     # TensorFlow speaks of missing GPUs and deprecated calls of its own; what goes wrong is raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

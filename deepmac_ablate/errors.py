@@ -15,7 +15,7 @@ class UserError(Exception):
 
 
 def check_at_least(least: float, **parameters: float) -> None:
-    """Raises unless all numbers are at least `least`.
+    """Raise unless all numbers are at least `least`.
 
     Args:
         least: The least number that makes sense.
@@ -31,7 +31,7 @@ def check_at_least(least: float, **parameters: float) -> None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns " Did you mean 'x'?" for the nearest known name, or an empty string."""
+    """Return " Did you mean 'x'?" for the nearest known name, or an empty string."""
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
 

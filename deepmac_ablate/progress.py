@@ -24,7 +24,7 @@ class Progress:
     def __init__(
         self, description: str, total: int, done: int = 0, console: Console | None = None
     ) -> None:
-        """Prepares the display.
+        """Prepare the display.
 
         Args:
             description: what is being done, such as "Training".
@@ -62,7 +62,7 @@ class Progress:
             self._bar.stop()
 
     def update(self, done: int, **numbers: float) -> None:
-        """Shows that `done` are done, and some numbers beside it."""
+        """Show that `done` are done, and some numbers beside it."""
         self.done = done
         shown = " ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         if self._bar is not None:
@@ -76,7 +76,7 @@ class Progress:
 def track(
     items: Iterable[_Item], total: int, description: str, console: Console | None = None
 ) -> Iterator[_Item]:
-    """Yields `items` and shows how many of `total` are done.
+    """Yield `items` and show how many of `total` are done.
 
     Args:
         items: what the loop runs over.

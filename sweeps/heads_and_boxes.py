@@ -1,4 +1,4 @@
-"""Do deep heads help only where the head is trained in annotated boxes?
+"""Do deep heads help only where the head is trained in ground-truth boxes?
 
 The paper's second finding (arXiv:2104.00613): each head with both sources of boxes.
 """

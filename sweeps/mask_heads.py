@@ -1,6 +1,6 @@
 """Does the mask head's architecture decide whether it generalises to classes without masks?
 
-All heads in annotated boxes on one backbone, as in the paper's comparison of architectures
+All heads in ground-truth boxes on one backbone, as in the paper's comparison of architectures
 (arXiv:2104.00613); default_crop32 tells the crop's size from the architecture.
 """
 

@@ -46,7 +46,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Files:
 
 @contextlib.contextmanager
 def _clean_tensorflow() -> Iterator[None]:
-    """Takes back what preparing a trial changes for the whole process."""
+    """Take back what preparing a trial changes for the whole process."""
     import tf_keras
     from tensorflow.python.framework import config
 
@@ -85,14 +85,14 @@ def finished(tiny_recipe, tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture
 def clean_tensorflow() -> Iterator[None]:
-    """Takes back what preparing a trial changes for the whole process."""
+    """Take back what preparing a trial changes for the whole process."""
     with _clean_tensorflow():
         yield
 
 
 @pytest.fixture
 def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    """Makes ``gs://bucket`` an empty bucket on this machine."""
+    """Make ``gs://bucket`` an empty bucket on this machine."""
     from tests.fakes.gcs_server import GcsServer
 
     with GcsServer("bucket") as server:

@@ -16,7 +16,7 @@ from tests.helpers import coco_tiny
 
 @dataclasses.dataclass(frozen=True)
 class Category:
-    """A class of a data set as the tests write it."""
+    """A class of a dataset as the tests write it."""
 
     id: int
     name: str
@@ -112,14 +112,14 @@ def test_shapes_halves_are_complementary():
 
 
 def test_voc_of_a_part_of_coco_is_the_part_that_is_there():
-    """A data set with some of COCO's classes gets the split's classes among them."""
+    """A dataset with some of COCO's classes gets the split's classes among them."""
     part = [Category(1, "person"), Category(8, "truck"), Category(16, "bird")]
     assert frozenset({1, 16}) == class_splits.resolve("voc", part)
     assert frozenset({8}) == class_splits.resolve("nonvoc", part)
 
 
 def test_roles_cover_every_class():
-    """Every class is seen or novel, in the order of the data set."""
+    """Every class is seen or novel, in the order of the dataset."""
     expected = {1: "novel", 2: "seen", 3: "novel"}
     actual = class_splits.roles(["dog"], PETS)
     assert list(expected.items()) == list(actual.items())
@@ -144,25 +144,25 @@ def test_roles_accept_a_generator():
         ("coco-40", COCO, r"Unknown class split 'coco-40'\. Did you mean 'coco40'\?"),
         ("person", COCO, r"'person' is the name of a class: list it, \['person'\]"),
         (3, COCO, r"a list of class ids and names, not 3"),
-        ([12], COCO, r"class id 12, which the data set lacks: it has 80 ids in 1\.\.90"),
-        (["persn"], COCO, r"class 'persn', which the data set lacks\. Did you mean 'person'\?"),
+        ([12], COCO, r"class id 12, which the dataset lacks: it has 80 ids in 1\.\.90"),
+        (["persn"], COCO, r"class 'persn', which the dataset lacks\. Did you mean 'person'\?"),
         ([2, "dog"], PETS, r"lists class 2 \('dog'\) twice, the second time as 'dog'"),
         ([2, 2], PETS, r"lists class 2 \('dog'\) twice"),
         ([True], PETS, r"lists True, which is no class id or name"),
         ([1.0], PETS, r"lists 1\.0, which is no class id or name"),
-        ("shapes_a", PETS, r"class 'disc', which the data set lacks"),
+        ("shapes_a", PETS, r"class 'disc', which the dataset lacks"),
         (["cat"], categories("cat", "cat"), r"2 classes 'cat': list by id, \[1, 2\]"),
     ],
 )
 def test_mistakes_are_named(split, data_set, message):
-    """A split that the data set cannot have is refused, saying what and what would be right."""
+    """A split that the dataset cannot have is refused, saying what and what would be right."""
     with pytest.raises(UserError, match=message):
         class_splits.resolve(split, data_set)
 
 
 @pytest.mark.parametrize("split", ["voc", "nonvoc", "coco40"])
 def test_own_classes_with_coco_ids_are_not_coco(split):
-    """Ids 1..20 of other classes do not make a data set COCO: names are compared too."""
+    """Ids 1..20 of other classes do not make a dataset COCO: names are compared too."""
     message = f"'{split}' needs COCO's classes, .* is 'cat' where COCO has 'person'"
     with pytest.raises(UserError, match=message):
         class_splits.resolve(split, PETS)
@@ -176,7 +176,7 @@ def test_a_class_beside_coco_makes_a_data_set_not_coco():
 
 def test_voc_without_a_voc_class_is_not_silently_none():
     """A split that selects nothing is refused, as it would train without any mask."""
-    with pytest.raises(UserError, match="'voc' has no class in common with the data set"):
+    with pytest.raises(UserError, match="'voc' has no class in common with the dataset"):
         class_splits.resolve("voc", [Category(8, "truck")])
 
 

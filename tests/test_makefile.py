@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 
 def setup(folder: Path, version: str, ensurepip: int = 0) -> tuple[int, str]:
-    """Runs ``make setup``; returns its exit status and the first line of what it says."""
+    """Run ``make setup``; returns its exit status and the first line of what it says."""
     python = folder / "a_python"
     python.write_text(_PYTHON.format(version=version, ensurepip=ensurepip))
     python.chmod(0o755)

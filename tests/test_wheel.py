@@ -46,7 +46,7 @@ class Installed(NamedTuple):
     project: Path
 
     def run(self, *command: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        """Runs a command of the environment in the user's folder, knowing of nothing else."""
+        """Run a command of the environment in the user's folder, knowing of nothing else."""
         environment = {
             "PATH": f"{self.scripts}:/usr/bin:/bin", "HOME": str(self.project.parent / "home")}
         done = subprocess.run(

@@ -17,7 +17,7 @@ from deepmac_ablate.errors import did_you_mean
 
 
 def of(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:  # noqa: ANN401
-    """Returns a parameter's annotation as an object.
+    """Return a parameter's annotation as an object.
 
     One at a time: where one annotation names a type that is imported for type checkers only, the
     others still resolve.
@@ -54,7 +54,7 @@ def fits(value: Any, annotation: Any) -> bool:  # noqa: ANN401
 
 
 def expected(value: Any, annotation: Any) -> str:  # noqa: ANN401
-    """Says what an annotation asks for instead of a value: "must be int, not '52' (str)."."""
+    """Say what an annotation asks for instead of a value: "must be int, not '52' (str)."."""
     choices = [choice for choice in _choices(annotation) if isinstance(choice, str)]
     hint = did_you_mean(value, choices) if isinstance(value, str) else ""
     kind = type(value).__name__

@@ -12,7 +12,7 @@ from deepmac_ablate.errors import UserError, did_you_mean
 
 
 def problems(bindings: Sequence[Binding]) -> Iterator[UserError]:
-    """Yields every problem with bindings against the registered configurables, with its place.
+    """Yield every problem with bindings against the registered configurables, with its place.
 
     Problems with names come first: an unknown configurable or parameter, a reference to nothing.
     They are looked for in every binding; those with values only in bindings that win, as
@@ -37,7 +37,7 @@ def problems(bindings: Sequence[Binding]) -> Iterator[UserError]:
 
 
 def value_problem(binding: Binding, macros: Mapping[str, Any]) -> UserError | None:
-    """Returns what is wrong with the value of a binding whose names are known, if anything is.
+    """Return what is wrong with the value of a binding whose names are known, if anything is.
 
     Args:
         binding: One that wins.
@@ -62,7 +62,7 @@ def _problem(binding: Binding, check: Callable[[], None]) -> UserError | None:
 
 
 def check_names(bindings: Iterable[Binding]) -> None:
-    """Checks that there is what bindings name, and nothing else.
+    """Check that there is what bindings name, and nothing else.
 
     Raises:
         UserError: For the first binding of an unknown configurable or parameter, or with a

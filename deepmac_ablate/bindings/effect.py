@@ -23,7 +23,7 @@ class BindingHadNoEffect(UserError):  # noqa: N818
 
 
 def check_took_effect(bindings: Sequence[Binding], roots: Sequence[str] = ROOTS) -> None:
-    """Checks that what was bound is what everything was constructed with.
+    """Check that what was bound is what everything was constructed with.
 
     Args:
         bindings: What `parse` returned. Those given outside files (by an arm or the command line)
@@ -42,7 +42,7 @@ def check_took_effect(bindings: Sequence[Binding], roots: Sequence[str] = ROOTS)
 def effect_problems(
     bindings: Sequence[Binding], roots: Sequence[str] = ROOTS
 ) -> Iterator[UserError]:
-    """Yields every problem that `check_took_effect` looks for."""
+    """Yield every problem that `check_took_effect` looks for."""
     operative = _Operative(bindings)
     for binding in bindings:
         beaten = operative.is_winner(binding) and operative.is_beaten_by_caller(binding)
@@ -57,7 +57,7 @@ def effect_problems(
 
 
 def inactive_bindings(bindings: Sequence[Binding]) -> tuple[Binding, ...]:
-    """Returns the bindings that won but that nothing took up, for the log.
+    """Return the bindings that won but that nothing took up, for the log.
 
     Args:
         bindings: What `parse` returned, after everything has been constructed.
@@ -97,7 +97,7 @@ class _Operative:
         return any(self._innermost(binding, scope) is binding for scope in self._scopes(binding))
 
     def cause(self, binding: Binding) -> str:
-        """Says why a binding had no effect."""
+        """Say why a binding had no effect."""
         winner = self._merged[binding.name]
         if winner is not binding:
             return f"the later {winner.place} replaces it."
@@ -152,7 +152,7 @@ class _Operative:
         return used
 
     def _selected_instead(self, binding: Binding) -> str:
-        """Names the binding that selects a sibling of this configurable."""
+        """Name the binding that selects a sibling of this configurable."""
         family = registry.family(registry.find(binding.selector))
         for name in sorted(self._passed):
             for part in parts(self._merged[name].value):

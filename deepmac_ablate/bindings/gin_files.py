@@ -13,7 +13,7 @@ ROOT = _PACKAGE if (_PACKAGE / "gin").is_dir() else _PACKAGE.parent
 
 
 def find(name: str, including: Path | None = None, where: str = "") -> Path:
-    """Finds a gin file.
+    """Find a gin file.
 
     Args:
         name: An absolute path, or one relative to the including file, to the working directory or
@@ -33,7 +33,7 @@ def find(name: str, including: Path | None = None, where: str = "") -> Path:
 
 
 def candidates(name: str, including: Path | None = None) -> list[Path]:
-    """Returns where a gin file is looked for, in this order; see `find`."""
+    """Return where a gin file is looked for, in this order; see `find`."""
     return [folder / Path(name).expanduser() for folder in _folders(including)]
 
 

@@ -18,7 +18,7 @@ ROOTS = (TRAINING, "Runtime", "Evaluation")
 
 
 def explicit_bindings(bindings: Iterable[Binding], root: str = TRAINING) -> dict[str, str]:
-    """Returns what a root is bound to, directly and through references, as canonical text.
+    """Return what a root is bound to, directly and through references, as canonical text.
 
     Args:
         bindings: What `read` or `parse` returned.
@@ -36,7 +36,7 @@ def explicit_bindings(bindings: Iterable[Binding], root: str = TRAINING) -> dict
 
 
 def reachable(bindings: Iterable[Binding], root: str) -> dict[str, Binding]:
-    """Returns the winning bindings of a root and of what its values refer to, by name.
+    """Return the winning bindings of a root and of what its values refer to, by name.
 
     As in gin, a reference without a scope is called in the scope of the call that needs it. What
     code calls without being told by a reference cannot be seen here; `check_took_effect` refuses
@@ -68,7 +68,7 @@ def reachable(bindings: Iterable[Binding], root: str) -> dict[str, Binding]:
 
 
 def sources(binding: Binding, merged: Mapping[str, Binding]) -> tuple[Binding, ...]:
-    """Returns a binding, and the macros that its value is made of; the last decides the value.
+    """Return a binding, and the macros that its value is made of; the last decides the value.
 
     Args:
         binding: As it was written.
@@ -84,7 +84,7 @@ def sources(binding: Binding, merged: Mapping[str, Binding]) -> tuple[Binding, .
 
 
 def expanded(bindings: Iterable[Binding]) -> list[Binding]:
-    """Returns the bindings of parameters that win, with macros expanded in their values.
+    """Return the bindings of parameters that win, with macros expanded in their values.
 
     Raises:
         UserError: As `text.merge` and `values.expand`.

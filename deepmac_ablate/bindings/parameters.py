@@ -69,7 +69,7 @@ class Listed:
 
 
 def everything(bindings: Iterable[Binding] = ()) -> list[Listed]:
-    """Returns all parameters of all registered configurables, sorted by selector.
+    """Return all parameters of all registered configurables, sorted by selector.
 
     Those that come with Model Garden are left out.
 
@@ -104,7 +104,7 @@ def everything(bindings: Iterable[Binding] = ()) -> list[Listed]:
 
 
 def matching(rows: Sequence[Listed], wanted: str) -> list[Listed]:
-    """Returns the rows whose name contains a text, or matches it where it has wildcards.
+    """Return the rows whose name contains a text, or match it where it has wildcards.
 
     Args:
         rows: To choose from.
@@ -145,13 +145,13 @@ _ENTRY = re.compile(r"\*{0,2}(\w+)(?: \([^)]*\))?: (.*)", re.DOTALL)
 
 
 def summary(configurable: gin.config.Configurable) -> str:
-    """Returns the first sentence of a class's or function's own docstring, or nothing."""
+    """Return the first sentence of a class's or function's own docstring, or nothing."""
     doc = inspect.cleandoc(configurable.wrapped.__doc__ or "")
     return " ".join(doc.partition("\n\n")[0].split())
 
 
 def of_parameters(configurable: gin.config.Configurable) -> dict[str, str]:
-    """Returns what is said of each parameter, as one line.
+    """Return what is said of each parameter, as one line.
 
     Looked for in "Args" of the constructor or function, and in "Args" and "Attributes" of the class
     and those that it derives from, in this order.
@@ -173,7 +173,7 @@ def _docstrings(configurable: gin.config.Configurable) -> Iterator[str]:
 
 
 def _entries(doc: str) -> Iterator[tuple[str, str]]:
-    """Yields the names in a docstring's sections "Args" and "Attributes", and what is said."""
+    """Yield the names in a docstring's sections "Args" and "Attributes", and what is said."""
     lines = iter(doc.splitlines())
     for line in lines:
         if not _SECTION.match(line):

@@ -17,7 +17,7 @@ from deepmac_ablate.errors import UserError
 
 
 def parse(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, ...]:
-    """Makes gin hold exactly these bindings, checked and locked.
+    """Make gin hold exactly these bindings, checked and locked.
 
     Configurables must have been imported before, by Python or by the gin files themselves.
 
@@ -39,7 +39,7 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, .
 
 
 def configure_gin(text: Text) -> list[UserError]:
-    """Makes gin hold exactly these bindings, checked and locked.
+    """Make gin hold exactly these bindings, checked and locked.
 
     Args:
         text: What `text.read` returned.
@@ -68,7 +68,7 @@ def configure_gin(text: Text) -> list[UserError]:
 
 
 def read_known(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, ...]:
-    """Reads bindings that need not be complete, having imported what the files import.
+    """Read bindings that need not be complete, having imported what the files import.
 
     gin holds nothing of them. Values are not checked, as a part of a configuration may leave
     macros to others.
@@ -86,7 +86,7 @@ def read_known(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Bindi
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Leaves gin without bindings before and after, whatever happened within."""
+    """Leave gin without bindings before and after, whatever happened within."""
     gin.clear_config()
     try:
         yield
@@ -96,7 +96,7 @@ def isolated() -> Iterator[None]:
 
 @contextlib.contextmanager
 def constructing() -> Iterator[None]:
-    """Turns gin's complaints while configurables are called into one sentence.
+    """Turn gin's complaints while configurables are called into one sentence.
 
     Raises:
         UserError: If a parameter without a value was bound nowhere, or if a configurable raised a
@@ -116,17 +116,17 @@ def constructing() -> Iterator[None]:
 
 
 def config_text() -> str:
-    """Returns what was asked for: every binding, as a gin file."""
+    """Return what was asked for: every binding, as a gin file."""
     return gin.config_str()
 
 
 def operative_text() -> str:
-    """Returns what took effect, defaults included, as a gin file; complete once all is built."""
+    """Return what took effect, defaults included, as a gin file; complete once all is built."""
     return gin.operative_config_str()
 
 
 def run_import(statement: Import) -> None:
-    """Executes an import statement of a gin file.
+    """Execute an import statement of a gin file.
 
     Raises:
         UserError: If there is no such module.
@@ -142,7 +142,7 @@ def run_import(statement: Import) -> None:
 
 
 def bind(binding: Binding) -> None:
-    """Gives gin a binding that has been checked.
+    """Give gin a binding that has been checked.
 
     Raises:
         UserError: If gin does not take it.
@@ -158,7 +158,7 @@ def bind(binding: Binding) -> None:
 
 
 def _missing_parameter(message: str) -> str | None:
-    """Finds the parameter that nobody gave a value in what gin says of a call."""
+    """Find the parameter that nobody gave a value in what gin says of a call."""
     required = re.search(r"Required bindings for `(.+?)` not provided .*?\['(.+?)'", message)
     if required:
         return f"{required[1]}.{required[2]}"

@@ -23,7 +23,7 @@ Calls = dict[tuple[str, str], dict[str, Any]]
 
 
 def find(selector: str) -> gin.config.Configurable:
-    """Returns the one configurable that a selector names.
+    """Return the one configurable that a selector names.
 
     Raises:
         UserError: If there is none, or more than one.
@@ -39,7 +39,7 @@ def find(selector: str) -> gin.config.Configurable:
 
 
 def configurables(module_prefix: str = "") -> list[gin.config.Configurable]:
-    """Returns what was registered by modules whose name starts with a prefix; gin's own never."""
+    """Return what was registered by modules whose name starts with a prefix; gin's own never."""
     return [
         known
         for _, known in gin.config._REGISTRY.items()
@@ -48,12 +48,12 @@ def configurables(module_prefix: str = "") -> list[gin.config.Configurable]:
 
 
 def constants(name: str) -> list[str]:
-    """Returns the names of the constants that ``%name`` may stand for."""
+    """Return the names of the constants that ``%name`` may stand for."""
     return gin.config._CONSTANTS.matching_selectors(name)
 
 
 def function(configurable: gin.config.Configurable) -> Callable[..., Any]:
-    """Returns the function whose parameters gin binds: for a class, its constructor."""
+    """Return the function whose parameters gin binds: for a class, its constructor."""
     wrapped = configurable.wrapped
     if inspect.isclass(wrapped):
         has_init = wrapped.__init__ is not object.__init__
@@ -62,13 +62,13 @@ def function(configurable: gin.config.Configurable) -> Callable[..., Any]:
 
 
 def parameters(configurable: gin.config.Configurable) -> dict[str, inspect.Parameter]:
-    """Returns the parameters that can be bound by name, without ``self`` and ``**kwargs``."""
+    """Return the parameters that can be bound by name, without ``self`` and ``**kwargs``."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {known.name: known for known in _signature(configurable) if known.kind in named}
 
 
 def signature_problems(module_prefix: str) -> list[str]:
-    """Says what in the signatures of registered configurables would let a mistake pass.
+    """Say what in the signatures of registered configurables would let a mistake pass.
 
     ``**kwargs`` takes every misspelt parameter, and a parameter whose annotation is missing or
     does not resolve takes a value of every type.
@@ -96,7 +96,7 @@ def signature_problems(module_prefix: str) -> list[str]:
 
 
 def calls() -> Calls:
-    """Returns the operative configuration: what gin passed to which configurable.
+    """Return the operative configuration: what gin passed to which configurable.
 
     Returns:
         By scope of the call and complete selector, the parameters that gin or their default
@@ -108,7 +108,7 @@ def calls() -> Calls:
 
 @contextlib.contextmanager
 def recorded_calls() -> Iterator[Calls]:
-    """Yields a dictionary that holds the calls of the block, and no others, once it has ended."""
+    """Yield a dictionary that holds the calls of the block, and no others, once it has ended."""
     before, made = calls(), Calls()
     gin.config._OPERATIVE_CONFIG.clear()
     try:
@@ -121,20 +121,20 @@ def recorded_calls() -> Iterator[Calls]:
 
 
 def add_calls(made: Calls) -> None:
-    """Adds calls to the operative configuration, as if they had just been made."""
+    """Add calls to the operative configuration, as if they had just been made."""
     for call, values in made.items():
         gin.config._OPERATIVE_CONFIG.setdefault(call, {}).update(values)
 
 
 def family(configurable: gin.config.Configurable) -> set[object]:
-    """Returns what siblings share: the abstract classes they are of, or else their module."""
+    """Return what siblings share: the abstract classes they are of, or else their module."""
     wrapped = configurable.wrapped
     ancestors = wrapped.__mro__ if inspect.isclass(wrapped) else ()
     return set(filter(inspect.isabstract, ancestors)) or {configurable.module}
 
 
 def parse_value(text: str) -> Any:  # noqa: ANN401
-    """Returns a value as gin holds it, with gin's own references in it."""
+    """Return a value as gin holds it, with gin's own references in it."""
     return gin.config.parse_value(text)
 
 

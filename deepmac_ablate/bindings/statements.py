@@ -29,7 +29,7 @@ _parsed: dict[Path, tuple[Stamp | None, tuple[Statement, ...]]] = {}
 
 
 def stamp(path: str | os.PathLike[str]) -> Stamp | None:
-    """Returns what changes when a file does, or None where there is no file."""
+    """Return what changes when a file does, or None where there is no file."""
     try:
         status = os.stat(path)  # noqa: PTH116 (half the time of Path.stat)
     except OSError:
@@ -40,7 +40,7 @@ def stamp(path: str | os.PathLike[str]) -> Stamp | None:
 
 
 def of_file(path: Path) -> tuple[Statement, ...]:
-    """Returns the statements of a file, in order; those that it includes are not followed.
+    """Return the statements of a file, in order; those that it includes are not followed.
 
     Raises:
         UserError: If it cannot be read, or is no gin.
@@ -61,7 +61,7 @@ def of_file(path: Path) -> tuple[Statement, ...]:
 
 @functools.lru_cache(maxsize=65536)
 def of_text(text: str) -> tuple[Statement, ...]:
-    """Returns the statements of a text that was not read from a file.
+    """Return the statements of a text that was not read from a file.
 
     Raises:
         UserError: If it is no gin.
@@ -92,7 +92,7 @@ def _parse(text: str, path: Path | None = None) -> tuple[Statement, ...]:
 
 
 def _no_gin(error: Exception, text: str, path: Path | None) -> str:
-    """Words what gin's parser or Python's tokenizer says in one sentence."""
+    """Word what gin's parser or Python's tokenizer says in one sentence."""
     if isinstance(error, SyntaxError):
         line_number, reason = error.lineno or 1, error.msg
     elif isinstance(error, tokenize.TokenError):

@@ -121,7 +121,7 @@ class Text(NamedTuple):
 
 
 def read(gin_files: Sequence[str], bindings: Sequence[str]) -> Text:
-    """Reads files with all they include, then bindings.
+    """Read files with all they include, then bindings.
 
     Args:
         gin_files: Names as `gin_files.find` takes them.
@@ -145,7 +145,7 @@ def read(gin_files: Sequence[str], bindings: Sequence[str]) -> Text:
 
 
 def files_read(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[GinFile]:
-    """Returns all files that gin files and bindings are made of, included ones too.
+    """Return all files that gin files and bindings are made of, included ones too.
 
     Raises:
         UserError: As `read`.
@@ -156,7 +156,7 @@ def files_read(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[G
 
 
 def modules(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[str]:
-    """Returns the complete names of the modules that gin files and bindings import, sorted.
+    """Return the complete names of the modules that gin files and bindings import, sorted.
 
     Raises:
         UserError: As `read`.
@@ -165,7 +165,7 @@ def modules(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[str]
 
 
 def merge(bindings: Iterable[Binding]) -> dict[str, Binding]:
-    """Returns the bindings that win, by name; a later one replaces an earlier one.
+    """Return the bindings that win, by name; a later one replaces an earlier one.
 
     Raises:
         UserError: If a file that is included again takes back what was bound in between, or if
@@ -228,7 +228,7 @@ class _Walk:
         return all(statements.stamp(path) == then for path, then in self.stamps.items())
 
     def find_and_read(self, name: str, including: Path | None = None, where: str = "") -> None:
-        """Reads the file that a name stands for, in an ``include`` or on its own."""
+        """Read the file that a name stands for, in an ``include`` or on its own."""
         path = files.find(name, including, where)
         if path in self._open:
             raise UserError(f"{where}: {files.shown(path)!r} includes itself.")
@@ -243,7 +243,7 @@ class _Walk:
         self._open.pop()
 
     def take(self, statement: statements.Statement, path: Path | None) -> None:
-        """Notes one statement of a file, or of a text that is in no file."""
+        """Record one statement of a file, or of a text that is in no file."""
         where = f"{files.shown(path)}:{statement.location.line_num}" if path else "binding"
         if isinstance(statement, config_parser.BindingStatement):
             scope, selector, parameter, value, _ = statement
@@ -262,7 +262,7 @@ _walks: dict[tuple[str, bool, str, Path], _Walk] = {}
 
 
 def _walked(source: str, is_file: bool) -> _Walk:
-    """Returns the walk through a file by its name, or through a text; an earlier one if current."""
+    """Return the walk through a file by its name, or through a text; an earlier one if current."""
     # Names are found from the working directory, and places are shown from it.
     key = (source, is_file, os.getcwd(), files.ROOT)  # noqa: PTH109
     walk = _walks.get(key)

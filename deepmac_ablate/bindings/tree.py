@@ -63,7 +63,7 @@ class Node:
 
 
 def compose(bindings: Iterable[Binding], roots: Sequence[str] = ROOTS) -> tuple[Node, ...]:
-    """Follows the references of the winning bindings down from the roots.
+    """Follow the references of the winning bindings down from the roots.
 
     As in gin, a reference without a scope is called in the scope of the call that needs it, and of
     several bindings of a parameter the one of the innermost scope is used.
@@ -83,7 +83,7 @@ def compose(bindings: Iterable[Binding], roots: Sequence[str] = ROOTS) -> tuple[
 
 
 def flat(nodes: Iterable[Node]) -> dict[str, Parameter]:
-    """Returns all parameters of a tree by their complete names, in the tree's order."""
+    """Return all parameters of a tree by their complete names, in the tree's order."""
     return dict(_flat(nodes))
 
 
@@ -100,7 +100,7 @@ class _Composer:
         self._shown: dict[tuple[str, str], str] = {}
 
     def node(self, scope: str, selector: str, referring: str) -> Node:
-        """Makes the node of a call.
+        """Make the node of a call.
 
         Args:
             scope: Of the call.

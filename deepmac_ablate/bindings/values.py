@@ -50,7 +50,7 @@ class Macro:
 
 
 def parts(value: Any) -> Iterator[Any]:  # noqa: ANN401
-    """Yields everything inside a value that is not a container, the value itself included."""
+    """Yield everything inside a value that is not a container, the value itself included."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from parts(key)
@@ -63,7 +63,7 @@ def parts(value: Any) -> Iterator[Any]:  # noqa: ANN401
 
 
 def expand(value: Any, macros: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """Replaces every macro by its value.
+    """Replace every macro by its value.
 
     Args:
         value: A literal, reference or macro, or a container of such.
@@ -89,7 +89,7 @@ def expand(value: Any, macros: Mapping[str, Any]) -> Any:  # noqa: ANN401
 
 
 def canonical(value: Any) -> str:  # noqa: ANN401
-    """Writes a value as text that is equal exactly where the values are, types included."""
+    """Write a value as text that is equal exactly where the values are, types included."""
     if isinstance(value, Mapping):
         items = sorted((canonical(key), canonical(item)) for key, item in value.items())
         return "{" + ", ".join(f"{key}: {item}" for key, item in items) + "}"

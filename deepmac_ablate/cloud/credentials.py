@@ -29,7 +29,7 @@ class Access(NamedTuple):
 
 
 def access(service: Literal["aiplatform", "secretmanager"], host: str) -> Access:
-    """Returns how a service is reached.
+    """Return how a service is reached.
 
     gcloud's variables for its endpoints hold here too: CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM
     and CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER. Plain http is for servers on this machine,
@@ -59,7 +59,7 @@ def access(service: Literal["aiplatform", "secretmanager"], host: str) -> Access
 
 
 def project(given: str | None = None) -> str:
-    """Returns the Google Cloud project: the given one, GOOGLE_CLOUD_PROJECT, or the credentials'.
+    """Return the Google Cloud project: the given one, GOOGLE_CLOUD_PROJECT, or the credentials'.
 
     Raises:
         UserError: If none of them names one.

@@ -83,7 +83,7 @@ class Device:
 
 
 def device(name: str) -> Device:
-    """Returns the device of a name.
+    """Return the device of a name.
 
     Args:
         name: Such as "v5e-16" or "a100-8", in capitals or not; "v5litepod-16" is "v5e-16".
@@ -108,12 +108,12 @@ def device(name: str) -> Device:
 
 
 def names() -> list[str]:
-    """Returns the names of all devices: TPUs, GPUs, then CPUs, each generation by size."""
+    """Return the names of all devices: TPUs, GPUs, then CPUs, each generation by size."""
     return list(_devices())
 
 
 def refusals(rented: Device, executor: Executor, spot: bool) -> list[str]:
-    """Says why an executor cannot give a device; nothing where it can.
+    """Say why an executor cannot give a device; nothing where it can.
 
     Args:
         rented: The device.
@@ -144,7 +144,7 @@ def _not_there(rented: Device, executor: Executor) -> str:
 
 
 def _listed(found: Iterable[str]) -> str:
-    """Returns names in one line, generation by generation: "v2-8 to v2-512, v5e-1 to v5e-8"."""
+    """Return names in one line, generation by generation: "v2-8 to v2-512, v5e-1 to v5e-8"."""
     ends: dict[str, list[str]] = {}
     for name in found:
         ends.setdefault(_devices()[name].generation, []).append(name)
@@ -161,7 +161,7 @@ def _no_such_size(name: str, generation: str, size: str) -> str:
 
 
 def _spellings() -> Iterator[tuple[str, str]]:
-    """Yields generations and how they are written; "a100-80gb" before "a100", which begins it."""
+    """Yield generations and how they are written; "a100-80gb" before "a100", which begins it."""
     pairs = [
         (it.generation, spelling)
         for it in (*generations.TPUS, *generations.GPUS)

@@ -14,7 +14,7 @@ _LONGEST = 600
 
 @contextlib.contextmanager
 def told(service: str, task: str, role: str) -> Iterator[None]:
-    """Turns errors of Google's clients into sentences.
+    """Turn errors of Google's clients into sentences.
 
     Args:
         service: Who is asked, and where, such as "Vertex AI (project p, region r)".
@@ -61,7 +61,7 @@ def told(service: str, task: str, role: str) -> Iterator[None]:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Returns whether asking again may help: nobody answered, or too much was asked at once."""
+    """Return whether asking again may help: nobody answered, or too much was asked at once."""
     import requests
     from google.api_core import exceptions
     from google.auth import exceptions as credentials
@@ -73,7 +73,7 @@ def is_passing(error: BaseException) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Returns a message in one line, without its full stop; a very long one is cut."""
+    """Return a message in one line, without its full stop; a very long one is cut."""
     line = " ".join(text.split()).rstrip(".")
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 

@@ -31,14 +31,14 @@ class Provider(Protocol):
     """A cloud. All that it says and does is over the network; nothing is remembered."""
 
     def render(self, request: JobRequest) -> dict[str, Any]:
-        """Returns the exact body of the request that `submit` sends, as JSON has it.
+        """Return the exact body of the request that `submit` sends, as JSON has it.
 
         Raises:
             UserError: If this cloud has no such job.
         """
 
     def submit(self, request: JobRequest) -> str:
-        """Starts a job, or finds the one that was started by this name before.
+        """Start a job, or find the one that was started by this name before.
 
         Returns:
             The cloud's name for it, by which the other methods know it.
@@ -48,21 +48,21 @@ class Provider(Protocol):
         """
 
     def find(self, name: str) -> str | None:
-        """Returns the cloud's name for the job that was submitted by a name, or None.
+        """Return the cloud's name for the job that was submitted by a name, or None.
 
         Raises:
             UserError: If nobody answers.
         """
 
     def look(self, resource: str) -> JobLook:
-        """Returns how a job is doing.
+        """Return how a job is doing.
 
         Raises:
             UserError: If nobody answers.
         """
 
     def cancel(self, resource: str) -> None:
-        """Ends a job; one that has ended or is gone stays so.
+        """End a job; one that has ended or is gone stays so.
 
         Raises:
             UserError: If nobody answers.

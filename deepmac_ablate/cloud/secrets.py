@@ -44,7 +44,7 @@ _SAYS_SECRET = re.compile(
 
 
 def parse(options: Sequence[str], executor: Literal["vertex", "gke"]) -> dict[str, str]:
-    """Returns the references of `--secret VAR=REFERENCE` by variable.
+    """Return the references of `--secret VAR=REFERENCE` by variable.
 
     No message shows a reference: somebody may have written the secret itself.
 
@@ -80,7 +80,7 @@ def parse(options: Sequence[str], executor: Literal["vertex", "gke"]) -> dict[st
 
 
 def check_plain(env: Mapping[str, str]) -> None:
-    """Checks variables that jobs are given in clear text, where many can read them.
+    """Check variables that jobs are given in clear text, where many can read them.
 
     Raises:
         UserError: For the first that holds a secret, by its name or by its value; the value is not
@@ -94,7 +94,7 @@ def check_plain(env: Mapping[str, str]) -> None:
 
 
 def version(reference: str, project: str) -> str:
-    """Returns Secret Manager's complete name of a reference for Vertex AI.
+    """Return Secret Manager's complete name of a reference for Vertex AI.
 
     Args:
         reference: As `parse` returns it; a bare name is the latest version in the project.
@@ -106,7 +106,7 @@ def version(reference: str, project: str) -> str:
 
 
 def fetch(references: Mapping[str, str], patience: float = 60.0) -> dict[str, str]:
-    """Returns the values of secrets by variable, from Secret Manager.
+    """Return the values of secrets by variable, from Secret Manager.
 
     A line's end after a value is dropped: whoever stores a key with `echo` stores one too.
 

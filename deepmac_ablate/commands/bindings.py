@@ -9,7 +9,7 @@ import argparse
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the commands; each sets `run`, a function of the arguments."""
+    """Add the commands; each sets `run`, a function of the arguments."""
     _add_bindings(subparsers)
     _add_diff(subparsers)
 

@@ -32,7 +32,7 @@ _BELONGS = {
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Adds the options; none of them has a default, so that it can be told who gave what."""
+    """Add the options; none of them has a default, so that it can be told who gave what."""
     cloud = parser.add_argument_group("in a cloud (--executor vertex or gke)")
     cloud.add_argument("--image", help="the container image, as the Dockerfiles make it")
     cloud.add_argument(
@@ -70,7 +70,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def check_belong(args: argparse.Namespace) -> None:
-    """Raises a UserError for an option that the executor would ignore."""
+    """Raise a UserError for an option that the executor would ignore."""
     for name, executors in _BELONGS.items():
         if getattr(args, name) is not None and args.executor not in executors:
             option = f"--{name.replace('_', '-')}"
@@ -86,7 +86,7 @@ def check_belong(args: argparse.Namespace) -> None:
 def read(
     args: argparse.Namespace, rented: Rental, workdir: SweepWorkdir, options: JobOptions, code: str
 ) -> JobTemplate:
-    """Returns what the jobs of a launch are like, and where they go.
+    """Return what the jobs of a launch are like, and where they go.
 
     Args:
         args: With the options of `add`.

@@ -22,7 +22,7 @@ _NOTHING = "-"
 
 
 def list_lines(rows: Sequence[Listed]) -> Iterator[Line]:
-    """Writes parameters below their configurables, with what is bound below them."""
+    """Write parameters below their configurables, with what is bound below them."""
     for selector, group in itertools.groupby(rows, lambda row: row.selector):
         members = list(group)
         yield Line(0, [(selector, NAME), (f"  {members[0].summary}".rstrip(), PLACE)])
@@ -40,7 +40,7 @@ def list_lines(rows: Sequence[Listed]) -> Iterator[Line]:
 
 
 def list_fields(rows: Iterable[Listed]) -> list[dict[str, Any]]:
-    """Returns parameters as objects of JSON; values are gin text."""
+    """Return parameters as objects of JSON; values are gin text."""
     return [
         {
             "name": row.name, "type": row.type, "default": row.default, "doc": row.doc,
@@ -52,14 +52,14 @@ def list_fields(rows: Iterable[Listed]) -> list[dict[str, Any]]:
 
 
 def tree_lines(nodes: Iterable[Node]) -> Iterator[Line]:
-    """Writes a tree; what a value refers to stands below it."""
+    """Write a tree; what a value refers to stands below it."""
     for node in nodes:
         yield Line(0, [(node.name, NAME), ("" if node.parameters else "  nothing bound", PLACE)])
         yield from _below(node, 1)
 
 
 def tree_fields(nodes: Iterable[Node]) -> list[dict[str, Any]]:
-    """Returns a tree as objects of JSON; values are gin text."""
+    """Return a tree as objects of JSON; values are gin text."""
     return [
         {"name": node.name, "shown_at": node.shown_at} if node.shown_at else
         {
@@ -75,7 +75,7 @@ def tree_fields(nodes: Iterable[Node]) -> list[dict[str, Any]]:
 
 
 def difference_rows(comparison: Comparison) -> list[list[Cell]]:
-    """Returns the rows of a table: parameter, and for each side its value and where it is bound."""
+    """Return the rows of a table: parameter, and for each side its value and where it is bound."""
     rows = []
     if comparison.seed_differs and comparison.differences:
         rows.append([[("seed", NAME)], *([(str(seed), VALUE)] for seed in comparison.seeds)])
@@ -88,13 +88,13 @@ def difference_rows(comparison: Comparison) -> list[list[Cell]]:
 
 
 def difference_notes(a: Side, b: Side, comparison: Comparison) -> list[Line]:
-    """Returns what a reader should know beside the table."""
+    """Return what a reader should know beside the table."""
     notes = [note for note in (comparison.verdict(), a.note, b.note) if note]
     return [Line(0, [(note, PLAIN)]) for note in notes]
 
 
 def difference_fields(a: Side, b: Side, comparison: Comparison) -> dict[str, Any]:
-    """Returns a comparison as an object of JSON; values are gin text."""
+    """Return a comparison as an object of JSON; values are gin text."""
     return {
         "a": a.label,
         "b": b.label,
@@ -169,7 +169,7 @@ class Line(NamedTuple):
 
 
 def show_lines(lines: Iterable[Line], console: Console | None = None) -> None:
-    """Prints lines; on a terminal those that are too long go on below, indented further.
+    """Print lines; on a terminal those that are too long go on below, indented further.
 
     Args:
         lines: To print.
@@ -190,7 +190,7 @@ def show_table(
     rows: Sequence[Sequence[Sequence[tuple[str, str]]]],
     console: Console | None = None,
 ) -> None:
-    """Prints a table; on a terminal cells are folded to its width.
+    """Print a table; on a terminal cells are folded to its width.
 
     Args:
         titles: Of the columns.
@@ -219,7 +219,7 @@ def show_table(
 
 
 def _folded(line: Line, console: Console) -> list[tuple[int, Text]]:
-    """Returns the parts of a line that each fit, with the spaces before them."""
+    """Return the parts of a line that each fit, with the spaces before them."""
     text, indent = Text.assemble(*line.pieces), line.depth * _INDENT
     if indent + text.cell_len <= console.width:
         return [(indent, text)]

@@ -12,11 +12,11 @@ from deepmac_ablate.data.dataset_info import DatasetInfo
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds ``data`` and its commands; each sets `run`, a function of the arguments.
+    """Add ``data`` and its commands; each sets `run`, a function of the arguments.
 
     `run` returns the exit status: 0, or 1 where a check found problems.
     """
-    data = subparsers.add_parser("data", help="convert, generate and check data sets")
+    data = subparsers.add_parser("data", help="convert, generate and check datasets")
     commands = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_coco(commands)
     _add_shapes(commands)
@@ -26,7 +26,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_coco(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "coco",
-        help="convert a data set in COCO's format to records",
+        help="convert a dataset in COCO's format to records",
         description="Convert images and a COCO instances JSON (classes of your own, too) to "
         "records. The files of a previous conversion are replaced once the new one is complete.",
     )
@@ -48,9 +48,9 @@ def _add_coco(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _add_shapes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "shapes",
-        help="generate the embedded data set",
-        description="Generate the embedded data set of textured shapes, 1200 images to train "
-        "with (DIR/train) and 150 to evaluate with (DIR/val).",
+        help="generate the built-in synthetic dataset",
+        description="Generate the built-in synthetic dataset of textured shapes, 1200 images to "
+        "train with (DIR/train) and 150 to evaluate with (DIR/val).",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="its folder")
     parser.add_argument(
@@ -62,11 +62,11 @@ def _add_shapes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "check",
-        help="read the records of a data set back, verify and draw them",
-        description="Read all records as training does, compare them with the data set's info, "
+        help="read the records of a dataset back, verify and draw them",
+        description="Read all records as training does, compare them with the dataset's info, "
         "count instances, and draw some images with their boxes and masks.",
     )
-    parser.add_argument("prefix", metavar="PREFIX", help="of the data set, such as data/coco/train")
+    parser.add_argument("prefix", metavar="PREFIX", help="of the dataset, such as data/coco/train")
     parser.add_argument(
         "--output", metavar="DIR", help="where the pictures go (default: PREFIX-check)"
     )
@@ -110,5 +110,5 @@ def _run_check(args: argparse.Namespace) -> int:
 
 
 def _declaration(info: DatasetInfo) -> str:
-    """The line of a gin file that says which data set is trained on, whatever its path."""
+    """The line of a gin file that says which dataset is trained on, whatever its path."""
     return f"DATASET = {info.identity!r}"

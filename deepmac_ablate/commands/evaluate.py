@@ -14,12 +14,12 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--box_source", action="append", metavar="NAME",
         help="where the boxes come from that masks are predicted in: detections, groundtruth, or "
-        "annotated boxes with noise, such as jittered0.1 or jittered0.1-expand; may be given "
+        "ground-truth boxes with noise, such as jittered0.1 or jittered0.1-expand; may be given "
         "several times; default: as the trial, by default the first two")
     parser.add_argument(
         "--box_noise", type=float, nargs="+", default=[], metavar="RATIO",
-        help="masks in annotated boxes and in those jittered by each ratio, and a picture of mask "
-        "IoU over the ratio")
+        help="also score masks in ground-truth boxes jittered by each ratio, and plot mask IoU over "
+        "the ratio")
     parser.add_argument(
         "--jitter_mode", metavar="MODE",
         help="how --box_noise moves boxes: default, expand, shrink, expand_symmetric, "
@@ -27,7 +27,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--split", metavar="NAME", help="count these classes as seen instead of those of the trial")
     parser.add_argument(
-        "--data", metavar="PREFIX", help="evaluate on this data set instead of the trial's")
+        "--data", metavar="PREFIX", help="evaluate on this dataset instead of the trial's")
     parser.add_argument(
         "--draw", type=int, default=0, metavar="N", help="draw the predictions on N images")
     parser.add_argument(

@@ -12,7 +12,7 @@ from deepmac_ablate.model_garden import PARTS
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds ``import`` and its commands; each sets `run`, a function of the arguments."""
+    """Add ``import`` and its commands; each sets `run`, a function of the arguments."""
     parser = subparsers.add_parser(
         "import", help="read what Model Garden's deepmac_maskrcnn project wrote")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -34,14 +34,14 @@ from deepmac_ablate.sweep.sweep import Sweep
 
 # More rows are no table that one reads at the end of a launch.
 _MOST_ARMS = 60
-# What is shown then: masks in annotated boxes, masks in detected ones, the detector beside them.
+# What is shown then: masks in ground-truth boxes, masks in detected ones, the detector beside them.
 _METRICS = ("groundtruth/iou", "groundtruth/mask_ap", "detections/mask_ap", "detections/box_ap")
 # Of jobs in a cloud, which has a quota of its own.
 _JOBS_AT_A_TIME = 8
 
 
 def register(commands: argparse._SubParsersAction) -> None:
-    """Adds the command to the command line."""
+    """Add the command to the command line."""
     parser = commands.add_parser(
         "launch", help="run what a sweep lacks",
         description="Runs every trial of a sweep that is not finished yet, here or in a cloud. The "
@@ -55,7 +55,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def add_launch_options(parser: argparse.ArgumentParser) -> None:
-    """Adds how a sweep is launched."""
+    """Add how a sweep is launched."""
     parser.add_argument(
         "--max-parallel", "--max_parallel", type=int, metavar="N",
         help="trials at a time; default: one for each GPU, or one; in a cloud "
@@ -78,7 +78,7 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
 
 
 def launch(sweep: Sweep, args: argparse.Namespace) -> int:
-    """Runs what a sweep lacks; returns the exit status.
+    """Run what a sweep lacks; returns the exit status.
 
     Args:
         sweep: The sweep, without the edits of `args`.
@@ -126,7 +126,7 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
 def _dry_run(
     plan: Plan, workdir: SweepWorkdir, template: JobTemplate, args: argparse.Namespace
 ) -> int:
-    """Prints what a launch would send; returns the exit status."""
+    """Print what a launch would send; returns the exit status."""
     requests = DryRun(plan, workdir, template, args.retry_failed)
     if requests.note:
         print(requests.note, file=sys.stderr)
@@ -137,7 +137,7 @@ def _dry_run(
 def _head(
     checked: CheckedPlan, rented: Rental | None, job: Launch, workdir: SweepWorkdir
 ) -> str:
-    """Returns what is told before a launch: the question, and what it will cost."""
+    """Return what is told before a launch: the question, and what it will cost."""
     lines = [plan_report.summary(checked)]
     if rented is not None:
         lines += device_plan(rented, checked, job.observer.rows(), workdir).lines()
@@ -145,7 +145,7 @@ def _head(
 
 
 def _report(plan: Plan, workdir: SweepWorkdir, job: Launch) -> int:
-    """Prints what came of a launch; returns the exit status."""
+    """Print what came of a launch; returns the exit status."""
     rows = job.observer.with_code()
     print(f"{table_text(rows)}\n")
     if any(row.status == "finished" for row in rows) and len(plan.arms) <= _MOST_ARMS:
@@ -160,7 +160,7 @@ def _report(plan: Plan, workdir: SweepWorkdir, job: Launch) -> int:
 
 
 def results_text(workdir: SweepWorkdir, plan: Plan) -> str:
-    """Returns a table of a plan's arms, without what earlier launches left.
+    """Return a table of a plan's arms, without what earlier launches left.
 
     Raises:
         UserError: If what a trial left is broken.

@@ -15,7 +15,7 @@ from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 
 
 def register(commands: argparse._SubParsersAction) -> None:
-    """Adds the commands to the command line."""
+    """Add the commands to the command line."""
     parser = commands.add_parser("status", help="what has become of a sweep's trials")
     parser.add_argument("workdir", metavar="W", help="the sweep's workdir")
     parser.set_defaults(run=_status)

@@ -19,7 +19,7 @@ from deepmac_ablate.sweep.sweep import Sweep
 
 
 def register(commands: argparse._SubParsersAction) -> None:
-    """Adds the command to the command line."""
+    """Add the command to the command line."""
     parser = commands.add_parser(
         "plan", help="resolve and check a sweep without running it",
         description="Resolves every trial of a sweep, checks it, and says what it costs, on a "
@@ -47,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def add_edits(parser: argparse.ArgumentParser) -> None:
-    """Adds what changes a sweep."""
+    """Add what changes a sweep."""
     parser.add_argument(
         "--workdir", metavar="W", help="the sweep's workdir; default: runs/<name of the sweep>")
     parser.add_argument(
@@ -62,12 +62,12 @@ def add_edits(parser: argparse.ArgumentParser) -> None:
 
 
 def workdir_of(sweep: Sweep, args: argparse.Namespace) -> SweepWorkdir:
-    """Returns the workdir that is asked for."""
+    """Return the workdir that is asked for."""
     return SweepWorkdir(args.workdir or Path("runs") / sweep.name)
 
 
 def checked(sweep: Sweep, args: argparse.Namespace, rented: Rental | None) -> CheckedPlan:
-    """Returns the plan of a sweep with its edits.
+    """Return the plan of a sweep with its edits.
 
     Raises:
         UserError: If anything is wrong with it, or it cannot run on what is rented.

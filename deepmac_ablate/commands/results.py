@@ -146,7 +146,7 @@ def _register_report(commands: argparse._SubParsersAction) -> None:
     _add_split_option(parser)
     parser.add_argument(
         "--data", metavar="PREFIX",
-        help="the evaluated data set, for its pictures; default: where the trials found it")
+        help="the evaluated dataset, for its pictures; default: where the trials found it")
     parser.add_argument(
         "--figures", metavar="DIR", help="write the figures there, too, as PDF and SVG")
     parser.add_argument(
@@ -168,7 +168,7 @@ def _run_report(args: argparse.Namespace) -> int:
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Adds in which format, with which confidence, and where to."""
+    """Add in which format, with which confidence, and where to."""
     parser.add_argument(
         "--format", choices=list(FORMATS), default="markdown", help="default: %(default)s")
     parser.add_argument(
@@ -178,7 +178,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _write(document: Document, args: argparse.Namespace) -> None:
-    """Writes or prints a document as `_add_output_options` says.
+    """Write or print a document as `_add_output_options` says.
 
     Raises:
         UserError: If the file cannot be written.
@@ -198,7 +198,7 @@ def _write(document: Document, args: argparse.Namespace) -> None:
 
 
 def _add_split_option(parser: argparse.ArgumentParser) -> None:
-    """Adds which classes count as seen."""
+    """Add which classes count as seen."""
     parser.add_argument(
         "--split", metavar="SPLIT",
         help="count these classes as seen instead of those of training: the name of a class split, "

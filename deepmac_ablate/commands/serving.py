@@ -17,7 +17,7 @@ from deepmac_ablate.serving.inputs import INPUTS
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the commands; each sets `run`, a function of the arguments.
+    """Add the commands; each sets `run`, a function of the arguments.
 
     `run` returns the exit status: 0, or 1 where some pictures or boxes were left out.
     """

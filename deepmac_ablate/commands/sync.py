@@ -7,7 +7,7 @@ import sys
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds ``sync``, which sets `run`, a function of the arguments.
+    """Add ``sync``, which sets `run`, a function of the arguments.
 
     `run` returns the exit status: 0, or 1 where something was not uploaded.
     """

@@ -77,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _trial_there(args: argparse.Namespace, workdir: TrialWorkdir) -> Trial:
-    """Returns the trial that a workdir holds, for a command that names no gin file."""
+    """Return the trial that a workdir holds, for a command that names no gin file."""
     trial = workdir.read_trial()
     if trial is None:
         raise UserError(f"No --gin_file is given, and no trial is in {args.workdir} yet.")

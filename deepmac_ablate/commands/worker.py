@@ -11,7 +11,7 @@ from deepmac_ablate.launch.supervision.job import ROLES
 
 
 def register(commands: argparse._SubParsersAction) -> None:
-    """Adds the command to the command line."""
+    """Add the command to the command line."""
     parser = commands.add_parser(
         "worker", help="what a job in a cloud runs; `launch` writes its options",
         description="Trains what is left of a trial and notes in its folder what became of it. "
@@ -51,7 +51,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def order(args: argparse.Namespace) -> worker.Order:
-    """Returns what the options of the command say.
+    """Return what the options of the command say.
 
     Raises:
         UserError: If a secret has no variable.

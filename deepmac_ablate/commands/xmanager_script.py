@@ -26,7 +26,7 @@ from deepmac_ablate.sweep import sweep
 
 
 def main(argv: Sequence[str]) -> None:
-    """Launches a sweep; called by XManager once absl has parsed the flags."""
+    """Launch a sweep; called by XManager once absl has parsed the flags."""
     del argv
     parser = _parser()
     args = parser.parse_args(_given(parser))
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _define_flags(parser: argparse.ArgumentParser) -> None:
-    """Makes every option of a parser known to absl; all may be given several times."""
+    """Make every option of a parser known to absl; all may be given several times."""
     for action in parser._actions:
         for name in _names(action):
             if name in flags.FLAGS:
@@ -58,7 +58,7 @@ def _define_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _given(parser: argparse.ArgumentParser) -> list[str]:
-    """Returns the options of a parser that absl was given, as words for the parser."""
+    """Return the options of a parser that absl was given, as words for the parser."""
     words: list[str] = []
     for action in parser._actions:
         for name in _names(action):

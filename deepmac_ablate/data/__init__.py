@@ -1,1 +1,1 @@
-"""COCO annotations to records, records to batches, and the embedded data set."""
+"""COCO annotations to records, records to batches, and the built-in synthetic dataset."""

@@ -1,4 +1,4 @@
-"""Records read back as training reads them: do they say what the data set's info says?
+"""Records read back as training reads them: do they say what the dataset's info says?
 
 Every record goes through Model Garden's decoder; some are drawn, to be looked at.
 """
@@ -32,7 +32,7 @@ _THUMBNAIL = (360, 360)
 
 @dataclasses.dataclass(frozen=True)
 class CheckReport:
-    """What was found in the records of a data set.
+    """What was found in the records of a dataset.
 
     Attributes:
         info: What the info file says.
@@ -51,13 +51,13 @@ class CheckReport:
     contact_sheet: epath.Path | None
 
     def role(self, category_id: int) -> str:
-        """Returns "seen", "novel", or an empty text where no split was given."""
+        """Return "seen", "novel", or an empty text where no split was given."""
         if self.seen_ids is None:
             return ""
         return "seen" if category_id in self.seen_ids else "novel"
 
     def lines(self) -> list[str]:
-        """Returns the report as text: a row per class, a row per role, then the problems."""
+        """Return the report as text: a row per class, a row per role, then the problems."""
         info = self.info
         width = max(len(category.name) for category in info.categories)
         lines = [f"{info.identity}: {info.num_images} images; instances by class:"]
@@ -83,17 +83,17 @@ def check(
     seed: int = 0,
     seen_ids: frozenset[int] | None = None,
 ) -> CheckReport:
-    """Reads all records of a data set, verifies them and draws some.
+    """Read all records of a dataset, verify them and draw some.
 
     Args:
-        prefix: Of the data set.
+        prefix: Of the dataset.
         output_dir: Where the drawn images and ``contact_sheet.png`` go; it is created.
         num_images: How many to draw.
         seed: Chooses which.
         seen_ids: Ids of the classes trained with masks; the others are drawn as novel.
 
     Raises:
-        UserError: There is no such data set, or it is incomplete.
+        UserError: There is no such dataset, or it is incomplete.
     """
     if num_images < 0:
         raise UserError(f"{num_images} images cannot be drawn; it is 0 or more.")

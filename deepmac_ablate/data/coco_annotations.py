@@ -47,7 +47,7 @@ class CocoTruth:
 
 
 def read(path: Path) -> CocoTruth:
-    """Returns the content of a COCO instances file.
+    """Return the content of a COCO instances file.
 
     The annotations stay as they are but for what COCO's evaluation fails on: missing `iscrowd`
     and `area` are derived; polygons of fewer than three corners are left out; annotations with a
@@ -170,7 +170,7 @@ def _complete(entry: Entry, height: int, width: int, offset: int) -> Entry:
 
 
 def _segmentation(entry: Entry) -> Any:  # noqa: ANN401 - JSON
-    """Returns what the annotation says about its mask, falsy where it has none."""
+    """Return what the annotation says about its mask, falsy where it has none."""
     segmentation = entry.get("segmentation")
     if isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
         return masks.enclosing_polygons(segmentation)
@@ -178,7 +178,7 @@ def _segmentation(entry: Entry) -> Any:  # noqa: ANN401 - JSON
 
 
 def mask_of(annotation: Entry, height: int, width: int) -> np.ndarray:
-    """Returns the [height, width] uint8 mask of an annotation.
+    """Return the [height, width] uint8 mask of an annotation.
 
     Raises:
         UserError: Its segmentation is malformed.

@@ -33,7 +33,7 @@ class ConversionSummary:
     """What a conversion wrote and what it left out.
 
     Attributes:
-        info: The data set.
+        info: The dataset.
         skipped: Annotations that are not in the records, by reason.
         num_clipped: Boxes cut to their image.
         num_reencoded: Images stored as PNG because TensorFlow does not read their format.
@@ -51,7 +51,7 @@ class ConversionSummary:
     num_derived_area: int
 
     def lines(self) -> list[str]:
-        """Returns the summary as text: the counts, then one line for each kind of exception."""
+        """Return the summary as text: the counts, then one line for each kind of exception."""
         info = self.info
         shards = "shard" if info.num_shards == 1 else "shards"
         lines = [
@@ -78,7 +78,7 @@ def convert(
     num_shards: int | None = None,
     num_processes: int | None = None,
 ) -> ConversionSummary:
-    """Converts a data set in COCO's format to records.
+    """Convert a dataset in COCO's format to records.
 
     All is written beside the target first; a previous version stays whole until then.
 
@@ -99,7 +99,7 @@ def convert(
         raise UserError(f"The images folder {images} does not exist.")
     if prefix.is_dir() or str(output_prefix).endswith("/"):
         raise UserError(
-            f"The output {output_prefix} is a folder; name the data set in it, "
+            f"The output {output_prefix} is a folder; name the dataset in it, "
             f"such as {prefix / 'train'}."
         )
     truth = coco_annotations.read(annotations)
@@ -113,7 +113,7 @@ def convert(
         useful = max(1, num_images // _MIN_IMAGES_PER_PROCESS)
         num_processes = min(useful, os.cpu_count() or 1, _MAX_PROCESSES)
     order = list(truth.images)
-    # A shard must not be one part of the data set; the same order every time.
+    # A shard must not be one part of the dataset; the same order every time.
     random.Random(0).shuffle(order)
     tasks = ((image, truth.annotations.get(image["id"], [])) for image in order)
     counts: collections.Counter[str] = collections.Counter()

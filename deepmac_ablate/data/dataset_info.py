@@ -1,6 +1,6 @@
-"""What a converted data set is: the small file beside its records.
+"""What a converted dataset is: the small file beside its records.
 
-A data set with the prefix ``P`` (a path without an ending) consists of
+A dataset with the prefix ``P`` (a path without an ending) consists of
 
 * ``P-00000-of-00008.tfrecord`` and so on: the records that training reads,
 * ``P-annotations.json``: the COCO annotations of exactly these images, the truth of evaluation,
@@ -36,7 +36,7 @@ class Category:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """The facts of a converted data set.
+    """The facts of a converted dataset.
 
     Attributes:
         name: The last part of the prefix.
@@ -66,10 +66,10 @@ class DatasetInfo:
 
     @classmethod
     def load(cls, prefix: str | os.PathLike[str]) -> DatasetInfo:
-        """Returns the facts of the data set at `prefix`, having checked that its files are there.
+        """Return the facts of the dataset at `prefix`, having checked that its files are there.
 
         Raises:
-            UserError: There is no such data set, or a part of it is missing.
+            UserError: There is no such dataset, or a part of it is missing.
         """
         path = info_path(prefix)
         try:
@@ -80,11 +80,11 @@ class DatasetInfo:
             info = cls._from_json(json.loads(content))
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
-                f"{path} is not the info file of a data set ({type(error).__name__}: {error}); "
-                f"convert the data set again."
+                f"{path} is not the info file of a dataset ({type(error).__name__}: {error}); "
+                f"convert the dataset again."
             ) from error
         if missing := _missing_files(info, epath.Path(prefix)):
-            raise UserError(f"The data set {prefix} is incomplete: {missing}; convert it again.")
+            raise UserError(f"The dataset {prefix} is incomplete: {missing}; convert it again.")
         return info
 
     @classmethod
@@ -93,11 +93,11 @@ class DatasetInfo:
         return cls(**{**fields, "categories": categories})
 
     def save(self, prefix: str | os.PathLike[str]) -> None:
-        """Writes the info file of `prefix` in one step."""
+        """Write the info file of `prefix` in one step."""
         storage.write(info_path(prefix), json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     def check_num_classes(self, num_classes: int) -> None:
-        """Checks that a model can tell all classes.
+        """Check that a model can tell all classes.
 
         Args:
             num_classes: Those of the model, background included.
@@ -108,27 +108,27 @@ class DatasetInfo:
         largest = max(category.id for category in self.categories)
         if num_classes <= largest:
             raise UserError(
-                f"MaskRCNN.num_classes = {num_classes} is too small for the data set "
+                f"MaskRCNN.num_classes = {num_classes} is too small for the dataset "
                 f"{self.name}, whose largest class id is {largest}: use {largest + 1}."
             )
 
     def record_files(self, prefix: str | os.PathLike[str]) -> list[epath.Path]:
-        """Returns the record files of `prefix` in the order of their shard numbers."""
+        """Return the record files of `prefix` in the order of their shard numbers."""
         return [shard_path(prefix, i, self.num_shards) for i in range(self.num_shards)]
 
 
 def info_path(prefix: str | os.PathLike[str]) -> epath.Path:
-    """Returns where the info file of `prefix` lies."""
+    """Return where the info file of `prefix` lies."""
     return _beside(prefix, "-info.json")
 
 
 def annotations_path(prefix: str | os.PathLike[str]) -> epath.Path:
-    """Returns where the COCO annotations of `prefix` lie."""
+    """Return where the COCO annotations of `prefix` lie."""
     return _beside(prefix, "-annotations.json")
 
 
 def shard_path(prefix: str | os.PathLike[str], shard: int, num_shards: int) -> epath.Path:
-    """Returns where one of the record files of `prefix` lies."""
+    """Return where one of the record files of `prefix` lies."""
     return _beside(prefix, f"-{shard:05d}-of-{num_shards:05d}.tfrecord")
 
 
@@ -152,19 +152,19 @@ def _missing_files(info: DatasetInfo, prefix: epath.Path) -> str:
 def _why_missing(prefix: epath.Path) -> str:
     if prefix.is_dir():
         known = _data_sets_in(prefix)
-        found = f"it holds {', '.join(known)}" if known else "and holds no data set"
-        return f"{prefix} is a folder ({found}); name a data set, such as {prefix}/train."
+        found = f"it holds {', '.join(known)}" if known else "and holds no dataset"
+        return f"{prefix} is a folder ({found}); name a dataset, such as {prefix}/train."
     if not prefix.parent.is_dir():
-        return f"There is no data set {prefix}: the folder {prefix.parent} does not exist."
+        return f"There is no dataset {prefix}: the folder {prefix.parent} does not exist."
     if any(prefix.parent.glob(f"{prefix.name}-*-of-*.tfrecord")):
         return (
-            f"The data set {prefix} is incomplete: {info_path(prefix).name} is missing, so its "
+            f"The dataset {prefix} is incomplete: {info_path(prefix).name} is missing, so its "
             f"conversion was interrupted; convert it again."
         )
     known = _data_sets_in(prefix.parent)
     listed = f" The folder holds: {', '.join(known)}." if known else ""
     return (
-        f"There is no data set {prefix}: {info_path(prefix).name} is missing."
+        f"There is no dataset {prefix}: {info_path(prefix).name} is missing."
         f"{did_you_mean(prefix.name, known)}{listed}"
     )
 

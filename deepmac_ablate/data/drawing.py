@@ -31,7 +31,7 @@ def draw_instances(
     scores: Sequence[float] | None = None,
     line_width: int = 1,
 ) -> Image.Image:
-    """Returns the image with translucent masks, their contours, boxes and labels.
+    """Return the image with translucent masks, their contours, boxes and labels.
 
     An image whose shorter side has less than 320 pixels is enlarged by a whole factor.
 
@@ -65,7 +65,7 @@ def draw_instances(
 def contact_sheet(
     images: Sequence[Image.Image], columns: int, captions: Sequence[str] | None = None
 ) -> Image.Image:
-    """Returns the images side by side, row by row, with a caption under each.
+    """Return the images side by side, row by row, with a caption under each.
 
     Args:
         images: At least one; a row is as high as its highest image, columns are equally wide.

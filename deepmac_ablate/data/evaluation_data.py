@@ -35,12 +35,12 @@ class EvaluationData:
         """What the records hold.
 
         Raises:
-            UserError: if there is no complete data set at `prefix`.
+            UserError: if there is no complete dataset at `prefix`.
         """
         return DatasetInfo.load(self.prefix)
 
     def dataset(self, image_size: Sequence[int]) -> tf.data.Dataset:
-        """Returns a finite data set of dictionaries.
+        """Return a finite dataset of dictionaries.
 
         Args:
             image_size: height and width of the batches' images in pixels.
@@ -63,7 +63,7 @@ class EvaluationData:
         return dataset.batch(self.batch_size).prefetch(2)
 
     def images(self, image_ids: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (image id, [h, w, 3] uint8) of some images, as they are in the records."""
+        """Yield (image id, [h, w, 3] uint8) of some images, as they are in the records."""
         wanted = {str(image_id).encode() for image_id in image_ids}
         for record in tf.data.TFRecordDataset(self._paths()):
             example = tf.io.parse_single_example(

@@ -77,7 +77,7 @@ class ImageExample:
 
 
 def prepare(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageExample:
-    """Returns the record content of an entry of COCO's `images` and its annotations.
+    """Return the record content of an entry of COCO's `images` and its annotations.
 
     Boxes are clipped to the image. Annotations whose box is empty are left out and counted; those
     whose mask is missing or empty stay, as they still say where an object is.
@@ -142,7 +142,7 @@ def content_digest(
     areas: np.ndarray,
     instance_masks: Iterable[np.ndarray],
 ) -> bytes:
-    """Returns a hash of what a record says, the same for equal content on every machine.
+    """Return a hash of what a record says, the same for equal content on every machine.
 
     Pictures count by their file, lossless ones by their pixels and masks by theirs: how well a
     machine's zlib compresses is not content. The arguments are as in `ImageExample`.
@@ -190,7 +190,7 @@ def _read_picture(path: Path, height: int, width: int) -> tuple[bytes, str, bool
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Returns a picture of any mode in 8-bit colours; transparency is dropped."""
+    """Return a picture of any mode in 8-bit colours; transparency is dropped."""
     if picture.mode.startswith("I"):
         # PIL cuts 16 bits off at 255 instead of scaling them.
         deep = np.clip(np.asarray(picture), 0, 65535)

@@ -24,7 +24,7 @@ class MaskError(ValueError):
 
 
 def decode(segmentation: Any, height: int, width: int) -> np.ndarray:  # noqa: ANN401 - JSON
-    """Returns the mask of a COCO segmentation.
+    """Return the mask of a COCO segmentation.
 
     Args:
         segmentation: Polygons ``[[x0, y0, x1, y1, ...], ...]`` in pixels, or a dict with `size`
@@ -47,12 +47,12 @@ def decode(segmentation: Any, height: int, width: int) -> np.ndarray:  # noqa: A
 
 
 def enclosing_polygons(polygons: list[list[float]]) -> list[list[float]]:
-    """Returns the polygons with three corners or more; pycocotools fails on the others."""
+    """Return the polygons with three corners or more; pycocotools fails on the others."""
     return [polygon for polygon in polygons if len(polygon) >= _MIN_POLYGON_NUMBERS]
 
 
 def encode_png(mask: np.ndarray) -> bytes:
-    """Returns a [height, width] uint8 mask of 0 and 1 as a PNG file of the same values."""
+    """Return a [height, width] uint8 mask of 0 and 1 as a PNG file of the same values."""
     buffer = io.BytesIO()
     # Of zlib's strategies, run lengths suit masks: half the time of the default, 10 % smaller.
     Image.fromarray(mask).save(buffer, format="PNG", compress_type=_ZLIB_RUN_LENGTHS)
@@ -60,7 +60,7 @@ def encode_png(mask: np.ndarray) -> bytes:
 
 
 def encode_runs(mask: np.ndarray) -> dict[str, Any]:
-    """Returns a [height, width] mask of 0 and 1 as a COCO segmentation of packed run lengths."""
+    """Return a [height, width] mask of 0 and 1 as a COCO segmentation of packed run lengths."""
     packed = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": list(packed["size"]), "counts": packed["counts"].decode("ascii")}
 

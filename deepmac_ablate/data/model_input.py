@@ -9,7 +9,7 @@ from official.vision.ops import preprocess_ops
 
 
 def from_pixels(pixels: tf.Tensor, image_size: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Normalises a picture, resizes it to fit and pads it below and to the right.
+    """Normalise a picture, resizes it to fit and pad it below and to the right.
 
     Args:
         pixels: [h, w, 3] uint8.

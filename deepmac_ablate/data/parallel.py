@@ -20,7 +20,7 @@ _CHUNKS_AHEAD = 4
 def ordered_map(
     function: Callable[[_Task], _Result], tasks: Iterable[_Task], num_processes: int
 ) -> Iterator[_Result]:
-    """Yields ``function(task)`` in the order of `tasks`, computed by `num_processes` processes.
+    """Yield ``function(task)`` in the order of `tasks`, computed by `num_processes` processes.
 
     With one process, it is computed by the caller's own. An exception of `function` is raised here
     and ends the work.

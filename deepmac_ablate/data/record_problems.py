@@ -27,11 +27,11 @@ class Problems:
         self._by_kind: dict[str, list[str]] = {}
 
     def add(self, kind: str, sentence: str) -> None:
-        """Adds a sentence."""
+        """Add a sentence."""
         self._by_kind.setdefault(kind, []).append(sentence)
 
     def sentences(self) -> list[str]:
-        """Returns the first sentences of each kind, and how many more there are."""
+        """Return the first sentences of each kind, and how many more there are."""
         shown: list[str] = []
         for kind, sentences in self._by_kind.items():
             shown += sentences[:_SHOWN_PER_KIND]
@@ -41,7 +41,7 @@ class Problems:
 
 
 def verify_sizes(record: Record, problems: Problems) -> bool:
-    """Returns whether the parts of a record fit each other; adds a problem where they do not."""
+    """Return whether the parts of a record fit each other; adds a problem where they do not."""
     image_id, size = record["source_id"].decode(), record["image"].shape[:2]
     stated = (int(record["height"]), int(record["width"]))
     if size != stated:
@@ -59,7 +59,7 @@ def verify_sizes(record: Record, problems: Problems) -> bool:
 
 
 def verify_instances(record: Record, names: Mapping[int, str], problems: Problems) -> None:
-    """Adds a problem for each instance with an unknown class, a bad box or a bad mask.
+    """Add a problem for each instance with an unknown class, a bad box or a bad mask.
 
     Args:
         record: One whose parts fit each other.
@@ -72,7 +72,7 @@ def verify_instances(record: Record, names: Mapping[int, str], problems: Problem
         name = names.get(category_id, category_id)
         where = f"Image {record['source_id'].decode()}, instance {index} ({name})"
         if category_id not in names:
-            problems.add("class", f"{where}: the class {category_id} is not of this data set.")
+            problems.add("class", f"{where}: the class {category_id} is not of this dataset.")
         box = record["groundtruth_boxes"][index]
         low, high = -_BOX_TOLERANCE, 1 + _BOX_TOLERANCE
         if not (low <= box[0] < box[2] <= high and low <= box[1] < box[3] <= high):

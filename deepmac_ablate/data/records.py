@@ -1,4 +1,4 @@
-"""Records of a data set, written beside the old ones and put in their place at the end."""
+"""Records of a dataset, written beside the old ones and put in their place at the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EDGES = ("ymin", "xmin", "ymax", "xmax")
 
 
 def to_proto(image: ImageExample, names: Mapping[int, str]) -> tf.train.Example:
-    """Returns the record of an image in Model Garden's format (`TfExampleDecoder` reads it).
+    """Return the record of an image in Model Garden's format (`TfExampleDecoder` reads it).
 
     Args:
         image: Its content.
@@ -46,7 +46,7 @@ def to_proto(image: ImageExample, names: Mapping[int, str]) -> tf.train.Example:
 
 
 def fingerprint(digests: Iterable[bytes], categories: Sequence[Category]) -> str:
-    """Returns the fingerprint of a data set.
+    """Return the fingerprint of a dataset.
 
     Args:
         digests: `ImageExample.digest` of its images by ascending image id.
@@ -59,12 +59,12 @@ def fingerprint(digests: Iterable[bytes], categories: Sequence[Category]) -> str
 
 
 class RecordWriter:
-    """Writes one version of a data set; until `publish`, the previous one stays whole.
+    """Writes one version of a dataset; until `publish`, the previous one stays whole.
 
     Use it as a context; leaving it without `publish` leaves nothing behind.
 
     Args:
-        prefix: Of the data set.
+        prefix: Of the dataset.
         num_shards: Record files, filled in turn.
         categories: All classes.
     """
@@ -105,7 +105,7 @@ class RecordWriter:
             self._folder.rmtree()
 
     def add_image_example(self, image: ImageExample) -> None:
-        """Appends an image to the next shard."""
+        """Append an image to the next shard."""
         writer = self._writers[len(self._digests) % self._num_shards]
         writer.write(to_proto(image, self._names).SerializeToString())
         self._digests[image.image_id] = image.digest
@@ -114,9 +114,9 @@ class RecordWriter:
         self._num_boxes_only += image.num_boxes_only
 
     def publish(self, annotations: Mapping[str, Any]) -> DatasetInfo:
-        """Puts this version in the place of the previous one.
+        """Put this version in the place of the previous one.
 
-        The info file goes first and comes last, so that whoever stops in between leaves a data set
+        The info file goes first and comes last, so that whoever stops in between leaves a dataset
         that refuses to be loaded, never a mixture.
 
         Args:

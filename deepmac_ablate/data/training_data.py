@@ -33,7 +33,7 @@ class TrainingData:
         batch_size: images per step, over all replicas.
         max_instances: annotated instances per image; more are cut off, fewer padded.
         mask_crop_size: side of the grid that an instance's mask is sampled on in its box.
-        declared: the data set that it is declared to be, as `name@fingerprint`, or None.
+        declared: the dataset that it is declared to be, as `name@fingerprint`, or None.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class TrainingData:
         shuffle_buffer: int = 1024,
         dataset: str | None = None,
     ) -> None:
-        """Notes what is wanted; the data set is opened when it is first asked for.
+        """Record what is wanted; the dataset is opened when it is first asked for.
 
         Args:
             prefix: of the record files.
@@ -93,7 +93,7 @@ class TrainingData:
         """What the records hold.
 
         Raises:
-            UserError: if there is no complete data set.
+            UserError: if there is no complete dataset.
         """
         return DatasetInfo.load(self.prefix)
 
@@ -106,7 +106,7 @@ class TrainingData:
         first_step: int = 0,
         input_context: tf.distribute.InputContext | None = None,
     ) -> tf.data.Dataset:
-        """Returns an endless data set of (images, labels).
+        """Return an endless dataset of (images, labels).
 
         Args:
             image_size: height and width of the batches' images in pixels.
@@ -180,7 +180,7 @@ class TrainingData:
         seen: tf.Tensor,
         seed: tf.Tensor,
     ) -> tuple[tf.Tensor, dict[str, Any]]:
-        """Augments one image and labels its anchors."""
+        """Augment one image and label its anchors."""
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
         instances = tf.where(~example["groundtruth_is_crowd"])[:, 0]
         boxes, classes, masks = (
@@ -228,7 +228,7 @@ class TrainingData:
         self, image: tf.Tensor, image_size: Sequence[int], scale_seed: tf.Tensor,
         offset_seed: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Resizes to a random scale and crops or pads to `image_size`.
+        """Resize to a random scale and crops or pad to `image_size`.
 
         Returns:
             The image and its info, rows [original size, wanted size, scale, offset] as (y, x).
@@ -249,7 +249,7 @@ class TrainingData:
 
 
 def _crop_masks(masks: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
-    """Samples each mask on a grid over its box, corners on corners, as upstream's parser does.
+    """Sample each mask on a grid over its box, corners on corners, as upstream's parser does.
 
     The same numbers as `tf.image.crop_and_resize`, whose cost TensorFlow cannot estimate for
     images of unknown size; it says so on stderr every time.

@@ -28,7 +28,7 @@ _MATCHES: tuple[tuple[str, Literal["mask", "box"]], ...] = (
 
 
 def artifact_files(result: EvaluationResult) -> dict[str, bytes]:
-    """Returns the files by name, relative to the trial's folder.
+    """Return the files by name, relative to the trial's folder.
 
     Args:
         result: with any box sources; masks and matches are kept of detections and ground-truth

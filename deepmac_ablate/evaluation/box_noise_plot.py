@@ -21,11 +21,11 @@ _INCHES = (4.8, 3.6)
 
 
 def draw(result: Mapping[str, float | None]) -> bytes | None:
-    """Draws mask IoU over the jitter ratio, for seen and for novel classes.
+    """Draw mask IoU over the jitter ratio, for seen and for novel classes.
 
     Args:
         result: Scalars by name, see `summary.scalars`; `iou` is shown, the mean over classes of
-            the IoU with the whole annotated mask. Annotated boxes are ratio 0.
+            the IoU with the whole annotated mask. Ground-truth boxes are ratio 0.
 
     Returns:
         A PNG file with a panel per jitter mode, or None where no jittered boxes were evaluated.
@@ -38,7 +38,7 @@ def draw(result: Mapping[str, float | None]) -> bytes | None:
     panels = figure.subplots(1, len(modes), sharey=True, squeeze=False)[0]
     for panel, (mode, curves) in zip(panels, modes.items(), strict=True):
         _draw_panel(panel, curves)
-        panel.set_title(f"annotated boxes jittered, mode {mode}", fontsize="medium")
+        panel.set_title(f"ground-truth boxes jittered, mode {mode}", fontsize="medium")
     panels[0].set_ylabel("mask IoU in %, mean over classes")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=150)
@@ -62,7 +62,7 @@ def _draw_panel(panel: Axes, curves: Mapping[str, Mapping[float, float]]) -> Non
 def _curves(
     result: Mapping[str, float | None],
 ) -> dict[box_jitter.Mode, dict[str, dict[float, float]]]:
-    """Returns mode -> role -> ratio -> mask IoU, of the roles that have a value."""
+    """Return mode -> role -> ratio -> mask IoU, of the roles that have a value."""
     modes: dict[box_jitter.Mode, dict[str, dict[float, float]]] = defaultdict(dict)
     for role in _STYLES:
         plain = result.get(f"groundtruth/iou/{role}")

@@ -61,7 +61,7 @@ class Evaluation:
         noise_seed: int = 0,
         overlays: int = 4,
     ) -> None:
-        """Notes what to evaluate.
+        """Record what to evaluate.
 
         Args:
             data: the images.
@@ -91,7 +91,7 @@ class Evaluation:
         self.overlays = overlays
 
     def check_data(self) -> None:
-        """Opens the data, so that what it lacks is known before anything is computed.
+        """Open the data, so that what it lacks is known before anything is computed.
 
         Raises:
             UserError: if there is no complete dataset.
@@ -99,7 +99,7 @@ class Evaluation:
         _ = self.data.info
 
     def dataset_identity(self) -> dict[str, str]:
-        """Returns the entries of result.json that name the evaluated dataset and its prefix."""
+        """Return the entries of result.json that name the evaluated dataset and its prefix."""
         return {"dataset": self.data.info.identity, "data_prefix": self.data.prefix}
 
     def run(
@@ -108,7 +108,7 @@ class Evaluation:
         strategy: tf.distribute.Strategy,
         seen_classes: class_splits.Split,
     ) -> EvaluationResult:
-        """Evaluates a model on every image.
+        """Evaluate a model on every image.
 
         Args:
             model: the trained model.
@@ -162,7 +162,7 @@ class Evaluation:
 def _tables_of_detections(
     ground_truth: GroundTruth, detections: Sequence[Mapping[str, Any]]
 ) -> list[pd.DataFrame]:
-    """Returns all per-class tables about detections, masks first."""
+    """Return all per-class tables about detections, masks first."""
     mask, boundary, box = (
         average_precision.per_class_ap(ground_truth, detections, task)
         for task in ("mask", "boundary", "box"))
@@ -173,7 +173,7 @@ def _tables_of_detections(
 def _tables_in_boxes(
     ground_truth: GroundTruth, results: Sequence[Mapping[str, Any]], ious: pd.DataFrame
 ) -> list[pd.DataFrame]:
-    """Returns all per-class tables about masks in given boxes."""
+    """Return all per-class tables about masks in given boxes."""
     found = mask_iou.with_annotated_mask(ground_truth, results)
     return [
         average_precision.per_class_ap(ground_truth, found, "mask"),

@@ -33,7 +33,7 @@ class GivenBox(NamedTuple):
 def given_boxes(
     ground_truth: GroundTruth, sources: Sequence[str], noise_seed: int
 ) -> dict[int, list[GivenBox]]:
-    """Returns the boxes of all non-crowd annotations from each source, by image id.
+    """Return the boxes of all non-crowd annotations from each source, by image id.
 
     Args:
         ground_truth: the annotations.
@@ -57,7 +57,7 @@ def given_boxes(
 def _moved(
     boxes: np.ndarray, ground_truth: GroundTruth, noise: box_jitter.Jitter, noise_seed: int
 ) -> np.ndarray:
-    """Returns the boxes [n, 4] of the objects after noise, as x, y, w, h."""
+    """Return the boxes [n, 4] of the objects after noise, as x, y, w, h."""
     image_sizes = np.array(
         [ground_truth.image_sizes[a.image_id] for a in ground_truth.objects],
         np.float64).reshape(-1, 2)

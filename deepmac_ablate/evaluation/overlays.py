@@ -27,7 +27,7 @@ def draw_overlays(
     seen: class_splits.Split,
     count: int,
 ) -> dict[int, Image.Image]:
-    """Draws a row per image: annotations, then the predictions of each source of boxes.
+    """Draw a row per image: annotations, then the predictions of each source of boxes.
 
     Args:
         data: the images.
@@ -72,7 +72,7 @@ def draw_overlays(
 def choose_images(
     ground_truth: GroundTruth, roles: Mapping[int, class_splits.Role], count: int
 ) -> list[int]:
-    """Chooses images at random, but the same for every model: those with novel objects first.
+    """Choose images at random, but the same for every model: those with novel objects first.
 
     Args:
         ground_truth: the annotations.
@@ -89,14 +89,14 @@ def choose_images(
 
 
 def to_png(picture: Image.Image) -> bytes:
-    """Returns a picture as a PNG file."""
+    """Return a picture as a PNG file."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def _as_result(annotation: Annotation, height: int, width: int) -> dict[str, Any]:
-    """Returns an annotation as a COCO result, with an empty mask where it has a box only."""
+    """Return an annotation as a COCO result, with an empty mask where it has a box only."""
     mask = annotation.region if annotation.has_mask else rle.encode(
         np.zeros((height, width), np.uint8, order="F"))
     return {

@@ -37,7 +37,7 @@ class Predictor:
     """
 
     def __init__(self, model: MaskRCNN, strategy: tf.distribute.Strategy, batch_size: int) -> None:
-        """Prepares to predict.
+        """Prepare to predict.
 
         Args:
             model: the model.
@@ -58,7 +58,7 @@ class Predictor:
         given_boxes: Mapping[int, Sequence[GivenBox]],
         detect: bool,
     ) -> Iterator[ImagePrediction]:
-        """Predicts on the images of a batch.
+        """Predict on the images of a batch.
 
         Args:
             batch: of `EvaluationData`.
@@ -104,7 +104,7 @@ class Predictor:
                 found["num_detections"], strict=False)]
 
     def _segment(self, features: Any, boxes: Sequence[_Boxes]) -> list[np.ndarray]:  # noqa: ANN401
-        """Segments the boxes of each image; returns [n, mask_size, mask_size] for each."""
+        """Segment the boxes of each image; returns [n, mask_size, mask_size] for each."""
         per_replica = self._batch_size // self._replicas
         flat = [_flatten(boxes[at : at + per_replica])
                 for at in range(0, self._batch_size, per_replica)]
@@ -130,7 +130,7 @@ class Predictor:
         return self._strategy.run(function, args=args)
 
     def _split(self, array: np.ndarray) -> Any:  # noqa: ANN401
-        """Gives each device its part of the images, the last image repeated to fill the batch.
+        """Give each device its part of the images, the last image repeated to fill the batch.
 
         Each worker of a cluster runs its own devices on all images: nothing is exchanged, and the
         numbers cannot depend on how many workers there are.
@@ -140,14 +140,14 @@ class Predictor:
         return self._place(np.split(padded, self._replicas))
 
     def _place(self, parts: Sequence[np.ndarray]) -> Any:  # noqa: ANN401
-        """Puts one array on each device."""
+        """Put one array on each device."""
         if len(parts) == 1:
             return tf.constant(parts[0])
         return self._strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(parts[context.replica_id_in_sync_group % len(parts)]))
 
     def _gather(self, result: Any) -> Any:  # noqa: ANN401
-        """Joins what the devices computed, in the order of images."""
+        """Join what the devices computed, in the order of images."""
         return tf.nest.map_structure(
             lambda value: np.concatenate(
                 [part.numpy() for part in self._strategy.experimental_local_results(value)]),
@@ -169,7 +169,7 @@ _PASS = 128
 
 
 def _flatten(images: Sequence[_Boxes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the boxes of some images as one list: boxes, index of the image, classes."""
+    """Return the boxes of some images as one list: boxes, index of the image, classes."""
     images = images or [_NOTHING]
     return (
         np.concatenate([image.boxes for image in images]).astype(np.float32),
@@ -197,7 +197,7 @@ def _to_xywh(boxes: np.ndarray) -> np.ndarray:
 def _encode(
     masks: np.ndarray, boxes: np.ndarray, height: int, width: int
 ) -> list[dict[str, Any]]:
-    """Pastes masks into their boxes [n, 4] (x, y, w, h) one by one and encodes them."""
+    """Paste masks into their boxes [n, 4] (x, y, w, h) one by one and encode them."""
     encoded = []
     for mask, box in zip(masks, boxes, strict=True):
         pasted = mask_ops.paste_instance_masks(mask[np.newaxis], box[np.newaxis], height, width)

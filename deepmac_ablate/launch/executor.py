@@ -29,7 +29,7 @@ class JobOptions(NamedTuple):
     grace: float = 30.0
 
     def modes(self) -> dict[str, str]:
-        """Returns the trainer's mode by the role of the job, see `job.ROLES`."""
+        """Return the trainer's mode by the role of the job, see `job.ROLES`."""
         if self.eval_job:
             return {"train": "train", "eval": "continuous_eval"}
         return {"train": "train_and_eval"}
@@ -50,7 +50,7 @@ class Executor(Protocol):
     jobs_outlive_launchers: bool
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keeps other launchers out of the workdir while the context lasts.
+        """Keep other launchers out of the workdir while the context lasts.
 
         Raises:
             UserError: If another launcher is at work there, or the workdir cannot be written.
@@ -59,7 +59,7 @@ class Executor(Protocol):
     def trials(
         self, plan: Plan, launch: os.PathLike[str]
     ) -> AbstractAsyncContextManager[RunTrial]:
-        """Makes one XManager experiment; what it yields adds a work unit for each trial.
+        """Make one XManager experiment; what it yields adds a work unit for each trial.
 
         Args:
             plan: What is launched.
@@ -71,7 +71,7 @@ class Executor(Protocol):
         """
 
     def reason_to_stop(self) -> str:
-        """Returns why no more trials shall start, where somebody else has said so; else nothing."""
+        """Return why no more trials shall start, where somebody else has said so; else nothing."""
 
     def stop(self) -> None:
         """Has what runs a trial return soon; what that means for the trial is the executor's."""

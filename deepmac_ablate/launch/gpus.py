@@ -16,7 +16,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def gpu_slots(environ: Mapping[str, str]) -> list[str]:
-    """Returns the GPUs of this machine, each as `VISIBLE` names it.
+    """Return the GPUs of this machine, each as `VISIBLE` names it.
 
     Args:
         environ: The environment. If it has CUDA_VISIBLE_DEVICES, that is the answer, read as CUDA
@@ -52,7 +52,7 @@ def gpu_slots(environ: Mapping[str, str]) -> list[str]:
 
 
 def environment(device: str | None) -> dict[str, str]:
-    """Returns what to set for a trial to use one GPU: nothing where there is none."""
+    """Return what to set for a trial to use one GPU: nothing where there is none."""
     return {} if device is None else {VISIBLE: device}
 
 
@@ -67,7 +67,7 @@ class Slots:
         self._users = dict.fromkeys(devices, 0)
 
     def take(self) -> str | None:
-        """Returns the least used GPU, of several the first; None where there is none at all."""
+        """Return the least used GPU, of several the first; None where there is none at all."""
         if not self._users:
             return None
         device = min(self._users, key=lambda device: self._users[device])
@@ -75,7 +75,7 @@ class Slots:
         return device
 
     def give_back(self, device: str | None) -> None:
-        """Takes back what `take` returned.
+        """Take back what `take` returned.
 
         Raises:
             ValueError: If nobody has it.
@@ -88,7 +88,7 @@ class Slots:
 
 
 def _uuids(handle: Any) -> list[str]:  # noqa: ANN401 - of pynvml
-    """Returns the UUIDs of a GPU's MIG parts, or of the GPU itself if it has none."""
+    """Return the UUIDs of a GPU's MIG parts, or of the GPU itself if it has none."""
     import pynvml
 
     parts = []

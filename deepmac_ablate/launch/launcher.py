@@ -88,7 +88,7 @@ class Launch:
         self._steps_before = {it.id: rows[it.id].step for it in self.missing}
 
     def run(self) -> None:
-        """Runs all missing trials; returns once none is running, or it was asked to end.
+        """Run all missing trials; returns once none is running, or it was asked to end.
 
         Raises:
             UserError: If another launcher is at work here, or the workdir cannot be written.
@@ -130,7 +130,7 @@ class Launch:
     async def _some_end(
         self, running: Mapping[asyncio.Task[None], PlannedTrial]
     ) -> set[asyncio.Task[None]]:
-        """Waits for a while, or until a trial's jobs are over; returns those that are."""
+        """Wait for a while, or until a trial's jobs are over; returns those that are."""
         if not running:
             await asyncio.sleep(self._executor.seconds_between_looks)
             return set()
@@ -161,14 +161,14 @@ class Launch:
         return self._breaker.may_start(len(running), proven)
 
     def _row(self, planned: PlannedTrial) -> TrialRow | None:
-        """Returns how a trial is doing, or None where the workdir cannot be read just now."""
+        """Return how a trial is doing, or None where the workdir cannot be read just now."""
         try:
             return self.observer.row(planned)
         except OSError:
             return None
 
     async def _trial(self, planned: PlannedTrial, run_trial: RunTrial) -> None:
-        """Runs a trial, or notes why none can be started."""
+        """Run a trial, or record why none can be started."""
         try:
             await run_trial(planned)
         except (OSError, UserError) as error:
@@ -176,7 +176,7 @@ class Launch:
             self.stopped = self.stopped or f"The trial {planned.id} cannot be started: {error}"
 
     def _goes_on(self, row: TrialRow) -> bool:
-        """Takes in how a trial ended; whether it was stopped by somebody else and goes on."""
+        """Take in how a trial ended; whether it was stopped by somebody else and go on."""
         self._breaker.note(row)
         self.stopped = self.stopped or self._breaker.message
         if row.status != "interrupted":
@@ -208,7 +208,7 @@ class Breaker:
         self._failed: set[str] = set()
 
     def may_start(self, running: int, has_metrics: bool = False) -> bool:
-        """Returns whether one more trial may start now.
+        """Return whether one more trial may start now.
 
         Args:
             running: How many are running.
@@ -221,7 +221,7 @@ class Breaker:
         return self._proven or running == 0
 
     def note(self, result: TrialRow) -> None:
-        """Takes in how a trial ended; one that was interrupted says nothing about the others."""
+        """Take in how a trial ended; one that was interrupted says nothing about the others."""
         if result.status == "finished":
             self._proven = True
             self._failed.clear()

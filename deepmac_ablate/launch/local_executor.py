@@ -58,7 +58,7 @@ class LocalExecutor:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the launcher's lock."""
+        """Hold the launcher's lock."""
         path = self._workdir.path
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class LocalExecutor:
 
     @contextlib.asynccontextmanager
     async def trials(self, plan: Plan, launch: os.PathLike[str]) -> AsyncIterator[RunTrial]:
-        """Yields what runs a trial under supervisors that live as long as the launcher."""
+        """Yield what runs a trial under supervisors that live as long as the launcher."""
         # Half a second of imports, which a launch without work does not need.
         from deepmac_ablate.launch.xmanager import local
 
@@ -92,14 +92,14 @@ class LocalExecutor:
         return ""
 
     def stop(self) -> None:
-        """Lets go of the lease, so that all supervisors stop their trials."""
+        """Let go of the lease, so that all supervisors stop their trials."""
         if self._lease is not None:
             self._lease.release()
 
     async def _prepare(
         self, plan: Plan, planned: PlannedTrial, device: str | None, lease: Path
     ) -> dict[str, Path]:
-        """Makes a trial ready to start; returns the files of its jobs by their roles."""
+        """Make a trial ready to start; returns the files of its jobs by their roles."""
         folder = self._workdir.folder(planned.id)
         for role in ROLES:
             # Of a launcher that was killed, or of a job that is not asked for any more.

@@ -21,7 +21,7 @@ _LEFT_OUT = re.compile(rb"\[the first (?P<bytes>[0-9]+) bytes are [^\n]*\]\n")
 
 
 def lines(workdir: SweepWorkdir, wanted: str | None, follow: bool) -> Iterator[str]:
-    """Yields the lines of the newest log of a trial.
+    """Yield the lines of the newest log of a trial.
 
     Args:
         workdir: Of the sweep.
@@ -56,14 +56,14 @@ def lines(workdir: SweepWorkdir, wanted: str | None, follow: bool) -> Iterator[s
 
 
 def _appended(log: str) -> Iterator[Iterator[str]]:
-    """Yields again and again what is new in a file on a disk."""
+    """Yield again and again what is new in a file on a disk."""
     with Path(log).open(errors="replace") as file:
         while True:
             yield iter(file)
 
 
 def _replaced(log: str) -> Iterator[Sequence[str]]:
-    """Yields again and again what is new in an object that is replaced."""
+    """Yield again and again what is new in an object that is replaced."""
     shown = 0
     while True:
         text = storage.read(log) or b""
@@ -78,7 +78,7 @@ def _replaced(log: str) -> Iterator[Sequence[str]]:
 
 
 def _newest(folders: Sequence[str]) -> str | None:
-    """Returns the log of some trials that was written last; None where there is none."""
+    """Return the log of some trials that was written last; None where there is none."""
     logs = [
         (entry.changed, f"{folder}/{entry.name}")
         for folder, entries in storage.entries_of_many(f"{it}/logs" for it in folders).items()

@@ -34,7 +34,7 @@ hours, USD: of one trial on the device, from its first step to its last.
 def as_json(
     checked: CheckedPlan, rows: Sequence[TrialRow], rented: DevicePlan | None = None
 ) -> dict[str, Any]:
-    """Returns everything as plain values: to the plan's, each trial adds its status and cost.
+    """Return everything as plain values: to the plan's, each trial adds its status and cost.
 
     Args:
         checked: The plan.
@@ -58,7 +58,7 @@ def as_json(
 def as_text(
     checked: CheckedPlan, rows: Sequence[TrialRow], rented: DevicePlan | None = None
 ) -> str:
-    """Returns the matrix of arms with status and costs, and how the trials are spread.
+    """Return the matrix of arms with status and costs, and how the trials are spread.
 
     Args:
         checked: The plan.
@@ -94,7 +94,7 @@ def as_text(
 
 
 def summary(checked: CheckedPlan) -> str:
-    """Returns the plan in a few lines, for the head of a launch."""
+    """Return the plan in a few lines, for the head of a launch."""
     return "\n".join([_head(checked), *_out_of_reach(checked)])
 
 
@@ -145,7 +145,7 @@ def _total(checked: CheckedPlan, rows: Sequence[TrialRow]) -> list[str]:
 
 def _out_of_reach(checked: CheckedPlan) -> list[str]:
     return [
-        f"Not looked at, as it is not in reach from here: the data set {prefix}."
+        f"Not looked at, as it is not in reach from here: the dataset {prefix}."
         for prefix in checked.data_out_of_reach
     ]
 

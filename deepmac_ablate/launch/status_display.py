@@ -138,7 +138,7 @@ class Board:
 
 
 def table_text(rows: Sequence[TrialRow]) -> str:
-    """Returns a table of trials in the order given, a line each, and the counts below it.
+    """Return a table of trials in the order given, a line each, and the counts below it.
 
     It has no colours and is as wide as it needs to be. Of hundreds of trials, those that are
     finished by the present code are counted only.
@@ -150,7 +150,7 @@ def table_text(rows: Sequence[TrialRow]) -> str:
 
 
 def _board(rows: Sequence[TrialRow], trouble: str, width: int, height: int) -> Group:
-    """Returns what fits a terminal: trials that need a look, causes of failures, counts."""
+    """Return what fits a terminal: trials that need a look, causes of failures, counts."""
     causes = [
         Text(f"{len(group)} x {group[0].cause or 'no cause is known'}", "red")
         for group in failures(rows)[:_CAUSES_SHOWN]]
@@ -167,7 +167,7 @@ def _board(rows: Sequence[TrialRow], trouble: str, width: int, height: int) -> G
 
 
 def _table(rows: Sequence[TrialRow], width: float = math.inf) -> list[Text]:
-    """Returns a head and a line for each trial, not wider than `width` if that can be.
+    """Return a head and a line for each trial, not wider than `width` if that can be.
 
     Where it is too wide, arms' labels give way, then columns that can be done without. By hand, as
     rich takes seconds to lay out thousands of trials.
@@ -196,7 +196,7 @@ def _table(rows: Sequence[TrialRow], width: float = math.inf) -> list[Text]:
 
 
 def _columns(rows: Sequence[TrialRow]) -> dict[str, list[str]]:
-    """Returns what is shown of each trial, by the heads of the columns."""
+    """Return what is shown of each trial, by the heads of the columns."""
     columns = {
         "trial": [row.id for row in rows],
         "arm": [row.arm for row in rows],
@@ -213,14 +213,14 @@ def _columns(rows: Sequence[TrialRow]) -> dict[str, list[str]]:
 
 
 def _counts(rows: Sequence[TrialRow]) -> Text:
-    """Returns how many trials are in which state."""
+    """Return how many trials are in which state."""
     return Text(", ").join(
         Text(f"{number} {status}", _COLOURS[status])
         for status, number in counts(rows).items() if number) or Text("no trials")
 
 
 def _outlook(rows: Sequence[TrialRow]) -> Text:
-    """Returns how far all trials are, and how long it takes yet where that can be told."""
+    """Return how far all trials are, and how long it takes yet where that can be told."""
     steps = sum(row.steps or 0 for row in rows)
     done = sum((row.steps or 0) if row.status == "finished" else row.step for row in rows)
     line = Text(f"{100 * done / max(steps, 1):.0f} % of all steps")
@@ -230,7 +230,7 @@ def _outlook(rows: Sequence[TrialRow]) -> Text:
 
 
 def _news(row: TrialRow) -> str:
-    """Returns the line of a log for a trial whose status has changed."""
+    """Return the line of a log for a trial whose status has changed."""
     line = f"{row.id} {row.arm}, seed {row.seed}: {row.status}"
     if row.attempt > 1:
         line += f", attempt {row.attempt}"
@@ -255,7 +255,7 @@ def _left(row: TrialRow) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Returns 0:07, 12:34, 5:12:34 or 3d 05h."""
+    """Return 0:07, 12:34, 5:12:34 or 3d 05h."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 48:

@@ -36,7 +36,7 @@ class Observer:
         self._finished: dict[str, TrialRow] = {}
 
     def rows(self) -> list[TrialRow]:
-        """Returns a row for each trial, in the order of the plan."""
+        """Return a row for each trial, in the order of the plan."""
         left = [it for it in self._plan.trials if it.id not in self._finished]
         started = self._started(left)
         read = {row.id: row for row in self._read(started)}
@@ -45,14 +45,14 @@ class Observer:
             for it in self._plan.trials]
 
     def row(self, planned: PlannedTrial) -> TrialRow:
-        """Returns the row of a trial."""
+        """Return the row of a trial."""
         if planned.id in self._finished:
             return self._finished[planned.id]
         [row] = self._read([planned])
         return row
 
     def with_code(self) -> list[TrialRow]:
-        """Returns the rows with what is to be said of the code that made them."""
+        """Return the rows with what is to be said of the code that made them."""
         rows = self.rows()
         paths = {
             row.id: f"{self._workdir.location(row.id)}/attempts.jsonl"
@@ -65,7 +65,7 @@ class Observer:
         return [row._replace(code_state=states.get(row.id, "")) for row in rows]
 
     def _started(self, trials: Sequence[PlannedTrial]) -> Sequence[PlannedTrial]:
-        """Leaves out trials without a folder, where asking for each of its files takes long."""
+        """Leave out trials without a folder, where asking for each of its files takes long."""
         folder = f"{self._workdir.path}/trials"
         if not trials or not storage.is_remote(folder):
             return trials
@@ -91,7 +91,7 @@ class Observer:
 
 
 def last_line(tail: bytes | None) -> Mapping[str, Any]:
-    """Returns the last whole line in the end of a JSON-lines file; nothing where there is none."""
+    """Return the last whole line in the end of a JSON-lines file; nothing where there is none."""
     lines = (tail or b"").split(b"\n")[:-1]
     try:
         return json.loads(lines[-1]) if lines else {}

@@ -45,14 +45,14 @@ class TrialRow(NamedTuple):
 
 
 def seconds_left(row: TrialRow) -> float | None:
-    """Returns how long a running trial will train; None where nobody can tell."""
+    """Return how long a running trial will train; None where nobody can tell."""
     if row.status != "running" or row.steps is None or not row.steps_per_second:
         return None
     return max(row.steps - row.step, 0) / row.steps_per_second
 
 
 def sweep_seconds_left(rows: Sequence[TrialRow]) -> float | None:
-    """Returns how long a sweep will train with as many trials at a time as are running now.
+    """Return how long a sweep will train with as many trials at a time as are running now.
 
     What is new, queued or interrupted is taken to be run, at the pace of its arm where one is
     known, else at the mean pace of all; what failed is not. Evaluation is not counted.
@@ -73,14 +73,14 @@ def sweep_seconds_left(rows: Sequence[TrialRow]) -> float | None:
 
 
 def counts(rows: Iterable[TrialRow]) -> dict[str, int]:
-    """Returns how many trials there are of each status, in the order in which they are said."""
+    """Return how many trials there are of each status, in the order in which they are said."""
     statuses = [row.status for row in rows]
     order = ("running", "queued", "finished", "failed", "interrupted", "new")
     return {status: statuses.count(status) for status in order}
 
 
 def failures(rows: Iterable[TrialRow]) -> list[list[TrialRow]]:
-    """Returns the failed trials in groups of one cause, the largest group first."""
+    """Return the failed trials in groups of one cause, the largest group first."""
     groups: dict[str, list[TrialRow]] = {}
     for row in rows:
         if row.status == "failed":
@@ -89,7 +89,7 @@ def failures(rows: Iterable[TrialRow]) -> list[list[TrialRow]]:
 
 
 def digest(rows: Sequence[TrialRow]) -> str:
-    """Returns what a sweep came to: failures by cause, then how many trials are in which state.
+    """Return what a sweep came to: failures by cause, then how many trials are in which state.
 
     Args:
         rows: All trials of the sweep; a new one is missing.
@@ -113,7 +113,7 @@ def digest(rows: Sequence[TrialRow]) -> str:
 
 
 def log_path(row: TrialRow) -> str:
-    """Returns where to read what a trial said, relative to the sweep's folder."""
+    """Return where to read what a trial said, relative to the sweep's folder."""
     return row.log or f"trials/{row.id}/logs"
 
 
@@ -132,7 +132,7 @@ _VARYING = (
 
 
 def normalised(cause: str) -> str:
-    """Returns a cause without what varies from trial to trial.
+    """Return a cause without what varies from trial to trial.
 
     Paths, hexadecimal digits (ids, addresses) and numbers, not-a-number and infinity among them,
     are put in place by words, and lists of numbers by one.

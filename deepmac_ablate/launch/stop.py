@@ -23,7 +23,7 @@ NO_LAUNCHER = "No launcher is running."
 
 
 def launcher_text(workdir: SweepWorkdir) -> str:
-    """Says which launcher is at work in a workdir."""
+    """Say which launcher is at work in a workdir."""
     holder = locks.holder(workdir.lock)
     if holder is None:
         return NO_LAUNCHER
@@ -31,7 +31,7 @@ def launcher_text(workdir: SweepWorkdir) -> str:
 
 
 def stop(workdir: SweepWorkdir) -> str:
-    """Asks the launcher to end, and jobs in a cloud too, and waits until they have.
+    """Ask the launcher to end, and jobs in a cloud too, and wait until they have.
 
     Returns:
         What happened, in a sentence.
@@ -52,7 +52,7 @@ def stop(workdir: SweepWorkdir) -> str:
 
 
 def _stop_jobs(workdir: SweepWorkdir) -> str:
-    """Stops a sweep in a cloud from anywhere; its launcher sees that it shall start no more."""
+    """Stop a sweep in a cloud from anywhere; its launcher sees that it shall start no more."""
     jobs = active_jobs.outstanding(workdir)
     holder = locks.holder(workdir.lock)
     if holder is not None:

@@ -14,7 +14,7 @@ _NAME = "stop.json"
 
 
 def leave(workdir: SweepWorkdir) -> None:
-    """Leaves the word in a workdir.
+    """Leave the word in a workdir.
 
     Raises:
         OSError: If it cannot be written.
@@ -24,7 +24,7 @@ def leave(workdir: SweepWorkdir) -> None:
 
 
 def read(workdir: SweepWorkdir) -> str:
-    """Returns who has left it, in one sentence; nothing where nobody has."""
+    """Return who has left it, in one sentence; nothing where nobody has."""
     path = workdir.path / _NAME
     text = storage.read(path)
     if text is None:
@@ -34,7 +34,7 @@ def read(workdir: SweepWorkdir) -> str:
 
 
 def withdraw(workdir: SweepWorkdir) -> None:
-    """Takes the word back, for a launcher that starts after it."""
+    """Take the word back, for a launcher that starts after it."""
     (workdir.path / _NAME).unlink(missing_ok=True)
 
 

@@ -52,19 +52,19 @@ class SweepWorkdir:
             self.xmanager = user_cache("xmanager", name)
 
     def trial(self, trial_id: str) -> TrialWorkdir:
-        """Returns the folder of a trial, whether or not it exists."""
+        """Return the folder of a trial, whether or not it exists."""
         return TrialWorkdir(self.path / "trials" / trial_id)
 
     def location(self, trial_id: str) -> str:
-        """Returns the name of a trial's folder, which is had faster than a path."""
+        """Return the name of a trial's folder, which is had faster than a path."""
         return f"{self._name}/trials/{trial_id}"
 
     def folder(self, trial_id: str) -> Path:
-        """Returns where a trial's folder is, in a sweep on this machine."""
+        """Return where a trial's folder is, in a sweep on this machine."""
         return Path(self.path, "trials", trial_id)
 
     def write_plan(self, plan: Plan) -> None:
-        """Writes plan.json, into a folder that is made where there is none.
+        """Write plan.json, into a folder that is made where there is none.
 
         Raises:
             UserError: If it cannot be written.
@@ -79,7 +79,7 @@ class SweepWorkdir:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
 
     def read_plan(self) -> Plan:
-        """Returns the plan that was launched last.
+        """Return the plan that was launched last.
 
         Raises:
             UserError: If there is none, or it is broken.
@@ -99,7 +99,7 @@ class SweepWorkdir:
             ) from error
 
     def write_costs(self, plan: Plan, costs: Mapping[str, Cost]) -> None:
-        """Writes costs.json, in which trials of earlier launches keep theirs.
+        """Write costs.json, in which trials of earlier launches keep theirs.
 
         Args:
             plan: Of the trials that are launched.
@@ -122,7 +122,7 @@ class SweepWorkdir:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
 
     def new_launch(self) -> epath.Path:
-        """Makes the folder of a launch; the caller holds the lock."""
+        """Make the folder of a launch; the caller holds the lock."""
         name = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
         launches = self.path / "launches"
         same_second = len(list(launches.glob(f"{name}*")))
@@ -131,7 +131,7 @@ class SweepWorkdir:
         return folder
 
     def prepare_trial(self, plan: Plan, planned: PlannedTrial) -> None:
-        """Makes the folder of a trial that is about to be launched.
+        """Make the folder of a trial that is about to be launched.
 
         Raises:
             UserError: If another trial is there.

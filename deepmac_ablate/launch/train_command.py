@@ -10,7 +10,7 @@ from collections.abc import Sequence
 def train_command(
     folder: str | os.PathLike[str], mode: str, tracking: str, runtime: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Returns the command that runs the trial in a folder.
+    """Return the command that runs the trial in a folder.
 
     Args:
         folder: The trial's, with its files.

@@ -38,7 +38,7 @@ class Standing(NamedTuple):
 
 
 def of_folder(folder: str | os.PathLike[str]) -> Standing:
-    """Says how the trial in a folder is doing, which may not exist.
+    """Say how the trial in a folder is doing, which may not exist.
 
     Raises:
         UserError: If a file of its is broken.
@@ -49,7 +49,7 @@ def of_folder(folder: str | os.PathLike[str]) -> Standing:
 
 
 def of_texts(folder: str, texts: Mapping[str, bytes | None], has_result: bool) -> Standing:
-    """Says how a trial is doing whose files were read elsewhere.
+    """Say how a trial is doing whose files were read elsewhere.
 
     Args:
         folder: The trial's.
@@ -74,7 +74,7 @@ def judge(
     has_result: bool,
     is_running: Callable[[Attempt], bool],
 ) -> Standing:
-    """Says how a trial is doing.
+    """Say how a trial is doing.
 
     Args:
         attempts: The last ones of each role, in any order.

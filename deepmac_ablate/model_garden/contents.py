@@ -12,7 +12,7 @@ _DEPTHS = {(shape.num_stages, shape.blocks[0]): depth for depth, shape in hourgl
 
 
 def describe(tree: Tree, parts: dict[str, Any]) -> dict[str, str]:
-    """Returns what differs between configurations, in words.
+    """Return what differs between configurations, in words.
 
     Args:
         tree: what can walk the parts.

@@ -241,7 +241,7 @@ _EXPERIMENTS = {
 
 
 def defaults(experiment: str) -> dict[str, Any]:
-    """Returns the values of an experiment by dotted key.
+    """Return the values of an experiment by dotted key.
 
     Raises:
         UserError: if the published code has no such experiment.

@@ -28,7 +28,7 @@ PROVENANCE = "import.json"
 def run(
     checkpoint: str, trial: Trial, workdir: TrialWorkdir, parts: Sequence[str] = PARTS
 ) -> dict[str, Any]:
-    """Imports a checkpoint; no records are needed.
+    """Import a checkpoint; no records are needed.
 
     Args:
         checkpoint: a path without an ending, a folder of checkpoints, whose latest one is taken, or
@@ -80,7 +80,7 @@ def run(
 
 
 def _assign(stored: CheckpointTree, matched: Match) -> str:
-    """Gives every variable its tensor; returns a hash of all of them."""
+    """Give every variable its tensor; returns a hash of all of them."""
     digest = hashlib.sha256()
     for variable, tensor in matched.assignments:
         value = stored.value(tensor)
@@ -90,7 +90,7 @@ def _assign(stored: CheckpointTree, matched: Match) -> str:
 
 
 def _step(stored: CheckpointTree) -> int | None:
-    """Returns how many steps a checkpoint was trained for, if it tells."""
+    """Return how many steps a checkpoint was trained for, if it tells."""
     node = follow(stored, 0, "global_step")
     name = None if node is None else stored.tensor(node)
     return None if name is None else int(stored.value(name))

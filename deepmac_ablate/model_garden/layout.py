@@ -19,7 +19,7 @@ Layers = dict[str, Any]
 
 
 def published_names(model: MaskRCNN) -> Layers:
-    """Returns our layers by the names that the published code gives to theirs.
+    """Return our layers by the names that the published code gives to theirs.
 
     Args:
         model: a model whose variables exist.

@@ -44,7 +44,7 @@ class Match(NamedTuple):
 
 
 def match(checkpoint: CheckpointTree, model: MaskRCNN, parts: Sequence[str]) -> Match:
-    """Finds the tensor of every variable.
+    """Find the tensor of every variable.
 
     Args:
         checkpoint: one that the published code wrote.
@@ -84,7 +84,7 @@ def match(checkpoint: CheckpointTree, model: MaskRCNN, parts: Sequence[str]) -> 
 
 
 def stored_parts(checkpoint: CheckpointTree) -> dict[str, int]:
-    """Returns the nodes of the model's parts that have tensors.
+    """Return the nodes of the model's parts that have tensors.
 
     A trainer keeps them at the root and below "model", other writers only there.
 
@@ -104,7 +104,7 @@ def stored_parts(checkpoint: CheckpointTree) -> dict[str, int]:
 
 
 def _pair(checkpoint: CheckpointTree, ours: Any, stored: int) -> dict[int, str]:  # noqa: ANN401
-    """Returns the tensors of the variables below an object, by the variable's id."""
+    """Return the tensors of the variables below an object, by the variable's id."""
     tree, tensors = ModelTree(), {}
     seen, waiting = set(), [(ours, stored)]
     while waiting:
@@ -125,7 +125,7 @@ def _pair(checkpoint: CheckpointTree, ours: Any, stored: int) -> dict[int, str]:
 def _kinds(
     checkpoint: CheckpointTree, unused: Sequence[str], unwanted: Sequence[int]
 ) -> dict[str, str]:
-    """Returns why tensors are left out, for those of which it is known."""
+    """Return why tensors are left out, for those of which it is known."""
     elsewhere = {name for part in unwanted for name in checkpoint.tensors_below(part)}
     kinds = {name: "other parts" for name in unused if name in elsewhere}
     for kind, pattern in LEFT_OUT.items():
@@ -136,7 +136,7 @@ def _kinds(
 def _differences(
     checkpoint: CheckpointTree, stored: dict[str, int], ours: dict[str, Any]
 ) -> list[str]:
-    """Says in which of the things that a configuration decides the two differ."""
+    """Say in which of the things that a configuration decides the two differ."""
     there = describe(checkpoint, {name: node for name, node in stored.items() if name in ours})
     here = describe(ModelTree(), ours)
     absent = [name for name in ours if name not in stored and here.get(name) != "none"]
@@ -152,7 +152,7 @@ def _differences(
 
 
 def _some(phrase: str, names: Sequence[str]) -> list[str]:
-    """Puts the number of names and the first few into a phrase; none where there is no name."""
+    """Put the number of names and the first few into a phrase; none where there is no name."""
     if not names:
         return []
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

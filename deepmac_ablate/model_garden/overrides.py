@@ -26,7 +26,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads a YAML file.
+    """Read a YAML file.
 
     Returns:
         Values by dotted key; lists are values.
@@ -48,7 +48,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_settings(text: str) -> dict[str, Any]:
-    """Reads ``key=value,key=[1, 2],...``, as the published code takes it on its command line.
+    """Read ``key=value,key=[1, 2],...``, as the published code takes it on its command line.
 
     Raises:
         UserError: where the text is something else.
@@ -66,7 +66,7 @@ def read_settings(text: str) -> dict[str, Any]:
 
 
 def apply(settings: Mapping[str, Any], to: dict[str, Any], where: str) -> None:
-    """Replaces values by settings.
+    """Replace values by settings.
 
     Args:
         settings: what is set, by dotted key.

@@ -16,7 +16,7 @@ from deepmac_ablate.model_garden.translation import Bound, translate
 
 
 def convert(path: Path, experiment: str, params_override: str = "") -> str:
-    """Returns the gin file that says what an experiment says with a YAML file on top of it.
+    """Return the gin file that says what an experiment says with a YAML file on top of it.
 
     Args:
         path: of the YAML file.
@@ -49,7 +49,7 @@ def convert(path: Path, experiment: str, params_override: str = "") -> str:
 
 
 def write(path: str, text: str) -> None:
-    """Writes a gin file.
+    """Write a gin file.
 
     Raises:
         UserError: if it cannot be written.
@@ -61,7 +61,7 @@ def write(path: str, text: str) -> None:
 
 
 def _needed(files: Sequence[str], wanted: Sequence[Bound]) -> list[str]:
-    """Returns the bindings that the files do not make already, nor leave at the wanted default."""
+    """Return the bindings that the files do not make already, nor leave at the wanted default."""
     there = {binding.name: repr(binding.value) for binding in bindings.read(files, []).bindings}
     spelt_out = {name for name, _, _ in wanted if name in SPELT_OUT and name not in there}
     return [

@@ -52,7 +52,7 @@ class Translation(NamedTuple):
 
 
 def translate(values: Mapping[str, Any], given: set[str]) -> Translation:
-    """Translates settings.
+    """Translate settings.
 
     Args:
         values: all settings of an experiment by dotted key.
@@ -107,12 +107,12 @@ class _Reader:
         self.left_out = dict(LEFT_OUT)
 
     def read(self, key: str) -> Any:  # noqa: ANN401
-        """Returns a setting."""
+        """Return a setting."""
         self._unread.discard(key)
         return self._values[key]
 
     def read_choice(self, key: str, choices: Mapping[Any, str]) -> str:
-        """Returns what a setting is called here; the first choice where it is none of them."""
+        """Return what a setting is called here; the first choice where it is none of them."""
         value = self.read(key)
         if value not in choices:
             known = ", ".join(map(repr, choices))
@@ -121,22 +121,22 @@ class _Reader:
         return choices.get(value, next(iter(choices.values())))
 
     def must_be(self, key: str, value: Any) -> None:  # noqa: ANN401
-        """Refuses a setting that has another value."""
+        """Refuse a setting that has another value."""
         if self.read(key) != value:
             self.refuse(key, f"there is only {value!r}")
 
     def leave_out(self, prefix: str, reason: str) -> None:
-        """Does without settings that the published code does not read either, given the others."""
+        """Do without settings that the published code does not read either, given the others."""
         for key in [key for key in self._unread if key.startswith(prefix)]:
             self._unread.discard(key)
             self.left_out[key] = reason
 
     def refuse(self, key: str, reason: str) -> None:
-        """Notes that a setting has no counterpart."""
+        """Record that a setting has no counterpart."""
         self._problems.append(f"{key} = {self._values[key]!r}: {reason}")
 
     def check_rest(self) -> None:
-        """Raises a UserError for all settings that were refused, or read by nobody and unusual."""
+        """Raise a UserError for all settings that were refused, or read by nobody and unusual."""
         for key in sorted(self._unread):
             # What differs between the experiments is read by somebody.
             self.must_be(key, RESNET[key])
@@ -153,7 +153,7 @@ def _data(reader: _Reader) -> list[Bound]:
     for macro, key in (("TRAIN", "task.train_data"), ("VAL", "task.validation_data")):
         path = reader.read(f"{key}.input_path")
         if isinstance(path, list) or "," in path:
-            reader.refuse(f"{key}.input_path", "there is one data set, named by a prefix")
+            reader.refuse(f"{key}.input_path", "there is one dataset, named by a prefix")
         elif path != RESNET[f"{key}.input_path"]:
             # A pattern of files there, what their names begin with here.
             bindings.append(Bound(macro, path.partition("*")[0].rstrip("-"), None))
@@ -261,7 +261,7 @@ def _mask_head(reader: _Reader) -> tuple[str, list[Bound]]:
 def _box_source(reader: _Reader) -> tuple[str, list[Bound]]:
     key = f"{_MODEL}mask_sampler.num_sampled_masks"
     if reader.read(f"{_MODEL}use_gt_boxes_for_masks"):
-        reader.leave_out(key, "all annotated boxes are taken")
+        reader.leave_out(key, "all ground-truth boxes are taken")
         return "gin/box_sources/groundtruth.gin", []
     return "gin/box_sources/proposals.gin", [
         Bound("ProposalBoxes.max_per_image", reader.read(key), 128)]

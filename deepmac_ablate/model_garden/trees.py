@@ -23,17 +23,17 @@ class Tree(Protocol):
     """A way to walk from objects to their parts; what a node is, only the tree knows."""
 
     def children(self, node: Any) -> Mapping[str, Any]:  # noqa: ANN401
-        """Returns the parts of an object by name."""
+        """Return the parts of an object by name."""
 
     def shape(self, node: Any) -> tuple[int, ...] | None:  # noqa: ANN401
-        """Returns the shape of a tensor, or None for any other object."""
+        """Return the shape of a tensor, or None for any other object."""
 
 
 class ModelTree:
     """Layers, and plain mappings and lists of them, with variables at the ends."""
 
     def children(self, node: Any) -> Mapping[str, Any]:  # noqa: ANN401
-        """Returns the parts of an object by name; those of a list are named 0, 1, ..."""
+        """Return the parts of an object by name; those of a list are named 0, 1, ..."""
         # Keras wraps the mappings and lists of its layers; only what `layout` made is plain.
         if type(node) is dict:
             return node
@@ -42,7 +42,7 @@ class ModelTree:
         return {} if isinstance(node, tf.Variable) else tf.train.TrackableView.children(node)
 
     def shape(self, node: Any) -> tuple[int, ...] | None:  # noqa: ANN401
-        """Returns the shape of a variable, or None for any other object."""
+        """Return the shape of a variable, or None for any other object."""
         return tuple(node.shape) if isinstance(node, tf.Variable) else None
 
 
@@ -54,7 +54,7 @@ class CheckpointTree:
     """
 
     def __init__(self, given: str) -> None:
-        """Opens a checkpoint.
+        """Open a checkpoint.
 
         Args:
             given: a path without an ending, a folder of checkpoints, whose latest one is taken, or
@@ -79,39 +79,39 @@ class CheckpointTree:
         self._nodes = graph.nodes
 
     def children(self, node: int) -> Mapping[str, int]:
-        """Returns the parts of an object by name."""
+        """Return the parts of an object by name."""
         return {child.local_name: child.node_id for child in self._nodes[node].children}
 
     def tensor(self, node: int) -> str | None:
-        """Returns the name of the tensor that a node stands for, or None for any other object."""
+        """Return the name of the tensor that a node stands for, or None for any other object."""
         names = [attribute.checkpoint_key for attribute in self._nodes[node].attributes]
         return names[0] if len(names) == 1 and names[0] in self._shapes else None
 
     def shape(self, node: int) -> tuple[int, ...] | None:
-        """Returns the shape of a tensor, or None for any other object."""
+        """Return the shape of a tensor, or None for any other object."""
         name = self.tensor(node)
         return None if name is None else tuple(self._shapes[name])
 
     def value(self, tensor: str) -> np.ndarray:
-        """Reads a tensor."""
+        """Read a tensor."""
         return self._reader.get_tensor(tensor)
 
     def shape_of(self, tensor: str) -> tuple[int, ...]:
-        """Returns the shape of a tensor, by its name."""
+        """Return the shape of a tensor, by its name."""
         return tuple(self._shapes[tensor])
 
     def tensors_below(self, node: int) -> set[str]:
-        """Returns the names of all tensors below an object."""
+        """Return the names of all tensors below an object."""
         names = (self.tensor(n) for n in descendants(self, node))
         return {name for name in names if name is not None}
 
     def tensors(self) -> list[str]:
-        """Returns the names of all tensors, the graph left out."""
+        """Return the names of all tensors, the graph left out."""
         return sorted(self._shapes.keys() - {_GRAPH})
 
 
 def follow(tree: Tree, node: Any, path: str) -> Any | None:  # noqa: ANN401
-    """Returns the part of an object at a path such as "a/b", or None where there is no such."""
+    """Return the part of an object at a path such as "a/b", or None where there is no such."""
     for name in path.split("/"):
         children = tree.children(node)
         if name not in children:
@@ -121,7 +121,7 @@ def follow(tree: Tree, node: Any, path: str) -> Any | None:  # noqa: ANN401
 
 
 def descendants(tree: Tree, node: Any) -> Iterator[Any]:  # noqa: ANN401
-    """Yields an object and everything below it, each once."""
+    """Yield an object and everything below it, each once."""
     seen, waiting = {}, [node]
     while waiting:
         node = waiting.pop()
@@ -134,13 +134,13 @@ def descendants(tree: Tree, node: Any) -> Iterator[Any]:  # noqa: ANN401
 
 
 def shapes_below(tree: Tree, node: Any) -> Iterator[tuple[int, ...]]:  # noqa: ANN401
-    """Yields the shape of every tensor below an object."""
+    """Yield the shape of every tensor below an object."""
     shapes = (tree.shape(part) for part in descendants(tree, node))
     return (shape for shape in shapes if shape is not None)
 
 
 def _resolve(given: str) -> str:
-    """Returns the path of a checkpoint without its ending."""
+    """Return the path of a checkpoint without its ending."""
     path = given
     if tf.io.gfile.exists(f"{given}/saved_model.pb"):
         path = f"{given}/variables/variables"

@@ -54,7 +54,7 @@ class Anchors:
         return self.num_scales * len(self.aspect_ratios)
 
     def boxes(self, image_size: Sequence[int]) -> dict[str, tf.Tensor]:
-        """Returns the anchors of an image, level -> [h, w, per_location * 4] float32, in pixels.
+        """Return the anchors of an image, level -> [h, w, per_location * 4] float32, in pixels.
 
         Args:
             image_size: height and width in pixels, multiples of 2**max_level.

@@ -11,7 +11,7 @@ from deepmac_ablate.box_jitter import Jitter
 def jittered(
     boxes: tf.Tensor, draws: tf.Tensor, jitter: Jitter, image_size: tf.types.experimental.TensorLike
 ) -> tf.Tensor:
-    """Moves the edges of boxes.
+    """Move the edges of boxes.
 
     Args:
         boxes: [..., 4] floats, [ymin, xmin, ymax, xmax] inside the image.
@@ -44,7 +44,7 @@ def jittered(
 
 
 def draws_of_annotation(seed: int, annotation_id: int) -> np.ndarray:
-    """Returns [4] float64 in [0, 1), a function of the arguments alone, for ever.
+    """Return [4] float64 in [0, 1), a function of the arguments alone, for ever.
 
     So each annotation is moved in the same direction at every ratio and in every trial, and curves
     over the ratio and differences between trials do not carry the noise of other draws.

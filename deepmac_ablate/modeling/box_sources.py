@@ -63,7 +63,7 @@ class BoxSource(abc.ABC):
     def boxes(
         self, truth: GroundTruth, regions: Regions, image_size: Sequence[int], seed: tf.Tensor
     ) -> MaskBoxes:
-        """Offers boxes.
+        """Offer boxes.
 
         Args:
             truth: the annotations.
@@ -76,7 +76,7 @@ class BoxSource(abc.ABC):
     def targets(
         self, boxes: tf.Tensor, gt_boxes: tf.Tensor, gt_masks: tf.Tensor, mask_size: int
     ) -> tf.Tensor:
-        """Crops the masks that belong into boxes.
+        """Crop the masks that belong into boxes.
 
         Args:
             boxes: [n, 4] boxes that `boxes` offered.
@@ -91,7 +91,7 @@ class BoxSource(abc.ABC):
 
 @gin.register(module="deepmac_ablate.modeling.box_sources")
 class GroundTruthBoxes(BoxSource):
-    """The annotated boxes themselves: what the paper trains with (arXiv:2104.00613)."""
+    """The ground-truth boxes themselves: what the paper trains with (arXiv:2104.00613)."""
 
     def __init__(self, slots_per_image: int = 16) -> None:
         super().__init__(slots_per_image)
@@ -99,7 +99,7 @@ class GroundTruthBoxes(BoxSource):
     def boxes(
         self, truth: GroundTruth, regions: Regions, image_size: Sequence[int], seed: tf.Tensor
     ) -> MaskBoxes:
-        """Offers every annotated box; see `BoxSource.boxes`."""
+        """Offer every ground-truth box; see `BoxSource.boxes`."""
         del regions, image_size, seed
         batch, slots = tf.shape(truth.classes)[0], truth.classes.shape[1]
         index = tf.tile(tf.range(slots)[tf.newaxis], [batch, 1])
@@ -108,25 +108,25 @@ class GroundTruthBoxes(BoxSource):
     def targets(
         self, boxes: tf.Tensor, gt_boxes: tf.Tensor, gt_masks: tf.Tensor, mask_size: int
     ) -> tf.Tensor:
-        """Resizes the masks, which already are those inside the boxes."""
+        """Resize the masks, which already are those inside the boxes."""
         del boxes, gt_boxes
         return tf.squeeze(tf.image.resize(gt_masks[..., tf.newaxis], [mask_size, mask_size]), -1)
 
 
 @gin.register(module="deepmac_ablate.modeling.box_sources")
 class JitteredGroundTruthBoxes(BoxSource):
-    """The annotated boxes, each moved a little, differently at every step.
+    """The ground-truth boxes, each moved a little, differently at every step.
 
     What the mask head sees and what it is to answer are moved together: the target is the part of
-    the annotated mask that lies in the jittered box, and nothing outside the annotated box. (The
-    paper's other code base did so when it was published; later it crops features in annotated
+    the annotated mask that lies in the jittered box, and nothing outside the ground-truth box. (The
+    paper's other code base did so when it was published; later it crops features in ground-truth
     boxes and moves the target alone.)
     """
 
     def __init__(
         self, ratio: float = gin.REQUIRED, mode: Mode = "default", slots_per_image: int = 16
     ) -> None:
-        """Notes the noise.
+        """Record the noise.
 
         Args:
             ratio: an edge moves by at most half of this share of the side that it bounds, 0 or
@@ -143,7 +143,7 @@ class JitteredGroundTruthBoxes(BoxSource):
     def boxes(
         self, truth: GroundTruth, regions: Regions, image_size: Sequence[int], seed: tf.Tensor
     ) -> MaskBoxes:
-        """Offers every annotated box, moved; see `BoxSource.boxes`."""
+        """Offer every ground-truth box, moved; see `BoxSource.boxes`."""
         del regions
         batch, slots = tf.shape(truth.classes)[0], truth.classes.shape[1]
         draws = sampling.uniform(tf.shape(truth.boxes), seed)
@@ -157,7 +157,7 @@ class JitteredGroundTruthBoxes(BoxSource):
     def targets(
         self, boxes: tf.Tensor, gt_boxes: tf.Tensor, gt_masks: tf.Tensor, mask_size: int
     ) -> tf.Tensor:
-        """Samples each mask on a grid over its moved box; zero outside the annotated box.
+        """Sample each mask on a grid over its moved box; zero outside the ground-truth box.
 
         Where a box did not move, this is what `GroundTruthBoxes` gives.
         """
@@ -170,7 +170,7 @@ class JitteredGroundTruthBoxes(BoxSource):
 def _interpolation(
     target: tf.Tensor, source: tf.Tensor, target_cells: int, source_cells: int
 ) -> tf.Tensor:
-    """Returns the matrices that resample one axis linearly from one interval to another.
+    """Return the matrices that resample one axis linearly from one interval to another.
 
     Args:
         target: [n, 2] first and last coordinate of the interval that is wanted.
@@ -199,13 +199,13 @@ class ProposalBoxes(BoxSource):
     def __init__(
         self, max_per_image: int = 128, slots_per_image: int = 64, with_groundtruth: bool = True
     ) -> None:
-        """Notes what to offer.
+        """Record what to offer.
 
         Args:
             max_per_image: how many regions of an image are offered at most; all that hold an
                 object, if not less than `RegionSampler.num_samples * foreground_fraction`.
             slots_per_image: see `BoxSource`.
-            with_groundtruth: whether a region may be exactly the annotated box of its object, as
+            with_groundtruth: whether a region may be exactly the ground-truth box of its object, as
                 those are that `RegionSampler.mix_gt_boxes` adds. Without them the box head is
                 trained as before; without mixing it would be trained differently, too.
         """
@@ -216,7 +216,7 @@ class ProposalBoxes(BoxSource):
     def boxes(
         self, truth: GroundTruth, regions: Regions, image_size: Sequence[int], seed: tf.Tensor
     ) -> MaskBoxes:
-        """Offers the regions that hold an object; see `BoxSource.boxes`."""
+        """Offer the regions that hold an object; see `BoxSource.boxes`."""
         del image_size, seed
         classes = regions.gt_classes
         if not self._with_groundtruth:
@@ -233,7 +233,7 @@ class ProposalBoxes(BoxSource):
     def targets(
         self, boxes: tf.Tensor, gt_boxes: tf.Tensor, gt_masks: tf.Tensor, mask_size: int
     ) -> tf.Tensor:
-        """Crops the part of each mask that lies in its region."""
+        """Crop the part of each mask that lies in its region."""
         return spatial_transform_ops.crop_mask_in_target_box(
             gt_masks[tf.newaxis], gt_boxes[tf.newaxis], boxes[tf.newaxis], mask_size,
             sample_offset=0.5,

@@ -14,7 +14,7 @@ Part = Literal["all", "backbone", "decoder"]
 
 
 def items(model: MaskRCNN) -> dict[str, tf.Module]:
-    """Returns the named parts of a model as Model Garden's checkpoints name them."""
+    """Return the named parts of a model as Model Garden's checkpoints name them."""
     parts = {
         "backbone": model.backbone,
         "decoder": model.decoder,
@@ -26,7 +26,7 @@ def items(model: MaskRCNN) -> dict[str, tf.Module]:
 
 
 def initialise(model: MaskRCNN, checkpoint: str, parts: Sequence[Part]) -> None:
-    """Reads weights into a model whose variables exist.
+    """Read weights into a model whose variables exist.
 
     Args:
         model: the model.

@@ -48,7 +48,7 @@ class RegionProposals:
         self, anchors: Anchors, norm: Norm,
         regularizer: tf_keras.regularizers.Regularizer | None,
     ) -> tf_keras.layers.Layer:
-        """Builds the network: pyramid -> (scores, box offsets) per level."""
+        """Build the network: pyramid -> (scores, box offsets) per level."""
         return dense_prediction_heads.RPNHead(
             min_level=anchors.min_level,
             max_level=anchors.max_level,
@@ -60,7 +60,7 @@ class RegionProposals:
         )
 
     def build_generator(self) -> tf_keras.layers.Layer:
-        """Builds the step from scores and offsets to [b, num_proposals, 4] boxes."""
+        """Build the step from scores and offsets to [b, num_proposals, 4] boxes."""
         return roi_generator.MultilevelROIGenerator(
             pre_nms_top_k=self.pre_nms_top_k,
             num_proposals=self.num_proposals,
@@ -109,7 +109,7 @@ class RegionSampler:
     def sample(
         self, proposals: tf.Tensor, gt_boxes: tf.Tensor, gt_classes: tf.Tensor, seed: tf.Tensor
     ) -> Regions:
-        """Draws regions.
+        """Draw regions.
 
         Args:
             proposals: [b, n, 4] float32.
@@ -164,7 +164,7 @@ class BoxHead:
         self, num_classes: int, norm: Norm,
         regularizer: tf_keras.regularizers.Regularizer | None,
     ) -> tf_keras.layers.Layer:
-        """Builds the head: [b, k, crop, crop, c] -> (class logits, box offsets per class)."""
+        """Build the head: [b, k, crop, crop, c] -> (class logits, box offsets per class)."""
         return instance_heads.DetectionHead(
             num_classes=num_classes,
             num_convs=self.num_convs,
@@ -195,7 +195,7 @@ class Detections:
     nms_iou: float = 0.5
 
     def build(self) -> tf_keras.layers.Layer:
-        """Builds the layer for the devices of the strategy in scope; it has no variables."""
+        """Build the layer for the devices of the strategy in scope; it has no variables."""
         if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
             return StaticDetections(self.max_per_image, self.score_threshold, self.nms_iou).build()
         return detection_generator.DetectionGenerator(
@@ -221,7 +221,7 @@ class StaticDetections(Detections):
     pre_nms_top_k: int = 5000
 
     def build(self) -> tf_keras.layers.Layer:
-        """Builds the layer; it has no variables."""
+        """Build the layer; it has no variables."""
         return detection_generator.DetectionGenerator(
             max_num_detections=self.max_per_image,
             pre_nms_top_k=self.pre_nms_top_k,

@@ -156,7 +156,7 @@ class Hourglass(tf_keras.layers.Layer):
         downsampling: bool = True,
         shortcuts: bool = True,
     ) -> None:
-        """Creates the layers.
+        """Create the layers.
 
         Args:
             shape: what the depth stands for.

@@ -56,7 +56,7 @@ class Losses:
         labels: Mapping[str, Any],
         regularization: list[tf.Tensor],
     ) -> dict[str, tf.Tensor]:
-        """Computes the losses of one replica; their mean over replicas is that of the batch.
+        """Compute the losses of one replica; their mean over replicas is that of the batch.
 
         Args:
             outputs: what `MaskRCNN` returns in training.
@@ -88,7 +88,7 @@ class Losses:
 
 
 def _rpn_box_loss(offsets: tf.Tensor, targets: tf.Tensor, delta: float) -> tf.Tensor:
-    """Compares a level's box offsets [b, h, w, a * 4] with their targets, zero where none are."""
+    """Compare a level's box offsets [b, h, w, a * 4] with their targets, zero where none are."""
     targets = tf.reshape(targets, [-1, 4])
     matched = tf.reduce_any(tf.abs(targets) > 1e-6, axis=-1, keepdims=True)
     errors = tf.reshape(offsets, [-1, 4]) - targets
@@ -98,7 +98,7 @@ def _rpn_box_loss(offsets: tf.Tensor, targets: tf.Tensor, delta: float) -> tf.Te
 def _box_loss(
     outputs: tf.Tensor, classes: tf.Tensor, targets: tf.Tensor, delta: float
 ) -> tf.Tensor:
-    """Compares the box offsets [b, n, c * 4] of each region's class [b, n] with [b, n, 4]."""
+    """Compare the box offsets [b, n, c * 4] of each region's class [b, n] with [b, n, 4]."""
     number, width = outputs.shape[1:]
     by_class = tf.reshape(outputs, [-1, number, width // 4, 4])
     # A product, as gathering is slow on a TPU.
@@ -108,7 +108,7 @@ def _box_loss(
 
 
 def _mask_loss(logits: tf.Tensor, targets: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Compares masks [n, s, s] with their targets, where a slot [n] holds one."""
+    """Compare masks [n, s, s] with their targets, where a slot [n] holds one."""
     losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
     return _mean_over_all(losses, valid[:, tf.newaxis, tf.newaxis])
 
@@ -119,7 +119,7 @@ def _huber(errors: tf.Tensor, delta: float) -> tf.Tensor:
 
 
 def _mean_over_all(losses: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
-    """Returns a replica's part of the mean over what is counted in all replicas.
+    """Return a replica's part of the mean over what is counted in all replicas.
 
     Args:
         losses: of any shape.

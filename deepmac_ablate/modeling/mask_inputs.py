@@ -44,7 +44,7 @@ class InstanceEmbedding(MaskInput):
     """What lies at the centre of the box, embedded, in every cell: which object is meant."""
 
     def __init__(self, dim: int = 32, hidden: int = 256) -> None:
-        """Notes the sizes.
+        """Record the sizes.
 
         Args:
             dim: channels of the embedding.

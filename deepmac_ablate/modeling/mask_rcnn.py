@@ -60,7 +60,7 @@ class MaskRCNN(tf_keras.Model):
         pad_to_all_slots: bool = False,
         l2_weight_decay: float = 4e-5,
     ) -> None:
-        """Makes the layers.
+        """Make the layers.
 
         Args:
             num_classes: classes including background; the largest class id plus one.
@@ -109,7 +109,7 @@ class MaskRCNN(tf_keras.Model):
     def build_pyramid(
         self, backbone: Backbone, norm: Norm, decay: tf_keras.regularizers.Regularizer | None
     ) -> tuple[tf_keras.Model, tf_keras.layers.Layer]:
-        """Builds backbone and decoder; see `Backbone.build`."""
+        """Build backbone and decoder; see `Backbone.build`."""
         return backbone.build(
             self.image_size, self.anchors.min_level, self.anchors.max_level, norm, decay)
 
@@ -119,7 +119,7 @@ class MaskRCNN(tf_keras.Model):
         return self._region_sampler.num_samples
 
     def create_variables(self) -> None:
-        """Creates all variables by calling the model on one blank image's symbols."""
+        """Create all variables by calling the model on one blank image's symbols."""
         images = tf_keras.Input([*self.image_size, 3])
         self(images, tf_keras.Input([2]), training=False)
 
@@ -131,7 +131,7 @@ class MaskRCNN(tf_keras.Model):
         seed: tf.Tensor | None = None,
         training: bool = False,
     ) -> dict[str, Any]:
-        """Runs the whole model.
+        """Run the whole model.
 
         Args:
             images: [b, h, w, 3] normalised.
@@ -169,7 +169,7 @@ class MaskRCNN(tf_keras.Model):
     def train_boxes(
         self, features: Mapping[str, tf.Tensor], regions: Regions
     ) -> dict[str, tf.Tensor]:
-        """Runs the box head on regions; returns its outputs and their targets."""
+        """Run the box head on regions; returns its outputs and their targets."""
         crops = self._roi_aligner(features, regions.boxes)
         class_outputs, box_outputs = _float32(self.detection_head(crops, training=True))
         targets = box_ops.encode_boxes(regions.gt_boxes, regions.boxes, weights=REGRESSION_WEIGHTS)
@@ -188,7 +188,7 @@ class MaskRCNN(tf_keras.Model):
         labels: Mapping[str, tf.Tensor],
         seed: tf.Tensor,
     ) -> dict[str, Any]:
-        """Runs the mask head on the boxes of its source; returns logits, targets and slots."""
+        """Run the mask head on the boxes of its source; returns logits, targets and slots."""
         truth = GroundTruth(
             labels["gt_boxes"], labels["gt_classes"], labels["gt_masks"], labels["gt_has_mask"])
         # The region sampler draws from `seed` itself; shifted seeds keep the draws apart.
@@ -217,7 +217,7 @@ class MaskRCNN(tf_keras.Model):
         image_index: tf.Tensor,
         classes: tf.Tensor,
     ) -> tf.Tensor:
-        """Segments what lies in boxes.
+        """Segment what lies in boxes.
 
         Args:
             features: the decoder's features.
@@ -236,7 +236,7 @@ class MaskRCNN(tf_keras.Model):
     def detect(
         self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Detects objects.
+        """Detect objects.
 
         Args:
             features: the decoder's features.
@@ -275,14 +275,14 @@ class MaskRCNN(tf_keras.Model):
     def _mask_crops(
         self, features: Mapping[str, tf.Tensor], boxes: tf.Tensor, image_index: tf.Tensor
     ) -> tf.Tensor:
-        """Returns what the mask head sees in boxes: features and further inputs."""
+        """Return what the mask head sees in boxes: features and further inputs."""
         crops = crop_boxes(features, boxes, image_index, self.mask_head.crop_size)
         return tf.concat([crops, *(more(crops) for more in self.mask_inputs)], axis=-1)
 
     def _propose(
         self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor, training: bool
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor]:
-        """Returns scores and box offsets of all anchors by level, and [b, k, 4] proposals."""
+        """Return scores and box offsets of all anchors by level, and [b, k, 4] proposals."""
         scores, offsets = _float32(self.rpn_head(features, training=training))
         batch = tf.shape(image_shape)[0]
         anchors = {

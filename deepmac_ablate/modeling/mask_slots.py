@@ -41,13 +41,13 @@ class MaskSlots(NamedTuple):
 
 
 def all_slots(boxes: MaskBoxes, truth: GroundTruth) -> MaskSlots:
-    """Gives every offered box a slot, valid or not: b * n slots in order."""
+    """Give every offered box a slot, valid or not: b * n slots in order."""
     batch, number = tf.shape(boxes.classes)[0], boxes.classes.shape[1]
     return _gather(boxes, truth, tf.range(batch * number))
 
 
 def packed_slots(boxes: MaskBoxes, truth: GroundTruth, budget: int, seed: tf.Tensor) -> MaskSlots:
-    """Gives valid boxes a slot each; if there are more than slots, a uniform draw of them.
+    """Give valid boxes a slot each; if there are more than slots, a uniform draw of them.
 
     Args:
         boxes: what a box source offers, [b, n].
@@ -63,7 +63,7 @@ def packed_slots(boxes: MaskBoxes, truth: GroundTruth, budget: int, seed: tf.Ten
 
 
 def _gather(boxes: MaskBoxes, truth: GroundTruth, chosen: tf.Tensor) -> MaskSlots:
-    """Gathers the offered boxes numbered `chosen` (counted through the whole batch)."""
+    """Gather the offered boxes numbered `chosen` (counted through the whole batch)."""
     number = boxes.classes.shape[1]
     image_index = chosen // number
     valid = tf.gather(tf.reshape(boxes.valid, [-1]), chosen)

@@ -27,7 +27,7 @@ class HeadNorm(abc.ABC):
 
     @abc.abstractmethod
     def build(self) -> tf_keras.layers.Layer:
-        """Builds a layer: ([n, h, w, c], valid=[n] bool or None, training) -> [n, h, w, c]."""
+        """Build a layer: ([n, h, w, c], valid=[n] bool or None, training) -> [n, h, w, c]."""
 
 
 @gin.register(module="deepmac_ablate.modeling.normalization")
@@ -47,7 +47,7 @@ class BatchNorm(HeadNorm):
     synchronized: bool = True
 
     def build(self) -> tf_keras.layers.Layer:
-        """Builds a layer; see `HeadNorm.build`."""
+        """Build a layer; see `HeadNorm.build`."""
         return MaskedBatchNormalization(self.momentum, self.epsilon, self.synchronized)
 
 
@@ -68,7 +68,7 @@ class GroupNorm(HeadNorm):
         check_at_least(1, GroupNorm__groups=self.groups)
 
     def build(self) -> tf_keras.layers.Layer:
-        """Builds a layer; see `HeadNorm.build`."""
+        """Build a layer; see `HeadNorm.build`."""
         return _GroupNormalization(self.groups, self.epsilon)
 
 
@@ -81,7 +81,7 @@ class _GroupNormalization(tf_keras.layers.Layer):
         self.norm = tf_keras.layers.GroupNormalization(groups, epsilon=epsilon)
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Creates the variables of the wrapped layer.
+        """Create the variables of the wrapped layer.
 
         Raises:
             UserError: if the channels do not divide into the groups.
@@ -118,14 +118,14 @@ class MaskedBatchNormalization(tf_keras.layers.Layer):
         )
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Creates the variables of the wrapped layer."""
+        """Create the variables of the wrapped layer."""
         self.norm.build(input_shape)
         super().build(input_shape)
 
     def call(
         self, inputs: tf.Tensor, valid: tf.Tensor | None = None, training: bool | None = None
     ) -> tf.Tensor:
-        """Normalises.
+        """Normalise.
 
         Args:
             inputs: [n, h, w, c].

@@ -46,7 +46,7 @@ def cosine(initial: float = gin.REQUIRED, steps: int = gin.REQUIRED) -> Schedule
 
 @gin.register(module="deepmac_ablate.modeling.optimization")
 def warm_up(then: Schedule = gin.REQUIRED, steps: int = 500, start: float = 0.0067) -> Schedule:
-    """Raises the rate linearly, and goes on with another schedule.
+    """Raise the rate linearly, and go on with another schedule.
 
     Args:
         then: the schedule that follows; its rate at the end of the warm-up is what is reached.

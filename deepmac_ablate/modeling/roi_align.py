@@ -21,7 +21,7 @@ def crop_boxes(
     crop_size: int,
     sample_offset: float = 0.5,
 ) -> tf.Tensor:
-    """Crops features inside boxes.
+    """Crop features inside boxes.
 
     Args:
         features: level -> [b, h, w, c]; level l has a stride of 2**l pixels.
@@ -71,7 +71,7 @@ def crop_boxes(
 
 
 def _level_of(boxes: tf.Tensor, min_level: int, max_level: int) -> tf.Tensor:
-    """Assigns each box the pyramid level of its size (a 224-pixel box goes to level 4)."""
+    """Assign each box the pyramid level of its size (a 224-pixel box goes to level 4)."""
     height, width = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     # Padding boxes have no area; any level will do for them, a NaN would not.
     side = tf.maximum(tf.sqrt(tf.maximum(height * width, 0.0)), 1e-6)
@@ -82,7 +82,7 @@ def _level_of(boxes: tf.Tensor, min_level: int, max_level: int) -> tf.Tensor:
 def _neighbours(
     position: tf.Tensor, extent: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns the two grid lines around each [n, s] position and the weight of the second."""
+    """Return the two grid lines around each [n, s] position and the weight of the second."""
     last = tf.cast(extent, tf.float32)[:, tf.newaxis] - 1.0
     lower = tf.minimum(tf.maximum(tf.floor(position), 0.0), last)
     upper = tf.minimum(lower + 1.0, last)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 def uniform(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draws float32 numbers from (0, 1), never 0 or 1, the same for a seed wherever it runs.
+    """Draw float32 numbers from (0, 1), never 0 or 1, the same for a seed wherever it runs.
 
     TensorFlow's stateless generators give other numbers under XLA than elsewhere, whatever the
     algorithm. Here each number is a hash of its position and the seed, in integer arithmetic.
@@ -31,7 +31,7 @@ def uniform(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """Returns seeds [..., 2] int32 whose draws have nothing to do with those of other numbers.
+    """Return seeds [..., 2] int32 whose draws have nothing to do with those of other numbers.
 
     Not by adding: the first layer of the trial with seed 1 would draw as the second of seed 0.
 
@@ -45,14 +45,14 @@ def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
 
 
 def _keys(seed: tf.Tensor) -> tf.Tensor:
-    """Returns two words [..., 2] uint32, each of which depends on both numbers of a seed."""
+    """Return two words [..., 2] uint32, each of which depends on both numbers of a seed."""
     one, other = tf.unstack(tf.bitcast(tf.cast(seed, tf.int32), tf.uint32), axis=-1)
     first = _mix(_mix(one) + other)
     return tf.stack([first, _mix(first + tf.constant(0x9E3779B9, tf.uint32))], axis=-1)
 
 
 def _mix(x: tf.Tensor) -> tf.Tensor:
-    """Mixes the bits of uint32 numbers, one to one.
+    """Mix the bits of uint32 numbers, one to one.
 
     The hash with the least bias that https://github.com/skeeto/hash-prospector found: three
     shifts, two products.
@@ -67,7 +67,7 @@ def balanced_priorities(
     positive: tf.Tensor, negative: tf.Tensor, num_samples: int, positive_fraction: float,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Ranks candidates for a sample with a bounded share of positives.
+    """Rank candidates for a sample with a bounded share of positives.
 
     Args:
         positive: [b, n] bool, the candidates that may be drawn as positives.
@@ -95,12 +95,12 @@ def balanced_priorities(
 
 
 def sample_indices(priorities: tf.Tensor, num_samples: int) -> tf.Tensor:
-    """Returns the [b, num_samples] int32 indices of the highest priorities."""
+    """Return the [b, num_samples] int32 indices of the highest priorities."""
     return tf.math.top_k(priorities, k=num_samples).indices
 
 
 def sample_mask(priorities: tf.Tensor, num_samples: int) -> tf.Tensor:
-    """Returns [b, n] bool: which candidates `balanced_priorities` drew (never filling)."""
+    """Return [b, n] bool: which candidates `balanced_priorities` drew (never filling)."""
     num_samples = min(num_samples, priorities.shape[-1])
     smallest = tf.math.top_k(priorities, k=num_samples).values[:, -1:]
     return (priorities >= smallest) & (priorities >= 2.0)

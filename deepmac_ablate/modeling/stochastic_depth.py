@@ -23,7 +23,7 @@ _SEED: contextvars.ContextVar[tf.Tensor | None] = contextvars.ContextVar("seed",
 
 @contextlib.contextmanager
 def seeded(seed: tf.Tensor | None) -> Iterator[None]:
-    """Makes all layers that are called within it draw as a function of a seed.
+    """Make all layers that are called within it draw as a function of a seed.
 
     Args:
         seed: as `sampling.uniform` takes it; None: no layer may draw.
@@ -39,7 +39,7 @@ class StochasticDepth(tf_keras.layers.Layer):
     """In training drops its input for some images of a batch, and scales it up for the rest."""
 
     def __init__(self, drop_rate: float, number: int) -> None:
-        """Notes what to do.
+        """Record what to do.
 
         Args:
             drop_rate: share of images that are dropped, in [0, 1).
@@ -50,7 +50,7 @@ class StochasticDepth(tf_keras.layers.Layer):
         self._number = number
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Drops.
+        """Drop.
 
         Args:
             inputs: [b, h, w, c].
@@ -73,7 +73,7 @@ class StochasticDepth(tf_keras.layers.Layer):
 
 
 def make_stateless(network: tf_keras.Model) -> None:
-    """Gives the residual blocks of a Model Garden network this layer in place of its own.
+    """Give the residual blocks of a Model Garden network this layer in place of its own.
 
     Args:
         network: made of blocks, each with the drop rate that it was made with.

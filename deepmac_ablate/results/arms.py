@@ -43,20 +43,20 @@ class ArmTrials(NamedTuple):
         return any(row["code_state"] for row in self.trials)
 
     def count(self, status: str) -> int:
-        """Returns how many of its trials have a status."""
+        """Return how many of its trials have a status."""
         return sum(row["status"] == status for row in self.trials)
 
     def known(self, column: str) -> list[Any]:
-        """Returns what a column holds, of the trials where it is known."""
+        """Return what a column holds, of the trials where it is known."""
         return [row[column] for row in self.trials if row.get(column) is not None]
 
     def by_seed(self, column: str) -> dict[int, float]:
-        """Returns a number of each finished trial that has it, by seed."""
+        """Return a number of each finished trial that has it, by seed."""
         return {
             row["seed"]: row[column] for row in self.finished if row.get(column) is not None}
 
     def distance(self, other: ArmTrials) -> int:
-        """Returns on how many axes its level is another than that of another arm."""
+        """Return on how many axes its level is another than that of another arm."""
         return sum(level != other.levels[axis] for axis, level in self.levels.items())
 
 
@@ -75,7 +75,7 @@ class Arms(NamedTuple):
 
 
 def of(frame: pd.DataFrame) -> Arms:
-    """Returns the arms of a data frame."""
+    """Return the arms of a data frame."""
     axes = columns.axes(frame)
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     left_out = []

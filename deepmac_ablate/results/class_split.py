@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def apply_split(
     frame: pd.DataFrame, per_class: pd.DataFrame, text: str | None
 ) -> tuple[pd.DataFrame, class_splits.Split]:
-    """Returns a frame with the numbers of a split, and the split; as it is without one.
+    """Return a frame with the numbers of a split, and the split; as it is without one.
 
     Args:
         frame: From `results.load`.
@@ -22,7 +22,7 @@ def apply_split(
         text: What the command line says; None: nothing.
 
     Raises:
-        UserError: If there is no such split, or a class that the data set lacks.
+        UserError: If there is no such split, or a class that the dataset lacks.
     """
     from deepmac_ablate import results
 
@@ -33,11 +33,11 @@ def apply_split(
 
 
 def parse_split(text: str, names: Sequence[str]) -> class_splits.Split:
-    """Returns the class split that a command line names.
+    """Return the class split that a command line names.
 
     Args:
         text: The name of a split, or class ids and names with commas.
-        names: Of the classes of the data set.
+        names: Of the classes of the dataset.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     listed: list[int | str] = [int(part) if part.isdigit() else part for part in parts]

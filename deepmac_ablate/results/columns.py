@@ -54,15 +54,15 @@ _AXIS = "axis:"
 
 
 def axis_column(axis: str) -> str:
-    """Returns the column of an axis."""
+    """Return the column of an axis."""
     return f"{_AXIS}{axis}" if axis in FIXED else axis
 
 
 def axes(frame: pd.DataFrame) -> list[str]:
-    """Returns the columns that are axes, in order."""
+    """Return the columns that are axes, in order."""
     return [name for name in frame.columns if name not in FIXED and "/" not in name]
 
 
 def metrics(frame: pd.DataFrame) -> list[str]:
-    """Returns the columns that are numbers, `<reading>/<metric>/<classes>`, in order."""
+    """Return the columns that are numbers, `<reading>/<metric>/<classes>`, in order."""
     return [name for name in frame.columns if name.count("/") >= 2]

@@ -61,7 +61,7 @@ class Comparison(NamedTuple):
         return self.seeds is not None and self.seeds[0] != self.seeds[1]
 
     def verdict(self) -> str:
-        """Says in one sentence what the rows alone do not; an empty string if there is nothing."""
+        """Say in one sentence what the rows alone do not; an empty string if there is nothing."""
         if self.differences or self.defaults:
             same = self.same_trial and not self.defaults
             return "Both are the same trial: what differs is no part of its id." if same else ""
@@ -71,7 +71,7 @@ class Comparison(NamedTuple):
 
 
 def compare(a: Side, b: Side) -> Comparison:
-    """Compares what two sides bind.
+    """Compare what two sides bind.
 
     Raises:
         UserError: As `text.merge` and `values.expand`.
@@ -93,7 +93,7 @@ def compare(a: Side, b: Side) -> Comparison:
 
 
 def _in_both_orders(one: Sequence[str], other: Sequence[str]) -> list[str]:
-    """Merges two orders: what only the other has stands behind what precedes it there."""
+    """Merge two orders: what only the other has stands behind what precedes it there."""
     merged, known = list(one), set(one)
     position = 0
     for name in other:
@@ -158,7 +158,7 @@ class Side:
 
 
 def find(name: str, given: Sequence[str] = (), workdir: str | None = None) -> Side:
-    """Finds what a name on the command line stands for.
+    """Find what a name on the command line stands for.
 
     Args:
         name: Gin files joined by "+", the folder of a trial, or with `workdir` the id of one of
@@ -198,7 +198,7 @@ def _of_folder(folder: Path, given: Sequence[str]) -> Side:
 
 
 def _as_started(trial: Trial, folder: Path) -> tuple[Text, str]:
-    """Returns what a trial was bound to; from its gin files, unless they have changed since."""
+    """Return what a trial was bound to; from its gin files, unless they have changed since."""
     config = folder / _CONFIG
     if not config.is_file():
         return bindings.read(trial.gin_files, trial.bindings), ""
@@ -224,7 +224,7 @@ def _values(text: Text) -> dict[tuple[str, str, str], str]:
 
 
 def _planned(name: str, workdir: SweepWorkdir) -> list[PlannedTrial]:
-    """Returns the trials of an arm, or the one of an id; none where a name is that of a file."""
+    """Return the trials of an arm, or the one of an id; none where a name is that of a file."""
     plan = workdir.read_plan()
     if name in plan.arms:
         return plan.arms[name]

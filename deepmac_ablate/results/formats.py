@@ -60,7 +60,7 @@ class Document(NamedTuple):
 
 
 def markdown(document: Document) -> str:
-    """Returns aligned Markdown, which can be read as it is.
+    """Return aligned Markdown, which can be read as it is.
 
     Where a table would be wider than a terminal, its rows are numbered and named below it.
     """
@@ -70,7 +70,7 @@ def markdown(document: Document) -> str:
 
 
 def latex(document: Document) -> str:
-    """Returns one float with a tabular for each section, in the style of the package booktabs."""
+    """Return one float with a tabular for each section, in the style of the package booktabs."""
     parts = [_latex_section(section) for section in document.sections]
     caption = " ".join(sentence.translate(_LATEX) for sentence in document.caption)
     body = "\n\n\\medskip\n".join(parts)
@@ -78,19 +78,19 @@ def latex(document: Document) -> str:
 
 
 def html_fragment(document: Document) -> str:
-    """Returns tables with their titles, and the caption in paragraphs; no page around them."""
+    """Return tables with their titles, and the caption in paragraphs; no page around them."""
     parts = [_html_section(section) for section in document.sections]
     parts += [f"<p>{html.escape(sentence)}</p>" for sentence in document.caption]
     return "\n".join(parts)
 
 
 def json_text(document: Document) -> str:
-    """Returns the records as a list of objects."""
+    """Return the records as a list of objects."""
     return to_json(document.records, indent=2)
 
 
 def csv_text(document: Document) -> str:
-    """Returns the records, a line each; what is nested is named by its path, as "a/b"."""
+    """Return the records, a line each; what is nested is named by its path, as "a/b"."""
     # As in JSON, what is not finite is nothing.
     rows = [dict(_flat(record)) for record in json.loads(to_json(document.records))]
     heads = list(dict.fromkeys(head for row in rows for head in row))
@@ -129,7 +129,7 @@ def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    """Yields names flush left and numbers flush right; characters may be two columns wide."""
+    """Yield names flush left and numbers flush right; characters may be two columns wide."""
     for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
         blank = " " * (width - cell_len(cell))
         yield blank + cell if number else cell + blank

@@ -14,7 +14,7 @@ FILE = "instances.csv.gz"
 
 
 def table(content: bytes, where: str) -> pd.DataFrame:
-    """Returns `image_id`, `category_id`, `iou` and `boundary_iou` of each mask in annotated boxes.
+    """Return `image_id`, `category_id`, `iou`, `boundary_iou` of masks in ground-truth boxes.
 
     Raises:
         UserError: If the content is broken; it names `where` it was read.

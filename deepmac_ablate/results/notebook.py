@@ -60,11 +60,11 @@ def table(
     split: class_splits.Split = None,
     confidence: float = 0.95,
 ) -> Shown:
-    """Returns a row per arm, as `deepmac-ablate table` does.
+    """Return a row per arm, as `deepmac-ablate table` does.
 
     Args:
         frame: What `results.load` returned.
-        *metrics: As `<reading>/<metric>`; none: IoU in annotated boxes, and mask AP.
+        *metrics: As `<reading>/<metric>`; none: IoU in ground-truth boxes, and mask AP.
         split: Which classes count as seen; None: those of training.
         confidence: Of the intervals over seeds, in (0, 1).
 
@@ -82,7 +82,7 @@ def effects(
     split: class_splits.Split = None,
     confidence: float = 0.95,
 ) -> Shown:
-    """Returns the effect of each axis, as `deepmac-ablate effects` does."""
+    """Return the effect of each axis, as `deepmac-ablate effects` does."""
     numbers, classes = _of_split(frame, split), results.per_class(frame)
     made = results.axis_effects(numbers, metric, confidence, classes, split)
     return _of_document(effect_cells.document(made))
@@ -97,7 +97,7 @@ def compare(
     seed: int = 0,
     images: int = 5,
 ) -> Shown:
-    """Returns two arms class by class and image by image, as `deepmac-ablate compare` does."""
+    """Return two arms class by class and image by image, as `deepmac-ablate compare` does."""
     made = results.compare(frame, arm_a, arm_b, metric, resamples, seed)
     return _of_document(comparison_cells.document(made, images))
 
@@ -108,7 +108,7 @@ def plot(
     metric: str = "groundtruth/iou",
     split: class_splits.Split = None,
 ) -> Shown:
-    """Returns a figure of the report with its caption.
+    """Return a figure of the report with its caption.
 
     Args:
         frame: What `results.load` returned.
@@ -141,18 +141,18 @@ def gallery(
     data: str | None = None,
     metric: str = "groundtruth/iou",
 ) -> Shown:
-    """Returns the same objects as every arm segments them, in annotated boxes.
+    """Return the same objects as every arm segments them, in ground-truth boxes.
 
     Args:
         frame: What `results.load` returned.
         images: Objects in each of the three groups: largest disagreement, worst, at random.
         seed: Of those at random.
-        data: The prefix of the evaluated data set; None: where the trials found it.
+        data: The prefix of the evaluated dataset; None: where the trials found it.
         metric: Where there are more arms than fit beside each other, those that are best in it are
             shown.
 
     Raises:
-        UserError: If `data` is no data set, or another than the trials were evaluated on.
+        UserError: If `data` is no dataset, or another than the trials were evaluated on.
     """
     chosen = selection.telling(grouping.of(frame).arms, metric, exhibition.MOST_ARMS)
     made = exhibition.make(chosen.arms, images, seed, data)

@@ -60,7 +60,7 @@ class Difference(NamedTuple):
 
 
 def check_confidence(confidence: float) -> None:
-    """Raises unless a confidence is a share.
+    """Raise unless a confidence is a share.
 
     Raises:
         UserError: If it is not between 0 and 1.
@@ -72,7 +72,7 @@ def check_confidence(confidence: float) -> None:
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Returns the mean of independent values with its t interval, mean ± t · sd / √n.
+    """Return the mean of independent values with its t interval, mean ± t · sd / √n.
 
     Args:
         values: Finite numbers, one for each seed.
@@ -92,7 +92,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 def paired_difference(
     values: Mapping[int, float], baseline: Mapping[int, float], confidence: float = 0.95
 ) -> Difference:
-    """Returns values minus the baseline's, by seed: two trials of one seed share their luck.
+    """Return values minus the baseline's, by seed: two trials of one seed share their luck.
 
     Args:
         values: Finite fractions by seed.
@@ -104,14 +104,14 @@ def paired_difference(
 
 
 def mean_difference(differences: Sequence[float], confidence: float = 0.95) -> Difference:
-    """Returns the mean of independent differences with its t interval and t test against 0."""
+    """Return the mean of independent differences with its t interval and t test against 0."""
     rounded = [round(difference, _DIGITS) for difference in differences]
     mean, low, high, n, sd = mean_interval(rounded, confidence)
     return Difference(mean, low, high, n, sd, None if sd is None else _p_value(mean, sd, n))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Returns p values corrected for how many there are (Holm, Scand. J. Statist. 6, 1979).
+    """Return p values corrected for how many there are (Holm, Scand. J. Statist. 6, 1979).
 
     Args:
         p_values: None where nothing was tested, which stays None and does not count.
@@ -128,7 +128,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def detectable_difference(
     sd: float, n: int, power: float = 0.8, alpha: float = 0.05
 ) -> float | None:
-    """Returns the smallest true difference that a paired t test over n seeds finds.
+    """Return the smallest true difference that a paired t test over n seeds finds.
 
     With T from the non-central t distribution of n - 1 degrees of freedom and non-centrality δ, it
     is δ · sd / √n where P(T > t(1 - alpha / 2)) = power (Cohen, Statistical Power Analysis for the
@@ -157,7 +157,7 @@ def detectable_difference(
 def seeds_needed(
     difference: float, sd: float, power: float = 0.8, alpha: float = 0.05
 ) -> int | None:
-    """Returns the fewest seeds whose paired t test finds a true difference of this size.
+    """Return the fewest seeds whose paired t test finds a true difference of this size.
 
     Args:
         difference: The true difference, of either sign.

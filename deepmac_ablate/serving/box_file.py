@@ -62,7 +62,7 @@ class Clipped(NamedTuple):
 
 
 def read(path: Path, names: Collection[str]) -> BoxFile:
-    """Reads a file of boxes.
+    """Read a file of boxes.
 
     Args:
         path: a JSON file of one of the three forms.
@@ -109,7 +109,7 @@ def read(path: Path, names: Collection[str]) -> BoxFile:
 
 
 def clip(boxes: list[FileBox], name: str, height: int, width: int) -> Clipped:
-    """Cuts off what overruns a picture.
+    """Cut off what overruns a picture.
 
     Args:
         boxes: of the picture.

@@ -34,7 +34,7 @@ def run(
     normalized: bool,
     further: Sequence[str],
 ) -> list[str]:
-    """Exports the last checkpoint of a trial.
+    """Export the last checkpoint of a trial.
 
     Args:
         workdir: of the trial; nothing in it is changed but the output below.

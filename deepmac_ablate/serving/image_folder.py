@@ -32,7 +32,7 @@ class Picture(NamedTuple):
 
 
 def find(paths: Sequence[Path]) -> tuple[Picture, ...]:
-    """Returns the pictures in folders, with all that is below, and given files as they are.
+    """Return the pictures in folders, with all that is below, and given files as they are.
 
     Args:
         paths: folders, whose files are taken in the order of their names if PIL reads their kind;
@@ -51,7 +51,7 @@ def find(paths: Sequence[Path]) -> tuple[Picture, ...]:
 
 
 def read(path: Path) -> np.ndarray:
-    """Returns a picture as [h, w, 3] uint8, turned upright as its EXIF data say.
+    """Return a picture as [h, w, 3] uint8, turned upright as its EXIF data say.
 
     Raises:
         UserError: if it cannot be read, or not to the end.
@@ -70,7 +70,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def check_output(output: epath.Path, paths: Sequence[Path]) -> None:
-    """Raises a UserError if pictures drawn to `output` would lie among those that are read."""
+    """Raise a UserError if pictures drawn to `output` would lie among those that are read."""
     if storage.is_remote(output):
         return
     target = Path(output).resolve()
@@ -83,7 +83,7 @@ def check_output(output: epath.Path, paths: Sequence[Path]) -> None:
 
 
 def drawing_names(pictures: Sequence[Picture]) -> list[str]:
-    """Returns for each picture the name of the JPEG that shows it, no two the same."""
+    """Return for each picture the name of the JPEG that shows it, no two the same."""
     stems = Counter(str(Path(picture.name).with_suffix("")) for picture in pictures)
     return [
         f"{stem if stems[stem] == 1 else picture.name}.jpg"
@@ -108,7 +108,7 @@ def _pictures(path: Path) -> Iterator[Picture]:
 
 
 def _endings() -> set[str]:
-    """Returns the endings of files that PIL reads, such as ".jpg"."""
+    """Return the endings of files that PIL reads, such as ".jpg"."""
     kinds = Image.registered_extensions()
     return {
         ending for ending, kind in kinds.items()

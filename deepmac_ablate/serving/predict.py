@@ -65,7 +65,7 @@ def run(
     least_score: float,
     batch_size: int,
 ) -> Report:
-    """Predicts with the last checkpoint of a trial.
+    """Predict with the last checkpoint of a trial.
 
     Args:
         workdir: of the trial.
@@ -113,7 +113,7 @@ def run(
 def _read(
     images: Iterable[Picture], boxes: BoxFile | None, problems: list[str]
 ) -> Iterator[_Item]:
-    """Reads pictures one by one; notes the ones that cannot be read, and boxes of no use."""
+    """Read pictures one by one; notes the ones that cannot be read, and boxes of no use."""
     for number, picture in enumerate(images, 1):
         try:
             pixels = image_folder.read(picture.path)
@@ -132,7 +132,7 @@ def _read(
 def _predict(
     predictor: Predictor, items: Iterator[_Item], model: MaskRCNN, detect: bool, batch_size: int
 ) -> Iterator[tuple[_Item, ImagePrediction]]:
-    """Runs the model on batches of pictures."""
+    """Run the model on batches of pictures."""
     prepare = tf.function(
         lambda pixels: model_input.from_pixels(pixels, model.image_size),
         input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
@@ -152,7 +152,7 @@ def _predict(
 
 
 def _results(item: _Item, prediction: ImagePrediction) -> list[dict[str, Any]]:
-    """Returns COCO results, best first; a given box has score 1, and a class if it was told."""
+    """Return COCO results, best first; a given box has score 1, and a class if it was told."""
     own = {"image_id": item.image_id, "file_name": item.picture.name}
     detected = [{**result, **own} for result in prediction.detections]
     given = [
@@ -164,7 +164,7 @@ def _results(item: _Item, prediction: ImagePrediction) -> list[dict[str, Any]]:
 
 
 def _check_classes(boxes: BoxFile, trial: trained.Trained) -> None:
-    """Raises unless each box has a class where the mask head has a mask for each class."""
+    """Raise unless each box has a class where the mask head has a mask for each class."""
     if trial.model.mask_head.class_agnostic:
         return
     most, known = trial.model.num_classes - 1, trial.classes.names
@@ -203,7 +203,7 @@ def draw(
     classes: Classes,
     scored: bool,
 ) -> Image.Image:
-    """Draws results on a picture, made smaller if a side has more than 1600 pixels.
+    """Draw results on a picture, made smaller if a side has more than 1600 pixels.
 
     Args:
         pixels: [h, w, 3] uint8.
@@ -232,7 +232,7 @@ def draw(
 
 
 def to_jpeg(picture: Image.Image) -> bytes:
-    """Returns a picture as a JPEG file, without blurred colours at the edges of masks."""
+    """Return a picture as a JPEG file, without blurred colours at the edges of masks."""
     buffer = io.BytesIO()
     picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()

@@ -35,7 +35,7 @@ _Outputs = dict[str, tf.Tensor]
 def trace(
     model: MaskRCNN, kind: Input, batch_size: int | None, normalized: bool
 ) -> tf.types.experimental.ConcreteFunction:
-    """Traces the function for one kind of input.
+    """Trace the function for one kind of input.
 
     Args:
         model: a model whose variables exist.
@@ -117,7 +117,7 @@ def _segmenting_classes(
 def _prepare(
     model: MaskRCNN, inputs: tf.Tensor, read: Callable[[tf.Tensor], tf.Tensor]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reads and resizes one picture after the other, so that they may differ in size."""
+    """Read and resize one picture after the other, so that they may differ in size."""
     return tf.map_fn(
         lambda item: model_input.from_pixels(read(item), model.image_size),
         inputs,
@@ -127,7 +127,7 @@ def _prepare(
 
 
 def _picture_size(info: tf.Tensor) -> tf.Tensor:
-    """Returns [b, 1, 4], the size of the whole picture once resized, for y, x, y, x."""
+    """Return [b, 1, 4], the size of the whole picture once resized, for y, x, y, x."""
     return tf.tile(info[:, tf.newaxis, 0] * info[:, tf.newaxis, 2], [1, 1, 2])
 
 

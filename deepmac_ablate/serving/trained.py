@@ -38,7 +38,7 @@ class Trained(NamedTuple):
 
 
 def load(workdir: str, further: Sequence[str] = ()) -> Trained:
-    """Builds the model of a trial on one device and reads its last checkpoint.
+    """Build the model of a trial on one device and read its last checkpoint.
 
     Args:
         workdir: of the trial.
@@ -69,7 +69,7 @@ def load(workdir: str, further: Sequence[str] = ()) -> Trained:
 
 
 def _check_took_effect(prepared: PreparedModel, number: int) -> None:
-    """Raises unless each of the last `number` bindings went into the model."""
+    """Raise unless each of the last `number` bindings went into the model."""
     unused = bindings.inactive_bindings(prepared.parsed)
     for binding in prepared.parsed[len(prepared.parsed) - number:]:
         if binding in unused:
@@ -98,11 +98,11 @@ class Classes(NamedTuple):
     roles: dict[int, class_splits.Role]
 
     def label(self, class_id: int) -> str:
-        """Returns the name of a class, or its id where there is none."""
+        """Return the name of a class, or its id where there is none."""
         return self.names.get(class_id, str(class_id))
 
     def renamed(self, names: Mapping[int, str]) -> Classes:
-        """Returns the classes as somebody else calls them.
+        """Return the classes as somebody else calls them.
 
         Args:
             names: their names by id, or nothing. A role holds only where both mean the same class.
@@ -116,10 +116,10 @@ class Classes(NamedTuple):
 def classes_of(
     known: Iterable[Category] | None, seen: class_splits.Split, num_classes: int
 ) -> Classes:
-    """Finds names and roles.
+    """Find names and roles.
 
     Args:
-        known: the classes of the trial's data set, or None where it is out of reach.
+        known: the classes of the trial's dataset, or None where it is out of reach.
         seen: the classes that were trained with masks.
         num_classes: of the model, background included; 91 is taken for COCO's.
     """

@@ -20,7 +20,7 @@ from deepmac_ablate.storage.disk import Entry, is_remote
 
 
 def write(path: epath.Path, content: str | bytes) -> None:
-    """Writes a file in one step, and to the disk itself, so that it survives a power failure.
+    """Write a file in one step, and to the disk itself, so that it survives a power failure.
 
     Args:
         path: In a folder that exists.
@@ -37,7 +37,7 @@ def write(path: epath.Path, content: str | bytes) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> bytes | None:
-    """Returns the content of a file; None where there is no such file.
+    """Return the content of a file; None where there is no such file.
 
     To make an `epath.Path` of a name on a disk would take longer than to read the file.
     """
@@ -50,7 +50,7 @@ def read(path: str | os.PathLike[str]) -> bytes | None:
 
 
 def read_many(paths: Iterable[str], tail: int | None = None) -> dict[str, bytes | None]:
-    """Returns the contents of files, or their last `tail` bytes; None where there is no such file.
+    """Return the contents of files, or their last `tail` bytes; None where there is no such file.
 
     On ``gs://`` many are read at a time.
     """
@@ -65,12 +65,12 @@ def read_many(paths: Iterable[str], tail: int | None = None) -> dict[str, bytes 
 
 
 def read_tail(path: str | os.PathLike[str], size: int) -> bytes | None:
-    """Returns the last bytes of a file, at most `size`; None where there is no such file."""
+    """Return the last bytes of a file, at most `size`; None where there is no such file."""
     return read_many([os.fspath(path)], size)[os.fspath(path)]
 
 
 def entries_of_many(folders: Iterable[str]) -> dict[str, list[Entry]]:
-    """Returns the files and folders in folders, by name; nothing where there is no such folder."""
+    """Return the files and folders in folders, by name; nothing where there is no such folder."""
     folders = list(folders)
     remote = [folder for folder in folders if is_remote(folder)]
     found: dict[str, list[Entry]] = {}
@@ -83,7 +83,7 @@ def entries_of_many(folders: Iterable[str]) -> dict[str, list[Entry]]:
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[bytes]:
-    """Returns the lines of a file; none where there is no such file.
+    """Return the lines of a file; none where there is no such file.
 
     A last line without its end is left out: its writer was killed, maybe within a character.
     """
@@ -91,7 +91,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[bytes]:
 
 
 def append_line(path: epath.Path, line: str) -> None:
-    """Appends a line; a last line without its end, from a killed writer, is cut off before.
+    """Append a line; a last line without its end, from a killed writer, is cut off before.
 
     Args:
         path: A file that exists or not.
@@ -112,14 +112,14 @@ def append_line(path: epath.Path, line: str) -> None:
 
 
 def refuse_existing(path: epath.Path) -> None:
-    """Raises a UserError if there is something at a path that is about to be written."""
+    """Raise a UserError if there is something at a path that is about to be written."""
     if path.exists():
         raise UserError(f"There is something at {path} already; name another place or delete it.")
 
 
 @contextlib.contextmanager
 def whole_folder(path: epath.Path) -> Iterator[epath.Path]:
-    """Yields a folder to fill, which gets its name once the context ends well.
+    """Yield a folder to fill, which gets its name once the context ends well.
 
     Args:
         path: On a disk, in folders that exist or not; there is nothing there yet.

@@ -27,12 +27,12 @@ class Entry(NamedTuple):
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Returns True for a path in an object store, where objects are replaced, never appended to."""
+    """Return True for a path in an object store, where objects are replaced, never appended to."""
     return "://" in os.fspath(path)
 
 
 def read(path: str | os.PathLike[str], tail: int | None = None) -> bytes | None:
-    """Returns the content of a file, or its last `tail` bytes; None where there is no such file."""
+    """Return the content of a file, or its last `tail` bytes; None where there is no such file."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             if tail is not None:
@@ -43,7 +43,7 @@ def read(path: str | os.PathLike[str], tail: int | None = None) -> bytes | None:
 
 
 def entries(folder: str | os.PathLike[str]) -> list[Entry]:
-    """Returns the files and folders in a folder, by name; nothing where there is no folder."""
+    """Return the files and folders in a folder, by name; nothing where there is no folder."""
     found = []
     try:
         with os.scandir(folder) as there:
@@ -56,7 +56,7 @@ def entries(folder: str | os.PathLike[str]) -> list[Entry]:
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes a file in one step, and to the disk itself, so that it survives a power failure.
+    """Write a file in one step, and to the disk itself, so that it survives a power failure.
 
     Args:
         path: In a folder that exists.

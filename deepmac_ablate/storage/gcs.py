@@ -88,7 +88,7 @@ class ObjectStore:
         self._known_buckets: set[str] = set()
 
     def read(self, path: str, tail: int | None = None) -> bytes | None:
-        """Returns an object, or its last `tail` bytes; None where there is none.
+        """Return an object, or its last `tail` bytes; None where there is none.
 
         All bytes are of one generation, even while another process replaces the object.
         """
@@ -106,20 +106,20 @@ class ObjectStore:
                 return None
 
     def read_many(self, paths: Sequence[str], tail: int | None = None) -> list[bytes | None]:
-        """Returns what `read` returns of each path."""
+        """Return what `read` returns of each path."""
         return _map_in_threads(functools.partial(self.read, tail=tail), paths)
 
     def write(self, path: str, data: bytes) -> None:
-        """Makes or replaces an object, in one step."""
+        """Make or replace an object, in one step."""
         with self._opened(path) as blob:
             blob.upload_from_string(data, "application/octet-stream", **self._limits)
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Deletes objects; those that are missing are gone already."""
+        """Delete objects; those that are missing are gone already."""
         _map_in_threads(self._delete_one, paths)
 
     def find_entry(self, path: str) -> Entry | None:
-        """Returns the object or folder at a path; None where there is nothing."""
+        """Return the object or folder at a path; None where there is nothing."""
         with self._opened(path) as blob:
             found = blob.bucket.get_blob(blob.name, **self._limits) if blob.name else None
             if found is not None:
@@ -131,7 +131,7 @@ class ObjectStore:
         return Entry(path.rstrip("/").rpartition("/")[2], is_folder=True)
 
     def list_entries(self, path: str) -> list[Entry]:
-        """Returns the objects and folders in a folder, by name; nothing where there is none."""
+        """Return the objects and folders in a folder, by name; nothing where there is none."""
         with self._opened(path) as blob:
             prefix = _folder_prefix(blob.name)
             listing = self._list(
@@ -144,18 +144,18 @@ class ObjectStore:
         return sorted(found)
 
     def list_entries_of_many(self, paths: Sequence[str]) -> list[list[Entry]]:
-        """Returns what `list_entries` returns of each path."""
+        """Return what `list_entries` returns of each path."""
         return _map_in_threads(self.list_entries, paths)
 
     def list_objects(self, path: str) -> list[str]:
-        """Returns the paths of all objects in a folder and its folders."""
+        """Return the paths of all objects in a folder and its folders."""
         with self._opened(path) as blob:
             listing = self._list(
                 blob.bucket, _folder_prefix(blob.name), fields="items(name),nextPageToken")
             return [f"gs://{blob.bucket.name}/{each.name}" for each in listing]
 
     def copy(self, source: str, target: str) -> None:
-        """Copies an object within the store, without fetching it.
+        """Copy an object within the store, without fetching it.
 
         Raises:
             FileNotFoundError: If there is no source.
@@ -173,7 +173,7 @@ class ObjectStore:
     def write_generation(
         self, path: str, data: bytes, metadata: Mapping[str, str], replaced: int
     ) -> int | None:
-        """Writes an object if it still is in a generation.
+        """Write an object if it still is in a generation.
 
         Args:
             path: Of the object.
@@ -194,7 +194,7 @@ class ObjectStore:
             return blob.generation
 
     def find_generation(self, path: str) -> Generation | None:
-        """Returns the present generation of an object; None where there is none."""
+        """Return the present generation of an object; None where there is none."""
         with self._opened(path) as blob:
             found = blob.bucket.get_blob(blob.name, **self._limits)
             if found is None:
@@ -209,14 +209,14 @@ class ObjectStore:
         return Generation(found.generation, found.metadata or {}, age)
 
     def delete_generation(self, path: str, number: int) -> None:
-        """Deletes an object if it still is in a generation."""
+        """Delete an object if it still is in a generation."""
         with self._opened(path) as blob, contextlib.suppress(
                 exceptions.NotFound, exceptions.PreconditionFailed):
             blob.delete(if_generation_match=number, **self._limits)
 
     @contextlib.contextmanager
     def _opened(self, path: str) -> Iterator[Blob]:
-        """Yields a path's object, with a client of its own, and translates errors."""
+        """Yield a path's object, with a client of its own, and translates errors."""
         bucket, _, name = path.removeprefix("gs://").partition("/")
         with translating_errors(path):
             try:
@@ -239,7 +239,7 @@ class ObjectStore:
         return bucket.client.list_blobs(bucket, prefix=prefix, **options, **self._limits)
 
     def _check_bucket(self, bucket: Bucket) -> None:
-        """Raises `exceptions.NotFound` if there is no such bucket."""
+        """Raise `exceptions.NotFound` if there is no such bucket."""
         if bucket.name not in self._known_buckets:
             # An account that may not list it may yet read.
             with contextlib.suppress(exceptions.Forbidden):
@@ -248,7 +248,7 @@ class ObjectStore:
 
 
 def store() -> ObjectStore:
-    """Returns the store of this process."""
+    """Return the store of this process."""
     # Tests have several, one after the other.
     return _store(os.environ.get("STORAGE_EMULATOR_HOST"), os.getpid())
 
@@ -260,7 +260,7 @@ def _store(emulator: str | None, pid: int) -> ObjectStore:
 
 
 def _client_factory() -> Callable[[], Client]:
-    """Returns the maker of clients, which share one set of credentials."""
+    """Return the maker of clients, which share one set of credentials."""
     if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
         endpoint = emulator if "://" in emulator else f"http://{emulator}"
         return functools.partial(
@@ -279,7 +279,7 @@ def _find_credentials() -> Credentials:
 
 
 def _map_in_threads(work: Callable[[str], _T], paths: Sequence[str]) -> list[_T]:
-    """Applies `work` to many paths at a time; an error of one cancels those that wait."""
+    """Apply `work` to many paths at a time; an error of one cancels those that wait."""
     if len(paths) < 2:
         return [work(path) for path in paths]
     with concurrent.futures.ThreadPoolExecutor(min(_CONCURRENT, len(paths))) as threads:

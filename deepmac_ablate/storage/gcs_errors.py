@@ -38,7 +38,7 @@ class StorageError(UserError, OSError):
 
 @contextlib.contextmanager
 def translating_errors(path: str) -> Iterator[None]:
-    """Turns errors of the client into a `StorageError` that names a path.
+    """Turn errors of the client into a `StorageError` that names a path.
 
     Raises:
         StorageError: If the context fails; a `FileNotFoundError` passes.
@@ -74,7 +74,7 @@ def _sentence(path: str, error: Exception) -> str:
 
 
 def _words(error: BaseException, response: requests.Response | None) -> str:
-    """Returns the store's own words, or else those of the innermost error, in one line."""
+    """Return the store's own words, or else those of the innermost error, in one line."""
     try:
         words = response.json()["error"]["message"]
     except (AttributeError, ValueError, LookupError, TypeError):

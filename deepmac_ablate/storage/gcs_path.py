@@ -29,21 +29,21 @@ class ObjectPath(type(epath.Path("/"))):
     """
 
     def exists(self) -> bool:
-        """Returns True if there is an object or a folder."""
+        """Return True if there is an object or a folder."""
         return self._find_entry() is not None
 
     def is_dir(self) -> bool:
-        """Returns True if there is a folder."""
+        """Return True if there is a folder."""
         entry = self._find_entry()
         return entry is not None and entry.is_folder
 
     def is_file(self) -> bool:
-        """Returns True if there is an object."""
+        """Return True if there is an object."""
         entry = self._find_entry()
         return entry is not None and not entry.is_folder
 
     def stat(self) -> stat_utils.StatResult:
-        """Returns size and time; raises a `FileNotFoundError` where there is nothing."""
+        """Return size and time; raises a `FileNotFoundError` where there is nothing."""
         entry = self._find_entry()
         if entry is None:
             raise FileNotFoundError(f"There is no {self}.")
@@ -51,12 +51,12 @@ class ObjectPath(type(epath.Path("/"))):
             is_directory=entry.is_folder, length=entry.size, mtime=entry.changed)
 
     def iterdir(self) -> Iterator[ObjectPath]:
-        """Yields the paths in the folder; nothing where there is none."""
+        """Yield the paths in the folder; nothing where there is none."""
         for entry in _store().list_entries(os.fspath(self)):
             yield self / entry.name
 
     def glob(self, pattern: str) -> Iterator[ObjectPath]:
-        """Yields the paths that match a pattern, in which a wildcard matches within a part."""
+        """Yield the paths that match a pattern, in which a wildcard matches within a part."""
         part, _, rest = pattern.partition("/")
         wild = any(sign in part for sign in "*?[")
         found = [
@@ -69,28 +69,28 @@ class ObjectPath(type(epath.Path("/"))):
                 yield path
 
     def mkdir(self, mode: int | None = None, parents: bool = False, exist_ok: bool = False) -> None:
-        """Does nothing, as there are no empty folders and buckets are not ours to make."""
+        """Do nothing, as there are no empty folders and buckets are not ours to make."""
 
     def read_bytes(self) -> bytes:
-        """Returns the object; raises a `FileNotFoundError` where there is none."""
+        """Return the object; raises a `FileNotFoundError` where there is none."""
         content = _store().read(os.fspath(self))
         if content is None:
             raise FileNotFoundError(f"There is no {self}.")
         return content
 
     def write_bytes(self, data: bytes) -> int:
-        """Makes or replaces the object."""
+        """Make or replace the object."""
         _store().write(os.fspath(self), data)
         return len(data)
 
     def write_text(
         self, data: str, encoding: str | None = None, errors: str | None = None
     ) -> int:
-        """Makes or replaces the object by a text."""
+        """Make or replace the object by a text."""
         return self.write_bytes(data.encode(encoding or "utf-8", errors or "strict"))
 
     def open(self, mode: str = "r", encoding: str | None = None, **options: Any) -> IO[Any]:  # noqa: ANN401
-        """Opens the object to be read, all of it at once."""
+        """Open the object to be read, all of it at once."""
         if mode not in ("r", "rb"):
             raise NotImplementedError(f"Open in mode {mode!r}: objects are written whole.")
         content = io.BytesIO(self.read_bytes())
@@ -98,20 +98,20 @@ class ObjectPath(type(epath.Path("/"))):
             content, encoding or "utf-8", **options)
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Deletes the object."""
+        """Delete the object."""
         if not missing_ok and not self.is_file():
             raise FileNotFoundError(f"There is no {self}.")
         _store().delete([os.fspath(self)])
 
     def rmtree(self, missing_ok: bool = False) -> None:
-        """Deletes all objects in the folder."""
+        """Delete all objects in the folder."""
         found = _store().list_objects(os.fspath(self))
         if not found and not missing_ok:
             raise FileNotFoundError(f"There is no {self}.")
         _store().delete(found)
 
     def replace(self, target: str | os.PathLike[str]) -> ObjectPath:
-        """Gives the object the name of another one in a bucket, which is there whole or not yet."""
+        """Give the object the name of another one in a bucket, which is there whole or not yet."""
         _store().copy(os.fspath(self), os.fspath(target))
         _store().delete([os.fspath(self)])
         return self._new(target)

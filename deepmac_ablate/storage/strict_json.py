@@ -12,7 +12,7 @@ from deepmac_ablate.errors import UserError
 
 
 def to_json(value: Any, indent: int | None = None) -> str:  # noqa: ANN401
-    """Writes a value as JSON that every reader reads.
+    """Write a value as JSON that every reader reads.
 
     Args:
         value: Numbers of Python or numpy, strings, None, and lists, arrays and mappings of such.
@@ -31,7 +31,7 @@ def to_json(value: Any, indent: int | None = None) -> str:  # noqa: ANN401
 
 
 def from_json(text: bytes, where: str) -> dict[str, Any]:
-    """Reads a JSON object.
+    """Read a JSON object.
 
     Raises:
         UserError: If it is none; it names `where` it was read.
@@ -46,7 +46,7 @@ def from_json(text: bytes, where: str) -> dict[str, Any]:
 
 
 def from_json_lines(text: bytes | None, where: str) -> list[dict[str, Any]]:
-    """Reads a JSON object of each line; none where there is no text.
+    """Read a JSON object of each line; none where there is no text.
 
     A last line without its end is left out: its writer was killed, maybe within a character.
 
@@ -72,7 +72,7 @@ def _plain(value: Any, name: str = "") -> Any:  # noqa: ANN401
 
 
 def read_given(path: Path, what: str, instead: str) -> Any:  # noqa: ANN401 - JSON
-    """Returns the content of a JSON file that a user names.
+    """Return the content of a JSON file that a user names.
 
     Args:
         path: Of the file.

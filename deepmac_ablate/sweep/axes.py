@@ -66,7 +66,7 @@ class Axis:
         return {level.name: level for level in self.levels}
 
     def level(self, name: str) -> Level:
-        """Returns a level by its name.
+        """Return a level by its name.
 
         Raises:
             UserError: If there is none of this name.
@@ -80,7 +80,7 @@ class Axis:
 def axis(
     name: str, *levels: str | Mapping[str, Settings], **named_levels: Settings
 ) -> Axis:
-    """Makes an axis.
+    """Make an axis.
 
     ::
 
@@ -112,7 +112,7 @@ def axis(
 
 
 def values(parameter: str, *choices: object, name: str = "") -> Axis:
-    """Makes an axis of one parameter or macro: ``values("LEARNING_RATE", 0.05, 0.1)``.
+    """Make an axis of one parameter or macro: ``values("LEARNING_RATE", 0.05, 0.1)``.
 
     Args:
         parameter: The left-hand side of the binding.
@@ -132,7 +132,7 @@ def values(parameter: str, *choices: object, name: str = "") -> Axis:
 
 
 def switch(name: str, *settings: str) -> Axis:
-    """Makes an axis of the levels "off" and "on"; on, the gin files and bindings are read."""
+    """Make an axis of the levels "off" and "on"; on, the gin files and bindings are read."""
     return Axis(name, (Level("off"), _level("on", settings)))
 
 
@@ -143,7 +143,7 @@ def _level(name: str, settings: Settings) -> Level:
 
 
 def split_settings(settings: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tells gin files, whose names end in ".gin", from bindings.
+    """Tell gin files, whose names end in ".gin", from bindings.
 
     Raises:
         UserError: If something is neither.

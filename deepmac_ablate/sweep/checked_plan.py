@@ -27,13 +27,13 @@ class CheckedPlan(NamedTuple):
 
     @property
     def data_out_of_reach(self) -> list[str]:
-        """Prefixes of data sets that were not there to be looked at."""
+        """Prefixes of datasets that were not there to be looked at."""
         missing = [prefix for it in self.verdicts.values() for prefix in it.data_out_of_reach]
         return list(dict.fromkeys(missing))
 
 
 def check(sweep: Sweep, rented: Rental | None = None) -> CheckedPlan:
-    """Resolves a sweep and checks all of it.
+    """Resolve a sweep and check all of it.
 
     Args:
         sweep: What to check.

@@ -89,7 +89,7 @@ def cumulative(*switches: Axis) -> Arms:
 
 
 def where(arms: Axis | Arms, condition: Callable[[Mapping[str, str]], Any]) -> Arms:
-    """Keeps the arms of which a condition holds.
+    """Keep the arms of which a condition holds.
 
     Args:
         arms: What to choose from.
@@ -112,7 +112,7 @@ def union(*parts: Axis | Arms) -> Arms:
 
 
 def seeds(arms: Axis | Arms, seeds: Seeds) -> Arms:
-    """Gives arms seeds of their own, in place of the sweep's.
+    """Give arms seeds of their own, in place of the sweep's.
 
     Args:
         arms: The arms.
@@ -124,7 +124,7 @@ def seeds(arms: Axis | Arms, seeds: Seeds) -> Arms:
 
 
 def filled(arms: Axis | Arms, levels: Mapping[str, str]) -> Arms:
-    """Names the level of every axis in every arm; arms that are then equal become one.
+    """Name the level of every axis in every arm; arms that are then equal become one.
 
     Args:
         arms: The arms.
@@ -137,7 +137,7 @@ def filled(arms: Axis | Arms, levels: Mapping[str, str]) -> Arms:
 
 
 def seed_tuple(seeds: Seeds) -> tuple[int, ...]:
-    """Returns seeds given as their number or one by one.
+    """Return seeds given as their number or one by one.
 
     Raises:
         UserError: If there is none, one is there twice, or one is no whole number of at least 0.
@@ -219,7 +219,7 @@ def _merged_axes(axes: Mapping[str, Axis], more: Mapping[str, Axis]) -> dict[str
 
 
 def _distinct(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Drops arms that are there already, keeping their seeds."""
+    """Drop arms that are there already, keeping their seeds."""
     found: dict[frozenset[tuple[str, str]], Row] = {}
     for row in rows:
         key = frozenset(row.levels.items())

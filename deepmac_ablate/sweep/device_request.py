@@ -34,7 +34,7 @@ class Rental(NamedTuple):
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Adds where trials run."""
+    """Add where trials run."""
     parser.add_argument(
         "--executor", choices=[LOCAL, "vertex", "gke"], default=LOCAL,
         help="this machine, Vertex AI or a GKE cluster; default: %(default)s")
@@ -47,7 +47,7 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
 
 
 def rental(args: argparse.Namespace) -> Rental | None:
-    """Returns what is rented, or None where trials run on this machine.
+    """Return what is rented, or None where trials run on this machine.
 
     Args:
         args: What `add_device_options` made.
@@ -73,7 +73,7 @@ def rental(args: argparse.Namespace) -> Rental | None:
 def problems(
     rented: Rental, plan: Plan, verdicts: Sequence[Verdict]
 ) -> list[tuple[str, str]]:
-    """Says why trials cannot run on what is rented.
+    """Say why trials cannot run on what is rented.
 
     Args:
         rented: What is rented.
@@ -129,6 +129,6 @@ def _path_problems(rented: Rental, data: DataNeeds, trial: Trial) -> Iterator[st
 
 
 def _bound(trial: Trial, name: str) -> Any:  # noqa: ANN401 - whatever a binding may hold
-    """Returns what a trial binds a parameter of its training to; None where it does not."""
+    """Return what a trial binds a parameter of its training to; None where it does not."""
     text = bindings.read(trial.gin_files, trial.bindings)
     return ast.literal_eval(bindings.explicit_bindings(text.bindings).get(name, "None"))

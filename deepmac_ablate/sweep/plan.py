@@ -30,13 +30,13 @@ class PlannedTrial(NamedTuple):
     steps: int | None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
+        """Return plain values."""
         place = {"levels": dict(self.levels), "steps": self.steps}
         return {"id": self.id, **vars(self.trial), **place}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> PlannedTrial:
-        """Reads what `to_json` returned."""
+        """Read what `to_json` returned."""
         trial = Trial(
             tuple(fields["gin_files"]), tuple(fields["bindings"]), fields["seed"], fields["arm"])
         return cls(fields["id"], trial, fields["levels"], fields["steps"])
@@ -68,12 +68,12 @@ class Plan(NamedTuple):
         return arms
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
+        """Return plain values."""
         return {**self._asdict(), "trials": [planned.to_json() for planned in self.trials]}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Plan:
-        """Reads what `to_json` returned."""
+        """Read what `to_json` returned."""
         trials = tuple(map(PlannedTrial.from_json, fields["trials"]))
         axes = {name: tuple(levels) for name, levels in fields["axes"].items()}
         return cls(fields["name"], fields["question"], axes, fields["baseline"], trials)
@@ -95,7 +95,7 @@ class SweepProblems(UserError):  # noqa: N818
 
 
 def resolve(sweep: Sweep) -> tuple[Plan, list[tuple[str, str]]]:
-    """Gives every trial of a sweep its id.
+    """Give every trial of a sweep its id.
 
     Returns:
         The plan, without the arms that have a problem, and the problems by the arms' labels: gin
@@ -139,7 +139,7 @@ class _Levels:
         self._bound: dict[tuple[str, str], dict[str, bindings.Binding]] = {}
 
     def lost(self, arm: Arm, bound: Sequence[bindings.Binding]) -> list[str]:
-        """Says which bindings of an arm's levels are replaced by another level or the sweep."""
+        """Say which bindings of an arm's levels are replaced by another level or the sweep."""
         last = {binding.name: binding for binding in bound}
         return [
             f"{binding.place} of {axis}={level} is replaced by {last[name].place}; then this "

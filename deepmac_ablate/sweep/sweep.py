@@ -62,7 +62,7 @@ class Sweep:
         seeds: Seeds = 1,
         baseline: Mapping[str, str] | None = None,
     ) -> None:
-        """Makes a sweep.
+        """Make a sweep.
 
         Args:
             *settings: Gin files and bindings of all arms.
@@ -103,7 +103,7 @@ class Sweep:
         only: Sequence[str] = (),
         steps: int | None = None,
     ) -> Sweep:
-        """Returns the sweep with what a command line changes.
+        """Return the sweep with what a command line changes.
 
         Args:
             bindings: Win over everything else in all arms, and take the place of the sweep's own of
@@ -131,7 +131,7 @@ class Sweep:
         return sweep
 
     def _label(self, levels: Mapping[str, str]) -> str:
-        """Returns the levels joined by "+"; a name that two axes share comes with its axis."""
+        """Return the levels joined by "+"; a name that two axes share comes with its axis."""
         return "+".join(
             levels[name] if self._axes_with[levels[name]] == 1 else f"{name}={levels[name]}"
             for name in self.axes)
@@ -162,12 +162,12 @@ class Sweep:
 
 
 def _bound_name(binding: str) -> str:
-    """Returns the left-hand side of a binding."""
+    """Return the left-hand side of a binding."""
     return binding.partition("=")[0].strip()
 
 
 def load(path: str) -> Sweep:
-    """Runs a sweep's file and returns the sweep in it.
+    """Run a sweep's file and return the sweep in it.
 
     Args:
         path: Of a Python file with one `Sweep` at module level. Its name, without ".py", is the

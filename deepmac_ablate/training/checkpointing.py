@@ -17,7 +17,7 @@ from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 def checkpoint_manager(
     session: Session, workdir: TrialWorkdir, chief: bool
 ) -> Iterator[tf.train.CheckpointManager]:
-    """Yields what writes checkpoints.
+    """Yield what writes checkpoints.
 
     Every worker of a cluster has to take part in saving, as a variable may have a part on each. But
     only the chief's files are kept.
@@ -36,13 +36,13 @@ def checkpoint_manager(
 
 
 def latest_step(workdir: TrialWorkdir) -> int | None:
-    """Returns the step of the latest checkpoint, or None where there is none."""
+    """Return the step of the latest checkpoint, or None where there is none."""
     latest = tf.train.latest_checkpoint(str(workdir.checkpoints))
     return None if latest is None else _step_of(latest)
 
 
 def restore(prepared: Session | PreparedModel, workdir: TrialWorkdir) -> int | None:
-    """Reads the latest checkpoint, if there is one, and returns its step.
+    """Read the latest checkpoint, if there is one, and return its step.
 
     Raises:
         UserError: if checkpoints vanish while they are read.
@@ -59,5 +59,5 @@ def restore(prepared: Session | PreparedModel, workdir: TrialWorkdir) -> int | N
 
 
 def _step_of(checkpoint: str) -> int:
-    """Returns the step of a checkpoint; they are numbered by it."""
+    """Return the step of a checkpoint; they are numbered by it."""
     return int(checkpoint.rpartition("-")[2])

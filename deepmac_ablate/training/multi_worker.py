@@ -28,7 +28,7 @@ class WorkerLost(Exception):  # noqa: N818 (nothing went wrong here)
 
 @contextlib.contextmanager
 def losses_named() -> Iterator[None]:
-    """Turns what TensorFlow raises where another process is gone into one sentence.
+    """Turn what TensorFlow raises where another process is gone into one sentence.
 
     Raises:
         WorkerLost: if another process of the cluster is gone or cannot be reached.
@@ -54,7 +54,7 @@ class Workers:
     """
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
-        """Finds out which process this is.
+        """Find out which process this is.
 
         Args:
             strategy: what the processes share.
@@ -72,19 +72,19 @@ class Workers:
         self._strategy = strategy
 
     def any(self, flag: bool) -> bool:
-        """Returns whether a flag is set in any process."""
+        """Return whether a flag is set in any process."""
         return any(self.all(flag))
 
     def of_chief(self, number: int) -> int:
-        """Returns the number that the chief gives, whatever the others give."""
+        """Return the number that the chief gives, whatever the others give."""
         return self.all(number)[0]
 
     def wait(self) -> None:
-        """Waits until all processes are here."""
+        """Wait until all processes are here."""
         self.all(0)
 
     def all(self, number: int) -> list[int]:
-        """Returns the numbers of all processes, the chief's first."""
+        """Return the numbers of all processes, the chief's first."""
         if self.number == 1:
             return [int(number)]
         replicas = self._strategy.num_replicas_in_sync

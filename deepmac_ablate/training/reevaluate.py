@@ -30,14 +30,14 @@ def run(
     draw: int,
     output: str | None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Evaluates the last checkpoint of a trial.
+    """Evaluate the last checkpoint of a trial.
 
     Args:
         workdir: of the trial; nothing in it is changed but the output below.
         box_sources: where the boxes come from that masks are predicted in, see `Evaluation`; if
             some are jittered, a picture shows mask IoU over the ratio. None: as the trial.
         split: the classes to count as seen; None: those of the trial.
-        data: prefix of the data set to evaluate on; None: the trial's.
+        data: prefix of the dataset to evaluate on; None: the trial's.
         draw: on how many images to draw the predictions, see `overlays.choose_images`.
         output: where files go; None: a folder in `workdir` that names all of the above.
 

@@ -48,7 +48,7 @@ def run(
     mode: Mode = "train_and_eval",
     runtime: Sequence[str] = (),
 ) -> dict | None:
-    """Runs a trial, or what is left of it.
+    """Run a trial, or what is left of it.
 
     Args:
         trial: what to run.
@@ -102,7 +102,7 @@ def run(
 
 
 def _evaluate_files(session: Session, workdir: TrialWorkdir, mode: Mode) -> dict:
-    """Evaluates checkpoints and returns the result, which it writes."""
+    """Evaluate checkpoints and return the result, which it writes."""
     if mode == "continuous_eval":
         return evaluate_continuously(session, workdir)
     step = restore(session, workdir)
@@ -112,7 +112,7 @@ def _evaluate_files(session: Session, workdir: TrialWorkdir, mode: Mode) -> dict
 
 
 def train(session: Session, seed: int, workdir: TrialWorkdir, workers: Workers) -> None:
-    """Takes the steps that are left, noting metrics and checkpoints on the way."""
+    """Take the steps that are left, noting metrics and checkpoints on the way."""
     training, runtime, strategy = session.training, session.runtime, session.strategy
     chief = workers.chief
     first_step = step = restore(session, workdir) or 0
@@ -165,13 +165,13 @@ def train(session: Session, seed: int, workdir: TrialWorkdir, workers: Workers) 
 
 
 def evaluate(session: Session) -> EvaluationResult:
-    """Evaluates the session's model as it is now."""
+    """Evaluate the session's model as it is now."""
     return session.evaluation.run(
         session.model, session.strategy, session.training.seen_classes)
 
 
 def evaluate_continuously(session: Session, workdir: TrialWorkdir) -> dict | None:
-    """Evaluates each new checkpoint until that of the last step, whose numbers are the result.
+    """Evaluate each new checkpoint until that of the last step, whose numbers are the result.
 
     Raises:
         UserError: if no new checkpoint has appeared for hours.
@@ -194,7 +194,7 @@ def evaluate_continuously(session: Session, workdir: TrialWorkdir) -> dict | Non
 def write_result(
     session: Session, workdir: TrialWorkdir, evaluated: EvaluationResult, step: int
 ) -> dict:
-    """Writes pictures and numbers; result.json comes last, and says that the trial is finished."""
+    """Write pictures and numbers; result.json comes last, and say that the trial is finished."""
     shown = {name: evaluated.predictions[name]
              for name in ("detections", "groundtruth") if name in evaluated.predictions}
     pictures = overlays.draw_overlays(
@@ -213,7 +213,7 @@ def write_result(
 
 
 def train_seconds(metrics: Sequence[Mapping[str, Any]]) -> float | None:
-    """Returns how long the steps of a trial took, over all attempts and without what was redone.
+    """Return how long the steps of a trial took, over all attempts and without what was redone.
 
     Args:
         metrics: of all its steps, see `TrialWorkdir.read_metrics`; none where it was imported.
@@ -227,7 +227,7 @@ def train_seconds(metrics: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _operative_config(session: Session) -> str:
-    """Returns what took effect, and as comments what did not."""
+    """Return what took effect, and as comments what did not."""
     lines = [bindings.operative_text().rstrip(), ""]
     if session.inactive:
         lines += ["# Not in use, because their modules are not selected:"]
@@ -236,7 +236,7 @@ def _operative_config(session: Session) -> str:
 
 
 def _chunk(steps: int, seconds: float) -> int:
-    """Returns how many steps to take at once, so that a request to stop is heeded in seconds."""
+    """Return how many steps to take at once, so that a request to stop is heeded in seconds."""
     return max(1, int(_SECONDS_TO_HEED * steps / seconds)) if steps else 1
 
 

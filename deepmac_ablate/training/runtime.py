@@ -37,7 +37,7 @@ class Runtime:
         keep_checkpoints: int = 2,
         log_every: int = 20,
     ) -> None:
-        """Notes the settings.
+        """Record the settings.
 
         Args:
             strategy: how the work is spread over devices; "one_device" takes the first GPU, or the
@@ -68,7 +68,7 @@ class Runtime:
         self._tpu = tpu
 
     def strategy(self) -> tf.distribute.Strategy:
-        """Connects to the devices.
+        """Connect to the devices.
 
         Raises:
             UserError: if there is no TPU for the strategy "tpu", or no cluster for
@@ -114,7 +114,7 @@ class StopRequest:
     @classmethod
     @contextlib.contextmanager
     def listening(cls) -> Iterator[StopRequest]:
-        """Notes SIGTERM and SIGINT instead of dying of them, while the context lasts."""
+        """Record SIGTERM and SIGINT instead of dying of them, while the context lasts."""
         request = cls()
 
         def note(signum: int, frame: object) -> None:

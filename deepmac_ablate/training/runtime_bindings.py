@@ -14,7 +14,7 @@ from deepmac_ablate.errors import UserError
 
 
 def check(texts: Sequence[str]) -> int:
-    """Checks that bindings concern devices only.
+    """Check that bindings concern devices only.
 
     Args:
         texts: Each ``Runtime.parameter = value``.
@@ -37,7 +37,7 @@ def check(texts: Sequence[str]) -> int:
 
 
 def without_replaced(parsed: Sequence[Binding], number: int) -> tuple[Binding, ...]:
-    """Leaves out the trial's own bindings that those of the start replace.
+    """Leave out the trial's own bindings that those of the start replace.
 
     A trial may bind what suits the machine that it was written on; that this has no effect
     elsewhere is no mistake.

@@ -59,7 +59,7 @@ class Training:
         freeze: Sequence[Literal["backbone", "decoder"]] = (),
         precision: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
-        """Notes what to compute.
+        """Record what to compute.
 
         Args:
             model: makes the model, given as `@MaskRCNN`, to be called where its devices are.
@@ -95,12 +95,12 @@ class Training:
         """The ids of the seen classes among those of the data.
 
         Raises:
-            UserError: if there is no data, or the classes are not the data set's.
+            UserError: if there is no data, or the classes are not the dataset's.
         """
         return class_splits.resolve(self.seen_classes, self.data.info.categories)
 
     def build_model(self, seed: int) -> MaskRCNN:
-        """Makes the model with all its variables, within a strategy's scope.
+        """Make the model with all its variables, within a strategy's scope.
 
         Args:
             seed: what random first weights are a function of.
@@ -115,13 +115,13 @@ class Training:
         return model
 
     def build_optimizer(self, model: MaskRCNN) -> tf_keras.optimizers.Optimizer:
-        """Makes the optimizer of a model with all its variables, within a strategy's scope."""
+        """Make the optimizer of a model with all its variables, within a strategy's scope."""
         optimizer = self.make_optimizer()
         optimizer.build(model.trainable_variables)
         return optimizer
 
     def check_data(self, replicas: int) -> None:
-        """Opens the data, so that what it lacks is known before anything is built.
+        """Open the data, so that what it lacks is known before anything is built.
 
         Raises:
             UserError: if there is no data, its classes are not those of the class split, or a batch
@@ -134,11 +134,11 @@ class Training:
                 f"{replicas} devices: use a multiple of their number.")
 
     def check_classes(self, model: MaskRCNN) -> None:
-        """Raises a UserError if the model has too few classes for the data."""
+        """Raise a UserError if the model has too few classes for the data."""
         self.data.info.check_num_classes(model.num_classes)
 
     def initialise(self, model: MaskRCNN) -> None:
-        """Reads the first weights, if they come from a checkpoint."""
+        """Read the first weights, if they come from a checkpoint."""
         if self._init_checkpoint is not None:
             checkpoints.initialise(model, self._init_checkpoint, self._init_parts)
 
@@ -192,7 +192,7 @@ class Session(NamedTuple):
 
 
 def prepare(trial: Trial, runtime: Sequence[str] = ()) -> Session:
-    """Parses a trial's configuration and constructs everything that it binds.
+    """Parse a trial's configuration and constructs everything that it binds.
 
     Args:
         trial: what to compute.
@@ -221,7 +221,7 @@ def prepare(trial: Trial, runtime: Sequence[str] = ()) -> Session:
 
 
 def prepare_model(trial: Trial) -> PreparedModel:
-    """Parses a trial's configuration and constructs everything but what only training needs.
+    """Parse a trial's configuration and constructs everything but what only training needs.
 
     Raises:
         UserError: for the first mistake in the configuration; bindings without effect are not
@@ -255,7 +255,7 @@ def _construct(
 
 
 def _check_declared(data: TrainingData, parsed: Sequence[bindings.Binding]) -> None:
-    """Raises a UserError if the records are not those that the trial's id stands for."""
+    """Raise a UserError if the records are not those that the trial's id stands for."""
     found = data.info
     # The name is for people.
     if data.declared is None or data.declared.rpartition("@")[2] == found.fingerprint:
@@ -266,5 +266,5 @@ def _check_declared(data: TrainingData, parsed: Sequence[bindings.Binding]) -> N
         if it.parameter == "dataset" and it.value == data.declared)
     origin = bindings.sources(merged[binding.name], merged)[-1]
     raise UserError(
-        f"{data.prefix} is the data set {found.identity}, but {origin.place} declares another; "
+        f"{data.prefix} is the dataset {found.identity}, but {origin.place} declares another; "
         f"bind {origin.name} = {found.identity!r}, which makes another trial, or None.")

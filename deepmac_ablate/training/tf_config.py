@@ -29,7 +29,7 @@ class Task(NamedTuple):
 
 
 def task(environment: Mapping[str, str] = os.environ) -> Task:
-    """Returns which process this one is; the only one where nothing is said.
+    """Return which process this one is; the only one where nothing is said.
 
     The chief is the first worker where none is called so. What is neither, such as a parameter
     server, is no chief.

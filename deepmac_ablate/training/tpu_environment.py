@@ -21,7 +21,7 @@ _INTERFACE = "NEXT_PLUGGABLE_DEVICE_USE_C_API"
 
 
 def complete(environment: MutableMapping[str, str]) -> None:
-    """Sets what is missing; what is set already stays.
+    """Set what is missing; what is set already stays.
 
     Args:
         environment: Of this process, before TensorFlow is imported.

@@ -21,7 +21,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def serve(port: int) -> NoReturn:
-    """Serves whoever connects, and ends this process, as interrupted, when that is asked for.
+    """Serve whoever connects, and ends this process, as interrupted, when that is asked for.
 
     Args:
         port: On all of the host's addresses, as the coordinator is another machine.

@@ -31,7 +31,7 @@ class Trainer(orbit.StandardTrainer):
         seed: int,
         jit_compile: bool,
     ) -> None:
-        """Prepares the step.
+        """Prepare the step.
 
         Args:
             model: the model, its variables created.
@@ -55,7 +55,7 @@ class Trainer(orbit.StandardTrainer):
         self._steps = tf.Variable(0.0, trainable=False)
 
     def train_step(self, iterator: tf.data.Iterator) -> None:
-        """Takes one step on every replica."""
+        """Take one step on every replica."""
         replicas = self._strategy.num_replicas_in_sync
         reports = self._strategy.run(self._step, args=next(iterator))
         for name, value in reports.items():
@@ -68,7 +68,7 @@ class Trainer(orbit.StandardTrainer):
     def replica_step(
         self, images: tf.Tensor, labels: Mapping[str, Any]
     ) -> dict[str, tf.Tensor]:
-        """Takes one step on one replica: what is compiled, and runs on the device.
+        """Take one step on one replica: what is compiled, and run on the device.
 
         Args:
             images: the replica's part of a batch.
@@ -94,7 +94,7 @@ class Trainer(orbit.StandardTrainer):
         return {**losses, "mask_boxes": slots.offered, "mask_boxes_dropped": slots.dropped}
 
     def report(self) -> dict[str, float]:
-        """Returns what the steps since the last report were like.
+        """Return what the steps since the last report were like.
 
         Returns:
             The mean of each loss, `mask_boxes` per step, `mask_boxes_dropped_share` of them, and

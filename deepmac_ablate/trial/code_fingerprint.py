@@ -43,7 +43,7 @@ _LENGTH = 12
 def code_fingerprint(
     *modules: str, gin_files: tuple[str, ...] = (), sources: tuple[str, ...] = COMPUTING
 ) -> str:
-    """Returns a hash that differs wherever two states of the code could give two results.
+    """Return a hash that differs wherever two states of the code could give two results.
 
     It is the same on all supported versions of Python, and wherever the files lie: neither the
     names of files count nor the modules from which own names are imported, so that moving a file
@@ -72,7 +72,7 @@ def code_fingerprint(
 
 
 def sources_of_the_user(modules: Iterable[str]) -> dict[str, Path]:
-    """Returns the sources of modules and of what they import, by ``.module/file``.
+    """Return the sources of modules and of what they import, by ``.module/file``.
 
     Args:
         modules: As those of `code_fingerprint`.
@@ -91,12 +91,12 @@ def sources_of_the_user(modules: Iterable[str]) -> dict[str, Path]:
 
 
 def versions() -> dict[str, str | None]:
-    """Returns the versions of Python and of what computes, by name; None for what is missing."""
+    """Return the versions of Python and of what computes, by name; None for what is missing."""
     return {"python": platform.python_version(), **_versions((*_LIBRARIES, "tf-keras"))}
 
 
 def lock_hash() -> str | None:
-    """Returns 12 hexadecimal digits of the lock file, or None where it does not lie there."""
+    """Return 12 hexadecimal digits of the lock file, or None where it does not lie there."""
     try:
         content = (ROOT / "requirements.lock").read_bytes()
     except FileNotFoundError:
@@ -118,7 +118,7 @@ def _version(name: str) -> str | None:
 
 
 def _files(name: str) -> dict[str, Path]:
-    """Returns the files of a module or package of the user's; none of what is installed."""
+    """Return the files of a module or package of the user's; none of what is installed."""
     try:
         # Of a name without dots; for "a.b" it would import a.
         spec = importlib.util.find_spec(name)
@@ -145,7 +145,7 @@ def _files(name: str) -> dict[str, Path]:
 
 
 def _imports(path: Path) -> set[str]:
-    """Returns the first parts of the names of all that a file imports."""
+    """Return the first parts of the names of all that a file imports."""
     try:
         tree = ast.parse(path.read_bytes())
     except NOT_PYTHON:
@@ -161,7 +161,7 @@ def _imports(path: Path) -> set[str]:
 
 @functools.cache
 def _hash_of_sources(modules: tuple[str, ...], sources: tuple[str, ...]) -> str:
-    """Returns a hash of the syntax of all files, see `code_fingerprint`."""
+    """Return a hash of the syntax of all files, see `code_fingerprint`."""
     of_the_user = sources_of_the_user(modules)
     own = {_PACKAGE.name, *(key[1:].partition("/")[0] for key in of_the_user)}
     files = [*of_the_user.values()]
@@ -173,7 +173,7 @@ def _hash_of_sources(modules: tuple[str, ...], sources: tuple[str, ...]) -> str:
 
 
 def _settings(gin_files: tuple[str, ...]) -> str:
-    """Returns the bindings that win in gin files, as text in the order of their names."""
+    """Return the bindings that win in gin files, as text in the order of their names."""
     try:
         winning = bindings.merge(bindings.read(gin_files, ()).bindings)
     except UserError:

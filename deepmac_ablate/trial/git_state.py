@@ -48,7 +48,7 @@ class GitState(NamedTuple):
 
 
 def git_state(root: Path = ROOT) -> GitState | None:
-    """Returns the state of the checkout that a folder lies in.
+    """Return the state of the checkout that a folder lies in.
 
     Args:
         root: A folder. A checkout around it counts only if it tracks something in it: not that of a
@@ -74,7 +74,7 @@ def git_state(root: Path = ROOT) -> GitState | None:
 
 
 def changes(root: Path = ROOT) -> bytes:
-    """Returns what differs from the commit, as a patch for ``git apply``.
+    """Return what differs from the commit, as a patch for ``git apply``.
 
     In it are all tracked files and those sources that git neither knows nor ignores. Left out, and
     named in lines before the first difference, are binary files, differences and new files of more
@@ -126,13 +126,13 @@ def changes(root: Path = ROOT) -> bytes:
 
 
 def _built_from(described: str) -> GitState | None:
-    """Reads a commit, maybe with "-dirty" behind it; None where there is none."""
+    """Read a commit, maybe with "-dirty" behind it; None where there is none."""
     match = re.fullmatch(r"([0-9a-f]{40})(-dirty)?", described)
     return GitState(match[1], None, match[2] is not None) if match else None
 
 
 def _note(left_out: Sequence[bytes]) -> bytes:
-    """Returns lines that name files; git skips what stands before the first difference."""
+    """Return lines that name files; git skips what stands before the first difference."""
     # A name may hold a line break.
     lines = [b"# Left out: %s" % ascii(os.fsdecode(name)).strip("'\"").encode()
              for name in left_out[:_LEFT_OUT_SHOWN]]
@@ -142,7 +142,7 @@ def _note(left_out: Sequence[bytes]) -> bytes:
 
 
 def _untracked(top: Path) -> tuple[list[bytes], list[bytes]]:
-    """Returns the new files that are sources, and all others, without what git ignores."""
+    """Return the new files that are sources, and all others, without what git ignores."""
     listed = _checked(top, "ls-files", "--others", "--exclude-standard", "-z")
     sources, others = [], []
     for name in filter(None, listed.split(b"\0")):
@@ -157,7 +157,7 @@ def _untracked(top: Path) -> tuple[list[bytes], list[bytes]]:
 
 
 def _top(root: Path) -> Path | None:
-    """Returns the checkout's own folder if it tracks something in `root` and has a commit."""
+    """Return the checkout's own folder if it tracks something in `root` and has a commit."""
     try:
         has_commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD").returncode == 0
     except OSError:
@@ -169,7 +169,7 @@ def _top(root: Path) -> Path | None:
 
 
 def _git_path(top: Path, name: str) -> Path:
-    """Returns where git has something of its own, which in a worktree is elsewhere."""
+    """Return where git has something of its own, which in a worktree is elsewhere."""
     return top / os.fsdecode(_checked(top, "rev-parse", "--git-path", name)).removesuffix("\n")
 
 

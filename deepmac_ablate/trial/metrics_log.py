@@ -28,7 +28,7 @@ class StepLog:
         self._last_step: int | None = None
 
     def append(self, step: int, scalars: Mapping[str, Any]) -> None:
-        """Appends one line.
+        """Append one line.
 
         Args:
             step: Larger than that of every line before; see `drop_after`.
@@ -48,7 +48,7 @@ class StepLog:
         self._last_step = step
 
     def drop_after(self, step: int) -> None:
-        """Forgets the lines of later steps."""
+        """Forget the lines of later steps."""
         rows = self.read()
         kept = [row for row in rows if row["step"] <= step]
         if len(kept) < len(rows):
@@ -56,7 +56,7 @@ class StepLog:
         self._last_step = None
 
     def read(self) -> list[dict[str, Any]]:
-        """Returns the lines by increasing step; none where there is no file.
+        """Return the lines by increasing step; none where there is no file.
 
         A last line that was never finished, as its writer was killed, is left out.
 

@@ -45,7 +45,7 @@ _MASK = "***"
 def describe(
     modules: Iterable[str] = (), gin_files: Iterable[str] = (), root: Path = ROOT
 ) -> dict[str, Any]:
-    """Returns what a reader needs to know of the code that runs in this process.
+    """Return what a reader needs to know of the code that runs in this process.
 
     Args:
         modules: What the gin files import, as `code_fingerprint` takes it.
@@ -76,7 +76,7 @@ def describe(
 def record(
     folder: str | os.PathLike[str], modules: Iterable[str] = (), root: Path = ROOT
 ) -> None:
-    """Writes provenance.json, and changes.patch where the checkout holds changes.
+    """Write provenance.json, and changes.patch where the checkout holds changes.
 
     The patch comes first: once provenance.json is there, all is. On a clean checkout of its commit,
     ``git apply changes.patch`` gives the code again.
@@ -105,7 +105,7 @@ def record(
 
 
 def masked(command: Sequence[str]) -> list[str]:
-    """Returns a command line without its secrets.
+    """Return a command line without its secrets.
 
     Hidden is what is assigned to, or follows an option of, a name that has key, token, secret,
     passw or credential in it, and the user in an address. It rather hides too much.
@@ -120,7 +120,7 @@ def masked(command: Sequence[str]) -> list[str]:
 
 
 def current_code(attempts: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the fingerprint that a trial would get if it were started by this process.
+    """Return the fingerprint that a trial would get if it were started by this process.
 
     Args:
         attempts: Of the trial; its last start names the user's modules and the gin files that take
@@ -132,7 +132,7 @@ def current_code(attempts: Sequence[Mapping[str, Any]]) -> str:
 
 
 def code_state(attempts: Sequence[Mapping[str, Any]], current: str) -> CodeState:
-    """Says whether a trial's numbers can be set beside those of the present code.
+    """Say whether a trial's numbers can be set beside those of the present code.
 
     Only starts count whose work is still there: not one after whose checkpoint another went on, nor
     an evaluation that was repeated.
@@ -154,18 +154,18 @@ def code_state(attempts: Sequence[Mapping[str, Any]], current: str) -> CodeState
 
 
 def _place(path: Path) -> str:
-    """Returns where a gin file lies, by a name that does not depend on the working directory."""
+    """Return where a gin file lies, by a name that does not depend on the working directory."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def _found(places: Mapping[str, str]) -> tuple[str, ...]:
-    """Returns gin files where they were noted or else, as on another machine, by their names."""
+    """Return gin files where they were noted or else, as on another machine, by their names."""
     paths = {name: ROOT / place for name, place in places.items()}
     return tuple(str(path) if path.is_file() else name for name, path in paths.items())
 
 
 def _makers(attempts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yields the starts that made what is there, the last one first."""
+    """Yield the starts that made what is there, the last one first."""
     redone_from, evaluated = math.inf, False
     for attempt in reversed(attempts):
         trains = attempt["mode"] in ("train", "train_and_eval")

@@ -19,7 +19,7 @@ _SILENT = ("ctx", "kind", "type_comment")
 
 
 def syntax_hash(source: bytes, own: Collection[str] = ()) -> str | None:
-    """Returns a hash of a source's syntax, or of its text where it cannot be parsed.
+    """Return a hash of a source's syntax, or of its text where it cannot be parsed.
 
     Imports count by the names that they give, in any order, and not by the modules of one's own
     from which the names come: those may move, and are hashed themselves.
@@ -55,7 +55,7 @@ class _Syntax:
         self._own = own
 
     def add(self, value: Any) -> None:  # noqa: ANN401 - nodes, lists and literals
-        """Writes a node, a list of nodes, or the value of a node's field."""
+        """Write a node, a list of nodes, or the value of a node's field."""
         if isinstance(value, ast.Import | ast.ImportFrom):
             self._add_import(value)
         elif isinstance(value, ast.AST):
@@ -95,7 +95,7 @@ class _Syntax:
 
 
 def _is_silent(node: ast.AST) -> bool:
-    """Returns whether a node does nothing: `pass`, or a string alone, as docstrings are."""
+    """Return whether a node does nothing: `pass`, or a string alone, as docstrings are."""
     return isinstance(node, ast.Pass) or (
         isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str))

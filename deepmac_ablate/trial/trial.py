@@ -46,13 +46,13 @@ class Trial:
             raise UserError(f"The seed {self.seed} must be from 0 to {2**31 - 1}.")
 
     def to_json(self) -> str:
-        """Returns a JSON object with sorted fields, ending in a line break."""
+        """Return a JSON object with sorted fields, ending in a line break."""
         fields = dataclasses.asdict(self)
         return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str = "The trial") -> Trial:
-        """Reads what `to_json` wrote.
+        """Read what `to_json` wrote.
 
         Args:
             text: A JSON object.
@@ -81,12 +81,12 @@ class Trial:
 
 
 def trial_id(merged: Mapping[str, str], seed: int) -> str:
-    """Returns the content hash that tells trials apart.
+    """Return the content hash that tells trials apart.
 
     Left out are, on purpose: time, order, defaults, the arm's label, and whatever only `Runtime` or
     `Evaluation` are bound to, such as devices, logs, tracking and evaluation settings. So is the
-    path of a data set that is declared (`TrainingData.dataset`): a trial that is launched on a
-    laptop and in a cloud is the same. Where none is declared the path stands for the data set, as
+    path of a dataset that is declared (`TrainingData.dataset`): a trial that is launched on a
+    laptop and in a cloud is the same. Where none is declared the path stands for the dataset, as
     nobody can know.
 
     Args:

@@ -57,7 +57,7 @@ class TrialWorkdir:
         self._evaluations = StepLog(self.path / "evaluations.jsonl")
 
     def start(self, trial: Trial, trial_id: str, config: str) -> None:
-        """Claims the folder for a trial, or takes it up again, before its first step.
+        """Claim the folder for a trial, or take it up again, before its first step.
 
         Args:
             trial: Written to trial.json.
@@ -77,7 +77,7 @@ class TrialWorkdir:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
 
     def describe(self, trial: Trial, trial_id: str) -> None:
-        """Claims the folder for a trial that somebody else will run: `start` without its config.
+        """Claim the folder for a trial that somebody else will run: `start` without its config.
 
         Raises:
             UserError: If another trial is there already.
@@ -93,7 +93,7 @@ class TrialWorkdir:
         storage.write(self.path / "trial.json", to_json(fields, indent=2) + "\n")
 
     def append_attempt(self, attempt: Mapping[str, Any]) -> None:
-        """Appends one line to attempts.jsonl, at the start of a process that trains or evaluates.
+        """Append one line to attempts.jsonl, at the start of a process that trains or evaluates.
 
         Args:
             attempt: The start's ``mode``, the ``step`` it goes on from, the ``steps`` of the trial,
@@ -103,11 +103,11 @@ class TrialWorkdir:
         storage.append_line(self.path / "attempts.jsonl", to_json(line))
 
     def write_operative_config(self, text: str) -> None:
-        """Writes what took effect, as gin text, to operative_config.gin."""
+        """Write what took effect, as gin text, to operative_config.gin."""
         storage.write(self.path / "operative_config.gin", text)
 
     def append_metrics(self, step: int, scalars: Mapping[str, Any]) -> None:
-        """Appends one line to metrics.jsonl.
+        """Append one line to metrics.jsonl.
 
         Args:
             step: Larger than that of every line before; see `drop_metrics_after`.
@@ -119,7 +119,7 @@ class TrialWorkdir:
         self._metrics.append(step, scalars)
 
     def append_evaluation(self, step: int, scalars: Mapping[str, Any]) -> None:
-        """Appends one line to evaluations.jsonl, in place of what was noted from this step on.
+        """Append one line to evaluations.jsonl, in place of what was noted from this step on.
 
         Args:
             step: Of the evaluated checkpoint; an evaluator that starts again may repeat one.
@@ -129,11 +129,11 @@ class TrialWorkdir:
         self._evaluations.append(step, scalars)
 
     def drop_metrics_after(self, step: int) -> None:
-        """Forgets the metrics of later steps, which a run resumed from `step` will do again."""
+        """Forget the metrics of later steps, which a run resumed from `step` will do again."""
         self._metrics.drop_after(step)
 
     def write_evaluation(self, files: Mapping[str, bytes]) -> None:
-        """Writes what is kept of the evaluation, in place of what an earlier one kept.
+        """Write what is kept of the evaluation, in place of what an earlier one kept.
 
         Args:
             files: Content by name, a name in a folder as "matches/detections_mask.npz".
@@ -145,7 +145,7 @@ class TrialWorkdir:
             storage.write(self.path / name, content)
 
     def write_overlays(self, pictures: Mapping[int, bytes]) -> None:
-        """Writes overlays/<image id>.png in place of what an earlier evaluation drew.
+        """Write overlays/<image id>.png in place of what an earlier evaluation drew.
 
         Args:
             pictures: PNG files by image id.
@@ -160,7 +160,7 @@ class TrialWorkdir:
             storage.write(folder / name, data)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Writes result.json, the last file: from then on the trial is finished.
+        """Write result.json, the last file: from then on the trial is finished.
 
         Args:
             result: Numbers of Python or numpy, strings, and lists and mappings of such. What is not
@@ -177,7 +177,7 @@ class TrialWorkdir:
         return self.read_result() is not None
 
     def read_trial(self) -> Trial | None:
-        """Returns the trial, or None where none has been started.
+        """Return the trial, or None where none has been started.
 
         Raises:
             UserError: If trial.json is broken.
@@ -186,7 +186,7 @@ class TrialWorkdir:
         return there[1] if there else None
 
     def read_trial_id(self) -> str | None:
-        """Returns the id of the trial, or None where none has been started.
+        """Return the id of the trial, or None where none has been started.
 
         Raises:
             UserError: If trial.json is broken.
@@ -195,7 +195,7 @@ class TrialWorkdir:
         return there[0] if there else None
 
     def read_attempts(self) -> list[dict[str, Any]]:
-        """Returns the lines of attempts.jsonl, the first start first, without an unfinished one.
+        """Return the lines of attempts.jsonl, the first start first, without an unfinished one.
 
         Raises:
             UserError: If a line is broken.
@@ -204,7 +204,7 @@ class TrialWorkdir:
         return from_json_lines(storage.read(path), str(path))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Returns the lines of metrics.jsonl by increasing step, without an unfinished last one.
+        """Return the lines of metrics.jsonl by increasing step, without an unfinished last one.
 
         Raises:
             UserError: If another line is broken.
@@ -212,11 +212,11 @@ class TrialWorkdir:
         return self._metrics.read()
 
     def read_evaluations(self) -> list[dict[str, Any]]:
-        """Returns the lines of evaluations.jsonl as `read_metrics` does those of metrics.jsonl."""
+        """Return the lines of evaluations.jsonl as `read_metrics` does those of metrics.jsonl."""
         return self._evaluations.read()
 
     def read_result(self) -> dict[str, Any] | None:
-        """Returns the result, or None where the trial is not finished.
+        """Return the result, or None where the trial is not finished.
 
         Raises:
             UserError: If result.json is broken.
@@ -226,7 +226,7 @@ class TrialWorkdir:
         return None if text is None else from_json(text, str(path))
 
     def read_overlays(self) -> dict[str, bytes]:
-        """Returns PNG files by image id, sorted; none where nothing was drawn."""
+        """Return PNG files by image id, sorted; none where nothing was drawn."""
         paths = sorted((self.path / "overlays").glob("*.png"))
         return {path.stem: path.read_bytes() for path in paths}
 
@@ -242,7 +242,7 @@ class TrialWorkdir:
 
 
 def _differences(there: Trial, here: Trial) -> str:
-    """Names the fields in which two trials differ, the label left out, with their values."""
+    """Name the fields in which two trials differ, the label left out, with their values."""
     different = []
     for field in ("gin_files", "bindings", "seed"):
         old, new = getattr(there, field), getattr(here, field)
@@ -252,5 +252,5 @@ def _differences(there: Trial, here: Trial) -> str:
         if old != new:
             different.append(f"its {field} has {old!r} where this one has {new!r}")
     if not different:
-        return "the gin files or the data set have changed since it was started"
+        return "the gin files or the dataset have changed since it was started"
     return " and ".join(different)

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_backbones.py [--steps 10] [--batch_size 8]
 
-All train Mask R-CNN with an Hourglass-20 mask head on 128 px images of the embedded data set, in
-annotated boxes. Steps take turns, so that a machine whose speed drifts drifts for all. Printed: the
-median seconds of each and the median of the ratios to ResNet-18's, step by step.
+All train Mask R-CNN with an Hourglass-20 mask head in ground-truth boxes, on 128 px images of the
+built-in synthetic dataset. Steps take turns, so that a machine whose speed drifts drifts for all.
+Prints the median seconds of each and the median of the ratios to ResNet-18's, step by step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BACKBONES = {
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch_size", type=int, default=8)

@@ -29,7 +29,7 @@ RESAMPLES = 20
 
 
 def drawn() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Returns annotations and detections."""
+    """Return annotations and detections."""
     rng = np.random.default_rng(0)
     annotations, detections = [], []
     for image_id in range(1, IMAGES + 1):
@@ -55,14 +55,14 @@ def drawn() -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Returns the seconds that a call takes, and what it returns."""
+    """Return the seconds that a call takes, and what it returns."""
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result
 
 
 def main() -> None:
-    """Prints one line per part."""
+    """Print one line per part."""
     truth, detections = drawn()
     inputs = GroundTruth.from_coco(truth), detections, "box"
     print(f"{IMAGES} images, {len(detections)} detections, {CLASSES} classes")

@@ -39,7 +39,7 @@ Numbers = dict[str, float]
 def median_seconds(
     evaluate: Callable[..., Numbers], prepare: Callable[[], tuple[Any, ...]]
 ) -> tuple[float, Numbers]:
-    """Returns the median time of some evaluations, and what the last returned."""
+    """Return the median time of some evaluations, and what the last returned."""
     times = []
     for _ in range(REPEATS):
         inputs = prepare()
@@ -50,19 +50,19 @@ def median_seconds(
 
 
 def ours(annotations: dict[str, Any], *inputs: Any) -> Numbers:
-    """Returns the seven numbers from a per-class table."""
+    """Return the seven numbers from a per-class table."""
     table = average_precision.per_class_ap(GroundTruth.from_coco(annotations), *inputs)
     return average_precision.summarise(table, CLASSES)
 
 
 def ours_agnostic(annotations: dict[str, Any], *inputs: Any) -> Numbers:
-    """Returns AR whatever the class from a per-class table."""
+    """Return AR whatever the class from a per-class table."""
     table = agnostic_recall.per_class_agnostic_recall(GroundTruth.from_coco(annotations), *inputs)
     return {"mask_ar100": average_precision.instance_mean(table, CLASSES, "mask_ar100_agnostic")}
 
 
 def main() -> None:
-    """Prints one line per metric."""
+    """Print one line per metric."""
     try:
         annotations = coco_tiny.instances()
     except pytest.skip.Exception as absent:

@@ -74,7 +74,7 @@ def write_classes(folder: Path, classes: int, draw: random.Random) -> None:
 
 
 def load(workdir: SweepWorkdir, home: Path, *more: str) -> list[list[float]]:
-    """Loads in a process of its own; returns what it printed."""
+    """Load in a process of its own; returns what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(home)}
     printed = subprocess.run(
         [sys.executable, "-c", _LOAD, str(workdir.path), *more], cwd=ROOT, env=environment,
@@ -83,7 +83,7 @@ def load(workdir: SweepWorkdir, home: Path, *more: str) -> list[list[float]]:
 
 
 def main() -> None:
-    """Prints times in seconds, the medians of several."""
+    """Print times in seconds, the medians of several."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=1000)
     most = parser.parse_args().trials

@@ -35,7 +35,7 @@ def seconds(*arguments: str) -> float:
 
 
 def main() -> None:
-    """Prints three lines."""
+    """Print three lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=1000)
     trials = parser.parse_args().trials

@@ -70,7 +70,7 @@ def planning(arms: int, seeds: int, folder: Path) -> tuple[Path, Path]:
 
 
 def launching_again(sweep: Path, home: Path, folder: Path) -> None:
-    """Launches a sweep whose trials are all finished."""
+    """Launch a sweep whose trials are all finished."""
     workdir = SweepWorkdir(folder / "finished")
     resolved, _ = plan.resolve(loading.load(str(sweep)))
     for planned in resolved.trials:
@@ -86,7 +86,7 @@ def launching_again(sweep: Path, home: Path, folder: Path) -> None:
 
 
 def overhead(count: int, folder: Path) -> None:
-    """Launches trials that do nothing, beside the same processes started by a loop, in turns."""
+    """Launch trials that do nothing, beside the same processes started by a loop, in turns."""
     more = []
     for turn in range(3):
         a_plan = launching.plan(*[("steps = 0",)] * count)
@@ -115,7 +115,7 @@ def overhead(count: int, folder: Path) -> None:
 
 
 def main() -> None:
-    """Prints all three."""
+    """Print all three."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=1000)
     count = parser.parse_args().trials

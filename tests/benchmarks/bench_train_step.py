@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_train_step.py [--steps 10] [--batch_size 4]
 
-Both train Mask R-CNN (ResNet-18, 128 px images of the embedded data set) in annotated boxes, for
-some mask heads. Upstream runs its mask head on all 100 padded slots of an image, ours on the boxes
+Both train Mask R-CNN (ResNet-18, 128 px images of the built-in synthetic dataset) in ground-truth
+boxes, for some mask heads. Upstream runs its mask head on all 100 padded slots of an image, ours on the boxes
 that carry a loss. Steps alternate, so that a machine whose speed drifts drifts for both. Printed:
 the median seconds of each and the median of the ratios upstream / ours, step by step.
 """
@@ -47,7 +47,7 @@ HEADS: dict[str, Callable[[], mask_heads.MaskHead]] = {
 def our_step(
     head: str, backbone: Backbone | None = None
 ) -> Callable[[tf.Tensor, dict], tf.Tensor]:
-    """Builds our model, with ResNet-18 if not told otherwise, and returns its training step."""
+    """Build our model, with ResNet-18 if not told otherwise, and return its training step."""
     model = MaskRCNN(
         num_classes=13, image_size=(128, 128),
         backbone=backbone or ResNetFPN(18, fpn_filters=64),
@@ -75,7 +75,7 @@ def our_step(
 
 
 def upstream_step(head: str) -> Callable[[tf.Tensor, dict], tf.Tensor]:
-    """Builds upstream's model, configured as ours, and returns its training step."""
+    """Build upstream's model, configured as ours, and return its training step."""
     config = configs.DeepMaskHeadRCNNTask()
     deep = head != "default"
     config.override({
@@ -109,7 +109,7 @@ def upstream_step(head: str) -> Callable[[tf.Tensor, dict], tf.Tensor]:
 
 
 def batch(size: int) -> tuple[tf.Tensor, dict]:
-    """Draws images of the embedded data set and makes a training batch of them."""
+    """Draw images of the built-in synthetic dataset and make a training batch of them."""
     with tempfile.TemporaryDirectory() as folder:
         generate.generate(Path(folder), num_train=4 * size, num_val=1)
         data = TrainingData(f"{folder}/train", size)
@@ -117,7 +117,7 @@ def batch(size: int) -> tuple[tf.Tensor, dict]:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch_size", type=int, default=4)

@@ -29,7 +29,7 @@ def _isolated(tmp_path, monkeypatch):
 
 @pytest.fixture
 def check(tmp_path):
-    """Parses FILE and what is given, constructs the studio with `explicit`, and checks."""
+    """Parse FILE and what is given, constructs the studio with `explicit`, and check."""
 
     def run(given, explicit=None, file=FILE):
         (tmp_path / "base.gin").write_text(file)

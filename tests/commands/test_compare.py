@@ -28,10 +28,10 @@ def test_two_arms_are_compared(workdir, capsys):
     args = ["compare", str(workdir), "thin", "deep", "--resamples", "100", "--images", "1"]
     assert 0 == cli.main(args)
     printed = capsys.readouterr()
-    assert printed.out.startswith("### deep (B) against thin (A): mask IoU in annotated boxes\n")
+    assert printed.out.startswith("### deep (B) against thin (A): mask IoU in ground-truth boxes\n")
     (row,) = [line for line in printed.out.splitlines() if line.startswith("| all ")]
     assert "| +10.0 | +10.0 to +10.0 * |" in row
-    assert 1 == printed.out.count("### where mask IoU in annotated boxes")
+    assert 1 == printed.out.count("### where mask IoU in ground-truth boxes")
     assert "" == printed.err
 
 

@@ -26,7 +26,7 @@ def _run(*arguments):
 
 @pytest.fixture
 def prefix(tmp_path):
-    """A data set converted by the command."""
+    """A dataset converted by the command."""
     images, annotations = write(tmp_path, document())
     output = tmp_path / "out/train"
     status = _run(
@@ -59,7 +59,7 @@ def test_coco_takes_a_number_of_shards(tmp_path):
 
 
 def test_check_of_a_sound_data_set_succeeds(prefix, capsys):
-    """Pictures go beside the data set."""
+    """Pictures go beside the dataset."""
     status = _run("data", "check", prefix)
 
     assert status == 0
@@ -78,7 +78,7 @@ def test_check_with_problems_fails(prefix, tmp_path, capsys):
 
 
 def test_check_marks_the_classes_of_a_split(prefix, tmp_path, capsys):
-    """`--split` is resolved by the data set's classes."""
+    """`--split` is resolved by the dataset's classes."""
     pytest.importorskip("deepmac_ablate.class_splits")
     _run("data", "check", prefix, "--output", tmp_path / "seen", "--split", "none")
 

@@ -249,7 +249,7 @@ def test_it_needs_no_tensorflow_and_fits_a_terminal(tmp_path):
 
 
 def on_a_terminal(command):
-    """Runs a command on a terminal of 80 columns; returns what it shows, without colours."""
+    """Run a command on a terminal of 80 columns; returns what it shows, without colours."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
     with subprocess.Popen(

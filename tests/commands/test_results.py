@@ -45,7 +45,7 @@ def test_table_reads_a_workdir(swept, capsys):
     """Its default metrics, in Markdown no wider than a terminal; other code is flagged."""
     status, out, err = run(capsys, "table", swept)
     assert (0, "") == (status, err)
-    assert "### mask IoU in annotated boxes\n" in out
+    assert "### mask IoU in ground-truth boxes\n" in out
     assert "### mask AP in detected boxes\n" in out
     assert ["1/2, 1 missing"] == cells_of(out, "deep+groundtruth !")[-1]
     assert 100 >= max(map(len, out.splitlines()))
@@ -97,7 +97,7 @@ def test_effects_reads_a_workdir(swept, capsys):
     """An effect per level, on novel and on seen classes, and their interaction."""
     status, out, _ = run(capsys, "effects", swept)
     assert 0 == status
-    assert "### effects on mask IoU in annotated boxes" in out
+    assert "### effects on mask IoU in ground-truth boxes" in out
     assert "| head: plain -> deep " in out
     assert "| head=deep x boxes=groundtruth |" in out
     assert 100 >= max(map(len, out.splitlines()))
@@ -108,7 +108,7 @@ def test_effects_reads_a_workdir(swept, capsys):
     (["table", "--baseline", "plain"], "There is no arm 'plain' to compare with."),
     (["table", "--confidence", "95"], "it must be between 0 and 1, such as 0.95."),
     (["table", "--split", "voc2"], "Unknown class split 'voc2'. Did you mean 'voc'?"),
-    (["table", "--split", "ring,disk"], "names class 'disk', which the data set lacks."),
+    (["table", "--split", "ring,disk"], "names class 'disk', which the dataset lacks."),
     (["table", "--output", "/nowhere/t.md"], "Cannot write /nowhere/t.md: "),
     (["effects", "--metric", "iou"], "No trial has a metric 'iou'."),
 ])
@@ -132,16 +132,16 @@ def test_the_table_after_a_launch_is_of_its_plan(swept):
 
 
 def test_after_a_launch_masks_in_annotated_boxes_stand_beside_the_detector():
-    """Of a recorded sweep: IoU and AP in annotated boxes, AP of detected masks and boxes."""
+    """Of a recorded sweep: IoU and AP in ground-truth boxes, AP of detected masks and boxes."""
     workdir = SweepWorkdir(RECORDED)
     shown = commands.results_text(workdir, workdir.read_plan())
     assert [
-        "mask IoU in annotated boxes", "mask AP in annotated boxes", "mask AP in detected boxes",
-        "box AP in detected boxes",
+        "mask IoU in ground-truth boxes", "mask AP in ground-truth boxes",
+        "mask AP in detected boxes", "box AP in detected boxes",
     ] == re.findall("^### (.* boxes)$", shown, re.MULTILINE)
     frame = results.load(RECORDED)
     mean = frame.groupby("arm", sort=False)["groundtruth/mask_ap/novel"].mean()
-    of_ap = shown.partition("### mask AP in annotated boxes")[2]
+    of_ap = shown.partition("### mask AP in ground-truth boxes")[2]
     # Long labels are numbered, in order.
     assert f"{100 * mean.iloc[0]:.1f} " in cells_of(of_ap, "1")[0][0]
 

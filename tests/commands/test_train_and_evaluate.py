@@ -60,7 +60,7 @@ MISTAKES = {
         ["TRAIN = 'nowhere/train'"], [], r"nowhere/train"),
     "other data than declared": (
         ["DATASET = 'train@0123456789ab'"], [],
-        r"is the data set train@[0-9a-f]{12}, but binding 'DATASET = .* declares another; bind"),
+        r"is the dataset train@[0-9a-f]{12}, but binding 'DATASET = .* declares another; bind"),
     "data declared in another form": (
         ["DATASET = 'train'"], [], r"TrainingData\.dataset = 'train' is no name@fingerprint;"),
     "no data to evaluate on": (
@@ -173,7 +173,7 @@ print(sorted({"tensorflow", "tf_keras", "orbit", "official"} & sys.modules.keys(
 
 
 def resume(workdir, *runtime):
-    """Goes on with the trial that is in a workdir, with bindings for the devices of this start."""
+    """Go on with the trial that is in a workdir, with bindings for the devices of this start."""
     options = [it for binding in runtime for it in ("--runtime", binding)]
     return cli.main(["train", "--workdir", str(workdir), "--mode", "eval", *options])
 
@@ -294,7 +294,7 @@ def test_other_images_can_be_evaluated(finished, copied, tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_a_sweep_of_box_noise_is_one_evaluation_and_a_picture(finished, copied, capsys):
-    """Annotated boxes and those of each ratio are readings; a picture shows mask IoU over both."""
+    """Ground-truth boxes and each ratio are box sources; a picture shows mask IoU over both."""
     assert 0 == evaluate(copied.path, "--box_noise", 0.1, 0.4, "--jitter_mode", "shrink")
     folder = Path(copied.path) / "evaluations" / "val-groundtruth-jittered0.1-shrink-" \
         "jittered0.4-shrink"
@@ -351,7 +351,7 @@ def test_wrong_boxes_are_refused_at_once(tmp_path, capsys, options, message):
 @pytest.mark.usefixtures("clean_tensorflow")
 @pytest.mark.parametrize(("options", "message"), [
     (["--split", "[]"], r"Unknown class split '\[\]'.* Known are voc, .*none"),
-    (["--split", "random-13-seed-0"], r"draws 13 classes, but the data set has 12\."),
+    (["--split", "random-13-seed-0"], r"draws 13 classes, but the dataset has 12\."),
     (["--split", "shapes_c"], r"Unknown class split 'shapes_c'\. Did you mean"),
     (["--split", "voc"], r"Class split 'voc' needs COCO's classes"),
     (["--data", "nowhere/val"], r"nowhere/val"),

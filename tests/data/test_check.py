@@ -1,4 +1,4 @@
-"""Records are read back and compared with what the data set says of itself."""
+"""Records are read back and compared with what the dataset says of itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.data_fixtures import document, square, write
 
 @pytest.fixture
 def prefix(tmp_path):
-    """A converted data set of six images with one square each, the last one a crowd of two."""
+    """A converted dataset of six images with one square each, the last one a crowd of two."""
     content = document(6)
     content["annotations"][5]["category_id"] = 7
     content["annotations"].append(square(99, 6, 3, 3, 8, iscrowd=1))
@@ -31,7 +31,7 @@ def prefix(tmp_path):
 
 
 def _rewrite(prefix, change):
-    """Applies `change` to the features of image 2."""
+    """Apply `change` to the features of image 2."""
     for path in DatasetInfo.load(prefix).record_files(prefix):
         examples = [
             tf.train.Example.FromString(raw)
@@ -171,7 +171,7 @@ def test_a_torn_record_file_is_found(prefix, tmp_path):
 
 
 def test_shards_of_two_conversions_are_found(prefix, tmp_path):
-    """The counts fit, every record is sound, and still it is not one data set."""
+    """The counts fit, every record is sound, and still it is not one dataset."""
     content = document(6)
     content["annotations"][5]["category_id"] = 7
     content["annotations"].append(square(99, 6, 3, 3, 8, iscrowd=1))
@@ -193,7 +193,7 @@ def test_a_fault_of_every_record_is_not_a_line_for_each(prefix, tmp_path):
     dataclasses.replace(info, categories=info.categories[1:]).save(prefix)
     problems = check(prefix, tmp_path / "seen").problems
 
-    assert sum("the class 3 is not of this data set" in problem for problem in problems) == 5
+    assert sum("the class 3 is not of this dataset" in problem for problem in problems) == 5
     assert "1 more like this (class)." in problems
 
 
@@ -222,7 +222,7 @@ def test_drawing_nothing_is_fine_and_less_is_refused(prefix, tmp_path):
 
 def test_a_missing_data_set_is_refused(tmp_path):
     """With the sentence of the info file."""
-    with pytest.raises(UserError, match="There is no data set"):
+    with pytest.raises(UserError, match="There is no dataset"):
         check(tmp_path / "no", tmp_path / "seen")
 
 

@@ -145,7 +145,7 @@ def test_a_missing_field_is_named(tmp_path):
 
 
 def test_no_images_and_no_categories_are_refused(tmp_path):
-    """An empty data set is a mistake."""
+    """An empty dataset is a mistake."""
     with pytest.raises(UserError, match="has no images"):
         _read(tmp_path, {**document(), "images": [], "annotations": []})
     with pytest.raises(UserError, match="has no categories"):
@@ -153,7 +153,7 @@ def test_no_images_and_no_categories_are_refused(tmp_path):
 
 
 def test_boxes_alone_are_refused(tmp_path):
-    """A detection data set has nothing to train a mask head with, however it says so."""
+    """A detection dataset has nothing to train a mask head with, however it says so."""
     content = document()
     for annotation, nothing in zip(content["annotations"], (None, [], [[1, 2, 3, 4]]), strict=True):
         annotation["segmentation"] = nothing

@@ -1,4 +1,4 @@
-"""COCO data sets become records that Model Garden reads."""
+"""COCO datasets become records that Model Garden reads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers.data_fixtures import document, square, write
 
 
 def _decoded(prefix):
-    """The records of a data set as training reads them, by image id."""
+    """The records of a dataset as training reads them, by image id."""
     files = [str(path) for path in DatasetInfo.load(prefix).record_files(prefix)]
     decoder = TfExampleDecoder(include_mask=True)
     records = tf.data.TFRecordDataset(files).map(decoder.decode).as_numpy_iterator()
@@ -332,7 +332,7 @@ def _turn_image(images):
 )
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_a_faulty_image_leaves_nothing_behind(tmp_path, fault, message, num_processes):
-    """The image is named, and no file of the new data set exists."""
+    """The image is named, and no file of the new dataset exists."""
     images, annotations = write(tmp_path, document())
     fault(images)
 
@@ -347,15 +347,15 @@ def test_a_faulty_image_leaves_nothing_behind(tmp_path, fault, message, num_proc
     [
         ({"num_shards": 0}, "0 shards of 3 images; 1 to 3 can be"),
         ({"num_shards": 4}, "4 shards of 3 images; 1 to 3 can be"),
-        ({"prefix": ""}, "is a folder; name the data set in it"),
+        ({"prefix": ""}, "is a folder; name the dataset in it"),
         ({"prefix": "new/"}, None),
     ],
 )
 def test_an_impossible_output_is_refused(tmp_path, options, message):
-    """Too many shards would be empty ones; a folder has no name for the data set."""
+    """Too many shards would be empty ones; a folder has no name for the dataset."""
     if message is None:
         images, annotations = write(tmp_path, document())
-        with pytest.raises(UserError, match="new/ is a folder; name the data set in it"):
+        with pytest.raises(UserError, match="new/ is a folder; name the dataset in it"):
             convert_coco.convert(images, annotations, f"{tmp_path}/new/")
         return
     with pytest.raises(UserError, match=message):
@@ -394,7 +394,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path):
 
 
 def test_shards_are_mixed_the_same_way_every_time(tmp_path):
-    """A shard is not one part of the data set, and two conversions are equal byte by byte."""
+    """A shard is not one part of the dataset, and two conversions are equal byte by byte."""
     first = _convert(tmp_path / "a", document(40), num_shards=2).info
     _convert(tmp_path / "b", document(40), num_shards=2)
     paths = first.record_files(tmp_path / "a/out/train")
@@ -423,7 +423,7 @@ def test_a_new_version_leaves_nothing_of_the_old_one(tmp_path):
 
 
 def test_a_failed_conversion_keeps_the_previous_version(tmp_path):
-    """The old data set is whole after the new one was refused."""
+    """The old dataset is whole after the new one was refused."""
     old = _convert(tmp_path, document(), num_shards=3).info
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     content = document(5)
@@ -437,7 +437,7 @@ def test_a_failed_conversion_keeps_the_previous_version(tmp_path):
 
 @pytest.mark.parametrize("num_renames", range(5))
 def test_an_interrupted_replacement_is_never_a_mixture(tmp_path, monkeypatch, num_renames):
-    """Stopped between two renames, the data set refuses to be loaded until converted again."""
+    """Stopped between two renames, the dataset refuses to be loaded until converted again."""
     _convert(tmp_path, document(), num_shards=3)
     replace, done = os.replace, []
 
@@ -451,7 +451,7 @@ def test_an_interrupted_replacement_is_never_a_mixture(tmp_path, monkeypatch, nu
     with pytest.raises(KeyboardInterrupt):
         _convert(tmp_path, document(4), num_shards=3)
     monkeypatch.undo()
-    with pytest.raises(UserError, match=r"incomplete|no data set"):
+    with pytest.raises(UserError, match=r"incomplete|no dataset"):
         DatasetInfo.load(tmp_path / "out/train")
     again = _convert(tmp_path, document(4), num_shards=3).info
     assert again == DatasetInfo.load(tmp_path / "out/train")

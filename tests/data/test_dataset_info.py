@@ -1,4 +1,4 @@
-"""The sidecar of a data set."""
+"""The sidecar of a dataset."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _saved(folder, name="train", num_shards=2):
 
 
 def test_loads_what_was_saved(tmp_path):
-    """Saving and loading gives the same facts, and leaves only the files of the data set."""
+    """Saving and loading gives the same facts, and leave only the files of the dataset."""
     info, prefix = _saved(tmp_path)
 
     assert info == DatasetInfo.load(prefix)
@@ -38,7 +38,7 @@ def test_loads_what_was_saved(tmp_path):
 
 
 def test_names_the_missing_shards(tmp_path):
-    """A data set copied in part is refused with the names of what lacks."""
+    """A dataset copied in part is refused with the names of what lacks."""
     info, prefix = _saved(tmp_path, num_shards=9)
     for shard in (0, 2, 3, 4, 5, 8):
         info.record_files(prefix)[shard].unlink()
@@ -78,13 +78,13 @@ def test_a_folder_is_no_data_set(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    """A wrong folder is not a misspelt data set."""
+    """A wrong folder is not a misspelt dataset."""
     with pytest.raises(UserError, match=f"the folder {tmp_path / 'no'} does not exist"):
         DatasetInfo.load(tmp_path / "no" / "train")
 
 
 def test_an_interrupted_conversion_is_told_apart(tmp_path):
-    """Records without their info file are half a data set."""
+    """Records without their info file are half a dataset."""
     _, prefix = _saved(tmp_path)
     dataset_info.info_path(prefix).unlink()
 
@@ -103,7 +103,7 @@ def test_a_broken_info_file_is_named(tmp_path, content):
 
 
 def test_needs_no_tensorflow():
-    """Plans read data set infos; they must start in a second."""
+    """Plans read dataset infos; they must start in a second."""
     program = "import sys, deepmac_ablate.data.dataset_info; print('tensorflow' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

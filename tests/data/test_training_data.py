@@ -68,7 +68,7 @@ def _differ(one, other):
 
 
 def _order(batches):
-    """Which images they are: in a `numbered` data set the class of an image's object."""
+    """Which images they are: in a `numbered` dataset the class of an image's object."""
     return np.concatenate([labels["gt_classes"][:, 0] for _, labels in batches]).tolist()
 
 
@@ -383,7 +383,7 @@ def test_evaluation_data_is_checked_too(prefix):
     "data", [TrainingData("nowhere/x", batch_size=2), EvaluationData("nowhere/x")])
 def test_data_that_is_not_there_is_missed_when_it_is_asked_for(data):
     """Not before: a trained model can be used where its records are not."""
-    with pytest.raises(UserError, match="There is no data set nowhere/x"):
+    with pytest.raises(UserError, match="There is no dataset nowhere/x"):
         _ = data.info
 
 

@@ -33,7 +33,7 @@ def rows(picture, color):
 
 
 def test_there_is_no_picture_without_noise():
-    """Annotated boxes alone are no sweep."""
+    """Ground-truth boxes alone are no sweep."""
     scores = {"groundtruth/iou/seen": 0.8, "detections/mask_ap/seen": 0.3}
     assert box_noise_plot.draw(scores) is None
 

@@ -47,7 +47,7 @@ def annotations():
 
 
 def write_data(folder: Path, annotations: list[dict]) -> str:
-    """Writes images whose grey value tells their id; returns the prefix of the records."""
+    """Write images whose grey value tells their id; returns the prefix of the records."""
     images = folder / "images"
     images.mkdir(parents=True)
     for image_id, (width, height) in SIZES.items():
@@ -213,7 +213,7 @@ def test_a_missing_image_is_refused(tmp_path):
     document["images"] = document["images"][1:-1]
     document["annotations"] = [a for a in document["annotations"] if a["image_id"] != 1]
     path.write_text(json.dumps(document))
-    with pytest.raises(UserError, match=r"Every one of the 4 .* 1 not of the data set \(ids 1\)"):
+    with pytest.raises(UserError, match=r"Every one of the 4 .* 1 not of the dataset \(ids 1\)"):
         evaluate(prefix, Knowing(annotations()))
 
 

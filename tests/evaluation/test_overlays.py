@@ -61,7 +61,7 @@ def data(tiny_recipe):
 
 @pytest.fixture(scope="module")
 def draw(data):
-    """Draws predictions on the seven images."""
+    """Draw predictions on the seven images."""
     ground_truth = GroundTruth.load(annotations_path(data.prefix))
     return functools.partial(overlays.draw_overlays, data, ground_truth)
 

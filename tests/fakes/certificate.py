@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def write(folder: Path, hosts: Sequence[str]) -> Path:
-    """Writes a key and a certificate that it has signed itself, and returns the file of both."""
+    """Write a key and a certificate that it has signed itself, and return the file of both."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
     now = datetime.datetime.now(datetime.UTC)

@@ -63,7 +63,7 @@ class Cloud(NamedTuple):
 
 @contextlib.contextmanager
 def serving(executor: str, folder: Path, real: bool = False) -> Iterator[Cloud]:
-    """Makes a cloud that lasts as long as the context.
+    """Make a cloud that lasts as long as the context.
 
     Args:
         executor: "gke" or "vertex".
@@ -103,7 +103,7 @@ def template(executor: str, **options: Any) -> JobTemplate:
 
 
 def launch(executor: str, a_plan: Plan, **options: Any) -> Launch:
-    """Launches a plan into the cloud of this process's environment, until all is over."""
+    """Launch a plan into the cloud of this process's environment, until all is over."""
     choice = Options(options.pop("max_parallel", 4), options.pop("retry_failed", False))
     workdir = SweepWorkdir(WORKDIR)
     where = CloudExecutor(
@@ -119,7 +119,7 @@ def dry_run(executor: str, a_plan: Plan) -> DryRun:
 
 
 def start(cloud: Cloud, a_plan: Plan, **options: Any) -> subprocess.Popen:
-    """Starts a launcher in a process of its own."""
+    """Start a launcher in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.fakes.clouds", cloud.executor,
          json.dumps(a_plan.to_json()), json.dumps(options)],

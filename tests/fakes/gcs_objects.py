@@ -45,7 +45,7 @@ class Stored:
         return f"{self.generation}/{self.metageneration}"
 
     def resource(self, bucket: str, name: str) -> dict[str, Any]:
-        """Returns it as the JSON API has it."""
+        """Return it as the JSON API has it."""
         fields = {
             "kind": "storage#object", "id": f"{bucket}/{name}/{self.generation}", "name": name,
             "bucket": bucket, "generation": str(self.generation),
@@ -72,7 +72,7 @@ class Bucket:
         self, name: str, data: bytes, now: datetime.datetime,
         content_type: str = "application/octet-stream", metadata: dict[str, str] | None = None,
     ) -> Stored:
-        """Makes a new generation of an object."""
+        """Make a new generation of an object."""
         # Microseconds, as Google's are.
         self._last_generation = max(self._last_generation + 1, int(now.timestamp() * 1e6))
         stored = Stored(data, self._last_generation, 1, now, now, content_type, metadata)
@@ -90,7 +90,7 @@ class Bucket:
         return patched
 
     def get(self, bucket: str, name: str, query: dict[str, str]) -> Stored:
-        """Returns an object if it is there and all conditions hold.
+        """Return an object if it is there and all conditions hold.
 
         Raises:
             Missing: If it is not there, or not in the generation that is asked for.
@@ -103,7 +103,7 @@ class Bucket:
         return there
 
     def check(self, name: str, query: dict[str, str]) -> None:
-        """Raises unless the conditions on an object hold, which may be missing.
+        """Raise unless the conditions on an object hold, which may be missing.
 
         Raises:
             Conflict: If one does not.
@@ -118,7 +118,7 @@ class Bucket:
                 raise Conflict(304)
 
     def page(self, query: dict[str, str], page_size: int) -> dict[str, Any]:
-        """Returns one page of a listing: `items` as pairs, `prefixes`, maybe `nextPageToken`."""
+        """Return one page of a listing: `items` as pairs, `prefixes`, maybe `nextPageToken`."""
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         start, end = query.get("startOffset", ""), query.get("endOffset", "")
         entries: dict[str, Stored | None] = {}

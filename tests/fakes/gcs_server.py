@@ -119,11 +119,11 @@ class GcsServer:
         self._stack.close()
 
     def environment(self) -> dict[str, str]:
-        """Returns the variables with which Google's Python client comes here."""
+        """Return the variables with which Google's Python client comes here."""
         return {"STORAGE_EMULATOR_HOST": self.url, "NO_GCE_CHECK": "true", **_NO_CREDENTIALS}
 
     def tensorflow_environment(self) -> dict[str, str]:
-        """Returns the variables with which TensorFlow's own file system comes here too."""
+        """Return the variables with which TensorFlow's own file system comes here too."""
         if self.tls is None:
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
             self._pem = certificate.write(folder, _HOSTS)
@@ -137,7 +137,7 @@ class GcsServer:
         self, how: int | str, times: int = 1, *, method: str | None = None, containing: str = "",
         seconds: float = 0.0,
     ) -> None:
-        """Makes the next requests go wrong.
+        """Make the next requests go wrong.
 
         Args:
             how: A status to answer; "drop" to hang up on a request instead of doing it; "mute" to
@@ -157,16 +157,16 @@ class GcsServer:
         return bool(self._failures)
 
     def heal(self) -> None:
-        """Forgets what was to fail."""
+        """Forget what was to fail."""
         with self.lock:
             self._failures.clear()
 
     def now(self) -> datetime.datetime:
-        """Returns the server's time."""
+        """Return the server's time."""
         return datetime.datetime.fromtimestamp(time.time() + self.seconds_ahead, datetime.UTC)
 
     def failure(self, method: str, path: str) -> _Failure | None:
-        """Takes and returns what goes wrong with a request."""
+        """Take and return what goes wrong with a request."""
         with self.lock:
             for failure in self._failures:
                 if failure.method in (None, method) and failure.containing in path:
@@ -223,7 +223,7 @@ class _Listener(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing: clients hang up, and are killed."""
+        """Say nothing: clients hang up, and are killed."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -235,7 +235,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     store: GcsServer
 
     def log_message(self, *args: object) -> None:
-        """Prints nothing."""
+        """Print nothing."""
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return super().date_time_string(self.store.now().timestamp())
@@ -297,7 +297,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def _answer(self, path: str, query: dict[str, str], body: bytes) -> Any:
-        """Does what was asked, and returns what sends the answer."""
+        """Do what was asked, and return what sends the answer."""
         if match := _API.fullmatch(path):
             if match["bucket"] is None:
                 return self._buckets(body)
@@ -394,7 +394,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self._put(bucket, name, data, fields)
 
     def _go_on(self, number: str, body: bytes) -> Any:
-        """Takes one part of a resumable upload, or says how far it is."""
+        """Take one part of a resumable upload, or say how far it is."""
         if number not in self.store.uploads:
             raise Missing("The upload is over.")
         upload = self.store.uploads[number]
@@ -458,14 +458,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _of_source(query: dict[str, str]) -> dict[str, str]:
-    """Returns what a copy asks of its source, as if it were to be read."""
+    """Return what a copy asks of its source, as if it were to be read."""
     return {
         name.replace("Source", "") if name.startswith("ifSource") else "generation": value
         for name, value in query.items() if name.startswith(("ifSource", "sourceGeneration"))}
 
 
 def _parts(content_type: str, body: bytes) -> tuple[dict[str, Any], bytes]:
-    """Returns the resource and the data of a multipart upload."""
+    """Return the resource and the data of a multipart upload."""
     text = b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body
     boundary = email.parser.BytesHeaderParser(policy=email.policy.HTTP).parsebytes(
         text).get_boundary()
@@ -484,7 +484,7 @@ def _without_head(part: bytes) -> bytes:
 
 
 def _span(match: re.Match[str], size: int) -> tuple[int, int]:
-    """Returns the first byte and the one after the last of a range that was asked for."""
+    """Return the first byte and the one after the last of a range that was asked for."""
     if not match["first"]:
         return max(0, size - int(match["last"])), size
     last = int(match["last"]) + 1 if match["last"] else size

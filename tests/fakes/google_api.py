@@ -43,7 +43,7 @@ Answer = Callable[[str, str, dict[str, str], str], dict[str, Any]]
 
 @contextlib.contextmanager
 def serving(answer: Answer) -> Iterator[str]:
-    """Yields the URL of a server that answers while the context lasts."""
+    """Yield the URL of a server that answers while the context lasts."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -47,7 +47,7 @@ class Cluster:
     # What tests say.
 
     def play(self, name: str, states: Sequence[str | tuple[str, Object]]) -> None:
-        """Lets a job take up the next of some states each time somebody reads it.
+        """Let a job take up the next of some states each time somebody reads it.
 
         Args:
             name: A Job's or JobSet's.
@@ -56,7 +56,7 @@ class Cluster:
         self._plays[name] = iter([(it, {}) if isinstance(it, str) else it for it in states])
 
     def set_state(self, name: str, state: str, *, message: str = "", code: int = 1) -> None:
-        """Brings a job, with all of its pods, into a state.
+        """Bring a job, with all of its pods, into a state.
 
         Args:
             name: A Job's or JobSet's.
@@ -90,7 +90,7 @@ class Cluster:
 
     def exits(self, name: str, code: int, *, role: str | None = None, index: int = 0,
               disrupted: bool = False) -> None:
-        """Ends one pod of a job.
+        """End one pod of a job.
 
         Args:
             name: A Job's or JobSet's.
@@ -105,7 +105,7 @@ class Cluster:
                            disrupted=disrupted)
 
     def pod_runs(self, name: str) -> None:
-        """Starts a pod's container, if the pod is still there."""
+        """Start a pod's container, if the pod is still there."""
         with self.lock:
             if (pod := self.objects.get(("Pod", name))) is None:
                 return
@@ -114,7 +114,7 @@ class Cluster:
             self._create_dependents(pod["metadata"]["labels"].get(JOBSET_NAME))
 
     def pod_exits(self, name: str, code: int, *, disrupted: bool = False) -> None:
-        """Ends a pod's container, if the pod is still there, with all that follows from it."""
+        """End a pod's container, if the pod is still there, with all that follows from it."""
         with self.lock:
             if (pod := self.objects.get(("Pod", name))) is None:
                 return
@@ -135,7 +135,7 @@ class Cluster:
                 self._follow(job, pod)
 
     def pods(self, job: str) -> list[Object]:
-        """Returns the pods of a Job that have not ended, by index."""
+        """Return the pods of a Job that have not ended, by index."""
         return sorted(
             (it for (kind, _), it in self.objects.items() if kind == "Pod"
              and it["metadata"]["labels"][JOB_NAME] == job
@@ -146,19 +146,19 @@ class Cluster:
     # What the API server asks.
 
     def look(self, kind: str, name: str) -> Object | None:
-        """Returns a job, in its next state where some are being played."""
+        """Return a job, in its next state where some are being played."""
         if (states := self._plays.get(name)) and (step := next(states, None)):
             state, details = step
             self.set_state(name, state, **details)
         return self.objects.get((kind, name))
 
     def find(self, kind: str, labels: dict[str, str]) -> list[Object]:
-        """Returns the objects of a kind that have all of some labels."""
+        """Return the objects of a kind that have all of some labels."""
         return [it for (its, _), it in self.objects.items() if its == kind
                 and labels.items() <= it["metadata"].get("labels", {}).items()]
 
     def create(self, body: Object) -> Object:
-        """Makes a Job or a JobSet, with what its controller makes of it."""
+        """Make a Job or a JobSet, with what its controller makes of it."""
         made = copy.deepcopy(body)
         made["metadata"] |= {"creationTimestamp": NOW, "uid": f"uid-{next(self._suffixes)}"}
         name = made["metadata"]["name"]
@@ -174,7 +174,7 @@ class Cluster:
         return made
 
     def delete(self, kind: str, name: str, propagation: str | None) -> None:
-        """Deletes a job; its children too if the propagation says so."""
+        """Delete a job; its children too if the propagation says so."""
         gone = self.objects[kind, name]
         if propagation == "Foreground":
             gone["metadata"]["deletionTimestamp"] = NOW
@@ -275,7 +275,7 @@ class Cluster:
                 self.delete("Job", child["metadata"]["name"], "Background")
 
     def _create_dependents(self, name: str | None) -> None:
-        """Makes the Jobs of a JobSet that are not there yet and wait for no other (any more)."""
+        """Make the Jobs of a JobSet that are not there yet and wait for no other (any more)."""
         jobset = self.objects.get(("JobSet", name))
         if (jobset is None or "deletionTimestamp" in jobset["metadata"]
                 or _condition(jobset, "Completed", "Failed", "Suspended")):
@@ -328,7 +328,7 @@ class Cluster:
             del self.objects["Pod", pod["metadata"]["name"]]
 
     def _collect(self) -> None:
-        """Removes what is being deleted in the foreground once it has no children."""
+        """Remove what is being deleted in the foreground once it has no children."""
         for kind in ("Job", "JobSet"):
             for name in [n for k, n in self.objects if k == kind]:
                 if ("deletionTimestamp" in self.objects[kind, name]["metadata"]

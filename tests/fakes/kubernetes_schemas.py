@@ -24,7 +24,7 @@ _REASONS = {"BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes",
 
 
 def errors(body: dict[str, Any]) -> list[str]:
-    """Returns why an API server would refuse a Job, a JobSet or a Pod; nothing where it would not.
+    """Return why an API server would refuse a Job, a JobSet or a Pod; nothing where it would not.
 
     Beside the schemas these are the rules of Kubernetes' `validation.go` for Jobs and of JobSet's
     `jobset_webhook.go`, as far as they concern what is in use here.

@@ -70,7 +70,7 @@ class Server:
 
     def refuse(self, status: int, message: str = "", *, times: int = 1,
                method: str | None = None, done: bool = False) -> None:
-        """Answers the next requests with an error.
+        """Answer the next requests with an error.
 
         Args:
             status: As HTTP has it; 0 drops the connection without an answer.
@@ -82,7 +82,7 @@ class Server:
         self._refusals += [Refusal(status, message, method, done)] * times
 
     def write_kubeconfig(self, folder: Path) -> Path:
-        """Writes a kubeconfig that leads here, by the context "here", and returns its path."""
+        """Write a kubeconfig that leads here, by the context "here", and return its path."""
         path = folder / "kubeconfig"
         path.write_text(yaml.safe_dump({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
@@ -92,7 +92,7 @@ class Server:
         return path
 
     def answer(self, method: str, target: str, body: Any, token: str) -> tuple[int, str]:
-        """Returns the status and the body that a request is answered with."""
+        """Return the status and the body that a request is answered with."""
         with self.cluster.lock:
             status, said = self._answer(method, target, body, token)
             return status, said if isinstance(said, str) else json.dumps(said)
@@ -148,7 +148,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
-    """Yields a server that answers at its `url` while the context lasts."""
+    """Yield a server that answers at its `url` while the context lasts."""
     server = Server()
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -44,7 +44,7 @@ class Machines:
         self.processes: dict[str, subprocess.Popen] = {}
 
     def serve_kubernetes(self, cluster: kubernetes_cluster.Cluster) -> None:
-        """Starts the pods of a cluster, and ends them."""
+        """Start the pods of a cluster, and end them."""
 
         def created(kind: str, body: dict[str, Any]) -> None:
             if kind != "Pod":
@@ -68,7 +68,7 @@ class Machines:
         cluster.on_create, cluster.on_delete = created, deleted
 
     def serve_vertex(self, server: vertex_server.Server) -> None:
-        """Starts what custom jobs of one machine run, and ends it."""
+        """Start what custom jobs of one machine run, and end it."""
 
         def created(job: dict[str, Any]) -> None:
             resource = job["name"]
@@ -92,12 +92,12 @@ class Machines:
         server.on_cancel = lambda job: self.end(job["displayName"])
 
     def end(self, name: str) -> None:
-        """Asks a container to end, as a cloud does half a minute before it takes the machine."""
+        """Ask a container to end, as a cloud does half a minute before it takes the machine."""
         if (process := self.processes.get(name)) is not None and process.poll() is None:
             process.send_signal(signal.SIGTERM)
 
     def take_away(self, name: str, grace: bool = True) -> None:
-        """Takes the machine of a container away: a preemption.
+        """Take the machine of a container away: a preemption.
 
         Args:
             name: Of the pod or the job; its beginning is enough.
@@ -111,12 +111,12 @@ class Machines:
             os.killpg(self.processes[full].pid, signal.SIGKILL)
 
     def running(self) -> list[str]:
-        """Returns the names of containers that run."""
+        """Return the names of containers that run."""
         with self._lock:
             return [name for name, it in self.processes.items() if it.poll() is None]
 
     def close(self) -> None:
-        """Kills what runs and waits for the rest."""
+        """Kill what runs and wait for the rest."""
         for name in self.running():
             os.killpg(self.processes[name].pid, signal.SIGKILL)
         for thread in self._threads:

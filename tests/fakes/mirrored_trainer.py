@@ -37,7 +37,7 @@ class Stopped(Exception):  # noqa: N818
 
 
 def write(workdir: TrialWorkdir, stop_at: int | None, end: str, pause: float) -> None:
-    """Takes 100 steps from the last checkpoint on, of which there is one every 40 steps."""
+    """Take 100 steps from the last checkpoint on, of which there is one every 40 steps."""
     workdir.start(Trial((), (), 5, "deep"), TRIAL_ID, CONFIG)
     checkpoint = Path(workdir.path) / "checkpoints" / "step"
     first = int(checkpoint.read_text()) if checkpoint.exists() else 0
@@ -83,7 +83,7 @@ def png() -> bytes:
 
 
 def main() -> None:
-    """Runs what is left of the trial."""
+    """Run what is left of the trial."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--mode", default="offline")

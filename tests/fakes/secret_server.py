@@ -37,11 +37,11 @@ class Server:
         self._versions: dict[str, list[bytes]] = {}
 
     def add(self, secret: str, value: bytes) -> None:
-        """Adds a version of a secret, such as "projects/p/secrets/s"; they count from 1."""
+        """Add a version of a secret, such as "projects/p/secrets/s"; they count from 1."""
         self._versions.setdefault(secret, []).append(value)
 
     def answer(self, verb: str, path: str, query: dict[str, str], text: str) -> dict[str, Any]:
-        """Answers one request."""
+        """Answer one request."""
         self.asked.append(path)
         if self.refusals:
             raise google_api.Refused(self.refusals.pop(0), "refused by the test")
@@ -63,7 +63,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
-    """Yields a server that answers at its `url` while the context lasts."""
+    """Yield a server that answers at its `url` while the context lasts."""
     server = Server()
     with google_api.serving(server.answer) as server.url:
         yield server

@@ -32,7 +32,7 @@ _TPU_MACHINE = re.compile(r"(ct5lp-hightpu|ct6e-standard)-(?P<chips>[148]t)")
 
 
 def parse(text: str) -> Any:
-    """Returns a `CustomJob` from JSON; unknown fields and enumerations are errors.
+    """Return a `CustomJob` from JSON; unknown fields and enumerations are errors.
 
     Raises:
         json_format.ParseError: As Google's servers refuse it.
@@ -41,7 +41,7 @@ def parse(text: str) -> Any:
 
 
 def broken(job: Any) -> list[str]:
-    """Returns what is wrong with a parsed job; nothing where Vertex AI would take it."""
+    """Return what is wrong with a parsed job; nothing where Vertex AI would take it."""
     return list(_broken(job))
 
 

@@ -82,7 +82,7 @@ class Server:
     def play(
         self, job: str, states: Sequence[str], error: str = "", each_get: bool = True
     ) -> None:
-        """Says which states a job goes through; it stays in the last one.
+        """Say which states a job goes through; it stays in the last one.
 
         Args:
             job: Its display name, which need not exist yet, or its resource.
@@ -94,13 +94,13 @@ class Server:
             self._scripts[job] = _Script([*states], error, each_get)
 
     def advance(self, job: str) -> None:
-        """Moves a job, by resource or display name, to the next state of its script."""
+        """Move a job, by resource or display name, to the next state of its script."""
         with self._lock:
             for resource in self.resources(job):
                 self._move(resource)
 
     def set_state(self, resource: str, state: str, error: str = "") -> None:
-        """Puts a job into a state, with the error that Vertex AI would say."""
+        """Put a job into a state, with the error that Vertex AI would say."""
         now = _now()
         with self._lock:
             job = self._jobs[resource]
@@ -110,29 +110,29 @@ class Server:
             job.ended = now if state in _ENDED else ""
 
     def state(self, resource: str) -> str:
-        """Returns the state that a job is in."""
+        """Return the state that a job is in."""
         with self._lock:
             return self._jobs[resource].state
 
     def resources(self, job: str = "") -> list[str]:
-        """Returns the jobs of a display name or a resource, or all, the oldest first."""
+        """Return the jobs of a display name or a resource, or all, the oldest first."""
         with self._lock:
             return [resource for resource, it in self._jobs.items()
                     if job in {"", resource, it.body["displayName"]}]
 
     def forget(self, resource: str) -> None:
-        """Deletes a job, as people can."""
+        """Delete a job, as people can."""
         with self._lock:
             del self._jobs[resource]
 
     def refuse(self, method: Method, *statuses: int, message: str = "") -> None:
-        """Answers the next requests for a method with HTTP's statuses, in their order."""
+        """Answer the next requests for a method with HTTP's statuses, in their order."""
         with self._lock:
             self._refusals[method] += [(status, message or "refused by the test")
                                        for status in statuses]
 
     def answer(self, verb: str, path: str, query: dict[str, str], text: str) -> dict[str, Any]:
-        """Answers one request."""
+        """Answer one request."""
         many, one = _JOBS.fullmatch(path), _JOB.fullmatch(path)
         if many and verb == "POST":
             return self._create(many["project"], many["region"], text)
@@ -250,7 +250,7 @@ def _now() -> str:
 
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
-    """Yields a server that answers at its `url` while the context lasts."""
+    """Yield a server that answers at its `url` while the context lasts."""
     server = Server()
     with google_api.serving(server.answer) as server.url:
         yield server

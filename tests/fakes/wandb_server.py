@@ -58,7 +58,7 @@ class Server:
         self.others: list[str] = []
 
     def graphql(self, operation: str | None, variables: dict[str, Any]) -> Any:
-        """Answers a query of the client's; its question for an artifact's type has no name."""
+        """Answer a query of the client's; its question for an artifact's type has no name."""
         key = (variables.get("project"), variables.get("name"))
         if operation == "RunResumeStatus":
             run = self.runs.get(key)
@@ -97,7 +97,7 @@ class Server:
                 "runs": {"edges": edges, "pageInfo": more}}
 
     def stream(self, path: str, sent: dict[str, Any]) -> None:
-        """Takes lines of a run's files."""
+        """Take lines of a run's files."""
         _, _, _, project, run_id, _ = path.split("/")
         run = self.runs[project, run_id]
         files = sent.get("files", {})
@@ -132,7 +132,7 @@ def _node(run_id: str, run: Run) -> dict[str, Any]:
 
 
 def upload_copy(folder: Path) -> dict[tuple[str, str], Run]:
-    """Uploads a copy of a trial's folder to a server of its own; returns the runs that it has."""
+    """Upload a copy of a trial's folder to a server of its own; returns the runs that it has."""
     with tempfile.TemporaryDirectory() as home, serving() as server:
         copy = shutil.copytree(folder, Path(home, "trial"))
         environment = {n: v for n, v in os.environ.items() if not n.startswith("WANDB")}
@@ -147,7 +147,7 @@ def upload_copy(folder: Path) -> dict[tuple[str, str], Run]:
 
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
-    """Yields a server that answers at its `url` while the context lasts."""
+    """Yield a server that answers at its `url` while the context lasts."""
     server = Server()
 
     class Handler(http.server.BaseHTTPRequestHandler):

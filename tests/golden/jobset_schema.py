@@ -27,7 +27,7 @@ _KEPT = {"type", "enum", "required", "properties", "items", "minimum", "maximum"
 
 
 def structure(schema: dict[str, Any]) -> dict[str, Any]:
-    """Returns a schema's types, enumerations, bounds and required fields."""
+    """Return a schema's types, enumerations, bounds and required fields."""
     kept = {key: value for key, value in schema.items() if key in _KEPT}
     if "items" in kept:
         kept["items"] = structure(kept["items"])
@@ -38,7 +38,7 @@ def structure(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Reads the definition that is named on the command line."""
+    """Read the definition that is named on the command line."""
     definition = yaml.safe_load(Path(sys.argv[1]).read_text())
     version, = (v for v in definition["spec"]["versions"] if v["name"] == "v1alpha2")
     schema = version["schema"]["openAPIV3Schema"]

@@ -28,7 +28,7 @@ _OF_SEED_0 = ("masks.json.gz",)
 
 
 def record(workdir: Path, to: Path) -> None:
-    """Copies what results are read from.
+    """Copy what results are read from.
 
     Args:
         workdir: Of a finished sweep.

@@ -1,4 +1,4 @@
-"""Is it the deep mask head or the annotated boxes that generalise to classes without masks?
+"""Is it the deep mask head or the ground-truth boxes that generalise to classes without masks?
 
 Small enough to be recorded for the tests of tables, report and notebooks: masks for six classes of
 outlines, and of all twelve in the oracle.

@@ -44,7 +44,7 @@ MODELS = {
 
 
 def build(experiment: str, settings: dict[str, object]) -> tf_keras.Model:
-    """Builds upstream's model."""
+    """Build upstream's model."""
     task = exp_factory.get_exp_config(experiment).task
     task.override({"model": settings})
     # The published way of suppression takes minutes to trace, and has no variables.
@@ -53,7 +53,7 @@ def build(experiment: str, settings: dict[str, object]) -> tf_keras.Model:
 
 
 def main() -> None:
-    """Builds all models, one after the other."""
+    """Build all models, one after the other."""
     found = {}
     for name, (experiment, settings) in MODELS.items():
         model = build(experiment, settings)

@@ -13,7 +13,7 @@ _BESIDE_THE_REPOSITORY = Path(__file__).parents[3] / "shared/data/coco_tiny"
 
 
 def root() -> Path:
-    """Returns the folder of `images` and `annotations`, or skips the test with the reason."""
+    """Return the folder of `images` and `annotations`, or skips the test with the reason."""
     folder = Path(os.environ.get("DEEPMAC_COCO_TINY", _BESIDE_THE_REPOSITORY))
     if not (folder / "annotations").is_dir():
         pytest.skip(f"needs 156 images of COCO at {folder} (or DEEPMAC_COCO_TINY)")
@@ -21,5 +21,5 @@ def root() -> Path:
 
 
 def instances(part: str = "instances") -> dict[str, Any]:
-    """Returns the annotations as a COCO dict, or skips the test with the reason."""
+    """Return the annotations as a COCO dict, or skips the test with the reason."""
     return json.loads((root() / f"annotations/{part}.json").read_text())

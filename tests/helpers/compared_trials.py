@@ -33,7 +33,7 @@ def write(
     roles: Mapping[int, str] = ROLES,
     matches: Mapping[str, Matches] | None = None,
 ) -> None:
-    """Writes what an evaluation leaves in a trial's folder."""
+    """Write what an evaluation leaves in a trial's folder."""
     (folder / "matches").mkdir(parents=True)
     classes = pd.DataFrame(
         [(reading, number, NAMES[number], role, 10) for reading in ("detections", "groundtruth")
@@ -53,7 +53,7 @@ def arms(
     instances: Callable[[str, int], pd.DataFrame | None],
     roles: Mapping[str, Mapping[int, str]] | None = None,
 ) -> pd.DataFrame:
-    """Writes the trials of some arms, and returns the data frame of them.
+    """Write the trials of some arms, and return the data frame of them.
 
     Args:
         root: Where their folders are made.
@@ -68,7 +68,7 @@ def arms(
 
 
 def listed(root: Path, seeds: Mapping[str, Sequence[int]]) -> pd.DataFrame:
-    """Returns the data frame of trials in `<root>/<arm>-<seed>`."""
+    """Return the data frame of trials in `<root>/<arm>-<seed>`."""
     frame = result_frames.frame(
         *(result_frames.arm(arm, {}, seeds=numbers) for arm, numbers in seeds.items()))
     return frame.assign(folder=[str(root / trial) for trial in frame["trial"]])

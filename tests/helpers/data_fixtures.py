@@ -1,4 +1,4 @@
-"""Small COCO data sets that tests write to disk."""
+"""Small COCO datasets that tests write to disk."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def numbered(num_images):
 
 
 def write(folder, content):
-    """Writes the document and a noise picture for each of its images; returns both paths."""
+    """Write the document and a noise picture for each of its images; returns both paths."""
     images, annotations = folder / "images", folder / "instances.json"
     images.mkdir(parents=True, exist_ok=True)
     for entry in content["images"]:

@@ -31,14 +31,14 @@ def plan(*trials: tuple[str, ...]) -> Plan:
 
 
 def fake_command(folder: Path, mode: str, tracking: str) -> tuple[str, ...]:
-    """Runs the fake trainer, without `site`, which takes longer to load than the rest."""
+    """Run the fake trainer, without `site`, which takes longer to load than the rest."""
     return (sys.executable, "-S", FAKE_TRAINER, str(folder), mode)
 
 
 def launch(
     a_plan: Plan, workdir: Path, max_parallel: int = 1, retry_failed: bool = False, **options
 ) -> Launch:
-    """Launches here and returns once all is over."""
+    """Launch here and return once all is over."""
     files = SweepWorkdir(workdir)
     executor = LocalExecutor(files, JobOptions(**options), command=fake_command)
     job = Launch(a_plan, files, executor, Options(max_parallel, retry_failed))
@@ -47,7 +47,7 @@ def launch(
 
 
 def start(a_plan: Plan, workdir: Path, **options) -> subprocess.Popen:
-    """Starts a launcher in a process group of its own."""
+    """Start a launcher in a process group of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     arguments = [json.dumps(a_plan.to_json()), str(workdir), json.dumps(options)]
     return subprocess.Popen(

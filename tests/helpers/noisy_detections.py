@@ -19,7 +19,7 @@ STATS = {"ap": 0, "ap50": 1, "ap75": 2, "ap_s": 3, "ap_m": 4, "ap_l": 5, "ar100"
 
 
 def quiet_coco(annotations: dict[str, Any]) -> COCO:
-    """Returns pycocotools' view of some annotations, into which it may write."""
+    """Return pycocotools' view of some annotations, into which it may write."""
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = annotations
@@ -35,14 +35,14 @@ def oracle(
     task: str,
     use_classes: bool = True,
 ) -> dict[str, float]:
-    """Returns pycocotools' own numbers for some classes, -1 as NaN."""
+    """Return pycocotools' own numbers for some classes, -1 as NaN."""
     results = results_of_one_kind(detections, task)
     return pycocotools_numbers(
         copy.deepcopy(annotations), results, image_ids, class_ids, task, use_classes)
 
 
 def results_of_one_kind(detections: list[dict[str, Any]], task: str) -> list[dict[str, Any]]:
-    """Returns what a result file of masks (or boxes) holds, in new dicts."""
+    """Return what a result file of masks (or boxes) holds, in new dicts."""
     unwanted = "segmentation" if task == "box" else "bbox"
     return [{k: v for k, v in d.items() if k != unwanted} for d in detections]
 
@@ -55,7 +55,7 @@ def pycocotools_numbers(
     task: str,
     use_classes: bool = True,
 ) -> dict[str, float]:
-    """Evaluates as everybody does; both inputs are written into."""
+    """Evaluate as everybody does; both inputs are written into."""
     truth = quiet_coco(annotations)
     with contextlib.redirect_stdout(io.StringIO()):
         kind = BoundaryEvaluation if task == "boundary" else COCOeval
@@ -97,7 +97,7 @@ class BoundaryEvaluation(COCOeval):
 
 
 def boundary(mask: np.ndarray, ratio: float = 0.02) -> np.ndarray:
-    """Returns where a mask is within a share of the image's diagonal from its contour."""
+    """Return where a mask is within a share of the image's diagonal from its contour."""
     # A mask that the image's border cuts has its contour there.
     eroded = np.pad(mask, 1)
     for _ in range(max(1, round(ratio * float(np.hypot(*mask.shape))))):
@@ -106,7 +106,7 @@ def boundary(mask: np.ndarray, ratio: float = 0.02) -> np.ndarray:
 
 
 def noisy_detections(annotations: dict[str, Any], seed: int = 0) -> list[dict[str, Any]]:
-    """Returns detections of most annotations, with masks and boxes that are somewhat wrong.
+    """Return detections of most annotations, with masks and boxes that are somewhat wrong.
 
     Some are of the wrong class, some detected twice, some of crowds, some of nothing; scores are
     rounded so that many tie; the first image has 150 detections of one class; masks come with
@@ -151,7 +151,7 @@ def noisy_detections(annotations: dict[str, Any], seed: int = 0) -> list[dict[st
 
 
 def shifted(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns a mask moved by up to a tenth of its extent: IoU mostly in 0.5..1."""
+    """Return a mask moved by up to a tenth of its extent: IoU mostly in 0.5..1."""
     rows, columns = np.nonzero(mask)
     extent = (np.ptp(rows), np.ptp(columns)) if rows.size else (0, 0)
     by = [int(rng.integers(-e // 10, e // 10 + 1)) for e in extent]
@@ -159,14 +159,14 @@ def shifted(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def random_box(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Returns a box [x, y, w, h] of at least one pixel inside an image [height, width]."""
+    """Return a box [x, y, w, h] of at least one pixel inside an image [height, width]."""
     height, width = size
     x, y = rng.uniform(0, width - 2), rng.uniform(0, height - 2)
     return np.array([x, y, rng.uniform(1, width - x), rng.uniform(1, height - y)])
 
 
 def filled(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns the mask of a box."""
+    """Return the mask of a box."""
     x, y, w, h = np.round(box).astype(int)
     mask = np.zeros(size, np.uint8)
     mask[y : y + h, x : x + w] = 1

@@ -9,7 +9,7 @@ import tf_keras
 
 
 def counts(parts: Mapping[str, tf_keras.layers.Layer | None]) -> dict[str, dict[str, int]]:
-    """Counts the trainable and the other parameters of each part; a part may be missing."""
+    """Count the trainable and the other parameters of each part; a part may be missing."""
     return {
         name: {
             kind: sum(math.prod(v.shape) for v in getattr(part, f"{kind}_variables", ()))

@@ -63,7 +63,7 @@ class Published(NamedTuple):
 
 
 def write(case: upstream.Case, folder: Path) -> Published:
-    """Writes the checkpoint of a tiny model."""
+    """Write the checkpoint of a tiny model."""
     experiment = exp_factory.get_exp_config("deep_mask_head_rcnn_resnetfpn_coco")
     experiment.task = upstream._upstream_config(case, width=8)
     # What runs on CPUs here too; the two kernels choose differently between boxes of equal score.
@@ -72,7 +72,7 @@ def write(case: upstream.Case, folder: Path) -> Published:
 
 
 def write_experiment(experiment: config_definitions.ExperimentConfig, folder: Path) -> Published:
-    """Lets the published code's trainer write a checkpoint of random weights after some steps."""
+    """Let the published code's trainer write a checkpoint of random weights after some steps."""
     task = deep_mask_head_rcnn.DeepMaskHeadRCNNTask(experiment.task)
     model = task.build_model()
     optimizer = task.create_optimizer(experiment.trainer.optimizer_config)
@@ -89,7 +89,7 @@ def write_experiment(experiment: config_definitions.ExperimentConfig, folder: Pa
 
 
 def write_config(case: upstream.Case, folder: Path) -> Path:
-    """Writes the gin file of a model that has the same shapes and computes the same."""
+    """Write the gin file of a model that has the same shapes and compute the same."""
     name = {"default": "ConvMaskHead", "separable": "SeparableConvMaskHead"}.get(
         case.head, "HourglassMaskHead")
     head = _HEAD.format(head=case.head, name=name, class_agnostic=case.class_agnostic)
@@ -99,7 +99,7 @@ def write_config(case: upstream.Case, folder: Path) -> Path:
 
 
 def export(theirs: Published, folder: Path) -> Path:
-    """Lets the published code export a model that segments given boxes, as its release is."""
+    """Let the published code export a model that segments given boxes, as its release is."""
     module = detection.DetectionModule(
         params=theirs.experiment, batch_size=1, input_image_size=[*tiny_model.IMAGE_SIZE],
         input_type="image_and_boxes_tensor", num_channels=3)

@@ -100,7 +100,7 @@ FILES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def write(name: str, folder: Path) -> tuple[Path, str]:
-    """Writes one of the files; returns its path and experiment."""
+    """Write one of the files; returns its path and experiment."""
     experiment, settings = FILES[name]
     path = folder / f"deep_mask_head_rcnn_{name}.yaml"
     path.write_text(yaml.safe_dump(settings))

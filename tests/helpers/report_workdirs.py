@@ -84,7 +84,7 @@ def write(
     folder: Path, names: Names = _USUAL, truth: Mapping[str, Any] | None = None,
     dataset: str = "val@0123456789ab", prefix: str = "",
 ) -> SweepWorkdir:
-    """Writes the workdir: of twelve trials the second has failed and the last is missing.
+    """Write the workdir: of twelve trials the second has failed and the last is missing.
 
     Args:
         folder: Its place.
@@ -140,7 +140,7 @@ def _plan(folder: Path, names: Names) -> Plan:
                 levels = {"mask_head": head, "box_source": boxes}
                 trials.append(PlannedTrial(f"{len(trials):012x}", trial, levels, STEPS))
     axes = {"mask_head": names.heads, "box_source": tuple(_BOXES)}
-    question = "Is it the deep mask head or the annotated boxes\nthat segment novel classes?"
+    question = "Is it the deep mask head or the ground-truth boxes\nthat segment novel classes?"
     return Plan(names.sweep, question, axes, trials[0].trial.arm, tuple(trials))
 
 
@@ -160,7 +160,7 @@ def _fail(folder: Path, cause: str) -> None:
 def _evaluate(
     truth: Mapping[str, Any], error: tuple[float, float], draw: np.random.Generator
 ) -> tuple[dict[str, float | None], dict[str, bytes]]:
-    """Predicts every mask with an outline that is off, and measures it as evaluation does."""
+    """Predict every mask with an outline that is off, and measure it as evaluation does."""
     categories = truth["categories"]
     # The second half of the classes is novel.
     roles = {it["id"]: "seen" if place < len(categories) / 2 else "novel"

@@ -52,7 +52,7 @@ def attempt(step: int = 0, code: str = "c0de", **more: Any) -> dict[str, Any]:
 
 
 def start(workdir: SweepWorkdir, a_plan: Plan, trial_id: str, **more: Any) -> None:
-    """Prepares a trial and notes a start of it."""
+    """Prepare a trial and record a start of it."""
     [planned] = [it for it in a_plan.trials if it.id == trial_id]
     workdir.prepare_trial(a_plan, planned)
     workdir.trial(trial_id).append_attempt(attempt(**more))
@@ -61,7 +61,7 @@ def start(workdir: SweepWorkdir, a_plan: Plan, trial_id: str, **more: Any) -> No
 def finish(
     workdir: SweepWorkdir, a_plan: Plan, trial_id: str, result: dict[str, Any], **more: Any
 ) -> None:
-    """Starts a trial and writes its result."""
+    """Start a trial and write its result."""
     start(workdir, a_plan, trial_id, **more)
     workdir.trial(trial_id).write_result({"step": STEPS, **result})
 
@@ -83,7 +83,7 @@ def tables(seed: int, roles: dict[int, str] = ROLES) -> dict[str, pd.DataFrame]:
 
 
 def write_classes(folder: Path, seed: int, roles: dict[int, str] = ROLES) -> dict[str, Any]:
-    """Writes per_class.csv as training does; returns the means over groups of classes."""
+    """Write per_class.csv as training does; returns the means over groups of classes."""
     frames, scalars = [], {}
     for reading, frame in tables(seed, roles).items():
         scalars |= summary.scalars(reading, frame)
@@ -95,6 +95,6 @@ def write_classes(folder: Path, seed: int, roles: dict[int, str] = ROLES) -> dic
 
 
 def write_costs(workdir: SweepWorkdir, a_plan: Plan) -> None:
-    """Writes what a launch notes of the costs of its trials."""
+    """Write what a launch notes of the costs of its trials."""
     costs = {planned.id: COST.to_json() for planned in a_plan.trials}
     Path(workdir.path / "costs.json").write_text(to_json(costs))

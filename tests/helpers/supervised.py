@@ -62,12 +62,12 @@ def command_of(work: Job) -> list[str]:
 
 
 def start(work: Job, **options) -> subprocess.Popen:
-    """Starts a supervisor."""
+    """Start a supervisor."""
     return subprocess.Popen(command_of(work), env=ENVIRONMENT, **options)
 
 
 def run(work: Job) -> int:
-    """Runs a supervisor to its end; returns its exit status."""
+    """Run a supervisor to its end; returns its exit status."""
     return subprocess.run(command_of(work), env=ENVIRONMENT, timeout=30, check=False).returncode
 
 
@@ -100,7 +100,7 @@ def launcher(lease: Path) -> Iterator[subprocess.Popen]:
 
 
 def wait_until(condition, seconds: float = 20.0) -> None:
-    """Waits until a condition holds; it must in time."""
+    """Wait until a condition holds; it must in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "It did not happen."
@@ -109,7 +109,7 @@ def wait_until(condition, seconds: float = 20.0) -> None:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """Makes a folder on a disk of its own; where that is not allowed, the test is skipped."""
+    """Make a folder on a disk of its own; where that is not allowed, the test is skipped."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}M", "none", str(folder)]
     try:
@@ -125,7 +125,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def fill(path: Path) -> None:
-    """Writes a file until its disk is full."""
+    """Write a file until its disk is full."""
     with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(bytes(4096)) == 4096:
             pass

@@ -63,7 +63,7 @@ def fully_connected_head(**changes: Any) -> mask_heads.FullyConnectedMaskHead:
 
 
 def build_model(**changes: Any) -> MaskRCNN:
-    """Builds a model of some 100,000 parameters; its first call creates the variables.
+    """Build a model of some 100,000 parameters; its first call creates the variables.
 
     Args:
         **changes: arguments of `MaskRCNN` that differ from the tiny ones.
@@ -88,7 +88,7 @@ def build_model(**changes: Any) -> MaskRCNN:
 
 
 def randomise(variables: list[tf.Variable], seed: int) -> None:
-    """Moves variables off their initial zeros and ones, where mistakes would cancel."""
+    """Move variables off their initial zeros and ones, where mistakes would cancel."""
     rng = np.random.default_rng(seed)
     for variable in variables:
         shape, name = variable.shape.as_list(), variable.name
@@ -108,7 +108,7 @@ def batch(
     anchors: Anchors | None = None,
     seed: int = 0,
 ) -> Batch:
-    """Draws a batch, always the same for a seed.
+    """Draw a batch, always the same for a seed.
 
     Args:
         counts: instances of each image; about half of them are of seen classes, the first is.
@@ -164,12 +164,12 @@ class FixedRegions(RegionSampler):
         object.__setattr__(self, "regions", regions)
 
     def sample(self, *_: Any, **__: Any) -> Regions:
-        """Returns the regions."""
+        """Return the regions."""
         return self.regions
 
 
 def regions(data: Batch, number: int = 16) -> Regions:
-    """Draws regions near and far from the instances of a batch, half of them objects."""
+    """Draw regions near and far from the instances of a batch, half of them objects."""
     rng = np.random.default_rng(11)
     truth = data.labels["gt_boxes"].numpy()[:, :6]
     near = np.repeat(truth, 4, axis=1) + rng.normal(scale=2.0, size=(len(truth), 24, 4))
@@ -189,7 +189,7 @@ class Step(NamedTuple):
 
 
 def step(model: MaskRCNN, data: Batch, seed: tf.Tensor = SEED) -> Step:
-    """Runs a training step without an optimizer."""
+    """Run a training step without an optimizer."""
     with tf.GradientTape() as tape:
         outputs = model(*data, seed=seed, training=True)
         values = Losses()(outputs, data.labels, model.losses)

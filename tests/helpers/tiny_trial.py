@@ -53,7 +53,7 @@ Runtime.deterministic = True
 
 
 class Recipe(NamedTuple):
-    """A gin file for tiny trials, and the data sets that it names."""
+    """A gin file for tiny trials, and the datasets that it names."""
 
     gin_file: Path
     data: Path
@@ -64,7 +64,7 @@ class Recipe(NamedTuple):
 
 
 def write_recipe(folder: Path) -> Recipe:
-    """Draws 24 + 7 images of 64 x 64 pixels and writes a recipe for them."""
+    """Draw 24 + 7 images of 64 x 64 pixels and write a recipe for them."""
     data = generate.generate(folder / "data", num_train=24, num_val=7, size=64)
     path = folder / "tiny.gin"
     path.write_text(_RECIPE.format(
@@ -93,7 +93,7 @@ class Witness(TrialWorkdir):
         super().append_metrics(step, scalars)
 
     def files(self) -> set[str]:
-        """Names of what lies in the folder, checkpoints by theirs."""
+        """Name of what lies in the folder, checkpoints by theirs."""
         return {str(path.relative_to(self.path)) for path in Path(self.path).rglob("*")}
 
 

@@ -67,7 +67,7 @@ def varnish(coats: int, colour: str = gin.REQUIRED) -> tuple[int, str]:
 
 @gin.register(module="toy_configurables")
 def mix(pigments: dict[str, float], **kwargs: float) -> dict[str, float]:
-    """Swallows misspelt parameters."""
+    """Swallow misspelt parameters."""
     return pigments | kwargs
 
 
@@ -79,7 +79,7 @@ def frame(wood, price: Decimal = 1) -> str:
 
 @gin.register(module="toy_configurables")
 def sell(price: float = 0.0) -> float:
-    """Raises a user error from within a configurable."""
+    """Raise a user error from within a configurable."""
     if price < 0:
         raise UserError(f"The price {price} is negative; give at least 0.")
     return price
@@ -87,7 +87,7 @@ def sell(price: float = 0.0) -> float:
 
 @gin.register(denylist=["text"])
 def sign(text: str = "") -> str:
-    """Keeps a parameter to its callers."""
+    """Keep a parameter to its callers."""
     return text
 
 

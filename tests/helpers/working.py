@@ -33,7 +33,7 @@ TTL = 3.0
 def start(
     trainer: str, *options: str, cwd: Path, environ: Mapping[str, str] | None = None, **others
 ) -> subprocess.Popen:
-    """Starts a worker; its trainer runs in `cwd`, and is given folder, mode, tracking, bindings."""
+    """Start a worker; its trainer runs in `cwd`, and is given folder, mode, tracking, bindings."""
     # A killed worker leaves its temporary folder behind.
     environ = {**supervised.ENVIRONMENT, "TMPDIR": str(cwd.parent), **(environ or {})}
     return subprocess.Popen(
@@ -45,7 +45,7 @@ def start(
 def run(
     trainer: str, *options: str, cwd: Path, environ: Mapping[str, str] | None = None
 ) -> tuple[int, str, str]:
-    """Runs a worker to its end; returns its exit status and what it wrote to stdout and stderr."""
+    """Run a worker to its end; returns its exit status and what it wrote to stdout and stderr."""
     process = start(trainer, *options, cwd=cwd, environ=environ)
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
@@ -69,7 +69,7 @@ def running(
 
 
 def main(trainer: str, *options: str) -> int:
-    """Does what the command line does, with another trainer."""
+    """Do what the command line does, with another trainer."""
     parser = argparse.ArgumentParser()
     worker_command.register(parser.add_subparsers())
     args = parser.parse_args(["worker", *options])

@@ -25,7 +25,7 @@ W = "gs://bucket/w"
 
 
 def copy(folder, server):
-    """Copies a folder of a disk to `W`."""
+    """Copy a folder of a disk to `W`."""
     server.objects.update({
         f"bucket/w/{path.relative_to(folder).as_posix()}": path.read_bytes()
         for path in folder.rglob("*") if path.is_file()})
@@ -130,7 +130,7 @@ def _quick(monkeypatch):
 
 
 def followed(wanted):
-    """Starts to follow a trial; returns what was said so far, and the thread that follows."""
+    """Start to follow a trial; returns what was said so far, and the thread that follows."""
     said = []
 
     def follow():
@@ -201,7 +201,7 @@ def test_a_trial_that_ends_is_not_taken_for_interrupted(object_store, tmp_path):
 
 
 def command(words, server):
-    """Runs a command as people do; returns status, output, and whether TensorFlow was loaded."""
+    """Run a command as people do; returns status, output, and whether TensorFlow was loaded."""
     run = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "deepmac_ablate.cli", *words],
         env=os.environ | server.environment(), capture_output=True, text=True)

@@ -66,7 +66,7 @@ def _kill(victim, folder, supervisor, launcher):
 
 
 def _launch_until_finished(folder, seed):
-    """Launches and kills, at most three times; returns the statuses in between."""
+    """Launch and kills, at most three times; returns the statuses in between."""
     draw = random.Random(seed)
     folder.mkdir()
     lease = folder / "lease"

@@ -52,7 +52,7 @@ class Swept(NamedTuple):
 
 @pytest.fixture(scope="module")
 def swept(tiny_recipe, tmp_path_factory) -> Swept:
-    """Runs ``xmanager launch`` in a process of its own, without a home of the user's."""
+    """Run ``xmanager launch`` in a process of its own, without a home of the user's."""
     home = tmp_path_factory.mktemp("home")
     file = tmp_path_factory.mktemp("sweeps") / "boxes.py"
     file.write_text(_SWEEP.format(recipe=str(tiny_recipe.gin_file)))
@@ -71,7 +71,7 @@ def test_xmanagers_command_runs_a_sweep(swept):
     """Both trials finish; a table and one line of what came of it are printed."""
     assert 0 == swept.run.returncode, swept.run.stderr
     assert swept.run.stdout.rstrip().endswith("2 finished, 0 failed, 0 interrupted, 0 missing")
-    assert "### mask IoU in annotated boxes\n" in swept.run.stdout
+    assert "### mask IoU in ground-truth boxes\n" in swept.run.stdout
     assert "- One seed an arm: nobody knows how much is chance." in swept.run.stdout
     assert "boxes: Do the boxes matter?\n" in swept.run.stderr
     assert "Traceback" not in swept.run.stderr
@@ -179,7 +179,7 @@ def test_data_that_is_not_here_is_said_by_a_plan_and_refused_by_a_launch(swept, 
     """With what to do about it; nothing is started."""
     elsewhere = ["--gin_bindings", "TRAIN = 'nowhere/train'", "--workdir", str(tmp_path / "w")]
     assert 0 == cli.main(["plan", str(swept.file), *elsewhere])
-    assert "it is not in reach from here: the data set nowhere/train." in capsys.readouterr().out
+    assert "it is not in reach from here: the dataset nowhere/train." in capsys.readouterr().out
     assert 2 == cli.main(["launch", str(swept.file), *elsewhere])
     assert "nowhere/train" in capsys.readouterr().err
     assert not (tmp_path / "w").exists()

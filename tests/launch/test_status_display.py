@@ -30,8 +30,8 @@ def nan(number, **fields):
 
 SWEEP = [
     *(row(n, "finished", step=1000, seconds=500.0) for n in range(100)),
-    *(row(n, "new", "hourglass52, proposals without annotated boxes") for n in range(100, 400)),
-    row(400, "running", "hourglass52, proposals with annotated boxes", step=400, loss=1.23456,
+    *(row(n, "new", "hourglass52, proposals without ground-truth boxes") for n in range(100, 400)),
+    row(400, "running", "hourglass52, proposals with ground-truth boxes", step=400, loss=1.23456,
         steps_per_second=2.0, seconds=3725.0),
     *(nan(n, step=7, attempt=2) for n in range(401, 404)),
     row(404, "failed", "crop [32]", cause="killed by SIGKILL (out of memory?)"),
@@ -104,7 +104,7 @@ def test_the_line_of_a_trial_is_complete():
     assert re.fullmatch(
         rf"{SWEEP[400].id} hourglass52,.*… +400 running +400/1000 +1\.235 +1:02:05 +5:00", running)
     (wide,) = [line for line in seen(SWEEP, width=120) if "400/1000" in line]
-    assert "hourglass52, proposals with annotated boxes" in wide
+    assert "hourglass52, proposals with ground-truth boxes" in wide
     assert any("crop [32]" in line for line in lines)
 
 

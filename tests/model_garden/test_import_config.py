@@ -115,7 +115,7 @@ def published_config(path: Path, experiment: str) -> Any:
 
 
 def convert(path: Path, experiment: str, *options: str) -> Path:
-    """Runs the command; returns the gin file."""
+    """Run the command; returns the gin file."""
     output = path.with_suffix(".gin")
     assert 0 == cli.main([
         "import", "config", str(path), "--experiment", experiment, "--output", str(output),
@@ -226,7 +226,7 @@ def test_settings_of_the_readme_arrive(tmp_path: Path) -> None:
      "task.model.mask_head.num_convs=2",
      "task.model.mask_head.num_convs: an hourglass has its own depth"),
     ("task.model.use_gt_boxes_for_masks=true,task.model.mask_sampler.num_sampled_masks=9",
-     "task.model.mask_sampler.num_sampled_masks: all annotated boxes are taken"),
+     "task.model.mask_sampler.num_sampled_masks: all ground-truth boxes are taken"),
     ("task.model.detection_generator.nms_version=batched,"
      "task.model.detection_generator.pre_nms_top_k=9",
      "task.model.detection_generator.pre_nms_top_k: the batched kernel takes all boxes"),

@@ -51,7 +51,7 @@ def offer(source: BoxSource, seed: tuple[int, int] = SEED) -> MaskBoxes:
 
 
 def test_ground_truth_offers_annotated_boxes() -> None:
-    """Every annotated box is offered; only seen instances are valid."""
+    """Every ground-truth box is offered; only seen instances are valid."""
     offered = offer(GroundTruthBoxes())
     np.testing.assert_array_equal(truth().boxes, offered.boxes)
     np.testing.assert_array_equal(truth().classes, offered.classes)
@@ -122,7 +122,7 @@ def test_proposals_can_leave_annotated_boxes_out() -> None:
 
 
 def test_boxes_that_the_sampler_mixes_in_are_left_out() -> None:
-    """Of mixed regions no valid one is an annotated box, and all others are as without mixing."""
+    """No valid mixed region is a ground-truth box, and all others are as without mixing."""
     data = tiny_model.batch()
     labels = data.labels
     annotated = GroundTruth(*(labels[f"gt_{name}"] for name in (
@@ -219,7 +219,7 @@ def test_jittered_targets_agree_with_masks_in_the_image() -> None:
     """A mask drawn into the image and sampled in the moved box there gives the same target.
 
     The mask has a cell per pixel, so both sample the same values linearly; at the border of the
-    annotated box the image's neighbours are empty, so those samples are left out.
+    ground-truth box the image's neighbours are empty, so those samples are left out.
     """
     image = np.zeros((64, 64), np.float32)
     image[8:40, 16:48] = random_masks(1, 32)[0]

@@ -24,7 +24,7 @@ def ours(depth: int, width: int = 4, **options: bool) -> hourglass.Hourglass:
 
 
 def longest_path(layer: object) -> int:
-    """Counts the convolutions on the way that goes all the way down."""
+    """Count the convolutions on the way that goes all the way down."""
     match layer:
         case hourglass.ConvNorm():
             return 1

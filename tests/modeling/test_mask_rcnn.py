@@ -31,14 +31,14 @@ class Subject:
         model._region_sampler = tiny_model.FixedRegions(tiny_model.regions(batch()))
 
     def step(self, data: Batch, budget: int = 8, pad_to_all_slots: bool = False) -> Step:
-        """Takes a step."""
+        """Take a step."""
         self.restart()
         self.model._mask_boxes.slots_per_image = budget
         self.model.pad_to_all_slots = pad_to_all_slots
         return step(self.model, data)
 
     def restart(self) -> None:
-        """Goes back to the first weights."""
+        """Go back to the first weights."""
         self.model.set_weights(self._weights)
 
     def statistics(self) -> list[np.ndarray]:
@@ -181,7 +181,7 @@ def test_a_step_is_a_function_of_its_seed() -> None:
 def test_the_training_step_compiles(head: str, source: str) -> None:
     """XLA compiles the whole step, which stands in for a TPU, and the losses agree.
 
-    All 50 proposals and 6 annotated boxes are taken: a proposal that rounding moves to another
+    All 50 proposals and 6 ground-truth boxes are taken: a proposal that rounding moves to another
     place in the list would change a draw.
     """
     model, data = build_model(

@@ -27,7 +27,7 @@ UPSTREAM = json.loads(
 def published(
     backbone: Backbone, mask_head: MaskHead, anchors: Anchors | None = None, side: int = 1024
 ) -> MaskRCNN:
-    """Builds a model for COCO; what is not given is as published by default."""
+    """Build a model for COCO; what is not given is as published by default."""
     model = MaskRCNN(
         num_classes=91, image_size=(side, side), backbone=backbone, mask_head=mask_head,
         mask_boxes=GroundTruthBoxes(), anchors=anchors or Anchors(),

@@ -114,7 +114,7 @@ def test_losses_equal_upstreams(compared: Compared) -> None:
 def gradients_that_differ(
     pair: upstream.Pair, theirs: tiny_model.Step, ours: tiny_model.Step
 ) -> list[str]:
-    """Names the variables whose gradients do not agree to the case's share of their size.
+    """Name the variables whose gradients do not agree to the case's share of their size.
 
     The gradient of a bias that a batch normalisation follows is zero but for rounding; there it
     is bounded by a hundredth of that share of the largest gradient instead.

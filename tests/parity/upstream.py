@@ -66,7 +66,7 @@ class Case(NamedTuple):
         return tiny_model.ANCHORS
 
     def batch(self, seed: int = 0) -> tiny_model.Batch:
-        """Draws a batch, always the same for a seed."""
+        """Draw a batch, always the same for a seed."""
         return tiny_model.batch(image_size=self.image_size, anchors=self.anchors, seed=seed)
 
 
@@ -89,13 +89,13 @@ class Pair:
     variables: list[tuple[tf.Variable, tf.Variable]]
 
     def copy_weights(self) -> None:
-        """Gives our model upstream's weights."""
+        """Give our model upstream's weights."""
         for theirs, ours in self.variables:
             ours.assign(theirs)
 
 
 def build(case: Case, width: int = 8) -> Pair:
-    """Builds both models and gives them the same random weights."""
+    """Build both models and give them the same random weights."""
     task = deep_mask_head_rcnn.DeepMaskHeadRCNNTask(_upstream_config(case, width))
     upstream = task.build_model()
     ours = tiny_model.build_model(
@@ -116,7 +116,7 @@ def build(case: Case, width: int = 8) -> Pair:
 
 
 def upstream_step(pair: Pair, data: tiny_model.Batch, drawn: Regions) -> tiny_model.Step:
-    """Runs a training step of upstream's on given regions."""
+    """Run a training step of upstream's on given regions."""
     labels = data.labels
     with tf.GradientTape() as tape, _given_regions(pair.upstream, drawn):
         outputs = pair.upstream(
@@ -128,7 +128,7 @@ def upstream_step(pair: Pair, data: tiny_model.Batch, drawn: Regions) -> tiny_mo
 
 
 def our_step(pair: Pair, data: tiny_model.Batch, drawn: Regions) -> tiny_model.Step:
-    """Runs a training step of ours on given regions, gradients in upstream's order."""
+    """Run a training step of ours on given regions, gradients in upstream's order."""
     with mock.patch.object(pair.ours, "_region_sampler", tiny_model.FixedRegions(drawn)):
         result = tiny_model.step(pair.ours, data)
     of = {id(v): g for v, g in zip(pair.ours.trainable_variables, result.gradients, strict=True)}
@@ -138,7 +138,7 @@ def our_step(pair: Pair, data: tiny_model.Batch, drawn: Regions) -> tiny_model.S
 
 @contextlib.contextmanager
 def _given_regions(model: tf_keras.Model, drawn: Regions) -> Iterator[None]:
-    """Makes the sampler of upstream's model return given regions."""
+    """Make the sampler of upstream's model return given regions."""
     given = drawn.boxes, drawn.gt_boxes, drawn.gt_classes, drawn.gt_index
     with mock.patch.object(type(model.roi_sampler[0]), "__call__", return_value=given):
         yield

@@ -30,7 +30,7 @@ NUMBERS = {"groundtruth/iou/novel": [0.5, 0.52, None], "groundtruth/iou/seen": [
 
 @pytest.fixture
 def table() -> Document:
-    """A table whose arm, axis and data set have a hostile name."""
+    """A table whose arm, axis and dataset have a hostile name."""
     rows = frame(
         arm(HOSTILE, NUMBERS, levels={"axis": HOSTILE}, baseline=True, dataset=HOSTILE),
         arm("b", NUMBERS, levels={"axis": "b"}))
@@ -46,11 +46,11 @@ class Tags(html.parser.HTMLParser):
         self.text: list[str] = []
 
     def handle_starttag(self, tag, attrs):
-        """Notes a tag."""
+        """Record a tag."""
         self.tags.add(tag)
 
     def handle_data(self, data):
-        """Notes text."""
+        """Record text."""
         self.text.append(data)
 
 

@@ -32,7 +32,7 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 
 def with_parameters(book: nbformat.NotebookNode, values: dict) -> nbformat.NotebookNode:
-    """Adds a cell behind the first one of code, as papermill does."""
+    """Add a cell behind the first one of code, as papermill does."""
     tags = [cell.metadata.get("tags", ()) for cell in book.cells]
     place = next(number for number, tag in enumerate(tags) if "parameters" in tag)
     lines = "\n".join(f"{name} = {value!r}" for name, value in values.items())

@@ -20,7 +20,7 @@ def test_the_data_set_names_its_classes():
 
 
 def test_91_classes_are_cocos():
-    """Where the data set is out of reach."""
+    """Where the dataset is out of reach."""
     classes = classes_of(None, "voc", 91)
     assert class_splits.COCO == classes.names
     assert {i for i, role in classes.roles.items() if role == "seen"} == class_splits.VOC

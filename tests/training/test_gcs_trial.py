@@ -26,7 +26,7 @@ pytestmark = [
 
 
 def train(recipe: Recipe, server: GcsServer, *options: str) -> subprocess.Popen:
-    """Starts a real process that trains in gs://bucket/w."""
+    """Start a real process that trains in gs://bucket/w."""
     command = [sys.executable, "-m", "deepmac_ablate.cli", "train", "--workdir", "gs://bucket/w"]
     return subprocess.Popen(
         [*command, *options], cwd=ROOT, env={**os.environ, **server.tensorflow_environment()},

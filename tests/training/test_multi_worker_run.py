@@ -49,7 +49,7 @@ class Cluster(NamedTuple):
     folders: list[Path]
 
     def wait(self) -> list[int]:
-        """Returns their exit statuses."""
+        """Return their exit statuses."""
         return [process.wait(timeout=600) for process in self.processes]
 
     def said(self, index: int) -> str:
@@ -58,7 +58,7 @@ class Cluster(NamedTuple):
 
 
 def start(trial: Trial, folder: Path, workdirs: list[Path], *options: str) -> Cluster:
-    """Starts a process for each workdir, each with folders of its own for temporary files."""
+    """Start a process for each workdir, each with folders of its own for temporary files."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in workdirs]
     hosts = [f"127.0.0.1:{it.getsockname()[1]}" for it in sockets]
     for it in sockets:
@@ -81,7 +81,7 @@ def start(trial: Trial, folder: Path, workdirs: list[Path], *options: str) -> Cl
 
 
 def wait_for_step(workdir: TrialWorkdir, step: int, cluster: Cluster) -> None:
-    """Waits until a step is noted."""
+    """Wait until a step is noted."""
     deadline = time.monotonic() + 500
     while not (lines := workdir.read_metrics()) or lines[-1]["step"] < step:
         assert time.monotonic() < deadline
@@ -98,7 +98,7 @@ def variables(workdir: TrialWorkdir) -> dict[str, np.ndarray]:
 
 
 def assert_same(expected: TrialWorkdir, actual: TrialWorkdir) -> None:
-    """Steps, metrics, evaluations, every variable and the result agree to 1e-5."""
+    """Step, metrics, evaluations, every variable and the result agree to 1e-5."""
     for kind in ("read_metrics", "read_evaluations"):
         lines = [
             [{k: v for k, v in line.items() if k not in ("wall_time", "train/steps_per_second")}

@@ -375,7 +375,7 @@ def test_other_data_than_declared_is_refused(finished):
     with pytest.raises(UserError) as caught:
         prepare(finished.trial_with(f"TRAIN = '{finished.recipe.data}/val'"))
     assert str(caught.value) == (
-        f"{finished.recipe.data}/val is the data set {val.identity}, but "
+        f"{finished.recipe.data}/val is the dataset {val.identity}, but "
         f"{finished.recipe.gin_file}:{line + 1} 'DATASET = {train.identity!r}' declares another; "
         f"bind DATASET = {val.identity!r}, which makes another trial, or None.")
 
@@ -398,7 +398,7 @@ class StopsAfterEachStep(TrialWorkdir):
 
 
 def start(trial, workdir):
-    """Starts a real process that trains."""
+    """Start a real process that trains."""
     command = [sys.executable, "-m", "deepmac_ablate.cli", "train", "--workdir", str(workdir.path),
                "--mode", "train", "--arm", trial.arm]
     command += [x for file in trial.gin_files for x in ("--gin_file", file)]
@@ -407,7 +407,7 @@ def start(trial, workdir):
 
 
 def wait_for(process, workdir, done, seconds=300):
-    """Waits until the last step noted in metrics.jsonl satisfies a condition; returns the step."""
+    """Wait until the last step noted in metrics.jsonl satisfies a condition; returns the step."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         lines = workdir.read_metrics()
@@ -578,7 +578,7 @@ def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path):
 
 
 def test_too_few_classes_are_refused(finished):
-    """The message says how many the data set needs."""
+    """The message says how many the dataset needs."""
     with pytest.raises(UserError, match=r"num_classes = 12 is too small .* id is 12: use 13\.$"):
         prepare(finished.trial_with("NUM_CLASSES = 12"))
 

@@ -38,7 +38,7 @@ def free_port() -> int:
 
 
 def serve(port: int, **environment: str) -> subprocess.Popen:
-    """Starts a server and waits until it is there."""
+    """Start a server and wait until it is there."""
     server = subprocess.Popen(
         [sys.executable, "-m", "deepmac_ablate.cli", "tpu-server", "--port", str(port)], cwd=ROOT,
         env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

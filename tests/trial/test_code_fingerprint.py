@@ -21,7 +21,7 @@ LIBRARIES = ("tensorflow", "tf-models-official", "gin-config", "numpy")
 
 
 def forget():
-    """Makes this process compute fingerprints anew, as a new process would."""
+    """Make this process compute fingerprints anew, as a new process would."""
     code_fingerprint.code_fingerprint.cache_clear()
     code_fingerprint._hash_of_sources.cache_clear()
     importlib.invalidate_caches()

@@ -77,7 +77,7 @@ def test_a_seed_that_cannot_be_used_is_refused(seed):
 
 @pytest.mark.parametrize("selector", ["TrainingData", "a/pipeline.TrainingData"])
 def test_where_declared_data_lies_does_not_count(selector):
-    """The same data set under another path makes no other trial; other data does."""
+    """The same dataset under another path makes no other trial; other data does."""
 
     def identity(prefix, dataset, **others):
         bound = {f"{selector}.prefix": prefix, f"{selector}.dataset": dataset}

@@ -77,7 +77,7 @@ def test_the_same_trial_may_start_again(workdir):
          "one has 1"),
         (Trial((), TRIAL.bindings, 0, "base"),
          "its gin_files has 'gin/base.gin' where this one has 'nothing'"),
-        (TRIAL, "the gin files or the data set have changed since it was started"),
+        (TRIAL, "the gin files or the dataset have changed since it was started"),
     ],
 )  # fmt: skip
 def test_another_trial_is_refused(tmp_path, other, message):

@@ -52,7 +52,7 @@ class Gke:
         self._patience = patience
 
     def render(self, request: JobRequest) -> dict[str, Any]:
-        """Returns the manifest that `submit` sends.
+        """Return the manifest that `submit` sends.
 
         Raises:
             UserError: If GKE has no such job.
@@ -60,7 +60,7 @@ class Gke:
         return manifests.render(request, self._placement)
 
     def submit(self, request: JobRequest) -> str:
-        """Creates a job, or finds the one that has its name.
+        """Create a job, or find the one that has its name.
 
         Returns:
             Its resource.
@@ -77,7 +77,7 @@ class Gke:
         return _resource(namespace, kind, request.name)
 
     def find(self, name: str) -> str | None:
-        """Returns the resource of the job that was submitted by a name, or None.
+        """Return the resource of the job that was submitted by a name, or None.
 
         Raises:
             UserError: If the cluster refuses, is not to be found or does not answer.
@@ -87,7 +87,7 @@ class Gke:
         return _resource(namespace, kinds[0], name) if kinds else None
 
     def look(self, resource: str) -> JobLook:
-        """Returns how a job is doing.
+        """Return how a job is doing.
 
         An image that cannot be pulled leaves it "queued", with a message: it may yet be pushed.
 
@@ -108,7 +108,7 @@ class Gke:
         return job_status.of_jobset(job, jobs["items"], self._pods(namespace, label))
 
     def cancel(self, resource: str) -> None:
-        """Deletes a job that has not ended; its containers are asked to end first.
+        """Delete a job that has not ended; its containers are asked to end first.
 
         One that has ended stays, and with it the knowledge of how.
 
@@ -152,7 +152,7 @@ class Gke:
 
     def _ask(self, verb: str, kind: str, namespace: str, ask: Callable[[], Any],
              accepted: int | None = None) -> Any:  # noqa: ANN401
-        """Asks, and asks again while nobody answers; None where an accepted error is the answer."""
+        """Ask, and ask again while nobody answers; None where an accepted error is the answer."""
         # Outside: nobody is asked where a kubeconfig is missing.
         _ = self._client
         from google.api_core import retry
@@ -188,7 +188,7 @@ _GET_CREDENTIALS = "gcloud container clusters get-credentials CLUSTER --location
 
 
 def connect(context: str | None) -> ApiClient:
-    """Returns a client for a cluster; nothing is asked of it yet.
+    """Return a client for a cluster; nothing is asked of it yet.
 
     Args:
         context: The kubeconfig's context; None: its current one, or within a cluster that cluster.
@@ -219,7 +219,7 @@ def connect(context: str | None) -> ApiClient:
 
 
 def current_context() -> str | None:
-    """Returns the kubeconfig's current context; None where there is no kubeconfig that has one."""
+    """Return the kubeconfig's current context; None where there is no kubeconfig that has one."""
     from kubernetes import config
 
     path, exists = _kubeconfig()
@@ -232,7 +232,7 @@ def current_context() -> str | None:
 
 
 def _kubeconfig() -> tuple[str, bool]:
-    """Returns where the kubeconfig would be, and whether it is there."""
+    """Return where the kubeconfig would be, and whether it is there."""
     path = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     # KUBECONFIG names files as PATH names folders.
     return path, any(map(os.path.exists, path.split(os.pathsep)))

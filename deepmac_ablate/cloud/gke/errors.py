@@ -19,7 +19,7 @@ _PASSING = (429, 500, 502, 503, 504)
 
 @contextlib.contextmanager
 def told(verb: str, plural: str, namespace: str) -> Iterator[None]:
-    """Turns errors of Kubernetes' client into sentences.
+    """Turn errors of Kubernetes' client into sentences.
 
     Args:
         verb: What is asked for, as roles in Kubernetes call it, such as "create".
@@ -42,7 +42,7 @@ def told(verb: str, plural: str, namespace: str) -> Iterator[None]:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Returns whether asking again may help.
+    """Return whether asking again may help.
 
     Everything here may be asked twice; submitting too, since a second job of a name is refused.
     """

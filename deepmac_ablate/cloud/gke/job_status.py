@@ -12,7 +12,7 @@ _STARTING = {"ContainerCreating", "PodInitializing"}
 
 
 def of_job(job: dict[str, Any], pods: Sequence[dict[str, Any]]) -> JobLook:
-    """Returns how a Job is doing.
+    """Return how a Job is doing.
 
     Args:
         job: A `batch/v1` Job.
@@ -30,7 +30,7 @@ def of_job(job: dict[str, Any], pods: Sequence[dict[str, Any]]) -> JobLook:
 
 def of_jobset(jobset: dict[str, Any], jobs: Iterable[dict[str, Any]],
               pods: Sequence[dict[str, Any]]) -> JobLook:
-    """Returns how a JobSet is doing.
+    """Return how a JobSet is doing.
 
     Args:
         jobset: A `jobset.x-k8s.io/v1alpha2` JobSet.

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
 def render(request: JobRequest, placement: Placement) -> dict[str, Any]:
-    """Returns a job's manifest: a Job for one machine, a JobSet for several.
+    """Return a job's manifest: a Job for one machine, a JobSet for several.
 
     Args:
         request: The job. Its secrets are "SECRET/KEY".
@@ -57,7 +57,7 @@ KEPT_SECONDS = 30 * 24 * 3600
 
 
 def of_single_host(request: JobRequest, placement: Placement) -> dict[str, Any]:
-    """Returns the manifest of a job on one machine.
+    """Return the manifest of a job on one machine.
 
     Raises:
         UserError: If a reference to a secret is none of Kubernetes'.
@@ -78,7 +78,7 @@ def of_single_host(request: JobRequest, placement: Placement) -> dict[str, Any]:
 
 
 def metadata(request: JobRequest, placement: Placement) -> dict[str, Any]:
-    """Returns the metadata of a Job or a JobSet; Kueue finds its queue there."""
+    """Return the metadata of a Job or a JobSet; Kueue finds its queue there."""
     labels = pod.labels(request)
     if placement.queue is not None:
         labels["kueue.x-k8s.io/queue-name"] = placement.queue
@@ -86,7 +86,7 @@ def metadata(request: JobRequest, placement: Placement) -> dict[str, Any]:
 
 
 def deadline(request: JobRequest) -> int:
-    """Returns after how many seconds a job is ended, waiting for machines included."""
+    """Return after how many seconds a job is ended, waiting for machines included."""
     return math.ceil(request.hours * 3600)
 
 
@@ -101,7 +101,7 @@ _ONE_POOL = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gk
 
 
 def of_tpu_slice(request: JobRequest, placement: Placement) -> dict[str, Any]:
-    """Returns the manifest of a job on a slice with several hosts.
+    """Return the manifest of a job on a slice with several hosts.
 
     Every host runs a server for its chips and never ends by itself. The coordinator, which needs
     no chips, runs the job's command; it starts once all servers answer, so that no time out runs
@@ -131,7 +131,7 @@ def of_tpu_slice(request: JobRequest, placement: Placement) -> dict[str, Any]:
 
 
 def of_peers(request: JobRequest, placement: Placement) -> dict[str, Any]:
-    """Returns the manifest of a job that runs the same command on several machines.
+    """Return the manifest of a job that runs the same command on several machines.
 
     Raises:
         UserError: If a reference to a secret is none of Kubernetes'.

@@ -29,7 +29,7 @@ _SECRET = re.compile(r"(?P<name>[a-z0-9]([-a-z0-9.]*[a-z0-9])?)/(?P<key>[-._a-zA
 
 def on_device(request: JobRequest, placement: Placement, args: Sequence[str],
               container: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the template of a pod on one of the device's machines.
+    """Return the template of a pod on one of the device's machines.
 
     Args:
         request: The job.
@@ -57,7 +57,7 @@ def on_device(request: JobRequest, placement: Placement, args: Sequence[str],
 
 def of_coordinator(request: JobRequest, placement: Placement,
                    args: Sequence[str]) -> dict[str, Any]:
-    """Returns the template of a pod that needs no accelerator of its own.
+    """Return the template of a pod that needs no accelerator of its own.
 
     It is never on a spot machine: that would save cents, and losing it stops the whole slice.
 
@@ -68,7 +68,7 @@ def of_coordinator(request: JobRequest, placement: Placement,
 
 
 def labels(request: JobRequest) -> dict[str, str]:
-    """Returns the labels of everything that belongs to a job.
+    """Return the labels of everything that belongs to a job.
 
     Kubernetes wants values to begin and end with a letter or a digit.
     """
@@ -93,7 +93,7 @@ def _template(request: JobRequest, placement: Placement, args: Sequence[str],
 
 
 def _literal(text: str) -> str:
-    """Protects a text from Kubernetes, which replaces $(NAME) in arguments and variables."""
+    """Protect a text from Kubernetes, which replaces $(NAME) in arguments and variables."""
     return text.replace("$", "$$")
 
 
@@ -183,7 +183,7 @@ _TRIES_AFTER_A_PEER = 5
 
 
 def of_single_host() -> dict[str, Any]:
-    """Returns the part of a Job's spec for a job of one pod.
+    """Return the part of a Job's spec for a job of one pod.
 
     The first rule that matches decides. Mistakes come first: they are mistakes on a machine that is
     being taken away too. Disruptions come before the other exit codes, because a process that is
@@ -203,7 +203,7 @@ def of_single_host() -> dict[str, Any]:
 
 
 def of_peers() -> dict[str, Any]:
-    """Returns the part of the spec of a JobSet's Job, whose pods cannot do without each other.
+    """Return the part of the spec of a JobSet's Job, whose pods cannot do without each other.
 
     A lost pod fails its Job, and the JobSet then starts everything again, see `of_jobset`. JobSet
     is told the reason of a Job's failure, but not the rule. `FailJob` gives the reason
@@ -225,7 +225,7 @@ def of_peers() -> dict[str, Any]:
 
 
 def of_jobset() -> dict[str, Any]:
-    """Returns the `failurePolicy` of a JobSet of such Jobs.
+    """Return the `failurePolicy` of a JobSet of such Jobs.
 
     If several Jobs have failed, the first rule that matches any of them decides: a lost machine
     explains what else went wrong.

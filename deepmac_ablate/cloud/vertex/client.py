@@ -56,7 +56,7 @@ class Vertex:
         self._patience = patience
 
     def render(self, request: JobRequest) -> dict[str, Any]:
-        """Returns the `CustomJob` that `submit` sends, as JSON has it.
+        """Return the `CustomJob` that `submit` sends, as JSON has it.
 
         Raises:
             UserError: If Vertex AI has no such job.
@@ -64,7 +64,7 @@ class Vertex:
         return requests.custom_job(request, self._project)
 
     def submit(self, request: JobRequest) -> str:
-        """Starts a job, or finds the one that was started by this name before.
+        """Start a job, or find the one that was started by this name before.
 
         Returns:
             Its resource, such as "projects/1/locations/us-central1/customJobs/2".
@@ -78,7 +78,7 @@ class Vertex:
             return self._patiently(lambda: self._find(request.name) or self._create(body))
 
     def find(self, name: str) -> str | None:
-        """Returns the resource of the job that was submitted by a name, or None.
+        """Return the resource of the job that was submitted by a name, or None.
 
         Raises:
             UserError: If nobody answers.
@@ -87,7 +87,7 @@ class Vertex:
             return self._patiently(lambda: self._find(name))
 
     def look(self, resource: str) -> JobLook:
-        """Returns how a job is doing.
+        """Return how a job is doing.
 
         Raises:
             UserError: If nobody answers.
@@ -101,7 +101,7 @@ class Vertex:
                 return JobLook("gone")
 
     def cancel(self, resource: str) -> None:
-        """Ends a job; one that has ended or is gone stays so.
+        """End a job; one that has ended or is gone stays so.
 
         Raises:
             UserError: If nobody answers.
@@ -153,7 +153,7 @@ class Vertex:
         return self._jobs.get_custom_job(name=resource, retry=None, timeout=_REQUEST_SECONDS)
 
     def _patiently(self, ask: Callable[[], _T]) -> _T:
-        """Asks, and asks again while nobody answers."""
+        """Ask, and ask again while nobody answers."""
         from google.api_core import retry
 
         again = retry.Retry(
@@ -187,7 +187,7 @@ _STATES: dict[str, tuple[State, str]] = {
 
 
 def job_look(job: CustomJob) -> JobLook:
-    """Returns how a job is doing, with the error that Vertex AI gives."""
+    """Return how a job is doing, with the error that Vertex AI gives."""
     # A number stands for a state that is newer than the client. Then nothing has ended for sure.
     name = getattr(job.state, "name", f"in state {int(job.state)}")
     state, remark = _STATES.get(name, ("running", name))
@@ -198,7 +198,7 @@ def job_look(job: CustomJob) -> JobLook:
 
 
 def where_to_read(resource: str) -> str:
-    """Returns where people find a job and its log: the console's pages, and gcloud's command.
+    """Return where people find a job and its log: the console's pages, and gcloud's command.
 
     Raises:
         UserError: If that is no job of Vertex AI.

@@ -20,7 +20,7 @@ _MOST_VARIABLES = 100
 
 
 def custom_job(request: JobRequest, project: str) -> dict[str, Any]:
-    """Returns a job as Vertex AI is asked for it.
+    """Return a job as Vertex AI is asked for it.
 
     Vertex AI does not retry: a job that ended is started again by whoever launched it, who knows
     whether going on makes sense, while Vertex AI would repeat a user's mistake. `grace` has no
@@ -97,7 +97,7 @@ def _machine_spec(machine: VertexMachine) -> dict[str, Any]:
 
 
 def _check(request: JobRequest) -> None:
-    """Refuses what Vertex AI would refuse, and secrets in clear text."""
+    """Refuse what Vertex AI would refuse, and secrets in clear text."""
     secrets.check_plain(request.env)
     if len(request.env) > _MOST_VARIABLES:
         raise UserError(f"The job {request.name} has {len(request.env)} variables (--env); Vertex "

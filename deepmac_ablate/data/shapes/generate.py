@@ -1,6 +1,6 @@
-"""The embedded data set: twelve classes of textured shapes, drawn anew from a seed.
+"""The built-in synthetic dataset: twelve classes of textured shapes, drawn anew from a seed.
 
-It stands in for COCO where no data set is at hand: the question whether a mask head segments
+It stands in for COCO where no dataset is at hand: the question whether a mask head segments
 classes whose masks it never saw can be asked of it on a laptop. The two splits are
 `class_splits.SHAPES_A` and `class_splits.SHAPES_B`: each class is seen in one and novel in the
 other, so an easy half cannot pass for a good head.
@@ -37,13 +37,13 @@ _PARTS = ("train", "val")
 
 @dataclasses.dataclass(frozen=True)
 class ShapesSummary:
-    """The two parts of the embedded data set as converted."""
+    """The two parts of the built-in synthetic dataset as converted."""
 
     train: ConversionSummary
     val: ConversionSummary
 
     def lines(self) -> list[str]:
-        """Returns the summaries as text."""
+        """Return the summaries as text."""
         return [*self.train.lines(), *self.val.lines()]
 
 
@@ -54,10 +54,10 @@ def generate(
     num_val: int = 150,
     size: int = 128,
 ) -> ShapesSummary:
-    """Writes the embedded data set: the prefixes ``output_dir/train`` and ``output_dir/val``.
+    """Write the built-in synthetic dataset to ``output_dir/train`` and ``output_dir/val``.
 
     The pictures are kept in ``output_dir/images/train`` and ``val``, with their COCO annotations
-    in ``output_dir/images/train.json`` and ``val.json``. The same seed gives the same data set,
+    in ``output_dir/images/train.json`` and ``val.json``. The same seed gives the same dataset,
     with the same fingerprint.
 
     Args:

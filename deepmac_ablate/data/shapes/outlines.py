@@ -1,4 +1,4 @@
-"""The outlines of the embedded data set's twelve classes.
+"""The outlines of the built-in synthetic dataset's twelve classes.
 
 Three kinds of four classes: round, polygonal, and spiky or concave, so that a split can withhold
 masks within each kind. Every instance is drawn anew: proportions vary, and a smooth warp bends it.
@@ -109,7 +109,7 @@ def gear(rng: np.random.Generator) -> Polygons:
 
 @dataclasses.dataclass(frozen=True)
 class ShapeClass:
-    """A class of the embedded data set: its `kind` and how to `draw` one outline of radius 1."""
+    """A class of the synthetic dataset: its `kind` and how to `draw` one outline of radius 1."""
 
     kind: str
     draw: Callable[[np.random.Generator], Polygons]
@@ -133,7 +133,7 @@ CLASSES: dict[str, ShapeClass] = {
 
 
 def draw(name: str, extent: float, rng: np.random.Generator) -> Polygons:
-    """Returns one outline of a class, warped and turned.
+    """Return one outline of a class, warped and turned.
 
     Args:
         name: Of the class.

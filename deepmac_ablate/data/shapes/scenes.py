@@ -1,4 +1,4 @@
-"""Pictures of the embedded data set: textured objects that hide each other on textured ground."""
+"""Pictures of the synthetic dataset: textured objects that hide each other on textured ground."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SceneTask(NamedTuple):
 
 
 def render(task: SceneTask) -> tuple[bytes, list[tuple[str, Entry]]]:
-    """Returns a picture as a PNG file, and per instance its class name and COCO annotation.
+    """Return a picture as a PNG file, and per instance its class name and COCO annotation.
 
     The annotations have `bbox`, `area`, `iscrowd` and `segmentation`; ids are the caller's.
     """
@@ -72,7 +72,7 @@ def _annotation(mask: np.ndarray) -> Entry:
 
 
 def draw(names: list[str], size: int, rng: np.random.Generator) -> Scene:
-    """Returns a picture with an instance of each of `names`, later ones in front.
+    """Return a picture with an instance of each of `names`, later ones in front.
 
     An instance that would leave less than a quarter visible of itself or of another one wherever
     it is tried is left out, picture and truth alike.

@@ -1,4 +1,4 @@
-"""Surfaces of the embedded data set: objects and ground are painted from the same distribution.
+"""Textures of the synthetic dataset: objects and ground are painted from one distribution.
 
 Neither colour nor pattern tells an object from the ground or one class from another; only where
 one surface ends and another begins does.
@@ -18,7 +18,7 @@ _GRAIN = 6.0
 
 
 def paint(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns a random surface: two colours mixed by a pattern, shading and grain.
+    """Return a random surface: two colours mixed by a pattern, shading and grain.
 
     The pattern's scale is in pixels, so a small surface looks like a part of a large one.
 

@@ -37,7 +37,7 @@ _THRESHOLDS = np.linspace(0.5, 0.95, 10)
 def per_class_agnostic_recall(
     ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """Returns the share of objects found, for every class of the dataset.
+    """Return the share of objects found, for every class of the dataset.
 
     Args:
         ground_truth: As for `average_precision.per_class_ap`.
@@ -77,7 +77,7 @@ def per_class_agnostic_recall(
 
 
 def _shares_found(best: list[Any], objects: list[Any]) -> list[float]:
-    """Returns for each object of an image at which share of the thresholds it is found.
+    """Return for each object of an image at which share of the thresholds it is found.
 
     Args:
         best: Masks as RLE, the best first. Each takes, at each threshold, the free object that it

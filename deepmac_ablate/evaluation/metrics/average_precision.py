@@ -53,9 +53,9 @@ MAX_DETECTIONS = 100
 
 
 def check_every_image_once(expected_ids: Iterable[int], scored_ids: Iterable[int]) -> None:
-    """Raises unless the scored images are the expected ones, each exactly once.
+    """Raise unless the scored images are the expected ones, each exactly once.
 
-    Dropped or repeated images (a last partial batch, a repeated data set) change AP without a sign:
+    Dropped or repeated images (a last partial batch, a repeated dataset) change AP without a sign:
     COCO's evaluation takes whatever list of images it is given.
 
     Raises:
@@ -66,7 +66,7 @@ def check_every_image_once(expected_ids: Iterable[int], scored_ids: Iterable[int
     wrong = {
         "not scored": expected - scored.keys(),
         "scored more than once": {image_id for image_id, times in scored.items() if times > 1},
-        "not of the data set": scored.keys() - expected,
+        "not of the dataset": scored.keys() - expected,
     }
     faults = [f"{len(ids)} {fault} (ids {first_ids(ids)})" for fault, ids in wrong.items() if ids]
     if faults:
@@ -82,7 +82,7 @@ def per_class_ap(
     task: Task,
     boundary_dilation_ratio: float = BOUNDARY_DILATION_RATIO,
 ) -> pd.DataFrame:
-    """Returns the AP of every class of the data set over the scored images.
+    """Return the AP of every class of the dataset over the scored images.
 
     Detections of images that are not scored, and of classes that the dataset does not have, do not
     count. The detections are not changed.
@@ -121,7 +121,7 @@ def per_class_ap(
 def coco_datasets(
     ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]], task: Task
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns annotations and detections as libraries for COCO's evaluation take them.
+    """Return annotations and detections as libraries for COCO's evaluation take them.
 
     Args:
         ground_truth: As for `per_class_ap`.
@@ -140,7 +140,7 @@ def coco_datasets(
 
 
 def summarise(per_class: pd.DataFrame, class_ids: Iterable[int]) -> dict[str, float]:
-    """Returns the mean of every metric over classes; classes where it is undefined do not count.
+    """Return the mean of every metric over classes; classes where it is undefined do not count.
 
     Args:
         per_class: A table with one row per class, indexed by `category_id`.
@@ -152,7 +152,7 @@ def summarise(per_class: pd.DataFrame, class_ids: Iterable[int]) -> dict[str, fl
 
 
 def instance_mean(per_class: pd.DataFrame, class_ids: Iterable[int], metric: str) -> float:
-    """Returns the mean of a metric over all instances of some classes, NaN if they have none.
+    """Return the mean of a metric over all instances of some classes, NaN if they have none.
 
     Args:
         per_class: A table with one row per class, indexed by `category_id`, with `instances`.
@@ -167,7 +167,7 @@ def instance_mean(per_class: pd.DataFrame, class_ids: Iterable[int], metric: str
 def checked_results(
     ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]], task: Task
 ) -> list[dict[str, Any]]:
-    """Returns the detections of scored images, in new dicts as the library wants them.
+    """Return the detections of scored images, in new dicts as the library wants them.
 
     Args:
         ground_truth: As for `per_class_ap`.
@@ -213,7 +213,7 @@ def checked_results(
 
 
 def _table(evaluation: COCOeval_faster, truth: Mapping[str, Any], task: Task) -> pd.DataFrame:
-    """Returns the per-class table of an accumulated evaluation."""
+    """Return the per-class table of an accumulated evaluation."""
     parameters = evaluation.params
     # [iou, recall, class, area] and [iou, class, area]; -1 where there is nothing to find.
     precision, recall = (
@@ -245,4 +245,4 @@ def _table(evaluation: COCOeval_faster, truth: Mapping[str, Any], task: Task) ->
 
 
 def _silent(*_: object) -> None:
-    """Swallows the library's progress messages."""
+    """Swallow the library's progress messages."""

@@ -69,7 +69,7 @@ class GroundTruth:
     def load(
         cls, path: str | os.PathLike[str], image_ids: Collection[int] | None = None
     ) -> GroundTruth:
-        """Reads an annotation file; see `from_coco`.
+        """Read an annotation file; see `from_coco`.
 
         Raises:
             UserError: The file does not exist or is not JSON, or as `from_coco`.
@@ -80,7 +80,7 @@ class GroundTruth:
     def from_coco(
         cls, document: Mapping[str, Any], image_ids: Collection[int] | None = None
     ) -> GroundTruth:
-        """Copies the annotations of the scored images out of a document in COCO's format.
+        """Copy the annotations of the scored images out of a document in COCO's format.
 
         Args:
             document: The content of an annotation file.
@@ -133,7 +133,7 @@ class GroundTruth:
         return frozenset(annotation.id for annotation in self.objects if annotation.has_mask)
 
     def to_coco(self, *, masks: bool) -> dict[str, Any]:
-        """Returns a dataset in COCO's format that a library may write into.
+        """Return a dataset in COCO's format that a library may write into.
 
         Annotations are numbered from 1, because libraries take annotation id 0 for "unmatched" and
         equal ids for one annotation.
@@ -160,7 +160,7 @@ class GroundTruth:
 
 
 def load_annotations(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """Returns the content of a JSON file of annotations in COCO's format.
+    """Return the content of a JSON file of annotations in COCO's format.
 
     Raises:
         UserError: The file does not exist or is not JSON.
@@ -174,7 +174,7 @@ def load_annotations(path: str | os.PathLike[str]) -> Mapping[str, Any]:
 
 
 def has_mask(annotation: Mapping[str, Any]) -> bool:
-    """Returns whether the pixels of an object are annotated, or its box only.
+    """Return whether the pixels of an object are annotated, or its box only.
 
     No pixels at all mean no mask. Polygons are not drawn for that: COCO's evaluation, too, counts
     an object as missed whose polygons are too small to enclose a pixel.
@@ -191,7 +191,7 @@ def has_mask(annotation: Mapping[str, Any]) -> bool:
 
 
 def first_ids(ids: Iterable[int]) -> str:
-    """Returns the first few ids as text, for a message."""
+    """Return the first few ids as text, for a message."""
     ids = sorted(ids)
     return ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
 

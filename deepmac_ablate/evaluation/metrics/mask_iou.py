@@ -1,4 +1,4 @@
-"""Masks predicted inside the annotated boxes: the mask head without the detector.
+"""Masks predicted inside the ground-truth boxes: the mask head without the detector.
 
 With one predicted mask per annotation there is nothing to find and nothing to rank, so the plain
 number is the mean IoU of predicted and annotated mask::
@@ -43,7 +43,7 @@ def instance_ious(
     predictions: Mapping[int, Mapping[str, Any]],
     boundary_dilation_ratio: float = BOUNDARY_DILATION_RATIO,
 ) -> pd.DataFrame:
-    """Returns the IoU of predicted and annotated mask for every object that has a mask.
+    """Return the IoU of predicted and annotated mask for every object that has a mask.
 
     Args:
         ground_truth: The annotations of the scored images.
@@ -74,7 +74,7 @@ def instance_ious(
 
 
 def per_class_iou(ground_truth: GroundTruth, instances: pd.DataFrame) -> pd.DataFrame:
-    """Returns the mean IoU of predicted and annotated masks for every class of the dataset.
+    """Return the mean IoU of predicted and annotated masks for every class of the dataset.
 
     Args:
         ground_truth: As for `instance_ious`.
@@ -101,7 +101,7 @@ def as_detections(
     predictions: Mapping[int, Mapping[str, Any]],
     boxes: Mapping[int, Sequence[float]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Returns masks predicted in ground-truth boxes as detections, one per object.
+    """Return masks predicted in ground-truth boxes as detections, one per object.
 
     `with_annotated_mask` leaves those that `per_class_ap` can judge.
 
@@ -139,14 +139,14 @@ def as_detections(
 def with_annotated_mask(
     ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """Returns the results of `as_detections` whose object has an annotated mask."""
+    """Return the results of `as_detections` whose object has an annotated mask."""
     return [d for d in detections if d["annotation_id"] in ground_truth.ids_with_mask]
 
 
 def _check_one_prediction_each(
     ground_truth: GroundTruth, predictions: Mapping[int, Any]
 ) -> None:
-    """Raises a UserError unless every object has a prediction of its own."""
+    """Raise a UserError unless every object has a prediction of its own."""
     times = Counter(annotation.id for annotation in ground_truth.objects)
     for ids, fault in (
         ([i for i, n in times.items() if n > 1], "annotations share their id with another"),
@@ -166,7 +166,7 @@ def _ious(
     size: tuple[int, int],
     boundary_dilation_ratio: float,
 ) -> tuple[float, float]:
-    """Returns mask IoU and boundary IoU of an annotation and its prediction."""
+    """Return mask IoU and boundary IoU of an annotation and its prediction."""
     if tuple(prediction["size"]) != size:
         raise UserError(
             f"The predicted mask of annotation {annotation.id} has height and width "

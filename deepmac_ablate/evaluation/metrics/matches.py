@@ -69,7 +69,7 @@ class Matches:
     instances: np.ndarray
 
     def to_bytes(self) -> bytes:
-        """Returns a compressed npz file: the fields by name, bool as single bits."""
+        """Return a compressed npz file: the fields by name, bool as single bits."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields |= {name: np.packbits(fields[name]) for name in _BITS}
         file = io.BytesIO()
@@ -78,7 +78,7 @@ class Matches:
 
     @classmethod
     def from_bytes(cls, content: bytes, where: str) -> Matches:
-        """Reads what `to_bytes` wrote.
+        """Read what `to_bytes` wrote.
 
         Raises:
             UserError: If it is something else; it names `where` it was read.
@@ -102,7 +102,7 @@ def match_detections(
     detections: Iterable[Mapping[str, Any]],
     task: Literal["mask", "box"],
 ) -> Matches:
-    """Returns the matches of detections, by the conventions of `per_class_ap`.
+    """Return the matches of detections, by the conventions of `per_class_ap`.
 
     Args:
         ground_truth: As for `per_class_ap`.
@@ -171,7 +171,7 @@ class RankedMatches:
         self._apart = 2.0 * (len(curves) - find_curve)
 
     def average_precision(self, weights: np.ndarray | None = None) -> np.ndarray:
-        """Returns the AP of every class on a sample of the images.
+        """Return the AP of every class on a sample of the images.
 
         Args:
             weights: [I] how often each image is in the sample, whole numbers; None: once. An image
@@ -197,7 +197,7 @@ class RankedMatches:
         return np.where(wanted > 0, values.mean(axis=(1, 2)), np.nan)
 
     def _precision(self, weights: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """Returns the best precision from each find on, in its curve."""
+        """Return the best precision from each find on, in its curve."""
         detections = _start(np.cumsum(weights[self._image]))
         ignored = _start(np.cumsum(weights[self._ignored_image]))
         curve_start = np.repeat(_start(found)[self._from], self._until - self._from)
@@ -212,7 +212,7 @@ class RankedMatches:
 def _evaluate(
     truth: dict[str, Any], found: dict[str, Any], task: Literal["mask", "box"]
 ) -> list[dict[str, Any]]:
-    """Returns pycocotools' result of every image and class that has anything, class by class."""
+    """Return pycocotools' result of every image and class that has anything, class by class."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -236,18 +236,18 @@ def _indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _by_detection(parts: list[np.ndarray]) -> np.ndarray:
-    """Returns [T, detections] arrays as one of [D, T]."""
+    """Return [T, detections] arrays as one of [D, T]."""
     return np.concatenate([np.zeros((THRESHOLDS, 0)), *parts], axis=1).T.astype(bool)
 
 
 def _smallest(scores: np.ndarray) -> np.ndarray:
-    """Returns scores in half the bytes, where they were of that precision."""
+    """Return scores in half the bytes, where they were of that precision."""
     halved = scores.astype(np.float32)
     return halved if np.array_equal(halved, scores) else scores
 
 
 def _by_curve(curve: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns curves and ranks of the chosen entries of [D, T], by curve, the best score first."""
+    """Return curves and ranks of the chosen entries of [D, T], by curve, the best score first."""
     rank, _ = np.nonzero(chosen)
     curves = curve[chosen]
     order = np.argsort(curves, kind="stable")
@@ -255,12 +255,12 @@ def _by_curve(curve: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _start(sums: np.ndarray) -> np.ndarray:
-    """Returns cumulative sums with what they start from."""
+    """Return cumulative sums with what they start from."""
     return np.concatenate([[0.0], sums])
 
 
 def _least_finds(wanted: np.ndarray) -> np.ndarray:
-    """Returns [C, recalls]: of how many finds the recall is at least each of the recalls.
+    """Return [C, recalls]: of how many finds the recall is at least each of the recalls.
 
     A recall is a quotient in floating point, so the product is corrected by comparing quotients.
     """

@@ -29,7 +29,7 @@ OVER_INSTANCES: tuple[str, ...] = ("mask_ar100_agnostic",)
 
 
 def check_box_sources(names: Sequence[str]) -> None:
-    """Raises unless all names are sources of boxes to evaluate with.
+    """Raise unless all names are sources of boxes to evaluate with.
 
     Raises:
         UserError: If a name is not a box source or is given twice.
@@ -40,8 +40,8 @@ def check_box_sources(names: Sequence[str]) -> None:
             known = [*BOX_SOURCES, *([f"jittered{number[0]}"] if number else [])]
             raise UserError(
                 f"Unknown box source {name!r}.{did_you_mean(name, known)} Known are "
-                f"{', '.join(BOX_SOURCES)}, and annotated boxes moved by a ratio and mode such as "
-                "jittered0.1 or jittered0.1-expand.")
+                f"{', '.join(BOX_SOURCES)}, and ground-truth boxes moved by a ratio and mode such "
+                "as jittered0.1 or jittered0.1-expand.")
         if names.count(name) > 1:
             raise UserError(f"Box source {name!r} is named {names.count(name)} times.")
 
@@ -49,11 +49,11 @@ def check_box_sources(names: Sequence[str]) -> None:
 def requested(
     box_sources: Sequence[str], noise: Sequence[float], mode: box_jitter.Mode | None
 ) -> list[str]:
-    """Returns the box sources that a command asks for, none if it leaves them to the trial.
+    """Return the box sources that a command asks for, none if it leaves them to the trial.
 
     Args:
         box_sources: Those that it names.
-        noise: Ratios at which it wants annotated boxes jittered, beside the boxes as they are.
+        noise: Ratios at which it wants ground-truth boxes jittered, beside the boxes as they are.
         mode: In which way; None: "default".
 
     Raises:
@@ -71,7 +71,7 @@ def requested(
 
 
 def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.DataFrame:
-    """Returns one row per class: `category_id`, `name`, `role`, `instances`, then every metric.
+    """Return one row per class: `category_id`, `name`, `role`, `instances`, then every metric.
 
     Args:
         roles: The role of every class, from `class_splits.roles`.
@@ -86,7 +86,7 @@ def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.Data
 
 
 def scalars(box_source: str, frame: pd.DataFrame) -> dict[str, float | None]:
-    """Returns the means over seen, novel and all classes as `<box source>/<metric>/<classes>`.
+    """Return the means over seen, novel and all classes as `<box source>/<metric>/<classes>`.
 
     Values are in [0, 1] and means over classes, but for `iou_instances` and `OVER_INSTANCES`, which
     are means over instances; None where no class has a value (JSON knows no NaN).
@@ -111,7 +111,7 @@ def scalars(box_source: str, frame: pd.DataFrame) -> dict[str, float | None]:
 
 
 def table_text(result: Mapping[str, float | None]) -> str:
-    """Returns scalars as a table for people: a row per box source and metric, in percent.
+    """Return scalars as a table for people: a row per box source and metric, in percent.
 
     Args:
         result: The numbers that `scalars` returned; names of another form are left out.

@@ -30,7 +30,7 @@ class Outstanding(NamedTuple):
     noted: Submission
 
     def ask(self) -> Outstanding:
-        """Asks its cloud, notes the answer, and returns it.
+        """Ask its cloud, notes the answer, and return it.
 
         Raises:
             UserError: If nobody answers.
@@ -58,7 +58,7 @@ class Outstanding(NamedTuple):
 
 
 def outstanding(workdir: SweepWorkdir) -> list[Outstanding]:
-    """Returns the jobs that a sweep's trials wait for.
+    """Return the jobs that a sweep's trials wait for.
 
     Raises:
         UserError: If there is no sweep, or a note is broken.
@@ -75,7 +75,7 @@ def outstanding(workdir: SweepWorkdir) -> list[Outstanding]:
 
 
 def ask(jobs: Sequence[Outstanding]) -> list[Outstanding]:
-    """Asks the clouds for news, and returns them.
+    """Ask the clouds for news, and return them.
 
     Raises:
         UserError: If a cloud does not answer.
@@ -85,7 +85,7 @@ def ask(jobs: Sequence[Outstanding]) -> list[Outstanding]:
 
 
 def cancel(jobs: Sequence[Outstanding]) -> None:
-    """Cancels jobs and waits until they have ended.
+    """Cancel jobs and wait until they have ended.
 
     Raises:
         UserError: If a cloud does not answer, or a job goes on.

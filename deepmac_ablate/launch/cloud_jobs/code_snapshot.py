@@ -53,11 +53,11 @@ class Snapshot:
         self._name = _digest(json.dumps(self._index).encode())[:_LENGTH]
 
     def folder(self, workdir: str | os.PathLike[str]) -> str:
-        """Returns where it is kept in a sweep's workdir, on ``gs://`` or a disk."""
+        """Return where it is kept in a sweep's workdir, on ``gs://`` or a disk."""
         return os.fspath(epath.Path(workdir) / "code" / self._name)
 
     def keep(self, workdir: str | os.PathLike[str]) -> str:
-        """Writes it into a workdir, unless it is there already; returns `folder`.
+        """Write it into a workdir, unless it is there already; returns `folder`.
 
         Raises:
             UserError: If the workdir cannot be written.
@@ -76,7 +76,7 @@ class Snapshot:
 
 
 def fetch(uri: str, folder: Path) -> None:
-    """Writes the files of a snapshot into a folder.
+    """Write the files of a snapshot into a folder.
 
     Args:
         uri: What `Snapshot.folder` returned.
@@ -103,7 +103,7 @@ def fetch(uri: str, folder: Path) -> None:
 
 
 def _gin_files(read: Iterable[bindings.GinFile]) -> dict[str, Path]:
-    """Returns gin files by their names in the snapshot.
+    """Return gin files by their names in the snapshot.
 
     Raises:
         UserError: If the name by which one is asked for leads elsewhere on another machine.
@@ -118,14 +118,14 @@ def _gin_files(read: Iterable[bindings.GinFile]) -> dict[str, Path]:
 
 
 def _found(file: bindings.GinFile, files: Mapping[str, Path]) -> Path | None:
-    """Returns what `gin_files.find` will find by the file's name from within the snapshot."""
+    """Return what `gin_files.find` will find by the file's name from within the snapshot."""
     beside = [posixpath.dirname(gin.shown(file.including))] if file.including else []
     names = [posixpath.normpath(posixpath.join(folder, file.name)) for folder in [*beside, ""]]
     return next((files[name] for name in names if name in files and name[0] != "/"), None)
 
 
 def _modules(imported: Iterable[str]) -> dict[str, Path]:
-    """Returns the sources of the user's modules by their names in the snapshot.
+    """Return the sources of the user's modules by their names in the snapshot.
 
     Raises:
         UserError: If one is not found from the working directory alone.

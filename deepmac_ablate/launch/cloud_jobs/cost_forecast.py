@@ -51,13 +51,13 @@ class DevicePlan(NamedTuple):
     notes: tuple[str, ...]
 
     def cells(self, arm: str) -> list[str]:
-        """Returns what a trial of an arm takes, under `COLUMNS`."""
+        """Return what a trial of an arm takes, under `COLUMNS`."""
         one = self.arms[arm]
         usd = one.usd_spot if self.rented.spot else one.usd
         return [_number(one.hours), "?" if usd is None else _number(usd)]
 
     def lines(self) -> list[str]:
-        """Returns what is rented, what it takes, and the notes."""
+        """Return what is rented, what it takes, and the notes."""
         return [
             _description(self.rented),
             f"{self.trials} trials still to come: about {_number(self.left.hours)} hours one after "
@@ -66,7 +66,7 @@ class DevicePlan(NamedTuple):
             *(f"Note: {note}" for note in self.notes)]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns everything but the arms as plain values."""
+        """Return everything but the arms as plain values."""
         device = self.rented.device
         return {
             "name": device.name, "executor": self.rented.executor, "spot": self.rented.spot,
@@ -103,7 +103,7 @@ class DevicePlan(NamedTuple):
 def device_plan(
     rented: Rental, checked: CheckedPlan, rows: Sequence[TrialRow], workdir: SweepWorkdir
 ) -> DevicePlan:
-    """Estimates what a sweep takes on a device.
+    """Estimate what a sweep takes on a device.
 
     Args:
         rented: The device.
@@ -130,7 +130,7 @@ def device_plan(
 def _paces(
     device: Device, rows: Sequence[TrialRow], workdir: SweepWorkdir
 ) -> dict[str, float]:
-    """Returns steps per second of a trial that finished on a device, by its arm."""
+    """Return steps per second of a trial that finished on a device, by its arm."""
     finished = {
         f"{workdir.location(row.id)}/{submission.file_name('train')}": row
         for row in rows if row.status == "finished" and row.steps_per_second}
@@ -183,7 +183,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _number(value: float) -> str:
-    """Returns two digits or so, as more are not known: "<0.01", "0.042", "4.2", "1,235"."""
+    """Return two digits or so, as more are not known: "<0.01", "0.042", "4.2", "1,235"."""
     if value >= 10:
         return f"{value:,.0f}"
     return "<0.01" if 0 < value < 0.01 else f"{value:.2g}"

@@ -55,7 +55,7 @@ class DryRun:
                 _Asked(it, dict.fromkeys(template.options.modes(), 1)) for it in plan.trials]
 
     def requests(self) -> Iterator[dict[str, Any]]:
-        """Yields what would be sent, in the order in which it would be.
+        """Yield what would be sent, in the order in which it would be.
 
         Raises:
             UserError: If the cloud has no such job.
@@ -68,7 +68,7 @@ class DryRun:
                     "role": role, "body": self._provider.render(request)}
 
     def as_json(self) -> str:
-        """Returns the requests with where they would go."""
+        """Return the requests with where they would go."""
         template = self._template
         content = {
             "executor": template.executor, "place": dict(template.place),
@@ -77,12 +77,12 @@ class DryRun:
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     def as_yaml(self) -> str:
-        """Returns the bodies of the requests, for people and for kubectl."""
+        """Return the bodies of the requests, for people and for kubectl."""
         return yaml.safe_dump_all(
             [it["body"] for it in self.requests()], sort_keys=False, explicit_start=True)
 
     def _missing(self, workdir: SweepWorkdir, retry_failed: bool) -> Iterator[_Asked]:
-        """Yields what a launch would submit; what is at work in the cloud is only followed."""
+        """Yield what a launch would submit; what is at work in the cloud is only followed."""
         there = {"finished", "queued", "running"} | (set() if retry_failed else {"failed"})
         rows = Observer(workdir, self._plan).rows()
         for planned, row in zip(self._plan.trials, rows, strict=True):

@@ -59,7 +59,7 @@ class CloudExecutor:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the launcher's lock, and forgets what an earlier launcher was asked."""
+        """Hold the launcher's lock, and forget what an earlier launcher was asked."""
         lock, holder = self._workdir.lock, locks.this_process("a launcher")
         try:
             self._lease = locks.acquire(lock, holder)
@@ -73,7 +73,7 @@ class CloudExecutor:
 
     @contextlib.asynccontextmanager
     async def trials(self, plan: Plan, launch: os.PathLike[str]) -> AsyncIterator[RunTrial]:
-        """Yields what submits a trial's jobs and follows them."""
+        """Yield what submits a trial's jobs and follow them."""
         del launch
         # Half a second of imports, which a launch without work does not need.
         from deepmac_ablate.launch.xmanager import remote
@@ -93,7 +93,7 @@ class CloudExecutor:
             yield run
 
     def reason_to_stop(self) -> str:
-        """Returns what another process has asked for, or done."""
+        """Return what another process has asked for, or done."""
         if self._lease.taken_over:
             return "Another launcher has taken the workdir over."
         try:
@@ -103,11 +103,11 @@ class CloudExecutor:
             return ""
 
     def stop(self) -> None:
-        """Leaves the jobs alone."""
+        """Leave the jobs alone."""
         self._left.set()
 
     def _prepare(self, plan: Plan, planned: PlannedTrial) -> dict[str, CloudJob]:
-        """Makes a trial ready to start; returns its jobs by their roles, new or taken up."""
+        """Make a trial ready to start; returns its jobs by their roles, new or taken up."""
         self._workdir.prepare_trial(plan, planned)
         folder = self._workdir.location(planned.id)
         jobs: dict[str, CloudJob] = {}
@@ -129,7 +129,7 @@ class CloudExecutor:
             request.device.name, request.image, time.time())
 
     def _cloud(self, of: Submission) -> Provider:
-        """Returns where a job is, which may have been launched elsewhere before."""
+        """Return where a job is, which may have been launched elsewhere before."""
         if (of.executor, of.place) == (self._template.executor, dict(self._template.place)):
             return self._provider
         return provider(of.executor, of.place)
@@ -179,7 +179,7 @@ class CloudJob:
         return self.submission.has_ended and self.submission.state != "succeeded"
 
     async def follow(self, request: JobRequest, noted: Callable[[str], None]) -> State:
-        """Submits the job unless it has been, and returns its state once it is over, or left.
+        """Submit the job unless it has been, and return its state once it is over, or left.
 
         Args:
             request: What to submit.

@@ -51,7 +51,7 @@ class JobTemplate:
     hours: float = 168.0
 
     def request(self, plan: Plan, planned: PlannedTrial, role: str, number: int) -> JobRequest:
-        """Returns what to ask for.
+        """Return what to ask for.
 
         Args:
             plan: Of the trial.
@@ -76,7 +76,7 @@ class JobTemplate:
             service_account=self.service_account, hours=self.hours, grace=options.grace)
 
     def _name(self, sweep: str, trial_id: str, role: str, number: int) -> str:
-        """Returns a name that no job of another workdir has."""
+        """Return a name that no job of another workdir has."""
         slug = re.sub("[^a-z0-9]+", "-", sweep.lower()).strip("-")[:_LONGEST_SLUG].rstrip("-")
         slug = slug if slug[:1].isalpha() else f"s{slug}"[:_LONGEST_SLUG]
         place = hashlib.sha256(self.workdir.encode()).hexdigest()[:4]
@@ -84,7 +84,7 @@ class JobTemplate:
 
 
 def runtime_bindings(device: Device) -> list[str]:
-    """Returns how a trainer has to be told to use a device."""
+    """Return how a trainer has to be told to use a device."""
     if device.kind == "tpu":
         return ["Runtime.strategy = 'tpu'"]
     if device.hosts > 1:

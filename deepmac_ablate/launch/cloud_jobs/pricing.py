@@ -43,7 +43,7 @@ class Estimate(NamedTuple):
     measured: bool
 
     def of_part(self, part: float) -> Estimate:
-        """Returns what a part of it takes, such as the steps that are left."""
+        """Return what a part of it takes, such as the steps that are left."""
         usd, usd_spot = (None if it is None else part * it for it in (self.usd, self.usd_spot))
         return Estimate(part * self.hours, part * self.chip_hours, usd, usd_spot, self.measured)
 
@@ -51,7 +51,7 @@ class Estimate(NamedTuple):
 def estimate(
     cost: Cost, device: Device, price: Price | None, steps_per_second: float | None = None
 ) -> Estimate:
-    """Estimates what a trial takes from its first step to its last.
+    """Estimate what a trial takes from its first step to its last.
 
     Args:
         cost: What the trial computes.
@@ -98,7 +98,7 @@ class Price(NamedTuple):
 
 
 def price(device: Device) -> Price | None:
-    """Returns the price of a device's chips, or None where there is none in the file."""
+    """Return the price of a device's chips, or None where there is none in the file."""
     known = _prices()
     return known.get(device.name) or known.get(device.generation)
 

@@ -12,7 +12,7 @@ _PROVIDERS = {"gke": Gke, "vertex": Vertex}
 
 
 def provider(executor: str, place: Mapping[str, str]) -> Provider:
-    """Returns the cloud of an executor.
+    """Return the cloud of an executor.
 
     Args:
         executor: "vertex" or "gke".

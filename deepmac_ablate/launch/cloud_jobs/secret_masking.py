@@ -17,7 +17,7 @@ _SHORTEST_VALUE = 8
 
 
 def secret_values(environ: Mapping[str, str]) -> list[str]:
-    """Returns the values of variables whose names say that they are secret."""
+    """Return the values of variables whose names say that they are secret."""
     return [
         value for name, value in environ.items()
         if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_VALUE]
@@ -54,13 +54,13 @@ class MaskedOutput:
         self._kept = 0
 
     def keep(self, last: bool = False) -> None:
-        """Brings the lines that have been written since; what a full disk refuses comes later."""
+        """Bring the lines that have been written since; what a full disk refuses comes later."""
         with contextlib.suppress(OSError):
             while self._keep_some(last):
                 pass
 
     def _keep_some(self, last: bool) -> bool:
-        """Brings some; returns whether there may be more."""
+        """Bring some; returns whether there may be more."""
         with self.path.open("rb") as file:
             file.seek(self._taken)
             data = file.read(_BYTES_AT_ONCE)
@@ -82,7 +82,7 @@ class MaskedOutput:
         return True
 
     def _end_of_lines(self, data: bytes) -> int:
-        """Returns how many bytes are whole lines; those of a progress bar end with a return."""
+        """Return how many bytes are whole lines; those of a progress bar end with a return."""
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         if end or len(data) < _BYTES_AT_ONCE:
             return end

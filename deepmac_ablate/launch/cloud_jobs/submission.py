@@ -57,11 +57,11 @@ class Submission:
         return self.state in ENDED
 
     def seen(self, look: JobLook, at: float) -> Submission:
-        """Returns it with what the cloud said at a time."""
+        """Return it with what the cloud said at a time."""
         return dataclasses.replace(self, state=look.state, message=look.message, looked=at)
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Writes it to a trial's folder, in place of the one before of this role.
+        """Write it to a trial's folder, in place of the one before of this role.
 
         Raises:
             OSError: If it cannot be written.
@@ -71,12 +71,12 @@ class Submission:
 
 
 def file_name(role: str) -> str:
-    """Returns the name of the file in a trial's folder that holds the last submission of a role."""
+    """Return the name of the file in a trial's folder that holds the last submission of a role."""
     return f"submission-{role}.json"
 
 
 def read(folder: str | os.PathLike[str], role: str) -> Submission | None:
-    """Returns the last submission of a role, or None where there was none.
+    """Return the last submission of a role, or None where there was none.
 
     Raises:
         UserError: If its file is broken.
@@ -87,7 +87,7 @@ def read(folder: str | os.PathLike[str], role: str) -> Submission | None:
 
 
 def parse(text: bytes, where: str) -> Submission:
-    """Returns the submission that is written in a file.
+    """Return the submission that is written in a file.
 
     Raises:
         UserError: If it is none; it names `where` it was read.

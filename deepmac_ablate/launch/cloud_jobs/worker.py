@@ -78,7 +78,7 @@ Command = Callable[[str, str, str, Sequence[str]], tuple[str, ...]]
 
 
 def run(order: Order, command: Command = train_command) -> int:
-    """Trains what is left of a trial; returns the process's exit status.
+    """Train what is left of a trial; returns the process's exit status.
 
     Args:
         order: What to do.
@@ -110,7 +110,7 @@ def run(order: Order, command: Command = train_command) -> int:
 
 
 def _status_before(folder: epath.Path, role: str, submitted: Submission | None) -> int | None:
-    """Returns the exit status of work that is over already; None where there is some to do.
+    """Return the exit status of work that is over already; None where there is some to do.
 
     A failure of an earlier submission counts for nothing: somebody wants another try.
     """
@@ -149,7 +149,7 @@ class _Worker:
         self._is_remote = storage.is_remote(order.folder)
 
     def run(self) -> int:
-        """Trains, or helps another machine to; returns the exit status."""
+        """Train, or help another machine to; returns the exit status."""
         if self._member.is_chief:
             with self._notes() as notes:
                 return self._train(self._order, notes)
@@ -172,7 +172,7 @@ class _Worker:
 
     @contextlib.contextmanager
     def _notes(self) -> Iterator[Notes]:
-        """Yields where the attempt is noted, and keeps other workers out meanwhile.
+        """Yield where the attempt is noted, and keep other workers out meanwhile.
 
         Raises:
             Taken: If another worker has the trial.
@@ -190,7 +190,7 @@ class _Worker:
                 yield DiskNotes(Path(folder), role, lock, _DISK_HEARTBEAT)
 
     def _prepared(self, order: Order, notes: Notes) -> tuple[Job, MaskedOutput]:
-        """Fetches what the trainer needs; returns what to run and what takes its output.
+        """Fetch what the trainer needs; returns what to run and what takes its output.
 
         Raises:
             UserError: If the code or a secret cannot be had.
@@ -245,7 +245,7 @@ class Member(NamedTuple):
 
 
 def member(hosts: Sequence[str], environ: Mapping[str, str]) -> Member:
-    """Finds out which machine this is.
+    """Find out which machine this is.
 
     Args:
         hosts: The names of all of them, in the order of their numbers; none for a machine alone,

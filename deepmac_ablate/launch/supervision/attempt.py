@@ -67,7 +67,7 @@ class Attempt:
     submission: int | None = None
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Writes the attempt to a trial's folder, in place of the one before.
+        """Write the attempt to a trial's folder, in place of the one before.
 
         Raises:
             OSError: If it cannot be written; what was there before is then still there.
@@ -86,27 +86,27 @@ class Attempt:
 
 
 def lock_path(folder: str | os.PathLike[str], role: str) -> Path:
-    """Returns the file that is locked while the supervisor or the command of a role lives."""
+    """Return the file that is locked while the supervisor or the command of a role lives."""
     return Path(folder, f".{role}.lock")
 
 
 def log_name(folder: str | os.PathLike[str], role: str, number: int) -> str:
-    """Returns where the command's output of an attempt goes, on a disk or on ``gs://``."""
+    """Return where the command's output of an attempt goes, on a disk or on ``gs://``."""
     return f"{os.fspath(folder)}/logs/{role}-{number}.log"
 
 
 def log_path(folder: Path, role: str, number: int) -> Path:
-    """Returns where the command's output of an attempt goes, on a disk."""
+    """Return where the command's output of an attempt goes, on a disk."""
     return Path(log_name(folder, role, number))
 
 
 def mark(folder: Path, role: str) -> str:
-    """Returns the value of `VARIABLE` for a trial's role."""
+    """Return the value of `VARIABLE` for a trial's role."""
     return f"{folder.resolve()}:{role}"
 
 
 def read(folder: str | os.PathLike[str], role: str) -> Attempt | None:
-    """Returns the last attempt of a role, or None where there was none.
+    """Return the last attempt of a role, or None where there was none.
 
     Raises:
         UserError: If its file is broken.
@@ -117,12 +117,12 @@ def read(folder: str | os.PathLike[str], role: str) -> Attempt | None:
 
 
 def state_name(role: str) -> str:
-    """Returns the name of the file in a trial's folder that holds the last attempt of a role."""
+    """Return the name of the file in a trial's folder that holds the last attempt of a role."""
     return f"state-{role}.json"
 
 
 def parse(text: bytes, where: str) -> Attempt:
-    """Returns the attempt that is written in a file.
+    """Return the attempt that is written in a file.
 
     Raises:
         UserError: If it is none; it names `where` it was read.
@@ -147,7 +147,7 @@ def is_running(folder: str | os.PathLike[str], attempt: Attempt) -> bool:
 
 
 def stop_leftovers(folder: Path, role: str, grace: float = 30.0) -> None:
-    """Ends what a dead supervisor left running, so that the next attempt has the folder alone.
+    """End what a dead supervisor left running, so that the next attempt has the folder alone.
 
     A supervisor that lives is waited for: it may have noticed by now that its launcher is gone, and
     be ending its trainer.
@@ -208,7 +208,7 @@ def _lives(pid: int | None, started: str | None) -> bool:
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Waits until a condition holds; returns whether it does in time."""
+    """Wait until a condition holds; returns whether it does in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

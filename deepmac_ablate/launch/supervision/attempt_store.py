@@ -38,10 +38,10 @@ class Notes(Protocol):
     environment: Mapping[str, str]
 
     def write(self, state: Attempt) -> None:
-        """Writes a state, or sees to it; where that fails, the next one makes it good."""
+        """Write a state, or see to it; where that fails, the next one makes it good."""
 
     def end(self, last: Attempt, hurried: bool) -> None:
-        """Writes the last state, after several tries if need be.
+        """Write the last state, after several tries if need be.
 
         Args:
             last: The state.
@@ -52,10 +52,10 @@ class Notes(Protocol):
         """Whether somebody else has the trial by now, so that nothing may be written any more."""
 
     def look(self) -> Look:
-        """Returns what changes while the command does anything."""
+        """Return what changes while the command does anything."""
 
     def companion(self, role: str) -> Attempt | None:
-        """Returns the last attempt of another role; None where there is none, or nobody answers."""
+        """Return the last attempt of another role; None where there is none, or nobody answers."""
 
 
 class DiskNotes:
@@ -84,11 +84,11 @@ class DiskNotes:
             path.unlink(missing_ok=True)
 
     def write(self, state: Attempt) -> None:
-        """Writes a state, unless the disk is full."""
+        """Write a state, unless the disk is full."""
         self._try_to_write(state)
 
     def end(self, last: Attempt, hurried: bool) -> None:
-        """Writes the last state; `hurried` or not, that takes a moment."""
+        """Write the last state; `hurried` or not, that takes a moment."""
         for _ in range(_LAST_WRITES):
             if self._try_to_write(last):
                 return
@@ -99,11 +99,11 @@ class DiskNotes:
         return False
 
     def look(self) -> Look:
-        """Returns the state of the log and of the trial's files."""
+        """Return the state of the log and of the trial's files."""
         return watchdog.look(self._folder, self.log)
 
     def companion(self, role: str) -> Attempt | None:
-        """Returns the last attempt of another role."""
+        """Return the last attempt of another role."""
         with contextlib.suppress(OSError, UserError):
             return attempt.read(self._folder, role)
         return None
@@ -130,10 +130,10 @@ class NoNotes:
         self.environment: Mapping[str, str] = {}
 
     def write(self, state: Attempt) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def end(self, last: Attempt, hurried: bool) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def lost(self) -> bool:
         """What was not taken is not lost."""
@@ -149,7 +149,7 @@ class NoNotes:
 
 
 def next_number(last: Attempt | None, logs: Iterable[str]) -> int:
-    """Returns the number of a new attempt; an earlier one may have left its state or only a log.
+    """Return the number of a new attempt; an earlier one may have left its state or only a log.
 
     Args:
         last: The last attempt of the role.

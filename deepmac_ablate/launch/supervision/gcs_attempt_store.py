@@ -87,7 +87,7 @@ class RemoteNotes:
         self._wake.set()
 
     def end(self, last: Attempt, hurried: bool) -> None:
-        """Sends the end of the log and then the last state, again and again if need be."""
+        """Send the end of the log and then the last state, again and again if need be."""
         self._ends.set()
         self.write(last)
         seconds = self._seconds_to_end if hurried else _SECONDS_TO_END
@@ -108,11 +108,11 @@ class RemoteNotes:
         return self._lease.taken_over
 
     def look(self) -> Look:
-        """Returns the state of the log and, where that is silent, of the trial's other files."""
+        """Return the state of the log and, where that is silent, of the trial's other files."""
         return [*self._look_at_log(), *self._files]
 
     def companion(self, role: str) -> Attempt | None:
-        """Returns what was heard last of another role; the first time, nothing."""
+        """Return what was heard last of another role; the first time, nothing."""
         return self._companions.setdefault(role, None)
 
     def _send(self) -> None:
@@ -163,7 +163,7 @@ class RemoteNotes:
 
 
 def end_of(log: Path, most: int = _MOST_BYTES) -> bytes:
-    """Returns a log, or the last lines of a long one after a line that says so."""
+    """Return a log, or the last lines of a long one after a line that says so."""
     with log.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         left_out = max(0, size - most)

@@ -65,7 +65,7 @@ class RemoteLease:
         ttl: float = TTL,
         renewal: float = RENEWAL,
     ) -> RemoteLease:
-        """Takes a lock, or says who has it.
+        """Take a lock, or say who has it.
 
         Args:
             path: Such as "gs://bucket/w/launcher.lock".
@@ -101,7 +101,7 @@ class RemoteLease:
         return self._is_lost
 
     def release(self) -> None:
-        """Lets others have it, at once if the store can be reached."""
+        """Let others have it, at once if the store can be reached."""
         if self._released.is_set():
             return
         self._released.set()
@@ -152,7 +152,7 @@ class RemoteLease:
                     self._is_lost = seen is None or not self._adopts(seen)
 
     def _write(self, generation: int) -> bool:
-        """Writes the object if it is in a generation, 0 meaning that it is not there."""
+        """Write the object if it is in a generation, 0 meaning that it is not there."""
         began = time.monotonic()
         text = json.dumps(self._holder)
         # The metadata are what is read: they come together with the generation.
@@ -164,7 +164,7 @@ class RemoteLease:
         return True
 
     def _adopts(self, seen: _Seen) -> bool:
-        """Takes an object for what was written last, if it is our own: the answer was lost."""
+        """Take an object for what was written last, if it is our own: the answer was lost."""
         if seen.holder.get("token") != self._token:
             return False
         self._generation, self._renewed = seen.generation, time.monotonic() - seen.age
@@ -192,7 +192,7 @@ class _Seen(NamedTuple):
 
 
 def _find_lock(store: ObjectStore, path: str) -> _Seen | None:
-    """Returns the lock that is there; None where there is none."""
+    """Return the lock that is there; None where there is none."""
     found = store.find_generation(path)
     if found is None:
         return None
@@ -204,7 +204,7 @@ def _find_lock(store: ObjectStore, path: str) -> _Seen | None:
 
 
 def holder(path: str) -> dict[str, Any] | None:
-    """Returns what the holder of a lock wrote; None where nobody holds it.
+    """Return what the holder of a lock wrote; None where nobody holds it.
 
     Raises:
         StorageError: If the store refuses, or cannot be reached.

@@ -60,7 +60,7 @@ class Job:
             raise ValueError(f"The {self.role} job of {self.folder} has no command.")
 
     def write(self) -> Path:
-        """Writes the job to its folder, which exists, and returns the file's path.
+        """Write the job to its folder, which exists, and return the file's path.
 
         Raises:
             OSError: If it cannot be written; what was there before is then still there.
@@ -77,7 +77,7 @@ class Job:
 
     @classmethod
     def read(cls, path: Path) -> Job:
-        """Reads what `write` wrote.
+        """Read what `write` wrote.
 
         Raises:
             UserError: If there is no such file, or it is no job.
@@ -94,7 +94,7 @@ class Job:
 
 
 def _typed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields of a job's file with the types that they have in a job."""
+    """Return the fields of a job's file with the types that they have in a job."""
     lease = fields["lease"]
     return {
         **fields, "command": tuple(fields["command"]), "cwd": Path(fields["cwd"]),

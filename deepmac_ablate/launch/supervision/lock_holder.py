@@ -17,7 +17,7 @@ class Taken(UserError):  # noqa: N818 - a state, not a fault
 
 
 def this_process(what: str) -> dict[str, Any]:
-    """Describes this process as the holder of a lock.
+    """Describe this process as the holder of a lock.
 
     Args:
         what: Such as "a launcher".
@@ -38,7 +38,7 @@ def this_process(what: str) -> dict[str, Any]:
 
 
 def in_use(path: str | os.PathLike[str], holder: Mapping[str, Any] | None) -> str:
-    """Returns that the folder of a lock is in use, and by whom.
+    """Return that the folder of a lock is in use, and by whom.
 
     Args:
         path: The lock's.
@@ -57,7 +57,7 @@ def in_use(path: str | os.PathLike[str], holder: Mapping[str, Any] | None) -> st
 
 
 def duration(seconds: float) -> str:
-    """Returns a time in the largest unit of which there is at least one."""
+    """Return a time in the largest unit of which there is at least one."""
     seconds = max(0, seconds)
     for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= unit:

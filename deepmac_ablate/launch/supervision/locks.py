@@ -34,7 +34,7 @@ _SECONDS_BETWEEN_TRIES = 0.02
 def acquire(
     path: str | os.PathLike[str], holder: Mapping[str, Any], patience: float = 0.0
 ) -> Lease | RemoteLease:
-    """Takes a lock, on a disk or on ``gs://``, or says who has it.
+    """Take a lock, on a disk or on ``gs://``, or say who has it.
 
     Args:
         path: On a disk in a folder that exists.
@@ -73,7 +73,7 @@ class Lease:
 
     @classmethod
     def acquire(cls, path: Path, holder: Mapping[str, Any]) -> Lease:
-        """Takes a lock, or says who has it.
+        """Take a lock, or say who has it.
 
         Args:
             path: In a folder that exists; the file is made where there is none.
@@ -100,7 +100,7 @@ class Lease:
         return cls(path, descriptor)
 
     def release(self) -> None:
-        """Lets others have it, once the programs that inherited it are gone too."""
+        """Let others have it, once the programs that inherited it are gone too."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -133,7 +133,7 @@ def is_held(path: str | os.PathLike[str]) -> bool:
 
 
 def holder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Returns what the holder wrote; None where nobody holds the lock, or nothing is legible."""
+    """Return what the holder wrote; None where nobody holds the lock, or nothing is legible."""
     if disk.is_remote(path):
         return _held_remotely(path) or None
     if not is_held(path):
@@ -154,7 +154,7 @@ def _try(descriptor: int, kind: int) -> bool:
 
 
 def _held_remotely(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Returns what the holder of a lock on ``gs://`` wrote; None where nobody holds it."""
+    """Return what the holder of a lock on ``gs://`` wrote; None where nobody holds it."""
     from deepmac_ablate.launch.supervision import gcs_lock
 
     return gcs_lock.holder(os.fspath(path))

@@ -43,7 +43,7 @@ class Outcome:
 
 
 def judge(code: int, stop: Stop | None, log: Path) -> Outcome:
-    """Says what the end of a command means.
+    """Say what the end of a command means.
 
     Args:
         code: The command's exit status; -n where signal n killed it.
@@ -63,7 +63,7 @@ def judge(code: int, stop: Stop | None, log: Path) -> Outcome:
 
 
 def status_of_supervisor(outcome: Outcome, code: int | None) -> int:
-    """Returns the supervisor's own exit status; `code` is the command's, if it was started."""
+    """Return the supervisor's own exit status; `code` is the command's, if it was started."""
     if outcome.state == "finished":
         return FINISHED
     if outcome.state == "interrupted":
@@ -72,7 +72,7 @@ def status_of_supervisor(outcome: Outcome, code: int | None) -> int:
 
 
 def _last_lines(log: Path) -> list[str]:
-    """Returns the last lines of a log that are not empty; a progress bar's are lines too."""
+    """Return the last lines of a log that are not empty; a progress bar's are lines too."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _BYTES_READ))
@@ -83,7 +83,7 @@ def _last_lines(log: Path) -> list[str]:
 
 
 def _said(lines: list[str]) -> str | None:
-    """Returns the last sentence of the program's own, or the last exception of a traceback."""
+    """Return the last sentence of the program's own, or the last exception of a traceback."""
     sentence, in_traceback = None, False
     for number, line in enumerate(lines):
         if match := _SAID.fullmatch(line):
@@ -96,7 +96,7 @@ def _said(lines: list[str]) -> str | None:
 
 
 def _exception(line: str, after: list[str]) -> str:
-    """Returns what an exception says; TensorFlow's says it below a traceback of its own."""
+    """Return what an exception says; TensorFlow's says it below a traceback of its own."""
     if match := _GRAPH_ERROR.fullmatch(line):
         for below in after:
             if not below.startswith((" ", "\t", "Detected at node")):

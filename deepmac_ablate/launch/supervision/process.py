@@ -51,19 +51,19 @@ class Command:
         self.group = self._process.pid
 
     def poll(self) -> int | None:
-        """Returns the exit status, -n after signal n; None while the first process runs."""
+        """Return the exit status, -n after signal n; None while the first process runs."""
         return self._process.poll()
 
     def ask_to_end(self) -> None:
-        """Sends SIGTERM to the group while its first process runs."""
+        """Send SIGTERM to the group while its first process runs."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Sends SIGKILL to the group while its first process runs."""
+        """Send SIGKILL to the group while its first process runs."""
         self._signal(signal.SIGKILL)
 
     def end_rest(self, grace: float) -> None:
-        """Ends what is left of the group after its first process.
+        """End what is left of the group after its first process.
 
         Args:
             grace: Seconds between asking and killing.
@@ -77,7 +77,7 @@ class Command:
 
 
 def _bound_to_this_process() -> Callable[[], None] | None:
-    """Returns what a child does before it becomes the program."""
+    """Return what a child does before it becomes the program."""
     if sys.platform != "linux":
         return None
     parent, libc = os.getpid(), ctypes.CDLL(None)
@@ -101,7 +101,7 @@ class Output(Protocol):
     path: Path
 
     def keep(self, last: bool = False) -> None:
-        """Brings what the command has written since to where people read it.
+        """Bring what the command has written since to where people read it.
 
         Args:
             last: Whether nothing more will come, so that an unfinished line is brought too.
@@ -119,4 +119,4 @@ class LogOutput:
         self.path = log
 
     def keep(self, last: bool = False) -> None:
-        """Does nothing: it is there already."""
+        """Do nothing: it is there already."""

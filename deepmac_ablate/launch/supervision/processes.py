@@ -20,7 +20,7 @@ _SECONDS_TO_DIE = 5.0
 
 
 def process_identity(pid: int) -> str | None:
-    """Returns a text that no other process with this ID ever has on this machine.
+    """Return a text that no other process with this ID ever has on this machine.
 
     It does not depend on the clock, which may be set while the process runs.
 
@@ -37,20 +37,20 @@ def process_identity(pid: int) -> str | None:
 
 
 def group_members(group: int) -> list[psutil.Process]:
-    """Returns the living processes of a process group."""
+    """Return the living processes of a process group."""
     pids = [pid for pid in psutil.pids() if _group(pid) == group]
     return [process for pid in pids if (process := _living(pid))]
 
 
 def find_by_variable(name: str, value: str) -> list[psutil.Process]:
-    """Returns the living processes started with an environment variable, except this process."""
+    """Return the living processes started with an environment variable, except this process."""
     pids = [pid for pid in psutil.pids() if pid != os.getpid()]
     return [process for pid in pids
             if (process := _living(pid)) and _environment(process).get(name) == value]
 
 
 def end_processes(find: Callable[[], Iterable[psutil.Process]], grace: float) -> None:
-    """Sends SIGTERM to processes, and SIGKILL to those that are left after a while.
+    """Send SIGTERM to processes, and SIGKILL to those that are left after a while.
 
     Args:
         find: Returns the processes that are left, including those that they started meanwhile.
@@ -90,7 +90,7 @@ def _group(pid: int) -> int | None:
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:
-    """Returns the variables of a process; none if it has ended or is another user's."""
+    """Return the variables of a process; none if it has ended or is another user's."""
     try:
         return process.environ()
     except (psutil.Error, OSError):
@@ -109,7 +109,7 @@ def _ticks_since_boot(pid: int) -> int:
 
 @functools.cache
 def _boot_id() -> str:
-    """Returns Linux's random ID of the time since boot, which psutil does not have."""
+    """Return Linux's random ID of the time since boot, which psutil does not have."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

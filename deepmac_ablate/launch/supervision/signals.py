@@ -30,7 +30,7 @@ class Bell:
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)
 
     def wait(self, seconds: float) -> None:
-        """Returns after some time, or at once when a signal comes or came since the last wait."""
+        """Return after some time, or at once when a signal comes or came since the last wait."""
         if select.select([self._read_end], [], [], max(0.0, seconds))[0]:
             os.read(self._read_end, 4096)
 

@@ -37,7 +37,7 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the job in a file; returns the process's exit status.
+    """Run the job in a file; returns the process's exit status.
 
     Returns:
         0 if the command finished, 75 if it was interrupted, 69 if another supervisor has the
@@ -89,7 +89,7 @@ class Supervisor:
             processes.process_identity(pid), started=now, heartbeat=now, submission=submission)
 
     def run(self, job: Job, output: Output) -> int:
-        """Runs the command to its end, or ends it; returns the supervisor's exit status.
+        """Run the command to its end, or end it; returns the supervisor's exit status.
 
         Args:
             job: What to run.
@@ -114,11 +114,11 @@ class Supervisor:
         return self._end(judge(code, self._stop, self._notes.log), code)
 
     def fail(self, cause: str) -> None:
-        """Notes that the command cannot be started, and why in one sentence."""
+        """Record that the command cannot be started, and why in one sentence."""
         self._end(Outcome("failed", cause), None)
 
     def _look_after(self, job: Job, command: Command) -> None:
-        """Ends the command if it has to, and notes that it runs."""
+        """End the command if it has to, and record that it runs."""
         if self._notes.lost():
             # Another one trains here by now, beside which no checkpoint may be written.
             command.kill()

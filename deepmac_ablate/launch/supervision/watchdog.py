@@ -25,7 +25,7 @@ class SignsOfLife:
         self._last_change = time.monotonic()
 
     def seconds_of_silence(self) -> float:
-        """Returns the seconds since the look that found the last change."""
+        """Return the seconds since the look that found the last change."""
         there = self._look()
         if there != self._seen:
             self._seen, self._last_change = there, time.monotonic()
@@ -33,7 +33,7 @@ class SignsOfLife:
 
 
 def look(folder: Path, log: Path) -> Look:
-    """Returns the name, size and time of the last change, in ns, of each file that is there.
+    """Return the name, size and time of the last change, in ns, of each file that is there.
 
     They are a job's log, the trial's metrics and evaluations, and its checkpoints.
 

@@ -18,7 +18,7 @@ from deepmac_ablate.storage.strict_json import to_json
 
 @contextlib.asynccontextmanager
 async def experiment(title: str, folder: Path) -> AsyncIterator[xm_local.LocalExperiment]:
-    """Makes an experiment, to which work units are added while the context lasts.
+    """Make an experiment, to which work units are added while the context lasts.
 
     Args:
         title: Of the experiment.
@@ -36,7 +36,7 @@ async def experiment(title: str, folder: Path) -> AsyncIterator[xm_local.LocalEx
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Hushes how XManager leaves: it announces jobs that are over, and raises if one failed.
+    """Silence how XManager leaves: it announces jobs that are over, and raise if one failed.
 
     What became of them is noted in the workdir, and in more words.
     """
@@ -51,7 +51,7 @@ def _silence() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _database_in(folder: Path) -> Iterator[None]:
-    """Keeps XManager's database beside the sweep instead of in the home directory."""
+    """Keep XManager's database beside the sweep instead of in the home directory."""
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
     if xm_flags.DB_YAML_CONFIG_PATH.value is not None:
@@ -78,7 +78,7 @@ def _database_in(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _plain_name_of(folder: Path) -> Iterator[Path]:
-    """Gives a folder a name that XManager's libraries can have in an address."""
+    """Give a folder a name that XManager's libraries can have in an address."""
     if re.fullmatch(r"[\w./-]+", str(folder), re.ASCII):
         yield folder
         return

@@ -23,7 +23,7 @@ RunUnit = Callable[[Mapping[str, Path]], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def units(title: str, folder: Path) -> AsyncIterator[RunUnit]:
-    """Makes one experiment, see `experiment`.
+    """Make one experiment, see `experiment`.
 
     Yields:
         What runs a work unit: job files of supervisors by the names of XManager's jobs.

@@ -50,7 +50,7 @@ RunUnit = Callable[[Mapping[str, RemoteJob]], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def units(title: str, folder: Path) -> AsyncIterator[RunUnit]:
-    """Makes one experiment, see `experiment`.
+    """Make one experiment, see `experiment`.
 
     Yields:
         What runs a work unit. It raises what `follow` of one of its jobs has raised.
@@ -84,7 +84,7 @@ class Remote(xm.Executor):
     async def launch(
         cls, local_experiment_unit: Any, job_group: xm.JobGroup  # noqa: ANN401
     ) -> Sequence[Handle]:
-        """Starts the jobs of a unit that are this executor's."""
+        """Start the jobs of a unit that are this executor's."""
         return await registry.get_launch_method(cls)(local_experiment_unit, job_group)
 
 
@@ -92,11 +92,11 @@ class Handle(handles.ExecutionHandle):
     """All jobs of one work unit: XManager has no status of a unit with several handles."""
 
     def __init__(self, jobs: Sequence[xm.Job], note: Callable[[RemoteJob, str], None]) -> None:
-        """Starts to follow the jobs; within a running event loop."""
+        """Start to follow the jobs; within a running event loop."""
         self._tasks = [asyncio.ensure_future(self._follow(job, note)) for job in jobs]
 
     async def wait(self) -> None:
-        """Waits until no job is followed any more.
+        """Wait until no job is followed any more.
 
         Raises:
             RuntimeError: If one has not ended well: what XManager takes for that, and no other.
@@ -106,7 +106,7 @@ class Handle(handles.ExecutionHandle):
             raise RuntimeError(", ".join(map(str, results)))
 
     def get_status(self) -> status.LocalWorkUnitStatus:
-        """Returns XManager's word for it, which knows no waiting and no preemption."""
+        """Return XManager's word for it, which knows no waiting and no preemption."""
         known = status.LocalWorkUnitStatusEnum
         if not all(task.done() for task in self._tasks):
             return status.LocalWorkUnitStatus(known.RUNNING)
@@ -122,12 +122,12 @@ class Handle(handles.ExecutionHandle):
         del experiment_id, work_unit_id
 
     def stop(self) -> None:
-        """Stops waiting; the jobs go on, as the launcher's workdir knows them."""
+        """Stop waiting; the jobs go on, as the launcher's workdir knows them."""
         for task in self._tasks:
             task.cancel()
 
     def raise_error(self) -> None:
-        """Raises what kept a job from being followed to its end."""
+        """Raise what kept a job from being followed to its end."""
         for task in self._tasks:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error

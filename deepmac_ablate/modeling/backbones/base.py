@@ -33,7 +33,7 @@ class Norm:
     activation: Activation = "relu"
 
     def options(self) -> dict[str, object]:
-        """Returns the settings under the names that Model Garden's layers take."""
+        """Return the settings under the names that Model Garden's layers take."""
         return {
             "activation": self.activation,
             "use_sync_bn": self.synchronized,
@@ -54,7 +54,7 @@ class Backbone(abc.ABC):
         norm: Norm,
         regularizer: tf_keras.regularizers.Regularizer | None,
     ) -> tuple[tf_keras.Model, tf_keras.layers.Layer]:
-        """Builds the two parts, named as checkpoints name them.
+        """Build the two parts, named as checkpoints name them.
 
         Args:
             image_size: height and width in pixels.

@@ -43,7 +43,7 @@ class ResNetFPN(Backbone):
         norm: Norm,
         regularizer: tf_keras.regularizers.Regularizer | None,
     ) -> tuple[tf_keras.Model, tf_keras.layers.Layer]:
-        """Builds ResNet and FPN; see `Backbone.build`."""
+        """Build ResNet and FPN; see `Backbone.build`."""
         backbone = resnet.ResNet(
             model_id=self.depth,
             input_specs=tf_keras.layers.InputSpec(shape=[None, *image_size, 3]),
@@ -86,7 +86,7 @@ class MobileNetFPN(Backbone):
         norm: Norm,
         regularizer: tf_keras.regularizers.Regularizer | None,
     ) -> tuple[tf_keras.Model, tf_keras.layers.Layer]:
-        """Builds MobileNet up to its coarsest features, and FPN; see `Backbone.build`."""
+        """Build MobileNet up to its coarsest features, and FPN; see `Backbone.build`."""
         network = mobilenet.MobileNet(
             model_id=self.model_id,
             input_specs=tf_keras.layers.InputSpec(shape=[None, *image_size, 3]),
@@ -113,7 +113,7 @@ def build(
     norm: Norm,
     regularizer: tf_keras.regularizers.Regularizer | None,
 ) -> tf_keras.Model:
-    """Builds the decoder; levels coarser than all features are made by strided convolutions.
+    """Build the decoder; levels coarser than all features are made by strided convolutions.
 
     Args:
         features: the backbone's shapes, {level: [b, h / 2**level, w / 2**level, c]}.

@@ -54,7 +54,7 @@ class SpineNet(Backbone):
         norm: Norm,
         regularizer: tf_keras.regularizers.Regularizer | None,
     ) -> tuple[tf_keras.Model, tf_keras.layers.Layer]:
-        """Builds SpineNet and a decoder that changes nothing; see `Backbone.build`."""
+        """Build SpineNet and a decoder that changes nothing; see `Backbone.build`."""
         _check(image_size, min_level, max_level, norm)
         scaling = spinenet.SCALING_MAP[self.model_id]
         backbone = spinenet.SpineNet(

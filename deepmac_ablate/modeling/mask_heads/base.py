@@ -34,10 +34,10 @@ class MaskHead(tf_keras.layers.Layer, abc.ABC):
         self._num_classes: int | None = None
 
     def attach(self, num_classes: int, regularizer: Regularizer | None) -> None:
-        """Tells the head what the model knows, before the head is first called.
+        """Tell the head what the model knows, before the head is first called.
 
         Args:
-            num_classes: classes of the data set, background included.
+            num_classes: classes of the dataset, background included.
             regularizer: weight decay of the kernels that have it.
         """
         self._num_classes = num_classes
@@ -50,7 +50,7 @@ class MaskHead(tf_keras.layers.Layer, abc.ABC):
 
     @abc.abstractmethod
     def build_layers(self) -> None:
-        """Creates the layers."""
+        """Create the layers."""
 
     @abc.abstractmethod
     def predict_logits(
@@ -59,7 +59,7 @@ class MaskHead(tf_keras.layers.Layer, abc.ABC):
         """[n, crop, crop, c] -> [n, mask_size, mask_size, masks_per_box]."""
 
     def build(self, input_shape: tf.TensorShape) -> None:
-        """Creates the layers.
+        """Create the layers.
 
         Raises:
             RuntimeError: if `attach` was not called.
@@ -76,7 +76,7 @@ class MaskHead(tf_keras.layers.Layer, abc.ABC):
         valid: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Predicts masks.
+        """Predict masks.
 
         Args:
             features: [n, crop_size, crop_size, c], the features inside each box.
@@ -113,7 +113,7 @@ class FullyConvolutionalMaskHead(MaskHead):
         norm: HeadNorm | None = None,
         activation: Activation = "relu",
     ) -> None:
-        """Notes the settings.
+        """Record the settings.
 
         Args:
             crop_size: side of the feature crop.
@@ -134,20 +134,20 @@ class FullyConvolutionalMaskHead(MaskHead):
 
     @abc.abstractmethod
     def build_body(self) -> None:
-        """Creates the layers of the body."""
+        """Create the layers of the body."""
 
     @abc.abstractmethod
     def body(self, features: tf.Tensor, valid: tf.Tensor | None, training: bool) -> tf.Tensor:
         """[n, crop, crop, c] -> [n, crop, crop, any number of channels]."""
 
     def build_logits(self) -> tf_keras.layers.Layer:
-        """Creates the layer from the up-sampled features to one channel per mask."""
+        """Create the layer from the up-sampled features to one channel per mask."""
         return tf_keras.layers.Conv2D(
             self.masks_per_box, 1, kernel_initializer=fan_out(),
             kernel_regularizer=self.regularizer, name="mask-logits")
 
     def build_layers(self) -> None:
-        """Creates body, up-sampling and logits."""
+        """Create body, up-sampling and logits."""
         self.build_body()
         self.upsampling = self._upsampling.build(self.width, self.regularizer)
         self.upsampling_norm = self._norm.build()

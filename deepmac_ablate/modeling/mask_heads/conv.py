@@ -27,7 +27,7 @@ class ConvMaskHead(FullyConvolutionalMaskHead):
         norm: HeadNorm | None = None,
         activation: Activation = "relu",
     ) -> None:
-        """Notes the settings.
+        """Record the settings.
 
         Args:
             num_convs: convolutions before the up-sampling, >= 0.
@@ -47,12 +47,12 @@ class ConvMaskHead(FullyConvolutionalMaskHead):
         self._body_norm = norm
 
     def build_body(self) -> None:
-        """Creates the convolutions."""
+        """Create the convolutions."""
         self.convs = [self.build_conv(f"mask-conv_{i}") for i in range(self._num_convs)]
         self.norms = [self._body_norm.build() for _ in range(self._num_convs)]
 
     def build_conv(self, name: str) -> tf_keras.layers.Layer:
-        """Creates one convolution: [n, s, s, c] -> [n, s, s, width]."""
+        """Create one convolution: [n, s, s, c] -> [n, s, s, width]."""
         return tf_keras.layers.Conv2D(
             self.width, 3, padding="same", name=name, kernel_initializer=fan_out(),
             kernel_regularizer=self.regularizer)
@@ -70,11 +70,11 @@ class SeparableConvMaskHead(ConvMaskHead):
     """The same of separable convolutions, the one before the logits included (arXiv:1610.02357)."""
 
     def build_conv(self, name: str) -> tf_keras.layers.Layer:
-        """Creates one convolution: [n, s, s, c] -> [n, s, s, width]."""
+        """Create one convolution: [n, s, s, c] -> [n, s, s, width]."""
         return self._separable(self.width, 3, name)
 
     def build_logits(self) -> tf_keras.layers.Layer:
-        """Creates the layer from the up-sampled features to one channel per mask."""
+        """Create the layer from the up-sampled features to one channel per mask."""
         return self._separable(self.masks_per_box, 1, "mask-logits")
 
     def _separable(self, filters: int, kernel_size: int, name: str) -> tf_keras.layers.Layer:

@@ -30,7 +30,7 @@ class FullyConnectedMaskHead(MaskHead):
         class_agnostic: bool = True,
         activation: Activation = "relu",
     ) -> None:
-        """Notes the settings.
+        """Record the settings.
 
         Args:
             width: channels of the 1x1 convolution.
@@ -50,7 +50,7 @@ class FullyConnectedMaskHead(MaskHead):
         self._activation = tf_utils.get_activation(activation)
 
     def build_layers(self) -> None:
-        """Creates the layers."""
+        """Create the layers."""
         self.stem = tf_keras.layers.Conv2D(self._width, 1, kernel_regularizer=self.regularizer)
         self.fcs = [
             tf_keras.layers.Dense(self._fc_dims, kernel_regularizer=self.regularizer)

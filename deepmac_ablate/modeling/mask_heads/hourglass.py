@@ -34,7 +34,7 @@ class HourglassMaskHead(FullyConvolutionalMaskHead):
         weight_decay: bool = True,
         activation: Activation = "relu",
     ) -> None:
-        """Notes the settings.
+        """Record the settings.
 
         Args:
             depth: layers on the longest way through the hourglass: 10, 20, 32, 52 or 100.
@@ -72,7 +72,7 @@ class HourglassMaskHead(FullyConvolutionalMaskHead):
         self._weight_decay = weight_decay
 
     def build_body(self) -> None:
-        """Creates the hourglass."""
+        """Create the hourglass."""
         layers = hourglass.Layers(
             self._body_norm, self.regularizer if self._weight_decay else None)
         self.hourglass = hourglass.Hourglass(

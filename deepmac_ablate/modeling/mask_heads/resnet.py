@@ -37,7 +37,7 @@ class ResNetMaskHead(FullyConvolutionalMaskHead):
         norm: HeadNorm | None = None,
         activation: Activation = "relu",
     ) -> None:
-        """Notes the settings.
+        """Record the settings.
 
         Args:
             depth: 3x3 convolutions: 4, 8, 12, 16 or 20.
@@ -63,7 +63,7 @@ class ResNetMaskHead(FullyConvolutionalMaskHead):
         self._body_norm = norm
 
     def build_body(self) -> None:
-        """Creates the blocks."""
+        """Create the blocks."""
         self.stem = tf_keras.layers.Conv2D(self.width, 1, kernel_regularizer=self.regularizer)
         self.blocks = [
             _Block(multiplier * self.width, self._body_norm, self.activation, self.regularizer,

@@ -29,7 +29,7 @@ class Upsampling(abc.ABC):
 
     @abc.abstractmethod
     def build(self, width: int, regularizer: Regularizer | None) -> tf_keras.layers.Layer:
-        """Builds the layer: [n, s, s, c] -> [n, s * factor, s * factor, width]."""
+        """Build the layer: [n, s, s, c] -> [n, s * factor, s * factor, width]."""
 
 
 @gin.register(module="deepmac_ablate.modeling.mask_heads")
@@ -49,7 +49,7 @@ class Deconvolution(Upsampling):
         check_at_least(1, Deconvolution__factor=self.factor)
 
     def build(self, width: int, regularizer: Regularizer | None) -> tf_keras.layers.Layer:
-        """Builds the layer; see `Upsampling.build`."""
+        """Build the layer; see `Upsampling.build`."""
         return tf_keras.layers.Conv2DTranspose(
             width, kernel_size=self.factor, strides=self.factor, kernel_initializer=fan_out(),
             kernel_regularizer=regularizer, name="mask-upsampling")
@@ -72,7 +72,7 @@ class Interpolation(Upsampling):
         check_at_least(1, Interpolation__factor=self.factor)
 
     def build(self, width: int, regularizer: Regularizer | None) -> tf_keras.layers.Layer:
-        """Builds the layers; see `Upsampling.build`."""
+        """Build the layers; see `Upsampling.build`."""
         return _InterpolatedConv(width, self.factor, self.method, regularizer)
 
 
@@ -102,7 +102,7 @@ class _InterpolatedConv(tf_keras.layers.Layer):
 
 
 def _linear_weights(size: int, factor: int) -> np.ndarray:
-    """Returns [size * factor, size]: linear interpolation between the centres of cells.
+    """Return [size * factor, size]: linear interpolation between the centres of cells.
 
     As products of matrices bilinear interpolation is the same under XLA, which has a rule of its
     own for factors that are no powers of two.

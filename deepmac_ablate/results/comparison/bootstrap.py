@@ -42,7 +42,7 @@ def bootstrap(
     resamples: int,
     seed: int,
 ) -> Draws:
-    """Returns the numbers of both sides in resamples of images and seeds.
+    """Return the numbers of both sides in resamples of images and seeds.
 
     Args:
         side_a: One for each trial, see `ScoredImages.by_class`.
@@ -64,7 +64,7 @@ def bootstrap(
 
 
 def group_means(values: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Returns the means over a group of classes; classes without a value do not count.
+    """Return the means over a group of classes; classes without a value do not count.
 
     Args:
         values: [..., C].
@@ -82,7 +82,7 @@ def group_means(values: np.ndarray, members: np.ndarray) -> np.ndarray:
 def percentile_interval(
     draws: np.ndarray, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the ends of the interval that holds a share of the draws, as many left as right.
+    """Return the ends of the interval that holds a share of the draws, as many left as right.
 
     Args:
         draws: [B, N]; NaN does not count.
@@ -99,7 +99,7 @@ def percentile_interval(
 
 
 def p_values(draws: np.ndarray) -> np.ndarray:
-    """Returns twice the share of resamples on the rarer side of 0, at least 2 / (B + 1).
+    """Return twice the share of resamples on the rarer side of 0, at least 2 / (B + 1).
 
     The p value whose test rejects where the percentile interval excludes 0, with one added above
     and below (Davison and Hinkley, Bootstrap Methods and their Application, 1997, ch. 4).
@@ -116,7 +116,7 @@ def p_values(draws: np.ndarray) -> np.ndarray:
 
 
 def false_discoveries(p: np.ndarray) -> np.ndarray:
-    """Returns p values corrected for how many there are, by Benjamini and Hochberg.
+    """Return p values corrected for how many there are, by Benjamini and Hochberg.
 
     Where all that are below q are believed, a share q of them is expected to be wrong (Benjamini
     and Hochberg, Journal of the Royal Statistical Society B 57, 1995, 289-300).
@@ -134,11 +134,11 @@ def false_discoveries(p: np.ndarray) -> np.ndarray:
 
 
 def _seeds(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Returns how often each of n seeds is drawn."""
+    """Return how often each of n seeds is drawn."""
     return np.ones(1) if n == 1 else np.bincount(rng.integers(n, size=n - 1), minlength=n)
 
 
 def _mean(side: Sequence[ByClass], times: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Returns the mean over drawn seeds; those that were not drawn are not computed."""
+    """Return the mean over drawn seeds; those that were not drawn are not computed."""
     drawn = [n * by_class(weights) for n, by_class in zip(times, side, strict=True) if n]
     return np.sum(drawn, axis=0) / times.sum()

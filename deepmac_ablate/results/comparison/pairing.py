@@ -44,7 +44,7 @@ class Sides(NamedTuple):
 
 
 def choose(frame: pd.DataFrame, a: str, b: str) -> Sides:
-    """Returns the sides that are named.
+    """Return the sides that are named.
 
     Args:
         frame: The results, see `columns`.
@@ -53,7 +53,7 @@ def choose(frame: pd.DataFrame, a: str, b: str) -> Sides:
 
     Raises:
         UserError: If there is no such arm or trial, nothing of it has finished, its files are not
-            at hand, both are one, or they were evaluated on different data sets.
+            at hand, both are one, or they were evaluated on different datasets.
     """
     if a == b:
         raise UserError(f"Both sides are {a!r}; name two different arms or trials.")
@@ -70,7 +70,7 @@ def choose(frame: pd.DataFrame, a: str, b: str) -> Sides:
     datasets = Counter(row["dataset"] for row in sides.trials if row["dataset"])
     if len(datasets) > 1:
         raise UserError(
-            f"{a!r} and {b!r} were evaluated on different data sets, {' and '.join(datasets)}; "
+            f"{a!r} and {b!r} were evaluated on different datasets, {' and '.join(datasets)}; "
             "only numbers on the same images can be compared.")
     return sides
 
@@ -78,7 +78,7 @@ def choose(frame: pd.DataFrame, a: str, b: str) -> Sides:
 def _trials(
     frame: pd.DataFrame, known: Sequence[ArmTrials], name: str
 ) -> dict[int, Mapping[str, Any]]:
-    """Returns the finished trials of an arm, or one trial, by seed."""
+    """Return the finished trials of an arm, or one trial, by seed."""
     rows = [row for arm in known if name == arm.label for row in arm.trials]
     if not rows:
         # Two sweeps may have an arm of one label, and then that is no name.

@@ -16,11 +16,11 @@ from deepmac_ablate.results.tables import rendering
 
 
 def document(comparison: Comparison, images: int) -> Document:
-    """Returns a comparison for all formats.
+    """Return a comparison for all formats.
 
     The `kind` of a record is "group", "class", "gain" or "loss" (of an image). All have the keys
     `metric`, `arm_a`, `arm_b`, and the columns of the data frame of their kind, see `Comparison`;
-    those of images are about mask IoU in annotated boxes whatever the metric. Numbers are
+    those of images are about mask IoU in ground-truth boxes whatever the metric. Numbers are
     fractions; what is not known is null.
 
     Args:
@@ -39,7 +39,7 @@ def document(comparison: Comparison, images: int) -> Document:
 
 
 def most_changed(images: pd.DataFrame, number: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns the images of the largest gains and of the largest losses, the largest first."""
+    """Return the images of the largest gains and of the largest losses, the largest first."""
     gains = images[images["difference"] > 0].head(number)
     losses = images[images["difference"] < 0][::-1].head(number)
     return gains, losses
@@ -70,7 +70,7 @@ def _images(title: str, table: pd.DataFrame) -> Section:
          number_format.percent(row["b"]),
         _signed(row["difference"]), row["classes"]]
         for row in _rows(table)]
-    return Section(f"where mask IoU in annotated boxes {title}", heads, rows)
+    return Section(f"where mask IoU in ground-truth boxes {title}", heads, rows)
 
 
 def _heads(comparison: Comparison) -> list[str]:
@@ -105,7 +105,7 @@ _FEW_SEEDS = 5
 
 
 def comparison_notes(comparison: Comparison) -> list[str]:
-    """Returns the sentences: direction, what was drawn, what it is worth, what is chance."""
+    """Return the sentences: direction, what was drawn, what it is worth, what is chance."""
     sides = comparison.sides
     held = rendering.percent(comparison.confidence)
     sentences = [

@@ -51,7 +51,7 @@ class ScoredImages:
 
 
 def check_metric(metric: str) -> None:
-    """Raises unless a metric can be had for samples of images.
+    """Raise unless a metric can be had for samples of images.
 
     Raises:
         UserError: If it cannot.
@@ -63,7 +63,7 @@ def check_metric(metric: str) -> None:
 
 
 def read(trials: Sequence[Mapping[str, Any]], metric: str) -> list[ScoredImages]:
-    """Reads what some trials left of the images that they were evaluated on.
+    """Read what some trials left of the images that they were evaluated on.
 
     Args:
         trials: Rows of the data frame of results.
@@ -101,7 +101,7 @@ def read(trials: Sequence[Mapping[str, Any]], metric: str) -> list[ScoredImages]
 def read_files(
     trials: Sequence[Mapping[str, Any]], name: str
 ) -> dict[str, tuple[bytes, str]]:
-    """Returns content and path of a file by trial id, of the trials that have it."""
+    """Return content and path of a file by trial id, of the trials that have it."""
     paths = {row["trial"]: f"{row['folder']}/{name}" for row in trials}
     contents = storage.read_many(paths.values())
     found = {trial: (contents[path], path) for trial, path in paths.items()}

@@ -71,7 +71,7 @@ def compare(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Comparison:
-    """Compares two arms on the images that both were evaluated on.
+    """Compare two arms on the images that both were evaluated on.
 
     Args:
         frame: The results, see `columns`.
@@ -84,7 +84,7 @@ def compare(
 
     Raises:
         UserError: If an argument names nothing, nothing has finished, or files that this needs are
-            missing or broken or of different data sets.
+            missing or broken or of different datasets.
     """
     scored_images.check_metric(metric)
     check_at_least(_FEWEST_RESAMPLES, resamples=resamples)
@@ -144,7 +144,7 @@ def _groups(
 
 
 def _numbers(observed: Draws, draws: Draws, confidence: float) -> dict[str, np.ndarray]:
-    """Returns the columns that classes and groups share, [N] each."""
+    """Return the columns that classes and groups share, [N] each."""
     differences = np.round(draws.b - draws.a, _DIGITS)
     low, high = bootstrap.percentile_interval(differences, confidence)
     return {
@@ -158,7 +158,7 @@ ORDER: tuple[str, ...] = ("seen", "novel", "novel in A, seen in B", "seen in A, 
 
 
 def class_roles(frame: pd.DataFrame, sides: Sides) -> pd.DataFrame:
-    """Returns `name` and `role`, one of `ORDER`, of each class by `category_id`.
+    """Return `name` and `role`, one of `ORDER`, of each class by `category_id`.
 
     Args:
         frame: The results, see `columns`.
@@ -197,7 +197,7 @@ _COLUMNS = ("image_id", "instances", "a", "b", "difference", "classes")
 
 
 def _image_changes(sides: Sides, classes: pd.DataFrame) -> pd.DataFrame:
-    """Returns how much the mean IoU over the annotated masks of each image differs.
+    """Return how much the mean IoU over the annotated masks of each image differs.
 
     Args:
         sides: What is compared; means over the seeds of each side.

@@ -119,7 +119,7 @@ def axis_effects(
     per_class: pd.DataFrame | None = None,
     split: class_splits.Split = None,
 ) -> Effects:
-    """Returns what each axis of a sweep does to novel and seen classes.
+    """Return what each axis of a sweep does to novel and seen classes.
 
     Args:
         frame: From `results.load`; where it holds several sweeps, the first one's.
@@ -167,7 +167,7 @@ def _levels(arms: Iterable[ArmTrials], axis: str) -> list[str | None]:
 
 
 def _numbers(arms: Iterable[ArmTrials], column: str) -> dict[_Cell, dict[int, float]]:
-    """Returns a metric by cell and seed, of the cells that have one."""
+    """Return a metric by cell and seed, of the cells that have one."""
     return {
         tuple(arm.levels.values()): values for arm in arms if (values := arm.by_seed(column))}
 
@@ -185,7 +185,7 @@ def _effect(
     novel: Mapping[_Cell, frozenset[int] | None],
     confidence: float,
 ) -> Effect:
-    """Returns the contrast of one or two changes."""
+    """Return the contrast of one or two changes."""
     changed = [axes.index(change.axis) for change in changes]
     # The cells that take part beside one combination of the other axes, and their signs.
     corners = list(itertools.product(*(((c.level, 1), (c.against, -1)) for c in changes)))
@@ -216,7 +216,7 @@ def _with(rest: _Cell, places: Sequence[int], levels: Sequence[str | None]) -> _
 
 
 def _corrected(effects: Sequence[Effect], alpha: float) -> tuple[Effect, ...]:
-    """Returns the effects with Holm's correction, and what so many seeds can find."""
+    """Return the effects with Holm's correction, and what so many seeds can find."""
     done = []
     corrected = holm([effect.difference.p for effect in effects])
     for effect, p_holm in zip(effects, corrected, strict=True):
@@ -232,7 +232,7 @@ def _corrected(effects: Sequence[Effect], alpha: float) -> tuple[Effect, ...]:
 def _design(
     arms: Sequence[ArmTrials], axes: Sequence[str], base: ArmTrials | None
 ) -> tuple[str, int]:
-    """Returns the name of the design, and how many of its cells have no finished trial."""
+    """Return the name of the design, and how many of its cells have no finished trial."""
     planned = {tuple(arm.levels.values()) for arm in arms}
     finished = {tuple(arm.levels.values()) for arm in arms if arm.finished}
     if all(arm.distance(base) <= 1 for arm in arms):

@@ -15,7 +15,7 @@ _NO_LEVEL = "none"
 
 
 def document(effects: Effects) -> Document:
-    """Returns effects for all formats.
+    """Return effects for all formats.
 
     Its records have the keys `metric`, `on` ("novel" or "seen"), `axis`, `level`, `against`, the
     same of a second change as `by_axis`, `by_level`, `by_against` (null unless it is an
@@ -49,7 +49,7 @@ def _cells(effects: Sequence[Effect]) -> tuple[list[str], list[list[str]]]:
 
 
 def changes(effect: Effect) -> str:
-    """Returns "head: a -> b"; of interactions, which are wide, only what there is afterwards."""
+    """Return "head: a -> b"; of interactions, which are wide, only what there is afterwards."""
     if len(effect.changes) > 1:
         return " x ".join(f"{it.axis}={it.level or _NO_LEVEL}" for it in effect.changes)
     [change] = effect.changes

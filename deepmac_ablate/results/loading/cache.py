@@ -41,14 +41,14 @@ class Entry(NamedTuple):
 
 
 def stamps(folder: str) -> list[Any]:
-    """Returns what changes when the files of a finished trial do, on a disk."""
+    """Return what changes when the files of a finished trial do, on a disk."""
     return [
         None if (stamp := bindings.stamp(f"{folder}/{name}")) is None else list(stamp)
         for name in trial_folder.WATCHED]
 
 
 def load(workdir: str) -> dict[str, Entry]:
-    """Returns the finished trials of a workdir that were kept, by the names of their folders."""
+    """Return the finished trials of a workdir that were kept, by the names of their folders."""
     # What cannot be read is nothing that was kept by this version.
     with contextlib.suppress(OSError, ValueError, TypeError, LookupError, struct.error):
         content = _path(workdir).read_bytes()
@@ -59,7 +59,7 @@ def load(workdir: str) -> dict[str, Entry]:
 
 
 def save(workdir: str, entries: Mapping[str, Entry]) -> None:
-    """Keeps finished trials in place of those that were kept before.
+    """Keep finished trials in place of those that were kept before.
 
     Args:
         workdir: Their sweep's, on a disk.
@@ -73,7 +73,7 @@ def save(workdir: str, entries: Mapping[str, Entry]) -> None:
 
 
 def _encoded(entries: Mapping[str, Entry]) -> bytes:
-    """Returns the length of a JSON text, the text, and all numbers, as they are most of it.
+    """Return the length of a JSON text, the text, and all numbers, as they are most of it.
 
     Names of numbers, which are mostly the same, are written only once.
     """
@@ -107,7 +107,7 @@ def _path(workdir: str) -> Path:
 
 
 def _digest(body: bytes | memoryview) -> bytes:
-    """Returns a hash of a content and of the code that made it of files."""
+    """Return a hash of a content and of the code that made it of files."""
     digest = hashlib.sha256(_code())
     digest.update(body)
     return digest.digest()

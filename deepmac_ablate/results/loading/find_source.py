@@ -15,7 +15,7 @@ _CLIENT_FILES = ("run-*.wandb", "*run-*/run-*.wandb", "wandb/*run-*/run-*.wandb"
 
 
 def find(name: str) -> Source:
-    """Returns the source of results that a name stands for.
+    """Return the source of results that a name stands for.
 
     Args:
         name: See `records.load`.
@@ -55,14 +55,14 @@ def _is_trial(path: epath.Path) -> bool:
 
 
 def _is_of_client(path: epath.Path) -> bool:
-    """Returns whether a path is a file or a folder that W&B's client has written."""
+    """Return whether a path is a file or a folder that W&B's client has written."""
     if not path.is_dir():
         return path.suffix == ".wandb"
     return any(next(iter(path.glob(pattern)), None) for pattern in _CLIENT_FILES)
 
 
 def _instead(path: epath.Path) -> str:
-    """Returns the folder of the trial that files of W&B's client are of, as far as it is known."""
+    """Return the folder of the trial that files of W&B's client are of, as far as it is known."""
     trial = next((str(folder) for folder in path.parents if _is_trial(folder)), "")
     return f"the trial's folder {trial}" if trial else (
         "the folder of the trial or the workdir of its sweep")

@@ -13,7 +13,7 @@ from deepmac_ablate.trial import provenance
 
 
 def of_records(records: Sequence[Record], axes: Iterable[str]) -> pd.DataFrame:
-    """Returns one row per record, in their order.
+    """Return one row per record, in their order.
 
     Args:
         records: Of trials.
@@ -37,7 +37,7 @@ def of_records(records: Sequence[Record], axes: Iterable[str]) -> pd.DataFrame:
 def with_numbers(
     frame: pd.DataFrame, added: Mapping[str, pd.api.extensions.ExtensionArray]
 ) -> pd.DataFrame:
-    """Returns a frame with columns of numbers added or replaced, sorted again.
+    """Return a frame with columns of numbers added or replaced, sorted again.
 
     Args:
         frame: What `of_records` returned.
@@ -49,12 +49,12 @@ def with_numbers(
 
 
 def _masked(values: np.ndarray) -> pd.api.extensions.ExtensionArray:
-    """Returns numbers as a column has them: missing where they are no numbers."""
+    """Return numbers as a column has them: missing where they are no numbers."""
     return pd.arrays.FloatingArray(values, np.isnan(values))
 
 
 def _numbers(records: Sequence[Record]) -> dict[str, pd.api.extensions.ExtensionArray]:
-    """Returns the columns of numbers, sorted by name."""
+    """Return the columns of numbers, sorted by name."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for row, record in enumerate(records):
         groups.setdefault(tuple(record.metrics), []).append(row)

@@ -13,7 +13,7 @@ from deepmac_ablate.results.loading.source import Record
 
 
 def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd.DataFrame:
-    """Returns one row per trial, see `columns`.
+    """Return one row per trial, see `columns`.
 
     Args:
         *workdirs: The workdirs of sweeps, the folders of trials, both also on ``gs://``;
@@ -40,7 +40,7 @@ def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd
 
 
 def _once(records: Iterable[Record]) -> list[Record]:
-    """Returns each trial once, where it came first."""
+    """Return each trial once, where it came first."""
     kept: dict[str, Record] = {}
     for record in records:
         other = kept.setdefault(record.trial, record)
@@ -60,7 +60,7 @@ Workdirs = Sequence[str | os.PathLike[str]]
 def told_apart(
     workdirs: Workdirs, of_workdirs: Sequence[Sequence[Record]]
 ) -> Iterator[Record]:
-    """Yields all records; a sweep that is another one in another workdir has the workdir's name.
+    """Yield all records; a sweep that is another one in another workdir has the workdir's name.
 
     Args:
         workdirs: What was read.
@@ -81,7 +81,7 @@ def told_apart(
 
 
 def with_workdir(sweep: str, workdir: str | os.PathLike[str], workdirs: Workdirs) -> str:
-    """Returns what a sweep is called that is another one in another workdir.
+    """Return what a sweep is called that is another one in another workdir.
 
     Args:
         sweep: Its name.

@@ -26,7 +26,7 @@ _KNOWN_AT_MOST = 12
 
 
 def per_class(frame: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row per trial, reading and class: finished trials whose per_class.csv is at hand.
+    """Return a row per trial, reading and class: finished trials whose per_class.csv is at hand.
 
     Args:
         frame: What `records.load` returned.
@@ -58,12 +58,12 @@ def per_class(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def metrics(long: pd.DataFrame) -> list[str]:
-    """Returns the columns of `per_class` that are numbers of the trials'."""
+    """Return the columns of `per_class` that are numbers of the trials'."""
     return [name for name in long.columns if name != "trial" and name not in _DESCRIPTION]
 
 
 def with_columns(frame: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:
-    """Returns a frame with numbers of each class beside those of groups of classes.
+    """Return a frame with numbers of each class beside those of groups of classes.
 
     Args:
         frame: What `records.load` returned.
@@ -96,7 +96,7 @@ class _File(NamedTuple):
 
 
 def _joined(header: bytes, of_form: Sequence[_File]) -> pd.DataFrame:
-    """Returns the rows of files with one header, each with its trial."""
+    """Return the rows of files with one header, each with its trial."""
     lines = [file.rows.count(b"\n") for file in of_form]
     with contextlib.suppress(ValueError):
         table = _table(header, b"".join(file.rows for file in of_form))
@@ -116,7 +116,7 @@ def _alone(header: bytes, file: _File) -> pd.DataFrame:
 
 
 def _table(header: bytes, rows: bytes) -> pd.DataFrame:
-    """Returns a table whose first column is kept free for the trial.
+    """Return a table whose first column is kept free for the trial.
 
     Raises:
         ValueError: If it is none, or lacks a column.
@@ -136,14 +136,14 @@ def _table(header: bytes, rows: bytes) -> pd.DataFrame:
 
 
 def _class_names(long: pd.DataFrame) -> pd.Series:
-    """Returns the name of each row's class, with its id where several classes have that name."""
+    """Return the name of each row's class, with its id where several classes have that name."""
     several = long.groupby("name")["category_id"].transform("nunique") > 1
     with_id = long["name"] + " (" + long["category_id"].astype("string") + ")"
     return long["name"].mask(several, with_id)
 
 
 def _refuse(number: str, long: pd.DataFrame) -> None:
-    """Raises if no trial has a number, unless there are no numbers by class at all."""
+    """Raise if no trial has a number, unless there are no numbers by class at all."""
     known = sorted({
         f"{reading}/{metric}" for reading, rows in long.groupby("reading")
         for metric in metrics(long) if rows[metric].notna().any()})
@@ -155,7 +155,7 @@ def _refuse(number: str, long: pd.DataFrame) -> None:
 
 
 def with_split(frame: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:
-    """Returns a frame whose means over seen and novel classes are those of another class split.
+    """Return a frame whose means over seen and novel classes are those of another class split.
 
     They are means over classes, or over instances, as those of `summary.scalars`. Means over all
     classes stay as they are. Trials whose numbers by class are not at hand have none of the others.
@@ -193,7 +193,7 @@ def with_split(frame: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:
 
 
 def _roles(long: pd.DataFrame, split: class_splits.Split) -> pd.Series:
-    """Returns the role of each row's class; trials may be of several data sets."""
+    """Return the role of each row's class; trials may be of several datasets."""
     classes: dict[str, dict[int, str]] = {}
     ids = long["category_id"].tolist()
     for trial, class_id, name in zip(long["trial"], ids, long["name"], strict=True):

@@ -62,10 +62,10 @@ class Source(Protocol):
     """Trials that somebody has kept."""
 
     def axes(self) -> Sequence[str]:
-        """Returns the axes that are known beforehand, in the order of their sweep."""
+        """Return the axes that are known beforehand, in the order of their sweep."""
 
     def trials(self) -> Iterable[Record]:
-        """Returns all trials, in the order in which they are to be shown.
+        """Return all trials, in the order in which they are to be shown.
 
         Raises:
             UserError: If they cannot be had.

@@ -34,7 +34,7 @@ _SECONDS_OF_SILENCE = 600.0
 
 
 def read(folder: str) -> Record | None:
-    """Reads a trial.
+    """Read a trial.
 
     Args:
         folder: On a disk or on ``gs://``; may be missing.
@@ -47,7 +47,7 @@ def read(folder: str) -> Record | None:
 
 
 def read_many(folders: Sequence[str]) -> Iterator[Record | None]:
-    """Yields what `read` returns of each folder on ``gs://``, with many files read at a time.
+    """Yield what `read` returns of each folder on ``gs://``, with many files read at a time.
 
     Raises:
         UserError: If a file cannot be had: rights or the network are wrong for all of them.
@@ -132,7 +132,7 @@ class _Reader:
     def _field(
         self, content: Mapping[str, Any], file: str, name: str, kind: Any, missing: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
-        """Returns a field, or `missing` where there is none or one of another type."""
+        """Return a field, or `missing` where there is none or one of another type."""
         value = content.get(name)
         if value is None:
             return missing
@@ -153,7 +153,7 @@ class _Reader:
         return metrics
 
     def _starts(self, text: bytes | None) -> list[dict[str, Any]]:
-        """Returns the lines of attempts.jsonl; a last one without its end was never finished."""
+        """Return the lines of attempts.jsonl; a last one without its end was never finished."""
         lines = enumerate((text or b"").split(b"\n")[:-1], 1)
         starts = [self._object(f"Line {number} of attempts.jsonl", line) for number, line in lines]
         for number, start in enumerate(starts, 1):
@@ -174,7 +174,7 @@ class _Reader:
             return Standing("failed")
 
     def _unfinished(self, record: Record, starts: Sequence[Mapping[str, Any]]) -> Record:
-        """Adds what is not read of finished trials."""
+        """Add what is not read of finished trials."""
         noted = last_line(self._text(_METRICS, TAIL))
         step = noted.get("step")
         record = record._replace(step=step if isinstance(step, int) else None)
@@ -191,13 +191,13 @@ class _Reader:
 
 
 def _attempts(starts: Sequence[Mapping[str, Any]], last: Attempt | None) -> int:
-    """Returns how often training was started; it may have failed before it could note so."""
+    """Return how often training was started; it may have failed before it could note so."""
     trained = sum(start.get("mode") in _TRAINING for start in starts)
     return max(trained, last.number if last and last.role == "train" else 0)
 
 
 def _of_code(starts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns what tells by which code a trial was made; nothing where one start does not say."""
+    """Return what tells by which code a trial was made; nothing where one start does not say."""
     if any(start.get(name) is None for start in starts for name in _OF_CODE):
         return []
     # Earlier versions noted no gin files.

@@ -29,7 +29,7 @@ class Server(Protocol):
     """What is asked of W&B's server."""
 
     def runs(self, project: str) -> Iterable[Any]:
-        """Yields the runs of a project, "entity/project", the oldest first.
+        """Yield the runs of a project, "entity/project", the oldest first.
 
         Each has ``id``, ``name``, ``group``, ``job_type``, ``state``, ``tags``, ``config`` and
         ``summary_metrics``, as `wandb.apis.public.Run` does.
@@ -40,7 +40,7 @@ class WandbServer:
     """The server that W&B's client is set up for."""
 
     def runs(self, project: str) -> Iterable[Any]:
-        """Yields the runs of a project; one request a page, with all that is asked of them."""
+        """Yield the runs of a project; one request a page, with all that is asked of them."""
         import wandb
 
         # Anew each time: it keeps the pages that it has, also of a list that broke off.
@@ -72,11 +72,11 @@ class Project:
         self._sleep = sleep
 
     def axes(self) -> Sequence[str]:
-        """Returns none; see `Source`."""
+        """Return none; see `Source`."""
         return ()
 
     def trials(self) -> Iterable[Record]:
-        """Returns the trials in the order in which they were created.
+        """Return the trials in the order in which they were created.
 
         Raises:
             UserError: If the server cannot be asked, or has no such project.
@@ -106,7 +106,7 @@ class Project:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """Returns how a server that is busy, or a network that is down, shows itself."""
+    """Return how a server that is busy, or a network that is down, show itself."""
     import requests
     from wandb.errors import CommError
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
@@ -127,14 +127,14 @@ def _run(project: str, run: Any) -> Run:  # noqa: ANN401 - of W&B's
 
 
 def _config(config: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """Returns values by name; the server wraps each one."""
+    """Return values by name; the server wraps each one."""
     return {
         name: value["value"] if isinstance(value, dict) and "value" in value else value
         for name, value in _mapping(config).items()}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - JSON
-    """Returns a mapping, which of runs that were not loaded whole is still text."""
+    """Return a mapping, which of runs that were not loaded whole is still text."""
     value = json.loads(value) if isinstance(value, str | bytes) and value else value
     return value if isinstance(value, Mapping) else {}
 
@@ -188,7 +188,7 @@ class Run(NamedTuple):
 
 
 def records(runs: Iterable[Run]) -> list[Record]:
-    """Returns the trials that runs are of, in the order of their first runs.
+    """Return the trials that runs are of, in the order of their first runs.
 
     Args:
         runs: Of several that one trial has, such as a trainer and an evaluator, in any order.
@@ -224,7 +224,7 @@ def _record(trial: str, runs: Sequence[Run]) -> Record:
 
 
 def _unfinished(runs: Sequence[Run]) -> tuple[Status, str]:
-    """Says what became of a trial without a result, and why."""
+    """Say what became of a trial without a result, and why."""
     for status in _PRECEDENCE:
         for run in runs:
             if run.status == status:
@@ -233,7 +233,7 @@ def _unfinished(runs: Sequence[Run]) -> tuple[Status, str]:
 
 
 def _metrics(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the numbers of a summary, NaN for what is undefined: null, or no finite number."""
+    """Return the numbers of a summary, NaN for what is undefined: null, or no finite number."""
     metrics = {}
     for name, value in summary.items():
         if is_metric(name) and (value in (None, "NaN") or type(value) in (int, float)):

@@ -26,11 +26,11 @@ class Trial:
         self._folder = folder.rstrip("/")
 
     def axes(self) -> Sequence[str]:
-        """Returns none; see `Source`."""
+        """Return none; see `Source`."""
         return ()
 
     def trials(self) -> Iterable[Record]:
-        """Returns the trial, see `Source`."""
+        """Return the trial, see `Source`."""
         record = trial_folder.read(self._folder)
         return [] if record is None else [record]
 
@@ -50,11 +50,11 @@ class Workdir:
         self._plan = _plan(self._path)
 
     def axes(self) -> Sequence[str]:
-        """Returns the axes of the plan, see `Source`."""
+        """Return the axes of the plan, see `Source`."""
         return tuple(self._plan.axes) if self._plan else ()
 
     def trials(self) -> Iterable[Record]:
-        """Returns the trials in the order of the plan, then the others by arm and seed.
+        """Return the trials in the order of the plan, then the others by arm and seed.
 
         Raises:
             UserError: If costs.json is broken.
@@ -112,7 +112,7 @@ def _plan(path: str) -> Plan | None:
 
 
 def _planned(plan: Plan, planned: PlannedTrial, record: Record | None) -> Record:
-    """Returns a trial under the names that the plan has for it."""
+    """Return a trial under the names that the plan has for it."""
     record = record or Record(planned.id)
     return record._replace(
         sweep=plan.name, arm=planned.trial.arm, baseline=planned.trial.arm == plan.baseline,

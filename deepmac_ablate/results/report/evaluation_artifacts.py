@@ -38,7 +38,7 @@ class Shown(NamedTuple):
 
 
 def trials(arms: Sequence[ArmTrials]) -> list[Shown]:
-    """Chooses a trial for each arm whose masks are at hand: of the seed that most arms have.
+    """Choose a trial for each arm whose masks are at hand: of the seed that most arms have.
 
     Returns:
         In the order of the arms, without those that have no finished trial with masks.
@@ -59,7 +59,7 @@ def trials(arms: Sequence[ArmTrials]) -> list[Shown]:
 
 
 def instances(shown: Shown) -> pd.DataFrame:
-    """Returns a row for each annotated mask, see `results.instances`.
+    """Return a row for each annotated mask, see `results.instances`.
 
     With the `name` and `role` of its class, and the `arm` of the trial.
 
@@ -79,7 +79,7 @@ def instances(shown: Shown) -> pd.DataFrame:
 
 
 def predicted(shown: Shown, annotation_ids: Collection[int]) -> dict[int, dict[str, Any]]:
-    """Returns the masks predicted in the boxes of some annotations, as COCO results by their ids.
+    """Return the masks predicted in the boxes of some annotations, as COCO results by their ids.
 
     Raises:
         UserError: If the file is broken.
@@ -93,7 +93,7 @@ def predicted(shown: Shown, annotation_ids: Collection[int]) -> dict[int, dict[s
 
 
 class EvaluatedImages(NamedTuple):
-    """A data set.
+    """A dataset.
 
     Attributes:
         prefix: Of its files; empty where it is not at hand.
@@ -106,7 +106,7 @@ class EvaluatedImages(NamedTuple):
     note: str
 
     def pixels(self, image_ids: Collection[int]) -> Mapping[int, np.ndarray]:
-        """Returns [height, width, 3] uint8 of some images by their ids, those that are at hand."""
+        """Return [height, width, 3] uint8 of some images by their ids, those that are at hand."""
         if not self.prefix:
             return {}
         # Records need TensorFlow, which tells a notebook's reader of GPUs that it has not found.
@@ -117,14 +117,14 @@ class EvaluatedImages(NamedTuple):
 
 
 def find(shown: Sequence[Shown], given: str | None) -> EvaluatedImages:
-    """Finds the data set that trials were evaluated on.
+    """Find the dataset that trials were evaluated on.
 
     Args:
         shown: The trials, at least one.
-        given: The prefix of the data set; None: where the trials found it.
+        given: The prefix of the dataset; None: where the trials found it.
 
     Raises:
-        UserError: If there is no complete data set at `given`, or it is another one.
+        UserError: If there is no complete dataset at `given`, or it is another one.
     """
     results = [TrialWorkdir(it.folder).read_result() or {} for it in shown]
     prefix = given or results[0].get("data_prefix")
@@ -135,7 +135,7 @@ def find(shown: Sequence[Shown], given: str | None) -> EvaluatedImages:
             raise
         return EvaluatedImages("", {}, (
             f"Masks are drawn on grey, as the evaluated images are not at hand: {error} Name the "
-            "data set with --data PREFIX to see them."))
+            "dataset with --data PREFIX to see them."))
     truth = load_annotations(annotations_path(prefix))
     return EvaluatedImages(prefix, {it["id"]: it for it in truth["annotations"]}, "")
 
@@ -146,5 +146,5 @@ def _check(prefix: str | None, expected: Collection[str]) -> None:
     identity = DatasetInfo.load(prefix).identity
     if set(expected) - {identity}:
         raise UserError(
-            f"The data set {prefix} is {identity}, but the trials were evaluated on "
+            f"The dataset {prefix} is {identity}, but the trials were evaluated on "
             f"{', '.join(sorted(expected))}.")

@@ -1,6 +1,6 @@
 """Which annotated objects are worth a look, and their pictures with every arm's mask.
 
-Chosen and shown are the masks of one trial an arm, predicted in annotated boxes, so that no
+Chosen and shown are the masks of one trial an arm, predicted in ground-truth boxes, so that no
 detector decides what there is to see.
 """
 
@@ -50,7 +50,7 @@ class Chosen(NamedTuple):
 
 
 def choose(instances: pd.DataFrame, count: int, seed: int = 0) -> dict[str, list[Chosen]]:
-    """Chooses objects of each group: novel classes first, two thirds where there are so many.
+    """Choose objects of each group: novel classes first, two thirds where there are so many.
 
     Args:
         instances: One row per object and arm: `arm`, `annotation_id`, `image_id`, `category_id`,
@@ -78,7 +78,7 @@ def choose(instances: pd.DataFrame, count: int, seed: int = 0) -> dict[str, list
 
 
 def _novel_first(order: Sequence[int], facts: pd.DataFrame, count: int) -> list[int]:
-    """Takes from both roles, and more of one where the other has too few."""
+    """Take from both roles, and more of one where the other has too few."""
     novel = [key for key in order if facts.at[key, "role"] == "novel"]
     seen = [key for key in order if facts.at[key, "role"] != "novel"]
     wanted = max(round(count * _NOVEL_SHARE), count - len(seen))
@@ -105,7 +105,7 @@ class Selection(NamedTuple):
 
 
 def telling(arms: Sequence[ArmTrials], metric: str, most: int) -> Selection:
-    """Selects the baselines and the arms that are best on novel classes.
+    """Select the baselines and the arms that are best on novel classes.
 
     Args:
         arms: In order.
@@ -146,7 +146,7 @@ class Window(NamedTuple):
 
 
 def window(box: Sequence[float], height: int, width: int) -> Window:
-    """Returns a square around a box with some margin, inside the image where it fits.
+    """Return a square around a box with some margin, inside the image where it fits.
 
     Args:
         box: [x, y, width, height] in pixels.
@@ -163,7 +163,7 @@ def draw(
     pixels: np.ndarray | None, segmentation: Mapping[str, Any] | list[Any],
     size: tuple[int, int], box: Sequence[float], role: str | None,
 ) -> bytes:
-    """Returns the surroundings of a box with a mask in them, as a WebP file.
+    """Return the surroundings of a box with a mask in them, as a WebP file.
 
     Args:
         pixels: [height, width, 3] uint8 of the whole image; None: the mask is drawn on grey.
@@ -189,12 +189,12 @@ def draw(
 
 
 def data_uri(webp: bytes) -> str:
-    """Returns a WebP file as the address of a picture that needs no other file."""
+    """Return a WebP file as the address of a picture that needs no other file."""
     return f"data:image/webp;base64,{base64.b64encode(webp).decode('ascii')}"
 
 
 def _placed(middle: float, side: int, length: int) -> int:
-    """Returns where a window begins: around the middle, pushed inside where it fits."""
+    """Return where a window begins: around the middle, pushed inside where it fits."""
     start = round(middle - side / 2)
     if side >= length:
         return (length - side) // 2

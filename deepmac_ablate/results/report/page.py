@@ -38,7 +38,7 @@ class Options(NamedTuple):
     Attributes:
         metric: `<reading>/<metric>`; None: the first of `tables.DEFAULT_METRICS` that there is.
         split: Name of a class split, or class ids and names with commas; None: as in training.
-        data: The prefix of the evaluated data set; None: where the trials found it.
+        data: The prefix of the evaluated dataset; None: where the trials found it.
         figures: A folder for the figures as PDF and SVG; None: none are written.
         images: Objects in each group of the gallery.
         seed: Of the objects that are drawn at random.
@@ -53,7 +53,7 @@ class Options(NamedTuple):
 
 
 def write(workdirs: Sequence[str], output: str | None, options: Options) -> list[str]:
-    """Writes a report.
+    """Write a report.
 
     Args:
         workdirs: What `results.load` takes, at least one.
@@ -64,7 +64,7 @@ def write(workdirs: Sequence[str], output: str | None, options: Options) -> list
         The files that were written.
 
     Raises:
-        UserError: If there is no such workdir, metric or data set, something that is needed is
+        UserError: If there is no such workdir, metric or dataset, something that is needed is
             broken, or a file cannot be written.
     """
     if options.images < 0:
@@ -92,7 +92,7 @@ class Files(NamedTuple):
 
 
 def render(workdirs: Sequence[str], options: Options) -> Files:
-    """Returns a report's files.
+    """Return a report's files.
 
     Raises:
         UserError: As `write`.
@@ -165,7 +165,7 @@ def _render_template(name: str, **context: Any) -> str:  # noqa: ANN401 - what t
 
 
 def source(name: str) -> str:
-    """Returns a file that lies beside the templates, as it is."""
+    """Return a file that lies beside the templates, as it is."""
     return _environment().loader.get_source(_environment(), name)[0]
 
 
@@ -181,7 +181,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _breakable(name: str) -> Markup:
-    """Returns a name, escaped, that may be broken behind its punctuation."""
+    """Return a name, escaped, that may be broken behind its punctuation."""
     from markupsafe import Markup, escape
 
     return Markup("<wbr>").join(escape(part) for part in _PARTS.findall(name))

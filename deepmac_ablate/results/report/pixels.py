@@ -10,13 +10,13 @@ from deepmac_ablate.data.evaluation_data import EvaluationData
 
 
 def load(prefix: str, image_ids: Collection[int]) -> dict[int, np.ndarray]:
-    """Returns [height, width, 3] uint8 by image id; images that the records lack are left out.
+    """Return [height, width, 3] uint8 by image id; images that the records lack are left out.
 
     Args:
-        prefix: Of the data set.
+        prefix: Of the dataset.
         image_ids: Which ones.
 
     Raises:
-        UserError: If there is no complete data set at the prefix.
+        UserError: If there is no complete dataset at the prefix.
     """
     return dict(EvaluationData(prefix).images(image_ids))

@@ -26,7 +26,7 @@ from deepmac_ablate.results.tables.retention import ClassNumbers
 
 CLASSES = ("novel", "seen")
 
-# Masks in annotated boxes, where no detector takes part, and the number of the paper.
+# Masks in ground-truth boxes, where no detector takes part, and the number of the paper.
 DEFAULT_METRICS = ("groundtruth/iou", "detections/mask_ap")
 
 
@@ -113,7 +113,7 @@ def arm_table(
     baseline: str | None = None,
     split: class_splits.Split = None,
 ) -> Table:
-    """Compares the arms of a data frame.
+    """Compare the arms of a data frame.
 
     Args:
         frame: From `results.load`, or of a split from `results.with_split`.
@@ -138,7 +138,7 @@ def arm_table(
 
 
 def known_metrics(frame: pd.DataFrame) -> list[str]:
-    """Returns the metrics `<reading>/<metric>` that a data frame has for novel or seen classes."""
+    """Return the metrics `<reading>/<metric>` that a data frame has for novel or seen classes."""
     found = [name.split("/") for name in columns.metrics(frame)]
     return list(dict.fromkeys(
         f"{parts[0]}/{parts[1]}" for parts in found if len(parts) == 3 and parts[2] in CLASSES))
@@ -147,13 +147,13 @@ def known_metrics(frame: pd.DataFrame) -> list[str]:
 def default_metrics(
     frame: pd.DataFrame, wanted: Sequence[str] = DEFAULT_METRICS
 ) -> list[str]:
-    """Returns those of the wanted metrics that a data frame has."""
+    """Return those of the wanted metrics that a data frame has."""
     known = known_metrics(frame)
     return [metric for metric in wanted if metric in known]
 
 
 def checked_metrics(frame: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
-    """Returns metrics, each once.
+    """Return metrics, each once.
 
     Raises:
         UserError: If one is not there. Before anything has finished, nobody knows which there are.
@@ -233,7 +233,7 @@ def same_classes(novel: Mapping[str, frozenset[int]], labels: Iterable[str]) -> 
 
 
 def _baselines(arms: Sequence[ArmTrials], label: str | None) -> dict[str, ArmTrials]:
-    """Returns the arm to compare with by the name of each sweep."""
+    """Return the arm to compare with by the name of each sweep."""
     if label is None:
         return {arm.sweep: arm for arm in reversed(arms) if arm.baseline}
     named = [arm for arm in arms if label in (arm.label, arm.arm)]
@@ -257,7 +257,7 @@ def _novel_of_split(split: class_splits.Split, per_class: pd.DataFrame | None) -
 
 
 def _corrected(rows: Sequence[Row]) -> tuple[list[Row], int]:
-    """Returns the rows with Holm's correction over all their differences, and of how many."""
+    """Return the rows with Holm's correction over all their differences, and of how many."""
     places = [
         (number, metric, classes)
         for number, row in enumerate(rows) for metric in row.scores for classes in CLASSES]

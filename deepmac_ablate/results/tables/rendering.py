@@ -16,7 +16,7 @@ _STATUSES = {"failed": "failed", "interrupted": "interrupted", "running": "runni
 
 
 def document(table: Table) -> Document:
-    """Returns a table of arms for all formats.
+    """Return a table of arms for all formats.
 
     Its records have the keys
 
@@ -38,7 +38,7 @@ def document(table: Table) -> Document:
 
 
 def _sections(table: Table, metric: str) -> list[Section]:
-    """Returns what a metric says; with intervals, that is two tables, so that each fits."""
+    """Return what a metric says; with intervals, that is two tables, so that each fits."""
     title = number_format.metric_title(metric)
     heads, more_heads = ["arm"], ["gap", "ret."]
     for classes in CLASSES:
@@ -80,7 +80,7 @@ def _trials(table: Table) -> Section:
 
 
 def counts(row: Row) -> str:
-    """Returns "3/3", or "2/3, 1 failed"."""
+    """Return "3/3", or "2/3, 1 failed"."""
     number = {said: row.arm.count(status) for status, said in _STATUSES.items()}
     rest = [f"{count} {said}" for said, count in number.items() if count]
     return ", ".join([f"{len(row.arm.finished)}/{len(row.arm.trials)}", *rest])
@@ -91,7 +91,7 @@ def _label(row: Row) -> str:
 
 
 def _without_empty(section: Section) -> Section:
-    """Leaves columns out that say nothing of any row."""
+    """Leave columns out that say nothing of any row."""
     kept = [0] + [
         column for column in range(1, len(section.heads))
         if any(row[column] != number_format.NOTHING for row in section.rows)]
@@ -128,31 +128,31 @@ def _score_record(score: Score) -> dict[str, Any]:
     return {**value._asdict(), "difference": {**difference._asdict(), "p_holm": score.p_holm}}
 
 
-# Of trials, arms or data sets; a sentence of more is not read.
+# Of trials, arms or datasets; a sentence of more is not read.
 _MOST_NAMES = 8
 
 
 def sentences(table: Table) -> list[str]:
-    """Returns the sentences, the meaning of the table's columns first."""
+    """Return the sentences, the meaning of the table's columns first."""
     return [
         *_signs(table), *_chance(table), *_retention(table.rows), *_classes(table),
         *_doubts(table)]
 
 
 def percent(confidence: float) -> str:
-    """Returns "95 %" for 0.95."""
+    """Return "95 %" for 0.95."""
     return f"{100 * confidence:g} %"
 
 
 def names(labels: Iterable[str]) -> str:
-    """Returns names with commas; of many, the first ones and how many more there are."""
+    """Return names with commas; of many, the first ones and how many more there are."""
     labels = list(labels)
     more = len(labels) - _MOST_NAMES
     return ", ".join(labels[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def of_split(split: str | Iterable[int | str]) -> str:
-    """Returns what has to be said of numbers of another class split than the trials' own."""
+    """Return what has to be said of numbers of another class split than the trials' own."""
     shown = split if isinstance(split, str) else names(map(str, split))
     return (
         f"Seen and novel are those of the split {shown}; the masks that training saw are those of "

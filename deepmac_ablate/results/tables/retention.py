@@ -31,13 +31,13 @@ class ClassNumbers:
                     novel.add(number)
 
     def novel(self, arm: ArmTrials) -> frozenset[int] | None:
-        """Returns the ids of an arm's novel classes in training; None where they are not known."""
+        """Return the ids of an arm's novel classes in training; None where they are not known."""
         known = (self._novel[row["trial"]] for row in arm.finished if row["trial"] in self._novel)
         novel = next(known, None)
         return None if novel is None else frozenset(novel)
 
     def of(self, metric: str) -> pd.DataFrame:
-        """Returns a metric `<reading>/<name>`: a row per trial, a column per class id.
+        """Return a metric `<reading>/<name>`: a row per trial, a column per class id.
 
         It is empty where the metric is not there by class, or a mean over classes is not what it
         says about several.
@@ -50,7 +50,7 @@ class ClassNumbers:
 
 
 def oracle(arm: ArmTrials, full: Sequence[ArmTrials]) -> ArmTrials | None:
-    """Returns the `all` arm to set an arm beside.
+    """Return the `all` arm to set an arm beside.
 
     Args:
         arm: An arm with novel classes.
@@ -69,7 +69,7 @@ def oracle(arm: ArmTrials, full: Sequence[ArmTrials]) -> ArmTrials | None:
 def by_seed(
     arm: ArmTrials, full: ArmTrials, novel: Collection[int], numbers: pd.DataFrame
 ) -> dict[int, float]:
-    """Returns the arm's mean over classes divided by the fully supervised one's, by seed.
+    """Return the arm's mean over classes divided by the fully supervised one's, by seed.
 
     Args:
         arm: Whose share is asked for.

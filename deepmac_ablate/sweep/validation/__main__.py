@@ -10,7 +10,7 @@ from deepmac_ablate.sweep.validation.verdict import Candidate, Verdict
 
 
 def main() -> None:
-    """Judges candidates without a look at data sets."""
+    """Judge candidates without a look at datasets."""
     # All of them first, so that whoever writes them need not read verdicts at the same time.
     lines = [json.loads(line) for line in sys.stdin]
     candidates = [

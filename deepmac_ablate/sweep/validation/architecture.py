@@ -58,7 +58,7 @@ class MaskBranch(NamedTuple):
 
 
 def draw_trunk(model: MaskRCNN) -> Trunk:
-    """Draws backbone, decoder, region proposal network and box head of a new model."""
+    """Draw backbone, decoder, region proposal network and box head of a new model."""
     shapes: dict[str, tf.TensorShape] = {}
 
     def features() -> None:
@@ -83,7 +83,7 @@ def draw_trunk(model: MaskRCNN) -> Trunk:
 def draw_mask_branch(
     model: MaskRCNN, features: Mapping[str, tf.TensorShape], data: TrainingData
 ) -> MaskBranch:
-    """Draws the mask branch of a new model.
+    """Draw the mask branch of a new model.
 
     Args:
         model: the model; its other parts need no variables.
@@ -111,17 +111,17 @@ def draw_mask_branch(
 
 
 def size(variables: Sequence[tf.Variable]) -> int:
-    """Returns how many numbers there are in variables."""
+    """Return how many numbers there are in variables."""
     return sum(math.prod(variable.shape) for variable in variables)
 
 
 def num_bytes(variables: Sequence[tf.Variable]) -> int:
-    """Returns how many bytes there are in variables."""
+    """Return how many bytes there are in variables."""
     return sum(math.prod(variable.shape) * variable.dtype.size for variable in variables)
 
 
 def optimizer_bytes(optimizer: tf_keras.optimizers.Optimizer, shapes: Iterable[Shape]) -> int:
-    """Counts the bytes that an optimizer adds to a checkpoint.
+    """Count the bytes that an optimizer adds to a checkpoint.
 
     Args:
         optimizer: without its variables.
@@ -137,7 +137,7 @@ def optimizer_bytes(optimizer: tf_keras.optimizers.Optimizer, shapes: Iterable[S
 
 
 def _macs(draw: Callable[[], None]) -> int:
-    """Counts the multiply-adds of what a function draws; layers create their variables on the way.
+    """Count the multiply-adds of what a function draws; layers create their variables on the way.
 
     Keras draws its own models in such a graph, too: variables are created outside of it, once, and
     none of them is assigned to through a session as in a `tf.Graph`.

@@ -27,7 +27,7 @@ _JUDGING = ("sweep/validation", "errors.py")
 
 
 def judging_code(modules: Iterable[str]) -> str:
-    """Returns a hash of the code that verdicts depend on.
+    """Return a hash of the code that verdicts depend on.
 
     Args:
         modules: What gin files import, as `code_fingerprint` takes it.
@@ -36,7 +36,7 @@ def judging_code(modules: Iterable[str]) -> str:
 
 
 def key(text: bindings.Text) -> str:
-    """Returns a hash of everything that the verdict on a configuration depends on.
+    """Return a hash of everything that the verdict on a configuration depends on.
 
     That is every binding with its place, as problems are told with it, replaced ones included; the
     syntax of what computes and judges in this package and of the modules that the gin files import;
@@ -52,7 +52,7 @@ def key(text: bindings.Text) -> str:
 
 
 def load(path: Path) -> dict[str, Verdict]:
-    """Returns the verdicts in a file by key; none where there is no such file."""
+    """Return the verdicts in a file by key; none where there is no such file."""
     known: dict[str, Verdict] = {}
     for line in _lines(path):
         # What cannot be read is no verdict of this version.
@@ -63,7 +63,7 @@ def load(path: Path) -> dict[str, Verdict]:
 
 
 def add(path: Path, verdicts: Mapping[str, Verdict]) -> None:
-    """Adds verdicts to a file; those of other processes stay.
+    """Add verdicts to a file; those of other processes stay.
 
     Args:
         path: the file; created with its folders where it does not exist.
@@ -88,7 +88,7 @@ def _lines(path: Path) -> list[bytes]:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keeps other writers out; readers meet a whole file at any time."""
+    """Keep other writers out; readers meet a whole file at any time."""
     with path.with_suffix(".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -24,7 +24,7 @@ from deepmac_ablate.sweep.validation.verdict import Candidate, Verdict, with_dat
 
 
 def verdicts(candidates: Sequence[Candidate], cache: Path | None = None) -> list[Verdict]:
-    """Returns a verdict for each candidate; see `judging`."""
+    """Return a verdict for each candidate; see `judging`."""
     with judging(candidates, cache) as found:
         pass
     return found
@@ -32,7 +32,7 @@ def verdicts(candidates: Sequence[Candidate], cache: Path | None = None) -> list
 
 @contextlib.contextmanager
 def judging(candidates: Sequence[Candidate], cache: Path | None = None) -> Iterator[list[Verdict]]:
-    """Judges candidates as `validation.validate` does, while its block goes on with other work.
+    """Judge candidates as `validation.validate` does, while its block goes on with other work.
 
     The first seconds of a judge are TensorFlow's imports, in which a sweep can be resolved.
 
@@ -92,7 +92,7 @@ def _judging(candidates: Mapping[str, Candidate], cache: Path) -> Iterator[dict[
 
 @contextlib.contextmanager
 def _process(errors: IO[bytes]) -> Iterator[subprocess.Popen]:
-    """Starts the process that judges; it is gone once the context is left, done or not."""
+    """Start the process that judges; it is gone once the context is left, done or not."""
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "deepmac_ablate.sweep.validation"], stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=errors, text=True, env=_environment())
@@ -129,7 +129,7 @@ def _send(process: subprocess.Popen, candidates: Sequence[Candidate]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Returns this process's, in which the other finds the same modules and no accelerator."""
+    """Return this process's, in which the other finds the same modules and no accelerator."""
     # Plans are made on machines whose GPUs others use, and TensorFlow would take all their memory.
     paths = [path or os.getcwd() for path in sys.path]  # noqa: PTH109
     return os.environ | {

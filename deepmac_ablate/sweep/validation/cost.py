@@ -73,18 +73,18 @@ class Cost:
         return self.checkpoint_bytes * self.checkpoints
 
     def relative_to(self, baseline: Cost) -> Ratios:
-        """Returns this cost over that of a baseline."""
+        """Return this cost over that of a baseline."""
         return Ratios(*(
             getattr(self, name) / of if (of := getattr(baseline, name)) else None
             for name in Ratios._fields))
 
     def to_json(self) -> dict[str, int | float]:
-        """Returns the attributes by name."""
+        """Return the attributes by name."""
         return dict(vars(self))
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Cost:
-        """Makes what `to_json` returned.
+        """Make what `to_json` returned.
 
         Raises:
             TypeError: If an attribute is missing or unknown.

@@ -64,7 +64,7 @@ class Judge:
         self._trunk: Trunk | None = None
 
     def judge(self, label: str, text: bindings.Text, keys: ModelKeys) -> Verdict:
-        """Judges one configuration.
+        """Judge one configuration.
 
         Args:
             label: what it is called.
@@ -72,7 +72,7 @@ class Judge:
             keys: of its model.
 
         Returns:
-            The verdict, without anything about data sets.
+            The verdict, without anything about datasets.
         """
         problems = [str(problem) for problem in bindings.configure_gin(text)]
         if not problems:
@@ -130,7 +130,7 @@ class Judge:
         make: Callable[[], tf_keras.optimizers.Optimizer],
         moved: Sequence[tuple[Shape, ...]],
     ) -> int:
-        """Returns the bytes of an optimizer's variables; it moves some parts of a model."""
+        """Return the bytes of an optimizer's variables; it moves some parts of a model."""
         # All that they may depend on: not the learning rate.
         optimizer = make()
         settings = optimizer.get_config() | {"learning_rate": None}
@@ -147,7 +147,7 @@ class Judge:
         return alone + sum(count(shapes) - alone for shapes in moved)
 
     def _model(self, keys: ModelKeys, training: Training) -> _Model:
-        """Returns what is known of the model; gin knows the calls that made it in either case."""
+        """Return what is known of the model; gin knows the calls that made it in either case."""
         key = keys.model, training.data.max_instances
         if key in self._models:
             model, calls = self._models[key]
@@ -189,7 +189,7 @@ class Judge:
 
 @contextlib.contextmanager
 def _pyramid_of(trunk: Trunk | None) -> Iterator[None]:
-    """Gives models that are made in the block the backbone and decoder of a trunk, if there is one.
+    """Give models that are made in the block the backbone and decoder of a trunk, if there is one.
 
     Building a ResNet-50 takes longer than a mask head and all else about an arm.
     """
@@ -201,7 +201,7 @@ def _pyramid_of(trunk: Trunk | None) -> Iterator[None]:
 
 
 def _attempt(make: Callable[[], _Made]) -> _Made:
-    """Calls what gin or a user's class makes.
+    """Call what gin or a user's class makes.
 
     Raises:
         _Problems: if it cannot be made for a reason that lies in the configuration.

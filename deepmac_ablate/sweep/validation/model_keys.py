@@ -27,7 +27,7 @@ class ModelKeys(NamedTuple):
 
 
 def model_keys(bound: Sequence[bindings.Binding]) -> ModelKeys:
-    """Returns the keys of the model that `Training.model` refers to.
+    """Return the keys of the model that `Training.model` refers to.
 
     Args:
         bound: What `bindings.read` returned; checked or not.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def count(graph: tf.Graph) -> int:
-    """Counts the multiply-adds of a graph's convolutions and matrix products.
+    """Count the multiply-adds of a graph's convolutions and matrix products.
 
     All else is left out, as it is a small part of the work; so is what runs inside loops and
     branches. A dimension that is known only when the graph runs counts as one: give the graph

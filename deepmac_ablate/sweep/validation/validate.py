@@ -15,7 +15,7 @@ def validate(
     candidates: Sequence[Candidate],
     progress: Callable[[int, Verdict], None] = lambda index, verdict: None,
 ) -> list[Verdict]:
-    """Judges candidates, and whether the data sets that are in reach suit them.
+    """Judge candidates, and whether the datasets that are in reach suit them.
 
     Args:
         candidates: what to judge.
@@ -32,7 +32,7 @@ def judge_all(
     candidates: Sequence[Candidate],
     progress: Callable[[int, Verdict], None] = lambda index, verdict: None,
 ) -> list[Verdict]:
-    """Judges candidates without a look at data sets; see `validate`."""
+    """Judge candidates without a look at datasets; see `validate`."""
     verdicts: dict[int, Verdict] = {}
 
     def note(index: int, verdict: Verdict) -> None:

@@ -32,7 +32,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class DataNeeds:
-    """What a configuration asks of data sets.
+    """What a configuration asks of datasets.
 
     Attributes:
         train: prefix of the records to train on.
@@ -57,8 +57,8 @@ class Verdict:
         label: the candidate's.
         problems: one sentence each; none if it can be run.
         cost: what it costs; None if there are problems with more than its data.
-        data: what it asks of data sets; None if there are problems.
-        data_out_of_reach: prefixes of data sets that were not there to be looked at.
+        data: what it asks of datasets; None if there are problems.
+        data_out_of_reach: prefixes of datasets that were not there to be looked at.
     """
 
     label: str
@@ -68,7 +68,7 @@ class Verdict:
     data_out_of_reach: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the attributes by name."""
+        """Return the attributes by name."""
         return {
             **vars(self),
             "cost": self.cost and self.cost.to_json(),
@@ -77,7 +77,7 @@ class Verdict:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Verdict:
-        """Makes what `to_json` returned, lists for tuples included.
+        """Make what `to_json` returned, lists for tuples included.
 
         Raises:
             TypeError: If an attribute is unknown or of another kind.
@@ -93,18 +93,18 @@ class Verdict:
 
 
 def with_data(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Adds to verdicts what their data sets say, as far as these are in reach.
+    """Add to verdicts what their datasets say, as far as these are in reach.
 
     Args:
-        verdicts: without anything about data sets.
+        verdicts: without anything about datasets.
 
     Returns:
-        The verdicts with further problems where classes do not fit, or a data set is incomplete,
+        The verdicts with further problems where classes do not fit, or a dataset is incomplete,
         and with the prefixes of what is out of reach, which is no problem: a plan may be made
         where the data is not.
     """
     look = _remembering(_look)
-    # Arms of a sweep mostly ask the same, and a data set may lie on a bucket.
+    # Arms of a sweep mostly ask the same, and a dataset may lie on a bucket.
     check = _remembering(lambda needs: _check(needs, look))
     judged = []
     for verdict in verdicts:
@@ -118,7 +118,7 @@ def with_data(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def _remembering(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Returns a function that asks another once per argument, told apart by its text."""
+    """Return a function that asks another once per argument, told apart by its text."""
     known: dict[str, Any] = {}
 
     def remembering(argument: Any) -> Any:  # noqa: ANN401
@@ -131,7 +131,7 @@ def _remembering(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _look(prefix: str) -> DatasetInfo | str | None:
-    """Returns the data set, or what is wrong with it, or None if it is out of reach."""
+    """Return the dataset, or what is wrong with it, or None if it is out of reach."""
     try:
         return DatasetInfo.load(prefix) if info_path(prefix).exists() else None
     except OSError:
@@ -144,7 +144,7 @@ def _look(prefix: str) -> DatasetInfo | str | None:
 def _check(
     needs: DataNeeds, look: Callable[[str], DatasetInfo | str | None]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns problems with the data sets, and the prefixes of those out of reach."""
+    """Return problems with the datasets, and the prefixes of those out of reach."""
     problems: list[str] = []
     missing: list[str] = []
     for prefix in dict.fromkeys((needs.train, needs.evaluation)):
@@ -173,13 +173,13 @@ def _declared_problems(needs: DataNeeds, info: DatasetInfo) -> list[str]:
     if needs.declared is None or needs.declared.rpartition("@")[2] == info.fingerprint:
         return []
     return [
-        f"{needs.train} is the data set {info.identity}, but TrainingData.dataset = "
+        f"{needs.train} is the dataset {info.identity}, but TrainingData.dataset = "
         f"{needs.declared!r} declares another; bind {info.identity!r}, which makes another trial, "
         "or None."]
 
 
 def _sentences(*checks: Callable[[], object]) -> list[str]:
-    """Returns what each check that fails says."""
+    """Return what each check that fails says."""
     problems = []
     for check in checks:
         try:

@@ -68,7 +68,7 @@ class Client:
         self._run.define_metric("*", step_metric="global_step")
 
     def log(self, step: int, row: Mapping[str, Any]) -> None:
-        """Logs values by name.
+        """Log values by name.
 
         W&B's own step only rises, so that an evaluation that comes late would be lost: it is moved
         up, and `global_step` is the one to look at.
@@ -78,7 +78,7 @@ class Client:
         offline_runs.add_note(self._folder, step=step, own_step=own_step, names=sorted(row))
 
     def log_pictures(self, step: int, name: str, pictures: Mapping[str, bytes]) -> None:
-        """Logs PNG files by id as a table; nothing where there are none."""
+        """Log PNG files by id as a table; nothing where there are none."""
         if not pictures:
             return
         from PIL import Image
@@ -89,7 +89,7 @@ class Client:
         self.log(step, {name: table})
 
     def finish(self, summary: Mapping[str, Any], exit_code: int) -> None:
-        """Writes last values by name and ends the run, with 0 for a trial that is finished."""
+        """Write last values by name and end the run, with 0 for a trial that is finished."""
         self._run.summary.update(dict(summary))
         self._run.finish(exit_code=exit_code)
         offline_runs.add_note(self._folder, exit_code=exit_code)

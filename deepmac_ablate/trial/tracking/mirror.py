@@ -41,7 +41,7 @@ FOLLOWED = {"train": ["metrics.jsonl", "evaluations.jsonl"], "eval": ["evaluatio
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Mirrors until standard input ends; returns 1 if that failed, after a line that says so."""
+    """Mirror until standard input ends; returns 1 if that failed, after a line that says so."""
     parser = argparse.ArgumentParser(description="Shows a trial's files in W&B.")
     parser.add_argument("folder", help="of the trial")
     parser.add_argument("--mode", choices=["offline", "online"], required=True)
@@ -81,14 +81,14 @@ def command(
     folder: str, mode: Literal["offline", "online"], job_type: str, poll_seconds: float,
     unclaimed: str,
 ) -> list[str]:
-    """Returns the command that runs `main`; see there."""
+    """Return the command that runs `main`; see there."""
     return [
         sys.executable, "-m", __spec__.name, folder, "--mode", mode, "--job_type", job_type,
         "--poll_seconds", str(poll_seconds), "--unclaimed", unclaimed]
 
 
 def claim(path: epath.Path) -> str:
-    """Returns what changes once a trial has been started in a folder.
+    """Return what changes once a trial has been started in a folder.
 
     Until then a mistake may yet keep the folder as it is, and its trial may be another one.
     """
@@ -103,7 +103,7 @@ def claim(path: epath.Path) -> str:
 
 
 def say(sentence: str, descriptor: int = 2) -> None:
-    """Tells the user in one line, unless nobody listens."""
+    """Tell the user in one line, unless nobody listens."""
     line = textwrap.shorten(sentence, _LONGEST_LINE, placeholder="...")
     with contextlib.suppress(OSError):
         os.write(descriptor, f"deepmac-ablate: {line}.\n".encode())
@@ -123,7 +123,7 @@ class _End:
         return self._said.decode() if self._said.decode() in EXIT_CODES else "killed"
 
     def reached(self) -> bool:
-        """Waits for the time between two looks, or for the end; returns whether it came."""
+        """Wait for the time between two looks, or for the end; returns whether it came."""
         while not self._reached and select.select([0], [], [], self._poll_seconds)[0]:
             said = os.read(0, 100)
             self._said += said
@@ -133,7 +133,7 @@ class _End:
 
 @contextlib.contextmanager
 def _files_of_client(path: epath.Path) -> Iterator[epath.Path]:
-    """Yields the folder on a disk in which the client makes its own: the trial's if it can be."""
+    """Yield the folder on a disk in which the client makes its own: the trial's if it can be."""
     if storage.is_remote(path):
         with tempfile.TemporaryDirectory() as folder:
             yield epath.Path(folder)
@@ -143,7 +143,7 @@ def _files_of_client(path: epath.Path) -> Iterator[epath.Path]:
 
 @contextlib.contextmanager
 def _quiet(folder: epath.Path, job_type: str) -> Iterator[None]:
-    """Sends everything printed to a log, begun anew; one mirror at a time has it.
+    """Send everything printed to a log, begun anew; one mirror at a time has it.
 
     The mirror of an attempt that has just been killed may have to finish first.
     """
@@ -195,7 +195,7 @@ def _mirror(
 
 
 def _log(client: Client, row: dict, logged: Logged) -> None:
-    """Logs what was not logged at this step before; a step done again keeps its first numbers."""
+    """Log what was not logged at this step before; a step done again keeps its first numbers."""
     step = row.pop("step")
     missing = {name: value for name, value in row.items() if not logged.has(step, name)}
     if missing.keys() - {"wall_time"}:
@@ -220,7 +220,7 @@ class Tail:
         self._offset = 0
 
     def new_lines(self) -> list[bytes]:
-        """Returns the whole lines that were not returned before.
+        """Return the whole lines that were not returned before.
 
         Where the file was replaced, all of its lines count as new.
         """

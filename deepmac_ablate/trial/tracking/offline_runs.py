@@ -48,7 +48,7 @@ class Attempt(NamedTuple):
 
 
 def find_attempts(folder: epath.Path, run_id: str | None = None) -> list[Attempt]:
-    """Returns the attempts at a trial, in the order in which they were started.
+    """Return the attempts at a trial, in the order in which they were started.
 
     Args:
         folder: The trial's folder.
@@ -61,18 +61,18 @@ def find_attempts(folder: epath.Path, run_id: str | None = None) -> list[Attempt
 
 
 def add_note(folder: epath.Path, **note: Any) -> None:  # noqa: ANN401 - JSON
-    """Appends a note to those in the folder of an attempt."""
+    """Append a note to those in the folder of an attempt."""
     with (folder / _NOTES).open("a") as notes:
         notes.write(json.dumps(note) + "\n")
 
 
 def note_upload(file: epath.Path) -> None:
-    """Notes that a file of the client has been uploaded."""
+    """Record that a file of the client has been uploaded."""
     add_note(file.parent, uploaded=time.time())
 
 
 def is_synced(file: epath.Path) -> bool:
-    """Returns whether W&B's own command has uploaded a file, as it notes after each success."""
+    """Return whether W&B's own command has uploaded a file, as it notes after each success."""
     return file.with_name(f"{file.name}.synced").exists()
 
 
@@ -118,7 +118,7 @@ class Logged:
                     self.add(row["step"], row["names"])
 
     def add(self, step: int, names: Iterable[str]) -> None:
-        """Notes what is logged now."""
+        """Record what is logged now."""
         self._names.setdefault(step, set()).update(names)
 
     def has(self, step: int, name: str) -> bool:

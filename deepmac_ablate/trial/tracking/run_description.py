@@ -41,7 +41,7 @@ class Description(NamedTuple):
 
 
 def describe(workdir: TrialWorkdir, job_type: str) -> Description:
-    """Reads trial.json, config.gin and, where a sweep launched the trial, sweep.json.
+    """Read trial.json, config.gin and, where a sweep launched the trial, sweep.json.
 
     Args:
         workdir: Of a trial that was started.
@@ -77,12 +77,12 @@ def describe(workdir: TrialWorkdir, job_type: str) -> Description:
 
 
 def trial_run_id(trial_id: str, job_type: str) -> str:
-    """Returns the id in W&B of a trial's trainer or evaluator."""
+    """Return the id in W&B of a trial's trainer or evaluator."""
     return trial_id if job_type == "train" else f"{trial_id}-{job_type}"
 
 
 def _bound(workdir: TrialWorkdir) -> dict[str, Any]:
-    """Returns what is bound and reachable, with macros resolved."""
+    """Return what is bound and reachable, with macros resolved."""
     parsed = bindings.read([str(workdir.path / "config.gin")], []).bindings
     reached = {name: binding for root in bindings.ROOTS
                for name, binding in bindings.reachable(parsed, root).items()}
@@ -90,7 +90,7 @@ def _bound(workdir: TrialWorkdir) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
-    """Returns a value as JSON has it; references and macros as they are written in gin."""
+    """Return a value as JSON has it; references and macros as they are written in gin."""
     if isinstance(value, Reference | Macro):
         return repr(value)
     if isinstance(value, Mapping):

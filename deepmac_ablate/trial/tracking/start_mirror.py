@@ -28,7 +28,7 @@ def mirroring(
     wait_seconds: float = 60.0,
     poll_seconds: float = 5.0,
 ) -> Iterator[None]:
-    """Shows in W&B what is written to a trial's folder while the context lasts.
+    """Show in W&B what is written to a trial's folder while the context lasts.
 
     The mirror is a process of its own that only reads. It goes on should this process die, and
     neither its failure nor a missing network raises here or takes time.

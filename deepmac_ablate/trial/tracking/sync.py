@@ -32,7 +32,7 @@ _ENVIRONMENT = {
 
 
 def complete_files(folder: str) -> None:
-    """Replaces files of killed mirrors, which W&B's command refuses, by complete ones.
+    """Replace files of killed mirrors, which W&B's command refuses, by complete ones.
 
     Args:
         folder: A sweep's workdir or a trial's folder.
@@ -51,7 +51,7 @@ def complete_files(folder: str) -> None:
 
 
 def pending_files(folder: str) -> list[epath.Path]:
-    """Returns the files that were not uploaded yet, trial by trial, in the order of attempts.
+    """Return the files that were not uploaded yet, trial by trial, in the order of attempts.
 
     Files of a trial that is being tracked right now wait until that has ended.
 
@@ -68,7 +68,7 @@ def pending_files(folder: str) -> list[epath.Path]:
 
 
 def upload(files: Sequence[epath.Path]) -> dict[epath.Path, str]:
-    """Uploads files one after the other.
+    """Upload files one after the other.
 
     Where one fails, the later attempts at the same trial are not tried.
 
@@ -97,7 +97,7 @@ def upload(files: Sequence[epath.Path]) -> dict[epath.Path, str]:
 
 
 def _sync(file: epath.Path) -> str:
-    """Uploads a file and returns what W&B's command said."""
+    """Upload a file and return what W&B's command said."""
     command = [sys.executable, "-m", "wandb", "sync", os.path.abspath(file)]  # noqa: PTH100
     with tempfile.TemporaryDirectory() as logs:
         # Its own logs would go to the current folder.
@@ -120,7 +120,7 @@ def _is_cut_off(workdir: TrialWorkdir, job_type: str) -> bool:
 
 
 def _idle_trials(folder: str) -> list[epath.Path]:
-    """Returns the trials in a folder that are not being tracked right now."""
+    """Return the trials in a folder that are not being tracked right now."""
     path = epath.Path(folder)
     if storage.is_remote(path):
         raise UserError(f"Offline files are on disks only; {folder} is not on a disk.")

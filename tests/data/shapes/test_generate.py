@@ -1,4 +1,4 @@
-"""The embedded data set."""
+"""The built-in synthetic dataset."""
 
 from __future__ import annotations
 

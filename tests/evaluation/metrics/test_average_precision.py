@@ -29,7 +29,7 @@ GROUPS = {
 
 
 def square(number, image_id=1, class_id=1, at=(10, 10), side=40, **fields):
-    """Returns a square annotation."""
+    """Return a square annotation."""
     x, y = at
     corners = [x, y, x + side, y, x + side, y + side, x, y + side]
     return {
@@ -45,7 +45,7 @@ def square(number, image_id=1, class_id=1, at=(10, 10), side=40, **fields):
 
 
 def data_set(*annotations, images=2, classes=3):
-    """Returns annotations on images of 120 x 100 pixels."""
+    """Return annotations on images of 120 x 100 pixels."""
     return {
         "images": [{"id": i, "height": 100, "width": 120} for i in range(1, images + 1)],
         "categories": [{"id": i, "name": f"class {i}"} for i in range(1, classes + 1)],
@@ -54,7 +54,7 @@ def data_set(*annotations, images=2, classes=3):
 
 
 def detected(annotation, score=1.0, **fields):
-    """Returns the detection that a perfect model makes of an annotation."""
+    """Return the detection that a perfect model makes of an annotation."""
     (polygon,) = annotation["segmentation"]
     return {
         "image_id": annotation["image_id"],
@@ -67,7 +67,7 @@ def detected(annotation, score=1.0, **fields):
 
 
 def per_class_ap(annotations, detections, image_ids, task, *ratio):
-    """Returns the AP of every class over the scored images of a document."""
+    """Return the AP of every class over the scored images of a document."""
     ground_truth = GroundTruth.from_coco(annotations, image_ids)
     return average_precision.per_class_ap(ground_truth, detections, task, *ratio)
 
@@ -340,7 +340,7 @@ def test_every_image_once_passes():
     [
         ([1, 2], r"the 10 images .* of the 2 scored: 8 not scored \(ids 3, 4, 5, 6, 7, \.\.\."),
         ([*range(1, 11), 4, 4, 5], r"13 scored: 2 scored more than once \(ids 4, 5\)"),
-        ([*range(1, 12)], r"1 not of the data set \(ids 11\)"),
+        ([*range(1, 12)], r"1 not of the dataset \(ids 11\)"),
         ([*range(1, 10), 9], r"1 not scored \(ids 10\); 1 scored more than once \(ids 9\)"),
     ],
 )

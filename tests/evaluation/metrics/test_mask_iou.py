@@ -1,4 +1,4 @@
-"""Masks predicted in annotated boxes: IoU by class, and as detections."""
+"""Masks predicted in ground-truth boxes: IoU by class, and as detections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def encode(mask):
 
 
 def rectangle(width, height=10):
-    """Returns a mask of `width` x `height` pixels in the upper left corner."""
+    """Return a mask of `width` x `height` pixels in the upper left corner."""
     mask = np.zeros(SIZE, np.uint8)
     mask[:height, :width] = 1
     return mask
@@ -67,7 +67,7 @@ def predicted():
 
 
 def brute_force(annotations, masks):
-    """Returns (class, area, IoU) of every mask, counted pixel by pixel."""
+    """Return (class, area, IoU) of every mask, counted pixel by pixel."""
     coco = quiet_coco(annotations)
     rows = []
     for number, mask in masks.items():

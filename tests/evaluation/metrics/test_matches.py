@@ -25,7 +25,7 @@ def match(annotations, detections, image_ids, task):
 
 
 def random_data(seed, images=6):
-    """Returns annotations, some of crowds or without mask, and detections of which many tie."""
+    """Return annotations, some of crowds or without mask, and detections of which many tie."""
     rng = np.random.default_rng(seed)
     annotations = []
     for number in range(1, int(rng.integers(4, 30))):
@@ -42,13 +42,13 @@ def random_data(seed, images=6):
 
 
 def without_ties(detections, seed):
-    """Returns detections with scores of which no two are equal."""
+    """Return detections with scores of which no two are equal."""
     scores = np.random.default_rng(seed).permutation(len(detections)) / len(detections)
     return [d | {"score": float(s)} for d, s in zip(detections, scores, strict=True)]
 
 
 def repeated(truth, detections, weights):
-    """Returns a data set in which each image, and all on it, is there that many times."""
+    """Return a dataset in which each image, and all on it, is there that many times."""
     copies = [
         (image, 100 * image["id"] + number)
         for image, times in zip(truth["images"], weights, strict=True) for number in range(times)]

@@ -14,7 +14,7 @@ ROLES = {1: "seen", 2: "novel", 3: "novel"}
 
 
 def table(**columns):
-    """Returns a per-class table of three classes as the metrics give it."""
+    """Return a per-class table of three classes as the metrics give it."""
     columns = {"name": ["a", "b", "c"], "instances": [10, 30, 0], **columns}
     return pd.DataFrame(columns, index=pd.Index([1, 2, 3], name="category_id"))
 

@@ -55,7 +55,7 @@ class Swept(NamedTuple):
     run: subprocess.CompletedProcess
 
     def command(self, *words: str) -> subprocess.CompletedProcess:
-        """Runs a command where the sweep was launched from."""
+        """Run a command where the sweep was launched from."""
         return subprocess.run(
             [str(Path(sys.executable).parent / "deepmac-ablate"), *words], cwd=self.folder,
             env={**os.environ, **self.cloud.environment}, capture_output=True, text=True,
@@ -64,7 +64,7 @@ class Swept(NamedTuple):
 
 @pytest.fixture(scope="module", params=["gke", "vertex"])
 def swept(request, tiny_recipe, tmp_path_factory) -> Swept:
-    """Launches two trials on CPUs of a cloud, whose trainers have TensorFlow's own gs://."""
+    """Launch two trials on CPUs of a cloud, whose trainers have TensorFlow's own gs://."""
     folder = tmp_path_factory.mktemp("project")
     recipe = tiny_recipe.gin_file.read_text()
     (folder / "recipe.gin").write_text(recipe)
@@ -84,7 +84,7 @@ def swept(request, tiny_recipe, tmp_path_factory) -> Swept:
 def test_it_runs_from_launch_to_table(swept):
     """Both trials finish in the cloud, and the table is printed from gs://."""
     assert 0 == swept.run.returncode, swept.run.stderr
-    assert "### mask IoU in annotated boxes\n" in swept.run.stdout
+    assert "### mask IoU in ground-truth boxes\n" in swept.run.stdout
     assert swept.run.stdout.rstrip().endswith("2 finished, 0 failed, 0 interrupted, 0 missing")
     assert "cpu-4 on " in swept.run.stderr
     assert "Traceback" not in swept.run.stderr

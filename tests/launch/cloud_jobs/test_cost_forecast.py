@@ -58,7 +58,7 @@ def trial_ids(plan):
 
 
 def leave(workdir, trial_id, *, step=90_000, finished=True, device="v5e-16", pace=5.0):
-    """Leaves what a trial of a device leaves."""
+    """Leave what a trial of a device leaves."""
     folder = workdir / "trials" / trial_id
     folder.mkdir(parents=True)
     line = {"step": step, "train/total_loss": 1.0, "train/steps_per_second": pace}

@@ -39,12 +39,12 @@ def cwd(tmp_path):
 
 
 def describe(folder, *bindings):
-    """Writes the trial that the counting trainer runs."""
+    """Write the trial that the counting trainer runs."""
     TrialWorkdir(folder).describe(Trial((), bindings, 0, "arm"), "t0")
 
 
 def submit(folder, at, number=1, role="train"):
-    """Writes that a job was handed to a cloud."""
+    """Write that a job was handed to a cloud."""
     Submission(
         role, number, "gke", {}, "a-trial", None, "v5e-4", "an/image:1", submitted=at).write(folder)
 

@@ -51,16 +51,16 @@ class Holder:
         assert "ready\n" == self.process.stdout.readline()
 
     def ask(self):
-        """Tells it to take the lock, and later to say whether it is lost."""
+        """Tell it to take the lock, and later to say whether it is lost."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
     def answer(self):
-        """Returns what it says."""
+        """Return what it says."""
         return self.process.stdout.readline().strip()
 
     def end(self):
-        """Kills it."""
+        """Kill it."""
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
@@ -69,7 +69,7 @@ class Holder:
 
 @pytest.fixture
 def start(object_store):
-    """Starts other processes, which may take the lock for `ttl` seconds at a time."""
+    """Start other processes, which may take the lock for `ttl` seconds at a time."""
     started = []
 
     def one(ttl):

@@ -219,7 +219,7 @@ def test_heads_have_upstreams_size_and_cost(name: str) -> None:
 
 
 def giga_multiply_adds(head: MaskHead, channels: int) -> float:
-    """Counts those that a head runs for one box, in 10^9."""
+    """Count those that a head runs for one box, in 10^9."""
     graph = tf.function(lambda x: head(x, tf.zeros([1], tf.int32), training=False))
     concrete = graph.get_concrete_function(
         tf.TensorSpec([1, head.crop_size, head.crop_size, channels]))

@@ -11,7 +11,7 @@ from deepmac_ablate.results.comparison.bootstrap import bootstrap, percentile_in
 
 
 def constant(*values):
-    """Returns a trial for each value, which it has on any sample of images."""
+    """Return a trial for each value, which it has on any sample of images."""
     return [lambda weights, value=value: np.array([value]) for value in values]
 
 
@@ -69,7 +69,7 @@ def test_draws_follow_the_seed():
 
 
 def test_intervals_over_images_hold_the_truth_as_often_as_they_say():
-    """Of 200 drawn data sets, the 95 % interval of a ratio holds the true difference in about 190.
+    """Of 200 drawn datasets, the 95 % interval of a ratio holds the true difference in about 190.
 
     Each of 60 images has one to four objects that share some luck, and the second side is .02
     better on average.

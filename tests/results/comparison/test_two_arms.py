@@ -30,7 +30,7 @@ DRAWS = 100
 
 
 def better(table, by, where=None):
-    """Returns objects whose IoU is higher by that much."""
+    """Return objects whose IoU is higher by that much."""
     higher = table["iou"] + by
     return table.assign(iou=higher if where is None else higher.where(where, table["iou"]))
 
@@ -127,7 +127,7 @@ def test_roles_that_differ_are_a_group_of_their_own(tmp_path):
 
 
 def average_precision_arms(root, seeds=(0, 1)):
-    """Writes two arms with matches; returns their frame, and the AP of their detections."""
+    """Write two arms with matches; returns their frame, and the AP of their detections."""
     rng = np.random.default_rng(1)
     truth = data_set(*(
         square(n, int(rng.integers(1, 9)), int(rng.integers(1, 4)), side=40)
@@ -205,7 +205,7 @@ def test_people_read_percent(shifted):
     compared = compare(shifted, "a", "b", resamples=119)
     shown = rendering.document(compared, 1)
     groups, classes, gains, losses = shown.sections
-    assert "b (B) against a (A): mask IoU in annotated boxes" == groups.title
+    assert "b (B) against a (A): mask IoU in ground-truth boxes" == groups.title
     assert ["classes", "number", "A", "B", "B - A", "95 % interval"] == list(groups.heads)
     assert ["seen", "novel", "all"] == [row[0] for row in groups.rows]
     assert ["dog", "cup", "cat"] == [row[0] for row in classes.rows]
@@ -215,7 +215,7 @@ def test_people_read_percent(shifted):
     assert [f"{100 * value['a']:.1f}", f"{100 * value['b']:.1f}",
             f"{100 * value['difference']:+.1f}", f"{low:+.1f} to {high:+.1f} *"] == dog[3:]
     assert ["+0.0", "+0.0 to +0.0  "] == cup[5:]
-    assert "where mask IoU in annotated boxes gains most" == gains.title
+    assert "where mask IoU in ground-truth boxes gains most" == gains.title
     assert "1" == losses.rows[0][0]
     assert "The intervals of 1 of 3 classes exclude 0; 0.2 would by chance if no class" in (
         " ".join(shown.caption))
@@ -297,7 +297,7 @@ def test_what_cannot_be_compared_is_refused(shifted):
     assert "trial a-0 of 'a' are not at hand; a comparison needs the workdir" in (
         refused(shifted.assign(folder=""), "a", "b"))
     other = shifted.assign(dataset=["val@1", "val@1", "val@2", "val@2"])
-    assert "'a' and 'b' were evaluated on different data sets, val@1 and val@2;" in (
+    assert "'a' and 'b' were evaluated on different datasets, val@1 and val@2;" in (
         refused(other, "a", "b"))
 
 
@@ -316,7 +316,7 @@ def test_missing_files_are_named_with_what_makes_them(shifted, tmp_path):
 
 
 def test_no_objects_are_refused(tmp_path):
-    """Where no masks in annotated boxes were evaluated, there is nothing to compare by IoU."""
+    """Where no masks in ground-truth boxes were evaluated, there is nothing to compare by IoU."""
     frame = compared_trials.arms(
         tmp_path, {"a": [0], "b": [0]}, lambda *_: objects().assign(reading="jittered0.1"))
     assert "Trial a-0 was evaluated on no object that groundtruth/iou is about" in (
@@ -324,7 +324,7 @@ def test_no_objects_are_refused(tmp_path):
 
 
 def test_other_images_are_refused(tmp_path):
-    """Data sets that have one name but other objects are no pair."""
+    """Datasets that have one name but other objects are no pair."""
     frame = compared_trials.arms(
         tmp_path, {"a": [0], "b": [0]}, lambda arm, _: objects(10 if arm == "a" else 11))
     assert "Trials a-0 and b-0 were not evaluated on the same images, classes and objects" in (

@@ -54,7 +54,7 @@ def row(frame: pd.DataFrame, trial: str) -> dict:
 
 
 def end(folder: Path, role: str = "train", **fields) -> None:
-    """Notes the last attempt of a trial as its supervisor does."""
+    """Record the last attempt of a trial as its supervisor does."""
     folder.mkdir(parents=True, exist_ok=True)
     now = time.time()
     Attempt(**{"role": role, "number": 1, "state": "failed", "host": "elsewhere", "pid": 1,
@@ -315,7 +315,7 @@ def test_the_code_is_compared_with_the_present_one(tmp_path):
 
 
 def test_trials_of_long_ago_lack_what_was_not_noted_then(tmp_path):
-    """No seconds, data set, costs, code or starts."""
+    """No seconds, dataset, costs, code or start."""
     workdir = sweep(tmp_path)
     folder = workdir.folder("hg+2-0")
     (folder / "result.json").write_text('{"step": 600, "groundtruth/iou/novel": 0.5}')

@@ -31,7 +31,7 @@ SWEEP = {"sweep": "heads", "arm": "hg20", "levels": {"mask_head": "hourglass20",
 NUMBER = "groundtruth/iou/novel"
 
 def python(home: Path, *arguments: str, **more: str) -> str:
-    """Runs Python without settings or keys of whoever tests; returns what it prints."""
+    """Run Python without settings or keys of whoever tests; returns what it prints."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith("WANDB")}
     environment = {**kept, "PYTHONPATH": str(ROOT), "HOME": str(home),
                    "WANDB_ERROR_REPORTING": "false", **more}
@@ -41,7 +41,7 @@ def python(home: Path, *arguments: str, **more: str) -> str:
 
 
 def train(folder: Path, *options: str, **more: str) -> None:
-    """Runs a mirrored trainer of a sweep's trial to its end."""
+    """Run a mirrored trainer of a sweep's trial to its end."""
     folder.mkdir(exist_ok=True, parents=True)
     (folder / "sweep.json").write_text(json.dumps(SWEEP))
     python(folder.parent, "-m", "tests.fakes.mirrored_trainer", str(folder), *options, **more)
@@ -107,7 +107,7 @@ class Server:
         self._error = error or wandb.errors.CommError("HTTP 429: slow down")
 
     def runs(self, project):
-        """Yields one run before it fails."""
+        """Yield one run before it fails."""
         self.asked.append(project)
         yield from self._runs[:1]
         if len(self.asked) <= self._failures:

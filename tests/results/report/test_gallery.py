@@ -166,7 +166,7 @@ def test_arms_without_masks_are_named(workdir):
 
 def test_another_data_set_is_refused(workdir, tmp_path):
     """Named by the user it is a mistake, with what is there and what was evaluated on."""
-    with pytest.raises(UserError, match="There is no data set"):
+    with pytest.raises(UserError, match="There is no dataset"):
         exhibition.make(arms_in(workdir), 2, 0, str(tmp_path / "nothing"))
 
 

@@ -65,7 +65,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Opens a page from its file; complaints of the browser, dialogs and requests are noted."""
+    """Open a page from its file; complaints of the browser, dialogs and requests are noted."""
     contexts = []
 
     def opened(path, **options):
@@ -129,7 +129,7 @@ def test_it_says_what_there_is(usual, visit):
     """The question, how far it got, an arm's number, what failed, and in what arms differ."""
     page = visit(usual / "report.html")
     text = page.inner_text("main")
-    assert "Is it the deep mask head or the annotated boxes" in text
+    assert "Is it the deep mask head or the ground-truth boxes" in text
     assert "4 arms, seeds 0, 1, 2: 10 finished, 1 failed, 1 missing" in text
     assert f"1 failed: {report_workdirs.CAUSE}" in text
     assert str(usual / "trials/000000000001/logs/train-1.log") in text
@@ -278,7 +278,7 @@ def test_another_split_changes_the_numbers(usual, tmp_path, visit):
     [
         (Options(metric="groundtruth/iuo"), "Did you mean 'groundtruth/iou'?"),
         (Options(split="vok"), "Did you mean 'voc'?"),
-        (Options(data="nowhere/val"), "There is no data set nowhere/val"),
+        (Options(data="nowhere/val"), "There is no dataset nowhere/val"),
         (Options(images=-1), "--images -1 makes no sense"),
     ],
 )
@@ -329,7 +329,7 @@ def test_two_runs_of_one_sweep_keep_its_question(tmp_path):
 
 @pytest.mark.extended
 def test_pictures_come_from_the_records(tmp_path):
-    """Found where the trials say, or where the user says; another data set is refused."""
+    """Found where the trials say, or where the user says; another dataset is refused."""
     from deepmac_ablate.data.convert_coco import convert
     from deepmac_ablate.data.shapes import scenes
 

@@ -209,7 +209,7 @@ def test_different_novel_classes_are_warned_of():
 
 
 def test_other_code_and_other_data_are_flagged():
-    """With a sign at the arm, and a sentence that names the data sets."""
+    """With a sign at the arm, and a sentence that names the datasets."""
     table = arm_table(frame(
         arm("a", iou([0.1] * 3, [0.1] * 3), code_state="mixed code"),
         arm("b", iou([0.1] * 3, [0.1] * 3), dataset="val@2")))

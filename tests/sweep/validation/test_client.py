@@ -58,7 +58,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def interpreter(folder, monkeypatch):
-    """Makes another program stand in for Python."""
+    """Make another program stand in for Python."""
     def use(script):
         path = folder / "python"
         for name, verdict in (("GOOD", GOOD), ("BAD", BAD)):
@@ -119,7 +119,7 @@ def test_what_changes_is_judged_anew(folder, interpreter):
 
 
 def test_data_is_looked_at_each_time(folder, interpreter):
-    """A data set that appears is judged, without the process."""
+    """A dataset that appears is judged, without the process."""
     interpreter(JUDGE)
     verdicts([arm("one")], folder / "cache")
     (folder / "no").mkdir()
@@ -127,7 +127,7 @@ def test_data_is_looked_at_each_time(folder, interpreter):
     [verdict] = verdicts([arm("one")], folder / "cache")
     assert [1] == asked(folder)
     assert ("no/val",) == verdict.data_out_of_reach
-    assert "is not the info file of a data set" in verdict.problems[0]
+    assert "is not the info file of a dataset" in verdict.problems[0]
 
 
 def test_what_is_no_gin_is_a_problem_of_its_arm_alone(folder, interpreter):

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
 
 @pytest.fixture
 def arm(tiny_recipe):
-    """Makes a candidate of the tiny recipe with some bindings replaced."""
+    """Make a candidate of the tiny recipe with some bindings replaced."""
     def make(*bound, files=()):
         return Candidate(" ".join(bound), (str(tiny_recipe.gin_file), *files), bound)
 

@@ -1,4 +1,4 @@
-"""Verdicts and what the data sets in reach add to them."""
+"""Verdicts and what the datasets in reach add to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def needing(**changes):
 
 @pytest.fixture
 def prefix(tmp_path):
-    """A data set of two classes; what is in its records does not matter here."""
+    """A dataset of two classes; what is in its records does not matter here."""
     categories = (Category(1, "cat"), Category(7, "dog"))
     info = DatasetInfo("train", "0" * 12, 3, 4, 0, 1, categories)
     path = tmp_path / "train"
@@ -46,7 +46,7 @@ def test_data_out_of_reach_is_named_and_no_problem():
 
 
 def test_a_data_set_used_twice_is_named_once():
-    """Training and evaluating on the same records is one data set out of reach."""
+    """Training and evaluating on the same records is one dataset out of reach."""
     [verdict] = with_data([needing(evaluation="a/train")])
     assert ("a/train",) == verdict.data_out_of_reach
 
@@ -67,7 +67,7 @@ def test_data_in_reach_must_suit(prefix):
         needing(**data, num_classes=91, seen_classes=["unicorn"]),
         needing(**data, num_classes=8, seen_classes="all")])
     assert "MaskRCNN.num_classes = 7 is too small" in few.problems[0]
-    assert "'unicorn', which the data set lacks" in split.problems[0]
+    assert "'unicorn', which the dataset lacks" in split.problems[0]
     assert ((), ()) == (right.problems, right.data_out_of_reach)
 
 
@@ -79,7 +79,7 @@ def test_data_must_be_what_it_is_declared_to_be(prefix):
         needing(**data, declared=f"train@{'1' * 12}"),
         needing(**{**data, "train": "no/train"}, declared=f"train@{'1' * 12}")])
     assert [(), (), ()] == [it.problems for it in (right, renamed, elsewhere)]
-    assert f"is the data set train@{'0' * 12}, but TrainingData.dataset" in wrong.problems[0]
+    assert f"is the dataset train@{'0' * 12}, but TrainingData.dataset" in wrong.problems[0]
 
 
 def test_all_problems_with_data_are_told(prefix):

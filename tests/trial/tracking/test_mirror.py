@@ -37,7 +37,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def start(folder: Path, *options: str, **more: str) -> subprocess.Popen:
-    """Starts a trainer that is mirrored."""
+    """Start a trainer that is mirrored."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.fakes.mirrored_trainer", str(folder), *options],
         cwd=folder.parent, env=environment(folder.parent, **more), text=True,
@@ -45,7 +45,7 @@ def start(folder: Path, *options: str, **more: str) -> subprocess.Popen:
 
 
 def run(folder: Path, *options: str, **more: str) -> tuple[int, str, str]:
-    """Runs a trainer to its end; returns its exit status and what it printed."""
+    """Run a trainer to its end; returns its exit status and what it printed."""
     process = start(folder, *options, **more)
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
@@ -366,7 +366,7 @@ def is_summary(result: dict, sent: wandb_server.Run) -> bool:
 
 
 def sync(folder: Path, *options: str, **more: str) -> subprocess.CompletedProcess:
-    """Runs `deepmac-ablate sync`."""
+    """Run `deepmac-ablate sync`."""
     return subprocess.run(
         [sys.executable, "-m", "deepmac_ablate.cli", "sync", str(folder), *options],
         cwd=folder.parent, env=environment(folder.parent, **more), capture_output=True,

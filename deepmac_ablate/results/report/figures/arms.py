@@ -19,7 +19,7 @@ _BELOW = 0.24
 
 
 def draw(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Figure | None:
-    """Draws an arm a row, with a panel for novel and one for seen classes, in percent.
+    """Draw an arm a row, with a panel for novel and one for seen classes, in percent.
 
     Args:
         arms: Those to draw, the first on top.

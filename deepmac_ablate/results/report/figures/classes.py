@@ -38,7 +38,7 @@ class Drawn(NamedTuple):
 
 
 def draw(arms: Sequence[ArmTrials], classes: pd.DataFrame, metric: str) -> Figure | None:
-    """Draws a row a class, novel and seen classes in panels of their own.
+    """Draw a row a class, novel and seen classes in panels of their own.
 
     Args:
         arms: Those to draw, in order.
@@ -69,7 +69,7 @@ def draw(arms: Sequence[ArmTrials], classes: pd.DataFrame, metric: str) -> Figur
 
 
 def measure(arms: Sequence[ArmTrials], classes: pd.DataFrame, metric: str) -> Drawn:
-    """Returns what is drawn: means over seeds, or differences to the baseline, paired by seed.
+    """Return what is drawn: means over seeds, or differences to the baseline, paired by seed.
 
     Classes stand in the order of their mean over the arms, the largest first.
     """
@@ -95,7 +95,7 @@ def measure(arms: Sequence[ArmTrials], classes: pd.DataFrame, metric: str) -> Dr
 
 
 def _by_class(arm: ArmTrials, rows: pd.DataFrame, name: str) -> dict[str, dict[int, float]]:
-    """Returns an arm's numbers by class and seed."""
+    """Return an arm's numbers by class and seed."""
     seeds = {row["trial"]: row["seed"] for row in arm.finished}
     found: dict[str, dict[int, float]] = {}
     ours = rows[rows["trial"].isin(seeds)]

@@ -45,7 +45,7 @@ class Points(NamedTuple):
 
 
 def draw(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Figure | None:
-    """Draws a point an arm: its mean over seeds, with the interval, over its cost.
+    """Draw a point an arm: its mean over seeds, with the interval, over its cost.
 
     Args:
         arms: Those to draw, in order.
@@ -82,7 +82,7 @@ def draw(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Fi
 
 
 def measure(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Points:
-    """Returns what is drawn: over multiply-adds where all measured arms have them, else parameters.
+    """Return what is drawn: over multiply-adds where all measured arms have them, else parameters.
 
     Costs are relative to the baseline's where there is one.
     """
@@ -106,7 +106,7 @@ def measure(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) ->
 
 
 def _name_points(panel: Axes, names: Axes, points: Sequence[Point]) -> None:
-    """Writes the arms beside the panel at the heights of their points, apart from each other."""
+    """Write the arms beside the panel at the heights of their points, apart from each other."""
     names.axis("off")
     low, high = panel.get_ylim()
     most = panel.figure.get_figheight() / _INCHES_PER_LABEL
@@ -122,7 +122,7 @@ def _name_points(panel: Axes, names: Axes, points: Sequence[Point]) -> None:
 
 
 def spread(values: Sequence[float], low: float, high: float, most: float) -> list[float]:
-    """Returns heights near the values, in their order, apart from each other.
+    """Return heights near the values, in their order, apart from each other.
 
     Args:
         values: Where the labels would like to be, at most `most`.

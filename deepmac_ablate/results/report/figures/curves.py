@@ -32,7 +32,7 @@ class Run(NamedTuple):
 
 
 def draw(runs: Sequence[Run], metric: str) -> Figure | None:
-    """Draws a line a trial, the same for all seeds of an arm: loss, then novel and seen numbers.
+    """Draw a line a trial, the same for all seeds of an arm: loss, then novel and seen numbers.
 
     Args:
         runs: The trials, arm by arm.
@@ -97,7 +97,7 @@ def _lines(
 
 
 def _thinned(values: Sequence[float]) -> list[float]:
-    """Averages neighbours so that at most `_MOST_POINTS` are left."""
+    """Average neighbours so that at most `_MOST_POINTS` are left."""
     size = -(-len(values) // _MOST_POINTS)
     groups = [values[at : at + size] for at in range(0, len(values), size)]
     return [sum(group) / len(group) for group in groups]

@@ -19,7 +19,7 @@ _OFFSETS = {"novel": -0.14, "seen": 0.14}
 
 
 def draw(effects: Sequence[Effect], metric: str) -> Figure | None:
-    """Draws a change a row, novel classes above seen ones, in percentage points.
+    """Draw a change a row, novel classes above seen ones, in percentage points.
 
     Args:
         effects: Those to draw, the first on top.

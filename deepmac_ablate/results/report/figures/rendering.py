@@ -21,18 +21,18 @@ _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 
 
 def pdf(figure: Figure) -> bytes:
-    """Returns a figure as a PDF file, its fonts embedded."""
+    """Return a figure as a PDF file, its fonts embedded."""
     return _saved(figure, "pdf", {"pdf.fonttype": 42}, {"CreationDate": None})
 
 
 def svg(figure: Figure) -> bytes:
-    """Returns a figure as an SVG file whose letters are outlines, the same on every machine."""
+    """Return a figure as an SVG file whose letters are outlines, the same on every machine."""
     settings = {"svg.fonttype": "path", "svg.hashsalt": "deepmac_ablate"}
     return _saved(figure, "svg", settings, {"Date": None})
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:
-    """Returns a figure as an <svg> element of a page.
+    """Return a figure as an <svg> element of a page.
 
     Letters stay text, to be searched and copied; axes and text take the colour of the text around.
 

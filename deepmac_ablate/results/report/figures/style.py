@@ -58,7 +58,7 @@ _SETTINGS = {
 
 @contextlib.contextmanager
 def applied() -> Iterator[None]:
-    """Lets figures be made and written in this style, whatever the user's settings are."""
+    """Let figures be made and written in this style, whatever the user's settings are."""
     import matplotlib as mpl
 
     with mpl.rc_context():
@@ -68,18 +68,18 @@ def applied() -> Iterator[None]:
 
 
 def figure(height: float, width: float = WIDTH) -> Figure:
-    """Returns an empty figure of a size in inches, with room for its labels."""
+    """Return an empty figure of a size in inches, with room for its labels."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def label(name: str, longest: int = _LONGEST_LABEL) -> str:
-    """Returns a name as figures show it: in one line, printable, with an ellipsis if it is long."""
+    """Return a name as figures show it: in one line, printable, with an ellipsis if it is long."""
     plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
     return plain if len(plain) <= longest else f"{plain[:longest - 1]}…"
 
 
 def of_arm(position: int) -> Mapping[str, Any]:
-    """Returns colour, marker and line of one of several arms; 36 differ from each other."""
+    """Return colour, marker and line of one of several arms; 36 differ from each other."""
     count = len(_COLOURS)
     shift = position + position // count
     return {
@@ -90,7 +90,7 @@ def of_arm(position: int) -> Mapping[str, Any]:
 
 
 def rows(panel: Axes, names: list[str], longest: int = _LONGEST_LABEL) -> None:
-    """Makes the vertical axis a list of names, the first on top, a line to each."""
+    """Make the vertical axis a list of names, the first on top, a line to each."""
     panel.set_yticks(range(len(names)), [label(name, longest) for name in names])
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.tick_params(axis="y", length=0)
@@ -99,12 +99,12 @@ def rows(panel: Axes, names: list[str], longest: int = _LONGEST_LABEL) -> None:
 
 
 def x_title(figure: Figure, text: str) -> None:
-    """Says below all panels what their horizontal axes show."""
+    """Say below all panels what their horizontal axes show."""
     figure.supxlabel(text, fontsize="medium")
 
 
 def number_ticks(axis: Axis) -> None:
-    """Writes the ticks of a linear or logarithmic axis as plain numbers, a few of them."""
+    """Write the ticks of a linear or logarithmic axis as plain numbers, a few of them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     if axis.get_scale() == "log":

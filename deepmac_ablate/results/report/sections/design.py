@@ -36,13 +36,13 @@ class Design(NamedTuple):
     counts: Mapping[str, int]
 
     def progress(self) -> str:
-        """Returns how many trials there are of each status, a new one being missing."""
+        """Return how many trials there are of each status, a new one being missing."""
         named = {"new": "missing"}
         return ", ".join(f"{n} {named.get(status, status)}" for status, n in self.counts.items())
 
 
 def plans(workdirs: Sequence[str], frame: pd.DataFrame) -> dict[str, Plan]:
-    """Returns the plans of the workdirs that hold one, by workdir.
+    """Return the plans of the workdirs that hold one, by workdir.
 
     Args:
         workdirs: Of the sweeps.
@@ -61,7 +61,7 @@ def plans(workdirs: Sequence[str], frame: pd.DataFrame) -> dict[str, Plan]:
 
 
 def designs(frame: pd.DataFrame, known: Mapping[str, Plan]) -> list[Design]:
-    """Returns the sweeps of a data frame, in its order; what no plan says is read off the trials.
+    """Return the sweeps of a data frame, in its order; what no plan says is read off the trials.
 
     Args:
         frame: As `columns` says.

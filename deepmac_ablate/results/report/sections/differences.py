@@ -40,7 +40,7 @@ class Differences(NamedTuple):
 
 
 def of_arms(arms: Sequence[ArmTrials], plans: Mapping[str, Plan]) -> list[Differences]:
-    """Compares each arm with the baseline of its sweep.
+    """Compare each arm with the baseline of its sweep.
 
     Args:
         arms: Which ones.
@@ -73,7 +73,7 @@ def _compare(arm: ArmTrials, baseline: ArmTrials, plans: Mapping[str, Plan]) -> 
 
 
 def _side(arm: ArmTrials, plans: Mapping[str, Plan]) -> Side:
-    """Returns the bindings of an arm: of a trial that was started, or as a plan has them."""
+    """Return the bindings of an arm: of a trial that was started, or as a plan has them."""
     for row in arm.trials:
         if row["folder"] and Path(row["folder"], "trial.json").is_file():
             return config_diff.find(row["folder"])

@@ -55,16 +55,16 @@ class Exhibition(NamedTuple):
 
 
 def make(arms: Sequence[ArmTrials], count: int, seed: int, data: str | None) -> Exhibition:
-    """Chooses objects and draws them.
+    """Choose objects and draw them.
 
     Args:
         arms: Those to show.
         count: Objects of each group; 0: none.
         seed: Of the group that is drawn at random.
-        data: The prefix of the evaluated data set; None: where the trials found it.
+        data: The prefix of the evaluated dataset; None: where the trials found it.
 
     Raises:
-        UserError: If `data` is no data set, or another than the trials were evaluated on; if a file
+        UserError: If `data` is no dataset, or another than the trials were evaluated on; if a file
             of a trial is broken.
     """
     if count < 1:
@@ -94,7 +94,7 @@ def make(arms: Sequence[ArmTrials], count: int, seed: int, data: str | None) -> 
 def _drawn(
     groups: Mapping[str, Sequence[Chosen]], painter: _Painter
 ) -> tuple[dict[str, list[Row]], int]:
-    """Draws the groups in turn, an object of each, until the page is full."""
+    """Draw the groups in turn, an object of each, until the page is full."""
     rows: dict[str, list[Row]] = {name: [] for name in groups}
     left, left_out = _MOST_BYTES, 0
     for of_each in itertools.zip_longest(*groups.values()):
@@ -130,7 +130,7 @@ class _Painter:
         self._pixels = pixels
 
     def row(self, chosen: Chosen) -> Row:
-        """Returns an object with its pictures."""
+        """Return an object with its pictures."""
         percent = {arm: 100 * iou for arm, iou in chosen.ious.items()}
         cells = [self._annotated(chosen)] if self._annotations else []
         for arm, of_arm in self._masks.items():

@@ -65,7 +65,7 @@ class MainTable(NamedTuple):
 
 
 def make(table: Table) -> MainTable:
-    """Returns a table of one metric for a page."""
+    """Return a table of one metric for a page."""
     heads, rows = _heads(), [_cells(row, table.metrics[0]) for row in table.rows]
     kept = [
         place for place in range(len(heads))

@@ -53,7 +53,7 @@ class Origins(NamedTuple):
     Attributes:
         code: Most trials first.
         states: How many trials are of other or mixed code.
-        datasets: How many finished trials were evaluated on each data set.
+        datasets: How many finished trials were evaluated on each dataset.
         launches: The first one first.
     """
 
@@ -64,7 +64,7 @@ class Origins(NamedTuple):
 
 
 def read(frame: pd.DataFrame, workdirs: Sequence[str]) -> Origins:
-    """Returns the origins of a frame's trials, and the launches that the workdirs tell of.
+    """Return the origins of a frame's trials, and the launches that the workdirs tell of.
 
     Raises:
         UserError: If a file is broken.
@@ -134,7 +134,7 @@ class Cause(NamedTuple):
 
 
 def causes(frame: pd.DataFrame) -> list[Cause]:
-    """Returns the failed trials of a data frame in groups of one cause, the largest first."""
+    """Return the failed trials of a data frame in groups of one cause, the largest first."""
     failed = frame[frame["status"] == "failed"]
     groups = status_rows.failures(
         TrialRow(it.trial, it.arm, it.seed, "failed", cause=it.cause, log=it.folder)
@@ -150,6 +150,6 @@ def _named(group: list[TrialRow]) -> Iterable[Failure]:
 
 
 def _log(folder: str) -> str:
-    """Returns the log of the last attempt, where there is one at hand."""
+    """Return the log of the last attempt, where there is one at hand."""
     last = trial_status.of_folder(folder).attempt if folder else None
     return attempt.log_name(folder, last.role, last.number) if last else ""

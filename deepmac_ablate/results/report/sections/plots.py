@@ -66,7 +66,7 @@ class Subject(NamedTuple):
 def subject_of(
     frame: pd.DataFrame, classes: pd.DataFrame, metric: str, split: class_splits.Split
 ) -> Subject:
-    """Returns what to draw of a data frame.
+    """Return what to draw of a data frame.
 
     Args:
         frame: From `results.load`, or of a split from `results.with_split`.
@@ -82,7 +82,7 @@ def subject_of(
 
 
 def arms(subject: Subject) -> Plot:
-    """Draws the numbers of each arm."""
+    """Draw the numbers of each arm."""
     shown, note = gallery.telling(subject.arms, subject.metric, _MOST_ARMS)
     figure = arms_figure.draw(shown, subject.metric)
     caption = (
@@ -92,7 +92,7 @@ def arms(subject: Subject) -> Plot:
 
 
 def effects(subject: Subject) -> Plot:
-    """Draws the effect of each axis."""
+    """Draw the effect of each axis."""
     roles = subject.classes if subject.as_trained else None
     found = axis_effects(subject.frame, subject.metric, per_class=roles)
     rows = found.rows[: 2 * _MOST_EFFECTS]
@@ -109,7 +109,7 @@ def effects(subject: Subject) -> Plot:
 
 
 def cost(subject: Subject) -> Plot:
-    """Draws cost against novel classes."""
+    """Draw cost against novel classes."""
     shown, note = gallery.telling(subject.arms, subject.metric, _MOST_POINTS)
     figure = cost_figure.draw(shown, subject.metric)
     caption = (
@@ -120,7 +120,7 @@ def cost(subject: Subject) -> Plot:
 
 
 def classes(subject: Subject) -> Plot:
-    """Draws each class."""
+    """Draw each class."""
     shown, note = gallery.telling(subject.arms, subject.metric, _MOST_TOLD_APART)
     figure = classes_figure.draw(shown, subject.classes, subject.metric)
     caption = (
@@ -132,7 +132,7 @@ def classes(subject: Subject) -> Plot:
 
 
 def curves(subject: Subject) -> Plot:
-    """Draws learning curves."""
+    """Draw learning curves."""
     shown, note = gallery.telling(subject.arms, subject.metric, _MOST_TOLD_APART)
     runs, broken = _runs(shown, subject)
     figure = curves_figure.draw(runs, subject.metric)
