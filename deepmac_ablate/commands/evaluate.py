@@ -18,8 +18,8 @@ def register(commands: argparse._SubParsersAction) -> None:
         "several times; default: as the trial, by default the first two")
     parser.add_argument(
         "--box_noise", type=float, nargs="+", default=[], metavar="RATIO",
-        help="also score masks in ground-truth boxes jittered by each ratio, and plot mask IoU over "
-        "the ratio")
+        help="also score masks in ground-truth boxes jittered by each ratio, and plot mask IoU "
+        "over the ratio")
     parser.add_argument(
         "--jitter_mode", metavar="MODE",
         help="how --box_noise moves boxes: default, expand, shrink, expand_symmetric, "

@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_train_step.py [--steps 10] [--batch_size 4]
 
 Both train Mask R-CNN (ResNet-18, 128 px images of the built-in synthetic dataset) in ground-truth
-boxes, for some mask heads. Upstream runs its mask head on all 100 padded slots of an image, ours on the boxes
-that carry a loss. Steps alternate, so that a machine whose speed drifts drifts for both. Printed:
-the median seconds of each and the median of the ratios upstream / ours, step by step.
+boxes, for some mask heads. Upstream runs its mask head on all 100 padded slots of an image, ours on
+the boxes that carry a loss. Steps alternate, so that a machine whose speed drifts drifts for both.
+Printed: the median seconds of each and the median of the ratios upstream / ours, step by step.
 """
 
 from __future__ import annotations
