@@ -20,11 +20,11 @@ from deepmac_ablate.launch.cloud_jobs.dry_run import DryRun
 from deepmac_ablate.launch.cloud_jobs.executor import CloudExecutor
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
 from deepmac_ablate.launch.executor import Executor, JobOptions
-from deepmac_ablate.launch.gpus import gpu_slots
-from deepmac_ablate.launch.launcher import Launch, Options
+from deepmac_ablate.launch.gpus import list_gpus
+from deepmac_ablate.launch.launcher import Launch, LaunchOptions
 from deepmac_ablate.launch.local_executor import LocalExecutor
-from deepmac_ablate.launch.status_display import Board, table_text
-from deepmac_ablate.launch.status_rows import digest
+from deepmac_ablate.launch.status_display import StatusDisplay, status_table
+from deepmac_ablate.launch.status_rows import status_summary
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.sweep import sweep as loading
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
@@ -94,7 +94,7 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     options = JobOptions(args.eval_job, args.tracking, 60.0 * args.silence_limit)
     if rented is None:
-        devices = gpu_slots(os.environ)
+        devices = list_gpus(os.environ)
         executor: Executor = LocalExecutor(workdir, options, devices)
         most = max(1, len(devices))
     else:
@@ -108,15 +108,15 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
     costs = {label: it.cost for label, it in checked.verdicts.items() if it.cost is not None}
     job = Launch(
         checked.plan, workdir, executor,
-        Options(_max_parallel(args.max_parallel, most), args.retry_failed), costs)
+        LaunchOptions(_max_parallel(args.max_parallel, most), args.retry_failed), costs)
     console.print(
         _head(checked, rented, job, workdir), highlight=False, markup=False, soft_wrap=True)
-    if job.missing:
+    if job.pending:
         if rented is None:
             for prefix in checked.data_out_of_reach:
                 # A plan may be made elsewhere, but here every trial would fail: it says of what.
                 DatasetInfo.load(prefix)
-        with Board(job.observer.rows, console, executor.seconds_between_looks):
+        with StatusDisplay(job.status_reader.read_rows, console, executor.poll_seconds):
             job.run()
     else:
         job.run()
@@ -138,21 +138,21 @@ def _head(
     checked: CheckedPlan, rented: Rental | None, job: Launch, workdir: SweepWorkdir
 ) -> str:
     """Return what is told before a launch: the question, and what it will cost."""
-    lines = [plan_report.summary(checked)]
+    lines = [plan_report.render_summary(checked)]
     if rented is not None:
-        lines += device_plan(rented, checked, job.observer.rows(), workdir).lines()
+        lines += device_plan(rented, checked, job.status_reader.read_rows(), workdir).lines()
     return "\n".join(lines)
 
 
 def _report(plan: Plan, workdir: SweepWorkdir, job: Launch) -> int:
     """Print what came of a launch; returns the exit status."""
-    rows = job.observer.with_code()
-    print(f"{table_text(rows)}\n")
+    rows = job.status_reader.read_rows_with_code()
+    print(f"{status_table(rows)}\n")
     if any(row.status == "finished" for row in rows) and len(plan.arms) <= _MOST_ARMS:
         print(f"{results_text(workdir, plan)}\n")
-    print(digest(rows))
-    if job.stopped:
-        print(f"Not all trials were started. {job.stopped}", file=sys.stderr)
+    print(status_summary(rows))
+    if job.stop_reason:
+        print(f"Not all trials were started. {job.stop_reason}", file=sys.stderr)
     statuses = {row.status for row in rows}
     if "failed" in statuses:
         return errors.FAILED

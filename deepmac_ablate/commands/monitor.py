@@ -8,10 +8,10 @@ import sys
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import logs, stop
 from deepmac_ablate.launch.cloud_jobs import active_jobs
-from deepmac_ablate.launch.status_display import table_text
-from deepmac_ablate.launch.status_reader import Observer
-from deepmac_ablate.launch.status_rows import digest
+from deepmac_ablate.launch.status_display import status_table
+from deepmac_ablate.launch.status_rows import status_summary
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.launch.trial_status import StatusReader
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -39,26 +39,26 @@ def register(commands: argparse._SubParsersAction) -> None:
 def _status(args: argparse.Namespace) -> int:
     workdir = SweepWorkdir(args.workdir)
     plan = workdir.read_plan()
-    launcher = stop.launcher_text(workdir)
+    launcher = stop.describe_launcher(workdir)
     if launcher == stop.NO_LAUNCHER:
         # Nobody else asks the cloud what has become of jobs.
         try:
             active_jobs.ask(active_jobs.outstanding(workdir))
         except (OSError, UserError) as error:
             print(f"What is queued may have changed: {error}", file=sys.stderr)
-    rows = Observer(workdir, plan).with_code()
-    print(table_text(rows))
-    print(digest(rows))
+    rows = StatusReader(workdir, plan).read_rows_with_code()
+    print(status_table(rows))
+    print(status_summary(rows))
     print(launcher)
     return 0
 
 
 def _stop(args: argparse.Namespace) -> int:
-    print(stop.stop(SweepWorkdir(args.workdir)))
+    print(stop.stop_sweep(SweepWorkdir(args.workdir)))
     return 0
 
 
 def _logs(args: argparse.Namespace) -> int:
-    for line in logs.lines(SweepWorkdir(args.workdir), args.trial, args.follow):
+    for line in logs.read_log_lines(SweepWorkdir(args.workdir), args.trial, args.follow):
         print(line, end="", flush=args.follow)
     return 0

@@ -10,8 +10,8 @@ from pathlib import Path
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import plan_report
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import device_plan
-from deepmac_ablate.launch.status_reader import Observer
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.sweep import sweep as loading
 from deepmac_ablate.sweep.checked_plan import CheckedPlan, check
 from deepmac_ablate.sweep.device_request import Rental, add_device_options, rental
@@ -36,13 +36,13 @@ def _run(args: argparse.Namespace) -> int:
     sweep = loading.load(args.sweep)
     workdir = workdir_of(sweep, args)
     plan = checked(sweep, args, rented)
-    rows = Observer(workdir, plan.plan).with_code()
+    rows = StatusReader(workdir, plan.plan).read_rows_with_code()
     on_device = None if rented is None else device_plan(rented, plan, rows, workdir)
     if args.json:
-        content = plan_report.as_json(plan, rows, on_device)
+        content = plan_report.render_json(plan, rows, on_device)
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        print(plan_report.as_text(plan, rows, on_device))
+        print(plan_report.render_text(plan, rows, on_device))
     return 0
 
 

@@ -1,1 +1,1 @@
-"""Launching a sweep: which trials run where, how they are doing, and how they end."""
+"""Launch a sweep: start its trials, watch them, report their status, stop them."""

@@ -1,26 +1,28 @@
-"""What a launch asks of whatever runs its trials."""
+"""The interface between a launch and the place where its trials run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 
-# Runs a trial, and returns once none of its jobs runs any more, however they ended.
+# Runs one trial and returns once none of its jobs is running, whether they succeeded or not.
 RunTrial = Callable[[PlannedTrial], Awaitable[None]]
 
 
 class JobOptions(NamedTuple):
-    """What the jobs of a launch are like, wherever they run; none of it changes a result.
+    """Options of all jobs of a launch, on any executor; none of them changes a result.
 
     Attributes:
-        eval_job: Whether each trial is evaluated by a second job, while it trains.
+        eval_job: Whether a second job evaluates each trial while the first one trains it.
         tracking: "off", "offline" or "online".
-        silence_limit: Seconds without a sign of life after which a trial has failed; 0: none.
-        grace: Seconds that a trainer has to save and end once it is asked to.
+        silence_limit: Seconds without a sign of life after which a trial has failed; 0 for no
+            limit.
+        grace: Seconds that a trainer has to save a checkpoint and exit after it is asked to stop.
     """
 
     eval_job: bool = False
@@ -29,49 +31,66 @@ class JobOptions(NamedTuple):
     grace: float = 30.0
 
     def modes(self) -> dict[str, str]:
-        """Return the trainer's mode by the role of the job, see `job.ROLES`."""
+        """Return the trainer's mode for each role of a job (see `job.ROLES`)."""
         if self.eval_job:
             return {"train": "train", "eval": "continuous_eval"}
         return {"train": "train_and_eval"}
 
 
 class Executor(Protocol):
-    """Where trials run.
+    """A place where trials run.
 
     Attributes:
-        seconds_between_looks: How often to look at the workdir for what became of them.
-        farewell: What to tell people once a launch was asked to end.
-        jobs_outlive_launchers: Whether jobs go on without a launcher, so that the next one finds
-            them at work and takes them up.
+        poll_seconds: Seconds between two checks of the trials' status.
+        shutdown_message: The message for the user when a launch has been interrupted.
+        jobs_outlive_launchers: Whether jobs keep running when their launcher exits, so that the
+            next launcher has to follow them instead of starting them again.
     """
 
-    seconds_between_looks: float
-    farewell: str
+    poll_seconds: float
+    shutdown_message: str
     jobs_outlive_launchers: bool
 
-    def alone(self) -> AbstractContextManager[None]:
+    def exclusive_access(self) -> AbstractContextManager[None]:
         """Keep other launchers out of the workdir while the context lasts.
 
         Raises:
-            UserError: If another launcher is at work there, or the workdir cannot be written.
+            UserError: If another launcher is using the workdir, or the workdir is not writable.
         """
 
-    def trials(
+    def experiment(
         self, plan: Plan, launch: os.PathLike[str]
     ) -> AbstractAsyncContextManager[RunTrial]:
-        """Make one XManager experiment; what it yields adds a work unit for each trial.
+        """Open one XManager experiment, with a work unit for each trial that is run.
 
         Args:
-            plan: What is launched.
-            launch: The folder of the launch.
+            plan: The plan to launch.
+            launch: The folder of this launch.
 
         Yields:
-            What runs a trial. It raises a `UserError` or an `OSError` if the trial cannot be
-            started.
+            A function that runs a trial. It raises a `UserError` or an `OSError` if the trial
+            cannot be started.
         """
 
     def reason_to_stop(self) -> str:
-        """Return why no more trials shall start, where somebody else has said so; else nothing."""
+        """Return why no more trials may start if another process asked for that, else ""."""
 
     def stop(self) -> None:
-        """Has what runs a trial return soon; what that means for the trial is the executor's."""
+        """Make running calls of `RunTrial` return soon, with or without ending their jobs."""
+
+
+def train_command(
+    folder: str | os.PathLike[str], mode: str, tracking: str, runtime: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the command that runs a trial, on this machine or in the cloud.
+
+    Args:
+        folder: The trial's folder, with its files.
+        mode: A mode of `training.run`.
+        tracking: "off", "offline" or "online".
+        runtime: Bindings of `Runtime` that the devices need.
+    """
+    bindings = [word for binding in runtime for word in ("--runtime", binding)]
+    return (
+        sys.executable, "-m", "deepmac_ablate.cli", "train", "--workdir", os.fspath(folder),
+        "--mode", mode, "--tracking", tracking, *bindings)

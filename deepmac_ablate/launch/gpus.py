@@ -1,7 +1,7 @@
 """List the GPUs of this machine and assign them to trials.
 
-Tested with a stub of NVIDIA's management library only. Not tested on hardware: that its UUIDs, of
-GPUs and of MIG parts, are those that CUDA accepts, and how it answers if the driver is broken.
+Tested with a stub of NVIDIA's management library only. Not tested on hardware: whether CUDA accepts
+its UUIDs of GPUs and MIG instances, and how the library reports a broken driver.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from deepmac_ablate.errors import UserError
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def gpu_slots(environ: Mapping[str, str]) -> list[str]:
-    """Return the GPUs of this machine, each as `VISIBLE` names it.
+def list_gpus(environ: Mapping[str, str]) -> list[str]:
+    """Return the GPUs of this machine in the notation of CUDA_VISIBLE_DEVICES.
 
     Args:
-        environ: The environment. If it has CUDA_VISIBLE_DEVICES, that is the answer, read as CUDA
-            does: what follows a -1 is ignored. Otherwise NVIDIA's management library is asked.
+        environ: The environment. If it sets CUDA_VISIBLE_DEVICES, the result is its value, parsed
+            as CUDA does: everything after a -1 is ignored. Otherwise NVIDIA's management library is
+            asked.
 
     Returns:
-        Indices as CUDA_VISIBLE_DEVICES has them, or UUIDs, since CUDA orders GPUs differently from
-        the management library; for a GPU that is split by MIG, its parts. Empty if there is no GPU
-        or no management library.
+        The entries of CUDA_VISIBLE_DEVICES, or UUIDs (CUDA numbers GPUs in another order than the
+        management library); for a GPU that is split by MIG, the UUIDs of its instances. Empty if
+        there is no GPU or no management library.
 
     Raises:
-        UserError: If the driver fails: training on the CPU instead would be noticed late.
+        UserError: If the driver fails. Training on the CPU instead would be noticed late.
     """
     if (given := environ.get(VISIBLE)) is not None:
         devices = [device.strip() for device in given.split(",")]
@@ -51,59 +52,59 @@ def gpu_slots(environ: Mapping[str, str]) -> list[str]:
         pynvml.nvmlShutdown()
 
 
-def environment(device: str | None) -> dict[str, str]:
-    """Return what to set for a trial to use one GPU: nothing where there is none."""
-    return {} if device is None else {VISIBLE: device}
+def gpu_environment(gpu: str | None) -> dict[str, str]:
+    """Return the variables that restrict a process to one GPU; none without a GPU."""
+    return {} if gpu is None else {VISIBLE: gpu}
 
 
-class Slots:
-    """Hands out GPUs to trials, the least used one first.
+class GpuPool:
+    """Assigns GPUs to trials, the least used one first.
 
     Args:
-        devices: What `gpu_slots` returned. With more trials than GPUs some share one.
+        gpus: GPUs as returned by `list_gpus`. More trials than GPUs share them evenly.
     """
 
-    def __init__(self, devices: Sequence[str]) -> None:
-        self._users = dict.fromkeys(devices, 0)
+    def __init__(self, gpus: Sequence[str]) -> None:
+        self._users = dict.fromkeys(gpus, 0)
 
-    def take(self) -> str | None:
-        """Return the least used GPU, of several the first; None where there is none at all."""
+    def acquire(self) -> str | None:
+        """Return the least used GPU, the first of several; None if the pool is empty."""
         if not self._users:
             return None
-        device = min(self._users, key=lambda device: self._users[device])
-        self._users[device] += 1
-        return device
+        gpu = min(self._users, key=lambda gpu: self._users[gpu])
+        self._users[gpu] += 1
+        return gpu
 
-    def give_back(self, device: str | None) -> None:
-        """Take back what `take` returned.
+    def release(self, gpu: str | None) -> None:
+        """Give back what `acquire` returned.
 
         Raises:
-            ValueError: If nobody has it.
+            ValueError: If the GPU is not in use.
         """
-        if device is None:
+        if gpu is None:
             return
-        if not self._users.get(device):
-            raise ValueError(f"Nobody has taken the GPU {device!r}.")
-        self._users[device] -= 1
+        if not self._users.get(gpu):
+            raise ValueError(f"GPU {gpu!r} is not in use.")
+        self._users[gpu] -= 1
 
 
 def _uuids(handle: Any) -> list[str]:  # noqa: ANN401 - of pynvml
-    """Return the UUIDs of a GPU's MIG parts, or of the GPU itself if it has none."""
+    """Return the UUIDs of a GPU's MIG instances, or of the GPU itself if it has none."""
     import pynvml
 
-    parts = []
-    # Most GPUs cannot be split, and old drivers cannot be asked.
+    instances = []
+    # Most GPUs cannot be split, and old drivers do not have this call.
     with contextlib.suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
         current, _ = pynvml.nvmlDeviceGetMigMode(handle)
         if current == pynvml.NVML_DEVICE_MIG_ENABLE:
             for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
-                # Not every place is taken.
+                # Indices without an instance are not an error.
                 with contextlib.suppress(pynvml.NVMLError_NotFound):
-                    parts.append(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))
-    return [pynvml.nvmlDeviceGetUUID(device) for device in parts or [handle]]
+                    instances.append(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))
+    return [pynvml.nvmlDeviceGetUUID(device) for device in instances or [handle]]
 
 
 def _driver_error(error: Exception) -> UserError:
     return UserError(
-        f"NVIDIA's driver fails: {str(error).rstrip('.')}; set {VISIBLE}, to nothing if there is "
-        "no GPU.")
+        f"The NVIDIA driver failed: {str(error).rstrip('.')}. Fix it, or set {VISIBLE} (to an "
+        "empty string to train on the CPU).")

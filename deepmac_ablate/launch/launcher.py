@@ -1,7 +1,7 @@
-"""Launches what a plan lacks: reconciles it with its workdir and feeds trials to an executor.
+"""Launch the unfinished trials of a plan: compare it with its workdir, then feed an executor.
 
-Every trial is a function of its folder alone, so that a launcher can be killed at any moment: what
-is finished stays so, and the next launch takes up whatever is left.
+A trial depends on nothing but its folder, so a launcher may be killed at any moment: finished
+trials stay finished, and the next launch resumes the others.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import NamedTuple
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.launch.executor import Executor, RunTrial
-from deepmac_ablate.launch.status_reader import Observer
-from deepmac_ablate.launch.status_rows import TrialRow, log_path, normalised
+from deepmac_ablate.launch.status_rows import TrialRow, error_signature, log_location
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.sweep.validation.cost import Cost
 from deepmac_ablate.trial import provenance
 
-# How often a trial that somebody else stops (a preemption, the kernel for want of memory) is taken
-# up again within one launch without having got any further.
-_STOPS_AT_ONE_STEP = 3
+# How often one launch runs a trial that is interrupted from outside (by preemption, or by the
+# kernel when memory runs out) at the same step.
+_RUNS_AT_ONE_STEP = 3
 
 
-class Options(NamedTuple):
-    """Which trials of a plan are launched, and how many at a time.
+class LaunchOptions(NamedTuple):
+    """Which trials of a plan to launch, and how many at a time.
 
     Attributes:
-        max_parallel: Trials at a time.
-        retry_failed: Whether trials that failed before are launched again.
+        max_parallel: Number of trials that run at a time.
+        retry_failed: Whether to launch trials that have failed before.
     """
 
     max_parallel: int = 1
@@ -44,10 +44,10 @@ class Launch:
     """One launch of one plan.
 
     Attributes:
-        observer: Reads what becomes of the trials.
-        missing: The trials that are launched, in the order of the plan, but first those whose jobs
-            are there already.
-        stopped: Why not all of them were started; empty if they were.
+        status_reader: Reads the status of the plan's trials.
+        pending: The trials to launch, in the order of the plan, but first those whose jobs are
+            already in the cloud.
+        stop_reason: Why not all of them were started; empty if they were.
     """
 
     def __init__(
@@ -55,148 +55,148 @@ class Launch:
         plan: Plan,
         workdir: SweepWorkdir,
         executor: Executor,
-        options: Options,
+        options: LaunchOptions,
         costs: Mapping[str, Cost] | None = None,
     ) -> None:
-        """Looks at what is there.
+        """Read the workdir and select the trials to launch; nothing is changed.
 
         Args:
-            plan: What to launch.
-            workdir: Where to.
-            executor: What runs the trials.
-            options: Which, and how many at a time.
-            costs: What each arm costs, by its label, to be noted in the workdir.
+            plan: The plan to launch.
+            workdir: The workdir of the sweep.
+            executor: Runs the trials.
+            options: Which trials to launch, and how many at a time.
+            costs: The cost of each arm by its label, to be written to the workdir.
         """
-        self.observer = Observer(workdir, plan)
-        self.stopped = ""
+        self.status_reader = StatusReader(workdir, plan)
+        self.stop_reason = ""
         self._plan = plan
         self._workdir = workdir
         self._executor = executor
         self._options = options
         self._costs = costs or {}
-        self._breaker = Breaker()
-        self._asked_to_end = False
-        self._stops: dict[tuple[str, int], int] = {}
-        there = {"finished"} if options.retry_failed else {"finished", "failed"}
-        rows = {row.id: row for row in self.observer.rows()}
-        missing = [it for it in plan.trials if rows[it.id].status not in there]
+        self._breaker = CircuitBreaker()
+        self._interrupted = False
+        self._runs: dict[tuple[str, int], int] = {}
+        done = {"finished"} if options.retry_failed else {"finished", "failed"}
+        rows = {row.id: row for row in self.status_reader.read_rows()}
+        pending = [trial for trial in plan.trials if rows[trial.id].status not in done]
         self._alive = {
-            it.id for it in missing if executor.jobs_outlive_launchers
-            and rows[it.id].status in ("running", "queued")}
-        self.missing = sorted(missing, key=lambda it: it.id not in self._alive)
-        # Not to be taken for what this launch has shown to work.
-        self._steps_before = {it.id: rows[it.id].step for it in self.missing}
+            trial.id for trial in pending if executor.jobs_outlive_launchers
+            and rows[trial.id].status in ("running", "queued")}
+        self.pending = sorted(pending, key=lambda trial: trial.id not in self._alive)
+        # Earlier progress does not show that trials of this launch work.
+        self._steps_before = {trial.id: rows[trial.id].step for trial in self.pending}
 
     def run(self) -> None:
-        """Run all missing trials; returns once none is running, or it was asked to end.
+        """Run the pending trials; returns once none is running, or the launch was interrupted.
 
         Raises:
-            UserError: If another launcher is at work here, or the workdir cannot be written.
+            UserError: If another launcher is using the workdir, or the workdir is not writable.
         """
-        with self._executor.alone():
+        with self._executor.exclusive_access():
             folder = self._workdir.new_launch()
-            files = dict.fromkeys(name for it in self._plan.trials for name in it.trial.gin_files)
+            files = dict.fromkeys(
+                name for planned in self._plan.trials for name in planned.trial.gin_files)
             provenance.record(folder, bindings.modules(list(files)))
             self._workdir.write_plan(self._plan)
             self._workdir.write_costs(self._plan, self._costs)
-            if self.missing:
-                asyncio.run(self._run(folder))
+            if self.pending:
+                asyncio.run(self._run_pending(folder))
 
-    async def _run(self, folder: os.PathLike[str]) -> None:
+    async def _run_pending(self, folder: os.PathLike[str]) -> None:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signum, self._stop)
-        waiting = deque(self.missing)
+            loop.add_signal_handler(signum, self._interrupt)
+        waiting = deque(self.pending)
         running: dict[asyncio.Task[None], PlannedTrial] = {}
         ended: list[PlannedTrial] = []
-        async with self._executor.trials(self._plan, folder) as run_trial:
-            while running or ended or (waiting and not self.stopped):
-                while waiting and not self.stopped and self._may_start(waiting[0], running):
+        async with self._executor.experiment(self._plan, folder) as run_trial:
+            while running or ended or (waiting and not self.stop_reason):
+                while waiting and not self.stop_reason and self._may_start(waiting[0], running):
                     planned = waiting.popleft()
-                    running[loop.create_task(self._trial(planned, run_trial))] = planned
-                for task in await self._some_end(running):
+                    running[loop.create_task(self._run_trial(planned, run_trial))] = planned
+                for task in await self._wait_for_ended(running):
                     task.result()
                     ended.append(running.pop(task))
-                if self._asked_to_end:
+                if self._interrupted:
                     ended.clear()
                 for planned in list(ended):
-                    # What cannot be read now is read the next time.
-                    if (row := self._row(planned)) is not None:
+                    # A status that cannot be read now is read in the next round.
+                    if (row := self._read_row(planned)) is not None:
                         ended.remove(planned)
-                        if self._goes_on(row):
+                        if self._should_resume(row):
                             waiting.appendleft(planned)
-                self.stopped = self.stopped or self._executor.reason_to_stop()
+                self.stop_reason = self.stop_reason or self._executor.reason_to_stop()
 
-    async def _some_end(
+    async def _wait_for_ended(
         self, running: Mapping[asyncio.Task[None], PlannedTrial]
     ) -> set[asyncio.Task[None]]:
-        """Wait for a while, or until a trial's jobs are over; returns those that are."""
+        """Wait until a trial has ended, or for a while; returns those that have ended."""
         if not running:
-            await asyncio.sleep(self._executor.seconds_between_looks)
+            await asyncio.sleep(self._executor.poll_seconds)
             return set()
         done, _ = await asyncio.wait(
-            running, timeout=self._executor.seconds_between_looks,
-            return_when=asyncio.FIRST_COMPLETED)
+            running, timeout=self._executor.poll_seconds, return_when=asyncio.FIRST_COMPLETED)
         return done
 
-    def _stop(self) -> None:
-        """Has the executor come to an end; asked again, does not wait for that."""
-        if self._asked_to_end:
+    def _interrupt(self) -> None:
+        """Stop the launch; a second signal exits at once."""
+        if self._interrupted:
             os._exit(130)
-        self._asked_to_end = True
-        self.stopped = self.stopped or self._executor.farewell
+        self._interrupted = True
+        self.stop_reason = self.stop_reason or self._executor.shutdown_message
         self._executor.stop()
 
     def _may_start(
         self, planned: PlannedTrial, running: Mapping[asyncio.Task[None], PlannedTrial]
     ) -> bool:
         if planned.id in self._alive:
-            # It is followed, not started.
+            # Its jobs exist already and only have to be followed.
             self._alive.remove(planned.id)
             return True
         if len(running) >= self._options.max_parallel:
             return False
-        rows = [row for it in running.values() if (row := self._row(it)) is not None]
-        proven = any(row.step > self._steps_before[row.id] for row in rows)
-        return self._breaker.may_start(len(running), proven)
+        rows = [row for each in running.values() if (row := self._read_row(each)) is not None]
+        has_metrics = any(row.step > self._steps_before[row.id] for row in rows)
+        return self._breaker.may_start(len(running), has_metrics)
 
-    def _row(self, planned: PlannedTrial) -> TrialRow | None:
-        """Return how a trial is doing, or None where the workdir cannot be read just now."""
+    def _read_row(self, planned: PlannedTrial) -> TrialRow | None:
+        """Return the row of a trial, or None if the workdir cannot be read at the moment."""
         try:
-            return self.observer.row(planned)
+            return self.status_reader.read_row(planned)
         except OSError:
             return None
 
-    async def _trial(self, planned: PlannedTrial, run_trial: RunTrial) -> None:
-        """Run a trial, or record why none can be started."""
+    async def _run_trial(self, planned: PlannedTrial, run_trial: RunTrial) -> None:
+        """Run a trial; if it cannot be started, stop the launch."""
         try:
             await run_trial(planned)
         except (OSError, UserError) as error:
-            # What keeps one trial from being started keeps all from it: a disk that is full.
-            self.stopped = self.stopped or f"The trial {planned.id} cannot be started: {error}"
+            # The same obstacle, such as a full disk, would keep all other trials from starting.
+            self.stop_reason = (
+                self.stop_reason or f"Trial {planned.id} could not be started: {error}")
 
-    def _goes_on(self, row: TrialRow) -> bool:
-        """Take in how a trial ended; whether it was stopped by somebody else and go on."""
-        self._breaker.note(row)
-        self.stopped = self.stopped or self._breaker.message
+    def _should_resume(self, row: TrialRow) -> bool:
+        """Record how a trial ended; return whether it was interrupted and should go on."""
+        self._breaker.record(row)
+        self.stop_reason = self.stop_reason or self._breaker.message
         if row.status != "interrupted":
             return False
-        stops = self._stops[row.id, row.step] = self._stops.get((row.id, row.step), 0) + 1
-        return stops < _STOPS_AT_ONE_STEP
+        runs = self._runs[row.id, row.step] = self._runs.get((row.id, row.step), 0) + 1
+        return runs < _RUNS_AT_ONE_STEP
 
 
-class Breaker:
-    """Decides whether one more trial of a launch may start.
+class CircuitBreaker:
+    """Circuit breaker: stops a launch after repeated failures with the same cause.
 
-    The first one runs alone until it has shown that a trial can work at all. After `limit` trials
-    in a row have failed of the same cause no more start. Trials end in an order of their own; "in a
-    row" is in the order in which `note` hears of them.
+    The first trial runs alone until it has produced metrics. After `limit` consecutive failures
+    with the same cause no more trials start. Consecutive means in the order of calls of `record`.
 
     Args:
-        limit: How many trials; the same one failing again counts once. 0: never stop.
+        limit: Number of different trials that have to fail; 0 for no limit.
 
     Attributes:
-        message: Why no more trials start and how to go on; empty while they do.
+        message: Why no more trials start, and how to go on; empty while they may.
     """
 
     def __init__(self, limit: int = 3) -> None:
@@ -204,36 +204,36 @@ class Breaker:
         self.message = ""
         self._limit = limit
         self._proven = False
-        self._cause = ""
+        self._signature = ""
         self._failed: set[str] = set()
 
     def may_start(self, running: int, has_metrics: bool = False) -> bool:
-        """Return whether one more trial may start now.
+        """Return whether another trial may start now.
 
         Args:
-            running: How many are running.
-            has_metrics: Whether a trial that was started in this launch has noted a first line of
-                metrics in it. Once is enough.
+            running: Number of trials that are running.
+            has_metrics: Whether a trial has written metrics since this launch started it. Once
+                True, later values are ignored.
         """
         self._proven = self._proven or has_metrics
         if self.message:
             return False
         return self._proven or running == 0
 
-    def note(self, result: TrialRow) -> None:
-        """Take in how a trial ended; one that was interrupted says nothing about the others."""
+    def record(self, result: TrialRow) -> None:
+        """Record how a trial ended; interruptions are ignored."""
         if result.status == "finished":
             self._proven = True
             self._failed.clear()
         elif result.status == "failed":
-            cause = normalised(result.cause)
-            if cause != self._cause:
+            signature = error_signature(result.cause)
+            if signature != self._signature:
                 self._failed.clear()
-            self._cause = cause
+            self._signature = signature
             self._failed.add(result.id)
             if self._limit and len(self._failed) >= self._limit:
                 self.message = (
-                    f"{len(self._failed)} trials in a row have failed of the same cause, so no "
-                    f"more are started: {result.cause or 'no cause is known'} (last {result.id}: "
-                    f"{log_path(result)}). Mend it and launch the sweep again: what is finished "
-                    "stays, and what was interrupted goes on.")
+                    f"{len(self._failed)} trials in a row failed with the same cause, so no more "
+                    f"are started: {result.cause or 'unknown cause'} (last: {result.id}, "
+                    f"{log_location(result)}). Fix the cause and launch the sweep again with "
+                    "--retry-failed; finished trials are kept and interrupted ones resume.")

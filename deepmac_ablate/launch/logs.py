@@ -1,4 +1,4 @@
-"""What a trial printed, found by its id or arm, and as it grows."""
+"""Find the log of a trial by its id or arm, and read it as it grows."""
 
 from __future__ import annotations
 
@@ -12,58 +12,58 @@ from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.launch import trial_status
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 
-_SECONDS_BETWEEN_LOOKS = 0.5
-# On ``gs://`` a log is replaced by a longer one every 15 s.
-_SECONDS_BETWEEN_REMOTE_LOOKS = 5.0
+_POLL_SECONDS = 0.5
+# On ``gs://`` a worker replaces the log by a longer one every 15 s.
+_REMOTE_POLL_SECONDS = 5.0
 
-# Instead of its beginning, a long log on ``gs://`` has how much of it there was.
+# A long log on ``gs://`` starts with this line in place of its first bytes.
 _LEFT_OUT = re.compile(rb"\[the first (?P<bytes>[0-9]+) bytes are [^\n]*\]\n")
 
 
-def lines(workdir: SweepWorkdir, wanted: str | None, follow: bool) -> Iterator[str]:
+def read_log_lines(workdir: SweepWorkdir, wanted: str | None, follow: bool) -> Iterator[str]:
     """Yield the lines of the newest log of a trial.
 
     Args:
-        workdir: Of the sweep.
-        wanted: The trial's id, the beginning of it, or its arm's label; None: the trial that wrote
-            last.
+        workdir: The workdir of the sweep.
+        wanted: The trial's id, the beginning of the id, or the label of its arm; None for the trial
+            whose log was written last.
         follow: Whether to go on until the trial has ended.
 
     Raises:
-        UserError: If there is no such trial, or it has printed nothing.
+        UserError: If no trial or more than one matches, or the trial has no log yet.
     """
     if wanted is None:
         plan = workdir.read_plan()
-        log = _newest([workdir.location(it.id) for it in plan.trials])
+        log = _find_newest_log([workdir.location(planned.id) for planned in plan.trials])
         if log is None:
-            raise UserError(f"No trial in {workdir.path} has printed anything yet.")
+            raise UserError(f"No trial in {workdir.path} has written a log yet.")
     else:
-        folder = _folder(workdir, wanted)
-        log = _newest([folder])
+        folder = _find_folder(workdir, wanted)
+        log = _find_newest_log([folder])
         if log is None:
-            raise UserError(f"The trial {folder.rpartition('/')[2]} has printed nothing yet.")
+            raise UserError(f"Trial {folder.rpartition('/')[2]} has not written a log yet.")
     folder = log.removesuffix(f"/logs/{log.rpartition('/')[2]}")
     yield f"==> {log} <==\n"
     remote = storage.is_remote(log)
-    new = _replaced(log) if remote else _appended(log)
+    new_lines = _read_object(log) if remote else _read_file(log)
     while True:
-        # Asked before reading, so that the last lines are not missed.
-        runs = follow and trial_status.of_folder(folder).status == "running"
-        yield from next(new)
-        if not runs:
+        # The status is read before the log, so that the last lines are not missed.
+        is_running = follow and trial_status.read_status(folder).status == "running"
+        yield from next(new_lines)
+        if not is_running:
             return
-        time.sleep(_SECONDS_BETWEEN_REMOTE_LOOKS if remote else _SECONDS_BETWEEN_LOOKS)
+        time.sleep(_REMOTE_POLL_SECONDS if remote else _POLL_SECONDS)
 
 
-def _appended(log: str) -> Iterator[Iterator[str]]:
-    """Yield again and again what is new in a file on a disk."""
+def _read_file(log: str) -> Iterator[Iterator[str]]:
+    """Yield, again and again, the new lines of a file on a disk."""
     with Path(log).open(errors="replace") as file:
         while True:
             yield iter(file)
 
 
-def _replaced(log: str) -> Iterator[Sequence[str]]:
-    """Yield again and again what is new in an object that is replaced."""
+def _read_object(log: str) -> Iterator[Sequence[str]]:
+    """Yield, again and again, the new lines of an object that is replaced as it grows."""
     shown = 0
     while True:
         text = storage.read(log) or b""
@@ -77,22 +77,26 @@ def _replaced(log: str) -> Iterator[Sequence[str]]:
         yield new.decode(errors="replace").splitlines(keepends=True)
 
 
-def _newest(folders: Sequence[str]) -> str | None:
-    """Return the log of some trials that was written last; None where there is none."""
+def _find_newest_log(folders: Sequence[str]) -> str | None:
+    """Return the log in some trials' folders that was written last; None if there is none."""
+    entries = storage.entries_of_many(f"{folder}/logs" for folder in folders)
     logs = [
         (entry.changed, f"{folder}/{entry.name}")
-        for folder, entries in storage.entries_of_many(f"{it}/logs" for it in folders).items()
-        for entry in entries if entry.name.endswith(".log")]
+        for folder, files in entries.items() for entry in files if entry.name.endswith(".log")]
     return max(logs)[1] if logs else None
 
 
-def _folder(workdir: SweepWorkdir, wanted: str) -> str:
+def _find_folder(workdir: SweepWorkdir, wanted: str) -> str:
     plan = workdir.read_plan()
-    found = [it for it in plan.trials if it.id.startswith(wanted) or it.trial.arm == wanted]
-    if not found:
-        hint = did_you_mean(wanted, [*plan.arms, *(it.id for it in plan.trials)])
-        raise UserError(f"There is no trial {wanted!r} in {workdir.path}.{hint}")
-    if len(found) > 1:
-        some = ", ".join(f"{it.id} ({it.trial.arm}, seed {it.trial.seed})" for it in found[:6])
-        raise UserError(f"{wanted!r} is several trials: {some}; name one by its id.")
-    return workdir.location(found[0].id)
+    matches = [
+        planned for planned in plan.trials
+        if planned.id.startswith(wanted) or planned.trial.arm == wanted]
+    if not matches:
+        hint = did_you_mean(wanted, [*plan.arms, *(planned.id for planned in plan.trials)])
+        raise UserError(f"No trial in {workdir.path} has the id or arm {wanted!r}.{hint}")
+    if len(matches) > 1:
+        some = ", ".join(
+            f"{planned.id} ({planned.trial.arm}, seed {planned.trial.seed})"
+            for planned in matches[:6])
+        raise UserError(f"{wanted!r} matches {len(matches)} trials: {some}. Pass one of the ids.")
+    return workdir.location(matches[0].id)

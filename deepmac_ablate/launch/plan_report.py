@@ -1,4 +1,4 @@
-"""A checked plan as people and programs read it."""
+"""Render a checked plan for people (text) and programs (JSON)."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from rich.table import Table
 
 from deepmac_ablate.launch.cloud_jobs import cost_forecast
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import DevicePlan
-from deepmac_ablate.launch.status_rows import TrialRow, counts
+from deepmac_ablate.launch.status_rows import TrialRow, count_by_status
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
 from deepmac_ablate.sweep.validation.cost import Cost
 
-# A table of more rows is not read; the JSON has them all.
+# Longer tables are unreadable; the JSON lists all arms.
 _MOST_ARMS = 60
 _WIDTH = 120
 
 _COLUMNS = ("seeds", "status", "param.", "GMAC image", "GMAC box", "GMAC mask", "train", "disk")
 _LEGEND = """\
-* baseline. GMAC: 10^9 multiply-adds of a forward pass: backbone and decoder per image, box path per
-  image, mask head per box. train: multiply-adds of the whole training over the baseline's, an
-  estimate. disk: checkpoints of one trial.
+* baseline. GMAC: 10^9 multiply-adds of one forward pass: backbone and decoder per image, box path
+  per image, mask head per box. train: estimated multiply-adds of the whole training relative to the
+  baseline. disk: checkpoints of one trial.
 """
 _DEVICE_LEGEND = """\
-hours, USD: of one trial on the device, from its first step to its last.
+hours, USD: per trial on the device, from the first training step to the last.
 """
 
 
-def as_json(
-    checked: CheckedPlan, rows: Sequence[TrialRow], rented: DevicePlan | None = None
+def render_json(
+    checked: CheckedPlan, rows: Sequence[TrialRow], forecast: DevicePlan | None = None
 ) -> dict[str, Any]:
-    """Return everything as plain values: to the plan's, each trial adds its status and cost.
+    """Return the plan as plain values, with the status and cost of each trial.
 
     Args:
-        checked: The plan.
-        rows: What has become of its trials.
-        rented: What they take on a device that is rented for them; None where none is.
+        checked: The checked plan.
+        rows: The status of its trials.
+        forecast: Hours and cost on a rented device; None without one.
     """
     plan = checked.plan.to_json()
     for fields, row in zip(plan["trials"], rows, strict=True):
@@ -48,64 +48,65 @@ def as_json(
             "status": row.status, "code_state": row.code_state,
             "baseline": row.arm == checked.plan.baseline, "cost": cost.to_json(),
         }
-        if rented is not None:
-            fields["estimate"] = rented.arms[row.arm]._asdict()
-    if rented is not None:
-        plan["device"] = rented.to_json()
+        if forecast is not None:
+            fields["estimate"] = forecast.arms[row.arm]._asdict()
+    if forecast is not None:
+        plan["device"] = forecast.to_json()
     return plan | {"data_out_of_reach": checked.data_out_of_reach}
 
 
-def as_text(
-    checked: CheckedPlan, rows: Sequence[TrialRow], rented: DevicePlan | None = None
+def render_text(
+    checked: CheckedPlan, rows: Sequence[TrialRow], forecast: DevicePlan | None = None
 ) -> str:
-    """Return the matrix of arms with status and costs, and how the trials are spread.
+    """Return a table of the arms with status and cost, and the number of trials of each level.
 
     Args:
-        checked: The plan.
-        rows: What has become of its trials.
-        rented: What they take on a device that is rented for them; None where none is.
+        checked: The checked plan.
+        rows: The status of its trials.
+        forecast: Hours and cost on a rented device; None without one.
     """
     plan = checked.plan
     arms: dict[str, list[TrialRow]] = {}
     for row in rows:
         arms.setdefault(row.arm, []).append(row)
     costs = {label: checked.verdicts[label].cost for label in arms}
-    base = costs.get(plan.baseline)
+    baseline_cost = costs.get(plan.baseline)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for axis in plan.axes:
         table.add_column(axis, overflow="fold")
-    for name in (*_COLUMNS, *(cost_forecast.COLUMNS if rented else ())):
+    for name in (*_COLUMNS, *(cost_forecast.COLUMNS if forecast else ())):
         table.add_column(name, justify="left" if name == "status" else "right")
-    for label, of_arm in list(arms.items())[:_MOST_ARMS]:
+    for label, arm_rows in list(arms.items())[:_MOST_ARMS]:
         levels = list(plan.arms[label][0].levels.values())
         if label == plan.baseline:
             levels[-1] += " *"
         table.add_row(
-            *levels, str(len(of_arm)), _statuses(of_arm), *_cost_cells(costs[label], base),
-            *(rented.cells(label) if rented else ()))
-    lines = [_head(checked), "", _print(table)]
+            *levels, str(len(arm_rows)), _status_cell(arm_rows),
+            *_cost_cells(costs[label], baseline_cost),
+            *(forecast.cells(label) if forecast else ()))
+    lines = [_title(checked), "", _table_lines(table)]
     if len(arms) > _MOST_ARMS:
-        lines.append(f"... and {len(arms) - _MOST_ARMS} arms more (--json has all)")
-    lines.append(_LEGEND + (_DEVICE_LEGEND if rented else ""))
-    lines += _balance(checked)
-    lines += _total(checked, rows)
-    lines += rented.lines() if rented else []
+        lines.append(f"... and {len(arms) - _MOST_ARMS} more arms (--json lists all)")
+    lines.append(_LEGEND + (_DEVICE_LEGEND if forecast else ""))
+    lines += _level_counts(checked)
+    lines += _totals(checked, rows)
+    lines += forecast.lines() if forecast else []
     return "\n".join(lines)
 
 
-def summary(checked: CheckedPlan) -> str:
-    """Return the plan in a few lines, for the head of a launch."""
-    return "\n".join([_head(checked), *_out_of_reach(checked)])
+def render_summary(checked: CheckedPlan) -> str:
+    """Return the name and question of a plan, and notes about it, for the start of a launch."""
+    return "\n".join([_title(checked), *_unchecked_datasets(checked)])
 
 
-def _head(checked: CheckedPlan) -> str:
+def _title(checked: CheckedPlan) -> str:
     plan = checked.plan
     question = f": {plan.question}" if plan.question else ""
     return f"{plan.name}{question}"
 
 
-def _cost_cells(cost: Cost, base: Cost | None) -> list[str]:
-    ratio = cost.relative_to(base).training_gmacs if base else None
+def _cost_cells(cost: Cost, baseline: Cost | None) -> list[str]:
+    ratio = cost.relative_to(baseline).training_gmacs if baseline else None
     return [
         f"{cost.parameters / 1e6:.2f} M", f"{cost.backbone_gmacs:.3g}", f"{cost.box_gmacs:.3g}",
         f"{cost.mask_gmacs:.3g}", "" if ratio is None else f"{ratio:.2f} x",
@@ -113,15 +114,16 @@ def _cost_cells(cost: Cost, base: Cost | None) -> list[str]:
     ]
 
 
-def _statuses(rows: Sequence[TrialRow]) -> str:
+def _status_cell(rows: Sequence[TrialRow]) -> str:
     statuses = ", ".join(
         status if number == len(rows) else f"{number} {status}"
-        for status, number in counts(rows).items() if number)
+        for status, number in count_by_status(rows).items() if number)
     codes = sorted({row.code_state for row in rows if row.code_state})
     return f"{statuses} ({', '.join(codes)})" if codes else statuses
 
 
-def _balance(checked: CheckedPlan) -> list[str]:
+def _level_counts(checked: CheckedPlan) -> list[str]:
+    """Return a line for each axis: the number of trials of each level, and if they differ."""
     lines = []
     for axis, names in checked.plan.axes.items():
         number = Counter(planned.levels[axis] for planned in checked.plan.trials)
@@ -131,26 +133,26 @@ def _balance(checked: CheckedPlan) -> list[str]:
     return lines
 
 
-def _total(checked: CheckedPlan, rows: Sequence[TrialRow]) -> list[str]:
-    number = counts(rows)
-    left = [row for row in rows if row.status != "finished"]
-    disk = sum(checked.verdicts[row.arm].cost.disk_bytes for row in left)
-    states = ", ".join(f"{n} {status}" for status, n in number.items() if n)
+def _totals(checked: CheckedPlan, rows: Sequence[TrialRow]) -> list[str]:
+    unfinished = [row for row in rows if row.status != "finished"]
+    disk = sum(checked.verdicts[row.arm].cost.disk_bytes for row in unfinished)
+    statuses = ", ".join(
+        f"{number} {status}" for status, number in count_by_status(rows).items() if number)
     return [
-        f"{len(rows)} trials, {len(checked.plan.arms)} arms: {states}; "
-        f"{disk / 1e9:.1f} GB of checkpoints still to come.",
-        *_out_of_reach(checked),
+        f"{len(rows)} trials, {len(checked.plan.arms)} arms: {statuses}. "
+        f"Unfinished trials will need {disk / 1e9:.1f} GB for checkpoints.",
+        *_unchecked_datasets(checked),
     ]
 
 
-def _out_of_reach(checked: CheckedPlan) -> list[str]:
+def _unchecked_datasets(checked: CheckedPlan) -> list[str]:
     return [
-        f"Not looked at, as it is not in reach from here: the dataset {prefix}."
+        f"Dataset {prefix} was not checked, as it cannot be read from this machine."
         for prefix in checked.data_out_of_reach
     ]
 
 
-def _print(table: Table) -> str:
+def _table_lines(table: Table) -> str:
     console = Console(file=io.StringIO(), width=_WIDTH)
     console.print(table)
     return "\n".join(line.rstrip() for line in console.file.getvalue().rstrip().splitlines())

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: a live table on a terminal, lines in a log, a table for a look."""
+"""Display the status of a sweep: a live table on a terminal, lines in a log, a plain table."""
 
 from __future__ import annotations
 
@@ -16,71 +16,68 @@ from rich.text import Text
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.status_rows import (
     TrialRow,
-    counts,
-    digest,
-    failures,
+    count_by_status,
+    group_failures,
     seconds_left,
     sweep_seconds_left,
 )
 
-__all__ = ["Board", "TrialRow", "digest", "table_text"]
-
 _COLOURS = {
     "new": "dim", "queued": "blue", "running": "cyan", "finished": "green", "failed": "bold red",
     "interrupted": "yellow"}
-# Who needs a look comes first, and what there may be hundreds of comes last.
+# Trials that need attention come first; those that there may be hundreds of come last.
 _ORDER = ("running", "failed", "interrupted", "queued", "new", "finished")
 
-_SECONDS_BETWEEN_READINGS = 1.0
+_POLL_SECONDS = 1.0
 _SECONDS_BETWEEN_COUNTS = 60.0
 
-# A table of more is not read to the end.
+# Longer tables list only trials that need attention.
 _MOST_LINES = 200
-# Of the failures below the table, the largest groups.
+# Number of groups of failures below the live table.
 _CAUSES_SHOWN = 3
-# The table's head, what is not shown, counts, outlook, and the line of the cursor.
-_LINES_BESIDE = 5
-# Columns of numbers.
+# Lines of the live table beside trials and causes: the head, the count of hidden trials, the counts
+# by status, the progress, and the line of the cursor.
+_OTHER_LINES = 5
+# Columns of numbers are aligned to the right.
 _RIGHT = ("seed", "step", "loss", "time", "left")
-# What a narrow terminal can do without.
-_DISPENSABLE = ("time", "loss")
+# Columns that a narrow terminal leaves out.
+_OPTIONAL = ("time", "loss")
 _SHORTEST_ARM = 10
 
 
-class Board:
-    """Shows how a sweep is getting on, while the context lasts.
+class StatusDisplay:
+    """Displays the progress of a sweep while the context lasts.
 
-    On a terminal it is a table that fits it, brought up to date every second. Elsewhere it is one
-    line for each trial whose status changes, and one of counts every minute. A thread of its own
-    reads, so that whoever runs the sweep need not think of it.
+    On a terminal it is a table that fits the screen and is updated every second. Elsewhere it is
+    one line for each trial whose status changes, and a line of counts every minute. A thread reads
+    the rows, so the code that runs the sweep is not involved.
 
     Args:
-        rows_of: Returns all trials of the sweep as they are now, in the order of the plan. Where it
-            raises an `OSError` or a `UserError`, that is shown in place of the news, and it is
-            asked again.
-        console: Where to show it.
-        seconds: Between two readings.
+        read_rows: Returns the present rows of all trials, in the order of the plan. If it raises an
+            `OSError` or a `UserError`, the error is displayed and reading goes on.
+        console: The console to write to.
+        poll_seconds: Seconds between two calls of `read_rows`.
     """
 
     def __init__(
         self,
-        rows_of: Callable[[], Sequence[TrialRow]],
+        read_rows: Callable[[], Sequence[TrialRow]],
         console: Console,
-        seconds: float = _SECONDS_BETWEEN_READINGS,
+        poll_seconds: float = _POLL_SECONDS,
     ) -> None:
-        self._rows_of = rows_of
+        self._read_rows = read_rows
         self._console = console
-        self._seconds = seconds
+        self._poll_seconds = poll_seconds
         self._rows: Sequence[TrialRow] | None = None
-        self._trouble = ""
+        self._error = ""
         self._last_counts = 0.0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="board", daemon=True)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="status-display", daemon=True)
         self._live: Live | None = None
         if console.is_terminal:
             self._live = Live(console=console, auto_refresh=False)
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> StatusDisplay:
         if self._live is not None:
             self._live.start()
         self._thread.start()
@@ -92,85 +89,87 @@ class Board:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._ended.set()
+        self._closed.set()
         self._thread.join()
-        # What changed since the last reading.
+        # Show the changes since the thread's last round.
         self._refresh()
         if self._live is not None:
             self._live.stop()
 
-    def _follow(self) -> None:
+    def _poll(self) -> None:
         while True:
             self._refresh()
-            if self._ended.wait(self._seconds):
+            if self._closed.wait(self._poll_seconds):
                 return
 
     def _refresh(self) -> None:
-        before, trouble_before = self._rows, self._trouble
+        rows_before, error_before = self._rows, self._error
         try:
-            self._rows, self._trouble = self._rows_of(), ""
+            self._rows, self._error = self._read_rows(), ""
         except (OSError, UserError) as error:
-            self._trouble = f"Cannot read how the sweep is getting on: {error}"
+            self._error = f"Cannot read the status of the sweep: {error}"
         if self._live is not None:
             size = self._console.size
             self._live.update(
-                _board(self._rows or (), self._trouble, size.width, size.height), refresh=True)
+                _terminal_view(self._rows or (), self._error, size.width, size.height),
+                refresh=True)
             return
-        if self._trouble and self._trouble != trouble_before:
-            self._say(self._trouble)
+        if self._error and self._error != error_before:
+            self._print_line(self._error)
         if self._rows is not None:
-            self._log(before, self._rows)
+            self._print_changes(rows_before, self._rows)
 
-    def _log(self, before: Sequence[TrialRow] | None, rows: Sequence[TrialRow]) -> None:
-        # Of what was so when the display began, the counts say enough.
+    def _print_changes(self, before: Sequence[TrialRow] | None, rows: Sequence[TrialRow]) -> None:
+        # The first round prints counts only, not a line for each trial.
         known = {row.id: (row.status, row.attempt) for row in (rows if before is None else before)}
         for row in rows:
             if known.get(row.id, ("new", 0)) != (row.status, row.attempt):
-                self._say(_news(row))
+                self._print_line(_change_line(row))
         now = time.monotonic()
         if before is None or now - self._last_counts >= _SECONDS_BETWEEN_COUNTS:
             self._last_counts = now
-            self._say(f"{_counts(rows)}; {_outlook(rows)}")
+            self._print_line(f"{_counts_text(rows)}; {_progress_text(rows)}")
 
-    def _say(self, line: str) -> None:
+    def _print_line(self, line: str) -> None:
         self._console.print(
             f"{time.strftime('%H:%M:%S')} {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def table_text(rows: Sequence[TrialRow]) -> str:
-    """Return a table of trials in the order given, a line each, and the counts below it.
+def status_table(rows: Sequence[TrialRow]) -> str:
+    """Return a plain table of trials in the order given, with the counts below.
 
-    It has no colours and is as wide as it needs to be. Of hundreds of trials, those that are
-    finished by the present code are counted only.
+    The table has no colours and no limit on its width. If there are hundreds of trials, those that
+    the present code has finished are only counted.
     """
-    of_note = [row for row in rows if row.status != "finished" or row.code_state]
-    shown = rows if len(rows) <= _MOST_LINES else of_note
-    lines = [line.plain.rstrip() for line in _table(shown)] if shown else []
-    return "\n".join([*lines, f"{_counts(rows)}; {_outlook(rows)}"])
+    notable = [row for row in rows if row.status != "finished" or row.code_state]
+    shown = rows if len(rows) <= _MOST_LINES else notable
+    lines = [line.plain.rstrip() for line in _table_lines(shown)] if shown else []
+    return "\n".join([*lines, f"{_counts_text(rows)}; {_progress_text(rows)}"])
 
 
-def _board(rows: Sequence[TrialRow], trouble: str, width: int, height: int) -> Group:
-    """Return what fits a terminal: trials that need a look, causes of failures, counts."""
+def _terminal_view(rows: Sequence[TrialRow], error: str, width: int, height: int) -> Group:
+    """Return a view that fits a terminal: trials, causes of failures, counts and progress."""
     causes = [
-        Text(f"{len(group)} x {group[0].cause or 'no cause is known'}", "red")
-        for group in failures(rows)[:_CAUSES_SHOWN]]
-    if trouble:
-        causes.append(Text(trouble, "bold red"))
-    room = max(height - _LINES_BESIDE - len(causes), 1)
+        Text(f"{len(group)} x {group[0].cause or 'unknown cause'}", "red")
+        for group in group_failures(rows)[:_CAUSES_SHOWN]]
+    if error:
+        causes.append(Text(error, "bold red"))
+    room = max(height - _OTHER_LINES - len(causes), 1)
     ordered = sorted(rows, key=lambda row: _ORDER.index(row.status))
-    shown, folded = ordered[:room], ordered[room:]
-    rest = [Text(f"and {_counts(folded)}", "dim")] if folded else []
-    lines = [*_table(shown, width), *rest, *causes, _counts(rows), _outlook(rows)]
+    shown, hidden = ordered[:room], ordered[room:]
+    rest = [Text(f"and {_counts_text(hidden)}", "dim")] if hidden else []
+    lines = [
+        *_table_lines(shown, width), *rest, *causes, _counts_text(rows), _progress_text(rows)]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return Group(*lines)
 
 
-def _table(rows: Sequence[TrialRow], width: float = math.inf) -> list[Text]:
-    """Return a head and a line for each trial, not wider than `width` if that can be.
+def _table_lines(rows: Sequence[TrialRow], width: float = math.inf) -> list[Text]:
+    """Return a head and a line for each trial, at most `width` wide if possible.
 
-    Where it is too wide, arms' labels give way, then columns that can be done without. By hand, as
-    rich takes seconds to lay out thousands of trials.
+    If the table is too wide, labels of arms are shortened, then optional columns are left out.
+    rich's own tables take seconds for thousands of trials.
     """
     columns = _columns(rows)
     sizes = {name: max(map(cell_len, (name, *cells))) for name, cells in columns.items()}
@@ -178,7 +177,7 @@ def _table(rows: Sequence[TrialRow], width: float = math.inf) -> list[Text]:
     def excess() -> float:
         return sum(sizes.values()) + len(sizes) - 1 - width
 
-    for name in _DISPENSABLE:
+    for name in _OPTIONAL:
         if excess() > max(sizes["arm"] - _SHORTEST_ARM, 0):
             del columns[name], sizes[name]
     sizes["arm"] -= int(min(max(excess(), 0), max(sizes["arm"] - _SHORTEST_ARM, 0)))
@@ -196,66 +195,66 @@ def _table(rows: Sequence[TrialRow], width: float = math.inf) -> list[Text]:
 
 
 def _columns(rows: Sequence[TrialRow]) -> dict[str, list[str]]:
-    """Return what is shown of each trial, by the heads of the columns."""
+    """Return the cells of the table by column."""
     columns = {
         "trial": [row.id for row in rows],
         "arm": [row.arm for row in rows],
         "seed": [str(row.seed) for row in rows],
         "status": [row.status for row in rows],
-        "step": [_steps(row) for row in rows],
+        "step": [_step_text(row) for row in rows],
         "loss": ["" if row.loss is None else f"{row.loss:.4g}" for row in rows],
-        "time": [_duration(row.seconds) if row.attempt else "" for row in rows],
-        "left": [_left(row) for row in rows],
+        "time": [_duration_text(row.seconds) if row.attempt else "" for row in rows],
+        "left": [_time_left_text(row) for row in rows],
     }
     if any(row.code_state for row in rows):
         columns["code"] = [row.code_state for row in rows]
     return columns
 
 
-def _counts(rows: Sequence[TrialRow]) -> Text:
-    """Return how many trials are in which state."""
+def _counts_text(rows: Sequence[TrialRow]) -> Text:
+    """Return the number of trials of each status."""
     return Text(", ").join(
         Text(f"{number} {status}", _COLOURS[status])
-        for status, number in counts(rows).items() if number) or Text("no trials")
+        for status, number in count_by_status(rows).items() if number) or Text("no trials")
 
 
-def _outlook(rows: Sequence[TrialRow]) -> Text:
-    """Return how far all trials are, and how long it takes yet where that can be told."""
+def _progress_text(rows: Sequence[TrialRow]) -> Text:
+    """Return the progress of all trials, and the remaining time if it can be estimated."""
     steps = sum(row.steps or 0 for row in rows)
     done = sum((row.steps or 0) if row.status == "finished" else row.step for row in rows)
     line = Text(f"{100 * done / max(steps, 1):.0f} % of all steps")
     if (left := sweep_seconds_left(rows)) is not None:
-        line.append(f", about {_duration(left)} left")
+        line.append(f", about {_duration_text(left)} left")
     return line
 
 
-def _news(row: TrialRow) -> str:
-    """Return the line of a log for a trial whose status has changed."""
+def _change_line(row: TrialRow) -> str:
+    """Return a log line for a trial whose status has changed."""
     line = f"{row.id} {row.arm}, seed {row.seed}: {row.status}"
     if row.attempt > 1:
         line += f", attempt {row.attempt}"
     if row.status != "finished" and row.step:
-        line += f", at step {_steps(row)}"
+        line += f", at step {_step_text(row)}"
     if row.code_state:
         line += f", {row.code_state}"
     return f"{line}: {row.cause}" if row.cause else line
 
 
-def _steps(row: TrialRow) -> str:
+def _step_text(row: TrialRow) -> str:
     if not row.step:
         return ""
     return f"{row.step}/{row.steps}" if row.steps else str(row.step)
 
 
-def _left(row: TrialRow) -> str:
+def _time_left_text(row: TrialRow) -> str:
     left = seconds_left(row)
     if left is None:
         return ""
-    return _duration(left) if left else "evaluates"
+    return _duration_text(left) if left else "evaluating"
 
 
-def _duration(seconds: float) -> str:
-    """Return 0:07, 12:34, 5:12:34 or 3d 05h."""
+def _duration_text(seconds: float) -> str:
+    """Return a duration such as 0:07, 12:34, 5:12:34 or 3d 05h."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 48:

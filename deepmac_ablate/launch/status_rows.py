@@ -1,32 +1,31 @@
-"""What is shown of each trial of a sweep, and what all of them come to."""
+"""The status of each trial of a sweep as one row, and summaries of many rows."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from deepmac_ablate.launch.trial_status import Status
+Status = Literal["new", "queued", "running", "finished", "failed", "interrupted"]
 
 
 class TrialRow(NamedTuple):
-    """A trial as it is now.
+    """The present status of one trial.
 
     Attributes:
-        id: Of the trial.
+        id: The trial's id.
         arm: The label of its arm.
-        seed: Of the trial.
-        status: What became of it.
-        attempt: How often it was started; 0 for a new one.
-        step: The last step that is noted.
-        steps: How many it takes in all; None where that is not known.
-        loss: At the last step; None where none is noted or it is no number.
-        steps_per_second: At the last step; None where none is noted.
-        seconds: How long its last attempt has been running, or ran.
-        cause: Why it failed, was interrupted or waits, in one sentence; else empty.
-        code_state: As `provenance.code_state` says.
-        log: The path of the last attempt's log, relative to the sweep's folder; empty where it is
-            not known.
+        seed: The trial's seed.
+        status: The trial's status.
+        attempt: Number of times the trial was started; 0 if never.
+        step: The last step in the metrics log; 0 if there is none.
+        steps: Number of steps of the whole training; None if unknown.
+        loss: Total loss at `step`; None if it is missing or not finite.
+        steps_per_second: Training speed at `step`; None if it is missing.
+        seconds: Duration of the last attempt so far.
+        cause: Why the trial failed, was interrupted or is waiting, in one sentence; else empty.
+        code_state: The result of `provenance.code_state`; empty if it was not read.
+        log: Path of the last attempt's log relative to the sweep's workdir; empty if unknown.
     """
 
     id: str
@@ -45,84 +44,85 @@ class TrialRow(NamedTuple):
 
 
 def seconds_left(row: TrialRow) -> float | None:
-    """Return how long a running trial will train; None where nobody can tell."""
+    """Return the remaining training time of a running trial; None if it cannot be estimated."""
     if row.status != "running" or row.steps is None or not row.steps_per_second:
         return None
     return max(row.steps - row.step, 0) / row.steps_per_second
 
 
 def sweep_seconds_left(rows: Sequence[TrialRow]) -> float | None:
-    """Return how long a sweep will train with as many trials at a time as are running now.
+    """Return the remaining training time of a sweep with as many parallel trials as now.
 
-    What is new, queued or interrupted is taken to be run, at the pace of its arm where one is
-    known, else at the mean pace of all; what failed is not. Evaluation is not counted.
+    New, queued and interrupted trials are assumed to run at the speed of their arm, or at the mean
+    speed of all arms if their own is unknown. Failed trials and evaluation are not counted.
 
     Returns:
-        None where nothing runs, or no running trial has a pace yet.
+        Seconds, or None if nothing is running or no running trial has a known speed.
     """
     running = [row for row in rows if row.status == "running"]
     known = [left for row in running if (left := seconds_left(row)) is not None]
     if not known:
         return None
-    paces = {row.arm: 1 / row.steps_per_second for row in rows if row.steps_per_second}
-    typical = sum(paces.values()) / len(paces)
+    step_seconds = {row.arm: 1 / row.steps_per_second for row in rows if row.steps_per_second}
+    mean = sum(step_seconds.values()) / len(step_seconds)
     work = sum(
-        max(row.steps - row.step, 0) * paces.get(row.arm, typical)
+        max(row.steps - row.step, 0) * step_seconds.get(row.arm, mean)
         for row in rows if row.status in ("running", "new", "queued", "interrupted") and row.steps)
     return max(*known, work / len(running))
 
 
-def counts(rows: Iterable[TrialRow]) -> dict[str, int]:
-    """Return how many trials there are of each status, in the order in which they are said."""
+def count_by_status(rows: Iterable[TrialRow]) -> dict[str, int]:
+    """Return the number of trials of each status, zeros included, in the order of display."""
     statuses = [row.status for row in rows]
     order = ("running", "queued", "finished", "failed", "interrupted", "new")
     return {status: statuses.count(status) for status in order}
 
 
-def failures(rows: Iterable[TrialRow]) -> list[list[TrialRow]]:
-    """Return the failed trials in groups of one cause, the largest group first."""
+def group_failures(rows: Iterable[TrialRow]) -> list[list[TrialRow]]:
+    """Return the failed trials in groups with the same cause, the largest group first."""
     groups: dict[str, list[TrialRow]] = {}
     for row in rows:
         if row.status == "failed":
-            groups.setdefault(normalised(row.cause), []).append(row)
+            groups.setdefault(error_signature(row.cause), []).append(row)
     return sorted(groups.values(), key=len, reverse=True)
 
 
-def digest(rows: Sequence[TrialRow]) -> str:
-    """Return what a sweep came to: failures by cause, then how many trials are in which state.
+def status_summary(rows: Sequence[TrialRow]) -> str:
+    """Return the failures of a sweep by cause, and the number of trials of each status.
 
     Args:
-        rows: All trials of the sweep; a new one is missing.
+        rows: All trials of the sweep. New ones are counted as missing.
 
     Returns:
-        For each cause how many failed of it, and of one of them the cause in its own words, its id
-        and where its log is; last a line such as "12 finished, 1 failed, 2 interrupted, 0 missing".
+        For each cause the number of failures, with the cause, id and log of one of them as an
+        example; then a line such as "12 finished, 1 failed, 2 interrupted, 0 missing".
     """
     lines = []
-    for group in failures(rows):
+    for group in group_failures(rows):
         first = group[0]
         lines += [
-            f"{len(group)} failed: {first.cause or 'no cause is known'}",
-            f"    for instance {first.id} ({first.arm}, seed {first.seed}): {log_path(first)}"]
-    number = counts(rows)
-    more = "".join(f", {number[it]} {it}" for it in ("running", "queued") if number[it])
+            f"{len(group)} failed: {first.cause or 'unknown cause'}",
+            f"    for example {first.id} ({first.arm}, seed {first.seed}): {log_location(first)}"]
+    number = count_by_status(rows)
+    more = "".join(
+        f", {number[status]} {status}" for status in ("running", "queued") if number[status])
     lines.append(
         f"{number['finished']} finished, {number['failed']} failed, "
         f"{number['interrupted']} interrupted, {number['new']} missing{more}")
     return "\n".join(lines)
 
 
-def log_path(row: TrialRow) -> str:
-    """Return where to read what a trial said, relative to the sweep's folder."""
+def log_location(row: TrialRow) -> str:
+    """Return the path of a trial's log, or of its folder of logs, relative to the workdir."""
     return row.log or f"trials/{row.id}/logs"
 
 
-# In this order: a path may hold hexadecimal digits, and those may hold numbers.
+# The order matters: paths may contain hexadecimal digits, and those may contain numbers.
 _VARYING = (
-    # With a scheme or without, and the line that may follow.
+    # With or without a scheme, and followed by line numbers or not.
     (re.compile(r"(?:\w+:/)?[\w.~@%+=-]*(?:/[\w.@%+=-]+)+/?(?::\d+)*"), "PATH"),
     (re.compile(r"\b(?:0x[0-9a-f]+|(?=[a-f]*\d)[0-9a-f]{8,})\b", re.IGNORECASE), "HEX"),
-    # Not the digits of a name, such as float32; those after an underscore count something.
+    # Not the digits in names such as float32, but those after an underscore, which are counters.
     (re.compile(r"(?<![A-Za-z\d.])[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|(?:nan|inf)\b)", re.IGNORECASE),
      "N"),
     # Shapes of any rank.
@@ -131,17 +131,17 @@ _VARYING = (
 )
 
 
-def normalised(cause: str) -> str:
-    """Return a cause without what varies from trial to trial.
+def error_signature(cause: str) -> str:
+    """Return a cause of failure without the parts that differ between trials.
 
-    Paths, hexadecimal digits (ids, addresses) and numbers, not-a-number and infinity among them,
-    are put in place by words, and lists of numbers by one.
+    Paths, hexadecimal ids and addresses, and numbers (NaN and infinity included) become
+    placeholders; a list of numbers becomes one placeholder.
 
     Args:
-        cause: One sentence, as a person reads it.
+        cause: One sentence for people.
 
     Returns:
-        A text that is equal where the causes are the same. It is for comparing only.
+        A text that is equal for equal causes; only for comparison.
     """
     for pattern, word in _VARYING:
         cause = pattern.sub(word, cause)

@@ -1,7 +1,12 @@
-"""Who launches into a workdir, and how to make the launcher end, and its jobs in a cloud."""
+"""Stop a sweep: end its launcher and its cloud jobs.
+
+A launcher on ``gs://`` may run on any machine. It is asked to start no more trials by a file in the
+workdir, the stop request.
+"""
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import socket
@@ -11,80 +16,117 @@ from typing import Any
 
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.launch import stop_request
 from deepmac_ablate.launch.cloud_jobs import active_jobs
 from deepmac_ablate.launch.supervision import locks, processes
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.storage.strict_json import from_json, to_json
 
 # Supervisors give a trainer 30 s to save before they kill it.
 _SECONDS_TO_WAIT = 90.0
 
+_STOP_REQUEST = "stop.json"
+
 NO_LAUNCHER = "No launcher is running."
+_HOW_TO_RESUME = "Launch again to resume."
 
 
-def launcher_text(workdir: SweepWorkdir) -> str:
-    """Say which launcher is at work in a workdir."""
+def describe_launcher(workdir: SweepWorkdir) -> str:
+    """Return a sentence that names the launcher of a workdir, or `NO_LAUNCHER`."""
     holder = locks.holder(workdir.lock)
     if holder is None:
         return NO_LAUNCHER
     return f"A launcher is running: process {holder.get('pid')} on {holder.get('host')}."
 
 
-def stop(workdir: SweepWorkdir) -> str:
-    """Ask the launcher to end, and jobs in a cloud too, and wait until they have.
+def stop_sweep(workdir: SweepWorkdir) -> str:
+    """Stop the launcher and the cloud jobs of a sweep, and wait until they have ended.
 
     Returns:
-        What happened, in a sentence.
+        A sentence for the user about what was stopped.
 
     Raises:
-        UserError: If the launcher runs on another machine and its trials do too, or something does
-            not end.
+        UserError: If the launcher and its trials run on another machine, or something does not
+            end in time.
     """
     if storage.is_remote(workdir.path):
         return _stop_jobs(workdir)
     if not locks.is_held(workdir.lock):
         return NO_LAUNCHER
     holder = locks.holder(workdir.lock) or {}
-    if holder.get("host") != socket.gethostname():
-        raise UserError(f"The launcher runs on {holder.get('host')}; stop it there.")
-    _end(workdir, holder)
-    return "Stopped; launching again goes on."
+    if (host := holder.get("host")) != socket.gethostname():
+        raise UserError(
+            f"The launcher runs on host {host}; run 'deepmac-ablate stop {workdir.path}' there.")
+    _end_launcher(workdir, holder)
+    return f"Stopped. {_HOW_TO_RESUME}"
+
+
+def write_stop_request(workdir: SweepWorkdir) -> None:
+    """Ask the launcher of a workdir to start no more trials.
+
+    Raises:
+        OSError: If the request cannot be written.
+    """
+    fields = {"by": _user_name(), "host": os.uname().nodename, "time": time.time()}
+    storage.write(workdir.path / _STOP_REQUEST, to_json(fields) + "\n")
+
+
+def read_stop_request(workdir: SweepWorkdir) -> str:
+    """Return a sentence about who wrote the stop request; empty without a request."""
+    path = workdir.path / _STOP_REQUEST
+    text = storage.read(path)
+    if text is None:
+        return ""
+    fields = from_json(text, str(path))
+    return f"{fields.get('by')} stopped the sweep from {fields.get('host')}."
+
+
+def remove_stop_request(workdir: SweepWorkdir) -> None:
+    """Remove the stop request, which was for an earlier launcher."""
+    (workdir.path / _STOP_REQUEST).unlink(missing_ok=True)
 
 
 def _stop_jobs(workdir: SweepWorkdir) -> str:
-    """Stop a sweep in a cloud from anywhere; its launcher sees that it shall start no more."""
+    """Stop a sweep in the cloud from any machine."""
     jobs = active_jobs.outstanding(workdir)
     holder = locks.holder(workdir.lock)
     if holder is not None:
         try:
-            stop_request.leave(workdir)
+            write_stop_request(workdir)
         except OSError as error:
             raise UserError(f"Cannot write the workdir {workdir.path}: {error}.") from error
         if _is_here(holder):
-            # At once, and not only when it looks for the request.
-            _end(workdir, holder)
+            # A signal acts at once; the request only when the launcher looks for it.
+            _end_launcher(workdir, holder)
             jobs = active_jobs.outstanding(workdir)
     active_jobs.cancel(jobs)
     if not jobs:
-        return "No job is running." if holder is None else "Stopped; launching again goes on."
-    return f"Stopped {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}; launching again goes on."
+        return "No job is running." if holder is None else f"Stopped. {_HOW_TO_RESUME}"
+    return f"Stopped {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}. {_HOW_TO_RESUME}"
 
 
 def _is_here(holder: Mapping[str, Any]) -> bool:
-    """Whether a launcher lives on this machine; a lock on ``gs://`` outlives its holder a while."""
+    """Return whether a launcher is alive on this machine; locks on ``gs://`` outlive launchers."""
     pid, started = holder.get("pid"), holder.get("process_started")
     return (
         holder.get("host") == socket.gethostname() and pid is not None and started is not None
         and processes.process_identity(pid) == started)
 
 
-def _end(workdir: SweepWorkdir, holder: Mapping[str, Any]) -> None:
-    """Has a launcher on this machine end."""
+def _end_launcher(workdir: SweepWorkdir, holder: Mapping[str, Any]) -> None:
+    """Terminate a launcher on this machine and wait until it has released its lock."""
     os.kill(holder["pid"], signal.SIGTERM)
     deadline = time.monotonic() + _SECONDS_TO_WAIT
     while locks.is_held(workdir.lock):
         if time.monotonic() > deadline:
             raise UserError(
-                f"The launcher (process {holder['pid']}) has not ended for "
-                f"{_SECONDS_TO_WAIT:.0f} s; kill it, and its trials will stop by themselves.")
+                f"The launcher (process {holder['pid']}) did not exit within "
+                f"{_SECONDS_TO_WAIT:.0f} s. Kill it; its trials then stop by themselves.")
         time.sleep(0.2)
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # Users of containers may have no name.
+        return str(os.getuid())

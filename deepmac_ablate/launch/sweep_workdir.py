@@ -1,13 +1,14 @@
-"""The folder of one sweep: its plan, its launches and a folder for each trial.
+"""The folder of a sweep: its plan, its launches and a folder for each trial.
 
 ::
 
-    plan.json                  what was launched last
-    costs.json                 what each trial costs that was ever launched, see `cost`
+    plan.json                  the plan that was launched last
+    costs.json                 the cost of every trial that was ever launched (see `cost`)
     launcher.lock              held by the launcher while it runs
+    stop.json                  request to the launcher to start no more trials, on ``gs://``
     launches/<time>/           lease, provenance and changed sources of each launch
-    trials/<id>/               see `workdir`; sweep.json says what the sweep calls the trial
-    xmanager/                  XManager's own database; of a sweep on ``gs://`` it is in the user's
+    trials/<id>/               see `trial_workdir`; sweep.json holds the trial's arm and levels
+    xmanager/                  XManager's database; for a sweep on ``gs://`` it is in the user's
                                cache folder
 """
 
@@ -32,14 +33,12 @@ from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 
 class SweepWorkdir:
-    """The files of one sweep.
-
-    Making one touches nothing.
+    """Paths and files of one sweep; creating an instance reads and writes nothing.
 
     Attributes:
         path: The folder.
-        lock: The file that a launcher holds.
-        xmanager: The folder of XManager's database, on a disk.
+        lock: The file that a launcher locks.
+        xmanager: The folder of XManager's database, on a local disk.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -52,22 +51,22 @@ class SweepWorkdir:
             self.xmanager = user_cache("xmanager", name)
 
     def trial(self, trial_id: str) -> TrialWorkdir:
-        """Return the folder of a trial, whether or not it exists."""
+        """Return a trial's workdir, which may not exist."""
         return TrialWorkdir(self.path / "trials" / trial_id)
 
     def location(self, trial_id: str) -> str:
-        """Return the name of a trial's folder, which is had faster than a path."""
+        """Return a trial's folder as a string, which is much faster than a path."""
         return f"{self._name}/trials/{trial_id}"
 
     def folder(self, trial_id: str) -> Path:
-        """Return where a trial's folder is, in a sweep on this machine."""
+        """Return a trial's folder as a path on a local disk."""
         return Path(self.path, "trials", trial_id)
 
     def write_plan(self, plan: Plan) -> None:
-        """Write plan.json, into a folder that is made where there is none.
+        """Write plan.json; the folder is created if it is missing.
 
         Raises:
-            UserError: If it cannot be written.
+            UserError: If the file cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -82,35 +81,35 @@ class SweepWorkdir:
         """Return the plan that was launched last.
 
         Raises:
-            UserError: If there is none, or it is broken.
+            UserError: If there is no plan, or its file is broken.
         """
         path = self.path / "plan.json"
         content = storage.read(path)
         if content is None:
             raise UserError(
-                f"There is no sweep in {self.path}: plan.json is missing; launch one with "
+                f"There is no sweep in {self.path}: plan.json is missing. Launch one with "
                 f"'deepmac-ablate launch SWEEP --workdir {self.path}'.")
         fields = from_json(content, str(path))
         try:
             return Plan.from_json(fields)
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path} is broken, as it is no plan ({error!r}); launch the sweep again."
+                f"{path} is not a valid plan ({error!r}); launch the sweep again."
             ) from error
 
     def write_costs(self, plan: Plan, costs: Mapping[str, Cost]) -> None:
-        """Write costs.json, in which trials of earlier launches keep theirs.
+        """Add the costs of a plan's trials to costs.json, which keeps those of earlier launches.
 
         Args:
-            plan: Of the trials that are launched.
-            costs: By the labels of their arms.
+            plan: The plan that is launched.
+            costs: Costs by the labels of the arms.
 
         Raises:
-            UserError: If it cannot be written, or what is there is broken.
+            UserError: If the file cannot be written, or the existing one is broken.
         """
         path = self.path / "costs.json"
-        there = storage.read(path)
-        by_trial = {} if there is None else from_json(there, str(path))
+        text = storage.read(path)
+        by_trial = {} if text is None else from_json(text, str(path))
         by_trial |= {
             planned.id: costs[planned.trial.arm].to_json()
             for planned in plan.trials if planned.trial.arm in costs}
@@ -122,7 +121,7 @@ class SweepWorkdir:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
 
     def new_launch(self) -> epath.Path:
-        """Make the folder of a launch; the caller holds the lock."""
+        """Create the folder of a launch; the caller holds the lock."""
         name = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
         launches = self.path / "launches"
         same_second = len(list(launches.glob(f"{name}*")))
@@ -131,11 +130,11 @@ class SweepWorkdir:
         return folder
 
     def prepare_trial(self, plan: Plan, planned: PlannedTrial) -> None:
-        """Make the folder of a trial that is about to be launched.
+        """Create the folder of a trial that is about to be launched.
 
         Raises:
-            UserError: If another trial is there.
-            OSError: If it cannot be written.
+            UserError: If the folder belongs to another trial.
+            OSError: If the folder cannot be written.
         """
         files = self.trial(planned.id)
         files.describe(planned.trial, planned.id)

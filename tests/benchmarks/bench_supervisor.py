@@ -64,7 +64,7 @@ def main() -> None:
         for _ in range(3):
             started = time.perf_counter()
             for each in folders:
-                trial_status.of_folder(each)
+                trial_status.read_status(each)
             times.append(time.perf_counter() - started)
         print(f"status: {1e6 * min(times) / trials:.0f} us a finished trial")
 

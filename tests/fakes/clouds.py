@@ -25,9 +25,9 @@ from deepmac_ablate.launch.cloud_jobs.dry_run import DryRun
 from deepmac_ablate.launch.cloud_jobs.executor import CloudExecutor
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
 from deepmac_ablate.launch.executor import JobOptions
-from deepmac_ablate.launch.launcher import Launch, Options
-from deepmac_ablate.launch.status_reader import Observer
+from deepmac_ablate.launch.launcher import Launch, LaunchOptions
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.sweep.plan import Plan
 from tests.fakes import kubernetes_server, secret_server, vertex_rules, vertex_server
 from tests.fakes.gcs_server import GcsServer
@@ -104,10 +104,10 @@ def template(executor: str, **options: Any) -> JobTemplate:
 
 def launch(executor: str, a_plan: Plan, **options: Any) -> Launch:
     """Launch a plan into the cloud of this process's environment, until all is over."""
-    choice = Options(options.pop("max_parallel", 4), options.pop("retry_failed", False))
+    choice = LaunchOptions(options.pop("max_parallel", 4), options.pop("retry_failed", False))
     workdir = SweepWorkdir(WORKDIR)
     where = CloudExecutor(
-        template(executor, **options), workdir, Snapshot(()), seconds_between_looks=0.3)
+        template(executor, **options), workdir, Snapshot(()), poll_seconds=0.3)
     job = Launch(a_plan, workdir, where, choice)
     job.run()
     return job
@@ -169,7 +169,7 @@ def units(cloud: Cloud) -> list[tuple[str, int, int]]:
 
 def statuses(a_plan: Plan) -> dict[str, str]:
     """What became of the trials, by id."""
-    return {row.id: row.status for row in Observer(SweepWorkdir(WORKDIR), a_plan).rows()}
+    return {row.id: row.status for row in StatusReader(SweepWorkdir(WORKDIR), a_plan).read_rows()}
 
 
 def starts(cloud: Cloud, trial_id: str) -> int:
@@ -179,5 +179,5 @@ def starts(cloud: Cloud, trial_id: str) -> int:
 
 if __name__ == "__main__":
     place, content, chosen = sys.argv[1:]
-    said = launch(place, Plan.from_json(json.loads(content)), **json.loads(chosen)).stopped
+    said = launch(place, Plan.from_json(json.loads(content)), **json.loads(chosen)).stop_reason
     print(said)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from deepmac_ablate.launch.executor import JobOptions
-from deepmac_ablate.launch.launcher import Launch, Options
+from deepmac_ablate.launch.launcher import Launch, LaunchOptions
 from deepmac_ablate.launch.local_executor import LocalExecutor
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
@@ -40,8 +40,8 @@ def launch(
 ) -> Launch:
     """Launch here and return once all is over."""
     files = SweepWorkdir(workdir)
-    executor = LocalExecutor(files, JobOptions(**options), command=fake_command)
-    job = Launch(a_plan, files, executor, Options(max_parallel, retry_failed))
+    executor = LocalExecutor(files, JobOptions(**options), build_command=fake_command)
+    job = Launch(a_plan, files, executor, LaunchOptions(max_parallel, retry_failed))
     job.run()
     return job
 
@@ -57,9 +57,9 @@ def start(a_plan: Plan, workdir: Path, **options) -> subprocess.Popen:
 
 def statuses(a_plan: Plan, workdir: Path) -> dict[str, str]:
     """What became of the trials, by id."""
-    from deepmac_ablate.launch.status_reader import Observer
+    from deepmac_ablate.launch.trial_status import StatusReader
 
-    return {row.id: row.status for row in Observer(SweepWorkdir(workdir), a_plan).rows()}
+    return {row.id: row.status for row in StatusReader(SweepWorkdir(workdir), a_plan).read_rows()}
 
 
 def starts(workdir: Path, trial_id: str) -> int:

@@ -191,7 +191,7 @@ def test_a_trial_that_ends_is_not_taken_for_interrupted(object_store, tmp_path):
     folder = f"{W}/trials/b-0"
     object_store.fail("slow", method="GET", containing="state-train", seconds=0.5)
     found = []
-    reader = threading.Thread(target=lambda: found.append(trial_status.of_folder(folder).status))
+    reader = threading.Thread(target=lambda: found.append(trial_status.read_status(folder).status))
     reader.start()
     wait_until(lambda: not object_store.failing)
     object_store.objects["bucket/w/trials/b-0/result.json"] = b"{}"

@@ -71,7 +71,7 @@ def _launch_until_finished(folder, seed):
     folder.mkdir()
     lease = folder / "lease"
     statuses = []
-    while (status := trial_status.of_folder(folder).status) != "finished":
+    while (status := trial_status.read_status(folder).status) != "finished":
         statuses.append(status)
         attempt.stop_leftovers(folder, "train")
         with supervised.launcher(lease) as launcher:
@@ -97,7 +97,7 @@ def test_killed_trials_are_finished_once(tmp_path):
         assert list(range(1, STEPS + 1)) == steps
         assert [] == supervised.processes_in(folder)
         assert not locks.is_held(attempt.lock_path(folder, "train"))
-        assert "finished" == trial_status.of_folder(folder).status
+        assert "finished" == trial_status.read_status(folder).status
     # The kills hit: trials had been started, and were taken up again.
     seen = collections.Counter(status for each in statuses for status in each)
     assert seen["interrupted"] >= TRIALS / 2

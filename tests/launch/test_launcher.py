@@ -41,7 +41,7 @@ def test_trials_end_in_every_way_and_a_second_launch_runs_only_what_is_missing(t
         (), ("end = fail shapes (3, 4) and (4, 3) do not fit", f"unless = {mended}"),
         ("end = diverge", f"unless = {mended}"), ("end = hang", f"unless = {mended}"))
     job = launching.launch(a_plan, tmp_path / "w", max_parallel=4, silence_limit=2.0, grace=1.0)
-    rows = {row.id: row for row in job.observer.rows()}
+    rows = {row.id: row for row in job.status_reader.read_rows()}
     assert ["finished", "failed", "failed", "failed"] == [rows[f"t{i}"].status for i in range(4)]
     assert "ValueError: shapes (3, 4) and (4, 3) do not fit" == rows["t1"].cause
     assert "The loss is nan" in rows["t2"].cause
@@ -50,11 +50,11 @@ def test_trials_end_in_every_way_and_a_second_launch_runs_only_what_is_missing(t
     assert (3, 3) == (rows["t0"].step, rows["t0"].steps)
 
     again = launching.launch(a_plan, tmp_path / "w")
-    assert [] == again.missing
+    assert [] == again.pending
     mended.touch()
     retried = launching.launch(a_plan, tmp_path / "w", retry_failed=True, max_parallel=4)
-    assert ["t1", "t2", "t3"] == [planned.id for planned in retried.missing]
-    assert {"finished"} == {row.status for row in retried.observer.rows()}
+    assert ["t1", "t2", "t3"] == [planned.id for planned in retried.pending]
+    assert {"finished"} == {row.status for row in retried.status_reader.read_rows()}
     assert [1, 2, 2, 2] == [launching.starts(tmp_path / "w", f"t{i}") for i in range(4)]
 
 
@@ -113,7 +113,7 @@ def test_an_evaluation_job_runs_beside_the_trainer(tmp_path):
     """Two jobs in one work unit; the evaluator ends the trial, and stops where training fails."""
     a_plan = launching.plan((), ("end = fail no more memory",))
     job = launching.launch(a_plan, tmp_path, eval_job=True)
-    assert ["finished", "failed"] == [row.status for row in job.observer.rows()]
+    assert ["finished", "failed"] == [row.status for row in job.status_reader.read_rows()]
     modes = (tmp_path / "trials/t0/starts.jsonl").read_text()
     assert {"train", "continuous_eval"} == {json.loads(it)["mode"] for it in modes.splitlines()}
     state = json.loads((tmp_path / "trials/t1/state-eval.json").read_text())
@@ -126,10 +126,10 @@ def test_the_first_trial_goes_ahead_and_a_common_mistake_is_made_three_times_at_
     """Ten trials, each with other numbers in the same sentence."""
     a_plan = launching.plan(*[(f"end = fail no file /tmp/{i}/x",) for i in range(10)])
     job = launching.launch(a_plan, tmp_path, max_parallel=2)
-    found = [row.status for row in job.observer.rows()]
+    found = [row.status for row in job.status_reader.read_rows()]
     assert 3 <= found.count("failed") <= 4
     assert found.count("failed") + found.count("new") == 10
-    assert "failed of the same cause" in job.stopped
+    assert "trials in a row failed with the same cause" in job.stop_reason
 
 
 def test_a_second_launcher_is_refused_with_the_name_of_the_first(tmp_path):

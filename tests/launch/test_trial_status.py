@@ -82,15 +82,15 @@ def test_what_became_of_a_job(folder, attempt, when, submission, status, cause):
     made = an_attempt(attempt, **when) if attempt else None
     if made is not None:
         made.write(folder)
-    assert (status, made, cause) == tuple(trial_status.of_folder(folder))
+    assert (status, made, cause) == tuple(trial_status.read_status(folder))
 
 
 def test_a_result_finishes_a_trial(folder):
     """Whatever else is said of it."""
     a_submission("failed").write(folder)
-    assert "failed" == trial_status.of_folder(folder).status
+    assert "failed" == trial_status.read_status(folder).status
     storage.write(epath.Path(folder) / "result.json", "{}")
-    assert trial_status.Standing("finished") == trial_status.of_folder(folder)
+    assert trial_status.Standing("finished") == trial_status.read_status(folder)
 
 
 def test_each_role_has_its_job(folder):
@@ -98,12 +98,12 @@ def test_each_role_has_its_job(folder):
     a_submission("succeeded").write(folder)
     a_submission("queued", role="eval").write(folder)
     an_attempt("interrupted").write(folder)
-    assert "queued" == trial_status.of_folder(folder).status
+    assert "queued" == trial_status.read_status(folder).status
     an_attempt("failed", role="eval", **BEFORE).write(folder)
-    assert "queued" == trial_status.of_folder(folder).status
+    assert "queued" == trial_status.read_status(folder).status
     an_attempt("failed", role="eval").write(folder)
     assert ("failed", "eval") == (
-        trial_status.of_folder(folder).status, trial_status.of_folder(folder).attempt.role)
+        trial_status.read_status(folder).status, trial_status.read_status(folder).attempt.role)
 
 
 @pytest.mark.usefixtures("object_store")
@@ -111,7 +111,7 @@ def test_each_role_has_its_job(folder):
 def test_a_heartbeat_on_gs_may_be_two_minutes_old(age, status):
     """It comes every 15 s, through a network."""
     an_attempt("running", heartbeat=-age, submission=None).write("gs://bucket/w/trials/1")
-    assert status == trial_status.of_folder("gs://bucket/w/trials/1").status
+    assert status == trial_status.read_status("gs://bucket/w/trials/1").status
 
 
 @pytest.mark.parametrize("name", ["state-train.json", "submission-eval.json"])
@@ -119,4 +119,4 @@ def test_a_broken_file_is_named(folder, name):
     """It was written whole, so somebody else has changed it."""
     storage.write(epath.Path(folder) / name, "{}")
     with pytest.raises(UserError, match=f"^{folder}/{name} is no .*; delete it"):
-        trial_status.of_folder(folder)
+        trial_status.read_status(folder)

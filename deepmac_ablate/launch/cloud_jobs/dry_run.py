@@ -13,8 +13,8 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs import submission
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
 from deepmac_ablate.launch.cloud_jobs.providers import provider
-from deepmac_ablate.launch.status_reader import Observer
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 
 
@@ -32,7 +32,7 @@ class DryRun:
         plan: What would be launched.
         workdir: Where to.
         template: What the jobs are like.
-        retry_failed: As in `launch.Options`.
+        retry_failed: As in `LaunchOptions`.
 
     Attributes:
         note: What is to be known about them, in one sentence; empty where there is nothing.
@@ -84,7 +84,7 @@ class DryRun:
     def _missing(self, workdir: SweepWorkdir, retry_failed: bool) -> Iterator[_Asked]:
         """Yield what a launch would submit; what is at work in the cloud is only followed."""
         there = {"finished", "queued", "running"} | (set() if retry_failed else {"failed"})
-        rows = Observer(workdir, self._plan).rows()
+        rows = StatusReader(workdir, self._plan).read_rows()
         for planned, row in zip(self._plan.trials, rows, strict=True):
             if row.status not in there:
                 folder = workdir.location(planned.id)

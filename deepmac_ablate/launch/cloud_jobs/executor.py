@@ -13,13 +13,13 @@ from pathlib import Path
 
 from deepmac_ablate.cloud.provider import JobRequest, Provider, State
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.launch import stop_request
 from deepmac_ablate.launch.cloud_jobs import submission
 from deepmac_ablate.launch.cloud_jobs.code_snapshot import Snapshot
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
 from deepmac_ablate.launch.cloud_jobs.providers import provider
 from deepmac_ablate.launch.cloud_jobs.submission import Submission
 from deepmac_ablate.launch.executor import RunTrial
+from deepmac_ablate.launch.stop import read_stop_request, remove_stop_request
 from deepmac_ablate.launch.supervision import locks
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
@@ -35,7 +35,7 @@ class CloudExecutor:
         template: What the jobs are like, and where they go.
         workdir: Of the sweep, on ``gs://``.
         snapshot: Of the gin files and modules that the jobs need.
-        seconds_between_looks: How often the cloud and the workdir are asked for news.
+        poll_seconds: How often the cloud and the workdir are asked for news.
     """
 
     jobs_outlive_launchers = True
@@ -45,10 +45,10 @@ class CloudExecutor:
         template: JobTemplate,
         workdir: SweepWorkdir,
         snapshot: Snapshot,
-        seconds_between_looks: float = 10.0,
+        poll_seconds: float = 10.0,
     ) -> None:
-        self.seconds_between_looks = seconds_between_looks
-        self.farewell = (
+        self.poll_seconds = poll_seconds
+        self.shutdown_message = (
             "It was asked to end. Its jobs go on: launch again to follow them, or end them with "
             f"'deepmac-ablate stop {workdir.path}'.")
         self._provider = provider(template.executor, template.place)
@@ -58,7 +58,7 @@ class CloudExecutor:
         self._left = asyncio.Event()
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive_access(self) -> Iterator[None]:
         """Hold the launcher's lock, and forget what an earlier launcher was asked."""
         lock, holder = self._workdir.lock, locks.this_process("a launcher")
         try:
@@ -68,18 +68,18 @@ class CloudExecutor:
             print(f"{taken} Waiting for a sign of its life.", file=sys.stderr)
             self._lease = locks.acquire(lock, holder, _SECONDS_FOR_A_SIGN)
         with self._lease:
-            stop_request.withdraw(self._workdir)
+            remove_stop_request(self._workdir)
             yield
 
     @contextlib.asynccontextmanager
-    async def trials(self, plan: Plan, launch: os.PathLike[str]) -> AsyncIterator[RunTrial]:
+    async def experiment(self, plan: Plan, launch: os.PathLike[str]) -> AsyncIterator[RunTrial]:
         """Yield what submits a trial's jobs and follow them."""
         del launch
         # Half a second of imports, which a launch without work does not need.
         from deepmac_ablate.launch.xmanager import remote
 
         await asyncio.to_thread(self._snapshot.keep, self._workdir.path)
-        async with remote.units(plan.name, Path(self._workdir.xmanager)) as run_unit:
+        async with remote.work_units(plan.name, Path(self._workdir.xmanager)) as run_unit:
 
             async def run(planned: PlannedTrial) -> None:
                 jobs = await asyncio.to_thread(self._prepare, plan, planned)
@@ -97,7 +97,7 @@ class CloudExecutor:
         if self._lease.taken_over:
             return "Another launcher has taken the workdir over."
         try:
-            return stop_request.read(self._workdir)
+            return read_stop_request(self._workdir)
         except OSError:
             # It is read again.
             return ""
@@ -116,7 +116,7 @@ class CloudExecutor:
             if last is None or last.has_ended:
                 last = self._submission(plan, planned, role, last.number + 1 if last else 1)
             jobs[role] = CloudJob(
-                self._cloud(last), folder, last, self.seconds_between_looks, self._left,
+                self._cloud(last), folder, last, self.poll_seconds, self._left,
                 jobs.get("train"))
         return jobs
 

@@ -23,6 +23,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs import code_snapshot, submission
 from deepmac_ablate.launch.cloud_jobs.secret_masking import MaskedOutput, secret_values
 from deepmac_ablate.launch.cloud_jobs.submission import Submission
+from deepmac_ablate.launch.executor import train_command
 from deepmac_ablate.launch.supervision import attempt, locks
 from deepmac_ablate.launch.supervision.attempt_store import DiskNotes, NoNotes, Notes
 from deepmac_ablate.launch.supervision.gcs_attempt_store import HEARTBEAT, RemoteNotes
@@ -30,7 +31,6 @@ from deepmac_ablate.launch.supervision.job import Job
 from deepmac_ablate.launch.supervision.outcome import Outcome, status_of_supervisor
 from deepmac_ablate.launch.supervision.signals import Bell
 from deepmac_ablate.launch.supervision.supervisor import Supervisor
-from deepmac_ablate.launch.train_command import train_command
 from deepmac_ablate.training import tf_config
 
 # Of the time between being asked to end and being killed, what is left for the last log and state;

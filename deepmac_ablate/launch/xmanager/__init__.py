@@ -1,1 +1,1 @@
-"""Where work units run: the only rooms that know XManager."""
+"""XManager's experiments and work units."""

@@ -1,4 +1,4 @@
-"""XManager's experiment of a launch, and where its database is kept."""
+"""Open an XManager experiment whose database is kept with the sweep."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ from deepmac_ablate.storage.strict_json import to_json
 
 
 @contextlib.asynccontextmanager
-async def experiment(title: str, folder: Path) -> AsyncIterator[xm_local.LocalExperiment]:
-    """Make an experiment, to which work units are added while the context lasts.
+async def open_experiment(title: str, folder: Path) -> AsyncIterator[xm_local.LocalExperiment]:
+    """Create an experiment, to which work units are added while the context lasts.
 
     Args:
-        title: Of the experiment.
-        folder: Where XManager's database is kept; without effect where
-            ``--xm_db_yaml_config_path`` names another.
+        title: The experiment's title.
+        folder: The folder of XManager's database; ignored if ``--xm_db_yaml_config_path`` is given.
     """
     with _database_in(folder):
-        made = await xm_local.create_experiment(experiment_title=title).__aenter__()
+        experiment = await xm_local.create_experiment(experiment_title=title).__aenter__()
         try:
-            yield made
+            yield experiment
         finally:
             with _silence():
-                await made.__aexit__(None, None, None)
+                await experiment.__aexit__(None, None, None)
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Silence how XManager leaves: it announces jobs that are over, and raise if one failed.
+    """Suppress XManager's messages on exit, and the error that it raises if a job failed.
 
-    What became of them is noted in the workdir, and in more words.
+    The workdir records how each job ended, in more detail.
     """
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
@@ -51,7 +50,7 @@ def _silence() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _database_in(folder: Path) -> Iterator[None]:
-    """Keep XManager's database beside the sweep instead of in the home directory."""
+    """Keep XManager's database in a folder of the sweep instead of the home directory."""
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
     if xm_flags.DB_YAML_CONFIG_PATH.value is not None:
@@ -59,30 +58,30 @@ def _database_in(folder: Path) -> Iterator[None]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _plain_name_of(folder.resolve()) as plain:
+        with _ascii_path(folder.resolve()) as plain:
             settings = {"backend": "sqlite", "db_name": str(plain / "experiments.sqlite3")}
             config = plain / "database.yaml"
-            # JSON is YAML.
+            # JSON is valid YAML.
             config.write_text(to_json(
                 {"sql_connector": "sqlite", "sql_connection_settings": settings}, indent=2) + "\n")
             flags.FLAGS.xm_db_yaml_config_path = str(config)
             yield
     finally:
         flags.FLAGS.xm_db_yaml_config_path = None
-        # XManager remembers its first database for as long as the process lives.
-        for remembered in (
+        # XManager caches its first database for the lifetime of the process.
+        for cached in (
                 database._db_config, database.db_connector, database.db_settings,
                 database.database):
-            remembered.cache_clear()
+            cached.cache_clear()
 
 
 @contextlib.contextmanager
-def _plain_name_of(folder: Path) -> Iterator[Path]:
-    """Give a folder a name that XManager's libraries can have in an address."""
+def _ascii_path(folder: Path) -> Iterator[Path]:
+    """Yield a path to a folder that XManager's libraries can put into a URL unquoted."""
     if re.fullmatch(r"[\w./-]+", str(folder), re.ASCII):
         yield folder
         return
-    # alembic's configuration takes the % of an encoded quotation mark for one of its own.
+    # Quoting does not help: alembic's configuration parser interprets the % signs.
     with tempfile.TemporaryDirectory(prefix="xmanager-") as temporary:
         link = Path(temporary, "database")
         link.symlink_to(folder, target_is_directory=True)

@@ -1,7 +1,8 @@
-"""Work units on this machine, through XManager's local executor.
+"""Work units on this machine, run by XManager's local executor.
 
-XManager starts whatever it is given at once, and neither counts, retries nor remembers
-(https://github.com/google-deepmind/xmanager, docs/oss_xm_scope.md); that is the launcher's part.
+XManager starts every work unit at once; it has no limit on parallel jobs, no retries and no
+resuming (https://github.com/google-deepmind/xmanager, docs/oss_xm_scope.md). The launcher does
+that.
 """
 
 from __future__ import annotations
@@ -15,38 +16,39 @@ from pathlib import Path
 from xmanager import xm, xm_local
 from xmanager.xm_local import execution
 
-from deepmac_ablate.launch.xmanager.experiment import experiment
+from deepmac_ablate.launch.xmanager.experiment import open_experiment
 
-# Runs the jobs of one work unit, given by name, and returns once all are over, however they ended.
+# Runs one work unit, given as the files of its jobs by name. Returns once all jobs have ended,
+# whether they succeeded or not.
 RunUnit = Callable[[Mapping[str, Path]], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def units(title: str, folder: Path) -> AsyncIterator[RunUnit]:
-    """Make one experiment, see `experiment`.
+async def work_units(title: str, folder: Path) -> AsyncIterator[RunUnit]:
+    """Open an experiment (see `open_experiment`).
 
     Yields:
-        What runs a work unit: job files of supervisors by the names of XManager's jobs.
+        A function that runs a work unit.
     """
-    # Supervisors stop by themselves when the launcher is gone, and are given the time to.
+    # Supervisors stop by themselves when the launcher exits; XManager would not give them the time.
     atexit.unregister(execution._terminate_local_jobs)
-    async with experiment(title, folder) as made:
-        # The interpreter is the binary, so that nothing has to be packaged; what to run and with
-        # which bindings is in the job file, so that no shell ever sees it.
-        [python] = made.package([
+    async with open_experiment(title, folder) as experiment:
+        # The interpreter is the binary, so that nothing has to be packaged. The command and its
+        # bindings are in the job file, so that no shell interprets them.
+        [python] = experiment.package([
             xm.binary(path=sys.executable, executor_spec=xm_local.Local.Spec())])
 
-        async def run(jobs: Mapping[str, Path]) -> None:
+        async def run_unit(jobs: Mapping[str, Path]) -> None:
             group = xm.JobGroup(**{name: _job(python, file) for name, file in jobs.items()})
-            unit = await made.add(group)
+            unit = await experiment.add(group)
             with contextlib.suppress(xm.ExperimentUnitError):
                 await unit.wait_until_complete()
-            # That stops waiting once one job has failed; the others see it and end, too.
+            # That call returns as soon as one job fails; the others notice and end, too.
             for handle in unit._local_execution_handles:
                 with contextlib.suppress(RuntimeError):
                     await handle.wait()
 
-        yield run
+        yield run_unit
 
 
 def _job(python: xm.Executable, file: Path) -> xm.Job:

@@ -1,8 +1,8 @@
-"""Work units in a cloud, through an executor of our own.
+"""Work units in the cloud, run by a custom XManager executor.
 
-XManager's executors know neither TPUs from v4 on nor Kubernetes' way to ask for any, and some never
-hear of a failure (https://github.com/google-deepmind/xmanager, issues 37 and 63). What is
-registered here hands each job to whoever called, and gives XManager a handle that waits for it.
+XManager's own executors support neither TPU v4 and later nor TPUs on Kubernetes, and some miss
+failures (https://github.com/google-deepmind/xmanager, issues 37 and 63). The executor here calls
+`RemoteJob.follow` for each job and gives XManager a handle that waits for it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from xmanager.xm_local import executables, handles, registry, status
 from xmanager.xm_local.storage import database
 
 from deepmac_ablate.cloud.provider import JobRequest, State
-from deepmac_ablate.launch.xmanager.experiment import experiment
+from deepmac_ablate.launch.xmanager.experiment import open_experiment
 
-# Is told the cloud's name for a job as soon as it is known.
-Noted = Callable[[str], None]
-# Submits a job, or takes up the one that was, and returns its last state once it has ended, or once
-# nobody waits for it any more.
-Follow = Callable[[JobRequest, Noted], Awaitable[State]]
+# Receives the cloud's name of a job as soon as it is known.
+ReportResource = Callable[[str], None]
+# Submits a job unless it has been submitted before, waits until it ends or the launcher stops, and
+# returns its last state.
+FollowJob = Callable[[JobRequest, ReportResource], Awaitable[State]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,78 +35,80 @@ class RemoteJob:
 
     Attributes:
         executor: "vertex" or "gke".
-        request: What it shall be.
-        follow: Hands it to its cloud.
+        request: The job to submit.
+        follow: Submits the job and waits for it.
     """
 
     executor: str
     request: JobRequest
-    follow: Follow
+    follow: FollowJob
 
 
-# Runs the jobs of one work unit, given by name; returns once nobody follows any of them.
+# Runs one work unit, given as its jobs by name. Returns once no job is followed any more.
 RunUnit = Callable[[Mapping[str, RemoteJob]], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def units(title: str, folder: Path) -> AsyncIterator[RunUnit]:
-    """Make one experiment, see `experiment`.
+async def work_units(title: str, folder: Path) -> AsyncIterator[RunUnit]:
+    """Open an experiment (see `open_experiment`).
 
     Yields:
-        What runs a work unit. It raises what `follow` of one of its jobs has raised.
+        A function that runs a work unit. It raises the errors of `RemoteJob.follow`.
     """
-    async with experiment(title, folder) as made:
+    async with open_experiment(title, folder) as experiment:
 
-        async def run(jobs: Mapping[str, RemoteJob]) -> None:
+        async def run_unit(jobs: Mapping[str, RemoteJob]) -> None:
             group = xm.JobGroup(**{name: _job(job) for name, job in jobs.items()})
-            unit = await made.add(group)
+            unit = await experiment.add(group)
             with contextlib.suppress(xm.ExperimentUnitError):
                 await unit.wait_until_complete()
             for handle in unit._non_local_execution_handles:
                 handle.raise_error()
 
-        yield run
+        yield run_unit
 
 
 @attr.s(auto_attribs=True)
-class Remote(xm.Executor):
-    """Where one job runs."""
+class RemoteExecutor(xm.Executor):
+    """Executor of one job in the cloud."""
 
     job: RemoteJob
     requirements: xm.JobRequirements = attr.Factory(xm.JobRequirements)
 
     @classmethod
     def Spec(cls) -> xm.ExecutorSpec:  # noqa: N802 (XManager's name)
-        """There is none, as nothing is packaged: images are built before a launch."""
-        raise TypeError("There is nothing to package for an executor of images.")
+        """Raise, as nothing can be packaged: images are built before a launch."""
+        raise TypeError("RemoteExecutor runs prebuilt images and cannot package executables.")
 
     @classmethod
     async def launch(
         cls, local_experiment_unit: Any, job_group: xm.JobGroup  # noqa: ANN401
-    ) -> Sequence[Handle]:
-        """Start the jobs of a unit that are this executor's."""
+    ) -> Sequence[JobsHandle]:
+        """Start the jobs of a work unit that use this executor."""
         return await registry.get_launch_method(cls)(local_experiment_unit, job_group)
 
 
-class Handle(handles.ExecutionHandle):
-    """All jobs of one work unit: XManager has no status of a unit with several handles."""
+class JobsHandle(handles.ExecutionHandle):
+    """Handle of all jobs of one work unit: XManager supports one remote handle per unit."""
 
-    def __init__(self, jobs: Sequence[xm.Job], note: Callable[[RemoteJob, str], None]) -> None:
-        """Start to follow the jobs; within a running event loop."""
-        self._tasks = [asyncio.ensure_future(self._follow(job, note)) for job in jobs]
+    def __init__(
+        self, jobs: Sequence[xm.Job], report: Callable[[RemoteJob, str], None]
+    ) -> None:
+        """Start to follow the jobs, in a running event loop."""
+        self._tasks = [asyncio.ensure_future(self._follow(job, report)) for job in jobs]
 
     async def wait(self) -> None:
         """Wait until no job is followed any more.
 
         Raises:
-            RuntimeError: If one has not ended well: what XManager takes for that, and no other.
+            RuntimeError: If a job has not succeeded; XManager expects this type.
         """
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
         if any(result != "succeeded" for result in results):
             raise RuntimeError(", ".join(map(str, results)))
 
     def get_status(self) -> status.LocalWorkUnitStatus:
-        """Return XManager's word for it, which knows no waiting and no preemption."""
+        """Return XManager's status, which does not distinguish queued and preempted jobs."""
         known = status.LocalWorkUnitStatusEnum
         if not all(task.done() for task in self._tasks):
             return status.LocalWorkUnitStatus(known.RUNNING)
@@ -118,33 +120,33 @@ class Handle(handles.ExecutionHandle):
         return status.LocalWorkUnitStatus(known.FAILED)
 
     def save_to_storage(self, experiment_id: int, work_unit_id: int) -> None:
-        """Nothing is known yet to be saved: the jobs are being submitted."""
+        """Do nothing: the names of the jobs are not known yet."""
         del experiment_id, work_unit_id
 
     def stop(self) -> None:
-        """Stop waiting; the jobs go on, as the launcher's workdir knows them."""
+        """Stop waiting for the jobs, which keep running."""
         for task in self._tasks:
             task.cancel()
 
     def raise_error(self) -> None:
-        """Raise what kept a job from being followed to its end."""
+        """Raise the first error that ended the following of a job."""
         for task in self._tasks:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
     @staticmethod
-    async def _follow(job: xm.Job, note: Callable[[RemoteJob, str], None]) -> State:
+    async def _follow(job: xm.Job, report: Callable[[RemoteJob, str], None]) -> State:
         remote = job.executor.job
         words = xm.merge_args(job.executable.args, job.args).to_list(xm.utils.ARGV_ESCAPER)
         request = dataclasses.replace(remote.request, args=tuple(words))
-        return await remote.follow(request, lambda resource: note(remote, resource))
+        return await remote.follow(request, lambda resource: report(remote, resource))
 
 
-async def _launch(unit: Any, group: xm.JobGroup) -> list[Handle]:  # noqa: ANN401
+async def _launch(unit: Any, group: xm.JobGroup) -> list[JobsHandle]:  # noqa: ANN401
     jobs = xm.job_operators.collect_jobs_by_filter(
-        group, lambda job: isinstance(job.executor, Remote))
+        group, lambda job: isinstance(job.executor, RemoteExecutor))
 
-    def note(job: RemoteJob, resource: str) -> None:
+    def save_resource(job: RemoteJob, resource: str) -> None:
         rows, place = database.database(), (unit.experiment_id, unit.work_unit_id)
         if job.executor == "vertex":
             rows.insert_vertex_job(*place, resource)
@@ -152,16 +154,16 @@ async def _launch(unit: Any, group: xm.JobGroup) -> list[Handle]:  # noqa: ANN40
             namespace, _, name = resource.partition("/")
             rows.insert_kubernetes_job(*place, namespace, name)
 
-    handle = Handle(jobs, note)
-    # XManager keeps the handles of its own executors only, and forgets all others.
+    handle = JobsHandle(jobs, save_resource)
+    # XManager keeps only the handles of its own executors.
     unit._non_local_execution_handles.append(handle)
     return [handle]
 
 
-registry.register(Remote, launch=_launch)
+registry.register(RemoteExecutor, launch=_launch)
 
 
 def _job(job: RemoteJob) -> xm.Job:
     request = job.request
     image = executables.GoogleContainerRegistryImage(name=request.name, image_path=request.image)
-    return xm.Job(image, Remote(job), args=list(request.args))
+    return xm.Job(image, RemoteExecutor(job), args=list(request.args))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from deepmac_ablate.launch.trial_status import Status
+from deepmac_ablate.launch.status_rows import Status
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 

@@ -10,9 +10,8 @@ from typing import Any
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import trial_status
-from deepmac_ablate.launch.status_reader import TAIL, last_line
 from deepmac_ablate.launch.supervision.attempt import Attempt
-from deepmac_ablate.launch.trial_status import Standing
+from deepmac_ablate.launch.trial_status import TAIL, TrialStatus, parse_last_line
 from deepmac_ablate.results.loading.source import Record, is_metric
 from deepmac_ablate.storage.strict_json import from_json
 
@@ -163,19 +162,19 @@ class _Reader:
                         start, f"Line {number} of attempts.jsonl", name, kind, None)
         return starts
 
-    def _standing(self, states: Mapping[str, bytes | None], has_result: bool) -> Standing:
+    def _standing(self, states: Mapping[str, bytes | None], has_result: bool) -> TrialStatus:
         try:
-            return trial_status.of_texts(self._folder, states, has_result)
+            return trial_status.parse_status(self._folder, states, has_result)
         except UserError as error:
             if has_result:
                 # Whatever became of its supervisor.
-                return Standing("finished")
+                return TrialStatus("finished")
             self._broken.append(str(error))
-            return Standing("failed")
+            return TrialStatus("failed")
 
     def _unfinished(self, record: Record, starts: Sequence[Mapping[str, Any]]) -> Record:
         """Add what is not read of finished trials."""
-        noted = last_line(self._text(_METRICS, TAIL))
+        noted = parse_last_line(self._text(_METRICS, TAIL))
         step = noted.get("step")
         record = record._replace(step=step if isinstance(step, int) else None)
         if record.status != "new" or not starts:

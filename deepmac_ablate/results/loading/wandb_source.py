@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.launch.trial_status import Status
+from deepmac_ablate.launch.status_rows import Status
 from deepmac_ablate.results.loading.source import Record, is_metric
 
 _PROJECT = re.compile(r"[^/\s]+/[^/\s]+")

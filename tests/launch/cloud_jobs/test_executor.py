@@ -37,14 +37,14 @@ def test_trials_finish_or_fail_and_a_second_launch_submits_only_what_is_missing(
     mended = tmp_path / "mended"
     a_plan = launching.plan((), ("end = fail shapes (3, 4) do not fit", f"unless = {mended}"))
     job = clouds.launch(cloud.executor, a_plan)
-    rows = {row.id: row for row in job.observer.rows()}
+    rows = {row.id: row for row in job.status_reader.read_rows()}
     assert ["finished", "failed"] == [rows[it].status for it in ("t0", "t1")]
     assert "ValueError: shapes (3, 4) do not fit" == rows["t1"].cause
     log = cloud.store.objects["bucket/w/trials/t1/logs/train-1.log"]
     assert b"step 2 of 3" in log
     assert b"do not fit" in log
 
-    assert [] == clouds.launch(cloud.executor, a_plan).missing
+    assert [] == clouds.launch(cloud.executor, a_plan).pending
     mended.touch()
     clouds.launch(cloud.executor, a_plan, retry_failed=True)
     assert {"t0": "finished", "t1": "finished"} == clouds.statuses(a_plan)
@@ -93,13 +93,13 @@ def test_a_sweep_is_stopped_from_anywhere_and_goes_on_later(cloud):
     process = clouds.start(cloud, a_plan, max_parallel=1)
     wait_until(lambda: b"\n" in cloud.store.objects.get(METRICS, b""), 60)
     workdir = SweepWorkdir(clouds.WORKDIR)
-    assert f"A launcher is running: process {process.pid} on" in stop.launcher_text(workdir)
-    assert "Stopped 1 job; launching again goes on." == stop.stop(workdir)
+    assert f"A launcher is running: process {process.pid} on" in stop.describe_launcher(workdir)
+    assert "Stopped 1 job. Launch again to resume." == stop.stop_sweep(workdir)
     out, err = process.communicate(timeout=60)
     assert out.strip(), err
     assert [] == cloud.machines.running()
     assert {"t0": "interrupted", "t1": "new"} == clouds.statuses(a_plan)
-    assert "No job is running." == stop.stop(workdir)
+    assert "No job is running." == stop.stop_sweep(workdir)
     clouds.launch(cloud.executor, a_plan)
     assert {"t0": "finished", "t1": "finished"} == clouds.statuses(a_plan)
     assert [2, 1] == [clouds.starts(cloud, it) for it in ("t0", "t1")]
@@ -110,7 +110,7 @@ def test_an_evaluation_job_runs_on_a_device_of_its_own(cloud):
     """Two jobs in one work unit; the evaluator is cancelled where training fails."""
     a_plan = launching.plan((), ("end = fail no more memory",))
     job = clouds.launch(cloud.executor, a_plan, eval_job=True)
-    assert ["finished", "failed"] == [row.status for row in job.observer.rows()]
+    assert ["finished", "failed"] == [row.status for row in job.status_reader.read_rows()]
     assert [] == cloud.machines.running()
     noted = json.loads(cloud.store.objects["bucket/w/trials/t1/submission-eval.json"])
     assert ("v5e-1", True) == (noted["device"], noted["state"] in ("cancelled", "gone"))
@@ -134,8 +134,8 @@ def test_a_refusal_is_told_and_nothing_more_is_started(cloud):
     """The cloud's own words, and which trial."""
     clouds.refuse(cloud, 403, "quota of tpus exceeded for you")
     job = clouds.launch(cloud.executor, launching.plan((), ()))
-    assert job.stopped.startswith("The trial t0 cannot be started: ")
-    assert "quota of tpus exceeded for you" in job.stopped
+    assert job.stop_reason.startswith("Trial t0 could not be started: ")
+    assert "quota of tpus exceeded for you" in job.stop_reason
     assert {"t0": "queued", "t1": "new"} == clouds.statuses(launching.plan((), ()))
 
 
@@ -147,7 +147,7 @@ def test_a_second_launcher_is_refused(cloud):
     wait_until(lambda: b"\n" in cloud.store.objects.get(METRICS, b""), 60)
     with pytest.raises(UserError, match=rf"in use by a launcher on \S+ \(pid {process.pid} of"):
         clouds.launch(cloud.executor, a_plan)
-    stop.stop(SweepWorkdir(clouds.WORKDIR))
+    stop.stop_sweep(SweepWorkdir(clouds.WORKDIR))
     process.communicate(timeout=60)
 
 

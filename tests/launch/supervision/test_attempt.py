@@ -15,7 +15,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import trial_status
 from deepmac_ablate.launch.supervision import attempt, locks, processes
 from deepmac_ablate.launch.supervision.attempt import Attempt
-from deepmac_ablate.launch.trial_status import Standing
+from deepmac_ablate.launch.trial_status import TrialStatus
 from tests.helpers import supervised
 
 
@@ -37,13 +37,13 @@ def locked(tmp_path):
 
 
 def status(folder):
-    return trial_status.of_folder(folder).status
+    return trial_status.read_status(folder).status
 
 
 def test_a_folder_without_attempts_is_new(tmp_path):
     """Whether it exists or not."""
-    assert Standing("new") == trial_status.of_folder(tmp_path)
-    assert Standing("new") == trial_status.of_folder(tmp_path / "no")
+    assert TrialStatus("new") == trial_status.read_status(tmp_path)
+    assert TrialStatus("new") == trial_status.read_status(tmp_path / "no")
     assert attempt.read(tmp_path, "train") is None
 
 
@@ -54,7 +54,7 @@ def test_an_attempt_is_read_as_it_was_written(tmp_path):
         cause="größe")
     written.write(tmp_path)
     assert written == attempt.read(tmp_path, "train")
-    assert Standing("failed", written, "größe") == trial_status.of_folder(tmp_path)
+    assert TrialStatus("failed", written, "größe") == trial_status.read_status(tmp_path)
     assert attempt.read(tmp_path, "eval") is None
 
 
@@ -64,7 +64,8 @@ def test_a_result_finishes_a_trial(tmp_path, state):
     """Whatever else is said of it; a trainer may be killed after its last file."""
     an_attempt(state=state).write(tmp_path)
     (tmp_path / "result.json").write_text("{}")
-    assert ("finished", state) == (status(tmp_path), trial_status.of_folder(tmp_path).attempt.state)
+    found = trial_status.read_status(tmp_path)
+    assert ("finished", state) == (found.status, found.attempt.state)
 
 
 @pytest.mark.usefixtures("locked")
@@ -110,7 +111,7 @@ def test_two_jobs_of_a_trial_make_one_status(tmp_path, train, evaluation, expect
     if evaluation:
         an_attempt(role="eval", state=evaluation, started=2.0).write(tmp_path)
     with locks.Lease.acquire(attempt.lock_path(tmp_path, "eval"), {}):
-        found = trial_status.of_folder(tmp_path)
+        found = trial_status.read_status(tmp_path)
     assert (expected, role) == (found.status, found.attempt.role)
 
 
@@ -120,7 +121,7 @@ def test_a_broken_state_is_named(tmp_path, content, message):
     """It was written whole, so somebody else has changed it."""
     (tmp_path / "state-train.json").write_text(content)
     with pytest.raises(UserError, match=rf"state-train\.json.* {message}.*; delete it"):
-        trial_status.of_folder(tmp_path)
+        trial_status.read_status(tmp_path)
 
 
 def test_leftovers_of_a_killed_supervisor_are_ended(tmp_path):

@@ -130,7 +130,7 @@ def test_the_state_beats_while_the_command_runs(tmp_path):
         trainer, = supervised.processes_in(tmp_path)
         assert noted.process_group == trainer.pid == os.getpgid(trainer.pid)
         assert ("running", noted.started) == (
-            trial_status.of_folder(tmp_path).status, attempt.read(tmp_path, "train").started)
+            trial_status.read_status(tmp_path).status, attempt.read(tmp_path, "train").started)
 
 
 def test_a_trial_has_one_supervisor(tmp_path):
@@ -144,7 +144,7 @@ def test_a_trial_has_one_supervisor(tmp_path):
         assert f"{tmp_path} is in use by a supervisor of its train job on " in second.stderr
         assert f"(pid {first.pid} of user " in second.stderr
         assert (1, "running") == (
-            attempt.read(tmp_path, "train").number, trial_status.of_folder(tmp_path).status)
+            attempt.read(tmp_path, "train").number, trial_status.read_status(tmp_path).status)
 
 
 def test_a_killed_trainer_has_failed(tmp_path):
@@ -152,7 +152,7 @@ def test_a_killed_trainer_has_failed(tmp_path):
     with supervised.running(supervised.job(tmp_path, supervised.OBEDIENT)) as supervisor:
         os.kill(attempt.read(tmp_path, "train").process_group, signal.SIGKILL)
         assert 1 == supervisor.wait(10)
-    assert "failed" == trial_status.of_folder(tmp_path).status
+    assert "failed" == trial_status.read_status(tmp_path).status
 
 
 def test_a_killed_supervisor_leaves_no_process(tmp_path):
@@ -162,7 +162,7 @@ def test_a_killed_supervisor_leaves_no_process(tmp_path):
         supervised.wait_until(lambda: not supervised.processes_in(tmp_path))
     assert (tmp_path / "asked").exists()
     assert "running" == attempt.read(tmp_path, "train").state
-    assert "interrupted" == trial_status.of_folder(tmp_path).status
+    assert "interrupted" == trial_status.read_status(tmp_path).status
 
 
 def test_a_supervisor_killed_before_its_command_began_leaves_none():
@@ -195,7 +195,7 @@ def test_a_killed_launcher_leaves_no_process(tmp_path):
         launcher.kill()
         assert 75 == supervisor.wait(10)
         assert [] == supervised.processes_in(tmp_path)
-    status, noted, _ = trial_status.of_folder(tmp_path)
+    status, noted, _ = trial_status.read_status(tmp_path)
     assert ("interrupted", "its launcher has ended") == (status, noted.cause)
     assert (tmp_path / "asked").exists()
 
@@ -302,7 +302,7 @@ def test_a_companions_failure_ends_a_job(tmp_path):
     noted = attempt.read(tmp_path, "eval")
     assert ("interrupted", "the train job failed: RuntimeError: no luck") == (
         noted.state, noted.cause)
-    found = trial_status.of_folder(tmp_path)
+    found = trial_status.read_status(tmp_path)
     assert ("failed", "train") == (found.status, found.attempt.role)
 
 
@@ -342,7 +342,7 @@ while not pathlib.Path("../go").exists():
     stale = attempt.read(small_disk, "train").heartbeat
     time.sleep(0.6)
     assert (stale, None) == (attempt.read(small_disk, "train").heartbeat, supervisor.poll())
-    assert "running" == trial_status.of_folder(small_disk).status
+    assert "running" == trial_status.read_status(small_disk).status
     if ends_first:
         (small_disk.parent / "go").write_text("yes")
         supervised.wait_until(lambda: not supervised.processes_in(small_disk))

@@ -200,7 +200,7 @@ def test_an_unreadable_file_costs_one_row_too(tmp_path):
 
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("plan.json", "{", r"plan\.json is broken, as it is no JSON"),
-    ("plan.json", "{}", r"plan\.json is broken, as it is no plan \(KeyError\('trials'\)\); launch"),
+    ("plan.json", "{}", r"plan\.json is not a valid plan \(KeyError\('trials'\)\); launch"),
     ("costs.json", "[]", r"costs\.json is broken, as it is no JSON object; delete it"),
 ])
 def test_a_broken_plan_is_refused(tmp_path, name, content, message):

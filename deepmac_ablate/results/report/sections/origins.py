@@ -136,7 +136,7 @@ class Cause(NamedTuple):
 def causes(frame: pd.DataFrame) -> list[Cause]:
     """Return the failed trials of a data frame in groups of one cause, the largest first."""
     failed = frame[frame["status"] == "failed"]
-    groups = status_rows.failures(
+    groups = status_rows.group_failures(
         TrialRow(it.trial, it.arm, it.seed, "failed", cause=it.cause, log=it.folder)
         for it in failed[["trial", "arm", "seed", "cause", "folder"]].itertuples(index=False))
     return [
@@ -151,5 +151,5 @@ def _named(group: list[TrialRow]) -> Iterable[Failure]:
 
 def _log(folder: str) -> str:
     """Return the log of the last attempt, where there is one at hand."""
-    last = trial_status.of_folder(folder).attempt if folder else None
+    last = trial_status.read_status(folder).attempt if folder else None
     return attempt.log_name(folder, last.role, last.number) if last else ""
