@@ -1,4 +1,4 @@
-"""A trainer without a model: counts steps, keeps a checkpoint, ends as its trial's bindings say.
+"""A trainer without a model: counts steps, saves checkpoints, ends as its bindings say.
 
 ::
 
@@ -25,19 +25,19 @@ def write(path, value):
     temporary.replace(path)
 
 
-def note(path, value):
+def append(path, value):
     with path.open("a") as file:
         file.write(json.dumps(value) + "\n")
 
 
 def main(folder, mode):
     trial = json.loads((folder / "trial.json").read_text())
-    says = dict(binding.split(" = ", 1) for binding in trial["bindings"])
-    steps, seconds = int(says.get("steps", 3)), float(says.get("seconds", 0.0))
-    end = says.get("end", "finish")
-    if pathlib.Path(says.get("unless", "/nonexistent")).exists():
+    settings = dict(binding.split(" = ", 1) for binding in trial["bindings"])
+    steps, seconds = int(settings.get("steps", 3)), float(settings.get("seconds", 0.0))
+    end = settings.get("end", "finish")
+    if pathlib.Path(settings.get("unless", "/nonexistent")).exists():
         end = "finish"
-    note(folder / "starts.jsonl", {"mode": mode, "pid": os.getpid()})
+    append(folder / "starts.jsonl", {"mode": mode, "pid": os.getpid()})
     checkpoint = folder / "checkpoint.json"
     if mode == "continuous_eval":
         while not (checkpoint.exists() and json.loads(checkpoint.read_text()) >= steps):
@@ -54,10 +54,10 @@ def main(folder, mode):
         step += 1
         if step == steps and end.startswith("fail"):
             raise ValueError(end.removeprefix("fail "))
-        note(folder / "metrics.jsonl", {"step": step, "train/total_loss": 1 / step})
+        append(folder / "metrics.jsonl", {"step": step, "train/total_loss": 1 / step})
         write(checkpoint, step)
     if end == "hang":
-        # Neither reads its mail nor heeds a signal.
+        # It writes nothing and ignores signals.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(600)
     if end == "diverge":

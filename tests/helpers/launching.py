@@ -1,4 +1,4 @@
-"""Sweeps of fake trials, launched in a process of their own that can be killed."""
+"""Launch sweeps of fake trials, in this process or in one that can be killed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from deepmac_ablate.launch.executor import JobOptions
 from deepmac_ablate.launch.launcher import Launch, LaunchOptions
 from deepmac_ablate.launch.local_executor import LocalExecutor
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.trial.trial import Trial
 
@@ -26,19 +27,19 @@ def plan(*trials: tuple[str, ...]) -> Plan:
         arm = f"arm{number}"
         trial = Trial((), tuple(bindings), 0, arm)
         planned.append(PlannedTrial(f"t{number}", trial, {"axis": arm}, 3))
-    arms = [it.trial.arm for it in planned]
+    arms = [each.trial.arm for each in planned]
     return Plan("fakes", "Does it launch?", {"axis": arms}, arms[0], tuple(planned))
 
 
 def fake_command(folder: Path, mode: str, tracking: str) -> tuple[str, ...]:
-    """Run the fake trainer, without `site`, which takes longer to load than the rest."""
+    """The fake trainer's command, without `site`, which takes longer to load than the rest."""
     return (sys.executable, "-S", FAKE_TRAINER, str(folder), mode)
 
 
 def launch(
     a_plan: Plan, workdir: Path, max_parallel: int = 1, retry_failed: bool = False, **options
 ) -> Launch:
-    """Launch here and return once all is over."""
+    """Launch in this process and return once the launch has ended."""
     files = SweepWorkdir(workdir)
     executor = LocalExecutor(files, JobOptions(**options), build_command=fake_command)
     job = Launch(a_plan, files, executor, LaunchOptions(max_parallel, retry_failed))
@@ -56,14 +57,12 @@ def start(a_plan: Plan, workdir: Path, **options) -> subprocess.Popen:
 
 
 def statuses(a_plan: Plan, workdir: Path) -> dict[str, str]:
-    """What became of the trials, by id."""
-    from deepmac_ablate.launch.trial_status import StatusReader
-
+    """The status of each trial by id."""
     return {row.id: row.status for row in StatusReader(SweepWorkdir(workdir), a_plan).read_rows()}
 
 
 def starts(workdir: Path, trial_id: str) -> int:
-    """How often a trial's trainer was started."""
+    """The number of times that a trial's trainer was started."""
     path = workdir / "trials" / trial_id / "starts.jsonl"
     return len(path.read_text().splitlines()) if path.exists() else 0
 

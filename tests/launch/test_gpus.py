@@ -1,4 +1,4 @@
-"""The GPUs of a machine, listed by a stub of NVIDIA's library, and who gets which."""
+"""The GPUs of a machine, listed by a stub of NVIDIA's library, and their assignment to trials."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pynvml
 import pytest
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.launch import gpus as devices
+from deepmac_ablate.launch.gpus import GpuPool, gpu_environment, list_gpus
 
-# By index, each with what is in its MIG places; None for a GPU that cannot be split.
+# UUIDs in the order of indices, each with its MIG instances by place; None: cannot be split.
 MACHINE = {
     "GPU-5c89852c": None,
     "GPU-aaaa852c": ["MIG-c6d4f1ef", None, "MIG-cba663e8"],
@@ -22,7 +22,7 @@ MACHINE = {
 
 
 class Library:
-    """NVIDIA's management library on a machine with some GPUs; a handle is a UUID."""
+    """Stub of NVIDIA's management library on a machine with some GPUs; handles are UUIDs."""
 
     def __init__(self, monkeypatch, gpus: dict[str, list[str | None] | None]) -> None:
         self._gpus = gpus
@@ -45,7 +45,7 @@ class Library:
     def _mode(self, uuid: str) -> tuple[int, int]:
         if self._gpus[uuid] is None:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        # The second is what it will be after a restart.
+        # The second value is the mode after a restart.
         on = pynvml.NVML_DEVICE_MIG_ENABLE if self._gpus[uuid] else pynvml.NVML_DEVICE_MIG_DISABLE
         return on, pynvml.NVML_DEVICE_MIG_ENABLE
 
@@ -56,7 +56,7 @@ class Library:
 
 
 def failing(code: int) -> Any:
-    """A function of the library that answers with an error."""
+    """A function of the library that raises an error."""
     def fail(*_: Any) -> None:
         raise pynvml.NVMLError(code)
     return fail
@@ -73,34 +73,34 @@ def failing(code: int) -> Any:
         ("NoDevFiles", []),
     ],
 )
-def test_what_is_visible_is_what_there_is(monkeypatch, given, expected):
-    """CUDA_VISIBLE_DEVICES is read as CUDA reads it, and the driver is not asked."""
+def test_cuda_visible_devices_overrides_the_driver(monkeypatch, given, expected):
+    """CUDA_VISIBLE_DEVICES is parsed as CUDA does, and the driver is not asked."""
     monkeypatch.setattr(pynvml, "nvmlInit", failing(pynvml.NVML_ERROR_UNKNOWN))
-    assert expected == devices.gpu_slots({"CUDA_VISIBLE_DEVICES": given})
+    assert expected == list_gpus({"CUDA_VISIBLE_DEVICES": given})
 
 
 def test_gpus_are_listed_by_their_uuids(monkeypatch):
-    """Of a GPU that is split, its parts; the library is closed again."""
+    """A split GPU is listed by its MIG instances; the library is closed again."""
     library = Library(monkeypatch, MACHINE)
-    assert ["GPU-5c89852c", "MIG-c6d4f1ef", "MIG-cba663e8", "GPU-bbbb852c"] == devices.gpu_slots({})
+    assert ["GPU-5c89852c", "MIG-c6d4f1ef", "MIG-cba663e8", "GPU-bbbb852c"] == list_gpus({})
     assert 0 == library.uses
 
 
-def test_a_gpu_whose_split_is_yet_to_come_is_whole(monkeypatch):
-    """As one of a driver too old to be asked."""
+def test_a_gpu_without_active_mig_is_listed_whole(monkeypatch):
+    """MIG mode that starts after a restart, and drivers without MIG, do not split a GPU."""
     Library(monkeypatch, {"GPU-1": []})
-    assert ["GPU-1"] == devices.gpu_slots({})
+    assert ["GPU-1"] == list_gpus({})
     monkeypatch.setattr(
         pynvml, "nvmlDeviceGetMigMode", failing(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND))
-    assert ["GPU-1"] == devices.gpu_slots({})
+    assert ["GPU-1"] == list_gpus({})
 
 
 def test_a_machine_without_gpus_has_none(monkeypatch):
-    """With NVIDIA's library and without."""
+    """The list is empty, with and without NVIDIA's library."""
     Library(monkeypatch, {})
-    assert [] == devices.gpu_slots({})
+    assert [] == list_gpus({})
     monkeypatch.setattr(pynvml, "nvmlInit", failing(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND))
-    assert [] == devices.gpu_slots({})
+    assert [] == list_gpus({})
 
 
 @pytest.mark.parametrize(
@@ -112,51 +112,51 @@ def test_a_machine_without_gpus_has_none(monkeypatch):
         ("nvmlDeviceGetHandleByIndex", pynvml.NVML_ERROR_GPU_IS_LOST, "GPU is lost"),
     ],
 )  # fmt: skip
-def test_a_broken_driver_is_named(monkeypatch, function, code, message):
-    """Instead of training for days on the CPU; the sentence says how to do just that."""
+def test_a_broken_driver_is_an_error(monkeypatch, function, code, message):
+    """Training does not fall back to the CPU silently; the message says how to choose it."""
     Library(monkeypatch, MACHINE)
     monkeypatch.setattr(pynvml, function, failing(code))
     expected = (
-        f"NVIDIA's driver fails: {message}; set CUDA_VISIBLE_DEVICES, to nothing if there is no "
-        "GPU.")
+        f"The NVIDIA driver failed: {message}. Fix it, or set CUDA_VISIBLE_DEVICES (to an empty "
+        "string to train on the CPU).")
     with pytest.raises(UserError, match=f"^{re.escape(expected)}$"):
-        devices.gpu_slots({})
+        list_gpus({})
 
 
 def test_trials_get_the_least_used_gpu():
-    """Each its own as long as there are some; then they share evenly, whoever ends first."""
-    slots = devices.Slots(["a", "b", "c"])
-    assert ["a", "b", "c", "a"] == [slots.take() for _ in range(4)]
-    slots.give_back("b")
-    assert ["b", "b", "c"] == [slots.take() for _ in range(3)]
+    """Each trial has a GPU of its own while there are enough; then they share evenly."""
+    pool = GpuPool(["a", "b", "c"])
+    assert ["a", "b", "c", "a"] == [pool.acquire() for _ in range(4)]
+    pool.release("b")
+    assert ["b", "b", "c"] == [pool.acquire() for _ in range(3)]
 
 
 def test_gpus_are_shared_evenly():
-    """At any time two GPUs differ by one trial at most, if trials end where most are running."""
-    slots, used, draw = devices.Slots("abcd"), collections.Counter(), random.Random(0)
+    """The numbers of trials per GPU differ by one at most, if trials end where most run."""
+    pool, used, draw = GpuPool("abcd"), collections.Counter(), random.Random(0)
     for _ in range(500):
         if draw.random() < 0.6 or not used.total():
-            used[slots.take()] += 1
+            used[pool.acquire()] += 1
         else:
             device = used.most_common(1)[0][0]
-            slots.give_back(device)
+            pool.release(device)
             used[device] -= 1
         assert max(used[d] for d in "abcd") - min(used[d] for d in "abcd") <= 1
 
 
-def test_where_there_is_no_gpu_nothing_is_handed_out():
-    """And the trial's environment stays as it is."""
-    slots = devices.Slots([])
-    assert slots.take() is None
-    slots.give_back(None)
-    assert {} == devices.environment(None)
-    assert {"CUDA_VISIBLE_DEVICES": "GPU-1"} == devices.environment("GPU-1")
+def test_without_gpus_trials_get_none():
+    """The environment of the trial is not changed."""
+    pool = GpuPool([])
+    assert pool.acquire() is None
+    pool.release(None)
+    assert {} == gpu_environment(None)
+    assert {"CUDA_VISIBLE_DEVICES": "GPU-1"} == gpu_environment("GPU-1")
 
 
-def test_only_what_was_taken_comes_back():
-    """A launcher that loses count is told so."""
-    slots = devices.Slots(["a"])
-    with pytest.raises(ValueError, match="Nobody has taken the GPU 'a'"):
-        slots.give_back("a")
-    with pytest.raises(ValueError, match="Nobody has taken the GPU 'b'"):
-        slots.give_back("b")
+def test_only_gpus_in_use_can_be_released():
+    """Releasing a free or unknown GPU is an error."""
+    pool = GpuPool(["a"])
+    with pytest.raises(ValueError, match="GPU 'a' is not in use"):
+        pool.release("a")
+    with pytest.raises(ValueError, match="GPU 'b' is not in use"):
+        pool.release("b")

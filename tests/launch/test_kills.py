@@ -1,4 +1,4 @@
-"""Whatever is killed at whatever moment, each trial is finished once after launching again."""
+"""After any process is killed at any moment, relaunching finishes each trial exactly once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers import supervised
 STEPS = 20
 TRIALS = 20
 
-# Checkpoints a counter, forgets the metrics after it when resumed, and notices company.
+# Checkpoints a counter, drops later metrics when it resumes, and detects a second trainer.
 TRAINER = f"""
 import fcntl, os, signal, sys, time
 asked = []
@@ -48,7 +48,7 @@ while step < {STEPS}:
         print("deepmac-ablate: Stopped at step", step)
         sys.exit(75)
 open("result.tmp", "w").close()
-# Fails where there is a result already.
+# The link fails if there is a result already.
 os.rename("result.tmp", "result.new"); os.link("result.new", "result.json")
 """
 
@@ -66,7 +66,7 @@ def _kill(victim, folder, supervisor, launcher):
 
 
 def _launch_until_finished(folder, seed):
-    """Launch and kills, at most three times; returns the statuses in between."""
+    """Launch until the trial is finished, kill something thrice; returns the statuses between."""
     draw = random.Random(seed)
     folder.mkdir()
     lease = folder / "lease"
@@ -87,7 +87,7 @@ def _launch_until_finished(folder, seed):
 
 @pytest.mark.slow
 def test_killed_trials_are_finished_once(tmp_path):
-    """Every step counts once, no two trainers meet, one result is written, nothing is left."""
+    """Each step is logged once, no two trainers overlap, and no process or lock is left."""
     folders = [tmp_path / str(number) for number in range(TRIALS)]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         statuses = list(pool.map(_launch_until_finished, folders, range(TRIALS)))
@@ -98,7 +98,7 @@ def test_killed_trials_are_finished_once(tmp_path):
         assert [] == supervised.processes_in(folder)
         assert not locks.is_held(attempt.lock_path(folder, "train"))
         assert "finished" == trial_status.read_status(folder).status
-    # The kills hit: trials had been started, and were taken up again.
+    # The kills took effect: trials were interrupted or failed, and were resumed.
     seen = collections.Counter(status for each in statuses for status in each)
     assert seen["interrupted"] >= TRIALS / 2
     assert seen["failed"] >= 2

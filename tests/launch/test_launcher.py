@@ -1,4 +1,4 @@
-"""Launching: real XManager experiments, real processes, trials that end in every way."""
+"""Launches with real XManager experiments and real processes; only the trainer is a fake."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from deepmac_ablate.trial.code_fingerprint import code_fingerprint
 from tests.helpers import launching
 from tests.helpers.supervised import fill, small_disk, wait_until
 
-pytestmark = pytest.mark.slow  # XManager makes its database in a second or more.
+pytestmark = pytest.mark.slow  # XManager takes a second or more to create its database.
 
 
 def processes_of(workdir: Path) -> list[psutil.Process]:
-    """Living processes that have the workdir on their command line; the launcher's plan aside."""
+    """Living supervisors and trainers of a workdir, by their command lines."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
@@ -35,11 +35,11 @@ def processes_of(workdir: Path) -> list[psutil.Process]:
 
 
 def test_trials_end_in_every_way_and_a_second_launch_runs_only_what_is_missing(tmp_path):
-    """One finishes, one fails, one diverges, one hangs; then the failed ones are mended."""
-    mended = tmp_path / "mended"
+    """One finishes, one fails, one diverges, one hangs; then the causes are fixed."""
+    fixed = tmp_path / "fixed"
     a_plan = launching.plan(
-        (), ("end = fail shapes (3, 4) and (4, 3) do not fit", f"unless = {mended}"),
-        ("end = diverge", f"unless = {mended}"), ("end = hang", f"unless = {mended}"))
+        (), ("end = fail shapes (3, 4) and (4, 3) do not fit", f"unless = {fixed}"),
+        ("end = diverge", f"unless = {fixed}"), ("end = hang", f"unless = {fixed}"))
     job = launching.launch(a_plan, tmp_path / "w", max_parallel=4, silence_limit=2.0, grace=1.0)
     rows = {row.id: row for row in job.status_reader.read_rows()}
     assert ["finished", "failed", "failed", "failed"] == [rows[f"t{i}"].status for i in range(4)]
@@ -51,7 +51,7 @@ def test_trials_end_in_every_way_and_a_second_launch_runs_only_what_is_missing(t
 
     again = launching.launch(a_plan, tmp_path / "w")
     assert [] == again.pending
-    mended.touch()
+    fixed.touch()
     retried = launching.launch(a_plan, tmp_path / "w", retry_failed=True, max_parallel=4)
     assert ["t1", "t2", "t3"] == [planned.id for planned in retried.pending]
     assert {"finished"} == {row.status for row in retried.status_reader.read_rows()}
@@ -59,7 +59,7 @@ def test_trials_end_in_every_way_and_a_second_launch_runs_only_what_is_missing(t
 
 
 def test_xmanager_has_one_experiment_a_launch_and_a_work_unit_a_trial(tmp_path):
-    """In a database that lies in the workdir."""
+    """Its database is in the workdir."""
     a_plan = launching.plan((), (), ())
     launching.launch(a_plan, tmp_path)
     database = sqlite3.connect(tmp_path / "xmanager" / "experiments.sqlite3")
@@ -68,22 +68,22 @@ def test_xmanager_has_one_experiment_a_launch_and_a_work_unit_a_trial(tmp_path):
     assert ([("fakes",)], [(3,)]) == (titles, units)
 
 
-def test_a_launch_notes_the_code_of_the_user(tmp_path):
-    """The modules that the gin files of its trials import take part in the fingerprint."""
+def test_a_launch_records_the_code_of_the_user(tmp_path):
+    """Modules that the trials' gin files import are part of the fingerprint."""
     (tmp_path / "mine.gin").write_text("import tests.helpers.toy_configurables\n")
     a_plan = launching.plan(())
     [planned] = a_plan.trials
     trial = planned.trial.__class__((str(tmp_path / "mine.gin"),), (), 0, "arm0")
     launching.launch(a_plan._replace(trials=(planned._replace(trial=trial),)), tmp_path / "w")
     [launch] = (tmp_path / "w" / "launches").iterdir()
-    noted = json.loads((launch / "provenance.json").read_text())
-    assert ["tests.helpers.toy_configurables"] == noted["modules"]
+    recorded = json.loads((launch / "provenance.json").read_text())
+    assert ["tests.helpers.toy_configurables"] == recorded["modules"]
     code = code_fingerprint("tests.helpers.toy_configurables")
-    assert noted["code"] == code != code_fingerprint()
+    assert recorded["code"] == code != code_fingerprint()
 
 
-def test_no_more_than_so_many_run_at_a_time(tmp_path):
-    """Counted from the trainers' own starts and ends."""
+def test_no_more_than_max_parallel_trials_run_at_a_time(tmp_path):
+    """Six trials run two at a time, by their statuses while the launch lasts."""
     a_plan = launching.plan(*[("steps = 4", "seconds = 0.05")] * 6)
     process = launching.start(a_plan, tmp_path, max_parallel=2)
     most = 0
@@ -95,8 +95,8 @@ def test_no_more_than_so_many_run_at_a_time(tmp_path):
     assert (2, {"finished"}) == (most, set(launching.statuses(a_plan, tmp_path).values()))
 
 
-def test_bindings_arrive_as_written(tmp_path):
-    """XManager runs a shell line; nothing of a trial is on it."""
+def test_bindings_are_not_interpreted_by_a_shell(tmp_path):
+    """XManager runs a shell command, which contains nothing of the trial but its folder."""
     awkward = (
         "a = 'two  words'", 'b = "it\'s"', "c = @scope/Head()", "d = %MACRO",
         "e = '$(touch x); `y`'",
@@ -110,20 +110,20 @@ def test_bindings_arrive_as_written(tmp_path):
 
 
 def test_an_evaluation_job_runs_beside_the_trainer(tmp_path):
-    """Two jobs in one work unit; the evaluator ends the trial, and stops where training fails."""
+    """The evaluation job finishes the trial, and stops if the training job fails."""
     a_plan = launching.plan((), ("end = fail no more memory",))
     job = launching.launch(a_plan, tmp_path, eval_job=True)
     assert ["finished", "failed"] == [row.status for row in job.status_reader.read_rows()]
     modes = (tmp_path / "trials/t0/starts.jsonl").read_text()
-    assert {"train", "continuous_eval"} == {json.loads(it)["mode"] for it in modes.splitlines()}
+    assert {"train", "continuous_eval"} == {json.loads(line)["mode"] for line in modes.splitlines()}
     state = json.loads((tmp_path / "trials/t1/state-eval.json").read_text())
     assert "interrupted" == state["state"]
     assert "the train job failed: ValueError: no more memory" == state["cause"]
     assert [] == processes_of(tmp_path)
 
 
-def test_the_first_trial_goes_ahead_and_a_common_mistake_is_made_three_times_at_most(tmp_path):
-    """Ten trials, each with other numbers in the same sentence."""
+def test_a_launch_stops_after_three_failures_with_the_same_cause(tmp_path):
+    """Of ten trials that fail alike, at most one more fails, which ran beside the third."""
     a_plan = launching.plan(*[(f"end = fail no file /tmp/{i}/x",) for i in range(10)])
     job = launching.launch(a_plan, tmp_path, max_parallel=2)
     found = [row.status for row in job.status_reader.read_rows()]
@@ -133,7 +133,7 @@ def test_the_first_trial_goes_ahead_and_a_common_mistake_is_made_three_times_at_
 
 
 def test_a_second_launcher_is_refused_with_the_name_of_the_first(tmp_path):
-    """It changes nothing and says who is at work since when."""
+    """The message names the process, and the first launcher is not disturbed."""
     a_plan = launching.plan(("seconds = 0.1", "steps = 1000"))
     process = launching.start(a_plan, tmp_path)
     wait_until(lambda: launching.starts(tmp_path, "t0"))
@@ -145,8 +145,8 @@ def test_a_second_launcher_is_refused_with_the_name_of_the_first(tmp_path):
     assert [] == processes_of(tmp_path)
 
 
-def test_asked_to_end_it_saves_and_the_next_launch_goes_on(tmp_path):
-    """SIGINT, as control-C sends: the trial ends with a checkpoint from which it is continued."""
+def test_an_interrupted_launch_saves_and_the_next_one_resumes(tmp_path):
+    """After SIGINT, as sent by control-C, the trial resumes from its checkpoint."""
     a_plan = launching.plan(("seconds = 0.02", "steps = 60"), ())
     process = launching.start(a_plan, tmp_path)
     checkpoint = tmp_path / "trials/t0/checkpoint.json"
@@ -161,8 +161,8 @@ def test_asked_to_end_it_saves_and_the_next_launch_goes_on(tmp_path):
 
 
 @pytest.mark.extended
-def test_a_full_disk_costs_no_trial(tmp_path):
-    """Two run when there is no more room; once there is, all are finished, from where they were."""
+def test_no_trial_is_lost_on_a_full_disk(tmp_path):
+    """Once there is room again, a launch resumes the trials from where they were."""
     a_plan = launching.plan(*[("seconds = 0.05", "steps = 60")] * 3)
     with small_disk(tmp_path / "disk", megabytes=4) as disk:
         workdir = disk / "w"
@@ -182,30 +182,30 @@ def test_a_full_disk_costs_no_trial(tmp_path):
         lines = (workdir / "trials/t1/metrics.jsonl").read_text().splitlines()
         steps = [json.loads(line)["step"] for line in lines]
         assert set(range(1, 61)) == set(steps)
-        # Not begun anew.
+        # It did not start over.
         assert reached >= 1
         assert 1 == steps.count(1)
 
 
 @pytest.mark.extended
-def test_whatever_is_killed_every_trial_is_finished_once(tmp_path):
-    """Launcher, supervisors and trainers killed at random moments; then it is launched again."""
+def test_after_random_kills_every_trial_is_finished_once(tmp_path):
+    """Launcher, supervisors and trainers are killed at random moments, then relaunched."""
     chance = random.Random(4)
     a_plan = launching.plan(*[("seconds = 0.03", "steps = 40")] * 4)
     kills = 0
     for _ in range(12):
-        process = launching.start(a_plan, tmp_path, max_parallel=2)
+        launcher = launching.start(a_plan, tmp_path, max_parallel=2)
         time.sleep(chance.uniform(0.5, 3.5))
         for _ in range(chance.randrange(1, 4)):
-            victims = [process.pid, *(it.pid for it in processes_of(tmp_path))]
+            victims = [launcher.pid, *(process.pid for process in processes_of(tmp_path))]
             try:
                 os.kill(chance.choice(victims), signal.SIGKILL)
                 kills += 1
             except ProcessLookupError:
                 pass
             time.sleep(chance.uniform(0.0, 0.3))
-        process.kill()
-        process.communicate()
+        launcher.kill()
+        launcher.communicate()
         wait_until(lambda: not processes_of(tmp_path))
         if set(launching.statuses(a_plan, tmp_path).values()) == {"finished"}:
             break

@@ -1,4 +1,4 @@
-"""A sweep as its user runs it: XManager's own command, real trials, W&B's real offline files."""
+"""A sweep from ``xmanager launch`` to results: real trials and W&B's real offline files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SWEEP = Sweep({recipe!r}, "STEPS = 4", arms=BOX_SOURCE)
 
 
 class Swept(NamedTuple):
-    """A sweep of two trials that XManager's command has run."""
+    """A sweep of two trials that ``xmanager launch`` has run."""
 
     file: Path
     workdir: Path
@@ -52,7 +52,7 @@ class Swept(NamedTuple):
 
 @pytest.fixture(scope="module")
 def swept(tiny_recipe, tmp_path_factory) -> Swept:
-    """Run ``xmanager launch`` in a process of its own, without a home of the user's."""
+    """Run ``xmanager launch`` in a process of its own, with an empty home directory."""
     home = tmp_path_factory.mktemp("home")
     file = tmp_path_factory.mktemp("sweeps") / "boxes.py"
     file.write_text(_SWEEP.format(recipe=str(tiny_recipe.gin_file)))
@@ -68,7 +68,7 @@ def swept(tiny_recipe, tmp_path_factory) -> Swept:
 
 
 def test_xmanagers_command_runs_a_sweep(swept):
-    """Both trials finish; a table and one line of what came of it are printed."""
+    """Both trials finish; a table and a line of counts are printed."""
     assert 0 == swept.run.returncode, swept.run.stderr
     assert swept.run.stdout.rstrip().endswith("2 finished, 0 failed, 0 interrupted, 0 missing")
     assert "### mask IoU in ground-truth boxes\n" in swept.run.stdout
@@ -78,8 +78,8 @@ def test_xmanagers_command_runs_a_sweep(swept):
     assert ["proposals", "groundtruth"] == [trial["arm"] for trial in swept.trials]
 
 
-def test_each_trial_trained_what_its_arm_says(swept):
-    """By the operative configuration of the trainer, the command line's binding included."""
+def test_each_trial_trained_with_the_bindings_of_its_arm(swept):
+    """The operative configuration has them, and the command line's binding."""
     for trial in swept.trials:
         operative = (swept.folder(trial) / "operative_config.gin").read_text()
         head = {"proposals": "@ProposalBoxes()", "groundtruth": "@GroundTruthBoxes()"}
@@ -89,7 +89,7 @@ def test_each_trial_trained_what_its_arm_says(swept):
 
 
 def test_wandb_has_what_the_workdir_has(swept):
-    """Uploaded to a server: identity, configuration, each step once, the final numbers."""
+    """The uploaded run has the trial's identity, configuration, steps and final metrics."""
     for trial in swept.trials:
         folder = swept.folder(trial)
         [((project, run_id), found)] = wandb_server.upload_copy(folder).items()
@@ -97,7 +97,7 @@ def test_wandb_has_what_the_workdir_has(swept):
             run_id, project, found.fields["groupName"])
         assert f"box_source={trial['arm']}" in found.fields["tags"]
         assert 1.25 == found.config["Losses.mask_weight"]
-        metrics = [json.loads(it) for it in (folder / "metrics.jsonl").read_text().splitlines()]
+        metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         loss = {row["global_step"]: row["train/total_loss"] for row in found.rows
                 if "train/total_loss" in row}
         assert {row["step"]: row["train/total_loss"] for row in metrics} == loss
@@ -107,13 +107,13 @@ def test_wandb_has_what_the_workdir_has(swept):
 
 
 def test_secrets_stay_out_of_the_workdir(swept):
-    """The API key that was in the environment is in no file."""
+    """No file contains the API key of the environment."""
     files = [path for path in swept.workdir.rglob("*") if path.is_file()]
     assert [] == [path for path in files if b"marker" * 8 in path.read_bytes()]
 
 
 def test_provenance_is_saved_with_the_launch(swept):
-    """The commit of this checkout; and the code of each trial is the present one."""
+    """The launch has recorded the commit of this checkout."""
     [launch] = (swept.workdir / "launches").iterdir()
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -122,7 +122,7 @@ def test_provenance_is_saved_with_the_launch(swept):
 
 
 def test_launching_again_does_nothing(swept, capsys):
-    """From our own command, after nothing has changed."""
+    """``deepmac-ablate launch`` of the same sweep changes no file of a trial."""
     before = {path: path.stat().st_mtime_ns for path in swept.workdir.glob("trials/*/*")}
     bound = ["--gin_bindings", "Losses.mask_weight = 1.25"]
     status = cli.main(["launch", str(swept.file), "--workdir", str(swept.workdir), *bound])
@@ -131,8 +131,8 @@ def test_launching_again_does_nothing(swept, capsys):
     assert before == {path: path.stat().st_mtime_ns for path in swept.workdir.glob("trials/*/*")}
 
 
-def test_plan_knows_what_is_finished_and_what_it_cost(swept, capsys):
-    """With another binding the same file is two other trials."""
+def test_plan_reports_finished_trials_and_costs(swept, capsys):
+    """With another binding the sweep has two other trials, which are new."""
     for binding, expected in (("1.25", "finished"), ("1.5", "new")):
         assert 0 == cli.main([
             "plan", str(swept.file), "--json", "--workdir", str(swept.workdir),
@@ -140,7 +140,7 @@ def test_plan_knows_what_is_finished_and_what_it_cost(swept, capsys):
         trials = json.loads(capsys.readouterr().out)["trials"]
         assert {expected} == {trial["status"] for trial in trials}
         assert [True, False] == [trial["baseline"] for trial in trials]
-    # Two box sources, one model: as many parameters, and no more than the checkpoint holds.
+    # Both box sources have the same model, whose parameters fit into the checkpoint.
     parameters = {trial["cost"]["parameters"] for trial in trials}
     assert len(parameters) == 1
     [data] = swept.folder(swept.trials[0]).glob("checkpoints/ckpt-4.data*")
@@ -148,7 +148,7 @@ def test_plan_knows_what_is_finished_and_what_it_cost(swept, capsys):
 
 
 def test_status_logs_and_diff(swept, capsys):
-    """What a user asks of a workdir."""
+    """They find the trials by id and arm, and print logs and differing bindings."""
     workdir = str(swept.workdir)
     assert 0 == cli.main(["status", workdir])
     assert "No launcher is running." in capsys.readouterr().out
@@ -165,8 +165,8 @@ def test_status_logs_and_diff(swept, capsys):
     assert "Did you mean 'groundtruth'?" in capsys.readouterr().err
 
 
-def test_what_is_wrong_is_found_before_anything_runs(swept, tmp_path, capsys):
-    """A misspelt binding in all arms: one sentence, exit status 2, no workdir."""
+def test_a_wrong_binding_is_found_before_anything_runs(swept, tmp_path, capsys):
+    """A misspelt name gives one sentence and exit status 2, and no workdir is created."""
     status = cli.main([
         "launch", str(swept.file), "--workdir", str(tmp_path / "w"),
         "--gin_bindings", "Losses.mask_wieght = 2.0"])
@@ -175,11 +175,11 @@ def test_what_is_wrong_is_found_before_anything_runs(swept, tmp_path, capsys):
     assert not (tmp_path / "w").exists()
 
 
-def test_data_that_is_not_here_is_said_by_a_plan_and_refused_by_a_launch(swept, tmp_path, capsys):
-    """With what to do about it; nothing is started."""
+def test_a_missing_dataset_is_noted_by_plan_and_refused_by_launch(swept, tmp_path, capsys):
+    """A plan can be made on another machine than the data's; a launch cannot."""
     elsewhere = ["--gin_bindings", "TRAIN = 'nowhere/train'", "--workdir", str(tmp_path / "w")]
     assert 0 == cli.main(["plan", str(swept.file), *elsewhere])
-    assert "it is not in reach from here: the dataset nowhere/train." in capsys.readouterr().out
+    assert "Dataset nowhere/train was not checked" in capsys.readouterr().out
     assert 2 == cli.main(["launch", str(swept.file), *elsewhere])
     assert "nowhere/train" in capsys.readouterr().err
     assert not (tmp_path / "w").exists()

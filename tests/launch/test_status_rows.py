@@ -1,10 +1,30 @@
-"""When two failures are the same."""
+"""Summaries of the trials of a sweep, and the comparison of causes of failure."""
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
-from deepmac_ablate.launch.status_rows import normalised
+from deepmac_ablate.launch.status_rows import (
+    TrialRow,
+    error_signature,
+    status_summary,
+    sweep_seconds_left,
+)
+
+
+def row(number, status, arm="baseline", **fields):
+    """A trial with an id of twelve digits."""
+    trial_id = hashlib.sha256(str(number).encode()).hexdigest()[:12]
+    fields = {"steps": 1000, "attempt": int(status != "new"), **fields}
+    return TrialRow(trial_id, arm, number, status, **fields)
+
+
+def nan(number, **fields):
+    """A trial that failed, with its number in the cause."""
+    cause = f"The loss is nan between steps {number} and {number + 10}."
+    return row(number, "failed", cause=cause, **fields)
 
 
 @pytest.mark.parametrize(
@@ -24,9 +44,9 @@ from deepmac_ablate.launch.status_rows import normalised
         ("no sign of  life\nfor 600 s", "no sign of life for 60.5 s"),
     ],
 )  # fmt: skip
-def test_what_varies_from_trial_to_trial_does_not_count(one, other):
-    """Numbers, hexadecimal digits, paths and shapes."""
-    assert normalised(one) == normalised(other)
+def test_causes_that_differ_in_details_are_equal(one, other):
+    """Numbers, hexadecimal digits, paths and shapes do not count."""
+    assert error_signature(one) == error_signature(other)
 
 
 @pytest.mark.parametrize(
@@ -40,12 +60,53 @@ def test_what_varies_from_trial_to_trial_does_not_count(one, other):
         ("", "N"),
     ],
 )
-def test_other_words_are_other_causes(one, other):
-    """Names stay as they are, digits in them included."""
-    assert normalised(one) != normalised(other)
+def test_causes_with_different_words_differ(one, other):
+    """Names count in full, including their digits."""
+    assert error_signature(one) != error_signature(other)
 
 
 def test_words_are_not_taken_for_numbers():
-    """Neither hexadecimal ones without digits nor those that begin like infinity."""
+    """Neither hexadecimal letters without digits nor words that begin like "inf" do."""
     text = "Fabaceae: the effaced information of nan-like decades"
-    assert "Fabaceae: the effaced information of N-like decades" == normalised(text)
+    assert "Fabaceae: the effaced information of N-like decades" == error_signature(text)
+
+
+def test_the_summary_groups_failures_by_cause():
+    """The largest group comes first, each with an example and its log; all trials are counted."""
+    rows = [
+        row(1, "failed", "crop 32", cause="killed by SIGKILL (out of memory?)",
+            log="trials/x/logs/train-3.log"),
+        nan(2), nan(3), *(row(n, "finished") for n in range(4, 16)),
+        row(16, "interrupted"), row(17, "interrupted"), nan(18)]
+    assert (
+        "3 failed: The loss is nan between steps 2 and 12.\n"
+        f"    for example {rows[1].id} (baseline, seed 2): trials/{rows[1].id}/logs\n"
+        "1 failed: killed by SIGKILL (out of memory?)\n"
+        f"    for example {rows[0].id} (crop 32, seed 1): trials/x/logs/train-3.log\n"
+        "12 finished, 4 failed, 2 interrupted, 0 missing") == status_summary(rows)
+
+
+def test_the_summary_counts_missing_running_and_queued_trials():
+    """Trials that never started are missing; those that run or wait are counted at the end."""
+    rows = [row(1, "new"), row(2, "new"), row(3, "running"), row(4, "failed"), row(5, "queued")]
+    assert [
+        "1 failed: unknown cause",
+        "0 finished, 1 failed, 0 interrupted, 2 missing, 1 running, 1 queued",
+    ] == status_summary(rows).splitlines()[::2]
+
+
+def test_the_time_left_of_a_sweep():
+    """Steps left at the speed of their arms, shared by as many trials as are running now."""
+    fast = row(1, "running", "fast", step=500, steps_per_second=10.0)
+    slow = row(2, "running", "slow", step=0, steps_per_second=1.0)
+    # 50 s and 1000 s are left: the longer one decides.
+    assert 1000.0 == pytest.approx(sweep_seconds_left([fast, slow]))
+    waiting = [row(3, "new", "slow"), row(4, "interrupted", "fast", step=900)]
+    done = [row(5, "finished", "slow", step=1000), nan(6)]
+    work = 50 + 1000 + 1000 + 10
+    assert work / 2 == pytest.approx(sweep_seconds_left([fast, slow, *waiting, *done]))
+    # An arm that never ran is assumed to take the mean of 0.1 and 1 s per step.
+    other = row(7, "finished", "other", steps_per_second=1.0)
+    assert 50 + 550 == pytest.approx(sweep_seconds_left([fast, row(3, "new", "slow"), other]))
+    assert sweep_seconds_left([*waiting, *done]) is None
+    assert sweep_seconds_left([row(1, "running")]) is None

@@ -1,4 +1,4 @@
-"""The files of a sweep beside those of its trials."""
+"""The files of a sweep apart from those of its trials."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ def plan(*arms: str) -> Plan:
     return Plan("s", "?", {}, arms[0], trials)
 
 
-def test_costs_are_noted_by_trial_and_outlive_a_launch_of_other_arms(tmp_path):
-    """As plan.json does not, which holds what was launched last."""
+def test_costs_of_earlier_launches_are_kept(tmp_path):
+    """costs.json is extended by each launch, unlike plan.json, which is replaced."""
     workdir = SweepWorkdir(tmp_path)
     dear = dataclasses.replace(COST, steps=20)
     workdir.write_costs(plan("a", "b"), {"a": COST, "b": dear})
     workdir.write_costs(plan("c"), {"c": COST})
     found = json.loads((tmp_path / "costs.json").read_text())
     assert ["a0", "a1", "b0", "b1", "c0", "c1"] == list(found)
-    assert [COST, COST, dear, dear, COST, COST] == [Cost.from_json(it) for it in found.values()]
+    assert [COST, COST, dear, dear, COST, COST] == [Cost.from_json(cost) for cost in found.values()]
 
 
-def test_broken_costs_are_named(tmp_path):
-    """They are not replaced without a word."""
+def test_a_broken_costs_file_is_an_error(tmp_path):
+    """It is not replaced silently."""
     (tmp_path / "costs.json").write_text("{")
-    with pytest.raises(UserError, match=r"costs\.json is broken, as it is no JSON .*; delete it"):
+    with pytest.raises(UserError, match=r"costs\.json is .* JSON.*; delete it"):
         SweepWorkdir(tmp_path).write_costs(plan("a"), {"a": COST})
 
 
 @pytest.mark.parametrize("content", [
     "{}", '{"trials": 1}', '{"trials": [1]}',
     '{"name": "s", "question": "", "axes": [], "baseline": "a", "trials": []}'])
-def test_what_is_no_plan_is_named(tmp_path, content):
-    """Whichever command reads it, nobody sees a traceback."""
+def test_an_invalid_plan_is_an_error(tmp_path, content):
+    """The message names the file and what to do."""
     (tmp_path / "plan.json").write_text(content)
-    with pytest.raises(UserError, match=r"plan\.json is broken, as it is no plan \(.*\); launch"):
+    with pytest.raises(UserError, match=r"plan\.json is not a valid plan \(.*\); launch"):
         SweepWorkdir(tmp_path).read_plan()

@@ -1,4 +1,4 @@
-"""How a trial is doing that a cloud has taken: what its jobs wrote, and what the cloud says."""
+"""The status of a trial in the cloud, from its jobs' files and the cloud's answers."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from deepmac_ablate.launch import trial_status
 from deepmac_ablate.launch.cloud_jobs.submission import Submission
 from deepmac_ablate.launch.supervision.attempt import Attempt
 
-# What is not of the job that was submitted last, but of one before.
+# Of an earlier job than the last submission.
 BEFORE = {"submission": 1}
 # In seconds from now.
 SILENT = {"heartbeat": -130.0}
 
 
 def an_attempt(state, heartbeat=0.0, **fields):
-    """An attempt of another machine."""
+    """An attempt on another machine."""
     now = time.time()
-    made = Attempt(
+    attempt = Attempt(
         "train", 1, state, "elsewhere", 1, None, started=now - 940, heartbeat=now + heartbeat,
         cause=None if state == "running" else "its own cause", submission=2)
-    return dataclasses.replace(made, **fields)
+    return dataclasses.replace(attempt, **fields)
 
 
 def a_submission(state, **fields):
-    """A job that was submitted a while ago."""
+    """A job that was submitted some minutes ago."""
     now = time.time()
-    made = Submission(
+    submission = Submission(
         "train", 2, "gke", {}, "name", "resource", "v5e-4", "image", now - 1000, state,
         "the cloud's words", now)
-    return dataclasses.replace(made, **fields)
+    return dataclasses.replace(submission, **fields)
 
 
 @pytest.fixture(params=["disk", "gs"])
 def folder(request, tmp_path):
-    """A trial's folder, on a disk or on gs://."""
+    """A trial's folder, on a disk and on gs://."""
     if request.param == "disk":
         return str(tmp_path)
     request.getfixturevalue("object_store")
@@ -48,36 +48,36 @@ def folder(request, tmp_path):
 
 
 @pytest.mark.parametrize(("attempt", "when", "submission", "status", "cause"), [
-    # Taken, and nothing heard of yet.
+    # Submitted, no attempt yet.
     (None, {}, "queued", "queued", "the cloud's words"),
     (None, {}, "running", "queued", "the cloud's words"),
     (None, {}, "preempted", "queued", "the cloud's words"),
-    # At work, whatever the cloud thinks.
+    # Running, according to its heartbeat.
     ("running", {}, "queued", "running", ""),
-    # Its machine is gone, and it waits for another one.
+    # Its machine is gone, and it is waiting for another one.
     ("running", SILENT, "preempted", "queued", "the cloud's words"),
     ("interrupted", {}, "preempted", "queued", "the cloud's words"),
-    # It failed; its own words say more.
+    # Failed; the attempt knows the cause better than the cloud.
     ("failed", {}, "running", "failed", "its own cause"),
     ("failed", {}, "failed", "failed", "its own cause"),
-    # It failed before, and is tried once more.
+    # An earlier job failed, and a retry is waiting.
     ("failed", BEFORE, "queued", "queued", "the cloud's words"),
     ("running", BEFORE, "queued", "queued", "the cloud's words"),
-    # It never came to run.
+    # It never started.
     (None, {}, "failed", "failed", "the cloud's words"),
     (None, {}, "expired", "failed", "the cloud's words"),
     ("interrupted", BEFORE, "failed", "failed", "the cloud's words"),
     (None, {}, "cancelled", "new", ""),
     (None, {}, "gone", "new", ""),
     ("failed", BEFORE, "cancelled", "failed", "its own cause"),
-    # It ran, and went.
+    # It ran and was interrupted.
     ("interrupted", {}, "cancelled", "interrupted", "its own cause"),
     ("running", SILENT, "failed", "interrupted", "the cloud's words"),
-    # Its machine was taken away a moment ago, which only the cloud could say.
+    # Its machine was preempted a moment ago, which only the cloud knows.
     ("running", {}, "failed", "interrupted", "the cloud's words"),
 ])  # fmt: skip
-def test_what_became_of_a_job(folder, attempt, when, submission, status, cause):
-    """By its heartbeat first, then by its own words, then by the cloud's."""
+def test_status_from_attempt_and_submission(folder, attempt, when, submission, status, cause):
+    """The heartbeat has priority, then the state that the attempt wrote, then the cloud's state."""
     a_submission(submission).write(folder)
     made = an_attempt(attempt, **when) if attempt else None
     if made is not None:
@@ -86,15 +86,15 @@ def test_what_became_of_a_job(folder, attempt, when, submission, status, cause):
 
 
 def test_a_result_finishes_a_trial(folder):
-    """Whatever else is said of it."""
+    """A result has priority over a failed job."""
     a_submission("failed").write(folder)
     assert "failed" == trial_status.read_status(folder).status
     storage.write(epath.Path(folder) / "result.json", "{}")
-    assert trial_status.Standing("finished") == trial_status.read_status(folder)
+    assert trial_status.TrialStatus("finished") == trial_status.read_status(folder)
 
 
-def test_each_role_has_its_job(folder):
-    """A trial waits if one of its jobs does, and has failed if one did after it was submitted."""
+def test_a_trial_with_two_roles_has_the_status_of_the_worse(folder):
+    """A trial is queued if one of its jobs is, and failed if one of its present jobs has."""
     a_submission("succeeded").write(folder)
     a_submission("queued", role="eval").write(folder)
     an_attempt("interrupted").write(folder)
@@ -108,15 +108,15 @@ def test_each_role_has_its_job(folder):
 
 @pytest.mark.usefixtures("object_store")
 @pytest.mark.parametrize(("age", "status"), [(100.0, "running"), (130.0, "interrupted")])
-def test_a_heartbeat_on_gs_may_be_two_minutes_old(age, status):
-    """It comes every 15 s, through a network."""
+def test_a_heartbeat_on_gs_is_valid_for_two_minutes(age, status):
+    """A trial whose last heartbeat is older is interrupted."""
     an_attempt("running", heartbeat=-age, submission=None).write("gs://bucket/w/trials/1")
     assert status == trial_status.read_status("gs://bucket/w/trials/1").status
 
 
 @pytest.mark.parametrize("name", ["state-train.json", "submission-eval.json"])
-def test_a_broken_file_is_named(folder, name):
-    """It was written whole, so somebody else has changed it."""
+def test_a_broken_file_is_an_error(folder, name):
+    """The message names the file and says to delete it."""
     storage.write(epath.Path(folder) / name, "{}")
-    with pytest.raises(UserError, match=f"^{folder}/{name} is no .*; delete it"):
+    with pytest.raises(UserError, match=f"^{folder}/{name} is .*; delete it"):
         trial_status.read_status(folder)
