@@ -29,7 +29,7 @@ _RUNS_AT_ONE_STEP = 3
 
 
 class LaunchOptions(NamedTuple):
-    """Which trials of a plan to launch, and how many at a time.
+    """Selection of the trials to launch, and their number at a time.
 
     Attributes:
         max_parallel: Number of trials that run at a time.
