@@ -43,7 +43,7 @@ def as_json(
     """
     plan = checked.plan.to_json()
     for fields, row in zip(plan["trials"], rows, strict=True):
-        cost = checked.verdicts[row.arm].cost
+        cost = checked.results[row.arm].cost
         fields |= {
             "status": row.status, "code_state": row.code_state,
             "baseline": row.arm == checked.plan.baseline, "cost": cost.to_json(),
@@ -69,7 +69,7 @@ def as_text(
     arms: dict[str, list[TrialRow]] = {}
     for row in rows:
         arms.setdefault(row.arm, []).append(row)
-    costs = {label: checked.verdicts[label].cost for label in arms}
+    costs = {label: checked.results[label].cost for label in arms}
     base = costs.get(plan.baseline)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for axis in plan.axes:
@@ -134,7 +134,7 @@ def _balance(checked: CheckedPlan) -> list[str]:
 def _total(checked: CheckedPlan, rows: Sequence[TrialRow]) -> list[str]:
     number = counts(rows)
     left = [row for row in rows if row.status != "finished"]
-    disk = sum(checked.verdicts[row.arm].cost.disk_bytes for row in left)
+    disk = sum(checked.results[row.arm].cost.disk_bytes for row in left)
     states = ", ".join(f"{n} {status}" for status, n in number.items() if n)
     return [
         f"{len(rows)} trials, {len(checked.plan.arms)} arms: {states}; "

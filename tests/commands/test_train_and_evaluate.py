@@ -166,10 +166,10 @@ print(sorted({"tensorflow", "tf_keras", "orbit", "official"} & sys.modules.keys(
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "[]" == run.stdout.splitlines()[-1]
-    assert "--gin_bindings" in run.stdout
-    assert "--box_source" in run.stdout
+    assert "--gin-bindings" in run.stdout
+    assert "--box-source" in run.stdout
     assert "image_and_boxes_tensor" in run.stdout
-    assert "--min_score" in run.stdout
+    assert "--min-score" in run.stdout
 
 
 def resume(workdir, *runtime):

@@ -102,5 +102,5 @@ def test_without_a_limit_nothing_stops_it():
     for number in range(9):
         breaker.note(diverged(number))
     assert breaker.may_start(running=0)
-    with pytest.raises(UserError, match="limit = -1 makes no sense"):
+    with pytest.raises(UserError, match="limit must be at least 0, got -1"):
         Breaker(limit=-1)
