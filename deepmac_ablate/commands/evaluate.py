@@ -23,7 +23,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--jitter-mode", metavar="MODE",
         help="way in which --box-noise moves boxes: default, expand, shrink, expand_symmetric, "
-        "shrink_symmetric, expand_symmetric_xy or shrink_symmetric_xy")
+        "shrink_symmetric, expand_symmetric_xy or shrink_symmetric_xy (default: default)")
     parser.add_argument(
         "--split", metavar="SPLIT",
         help="class split to score by (default: the split that the trial was trained with)")
