@@ -154,11 +154,11 @@ def test_a_terminal_folds_long_lines():
     out = io.StringIO()
     line = config_text.Line(2, [("word " * 30, config_text.NAME), ("x" * 100, config_text.PLACE)])
     config_text.show_lines([line], Console(file=out, width=60, force_terminal=True, no_color=True))
-    shown = [it for it in out.getvalue().replace("\x1b[0m", "").replace("\x1b[1m", "").replace(
-        "\x1b[2m", "").splitlines() if it.strip()]
-    assert all(len(it.rstrip()) <= 60 for it in shown)
+    shown = [line for line in out.getvalue().replace("\x1b[0m", "").replace("\x1b[1m", "").replace(
+        "\x1b[2m", "").splitlines() if line.strip()]
+    assert all(len(line.rstrip()) <= 60 for line in shown)
     assert shown[0].startswith("    word")
-    assert all(it.startswith("        ") for it in shown[1:])
+    assert all(line.startswith("        ") for line in shown[1:])
     assert (30, 100) == (out.getvalue().count("word"), out.getvalue().count("x"))
 
 

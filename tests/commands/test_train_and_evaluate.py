@@ -174,7 +174,7 @@ print(sorted({"tensorflow", "tf_keras", "orbit", "official"} & sys.modules.keys(
 
 def resume(workdir, *runtime):
     """Go on with the trial that is in a workdir, with bindings for the devices of this start."""
-    options = [it for binding in runtime for it in ("--runtime", binding)]
+    options = [word for binding in runtime for word in ("--runtime", binding)]
     return cli.main(["train", "--workdir", str(workdir), "--mode", "eval", *options])
 
 
