@@ -12,7 +12,7 @@ from deepmac_ablate import errors
 from deepmac_ablate.commands import cloud_options
 from deepmac_ablate.commands.plan import add_sweep_options, edit_and_check, sweep_workdir
 from deepmac_ablate.data.dataset_info import DatasetInfo
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import check_at_least
 from deepmac_ablate.launch import plan_report
 from deepmac_ablate.launch.cloud_jobs.code_snapshot import Snapshot
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import device_plan
@@ -193,6 +193,5 @@ def _snapshot(plan: Plan) -> Snapshot:
 def _max_parallel(wanted: int | None, most: int) -> int:
     if wanted is None:
         return most
-    if wanted < 1:
-        raise UserError(f"--max-parallel must be at least 1, got {wanted}.")
+    check_at_least(1, **{"--max-parallel": wanted})
     return wanted

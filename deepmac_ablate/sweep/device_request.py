@@ -60,9 +60,11 @@ def read_device_request(args: argparse.Namespace) -> DeviceRequest | None:
         given = [f"--device {args.device}"] if args.device else []
         given += ["--spot"] if args.spot else []
         if given:
+            have, they_apply = (
+                ("has", "it applies") if len(given) == 1 else ("have", "they apply"))
             raise UserError(
-                f"{' '.join(given)} has no effect with --executor local; it applies only to vertex "
-                "and gke.")
+                f"{' and '.join(given)} {have} no effect with --executor local; {they_apply} only "
+                "to vertex and gke.")
         return None
     if not args.device:
         raise UserError(
