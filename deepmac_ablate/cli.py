@@ -1,13 +1,15 @@
-"""`deepmac-ablate`: parses the command line, calls, prints."""
+"""Entry point of `deepmac-ablate`: parses the command line and runs one command."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from deepmac_ablate import errors
 from deepmac_ablate.commands import (
@@ -27,40 +29,71 @@ from deepmac_ablate.commands import (
 )
 from deepmac_ablate.errors import UserError
 
-# In the order in which --help lists them; `worker` and `tpu_server` are run by jobs and not listed.
+# In the order of --help, which does not list `worker` and `tpu-server`: only jobs run these.
 _COMMANDS: tuple[ModuleType, ...] = (
     data, train, evaluate, plan, launch, monitor, results, serving, import_model_garden, sync,
     bindings, worker, tpu_server)
 
+_LONG_OPTION = re.compile(r"(--[A-Za-z][\w-]*)(=.*)?", re.DOTALL)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser whose options have dashes; `--gin_file` is accepted for `--gin-file`, but not listed.
+
+    The parsers of its commands are of the same class.
+    """
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[Any, list[str]]:
+        """Parse arguments; see `argparse.ArgumentParser`."""
+        words = list(sys.argv[1:] if args is None else args)
+        end = words.index("--") if "--" in words else len(words)
+        words[:end] = map(_with_dashes, words[:end])
+        return super().parse_known_args(words, namespace)
+
+    def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
+        """Return the argument on one line of an @FILE."""
+        return [_with_dashes(arg_line)]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the process's exit status."""
-    # TensorFlow speaks of missing GPUs and deprecated calls of its own; what goes wrong is raised.
+    """Run a command and return the exit status of the process."""
+    # TensorFlow logs missing GPUs and its own deprecated calls; real errors are raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    # Gin files may import modules of the user's; last, so that they shadow nothing.
+    # Gin files may import the user's own modules; appended last, so that these shadow nothing.
     sys.path.append(os.getcwd())  # noqa: PTH109
-    args = _parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     try:
         return args.run(args) or 0
     except UserError as error:
         print(f"deepmac-ablate: {error}", file=sys.stderr)
         return errors.USER_ERROR
     except BrokenPipeError:
-        # The reader of our output has seen enough.
+        # The program that reads our output (head, less) has ended.
         sys.stderr.close()
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def make_parser() -> CommandParser:
+    """Return the parser of the whole command line."""
+    parser = CommandParser(
         prog="deepmac-ablate",
-        description="Ablations of Mask R-CNN with deep mask heads, for classes whose masks were "
-        "never seen.")
+        description="Run and compare ablations of Mask R-CNN with deep mask heads, which segment "
+        "classes that had no masks in training.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.register(commands)
     return parser
+
+
+def _with_dashes(word: str) -> str:
+    """Return a word of the command line; if it is a long option, its name has dashes only."""
+    option = _LONG_OPTION.fullmatch(word)
+    if option is None:
+        return word
+    return option[1].replace("_", "-") + (option[2] or "")
 
 
 if __name__ == "__main__":

@@ -1,47 +1,46 @@
-"""What a user did wrong, in one sentence."""
+"""Errors that users can mend, and the exit statuses of commands."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-
-class UserError(Exception):
-    """A mistake of the user's that the program can name.
-
-    The message is one clear sentence: what is wrong, where, which value, what would be right. The
-    command line prints it without a traceback and exits with status 2.
-    """
-
-
-def check_at_least(least: float, **parameters: float) -> None:
-    """Raise unless all numbers are at least `least`.
-
-    Args:
-        least: The least number that makes sense.
-        **parameters: The numbers by name; "Runtime__log_every" is shown as "Runtime.log_every".
-
-    Raises:
-        UserError: For the first that is smaller.
-    """
-    for name, value in parameters.items():
-        if value < least:
-            raise UserError(
-                f"{name.replace('__', '.')} = {value} makes no sense; it must be at least {least}.")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the nearest known name, or an empty string."""
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""
-
-
+# Exit statuses.
 FINISHED = 0
 FAILED = 1
 USER_ERROR = 2
 DIVERGED = 3
-# sysexits.h calls it "service unavailable": another supervisor has the trial, or its folder is out
-# of reach.
+# EX_UNAVAILABLE of sysexits.h: another process has the trial, or its folder cannot be reached.
 TAKEN = 69
-# sysexits.h calls it "try again": asked to end, it left a checkpoint.
+# EX_TEMPFAIL of sysexits.h: interrupted after saving a checkpoint; run the same command again.
 INTERRUPTED = 75
+
+
+class UserError(Exception):
+    """Mistake in a configuration, a file or an option that the user can correct.
+
+    The message is one sentence: the problem, its place, the value, and what is allowed. The command
+    line prints it without a traceback and exits with `USER_ERROR`.
+    """
+
+
+def check_at_least(minimum: float, **parameters: float) -> None:
+    """Check that numbers are not below a minimum.
+
+    Args:
+        minimum: The smallest allowed number.
+        **parameters: The numbers by name; "Runtime__log_every" is shown as "Runtime.log_every".
+
+    Raises:
+        UserError: If a number is below the minimum; names the first one.
+    """
+    for name, value in parameters.items():
+        if value < minimum:
+            raise UserError(
+                f"{name.replace('__', '.')} must be at least {minimum}, got {value}.")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the most similar known name, or "" if none is similar."""
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""

@@ -1,6 +1,6 @@
-"""How exact must the boxes be that a mask head is trained in?
+"""How accurate must the boxes be in which a mask head is trained?
 
-From ground-truth boxes over more and more noise to proposals, for a shallow and a deep head.
+From ground-truth boxes through increasing noise to proposals, for a shallow and a deep head.
 """
 
 from deepmac_ablate.sweep import Sweep, axis, grid

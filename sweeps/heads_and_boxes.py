@@ -1,6 +1,6 @@
-"""Do deep heads help only where the head is trained in ground-truth boxes?
+"""Do deep mask heads help only if they are trained in ground-truth boxes?
 
-The paper's second finding (arXiv:2104.00613): each head with both sources of boxes.
+The paper's second finding (arXiv:2104.00613): each head with both box sources.
 """
 
 from deepmac_ablate.sweep import Sweep, axis, grid

@@ -1,6 +1,7 @@
-"""What of an hourglass generalises: that it is deep, that it goes down and up, or its shortcuts?
+"""Why does an hourglass generalise: its depth, its down- and upsampling, or its shortcuts?
 
-Hourglass-20 whole and without a part (arXiv:2104.00613 asks the same), beside what goes into it.
+Hourglass-20 complete and without each part (as in arXiv:2104.00613), and with other mask inputs and
+normalization.
 """
 
 from deepmac_ablate.sweep import Sweep, axis, one_at_a_time

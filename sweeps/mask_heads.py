@@ -1,7 +1,7 @@
 """Does the mask head's architecture decide whether it generalises to classes without masks?
 
 All heads in ground-truth boxes on one backbone, as in the paper's comparison of architectures
-(arXiv:2104.00613); default_crop32 tells the crop's size from the architecture.
+(arXiv:2104.00613); default_crop32 separates the crop size from the architecture.
 """
 
 from deepmac_ablate.sweep import Sweep, axis

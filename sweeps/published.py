@@ -1,6 +1,7 @@
 """Are the published numbers reproduced: 25.9, 33.1, 34.4 and 38.7 mask AP on non-VOC classes?
 
-The recipes of arXiv:2104.00613 as published, one deeper step each; three seeds say how exactly.
+The recipes of arXiv:2104.00613, from the smallest model to the largest, with three seeds
+each.
 """
 
 from deepmac_ablate.sweep import Sweep, axis

@@ -1,6 +1,6 @@
 """Is it the deep mask head or the ground-truth boxes that generalise to classes without masks?
 
-The paper's main comparison (arXiv:2104.00613), in small on the built-in synthetic data.
+The paper's main comparison (arXiv:2104.00613), at small size on the built-in synthetic dataset.
 """
 
 from deepmac_ablate.sweep import Sweep, axis, grid

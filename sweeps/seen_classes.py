@@ -1,7 +1,7 @@
-"""How many classes must bring masks, and does it matter which?
+"""How many classes need masks in training, and does it matter which?
 
-VOC's 20 classes, 20 and 40 at random, the 40 of COCO's head, all 80; each with a shallow and a deep
-head. Scores on novel classes compare only between arms of one split.
+VOC's 20 classes, 20 and 40 random classes, the 40 of coco40, and all 80, each with a shallow and a
+deep head. Scores on novel classes can be compared only between arms of the same split.
 """
 
 from deepmac_ablate.sweep import Sweep, axis, grid

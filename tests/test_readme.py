@@ -73,5 +73,5 @@ def test_the_sweep_of_the_readme_is_one_of_the_house() -> None:
     [shown] = blocks("A sweep is a short file")
     names: dict[str, Any] = {}
     exec(compile(shown, "README.md", "exec"), names)
-    resolved, problems = plan.resolve(names["SWEEP"])
+    resolved, problems = plan.resolve_sweep(names["SWEEP"])
     assert ([], 12) == (problems, len(resolved.trials))

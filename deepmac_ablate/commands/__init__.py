@@ -1,1 +1,1 @@
-"""The verbs of the command line, a module each: parse, call, print."""
+"""Commands of the command line: each module declares options, calls and prints."""

@@ -1,6 +1,6 @@
 """The commands ``bindings`` and ``diff``.
 
-Only the list of all parameters needs TensorFlow, as it imports every class that can be bound.
+Only the list of all parameters needs TensorFlow, as it imports every configurable class.
 """
 
 from __future__ import annotations
@@ -17,50 +17,51 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_bindings(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "bindings",
-        help="list what can be bound, and what gin files bind",
-        description="List every parameter that can be bound, with its type, default and meaning, "
-        "and what the given gin files bind it to, with file and line.",
+        help="list configurable parameters and their gin bindings",
+        description="List every configurable parameter with its type, default and description, "
+        "and the values that the given gin files bind, with file and line.",
     )
     parser.add_argument(
         "filter", nargs="?", metavar="FILTER",
-        help="only parameters whose Selector.parameter contains this, or matches it where it has "
-        "wildcards, such as 'HourglassMaskHead.*'",
+        help="list only parameters whose Selector.parameter contains this text, or matches it if "
+        "it has wildcards, such as 'HourglassMaskHead.*'",
     )
     parser.add_argument(
-        "--gin_file", action="append", default=[], metavar="FILE",
-        help="a gin file; may be given several times, later ones win",
+        "--gin-file", action="append", default=[], metavar="FILE",
+        help="gin file; may be given several times, later files win",
     )
     parser.add_argument(
-        "--gin_bindings", action="append", default=[], metavar="BINDING",
-        help="a binding such as 'STEPS = 100'; may be given several times",
+        "--gin-bindings", action="append", default=[], metavar="BINDING",
+        help="binding such as 'STEPS = 100'; may be given several times",
     )
     parser.add_argument(
         "--tree", action="store_true",
-        help="show what the gin files compose instead: what refers to what, from Training down",
+        help="show the composed configuration as a tree of references instead, from Training down",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run_bindings)
 
 
 def _add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "diff",
-        help="show in what two trials or gin files differ",
-        description="Show in what two trials or gin files differ, with macros expanded and the "
-        "lines that bind it. A and B are each a gin file, several joined by '+', or the folder of "
-        "a trial; with --workdir also the id of one of its trials, the beginning of an id, or the "
-        "label of an arm. Of trials that were trained, defaults that have changed with the code "
-        "are shown too.",
+        help="show the differences between two trials or gin files",
+        description="Show the differences between two trials or gin files, with macros expanded "
+        "and the places of the bindings. A and B are each a gin file, several gin files joined by "
+        "'+', or a trial's folder; with --workdir also a trial's id, the beginning of an id, or "
+        "the label of an arm. For trials that were trained, also show defaults that have changed "
+        "with the code.",
     )
-    parser.add_argument("a", metavar="A")
-    parser.add_argument("b", metavar="B")
-    parser.add_argument("--workdir", metavar="DIR", help="of a sweep")
+    parser.add_argument("a", metavar="A", help="trial or gin files to compare with")
+    parser.add_argument("b", metavar="B", help="trial or gin files to compare")
+    parser.add_argument(
+        "--workdir", metavar="WORKDIR", help="sweep whose trials and arms A and B may name")
     for side in "ab":
         parser.add_argument(
-            f"--{side}_bindings", action="append", default=[], metavar="BINDING",
-            help=f"a binding on top of {side.upper()}; may be given several times",
+            f"--{side}-bindings", action="append", default=[], metavar="BINDING",
+            help=f"binding added to {side.upper()}; may be given several times",
         )
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run_diff)
 
 
@@ -70,9 +71,10 @@ def _run_bindings(args: argparse.Namespace) -> int:
     if not args.tree:
         return _run_list(args)
     if args.filter is not None:
-        raise UserError(f"--tree shows everything; leave {args.filter!r} or --tree away.")
+        raise UserError(
+            f"--tree cannot be combined with a filter, got {args.filter!r}; remove one of them.")
     if not args.gin_file:
-        raise UserError("--tree shows what gin files compose; name one with --gin_file.")
+        raise UserError("--tree needs at least one --gin-file.")
 
     from deepmac_ablate import bindings
     from deepmac_ablate.bindings import tree
@@ -90,7 +92,7 @@ def _run_bindings(args: argparse.Namespace) -> int:
 def _run_list(args: argparse.Namespace) -> int:
     from deepmac_ablate import bindings
 
-    # Before TensorFlow, for which a mistake should not wait.
+    # Report mistakes before TensorFlow is imported, which takes seconds.
     bindings.read(args.gin_file, args.gin_bindings)
 
     # `session` registers every class that gin files select.

@@ -1,4 +1,4 @@
-"""What a launch into a cloud is told on the command line."""
+"""Options of ``launch`` for trials in a cloud."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
 from deepmac_ablate.launch.executor import JobOptions
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
-from deepmac_ablate.sweep.device_request import LOCAL, Rental
+from deepmac_ablate.sweep.device_request import LOCAL, DeviceRequest
 
 _REGION = "us-central1"
-# As long as Vertex AI lets a job run at most.
+# The longest time that Vertex AI lets a job run.
 _HOURS = 168.0
 
-# By the names of their variables: which executors know an option.
-_BELONGS = {
+# The executors that an option applies to, by the name of its variable.
+_EXECUTORS = {
     "image": ("vertex", "gke"), "eval_device": ("vertex", "gke"), "hours": ("vertex", "gke"),
     "service_account": ("vertex", "gke"), "env": ("vertex", "gke"), "secret": ("vertex", "gke"),
     "project": ("vertex",), "region": ("vertex",),
@@ -31,97 +31,112 @@ _BELONGS = {
 }
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Add the options; none of them has a default, so that it can be told who gave what."""
-    cloud = parser.add_argument_group("in a cloud (--executor vertex or gke)")
-    cloud.add_argument("--image", help="the container image, as the Dockerfiles make it")
+def add_cloud_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options; they default to None, so that options without effect can be refused."""
+    cloud = parser.add_argument_group("options in a cloud (--executor vertex or gke)")
     cloud.add_argument(
-        "--eval-device", "--eval_device", metavar="NAME",
-        help="what --eval-job's job runs on; default: the smallest of --device's generation")
+        "--image", metavar="IMAGE", help="container image, built from one of the Dockerfiles")
+    cloud.add_argument(
+        "--eval-device", metavar="DEVICE",
+        help="device of --eval-job (default: the smallest of --device's generation)")
     cloud.add_argument(
         "--hours", type=float, metavar="N",
-        help=f"end a job after as many hours, whatever it does; default: {_HOURS:g}")
+        help=f"end every job after this number of hours (default: {_HOURS:g})")
     cloud.add_argument(
-        "--service-account", "--service_account", metavar="NAME",
-        help="whose rights jobs have: Google's account, or Kubernetes'; default: the cloud's own")
+        "--service-account", metavar="NAME",
+        help="account that jobs run as, of Google Cloud or Kubernetes (default: the cloud's "
+        "default account)")
     cloud.add_argument(
         "--env", action="append", metavar="VAR=VALUE",
-        help="a variable for jobs, readable to all; may be given several times")
+        help="environment variable of the jobs, not for secrets; may be given several times")
     cloud.add_argument(
         "--secret", action="append", metavar="VAR=REFERENCE",
-        help="a variable whose value stays where it is: a secret of Secret Manager's, or on GKE "
+        help="environment variable whose value is read from Secret Manager, or on GKE from "
         "SECRET/KEY; may be given several times")
     cloud.add_argument(
-        "--project", help="Google Cloud's, for Vertex AI; default: GOOGLE_CLOUD_PROJECT, or that "
-        "of the credentials")
-    cloud.add_argument("--region", help=f"Vertex AI's; default: {_REGION}")
+        "--project", metavar="PROJECT",
+        help="vertex: Google Cloud project (default: GOOGLE_CLOUD_PROJECT, or the project of the "
+        "credentials)")
     cloud.add_argument(
-        "--context", help="of kubectl's configuration, for GKE; default: the current one")
-    cloud.add_argument("--namespace", help="of Kubernetes; default: default")
-    cloud.add_argument("--reservation", help="of machines, by its name, for GKE")
+        "--region", metavar="REGION", help=f"vertex: region (default: {_REGION})")
     cloud.add_argument(
-        "--flex-start", "--flex_start", action="store_true", default=None,
-        help="wait for machines until GKE has them all (flex start)")
-    cloud.add_argument("--queue", help="of Kueue, for GKE")
+        "--context", metavar="NAME", help="gke: kubectl context (default: the current context)")
     cloud.add_argument(
-        "--dry-run", "--dry_run", action="store_true",
-        help="print the exact requests and send nothing")
-    cloud.add_argument("--json", action="store_true", help="with --dry-run: as JSON, not YAML")
+        "--namespace", metavar="NAME", help="gke: Kubernetes namespace (default: default)")
+    cloud.add_argument("--reservation", metavar="NAME", help="gke: reservation of machines")
+    cloud.add_argument(
+        "--flex-start", action="store_true", default=None,
+        help="gke: wait until all machines of a trial are available (flex start)")
+    cloud.add_argument("--queue", metavar="NAME", help="gke: Kueue queue")
+    cloud.add_argument(
+        "--dry-run", action="store_true", help="print the requests without sending them")
+    cloud.add_argument(
+        "--json", action="store_true", help="print the requests of --dry-run as JSON, not YAML")
 
 
-def check_belong(args: argparse.Namespace) -> None:
-    """Raise a UserError for an option that the executor would ignore."""
-    for name, executors in _BELONGS.items():
+def check_cloud_options(args: argparse.Namespace) -> None:
+    """Check that every given option has an effect.
+
+    Raises:
+        UserError: If the executor would ignore an option.
+    """
+    for name, executors in _EXECUTORS.items():
         if getattr(args, name) is not None and args.executor not in executors:
             option = f"--{name.replace('_', '-')}"
             raise UserError(
-                f"{option} says nothing to --executor {args.executor}; it belongs to "
-                f"--executor {' or '.join(executors)}.")
+                f"{option} has no effect with --executor {args.executor}; it applies only to "
+                f"{' and '.join(executors)}.")
     if args.dry_run and args.executor == LOCAL:
-        raise UserError("--dry-run prints requests to a cloud; what would run here, `plan` prints.")
+        raise UserError(
+            "--dry-run needs --executor vertex or gke; use `plan` for trials on this machine.")
     if args.json and not args.dry_run:
-        raise UserError("--json is for --dry-run; of what was launched, `table` prints JSON.")
+        raise UserError(
+            "--json needs --dry-run; use `table --format json` for the results of a sweep.")
 
 
-def read(
-    args: argparse.Namespace, rented: Rental, workdir: SweepWorkdir, options: JobOptions, code: str
+def make_job_template(
+    args: argparse.Namespace,
+    request: DeviceRequest,
+    workdir: SweepWorkdir,
+    options: JobOptions,
+    code: str,
 ) -> JobTemplate:
-    """Return what the jobs of a launch are like, and where they go.
+    """Return the template of the jobs of a launch.
 
     Args:
-        args: With the options of `add`.
-        rented: What they run on.
-        workdir: Of the sweep.
-        options: What jobs are like.
-        code: Where the gin files and the user's modules will be.
+        args: The options of `add_cloud_options`.
+        request: The device of every trial.
+        workdir: The workdir of the sweep, on gs://.
+        options: The options of jobs on any executor.
+        code: The folder on gs:// with the gin files and the user's modules.
 
     Raises:
-        UserError: If an option is missing, wrong, or cannot be had together with another.
+        UserError: If an option is missing, invalid, or contradicts another.
     """
-    executor = rented.executor
+    executor = request.executor
     if not storage.is_remote(workdir.path):
         raise UserError(
-            f"--executor {executor} needs a workdir that its machines can reach, not "
-            f"{workdir.path}; give --workdir gs://BUCKET/FOLDER.")
+            f"--executor {executor} needs a workdir on gs://, got {workdir.path}; pass --workdir "
+            "gs://BUCKET/FOLDER.")
     if args.image is None:
         raise UserError(
-            f"--executor {executor} needs --image, built from Dockerfile or Dockerfile.tpu and "
-            "pushed to a registry that its machines can read.")
+            f"--executor {executor} needs --image: build one from Dockerfile or Dockerfile.tpu and "
+            "push it to a registry that the cloud can read.")
     _check_tracking(options, args.secret or ())
-    by_role = {"train": rented.device}
+    by_role = {"train": request.device}
     if options.eval_job:
-        by_role["eval"] = _eval_device(args.eval_device, rented)
+        by_role["eval"] = _eval_device(args.eval_device, request)
     elif args.eval_device is not None:
-        raise UserError("--eval-device says nothing without --eval-job.")
+        raise UserError("--eval-device has no effect without --eval-job.")
     hours = _HOURS if args.hours is None else args.hours
     if not hours > 0:
-        raise UserError(f"--hours {hours:g} leaves jobs no time; it must be more than 0.")
-    env = dict(_variable(it) for it in args.env or ())
+        raise UserError(f"--hours must be greater than 0, got {hours:g}.")
+    env = dict(map(_variable, args.env or ()))
     secrets.check_plain(env)
     return JobTemplate(
         executor=executor, place=_place(args), workdir=str(workdir.path), image=args.image,
         devices=by_role, options=options, code=code, env=env,
-        secrets=secrets.parse(args.secret or (), executor), spot=rented.spot,
+        secrets=secrets.parse(args.secret or (), executor), spot=request.spot,
         service_account=args.service_account, hours=hours)
 
 
@@ -129,7 +144,7 @@ def _place(args: argparse.Namespace) -> dict[str, Any]:
     if args.executor == "vertex":
         return {
             "project": credentials.project(args.project), "region": args.region or _REGION}
-    # By name: another may be the current one when the sweep is stopped.
+    # Store the name: another context may be current when the sweep is stopped.
     context = args.context or client.current_context()
     given = {
         "namespace": args.namespace, "context": context, "reservation": args.reservation,
@@ -140,21 +155,23 @@ def _place(args: argparse.Namespace) -> dict[str, Any]:
 def _check_tracking(options: JobOptions, given: Sequence[str]) -> None:
     if options.tracking == "offline":
         raise UserError(
-            "--tracking offline writes files on the machine of the trial, which is gone "
-            "afterwards; in a cloud use --tracking online, or off.")
-    if options.tracking == "online" and not any(it.startswith("WANDB_API_KEY=") for it in given):
+            "--tracking offline cannot be used in a cloud, where its files are lost with the "
+            "machine; use online or off.")
+    has_key = any(secret.startswith("WANDB_API_KEY=") for secret in given)
+    if options.tracking == "online" and not has_key:
         raise UserError(
-            "--tracking online needs a key where trials run: --secret WANDB_API_KEY=REFERENCE.")
+            "--tracking online needs an API key in the cloud; pass --secret "
+            "WANDB_API_KEY=REFERENCE.")
 
 
-def _eval_device(name: str | None, rented: Rental) -> Device:
+def _eval_device(name: str | None, request: DeviceRequest) -> Device:
     if name is None:
-        alike = [devices.device(it) for it in devices.names()]
+        every = map(devices.device, devices.names())
         return min(
-            (it for it in alike if it.generation == rented.device.generation),
-            key=lambda it: it.chips)
+            (device for device in every if device.generation == request.device.generation),
+            key=lambda device: device.chips)
     found = devices.device(name)
-    for problem in devices.refusals(found, rented.executor, rented.spot):
+    for problem in devices.refusals(found, request.executor, request.spot):
         raise UserError(problem)
     return found
 
@@ -162,5 +179,5 @@ def _eval_device(name: str | None, rented: Rental) -> Device:
 def _variable(option: str) -> tuple[str, str]:
     name, separator, value = option.partition("=")
     if not separator or not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
-        raise UserError(f"--env {option!r} is no VAR=VALUE.")
+        raise UserError(f"--env must be VAR=VALUE, got {option!r}.")
     return name, value

@@ -1,4 +1,4 @@
-"""How lists, trees and differences are written, for people and as JSON."""
+"""Text and JSON of parameter lists, configuration trees and differences."""
 
 from __future__ import annotations
 
@@ -15,14 +15,35 @@ from deepmac_ablate.bindings.parameters import Listed
 from deepmac_ablate.bindings.tree import Node, Parameter
 from deepmac_ablate.results.config_diff import Comparison, Side
 
+# Styles of rich, by kind of text.
+NAME = "bold"
+VALUE = "cyan"
+PLACE = "dim"
+PLAIN = ""
+
+# Pieces of text with their styles.
 Cell = list[tuple[str, str]]
 
-# What a side does not reach, or leaves as it is.
+# Shown for a side that does not reach a parameter, or leaves its default.
 _NOTHING = "-"
+_INDENT = 2
+_MIN_WIDTH = 20
+
+
+class Line(NamedTuple):
+    """One line of output.
+
+    Attributes:
+        depth: Its level of indentation.
+        pieces: Texts with their styles, side by side.
+    """
+
+    depth: int
+    pieces: Sequence[tuple[str, str]]
 
 
 def list_lines(rows: Sequence[Listed]) -> Iterator[Line]:
-    """Write parameters below their configurables, with what is bound below them."""
+    """Yield parameters below their configurables, each with its bindings below."""
     for selector, group in itertools.groupby(rows, lambda row: row.selector):
         members = list(group)
         yield Line(0, [(selector, NAME), (f"  {members[0].summary}".rstrip(), PLACE)])
@@ -35,52 +56,55 @@ def list_lines(rows: Sequence[Listed]) -> Iterator[Line]:
             for bound in row.bound:
                 scoped = "" if bound.name == row.name else f"{bound.name} "
                 yield Line(3, [
-                    (f"bound: {scoped}{_chain(bound.written, bound.value)}", VALUE),
-                    (_places(bound.where), PLACE)])
+                    (f"bound: {scoped}{_value_text(bound.written, bound.value)}", VALUE),
+                    (_place_text(bound.where), PLACE)])
 
 
 def list_fields(rows: Iterable[Listed]) -> list[dict[str, Any]]:
-    """Return parameters as objects of JSON; values are gin text."""
+    """Return parameters as JSON objects; values are gin text."""
     return [
         {
             "name": row.name, "type": row.type, "default": row.default, "doc": row.doc,
             "bound": [
-                {"name": it.name, "value": it.value, "written": it.written, "where": it.where}
-                for it in row.bound],
+                {
+                    "name": bound.name, "value": bound.value, "written": bound.written,
+                    "where": bound.where,
+                }
+                for bound in row.bound],
         }
         for row in rows]
 
 
 def tree_lines(nodes: Iterable[Node]) -> Iterator[Line]:
-    """Write a tree; what a value refers to stands below it."""
+    """Yield a tree; the configurables that a value refers to follow below it."""
     for node in nodes:
         yield Line(0, [(node.name, NAME), ("" if node.parameters else "  nothing bound", PLACE)])
-        yield from _below(node, 1)
+        yield from _parameter_lines(node, 1)
 
 
 def tree_fields(nodes: Iterable[Node]) -> list[dict[str, Any]]:
-    """Return a tree as objects of JSON; values are gin text."""
+    """Return a tree as JSON objects; values are gin text."""
     return [
         {"name": node.name, "shown_at": node.shown_at} if node.shown_at else
         {
             "name": node.name,
             "parameters": [
                 {
-                    "name": it.name, **_value_fields(it), "written": it.written,
-                    "below": tree_fields(it.below),
+                    "name": parameter.name, **_value_fields(parameter),
+                    "written": parameter.written, "below": tree_fields(parameter.below),
                 }
-                for it in node.parameters],
+                for parameter in node.parameters],
         }
         for node in nodes]
 
 
 def difference_rows(comparison: Comparison) -> list[list[Cell]]:
-    """Return the rows of a table: parameter, and for each side its value and where it is bound."""
+    """Return the rows of a table: the parameter, then its value and place on each side."""
     rows = []
     if comparison.seed_differs and comparison.differences:
         rows.append([[("seed", NAME)], *([(str(seed), VALUE)] for seed in comparison.seeds)])
     for name, a, b in comparison.differences:
-        rows.append([[(name, NAME)], _cell(a), _cell(b)])
+        rows.append([[(name, NAME)], _side_cell(a), _side_cell(b)])
     for name, a, b in comparison.defaults:
         values = ([(value or _NOTHING, VALUE)] for value in (a, b))
         rows.append([[(name, NAME), ("  default, changed with the code", PLACE)], *values])
@@ -88,13 +112,13 @@ def difference_rows(comparison: Comparison) -> list[list[Cell]]:
 
 
 def difference_notes(a: Side, b: Side, comparison: Comparison) -> list[Line]:
-    """Return what a reader should know beside the table."""
+    """Return the notes below the table."""
     notes = [note for note in (comparison.verdict(), a.note, b.note) if note]
     return [Line(0, [(note, PLAIN)]) for note in notes]
 
 
 def difference_fields(a: Side, b: Side, comparison: Comparison) -> dict[str, Any]:
-    """Return a comparison as an object of JSON; values are gin text."""
+    """Return a comparison as a JSON object; values are gin text."""
     return {
         "a": a.label,
         "b": b.label,
@@ -112,23 +136,23 @@ def difference_fields(a: Side, b: Side, comparison: Comparison) -> dict[str, Any
     }
 
 
-def _below(node: Node, depth: int) -> Iterator[Line]:
+def _parameter_lines(node: Node, depth: int) -> Iterator[Line]:
     for parameter in node.parameters:
         yield Line(depth, [
             (parameter.name, NAME),
-            (f" = {_chain(parameter.written, parameter.value)}", VALUE),
-            (_places(parameter.where), PLACE)])
-        # Which of several is which has to be said.
+            (f" = {_value_text(parameter.written, parameter.value)}", VALUE),
+            (_place_text(parameter.where), PLACE)])
+        # Several references need their names to be told apart.
         several = len(parameter.below) > 1
         for below in parameter.below:
             if several:
                 yield Line(depth + 1, [(below.name, NAME)])
             if below.shown_at:
                 yield Line(depth + 1 + several, [(f"as in {below.shown_at}", PLACE)])
-            yield from _below(below, depth + 1 + several)
+            yield from _parameter_lines(below, depth + 1 + several)
 
 
-def _cell(parameter: Parameter | None) -> Cell:
+def _side_cell(parameter: Parameter | None) -> Cell:
     if parameter is None:
         return [(_NOTHING, PLACE)]
     return [(parameter.value, VALUE), (", ".join(parameter.decided), PLACE)]
@@ -138,47 +162,25 @@ def _value_fields(parameter: Parameter) -> dict[str, Any]:
     return {"value": parameter.value, "where": list(parameter.where)}
 
 
-def _chain(written: str, value: str) -> str:
+def _value_text(written: str, value: str) -> str:
     return value if written == value else f"{written} = {value}"
 
 
-def _places(where: Sequence[str]) -> str:
+def _place_text(where: Sequence[str]) -> str:
     return f"  # {', '.join(where)}"
 
 
-# Styles of rich's, by what a piece of text is.
-NAME = "bold"
-VALUE = "cyan"
-PLACE = "dim"
-PLAIN = ""
-
-_INDENT = 2
-_LEAST_WIDTH = 20
-
-
-class Line(NamedTuple):
-    """One line.
-
-    Attributes:
-        depth: How far it is indented.
-        pieces: Text and style, side by side.
-    """
-
-    depth: int
-    pieces: Sequence[tuple[str, str]]
-
-
 def show_lines(lines: Iterable[Line], console: Console | None = None) -> None:
-    """Print lines; on a terminal those that are too long go on below, indented further.
+    """Print lines; on a terminal, lines that are too long are wrapped and indented further.
 
     Args:
-        lines: To print.
-        console: Where, instead of stdout.
+        lines: The lines to print.
+        console: The console to print to; stdout by default.
     """
     console = console or Console()
     for line in lines:
         if console.is_terminal:
-            for indent, part in _folded(line, console):
+            for indent, part in _wrap_line(line, console):
                 console.print(Padding(part, (0, 0, 0, indent)), highlight=False)
         else:
             text = "".join(piece for piece, _ in line.pieces)
@@ -190,12 +192,12 @@ def show_table(
     rows: Sequence[Sequence[Sequence[tuple[str, str]]]],
     console: Console | None = None,
 ) -> None:
-    """Print a table; on a terminal cells are folded to its width.
+    """Print a table; on a terminal, cells are wrapped to its width.
 
     Args:
-        titles: Of the columns.
-        rows: Cells of lines, each a text and its style.
-        console: Where, instead of stdout.
+        titles: The titles of the columns.
+        rows: The cells of each row; a cell holds lines, each a text with its style.
+        console: The console to print to; stdout by default.
     """
     console = console or Console()
     if console.is_terminal:
@@ -218,11 +220,11 @@ def show_table(
         console.file.write("  ".join(cells).rstrip() + "\n")
 
 
-def _folded(line: Line, console: Console) -> list[tuple[int, Text]]:
-    """Return the parts of a line that each fit, with the spaces before them."""
+def _wrap_line(line: Line, console: Console) -> list[tuple[int, Text]]:
+    """Return the parts of a line that fit the width, each with its indentation."""
     text, indent = Text.assemble(*line.pieces), line.depth * _INDENT
     if indent + text.cell_len <= console.width:
         return [(indent, text)]
     further = indent + 2 * _INDENT
-    parts = text.wrap(console, max(console.width - further, _LEAST_WIDTH), overflow="fold")
+    parts = text.wrap(console, max(console.width - further, _MIN_WIDTH), overflow="fold")
     return [(further if position else indent, part) for position, part in enumerate(parts)]

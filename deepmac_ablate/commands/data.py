@@ -16,7 +16,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     `run` returns the exit status: 0, or 1 where a check found problems.
     """
-    data = subparsers.add_parser("data", help="convert, generate and check datasets")
+    data = subparsers.add_parser("data", help="convert, generate and check datasets",
+        description="Convert, generate and check datasets.")
     commands = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_coco(commands)
     _add_shapes(commands)
@@ -26,21 +27,23 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_coco(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "coco",
-        help="convert a dataset in COCO's format to records",
-        description="Convert images and a COCO instances JSON (classes of your own, too) to "
-        "records. The files of a previous conversion are replaced once the new one is complete.",
+        help="convert a dataset in COCO format to records",
+        description="Convert images and a COCO instances JSON, with any classes, to records. Files "
+        "of a previous conversion are replaced once the new conversion is complete.",
     )
     parser.add_argument(
-        "--images", type=Path, required=True, metavar="DIR", help="folder of the image files"
+        "--images", type=Path, required=True, metavar="DIR", help="folder with the image files"
     )
     parser.add_argument(
-        "--annotations", type=Path, required=True, metavar="JSON", help="COCO instances file"
+        "--annotations", type=Path, required=True, metavar="JSON", help="COCO instances JSON"
     )
     parser.add_argument(
-        "--output", required=True, metavar="PREFIX", help="such as data/coco/train"
+        "--output", required=True, metavar="PREFIX",
+        help="prefix of the record files, such as data/coco/train"
     )
     parser.add_argument(
-        "--shards", type=int, metavar="N", help="record files (default: one per 1000 images)"
+        "--shards", type=int, metavar="N",
+        help="number of record files (default: one per 1000 images)"
     )
     parser.set_defaults(run=_run_coco)
 
@@ -49,12 +52,15 @@ def _add_shapes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "shapes",
         help="generate the built-in synthetic dataset",
-        description="Generate the built-in synthetic dataset of textured shapes, 1200 images to "
-        "train with (DIR/train) and 150 to evaluate with (DIR/val).",
+        description="Generate the built-in synthetic dataset of textured shapes: 1200 training "
+        "images (DIR/train) and 150 evaluation images (DIR/val).",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="its folder")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="decides every picture (default: 0)"
+        "--output", type=Path, required=True, metavar="DIR", help="folder of the dataset"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N",
+        help="random seed of all images (default: %(default)s)"
     )
     parser.set_defaults(run=_run_shapes)
 
@@ -62,18 +68,24 @@ def _add_shapes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "check",
-        help="read the records of a dataset back, verify and draw them",
-        description="Read all records as training does, compare them with the dataset's info, "
-        "count instances, and draw some images with their boxes and masks.",
-    )
-    parser.add_argument("prefix", metavar="PREFIX", help="of the dataset, such as data/coco/train")
-    parser.add_argument(
-        "--output", metavar="DIR", help="where the pictures go (default: PREFIX-check)"
+        help="verify the records of a dataset and draw some of them",
+        description="Read all records as training does, compare them with the dataset's info file, "
+        "count instances, and draw some images with their boxes and masks. Exits with 1 if "
+        "problems were found.",
     )
     parser.add_argument(
-        "--images", type=int, default=16, metavar="N", help="images to draw (default: 16)"
+        "prefix", metavar="PREFIX", help="prefix of the record files, such as data/coco/train")
+    parser.add_argument(
+        "--output", metavar="DIR", help="folder for the drawn images (default: PREFIX-check)"
     )
-    parser.add_argument("--split", metavar="NAME", help="mark seen and novel classes, such as voc")
+    parser.add_argument(
+        "--images", type=int, default=16, metavar="N",
+        help="number of images to draw (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--split", metavar="SPLIT",
+        help="class split whose seen and novel classes are marked, such as voc"
+    )
     parser.set_defaults(run=_run_check)
 
 
@@ -100,7 +112,7 @@ def _run_check(args: argparse.Namespace) -> int:
     if args.split is not None:
         categories = DatasetInfo.load(args.prefix).categories
         seen_ids = class_splits.resolve(args.split, categories)
-    # After the split, whose mistakes should not wait for TensorFlow.
+    # Report a wrong split before TensorFlow is imported, which takes seconds.
     from deepmac_ablate.data import check
 
     output = args.output or f"{args.prefix}-check"
@@ -110,5 +122,5 @@ def _run_check(args: argparse.Namespace) -> int:
 
 
 def _declaration(info: DatasetInfo) -> str:
-    """The line of a gin file that says which dataset is trained on, whatever its path."""
+    """Return the gin binding that declares the dataset by its fingerprint, whatever its path."""
     return f"DATASET = {info.identity!r}"

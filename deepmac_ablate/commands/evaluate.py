@@ -8,37 +8,40 @@ import argparse
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
-        "evaluate", help="evaluate a finished trial again, in another way",
-        description="Evaluates the last checkpoint of a trial; its result.json stays as it is.")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="of the trial")
+        "evaluate", help="evaluate a trained trial again with other settings",
+        description="Evaluate the last checkpoint of a trial; its result.json is not changed.")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the trial")
     parser.add_argument(
-        "--box_source", action="append", metavar="NAME",
-        help="where the boxes come from that masks are predicted in: detections, groundtruth, or "
+        "--box-source", action="append", metavar="NAME",
+        help="source of the boxes in which masks are predicted: detections, groundtruth, or "
         "ground-truth boxes with noise, such as jittered0.1 or jittered0.1-expand; may be given "
-        "several times; default: as the trial, by default the first two")
+        "several times (default: those of the trial)")
     parser.add_argument(
-        "--box_noise", type=float, nargs="+", default=[], metavar="RATIO",
+        "--box-noise", type=float, nargs="+", default=[], metavar="RATIO",
         help="also score masks in ground-truth boxes jittered by each ratio, and plot mask IoU "
-        "over the ratio")
+        "against the ratio")
     parser.add_argument(
-        "--jitter_mode", metavar="MODE",
-        help="how --box_noise moves boxes: default, expand, shrink, expand_symmetric, "
-        "shrink_symmetric, expand_symmetric_xy or shrink_symmetric_xy")
+        "--jitter-mode", metavar="MODE",
+        help="way in which --box-noise moves boxes: default, expand, shrink, expand_symmetric, "
+        "shrink_symmetric, expand_symmetric_xy or shrink_symmetric_xy (default: default)")
     parser.add_argument(
-        "--split", metavar="NAME", help="count these classes as seen instead of those of the trial")
+        "--split", metavar="SPLIT",
+        help="class split to score by (default: the split that the trial was trained with)")
     parser.add_argument(
-        "--data", metavar="PREFIX", help="evaluate on this dataset instead of the trial's")
+        "--data", metavar="PREFIX", help="dataset to evaluate on (default: the trial's)")
     parser.add_argument(
-        "--draw", type=int, default=0, metavar="N", help="draw the predictions on N images")
+        "--draw", type=int, default=0, metavar="N",
+        help="number of images to draw predictions on (default: %(default)s)")
     parser.add_argument(
-        "--output", metavar="DIR", help="where files go; default: WORKDIR/evaluations/...")
+        "--output", metavar="DIR",
+        help="folder for the results (default: a folder in DIR/evaluations)")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     from deepmac_ablate.evaluation.metrics import summary
 
-    # Before TensorFlow, for which a mistake should not wait.
+    # Report mistakes before TensorFlow is imported, which takes seconds.
     box_sources = summary.requested(args.box_source or [], args.box_noise, args.jitter_mode)
 
     from deepmac_ablate.training import reevaluate

@@ -14,7 +14,9 @@ from deepmac_ablate.model_garden import PARTS
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``import`` and its commands; each sets `run`, a function of the arguments."""
     parser = subparsers.add_parser(
-        "import", help="read what Model Garden's deepmac_maskrcnn project wrote")
+        "import", help="import checkpoints and configurations of Model Garden's deepmac_maskrcnn",
+        description="Import checkpoints and configurations of Model Garden's deepmac_maskrcnn "
+        "project.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_checkpoint(commands)
     _add_config(commands)
@@ -23,44 +25,45 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_checkpoint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "checkpoint",
-        help="make a workdir of a published checkpoint",
-        description="Make a workdir of a checkpoint that Model Garden's deepmac_maskrcnn project "
-        "wrote, to be evaluated, exported, or trained from (Training.init_checkpoint = "
-        "'WORKDIR/checkpoints'). Every tensor must have its place in the model.",
+        help="create a trial folder from a checkpoint",
+        description="Create a trial folder from a checkpoint of Model Garden's deepmac_maskrcnn "
+        "project, to evaluate, to export, or to start training from (Training.init_checkpoint = "
+        "'DIR/checkpoints'). Every tensor must have a counterpart in the model.",
     )
     parser.add_argument(
         "checkpoint", metavar="CKPT",
-        help="path without an ending, a folder (its latest one), or a SavedModel's folder")
+        help="checkpoint path without a suffix, a folder (its latest checkpoint is read), or the "
+        "folder of a SavedModel")
     parser.add_argument(
-        "--gin_file", action="append", default=[], metavar="FILE",
-        help="the configuration that it was trained with; may be given several times")
+        "--gin-file", action="append", default=[], metavar="FILE",
+        help="gin file of the model that was trained; may be given several times, later files win")
     parser.add_argument(
-        "--gin_bindings", action="append", default=[], metavar="BINDING",
-        help="a binding such as 'HourglassMaskHead.depth = 20'; may be given several times")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="a new folder")
+        "--gin-bindings", action="append", default=[], metavar="BINDING",
+        help="binding such as 'HourglassMaskHead.depth = 20'; may be given several times")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="new folder of the trial")
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
-        help=f"what is read, of {', '.join(PARTS)}; the rest stays random (default: all)")
+        help=f"parts to read, of {', '.join(PARTS)}; the others keep random weights (default: all)")
     parser.set_defaults(run=_run_checkpoint)
 
 
 def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "config",
-        help="make a gin file of a published YAML file",
-        description="Make a gin file of a YAML file of Model Garden's deepmac_maskrcnn project. "
-        "Every setting is translated, or named because nothing here corresponds to it.",
+        help="convert a YAML configuration to a gin file",
+        description="Convert a YAML configuration of Model Garden's deepmac_maskrcnn project to a "
+        "gin file. A setting without a counterpart is an error that names the setting.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE.yaml", help="a configuration file")
+    parser.add_argument("file", type=Path, metavar="FILE.yaml", help="configuration file")
     parser.add_argument(
         "--experiment", default="deep_mask_head_rcnn_resnetfpn_coco", metavar="NAME",
-        help="what the file changes (default: %(default)s; for SpineNet "
-        "deep_mask_head_rcnn_spinenet_coco)")
+        help="experiment whose defaults the file changes; for SpineNet "
+        "deep_mask_head_rcnn_spinenet_coco (default: %(default)s)")
     parser.add_argument(
-        "--params_override", default="", metavar="KEY=VALUE,...",
-        help="settings on top of the file")
+        "--params-override", default="", metavar="KEY=VALUE,...",
+        help="settings that win over the file")
     parser.add_argument(
-        "--output", metavar="FILE.gin", help="where the gin file goes (default: printed)")
+        "--output", metavar="FILE.gin", help="path of the gin file (default: print it)")
     parser.set_defaults(run=_run_config)
 
 

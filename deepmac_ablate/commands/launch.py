@@ -1,4 +1,4 @@
-"""`deepmac-ablate launch`: runs what a sweep lacks."""
+"""The command ``launch``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rich.console import Console
 
 from deepmac_ablate import errors
 from deepmac_ablate.commands import cloud_options
-from deepmac_ablate.commands import plan as sweep_options
+from deepmac_ablate.commands.plan import add_sweep_options, edit_and_check, sweep_workdir
 from deepmac_ablate.data.dataset_info import DatasetInfo
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import check_at_least
 from deepmac_ablate.launch import plan_report
 from deepmac_ablate.launch.cloud_jobs.code_snapshot import Snapshot
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import device_plan
@@ -26,95 +26,100 @@ from deepmac_ablate.launch.local_executor import LocalExecutor
 from deepmac_ablate.launch.status_display import StatusDisplay, status_table
 from deepmac_ablate.launch.status_rows import status_summary
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
-from deepmac_ablate.sweep import sweep as loading
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
-from deepmac_ablate.sweep.device_request import Rental, add_device_options, rental
+from deepmac_ablate.sweep.device_request import (
+    DeviceRequest,
+    add_device_options,
+    read_device_request,
+)
 from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.sweep.sweep import Sweep
+from deepmac_ablate.sweep.sweep_file import load_sweep
 
-# More rows are no table that one reads at the end of a launch.
+# Above this number of arms, no table is printed at the end of a launch.
 _MOST_ARMS = 60
-# What is shown then: masks in ground-truth boxes, masks in detected ones, the detector beside them.
+# Metrics of that table: masks in ground-truth boxes, masks in detected boxes, the detector.
 _METRICS = ("groundtruth/iou", "groundtruth/mask_ap", "detections/mask_ap", "detections/box_ap")
-# Of jobs in a cloud, which has a quota of its own.
+# Cloud jobs at a time unless --max-parallel is given; the quota of the cloud may allow more.
 _JOBS_AT_A_TIME = 8
 
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
-        "launch", help="run what a sweep lacks",
-        description="Runs every trial of a sweep that is not finished yet, here or in a cloud. The "
-        "same command again goes on where it stopped. Exit status 1 if a trial failed, 75 if some "
-        "are left. Options may be read from files: @FILE, one to a line.",
+        "launch", help="run the unfinished trials of a sweep",
+        description="Run the unfinished trials of a sweep, on this machine or in a cloud. Run the "
+        "same command again to resume. Exits with 1 if a trial failed and 75 if trials are left. "
+        "@FILE reads arguments from a file, one per line.",
         fromfile_prefix_chars="@")
     parser.add_argument("sweep", metavar="SWEEP", help="the sweep's Python file")
-    sweep_options.add_edits(parser)
+    add_sweep_options(parser)
     add_launch_options(parser)
-    parser.set_defaults(run=lambda args: launch(loading.load(args.sweep), args))
+    parser.set_defaults(run=lambda args: launch_sweep(load_sweep(args.sweep), args))
 
 
 def add_launch_options(parser: argparse.ArgumentParser) -> None:
-    """Add how a sweep is launched."""
+    """Add the options of a launch."""
     parser.add_argument(
-        "--max-parallel", "--max_parallel", type=int, metavar="N",
-        help="trials at a time; default: one for each GPU, or one; in a cloud "
-        f"{_JOBS_AT_A_TIME}")
+        "--max-parallel", type=int, metavar="N",
+        help="number of trials at a time (default: one per GPU, or 1; in a cloud "
+        f"{_JOBS_AT_A_TIME})")
     parser.add_argument(
-        "--retry-failed", "--retry_failed", action="store_true",
-        help="launch trials that failed before, too")
+        "--retry-failed", action="store_true", help="also run trials that failed before")
     parser.add_argument(
-        "--eval-job", "--eval_job", action="store_true",
-        help="evaluate each trial in a job of its own while it trains")
+        "--eval-job", action="store_true",
+        help="evaluate each trial in a separate job while it trains")
     parser.add_argument(
-        "--tracking", choices=["off", "offline", "online"], default="off",
-        help="mirror numbers to Weights & Biases; default: %(default)s")
+        "--tracking", choices=["off", "offline", "online"], default="off", metavar="MODE",
+        help="mirror metrics to W&B: off, offline (writes files for `deepmac-ablate sync`) or "
+        "online (default: %(default)s)")
     parser.add_argument(
-        "--silence-limit", "--silence_limit", type=float, default=60.0, metavar="MINUTES",
-        help="minutes without a sign of life after which a trial counts as hung; 0: none; "
-        "default: %(default)g")
+        "--silence-limit", type=float, default=60.0, metavar="MINUTES",
+        help="minutes without output after which a trial counts as hung, 0 for no limit (default: "
+        "%(default)g)")
     add_device_options(parser)
-    cloud_options.add(parser)
+    cloud_options.add_cloud_options(parser)
 
 
-def launch(sweep: Sweep, args: argparse.Namespace) -> int:
-    """Run what a sweep lacks; returns the exit status.
+def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
+    """Run the unfinished trials of a sweep and return the exit status.
 
     Args:
-        sweep: The sweep, without the edits of `args`.
-        args: What `sweep_options.add_edits` and `add_launch_options` made.
+        sweep: The sweep, before the edits of `args` are applied.
+        args: The options of `add_sweep_options` and `add_launch_options`.
 
     Raises:
-        UserError: If anything is wrong with the sweep, or another launcher is at work.
+        UserError: If an arm has a problem, or another launcher is running.
     """
-    rented = rental(args)
-    cloud_options.check_belong(args)
-    workdir = sweep_options.workdir_of(sweep, args)
-    checked = sweep_options.checked(sweep, args, rented)
+    request = read_device_request(args)
+    cloud_options.check_cloud_options(args)
+    workdir = sweep_workdir(sweep, args)
+    checked = edit_and_check(sweep, args, request)
     console = Console(stderr=True)
     options = JobOptions(args.eval_job, args.tracking, 60.0 * args.silence_limit)
-    if rented is None:
+    if request is None:
         devices = list_gpus(os.environ)
         executor: Executor = LocalExecutor(workdir, options, devices)
         most = max(1, len(devices))
     else:
         snapshot = _snapshot(checked.plan)
-        template = cloud_options.read(
-            args, rented, workdir, options, snapshot.folder(workdir.path))
+        template = cloud_options.make_job_template(
+            args, request, workdir, options, snapshot.folder(workdir.path))
         if args.dry_run:
             return _dry_run(checked.plan, workdir, template, args)
         executor = CloudExecutor(template, workdir, snapshot)
         most = _JOBS_AT_A_TIME
-    costs = {label: it.cost for label, it in checked.verdicts.items() if it.cost is not None}
+    costs = {
+        label: result.cost for label, result in checked.results.items() if result.cost is not None}
     job = Launch(
         checked.plan, workdir, executor,
         LaunchOptions(_max_parallel(args.max_parallel, most), args.retry_failed), costs)
     console.print(
-        _head(checked, rented, job, workdir), highlight=False, markup=False, soft_wrap=True)
+        _head(checked, request, job, workdir), highlight=False, markup=False, soft_wrap=True)
     if job.pending:
-        if rented is None:
+        if request is None:
             for prefix in checked.data_out_of_reach:
-                # A plan may be made elsewhere, but here every trial would fail: it says of what.
+                # A plan needs no data, but every trial here would fail: raise the reason.
                 DatasetInfo.load(prefix)
         with StatusDisplay(job.status_reader.read_rows, console, executor.poll_seconds):
             job.run()
@@ -126,7 +131,7 @@ def launch(sweep: Sweep, args: argparse.Namespace) -> int:
 def _dry_run(
     plan: Plan, workdir: SweepWorkdir, template: JobTemplate, args: argparse.Namespace
 ) -> int:
-    """Print what a launch would send; returns the exit status."""
+    """Print the requests of a launch without sending them and return the exit status."""
     requests = DryRun(plan, workdir, template, args.retry_failed)
     if requests.note:
         print(requests.note, file=sys.stderr)
@@ -135,17 +140,17 @@ def _dry_run(
 
 
 def _head(
-    checked: CheckedPlan, rented: Rental | None, job: Launch, workdir: SweepWorkdir
+    checked: CheckedPlan, request: DeviceRequest | None, job: Launch, workdir: SweepWorkdir
 ) -> str:
-    """Return what is told before a launch: the question, and what it will cost."""
+    """Return the text printed before a launch: the sweep's question and the expected cost."""
     lines = [plan_report.render_summary(checked)]
-    if rented is not None:
-        lines += device_plan(rented, checked, job.status_reader.read_rows(), workdir).lines()
+    if request is not None:
+        lines += device_plan(request, checked, job.status_reader.read_rows(), workdir).lines()
     return "\n".join(lines)
 
 
 def _report(plan: Plan, workdir: SweepWorkdir, job: Launch) -> int:
-    """Print what came of a launch; returns the exit status."""
+    """Print the outcome of a launch and return the exit status."""
     rows = job.status_reader.read_rows_with_code()
     print(f"{status_table(rows)}\n")
     if any(row.status == "finished" for row in rows) and len(plan.arms) <= _MOST_ARMS:
@@ -160,12 +165,12 @@ def _report(plan: Plan, workdir: SweepWorkdir, job: Launch) -> int:
 
 
 def results_text(workdir: SweepWorkdir, plan: Plan) -> str:
-    """Return a table of a plan's arms, without what earlier launches left.
+    """Return a table of a plan's arms, without other trials in the workdir.
 
     Raises:
-        UserError: If what a trial left is broken.
+        UserError: If a file of a trial is broken.
     """
-    # pandas takes a second to import, which other commands need not wait for.
+    # Imported here because pandas takes a second, and other commands do not need it.
     from deepmac_ablate import results
     from deepmac_ablate.results import formats as table_formats
     from deepmac_ablate.results.tables import arm_table as tables
@@ -188,6 +193,5 @@ def _snapshot(plan: Plan) -> Snapshot:
 def _max_parallel(wanted: int | None, most: int) -> int:
     if wanted is None:
         return most
-    if wanted < 1:
-        raise UserError(f"--max-parallel {wanted} makes no sense; it must be at least 1.")
+    check_at_least(1, **{"--max-parallel": wanted})
     return wanted

@@ -1,4 +1,4 @@
-"""`deepmac-ablate status | stop | logs`: what becomes of a sweep that was launched."""
+"""The commands ``status``, ``stop`` and ``logs``, which watch and stop a launched sweep."""
 
 from __future__ import annotations
 
@@ -16,23 +16,29 @@ from deepmac_ablate.launch.trial_status import StatusReader
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the commands to the command line."""
-    parser = commands.add_parser("status", help="what has become of a sweep's trials")
-    parser.add_argument("workdir", metavar="W", help="the sweep's workdir")
+    parser = commands.add_parser(
+        "status", help="show the state of a sweep's trials",
+        description="Show the state of a sweep's trials, the causes of failures, and whether a "
+        "launcher is running.")
+    parser.add_argument("workdir", metavar="WORKDIR", help="the sweep's workdir")
     parser.set_defaults(run=_status)
 
     parser = commands.add_parser(
-        "stop", help="stop a sweep; its trials save what they did",
-        description="Asks the launcher of a sweep to end, and jobs in a cloud as well: running "
-        "trials write a checkpoint and go on at the next launch.")
-    parser.add_argument("workdir", metavar="W", help="the sweep's workdir")
+        "stop", help="stop a sweep; running trials save a checkpoint",
+        description="Stop the launcher of a sweep and its jobs in a cloud. Running trials save a "
+        "checkpoint; launch the sweep again to resume them.")
+    parser.add_argument("workdir", metavar="WORKDIR", help="the sweep's workdir")
     parser.set_defaults(run=_stop)
 
-    parser = commands.add_parser("logs", help="what a trial printed")
-    parser.add_argument("workdir", metavar="W", help="the sweep's workdir")
+    parser = commands.add_parser(
+        "logs", help="print the log of a trial", description="Print the log of a trial.")
+    parser.add_argument("workdir", metavar="WORKDIR", help="the sweep's workdir")
     parser.add_argument(
         "trial", metavar="TRIAL", nargs="?",
-        help="its id, the beginning of it, or its arm; default: the one that wrote last")
-    parser.add_argument("--follow", action="store_true", help="go on until the trial ends")
+        help="id of a trial, the beginning of an id, or the label of an arm (default: the trial "
+        "with the latest output)")
+    parser.add_argument(
+        "--follow", action="store_true", help="print new lines until the trial ends")
     parser.set_defaults(run=_logs)
 
 
@@ -41,11 +47,11 @@ def _status(args: argparse.Namespace) -> int:
     plan = workdir.read_plan()
     launcher = stop.describe_launcher(workdir)
     if launcher == stop.NO_LAUNCHER:
-        # Nobody else asks the cloud what has become of jobs.
+        # A running launcher refreshes the state of cloud jobs; without one, this command does.
         try:
             active_jobs.ask(active_jobs.outstanding(workdir))
         except (OSError, UserError) as error:
-            print(f"What is queued may have changed: {error}", file=sys.stderr)
+            print(f"The state of cloud jobs may be out of date: {error}", file=sys.stderr)
     rows = StatusReader(workdir, plan).read_rows_with_code()
     print(status_table(rows))
     print(status_summary(rows))

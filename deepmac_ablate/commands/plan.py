@@ -1,4 +1,4 @@
-"""`deepmac-ablate plan`: what a sweep would be."""
+"""The command ``plan``, and the options that edit a sweep, which ``launch`` has as well."""
 
 from __future__ import annotations
 
@@ -12,32 +12,36 @@ from deepmac_ablate.launch import plan_report
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import device_plan
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.launch.trial_status import StatusReader
-from deepmac_ablate.sweep import sweep as loading
-from deepmac_ablate.sweep.checked_plan import CheckedPlan, check
-from deepmac_ablate.sweep.device_request import Rental, add_device_options, rental
+from deepmac_ablate.sweep.checked_plan import CheckedPlan, check_sweep
+from deepmac_ablate.sweep.device_request import (
+    DeviceRequest,
+    add_device_options,
+    read_device_request,
+)
 from deepmac_ablate.sweep.sweep import Sweep
+from deepmac_ablate.sweep.sweep_file import load_sweep
 
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "plan", help="resolve and check a sweep without running it",
-        description="Resolves every trial of a sweep, checks it, and says what it costs, on a "
-        "device too if one is named. Exit status 2 if anything is wrong.")
+        description="Resolve and check every trial of a sweep and show the cost of each arm, with "
+        "--device also in hours and money. Exits with 2 if an arm has a problem.")
     parser.add_argument("sweep", metavar="SWEEP", help="the sweep's Python file")
-    add_edits(parser)
+    add_sweep_options(parser)
     add_device_options(parser)
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    rented = rental(args)
-    sweep = loading.load(args.sweep)
-    workdir = workdir_of(sweep, args)
-    plan = checked(sweep, args, rented)
+    request = read_device_request(args)
+    sweep = load_sweep(args.sweep)
+    workdir = sweep_workdir(sweep, args)
+    plan = edit_and_check(sweep, args, request)
     rows = StatusReader(workdir, plan.plan).read_rows_with_code()
-    on_device = None if rented is None else device_plan(rented, plan, rows, workdir)
+    on_device = None if request is None else device_plan(request, plan, rows, workdir)
     if args.json:
         content = plan_report.render_json(plan, rows, on_device)
         print(json.dumps(content, indent=2, ensure_ascii=False))
@@ -46,34 +50,41 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def add_edits(parser: argparse.ArgumentParser) -> None:
-    """Add what changes a sweep."""
+def add_sweep_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that edit a sweep."""
     parser.add_argument(
-        "--workdir", metavar="W", help="the sweep's workdir; default: runs/<name of the sweep>")
+        "--workdir", metavar="WORKDIR",
+        help="the sweep's workdir (default: runs/<name of the sweep>)")
     parser.add_argument(
-        "--gin_bindings", action="append", default=[], metavar="BINDING",
-        help="for all trials, over everything else; may be given several times")
+        "--gin-bindings", action="append", default=[], metavar="BINDING",
+        help="binding for all trials that wins over all others; may be given several times")
     parser.add_argument(
-        "--seeds", metavar="N", help="that many seeds, or seeds with commas: '3' or '0,1,7'")
+        "--seeds", metavar="SEEDS",
+        help="number of seeds, such as 3, or seeds separated by commas, such as 0,1,7 (default: "
+        "those of the sweep)")
     parser.add_argument(
         "--only", action="append", default=[], metavar="AXIS=LEVEL[,LEVEL]",
-        help="only arms with this level; may be given several times, for other axes")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps of every trial")
+        help="keep only the arms with these levels; may be given several times, for several axes")
+    parser.add_argument(
+        "--steps", type=int, metavar="N",
+        help="training steps of every trial (default: those of the sweep)")
 
 
-def workdir_of(sweep: Sweep, args: argparse.Namespace) -> SweepWorkdir:
-    """Return the workdir that is asked for."""
+def sweep_workdir(sweep: Sweep, args: argparse.Namespace) -> SweepWorkdir:
+    """Return the workdir of --workdir, by default runs/<name of the sweep>."""
     return SweepWorkdir(args.workdir or Path("runs") / sweep.name)
 
 
-def checked(sweep: Sweep, args: argparse.Namespace, rented: Rental | None) -> CheckedPlan:
-    """Return the plan of a sweep with its edits.
+def edit_and_check(
+    sweep: Sweep, args: argparse.Namespace, request: DeviceRequest | None
+) -> CheckedPlan:
+    """Return the checked plan of a sweep with the edits of the command line.
 
     Raises:
-        UserError: If anything is wrong with it, or it cannot run on what is rented.
+        UserError: If an arm has a problem, or cannot run on the requested device.
     """
     seeds = _seeds(args.seeds) if args.seeds else None
-    return check(sweep.edited(args.gin_bindings, seeds, args.only, args.steps), rented)
+    return check_sweep(sweep.edited(args.gin_bindings, seeds, args.only, args.steps), request)
 
 
 def _seeds(text: str) -> int | Sequence[int]:
@@ -81,4 +92,4 @@ def _seeds(text: str) -> int | Sequence[int]:
         return [int(seed) for seed in text.split(",")] if "," in text else int(text)
     except ValueError as error:
         raise UserError(
-            f"--seeds {text} is no number of seeds; write '3', or '0,1,7' for these.") from error
+            f"--seeds must be a number such as 3 or a list such as 0,1,7, got {text!r}.") from error

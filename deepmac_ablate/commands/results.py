@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
 from etils import epath
 
@@ -12,9 +11,6 @@ from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.results.class_split import apply_split
 from deepmac_ablate.results.formats import FORMATS, WITHOUT_CAPTION, Document
-
-if TYPE_CHECKING:
-    pass
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -27,24 +23,24 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def _register_table(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
-        "table", help="compare the arms of a sweep",
-        description="Compares the arms of sweeps: means over seeds with their intervals, "
-        "differences to the baseline by seed, what novel classes lack, what it cost.")
+        "table", help="compare the arms of sweeps",
+        description="Compare the arms of sweeps: means over seeds with confidence intervals, "
+        "paired differences to the baseline, the gap between seen and novel classes, and costs.")
     parser.add_argument(
-        "workdir", metavar="W", nargs="+", help="a sweep's workdir, or the folder of a trial")
+        "workdir", metavar="WORKDIR", nargs="+", help="workdir of a sweep, or folder of a trial")
     parser.add_argument(
         "--metric", action="append", default=[], metavar="METRIC",
-        help="<reading>/<metric>, such as groundtruth/mask_ap; may be given several times; "
-        "default: groundtruth/iou and detections/mask_ap")
+        help="BOX_SOURCE/METRIC, such as groundtruth/mask_ap; may be given several times "
+        "(default: groundtruth/iou and detections/mask_ap)")
     _add_split_option(parser)
     parser.add_argument(
-        "--baseline", metavar="ARM", help="compare with this arm; default: each sweep's baseline")
+        "--baseline", metavar="ARM", help="arm to compare with (default: each sweep's baseline)")
     _add_output_options(parser)
     parser.set_defaults(run=_run_table)
 
 
 def _run_table(args: argparse.Namespace) -> int:
-    # pandas takes half a second to import, which other commands need not wait for.
+    # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
     from deepmac_ablate.results.tables import rendering as table_cells
     from deepmac_ablate.results.tables.arm_table import arm_table
@@ -59,20 +55,21 @@ def _run_table(args: argparse.Namespace) -> int:
 
 def _register_effects(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
-        "effects", help="what each axis of a sweep does",
-        description="Says for each level of each axis how much it changes a metric on novel and "
-        "on seen classes, which interactions there are, and how many seeds could tell.")
-    parser.add_argument("workdir", metavar="W", help="the sweep's workdir")
+        "effects", help="estimate the effect of each axis of a sweep",
+        description="Estimate the effect of each level of each axis on a metric for novel and seen "
+        "classes, the interactions of axes, and the number of seeds needed to detect them.")
+    parser.add_argument("workdir", metavar="WORKDIR", help="the sweep's workdir")
     parser.add_argument(
         "--metric", metavar="METRIC",
-        help="<reading>/<metric>; default: groundtruth/iou, or detections/mask_ap without it")
+        help="BOX_SOURCE/METRIC (default: groundtruth/iou, or detections/mask_ap if no trial has "
+        "it)")
     _add_split_option(parser)
     _add_output_options(parser)
     parser.set_defaults(run=_run_effects)
 
 
 def _run_effects(args: argparse.Namespace) -> int:
-    # pandas takes half a second to import, which other commands need not wait for.
+    # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
     from deepmac_ablate.results.effects import rendering as effect_cells
     from deepmac_ablate.results.effects.axis_effects import axis_effects
@@ -81,7 +78,7 @@ def _run_effects(args: argparse.Namespace) -> int:
     frame = results.load(args.workdir)
     per_class = results.per_class(frame)
     frame, split = apply_split(frame, per_class, args.split)
-    # Where nothing has finished, there is none yet.
+    # Without a finished trial there are no metrics yet.
     metric = args.metric or [*tables.default_metrics(frame), tables.DEFAULT_METRICS[0]][0]
     effects = axis_effects(frame, metric, args.confidence, per_class, split)
     _write(effect_cells.document(effects), args)
@@ -90,39 +87,43 @@ def _run_effects(args: argparse.Namespace) -> int:
 
 def _register_compare(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
-        "compare", help="two arms class by class, with intervals over images and seeds",
-        description="Says where the second arm differs from the first: means over seen, novel and "
-        "all classes, every class, and the images that changed most, with intervals from resamples "
-        "of images and seeds.")
-    parser.add_argument("workdir", metavar="W", help="the sweep's workdir")
-    parser.add_argument("arm_a", metavar="ARM_A", help="label of an arm, or id of a trial")
-    parser.add_argument("arm_b", metavar="ARM_B", help="what is compared with it")
+        "compare", help="compare two arms class by class and image by image",
+        description="Show the differences of one arm to another: means over seen, novel and all "
+        "classes, every class, and the images that changed most, with bootstrap intervals over "
+        "images and seeds.")
+    parser.add_argument("workdir", metavar="WORKDIR", help="the sweep's workdir")
+    parser.add_argument(
+        "arm_a", metavar="ARM_A", help="label of the arm, or id of the trial, to compare with")
+    parser.add_argument(
+        "arm_b", metavar="ARM_B", help="label of the arm, or id of the trial, to compare")
     parser.add_argument(
         "--metric", default="groundtruth/iou", metavar="METRIC",
         help="groundtruth/iou, groundtruth/boundary_iou, groundtruth/mask_ap, detections/mask_ap "
-        "or detections/box_ap; default: %(default)s")
+        "or detections/box_ap (default: %(default)s)")
     parser.add_argument(
         "--resamples", type=int, default=1000, metavar="N",
-        help="how often images and seeds are drawn for the intervals; default: %(default)s")
+        help="number of bootstrap resamples (default: %(default)s)")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the draws; default: %(default)s")
+        "--seed", type=int, default=0, metavar="N",
+        help="random seed of the resamples (default: %(default)s)")
     parser.add_argument(
         "--images", type=int, default=10, metavar="N",
-        help="how many images are shown that gain most, and that lose most; default: %(default)s")
+        help="number of images to show that improved most, and that worsened most (default: "
+        "%(default)s)")
     _add_output_options(parser)
     parser.set_defaults(run=_run_compare)
 
 
 def _run_compare(args: argparse.Namespace) -> int:
-    # pandas takes half a second to import, which other commands need not wait for.
+    # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
     from deepmac_ablate.results.comparison import rendering as comparison_cells
     from deepmac_ablate.results.comparison import scored_images
     from deepmac_ablate.results.comparison.two_arms import compare
 
-    # What needs no files first.
+    # Report wrong options before the results are loaded.
     scored_images.check_metric(args.metric)
-    check_at_least(0, images=args.images)
+    check_at_least(0, **{"--images": args.images})
     compared = compare(
         results.load(args.workdir), args.arm_a, args.arm_b, args.metric, args.resamples, args.seed,
         args.confidence)
@@ -132,29 +133,30 @@ def _run_compare(args: argparse.Namespace) -> int:
 
 def _register_report(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
-        "report", help="write a page about a sweep, with tables, figures and pictures",
-        description="Writes one HTML file that needs no other and no network: the table of arms, "
-        "figures, the same objects as every arm segments them, in what arms differ, what failed, "
-        "and where the numbers come from.")
+        "report", help="write an HTML report of a sweep, with tables, figures and images",
+        description="Write a self-contained HTML file: the table of arms, figures, the masks of "
+        "every arm for the same objects, the configuration differences, failures, and the origin "
+        "of the numbers.")
     parser.add_argument(
-        "workdirs", nargs="+", metavar="W", help="the workdir of a sweep, or a trial's folder")
+        "workdirs", nargs="+", metavar="WORKDIR", help="workdir of a sweep, or folder of a trial")
     parser.add_argument(
-        "--output", metavar="FILE", help="the page; default: report.html in the first W")
+        "--output", metavar="FILE", help="HTML file (default: report.html in the first WORKDIR)")
     parser.add_argument(
-        "--metric", metavar="READING/METRIC",
-        help="what is compared on novel and seen classes; default: groundtruth/iou")
+        "--metric", metavar="METRIC",
+        help="BOX_SOURCE/METRIC to compare on novel and seen classes (default: groundtruth/iou)")
     _add_split_option(parser)
     parser.add_argument(
         "--data", metavar="PREFIX",
-        help="the evaluated dataset, for its pictures; default: where the trials found it")
+        help="dataset that the images are read from (default: the path in the trials)")
     parser.add_argument(
-        "--figures", metavar="DIR", help="write the figures there, too, as PDF and SVG")
+        "--figures", metavar="DIR", help="folder to write the figures to as well, as PDF and SVG")
     parser.add_argument(
         "--images", type=int, default=6, metavar="N",
-        help="objects in each of the three groups of pictures; 0: none; default: %(default)s")
+        help="number of objects in each of the three groups of images, 0 for none (default: "
+        "%(default)s)")
     parser.add_argument(
-        "--seed", type=int, default=0,
-        help="of the objects that are drawn at random; default: %(default)s")
+        "--seed", type=int, default=0, metavar="N",
+        help="random seed of the objects shown (default: %(default)s)")
     parser.set_defaults(run=_run_report)
 
 
@@ -168,13 +170,14 @@ def _run_report(args: argparse.Namespace) -> int:
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add in which format, with which confidence, and where to."""
+    """Add the options of the output: format, confidence level and file."""
     parser.add_argument(
-        "--format", choices=list(FORMATS), default="markdown", help="default: %(default)s")
+        "--format", choices=list(FORMATS), default="markdown", metavar="FORMAT",
+        help=f"{', '.join(FORMATS)} (default: %(default)s)")
     parser.add_argument(
-        "--confidence", type=float, default=0.95, metavar="SHARE",
-        help="of the intervals over seeds; default: %(default)s")
-    parser.add_argument("--output", metavar="FILE", help="where to write it, instead of stdout")
+        "--confidence", type=float, default=0.95, metavar="LEVEL",
+        help="confidence level of the intervals, between 0 and 1 (default: %(default)s)")
+    parser.add_argument("--output", metavar="FILE", help="file to write (default: print)")
 
 
 def _write(document: Document, args: argparse.Namespace) -> None:
@@ -185,7 +188,7 @@ def _write(document: Document, args: argparse.Namespace) -> None:
     """
     text = FORMATS[args.format](document)
     if args.format in WITHOUT_CAPTION:
-        # What has to be said is not lost where a program reads the rest.
+        # Programs read these formats, so the caption goes to stderr.
         print("\n".join(document.caption), file=sys.stderr)
     if args.output is None:
         print(text)
@@ -198,8 +201,8 @@ def _write(document: Document, args: argparse.Namespace) -> None:
 
 
 def _add_split_option(parser: argparse.ArgumentParser) -> None:
-    """Add which classes count as seen."""
+    """Add the option that selects the seen classes."""
     parser.add_argument(
         "--split", metavar="SPLIT",
-        help="count these classes as seen instead of those of training: the name of a class split, "
-        "or class ids and names with commas")
+        help="seen classes to score by: the name of a class split, or class ids and names "
+        "separated by commas (default: those of training)")

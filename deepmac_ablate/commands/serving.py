@@ -17,10 +17,7 @@ from deepmac_ablate.serving.inputs import INPUTS
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands; each sets `run`, a function of the arguments.
-
-    `run` returns the exit status: 0, or 1 where some pictures or boxes were left out.
-    """
+    """Add the commands to the command line."""
     _add_export(subparsers)
     _add_predict(subparsers)
 
@@ -28,35 +25,37 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "export",
-        help="write a SavedModel of a trained trial",
-        description="Write a SavedModel of a trial's last checkpoint to DIR/saved_model, with the "
-        "names, inputs and outputs of Model Garden's exports.",
+        help="export a trained trial as a SavedModel",
+        description="Export a trial's last checkpoint as a SavedModel, OUTPUT/saved_model, with "
+        "the names, inputs and outputs of Model Garden's exports.",
     )
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="of the trial")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the trial")
     parser.add_argument(
-        "--output", metavar="DIR", help="a new folder (default: WORKDIR/export)"
-    )
-    parser.add_argument(
-        "--input_type", action="append", choices=INPUTS,
-        help="what goes in (default: image_tensor); may be given several times: the first is "
-        "'serving_default', and then each is also found under its own name",
+        "--output", metavar="OUTPUT", help="new folder (default: DIR/export)"
     )
     parser.add_argument(
-        "--batch_size", type=int, metavar="N", help="images that go in (default: any number)"
+        "--input-type", action="append", choices=INPUTS, metavar="TYPE",
+        help=f"input of a signature: {', '.join(INPUTS)}; may be given several times: the first "
+        "becomes 'serving_default', and each gets a signature of its own name (default: "
+        "image_tensor)",
     )
     parser.add_argument(
-        "--input_image_size", type=_size, metavar="H,W",
-        help="what pictures are resized to fit (default: as in training)",
+        "--batch-size", type=int, metavar="N",
+        help="fixed number of images per call (default: any number)"
     )
     parser.add_argument(
-        "--normalized_coordinates", action="store_true",
-        help="detected boxes in units of the picture's size, 0 to 1, instead of pixels of the "
+        "--input-image-size", type=_size, metavar="H,W",
+        help="height and width that images are resized to fit (default: as in training)",
+    )
+    parser.add_argument(
+        "--normalized-coordinates", action="store_true",
+        help="output boxes relative to the image size, from 0 to 1, instead of in pixels of the "
         "resized image",
     )
     parser.add_argument(
-        "--gin_bindings", action="append", default=[], metavar="BINDING",
-        help="wins over the trial's, such as 'Detections.max_per_image = 300'; may be given "
-        "several times",
+        "--gin-bindings", action="append", default=[], metavar="BINDING",
+        help="binding that wins over the trial's, such as 'Detections.max_per_image = 300'; may be "
+        "given several times",
     )
     parser.set_defaults(run=_run_export)
 
@@ -64,32 +63,32 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "predict",
-        help="draw a trained trial's masks on pictures",
-        description="Draw the masks that a trial's last checkpoint predicts, in detected or in "
-        "given boxes. Exit status 1 says that pictures or boxes were left out.",
+        help="predict masks on images with a trained trial",
+        description="Predict and draw masks with a trial's last checkpoint, in detected or in "
+        "given boxes. Exits with 1 if images or boxes were left out.",
     )
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="of the trial")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the trial")
     parser.add_argument(
         "--images", type=Path, nargs="+", required=True, metavar="PATH",
-        help="folders, with all that is below, and image files",
+        help="image files, and folders that are searched recursively",
     )
     parser.add_argument(
         "--boxes", type=Path, metavar="JSON",
-        help="segment what lies in these boxes, [x, y, width, height] in pixels: COCO instances, a "
-        "list of objects with file_name and bbox, or an object of lists by file name",
+        help="boxes to segment, [x, y, width, height] in pixels: COCO instances, a list of objects "
+        "with file_name and bbox, or an object of lists by file name (default: detected boxes)",
     )
     parser.add_argument(
-        "--output", metavar="DIR", help="where files go (default: WORKDIR/predictions)"
+        "--output", metavar="OUTPUT", help="folder for the results (default: DIR/predictions)"
     )
     parser.add_argument(
-        "--min_score", type=float, default=0.3, metavar="S",
-        help="detections that score less are not drawn (default: %(default)s); predictions.json "
-        "has all of them",
+        "--min-score", type=float, default=0.3, metavar="SCORE",
+        help="lowest score of a detection that is drawn; predictions.json has all detections "
+        "(default: %(default)s)",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--limit", type=int, metavar="N", help="use only the first N images")
     parser.add_argument(
-        "--batch_size", type=int, default=8, metavar="N",
-        help="images that go through the model at once (default: %(default)s)",
+        "--batch-size", type=int, default=8, metavar="N",
+        help="images per batch (default: %(default)s)",
     )
     parser.set_defaults(run=_run_predict)
 
@@ -105,9 +104,9 @@ def _run_export(args: argparse.Namespace) -> int:
 
 
 def _run_predict(args: argparse.Namespace) -> int:
-    check_at_least(1, batch_size=args.batch_size)
+    check_at_least(1, **{"--batch-size": args.batch_size})
     if not 0.0 <= args.min_score <= 1.0:
-        raise UserError(f"min_score = {args.min_score} makes no sense; scores are from 0 to 1.")
+        raise UserError(f"--min-score must be from 0 to 1, got {args.min_score:g}.")
     output = epath.Path(args.output or epath.Path(args.workdir) / "predictions")
     image_folder.check_output(output, args.images)
     images = image_folder.find(args.images)
@@ -116,9 +115,9 @@ def _run_predict(args: argparse.Namespace) -> int:
         boxes = box_file.read(args.boxes, {picture.name for picture in images})
         images = [picture for picture in images if picture.name in boxes.by_name]
     if args.limit is not None:
-        check_at_least(1, limit=args.limit)
+        check_at_least(1, **{"--limit": args.limit})
         images = images[: args.limit]
-    # After what is given, whose mistakes should not wait for TensorFlow.
+    # Report mistakes before TensorFlow is imported, which takes seconds.
     from deepmac_ablate.serving import predict
 
     report = predict.run(
@@ -134,5 +133,5 @@ def _size(text: str) -> tuple[int, int]:
         height, width = (int(side) for side in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no height and width such as 512,640") from error
+            f"must be a height and a width such as 512,640, got {text!r}") from error
     return height, width

@@ -7,17 +7,16 @@ import sys
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``sync``, which sets `run`, a function of the arguments.
-
-    `run` returns the exit status: 0, or 1 where something was not uploaded.
-    """
+    """Add the command to the command line."""
     parser = subparsers.add_parser(
-        "sync", help="upload to W&B what trials have written offline",
-        description="Uploads what trials have written with --tracking offline, and remembers it. "
-        "Exit status 1 says that something is left; the same command tries it again.")
-    parser.add_argument("folder", metavar="DIR", help="of a sweep or of a trial")
+        "sync", help="upload offline W&B runs of trials",
+        description="Upload the W&B runs that trials have written with --tracking offline; each "
+        "run is uploaded once. Exits with 1 if some were not uploaded; run the same command again "
+        "to retry.")
     parser.add_argument(
-        "--dry_run", "--dry-run", action="store_true", help="only say what would be uploaded")
+        "folder", metavar="DIR", help="workdir of a sweep, or folder of a trial")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list the files that would be uploaded")
     parser.set_defaults(run=_run)
 
 
@@ -28,7 +27,7 @@ def _run(args: argparse.Namespace) -> int:
         sync.complete_files(args.folder)
     files = sync.pending_files(args.folder)
     if not files:
-        print(f"Nothing to upload: {args.folder} has no offline run that was not uploaded before.")
+        print(f"Nothing to upload: {args.folder} has no offline runs that are not uploaded yet.")
         return 0
     if args.dry_run:
         print("\n".join([*map(str, files), f"{len(files)} files would be uploaded."]))

@@ -1,4 +1,4 @@
-"""The internal command ``tpu-server``."""
+"""The internal command ``tpu-server``, which jobs on TPU slices run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from deepmac_ablate.training import tpu_environment
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
-        "tpu-server", help="serve the TPUs of this host to a trainer on another machine",
-        description="Runs on each host of a TPU slice of several hosts, until it is asked to end: "
-        "then its exit status is 75.")
-    parser.add_argument("--port", type=int, default=8470, help="default: %(default)s")
+        "tpu-server",
+        description="Serve the TPUs of this host to a trainer on another machine. Runs on each "
+        "host of a multi-host TPU slice until it is interrupted, and then exits with 75.")
+    parser.add_argument(
+        "--port", type=int, default=8470, metavar="N",
+        help="port to listen on (default: %(default)s)")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> NoReturn:
     tpu_environment.complete(os.environ)
-    # It would make this server a part of a cluster that it knows nothing of.
+    # It describes the trainer's cluster, of which this server is not a member.
     os.environ.pop("TF_CONFIG", None)
 
     from deepmac_ablate.training import tpu_server

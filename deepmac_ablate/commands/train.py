@@ -16,30 +16,32 @@ from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
-        "train", help="run one trial, or what is left of it",
-        description="Runs one trial, or what is left of it. Exit status 75 says that it was asked "
-        "to end and left a checkpoint; 3, that the loss is no number any more.")
+        "train", help="train and evaluate one trial",
+        description="Train and evaluate one trial, or resume it. Exits with 75 if interrupted (a "
+        "checkpoint was saved) and 3 if the loss became NaN or infinite.")
     parser.add_argument(
-        "--gin_file", action="append", default=[], metavar="FILE",
-        help="a gin file; may be given several times, later ones win; default: the trial that is "
-        "in the workdir already")
+        "--gin-file", action="append", default=[], metavar="FILE",
+        help="gin file; may be given several times, later files win (default: the trial that is "
+        "already in DIR)")
     parser.add_argument(
-        "--gin_bindings", action="append", default=[], metavar="BINDING",
-        help="a binding such as 'HourglassMaskHead.depth = 20'; may be given several times")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="where its files go")
+        "--gin-bindings", action="append", default=[], metavar="BINDING",
+        help="binding such as 'HourglassMaskHead.depth = 20'; may be given several times")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the trial")
     parser.add_argument(
         "--mode", choices=["train", "eval", "train_and_eval", "continuous_eval"],
-        default="train_and_eval", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--arm", default="", help="the label of the trial in tables")
+        default="train_and_eval", metavar="MODE",
+        help="train, eval, train_and_eval or continuous_eval (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)")
+    parser.add_argument("--arm", default="", metavar="LABEL", help="label of the trial in tables")
     parser.add_argument(
         "--runtime", action="append", default=[], metavar="BINDING",
-        help="a binding of Runtime for the devices that this start has, such as "
-        "\"Runtime.strategy = 'tpu'\"; the trial stays the same; may be given several times")
+        help="binding of Runtime for this machine, such as \"Runtime.strategy = 'tpu'\"; does not "
+        "change the trial; may be given several times")
     parser.add_argument(
-        "--tracking", choices=["off", "offline", "online"], default="off",
-        help="show it in W&B: offline writes files for `deepmac-ablate sync`, online sends them "
-        "too; default: %(default)s")
+        "--tracking", choices=["off", "offline", "online"], default="off", metavar="MODE",
+        help="mirror metrics to W&B: off, offline (writes files for `deepmac-ablate sync`) or "
+        "online (default: %(default)s)")
     parser.set_defaults(run=_run)
 
 
@@ -53,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
     trial = Trial(tuple(args.gin_file), tuple(args.gin_bindings), args.seed, args.arm)
     if not args.gin_file:
         trial = _trial_there(args, workdir)
-    # One mirror for a trial, however many processes train it.
+    # One mirror per trial, however many processes train it.
     tracking = args.tracking if tf_config.task().chief else "off"
     job_type = "eval" if args.mode in ("eval", "continuous_eval") else "train"
     try:
@@ -77,12 +79,16 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _trial_there(args: argparse.Namespace, workdir: TrialWorkdir) -> Trial:
-    """Return the trial that a workdir holds, for a command that names no gin file."""
+    """Return the trial in a workdir, for a command without gin files.
+
+    Raises:
+        UserError: If there is none, or options would change it.
+    """
     trial = workdir.read_trial()
     if trial is None:
-        raise UserError(f"No --gin_file is given, and no trial is in {args.workdir} yet.")
+        raise UserError(f"{args.workdir} has no trial to resume; pass --gin-file to start one.")
     if args.gin_bindings or args.seed or args.arm:
         raise UserError(
-            "Bindings, seed and arm belong to a --gin_file; without one, the trial in "
-            f"{args.workdir} goes on as it is.")
+            "--gin-bindings, --seed and --arm need a --gin-file; without one, the trial in "
+            f"{args.workdir} is resumed unchanged.")
     return trial

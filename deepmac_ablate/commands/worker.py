@@ -1,4 +1,4 @@
-"""`deepmac-ablate worker`: what the image's entry point is given in a cloud."""
+"""The internal command ``worker``, which jobs in a cloud run."""
 
 from __future__ import annotations
 
@@ -13,48 +13,52 @@ from deepmac_ablate.launch.supervision.job import ROLES
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
-        "worker", help="what a job in a cloud runs; `launch` writes its options",
-        description="Trains what is left of a trial and notes in its folder what became of it. "
-        "Exit status 0 says that the trial has a result, 75 that it was asked to end and goes on "
-        "at the next start, 69 that another worker has the trial; 2 and 3 are mistakes that no "
-        "second start mends.")
+        "worker",
+        description="Train a trial, or resume it, in a job of `launch`, and record the outcome in "
+        "its folder. Exits with 0 if the trial has a result, 75 if interrupted (a checkpoint was "
+        "saved), 69 if another worker has the trial, 2 if the configuration is wrong, and 3 if the "
+        "loss became NaN or infinite.")
     parser.add_argument(
-        "--workdir", required=True, metavar="DIR", help="the trial's folder, which exists")
-    parser.add_argument("--role", choices=ROLES, default="train", help="default: %(default)s")
+        "--workdir", required=True, metavar="DIR", help="existing folder of the trial")
+    parser.add_argument(
+        "--role", choices=ROLES, default="train", metavar="ROLE",
+        help=f"{' or '.join(ROLES)} (default: %(default)s)")
     parser.add_argument(
         "--mode", choices=["train_and_eval", "train", "continuous_eval"],
-        default="train_and_eval", help="the trainer's; default: %(default)s")
+        default="train_and_eval", metavar="MODE",
+        help="as for `train` (default: %(default)s)")
     parser.add_argument(
-        "--tracking", choices=["off", "offline", "online"], default="off",
-        help="as that of train; default: %(default)s")
+        "--tracking", choices=["off", "offline", "online"], default="off", metavar="MODE",
+        help="as for `train` (default: %(default)s)")
     parser.add_argument(
         "--code", metavar="DIR",
-        help="the gin files and modules that the trial was launched with; default: those of the "
-        "working directory")
+        help="folder with the gin files and modules of the launch (default: the working "
+        "directory)")
     parser.add_argument(
         "--runtime", action="append", default=[], metavar="BINDING",
-        help="a binding of Runtime that the device needs; may be given several times")
+        help="binding of Runtime for this device; may be given several times")
     parser.add_argument(
         "--secret", action="append", default=[], metavar="VAR=REFERENCE",
-        help="a variable of the trainer's, and the secret whose value it has; may be given several "
-        "times")
+        help="environment variable of the trainer and the secret that holds its value; may be "
+        "given several times")
     parser.add_argument(
-        "--silence_limit", "--silence-limit", type=float, default=0.0, metavar="SECONDS",
-        help="seconds without a sign of life after which the trainer has failed; default: none")
+        "--silence-limit", type=float, default=0.0, metavar="SECONDS",
+        help="seconds without output after which the trainer counts as hung, 0 for no limit "
+        "(default: %(default)g)")
     parser.add_argument(
         "--grace", type=float, default=30.0, metavar="SECONDS",
-        help="seconds from being asked to end to being killed; default: %(default)g")
+        help="seconds between an interrupt and the kill (default: %(default)g)")
     parser.add_argument(
         "--hosts", default="", metavar="HOST,HOST...",
-        help="the machines that train the trial together, in the order of their numbers")
+        help="machines that train the trial together, in the order of their indices")
     parser.set_defaults(run=_run)
 
 
 def order(args: argparse.Namespace) -> worker.Order:
-    """Return what the options of the command say.
+    """Return the worker's configuration from the options of the command.
 
     Raises:
-        UserError: If a secret has no variable.
+        UserError: If a --secret is not VAR=REFERENCE.
     """
     return worker.Order(
         folder=args.workdir, role=args.role, mode=args.mode, tracking=args.tracking,
@@ -68,8 +72,9 @@ def _references(secrets: Sequence[str]) -> dict[str, str]:
     for secret in secrets:
         variable, equals, reference = secret.partition("=")
         if not (variable and equals and reference):
-            # Not what was given: somebody may have written the secret itself.
-            raise UserError("A --secret is no VAR=REFERENCE; write 'WANDB_API_KEY=projects/...'.")
+            # Without the value: it may be the secret itself.
+            raise UserError(
+                "--secret must be VAR=REFERENCE, such as 'WANDB_API_KEY=projects/...'.")
         found[variable] = reference
     return found
 

@@ -1,4 +1,4 @@
-"""Launch script for XManager: ``xmanager launch`` of any sweep, with the options of our ``launch``.
+"""Launch script for XManager: launches any sweep, with the options of ``deepmac-ablate launch``.
 
 ::
 
@@ -17,21 +17,22 @@ from pathlib import Path
 from absl import flags
 
 from deepmac_ablate import errors
-from deepmac_ablate.commands import launch, plan
+from deepmac_ablate.commands.launch import add_launch_options, launch_sweep
+from deepmac_ablate.commands.plan import add_sweep_options
 from deepmac_ablate.errors import UserError
 
-# Defines --xm_launch_script, which `xmanager launch` gives to every script.
+# Defines --xm_launch_script, which `xmanager launch` passes to every script.
 from deepmac_ablate.launch.xmanager import local as _  # noqa: F401
-from deepmac_ablate.sweep import sweep
+from deepmac_ablate.sweep.sweep_file import load_sweep
 
 
 def main(argv: Sequence[str]) -> None:
     """Launch a sweep; called by XManager once absl has parsed the flags."""
     del argv
     parser = _parser()
-    args = parser.parse_args(_given(parser))
+    args = parser.parse_args(_given_words(parser))
     try:
-        sys.exit(launch.launch(sweep.load(args.sweep), args))
+        sys.exit(launch_sweep(load_sweep(args.sweep), args))
     except UserError as error:
         print(f"deepmac-ablate: {error}", file=sys.stderr)
         sys.exit(errors.USER_ERROR)
@@ -40,15 +41,15 @@ def main(argv: Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="xmanager launch", add_help=False)
     parser.add_argument("--sweep", required=True, metavar="SWEEP", help="the sweep's Python file")
-    plan.add_edits(parser)
-    launch.add_launch_options(parser)
+    add_sweep_options(parser)
+    add_launch_options(parser)
     return parser
 
 
 def _define_flags(parser: argparse.ArgumentParser) -> None:
-    """Make every option of a parser known to absl; all may be given several times."""
+    """Define every option of a parser as a flag of absl, with dashes and with underscores."""
     for action in parser._actions:
-        for name in _names(action):
+        for name in _flag_names(action):
             if name in flags.FLAGS:
                 continue
             if action.nargs == 0:
@@ -57,25 +58,28 @@ def _define_flags(parser: argparse.ArgumentParser) -> None:
                 flags.DEFINE_multi_string(name, None, action.help)
 
 
-def _given(parser: argparse.ArgumentParser) -> list[str]:
-    """Return the options of a parser that absl was given, as words for the parser."""
+def _given_words(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the flags that absl has parsed as words for the parser."""
     words: list[str] = []
     for action in parser._actions:
-        for name in _names(action):
+        [option] = action.option_strings
+        for name in _flag_names(action):
             value = flags.FLAGS[name].value
             if action.nargs == 0:
-                words += [f"--{name}"] if value else []
+                words += [option] if value else []
             else:
-                words += [f"--{name}={item}" for item in value or ()]
+                words += [f"{option}={item}" for item in value or ()]
     return words
 
 
-def _names(action: argparse.Action) -> list[str]:
-    return [option.removeprefix("--") for option in action.option_strings]
+def _flag_names(action: argparse.Action) -> list[str]:
+    [option] = action.option_strings
+    name = option.removeprefix("--")
+    return list(dict.fromkeys((name, name.replace("-", "_"))))
 
 
 if __name__ == "__main__":
     print(__file__)
 elif __name__ == Path(__file__).stem:
-    # XManager imports it by this name, and absl parses the command line before it calls `main`.
+    # XManager imports this file under its own name; absl parses the flags before it calls `main`.
     _define_flags(_parser())

@@ -43,7 +43,7 @@ def render_json(
     """
     plan = checked.plan.to_json()
     for fields, row in zip(plan["trials"], rows, strict=True):
-        cost = checked.verdicts[row.arm].cost
+        cost = checked.results[row.arm].cost
         fields |= {
             "status": row.status, "code_state": row.code_state,
             "baseline": row.arm == checked.plan.baseline, "cost": cost.to_json(),
@@ -69,7 +69,7 @@ def render_text(
     arms: dict[str, list[TrialRow]] = {}
     for row in rows:
         arms.setdefault(row.arm, []).append(row)
-    costs = {label: checked.verdicts[label].cost for label in arms}
+    costs = {label: checked.results[label].cost for label in arms}
     baseline_cost = costs.get(plan.baseline)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for axis in plan.axes:
@@ -135,7 +135,7 @@ def _level_counts(checked: CheckedPlan) -> list[str]:
 
 def _totals(checked: CheckedPlan, rows: Sequence[TrialRow]) -> list[str]:
     unfinished = [row for row in rows if row.status != "finished"]
-    disk = sum(checked.verdicts[row.arm].cost.disk_bytes for row in unfinished)
+    disk = sum(checked.results[row.arm].cost.disk_bytes for row in unfinished)
     statuses = ", ".join(
         f"{number} {status}" for status, number in count_by_status(rows).items() if number)
     return [

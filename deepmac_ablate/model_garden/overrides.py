@@ -58,7 +58,7 @@ def read_settings(text: str) -> dict[str, Any]:
         setting = _SETTING.match(text, position)
         if setting is None:
             raise UserError(
-                f"--params_override: {text[position:]!r} is no list of settings such as "
+                f"--params-override: {text[position:]!r} is no list of settings such as "
                 "'trainer.train_steps=100,task.init_checkpoint=null'.")
         settings[setting["key"]] = _value(setting["value"])
         position = setting.end()

@@ -31,7 +31,7 @@ def convert(path: Path, experiment: str, params_override: str = "") -> str:
     given = overrides.read_yaml(path)
     overrides.apply(given, values, str(path))
     further = overrides.read_settings(params_override)
-    overrides.apply(further, values, "--params_override")
+    overrides.apply(further, values, "--params-override")
     translation = translate(values, given.keys() | further.keys())
     for file in translation.files:
         if not (gin_files.ROOT / file).is_file():

@@ -1,9 +1,8 @@
-"""The words a sweep's file is written in.
+"""Sweeps: axes, the combinators that make arms of them, and the plan of trials.
 
-::
+A sweep's file imports from here and ends with ``SWEEP = Sweep(...)``::
 
-    axes -> arms -> spec -> plan (trials with ids, checked) -> launch -> executors (XManager)
-                                                                 └-> a supervisor for each trial
+    axes -> arms -> Sweep -> plan (trials with ids) -> checked plan -> launch
 """
 
 from deepmac_ablate.sweep.axes import Axis, axis, switch, values

@@ -1,4 +1,4 @@
-"""An axis of an ablation and its levels: what is exchanged, and for what."""
+"""Axes of an ablation and their levels: alternative gin files and bindings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepmac_ablate.errors import UserError, did_you_mean
 # One or several gin files and bindings, such as "ConvMaskHead.width = 64".
 Settings = str | Iterable[str]
 
-# Names are typed on command lines and joined into labels.
+# Names are typed on command lines, and joined into labels of arms.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -22,9 +22,9 @@ class Level:
     """One value of an axis.
 
     Attributes:
-        name: As tables and ``--only`` call it.
-        gin_files: Read after those of the sweep.
-        bindings: Read after those of the sweep.
+        name: The name in tables and for ``--only``.
+        gin_files: Gin files that are read after those of the sweep.
+        bindings: Bindings that are read after those of the sweep.
     """
 
     name: str
@@ -37,8 +37,8 @@ class Axis:
     """One factor of an ablation.
 
     Attributes:
-        name: As tables call it.
-        levels: At least one; the first is the baseline's, unless the sweep says otherwise.
+        name: The name in tables and for ``--only``.
+        levels: At least one level; the first is the baseline's by default.
     """
 
     name: str
@@ -46,19 +46,19 @@ class Axis:
 
     def __post_init__(self) -> None:
         if not self.levels:
-            raise UserError(f"The axis {self.name!r} has no level.")
+            raise UserError(f"Axis {self.name!r} has no levels; it needs at least one.")
         for name in (self.name, *self.level_names):
             if not _NAME.fullmatch(name):
                 raise UserError(
-                    f"Axis {self.name!r}: {name!r} is no name; use letters, digits, '_', '-' and "
-                    "'.', as in axis('crop', small='ConvMaskHead.crop_size = 14').")
+                    f"Axis {self.name!r}: {name!r} is not a valid name; use letters, digits, '_', "
+                    "'-' and '.', as in axis('crop', small='ConvMaskHead.crop_size = 14').")
         if len(set(self.level_names)) < len(self.levels):
             twice = next(n for n in self.level_names if self.level_names.count(n) > 1)
-            raise UserError(f"The axis {self.name!r} has two levels called {twice!r}.")
+            raise UserError(f"Axis {self.name!r} has two levels named {twice!r}.")
 
     @functools.cached_property
     def level_names(self) -> tuple[str, ...]:
-        """The names of the levels, in order."""
+        """Names of the levels, in order."""
         return tuple(level.name for level in self.levels)
 
     @functools.cached_property
@@ -69,18 +69,18 @@ class Axis:
         """Return a level by its name.
 
         Raises:
-            UserError: If there is none of this name.
+            UserError: If the axis has no such level.
         """
         if name in self._by_name:
             return self._by_name[name]
         hint = did_you_mean(name, self.level_names) or f" It has {', '.join(self.level_names)}."
-        raise UserError(f"The axis {self.name!r} has no level {name!r}.{hint}")
+        raise UserError(f"Axis {self.name!r} has no level {name!r}.{hint}")
 
 
 def axis(
     name: str, *levels: str | Mapping[str, Settings], **named_levels: Settings
 ) -> Axis:
-    """Make an axis.
+    """Return an axis of the given levels.
 
     ::
 
@@ -89,13 +89,13 @@ def axis(
         axis("head", small=["gin/mask_heads/default.gin", "ConvMaskHead.width = 64"], big=...)
 
     Args:
-        name: As tables call it.
-        *levels: Gin files, each a level of the file's name, or levels by name.
+        name: The name in tables and for ``--only``.
+        *levels: Gin files, each a level named after the file, or mappings of names to settings.
         **named_levels: Further levels by name: a gin file, a binding, or several of these; ``[]``
-            leaves everything as it is.
+            changes nothing.
 
     Raises:
-        UserError: If there is no level, or two of one name.
+        UserError: If there is no level, or two levels have the same name.
     """
     made: list[Level] = []
     for item in levels:
@@ -105,34 +105,34 @@ def axis(
             made.append(_level(PurePath(item).stem, item))
         else:
             raise UserError(
-                f"Axis {name!r}: {item!r} is no gin file; a level of bindings needs a name, as in "
-                f"axis({name!r}, small={item!r}).")
+                f"Axis {name!r}: {item!r} is not a gin file; a level of bindings needs a name, as "
+                f"in axis({name!r}, small={item!r}).")
     made += [_level(level, settings) for level, settings in named_levels.items()]
     return Axis(name, tuple(made))
 
 
 def values(parameter: str, *choices: object, name: str = "") -> Axis:
-    """Make an axis of one parameter or macro: ``values("LEARNING_RATE", 0.05, 0.1)``.
+    """Return an axis of values of one parameter: ``values("LEARNING_RATE", 0.05, 0.1)``.
 
     Args:
-        parameter: The left-hand side of the binding.
-        *choices: Numbers, strings, booleans or None, whose text is the level's name.
-        name: The axis's name; by default what follows the parameter's last dot.
+        parameter: The parameter or macro, as on the left-hand side of a binding.
+        *choices: Numbers, strings, booleans or None; each is a level, named by its text.
+        name: The name of the axis; by default the part of the parameter after its last dot.
 
     Raises:
-        UserError: If there is no choice, or one that is no such value.
+        UserError: If there is no value, or one of another type.
     """
     name = name or parameter.rpartition(".")[2]
     for choice in choices:
         if choice is not None and not isinstance(choice, str | bool | int | float):
             raise UserError(
-                f"values({parameter!r}): {choice!r} is no number, string, boolean or None; "
-                "use axis(), which names its levels.")
+                f"values({parameter!r}): {choice!r} is not a number, string, boolean or None; use "
+                "axis(), which names its levels.")
     return Axis(name, tuple(Level(str(c), (), (f"{parameter} = {c!r}",)) for c in choices))
 
 
 def switch(name: str, *settings: str) -> Axis:
-    """Make an axis of the levels "off" and "on"; on, the gin files and bindings are read."""
+    """Return an axis of the levels "off" and "on"; "on" reads the gin files and bindings."""
     return Axis(name, (Level("off"), _level("on", settings)))
 
 
@@ -143,10 +143,10 @@ def _level(name: str, settings: Settings) -> Level:
 
 
 def split_settings(settings: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tell gin files, whose names end in ".gin", from bindings.
+    """Return gin files, whose names end in ".gin", and bindings separately.
 
     Raises:
-        UserError: If something is neither.
+        UserError: If a setting is neither.
     """
     gin_files, bindings = [], []
     for item in settings:
@@ -154,6 +154,6 @@ def split_settings(settings: Iterable[str]) -> tuple[tuple[str, ...], tuple[str,
             raise UserError(
                 f"{item!r} is neither a gin file ('gin/mask_heads/default.gin') nor a binding "
                 "('ConvMaskHead.width = 64').")
-        # A string may end in ".gin" as well: NAME = 'x.gin' has a quotation mark after it.
+        # A binding never ends in ".gin": in NAME = 'x.gin' a quotation mark follows.
         (gin_files if item.endswith(".gin") else bindings).append(item)
     return tuple(gin_files), tuple(bindings)

@@ -1,17 +1,15 @@
-"""A plan that may be launched: resolved and built without data, with all problems found at once."""
+"""Checked plan: a plan whose arms have all been validated, without reading data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from deepmac_ablate.sweep import device_request
-from deepmac_ablate.sweep import plan as plans
-from deepmac_ablate.sweep.device_request import Rental
-from deepmac_ablate.sweep.plan import Plan, SweepProblems
+from deepmac_ablate.sweep.device_request import DeviceRequest, device_problems
+from deepmac_ablate.sweep.plan import Plan, SweepProblems, resolve_sweep
 from deepmac_ablate.sweep.sweep import Sweep
-from deepmac_ablate.sweep.validation.client import judging
-from deepmac_ablate.sweep.validation.verdict import Candidate, Verdict
+from deepmac_ablate.sweep.validation.validation_process import validating
+from deepmac_ablate.sweep.validation.validation_result import ArmConfig, ValidationResult
 
 
 class CheckedPlan(NamedTuple):
@@ -19,36 +17,36 @@ class CheckedPlan(NamedTuple):
 
     Attributes:
         plan: The plan.
-        verdicts: What each arm costs, by its label.
+        results: The validation result of each arm, with its cost, by the arm's label.
     """
 
     plan: Plan
-    verdicts: Mapping[str, Verdict]
+    results: Mapping[str, ValidationResult]
 
     @property
     def data_out_of_reach(self) -> list[str]:
-        """Prefixes of datasets that were not there to be looked at."""
-        missing = [prefix for it in self.verdicts.values() for prefix in it.data_out_of_reach]
+        """Prefixes of datasets that could not be checked."""
+        missing = [
+            prefix for result in self.results.values() for prefix in result.data_out_of_reach]
         return list(dict.fromkeys(missing))
 
 
-def check(sweep: Sweep, rented: Rental | None = None) -> CheckedPlan:
-    """Resolve a sweep and check all of it.
+def check_sweep(sweep: Sweep, request: DeviceRequest | None = None) -> CheckedPlan:
+    """Return the plan of a sweep after checking all of its arms.
 
     Args:
-        sweep: What to check.
-        rented: The device that its trials are to run on in a cloud; None: on this machine.
+        sweep: The sweep.
+        request: The device of its trials in a cloud; None if they run on this machine.
 
     Raises:
-        SweepProblems: If anything is wrong with any arm, or it cannot run there; it names
-            everything.
+        SweepProblems: If an arm has a problem, or cannot run on the device; names all problems.
     """
-    candidates = [Candidate(arm.label, arm.gin_files, arm.bindings) for arm in sweep.arms]
-    with judging(candidates) as found:
-        plan, problems = plans.resolve(sweep)
-    problems += [(verdict.label, text) for verdict in found for text in verdict.problems]
-    if rented is not None:
-        problems += device_request.problems(rented, plan, found)
+    configs = [ArmConfig(arm.label, arm.gin_files, arm.bindings) for arm in sweep.arms]
+    with validating(configs) as results:
+        plan, problems = resolve_sweep(sweep)
+    problems += [(result.label, problem) for result in results for problem in result.problems]
+    if request is not None:
+        problems += device_problems(request, plan, results)
     if problems:
         raise SweepProblems(sweep.name, problems)
-    return CheckedPlan(plan, {verdict.label: verdict for verdict in found})
+    return CheckedPlan(plan, {result.label: result for result in results})

@@ -1,4 +1,4 @@
-"""The device that the trials of a sweep are to be run on in a cloud, and whether they can be."""
+"""Device request: the cloud device of each trial, and checks that trials can run on it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from deepmac_ablate.cloud.devices import Device, Executor
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.sweep.validation.cost import Cost
-from deepmac_ablate.sweep.validation.verdict import DataNeeds, Verdict
+from deepmac_ablate.sweep.validation.validation_result import DataRequirements, ValidationResult
 from deepmac_ablate.trial.trial import Trial
 
 LOCAL = "local"
 
 
-class Rental(NamedTuple):
-    """What each trial gets for itself.
+class DeviceRequest(NamedTuple):
+    """The device that each trial of a launch requests.
 
     Attributes:
-        executor: Whom it is rented from.
-        device: What it is.
-        spot: Whether the machines may be taken away.
+        executor: The cloud service.
+        device: The device.
+        spot: Whether spot machines are requested, which may be preempted.
     """
 
     executor: Executor
@@ -34,23 +34,24 @@ class Rental(NamedTuple):
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Add where trials run."""
+    """Add the options that select where trials run."""
     parser.add_argument(
-        "--executor", choices=[LOCAL, "vertex", "gke"], default=LOCAL,
-        help="this machine, Vertex AI or a GKE cluster; default: %(default)s")
+        "--executor", choices=[LOCAL, "vertex", "gke"], default=LOCAL, metavar="EXECUTOR",
+        help="local (this machine), vertex (Vertex AI) or gke (a GKE cluster) (default: "
+        "%(default)s)")
     parser.add_argument(
-        "--device", metavar="NAME",
-        help="what each trial runs on in a cloud, such as v5e-16, a100-8 or cpu-8")
+        "--device", metavar="DEVICE",
+        help="device of each trial in a cloud, such as v5e-16, a100-8 or cpu-8")
     parser.add_argument(
         "--spot", action="store_true",
-        help="machines that cost less and may be taken away; trials go on where they stopped")
+        help="use spot machines, which cost less and may be preempted; trials resume")
 
 
-def rental(args: argparse.Namespace) -> Rental | None:
-    """Return what is rented, or None where trials run on this machine.
+def read_device_request(args: argparse.Namespace) -> DeviceRequest | None:
+    """Return the device request of a command line; None if trials run on this machine.
 
     Args:
-        args: What `add_device_options` made.
+        args: The options of `add_device_options`.
 
     Raises:
         UserError: If there is no such device, or the options contradict each other.
@@ -59,76 +60,78 @@ def rental(args: argparse.Namespace) -> Rental | None:
         given = [f"--device {args.device}"] if args.device else []
         given += ["--spot"] if args.spot else []
         if given:
+            have, they_apply = (
+                ("has", "it applies") if len(given) == 1 else ("have", "they apply"))
             raise UserError(
-                f"{' '.join(given)} is for a cloud, but the executor is 'local', which takes what "
-                "this machine has; add --executor vertex or --executor gke.")
+                f"{' and '.join(given)} {have} no effect with --executor local; {they_apply} only "
+                "to vertex and gke.")
         return None
     if not args.device:
         raise UserError(
-            f"--executor {args.executor} needs a device for each trial; add --device, such as "
-            "--device v5e-8 or --device a100-1.")
-    return Rental(args.executor, devices.device(args.device), args.spot)
+            f"--executor {args.executor} needs --device, such as --device v5e-8 or --device "
+            "a100-1.")
+    return DeviceRequest(args.executor, devices.device(args.device), args.spot)
 
 
-def problems(
-    rented: Rental, plan: Plan, verdicts: Sequence[Verdict]
+def device_problems(
+    request: DeviceRequest, plan: Plan, results: Sequence[ValidationResult]
 ) -> list[tuple[str, str]]:
-    """Say why trials cannot run on what is rented.
+    """Return the reasons why trials cannot run on the requested device.
 
     Args:
-        rented: What is rented.
+        request: The device request.
         plan: The trials.
-        verdicts: On the arms.
+        results: The validation results of the arms.
 
     Returns:
-        A sentence each, with the label of the arm, or with the option where it concerns all.
+        Pairs of the label of an arm, or an option that concerns all arms, and a sentence.
     """
-    name = rented.device.name
+    name = request.device.name
     found = [
         (f"--device {name}", sentence)
-        for sentence in devices.refusals(rented.device, rented.executor, rented.spot)]
+        for sentence in devices.refusals(request.device, request.executor, request.spot)]
     arms = plan.arms
-    for verdict in verdicts:
-        # Of what cannot be built nothing else is known.
-        if verdict.cost is not None and verdict.data is not None:
-            trial = arms[verdict.label][0].trial
+    for result in results:
+        # An arm with problems of its own has neither cost nor data.
+        if result.cost is not None and result.data is not None:
+            trial = arms[result.label][0].trial
             found += [
-                (verdict.label, sentence)
+                (result.label, sentence)
                 for sentence in (
-                    *_batch_problems(rented, verdict.cost),
-                    *_path_problems(rented, verdict.data, trial))]
+                    *_batch_problems(request, result.cost),
+                    *_path_problems(request, result.data, trial))]
     return found
 
 
 def has_float32(plan: Plan) -> bool:
-    """Whether an arm computes in single precision, for which TPUs are not made."""
+    """Return whether an arm trains in single precision, which is slow on TPUs."""
     return any(
         _bound(trials[0].trial, "Training.precision") != "bfloat16"
         for trials in plan.arms.values())
 
 
-def _batch_problems(rented: Rental, cost: Cost) -> Iterator[str]:
-    replicas = rented.device.replicas
+def _batch_problems(request: DeviceRequest, cost: Cost) -> Iterator[str]:
+    replicas = request.device.replicas
     if cost.batch_size % replicas:
         yield (
-            f"TrainingData.batch_size = {cost.batch_size} cannot be shared by the {replicas} "
-            f"replicas of {rented.device.name}; bind a multiple of {replicas}, which makes another "
-            "trial, or take a smaller device.")
+            f"TrainingData.batch_size = {cost.batch_size} is not a multiple of the {replicas} "
+            f"replicas of {request.device.name}; bind a multiple of {replicas}, which makes a "
+            "different trial, or use a smaller device.")
 
 
-def _path_problems(rented: Rental, data: DataNeeds, trial: Trial) -> Iterator[str]:
-    cloud = {"vertex": "Vertex AI", "gke": "GKE"}[rented.executor]
+def _path_problems(request: DeviceRequest, data: DataRequirements, trial: Trial) -> Iterator[str]:
+    cloud = {"vertex": "Vertex AI", "gke": "GKE"}[request.executor]
     paths = {
         "TrainingData.prefix": data.train, "EvaluationData.prefix": data.evaluation,
         "Training.init_checkpoint": _bound(trial, "Training.init_checkpoint")}
     for name, path in paths.items():
         if path is not None and not path.startswith("gs://"):
             yield (
-                f"{name} = {path!r} is not on gs://, where jobs on {cloud} could read it; copy it "
-                "to a bucket and bind its path there.")
+                f"{name} = {path!r} cannot be read by jobs on {cloud}; copy it to a bucket and "
+                "bind its gs:// path.")
 
 
 def _bound(trial: Trial, name: str) -> Any:  # noqa: ANN401 - whatever a binding may hold
-    """Return what a trial binds a parameter of its training to; None where it does not."""
+    """Return the value that a trial binds to a parameter; None if it is not bound."""
     text = bindings.read(trial.gin_files, trial.bindings)
     return ast.literal_eval(bindings.explicit_bindings(text.bindings).get(name, "None"))

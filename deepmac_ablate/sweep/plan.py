@@ -1,6 +1,6 @@
-"""A sweep resolved: every trial with its id, and whatever can be known to be wrong with it.
+"""Plan: the trials of a sweep with their ids, and the problems that need no TensorFlow to find.
 
-Nothing here needs TensorFlow; `verdicts` asks it.
+`checked_plan` adds the problems that the validation finds.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class PlannedTrial(NamedTuple):
     """A trial and its place in the sweep.
 
     Attributes:
-        id: What it is known by.
-        trial: What it is.
-        levels: The name of a level by the name of each axis.
-        steps: What Training.steps is bound to; None where that is no number.
+        id: The id of the trial.
+        trial: The gin files, bindings, seed and arm of the trial.
+        levels: The name of the level of each axis, by the name of the axis.
+        steps: The value of Training.steps; None if it is not a number.
     """
 
     id: str
@@ -30,13 +30,13 @@ class PlannedTrial(NamedTuple):
     steps: int | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the fields as JSON values."""
         place = {"levels": dict(self.levels), "steps": self.steps}
         return {"id": self.id, **vars(self.trial), **place}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> PlannedTrial:
-        """Read what `to_json` returned."""
+        """Return the object that `to_json` has written."""
         trial = Trial(
             tuple(fields["gin_files"]), tuple(fields["bindings"]), fields["seed"], fields["arm"])
         return cls(fields["id"], trial, fields["levels"], fields["steps"])
@@ -46,11 +46,11 @@ class Plan(NamedTuple):
     """All trials of a sweep.
 
     Attributes:
-        name: The sweep's name.
-        question: What it asks.
-        axes: The names of its levels by the name of each axis, in order.
-        baseline: The label of the arm to compare with, whether or not its trials are here.
-        trials: Arm by arm, seed by seed; no two have one id.
+        name: The name of the sweep.
+        question: The question of the sweep.
+        axes: The names of the levels of each axis, by the name of the axis, in order.
+        baseline: The label of the arm to compare with; the plan may lack its trials.
+        trials: The trials arm by arm, seed by seed; no two have the same id.
     """
 
     name: str
@@ -61,56 +61,57 @@ class Plan(NamedTuple):
 
     @property
     def arms(self) -> dict[str, list[PlannedTrial]]:
-        """The trials by the labels of their arms, in order."""
+        """Trials by the labels of their arms, in order."""
         arms: dict[str, list[PlannedTrial]] = {}
         for planned in self.trials:
             arms.setdefault(planned.trial.arm, []).append(planned)
         return arms
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the fields as JSON values."""
         return {**self._asdict(), "trials": [planned.to_json() for planned in self.trials]}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Plan:
-        """Read what `to_json` returned."""
+        """Return the object that `to_json` has written."""
         trials = tuple(map(PlannedTrial.from_json, fields["trials"]))
         axes = {name: tuple(levels) for name, levels in fields["axes"].items()}
         return cls(fields["name"], fields["question"], axes, fields["baseline"], trials)
 
 
 class SweepProblems(UserError):  # noqa: N818
-    """What is wrong with a sweep, all of it.
+    """All problems of a sweep, raised together.
 
     Attributes:
-        problems: A sentence each, by the label of the first arm that has it.
+        problems: Pairs of the label of an arm and a sentence.
     """
 
     def __init__(self, name: str, problems: Sequence[tuple[str, str]]) -> None:
         self.problems = tuple(problems)
+        # Each sentence once, with the first arm that has the problem.
         first = dict(reversed([(sentence, label) for label, sentence in problems]))
         lines = [f"  {label}: {sentence}" for sentence, label in reversed(first.items())]
         count = f"{len(lines)} problems" if len(lines) > 1 else "a problem"
-        super().__init__("\n".join([f"The sweep {name} has {count}:", *lines]))
+        super().__init__("\n".join([f"Sweep {name} has {count}:", *lines]))
 
 
-def resolve(sweep: Sweep) -> tuple[Plan, list[tuple[str, str]]]:
-    """Give every trial of a sweep its id.
+def resolve_sweep(sweep: Sweep) -> tuple[Plan, list[tuple[str, str]]]:
+    """Return the plan of a sweep, and its problems.
 
     Returns:
-        The plan, without the arms that have a problem, and the problems by the arms' labels: gin
-        text is no gin, what a level binds is bound again by something else, or two arms are the
-        same.
+        The plan, without the arms that have a problem, and pairs of an arm's label and a problem:
+        invalid gin, a binding of a level that something else replaces, or an arm that is the same
+        as another.
     """
     problems: list[tuple[str, str]] = []
     trials: list[PlannedTrial] = []
     same: dict[str, str] = {}
-    levels = _Levels(sweep)
+    levels = _LevelBindings(sweep)
     for arm in sweep.arms:
         try:
             bound = bindings.read(arm.gin_files, arm.bindings).bindings
             reached = bindings.explicit_bindings(bound)
-            problems += [(arm.label, problem) for problem in levels.lost(arm, bound)]
+            problems += [(arm.label, problem) for problem in levels.replaced(arm, bound)]
         except UserError as error:
             problems.append((arm.label, str(error)))
             continue
@@ -122,8 +123,8 @@ def resolve(sweep: Sweep) -> tuple[Plan, list[tuple[str, str]]]:
             other = same.setdefault(planned.id, arm.label)
             if other != arm.label:
                 problems.append((arm.label, (
-                    f"it is the same as {other}: nothing that training reaches differs between "
-                    "them, so there would be nothing to compare.")))
+                    f"same trial as {other}: the arms do not differ in any binding that training "
+                    "uses.")))
                 break
             trials.append(planned)
     axes = {name: axis.level_names for name, axis in sweep.axes.items()}
@@ -131,19 +132,19 @@ def resolve(sweep: Sweep) -> tuple[Plan, list[tuple[str, str]]]:
     return plan, problems
 
 
-class _Levels:
-    """What the levels of a sweep bind, and whether an arm leaves it so."""
+class _LevelBindings:
+    """Bindings of the levels of a sweep, to find those that an arm replaces."""
 
     def __init__(self, sweep: Sweep) -> None:
         self._axes = sweep.axes
         self._bound: dict[tuple[str, str], dict[str, bindings.Binding]] = {}
 
-    def lost(self, arm: Arm, bound: Sequence[bindings.Binding]) -> list[str]:
-        """Say which bindings of an arm's levels are replaced by another level or the sweep."""
+    def replaced(self, arm: Arm, bound: Sequence[bindings.Binding]) -> list[str]:
+        """Return a sentence for each binding of an arm's levels that something else replaces."""
         last = {binding.name: binding for binding in bound}
         return [
-            f"{binding.place} of {axis}={level} is replaced by {last[name].place}; then this "
-            "level is not what its name says."
+            f"{binding.place} of {axis}={level} is replaced by {last[name].place}, so the arm does "
+            "not have this level."
             for axis, level in arm.levels.items()
             for name, binding in self._bindings(axis, level).items()
             if last[name].value != binding.value

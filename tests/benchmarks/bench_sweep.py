@@ -24,8 +24,8 @@ from pathlib import Path
 
 from deepmac_ablate.launch.supervision.job import Job
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
-from deepmac_ablate.sweep import plan
-from deepmac_ablate.sweep import sweep as loading
+from deepmac_ablate.sweep.plan import resolve_sweep
+from deepmac_ablate.sweep.sweep_file import load_sweep
 from tests.helpers import launching
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +72,7 @@ def planning(arms: int, seeds: int, folder: Path) -> tuple[Path, Path]:
 def launching_again(sweep: Path, home: Path, folder: Path) -> None:
     """Launch a sweep whose trials are all finished."""
     workdir = SweepWorkdir(folder / "finished")
-    resolved, _ = plan.resolve(loading.load(str(sweep)))
+    resolved, _ = resolve_sweep(load_sweep(str(sweep)))
     for planned in resolved.trials:
         trial = workdir.folder(planned.id)
         trial.mkdir(parents=True)

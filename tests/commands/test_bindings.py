@@ -154,11 +154,11 @@ def test_a_terminal_folds_long_lines():
     out = io.StringIO()
     line = config_text.Line(2, [("word " * 30, config_text.NAME), ("x" * 100, config_text.PLACE)])
     config_text.show_lines([line], Console(file=out, width=60, force_terminal=True, no_color=True))
-    shown = [it for it in out.getvalue().replace("\x1b[0m", "").replace("\x1b[1m", "").replace(
-        "\x1b[2m", "").splitlines() if it.strip()]
-    assert all(len(it.rstrip()) <= 60 for it in shown)
+    shown = [line for line in out.getvalue().replace("\x1b[0m", "").replace("\x1b[1m", "").replace(
+        "\x1b[2m", "").splitlines() if line.strip()]
+    assert all(len(line.rstrip()) <= 60 for line in shown)
     assert shown[0].startswith("    word")
-    assert all(it.startswith("        ") for it in shown[1:])
+    assert all(line.startswith("        ") for line in shown[1:])
     assert (30, 100) == (out.getvalue().count("word"), out.getvalue().count("x"))
 
 
@@ -168,7 +168,7 @@ def test_the_tree_of_a_recipe(tmp_path, monkeypatch, capsys):
     (tmp_path / "a.gin").write_text(
         "Training.model = @Model\nModel.norm = @Norm()\nNorm.rate = %R\nR = 0.5\n"
         "Model.parts = [@Norm(), @Head()]\nHead.depth = 3\n")
-    assert 0 == cli.main(["bindings", "--tree", "--gin_file", "a.gin"])
+    assert 0 == cli.main(["bindings", "--tree", "--gin-file", "a.gin"])
     assert (
         "Training\n"
         "  model = @Model  # a.gin:1\n"
@@ -182,7 +182,7 @@ def test_the_tree_of_a_recipe(tmp_path, monkeypatch, capsys):
         "Runtime  nothing bound\n"
         "Evaluation  nothing bound\n"
     ) == capsys.readouterr().out
-    assert 0 == cli.main(["bindings", "--tree", "--gin_file", "a.gin", "--json"])
+    assert 0 == cli.main(["bindings", "--tree", "--gin-file", "a.gin", "--json"])
     training = json.loads(capsys.readouterr().out)[0]
     model = training["parameters"][0]["below"][0]
     assert {"name": "rate", "value": "0.5", "written": "%R", "where": ["a.gin:3", "a.gin:4"],
@@ -193,9 +193,10 @@ def test_the_tree_of_a_recipe(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tree"], "name one with --gin_file."),
-        (["depth", "--tree", "--gin_file", "gin/base.gin"], "leave 'depth' or --tree away."),
-        (["--gin_file", "gin/bas.gin"], "Did you mean 'gin/base.gin'?"),
+        (["--tree"], "--tree needs at least one --gin-file."),
+        (["depth", "--tree", "--gin-file", "gin/base.gin"],
+         "--tree cannot be combined with a filter, got 'depth'; "),
+        (["--gin-file", "gin/bas.gin"], "Did you mean 'gin/base.gin'?"),
     ],
 )
 def test_mistakes_are_one_sentence_without_waiting(capsys, arguments, message):
@@ -211,8 +212,8 @@ def test_every_parameter_of_ours_is_listed_and_explained(tmp_path):
         "import gin\n@gin.register\ndef my_head(depth: int = 3):\n    pass\n")
     (tmp_path / "my.gin").write_text("import my_head\nmy_head.depth = 4\n")
     done = subprocess.run(
-        [sys.executable, "-m", "deepmac_ablate.cli", "bindings", "--json", "--gin_file", "my.gin",
-         "--gin_file", str(ROOT / "gin/experiments/shapes_small.gin")],
+        [sys.executable, "-m", "deepmac_ablate.cli", "bindings", "--json", "--gin-file", "my.gin",
+         "--gin-file", str(ROOT / "gin/experiments/shapes_small.gin")],
         cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True,
         check=True)
     found = {row["name"]: row for row in json.loads(done.stdout)}

@@ -53,7 +53,7 @@ def test_the_output_may_be_a_file(workdir, tmp_path, capsys):
     [
         (["thin", "depe"], "There is no arm or trial 'depe'. Did you mean 'deep'?"),
         (["thin", "deep", "--metric", "iou"], "Cannot compare by 'iou'."),
-        (["thin", "deep", "--images", "-1"], "images = -1 makes no sense"),
+        (["thin", "deep", "--images", "-1"], "--images must be at least 0, got -1."),
         (["thin", "deep", "--metric", "detections/mask_ap"],
          "4 of the 4 trials lack matches/detections_mask.npz"),
     ])

@@ -105,10 +105,10 @@ def test_shapes_generates_what_its_gin_file_declares(tmp_path, capsys):
 def test_parsing_needs_no_tensorflow():
     """The command line answers at once; so do the processes of a conversion."""
     program = (
-        "import argparse, sys; from deepmac_ablate.data import commands;"
+        "import argparse, sys; from deepmac_ablate.commands import data;"
         "import deepmac_ablate.data.image_example, deepmac_ablate.data.shapes.scenes;"
         "parser = argparse.ArgumentParser();"
-        "commands.register(parser.add_subparsers());"
+        "data.register(parser.add_subparsers());"
         "parser.parse_args(['data', 'check', 'x']);"
         "print('tensorflow' in sys.modules)"
     )

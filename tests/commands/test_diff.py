@@ -47,15 +47,15 @@ def diff(capsys, *arguments):
 def short(found):
     """What each side binds, by name."""
     return {
-        it["name"]: tuple(None if side is None else side["value"] for side in (it["a"], it["b"]))
-        for it in found["differences"]}
+        row["name"]: tuple(None if side is None else side["value"] for side in (row["a"], row["b"]))
+        for row in found["differences"]}
 
 
 def start(folder, trial, operative=None):
     """A workdir of a trial as `train` leaves it, its configuration written by gin's format."""
     text = bindings.read(trial.gin_files, trial.bindings)
     workdir = TrialWorkdir(folder)
-    config = "".join(f"{it}\n" for it in bindings.merge(text.bindings).values())
+    config = "".join(f"{binding}\n" for binding in bindings.merge(text.bindings).values())
     workdir.start(
         trial, trial_id(bindings.explicit_bindings(text.bindings), trial.seed), config)
     if operative:
@@ -116,7 +116,7 @@ def test_files_are_joined(recipe, capsys):
 def test_the_table_shows_both_values_with_their_lines(recipe, capsys):
     """Value, place beneath, a dash for what a side does not reach, in the tree's order."""
     given = ["Model.head = @Deep()", "Deep.depth = 52", "STEPS = 7"]
-    assert 0 == cli.main(["diff", "a.gin", "a.gin", *(f"--b_bindings={it}" for it in given)])
+    assert 0 == cli.main(["diff", "a.gin", "a.gin", *(f"--b-bindings={text}" for text in given)])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [
         ["a.gin", "a.gin"],

@@ -131,7 +131,7 @@ def test_the_table_after_a_launch_is_of_its_plan(swept):
     assert "The baseline is marked" in shown
 
 
-def test_after_a_launch_masks_in_annotated_boxes_stand_beside_the_detector():
+def test_after_a_launch_masks_in_groundtruth_boxes_stand_beside_the_detector():
     """Of a recorded sweep: IoU and AP in ground-truth boxes, AP of detected masks and boxes."""
     workdir = SweepWorkdir(RECORDED)
     shown = commands.results_text(workdir, workdir.read_plan())

@@ -166,15 +166,15 @@ print(sorted({"tensorflow", "tf_keras", "orbit", "official"} & sys.modules.keys(
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "[]" == run.stdout.splitlines()[-1]
-    assert "--gin_bindings" in run.stdout
-    assert "--box_source" in run.stdout
+    assert "--gin-bindings" in run.stdout
+    assert "--box-source" in run.stdout
     assert "image_and_boxes_tensor" in run.stdout
-    assert "--min_score" in run.stdout
+    assert "--min-score" in run.stdout
 
 
 def resume(workdir, *runtime):
     """Go on with the trial that is in a workdir, with bindings for the devices of this start."""
-    options = [it for binding in runtime for it in ("--runtime", binding)]
+    options = [word for binding in runtime for word in ("--runtime", binding)]
     return cli.main(["train", "--workdir", str(workdir), "--mode", "eval", *options])
 
 

@@ -101,7 +101,7 @@ def test_novel_classes_are_told_apart(draw):
 
 def test_a_negative_number_of_overlays_is_refused(data):
     """The message names the parameter and the value."""
-    with pytest.raises(UserError, match=r"Evaluation\.overlays = -1 makes no sense"):
+    with pytest.raises(UserError, match=r"Evaluation\.overlays must be at least 0, got -1"):
         Evaluation(data, overlays=-1)
 
 

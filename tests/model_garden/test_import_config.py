@@ -334,7 +334,7 @@ def test_a_choice_selects_what_stands_for_it(
     ("", ["--params_override", "trainer.train_steps"],
      r"'trainer\.train_steps' is no list of settings such as"),
     ("", ["--params_override", "trainer.train_step=3"],
-     r"--params_override: nothing here corresponds to trainer\.train_step \(Did you mean "),
+     r"--params-override: nothing here corresponds to trainer\.train_step \(Did you mean "),
     ("", ["--output", "nowhere/x.gin"], r"Cannot write nowhere/x\.gin: .*No such file"),
 ])
 def test_what_cannot_be_translated_is_named(

@@ -1,4 +1,4 @@
-"""Plans: ids, what is wrong with a sweep, and how it is said."""
+"""Plans: ids of trials, and messages about the problems of a sweep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from deepmac_ablate import bindings, cli
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.sweep import Sweep, axis, grid, plan, switch, values
-from deepmac_ablate.sweep import sweep as loading
+from deepmac_ablate.sweep.sweep_file import load_sweep
 from deepmac_ablate.trial.trial import trial_id
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass
 
 
 def problems(sweep: Sweep) -> list[str]:
-    return [sentence for _, sentence in plan.resolve(sweep)[1]]
+    return [sentence for _, sentence in plan.resolve_sweep(sweep)[1]]
 
 
 @pytest.mark.parametrize("path", sorted(map(str, ROOT.glob("sweeps/*.py"))))
@@ -30,9 +30,9 @@ def test_sweeps_of_the_house_are_short_and_right(path):
     assert len(text.splitlines()) < 50
     assert "tensorflow" not in text
     assert "import xmanager" not in text
-    sweep = loading.load(path)
+    sweep = load_sweep(path)
     assert "?" in sweep.question
-    resolved, found = plan.resolve(sweep)
+    resolved, found = plan.resolve_sweep(sweep)
     assert [] == found
     ids = [planned.id for planned in resolved.trials]
     assert len(set(ids)) == len(ids) == sum(len(arm.seeds) for arm in sweep.arms)
@@ -57,7 +57,7 @@ def test_every_arm_of_the_house_can_be_built(path, tmp_path, monkeypatch, capsys
 def test_a_trial_is_what_the_trainer_makes_of_it():
     """Id and steps of a planned trial against reading its own gin files and bindings."""
     sweep = Sweep(RECIPE, "STEPS = 7", arms=grid(HEAD, values("LEARNING_RATE", 0.1, 0.2)), seeds=2)
-    resolved, _ = plan.resolve(sweep)
+    resolved, _ = plan.resolve_sweep(sweep)
     assert 8 == len(resolved.trials)
     for planned in resolved.trials:
         trial = planned.trial
@@ -72,18 +72,18 @@ def test_order_and_names_make_no_other_trial():
     box = axis("box_source", "gin/box_sources/proposals.gin", "gin/box_sources/groundtruth.gin")
     renamed = axis("head", shallow="gin/mask_heads/default.gin",
                    deep="gin/mask_heads/hourglass20.gin")
-    one = plan.resolve(Sweep(RECIPE, arms=grid(HEAD, box), seeds=2))[0]
-    other = plan.resolve(Sweep(RECIPE, arms=grid(box, renamed), seeds=[1, 0]))[0]
-    assert {it.id for it in one.trials} == {it.id for it in other.trials}
+    one = plan.resolve_sweep(Sweep(RECIPE, arms=grid(HEAD, box), seeds=2))[0]
+    other = plan.resolve_sweep(Sweep(RECIPE, arms=grid(box, renamed), seeds=[1, 0]))[0]
+    assert {planned.id for planned in one.trials} == {planned.id for planned in other.trials}
 
 
 def test_two_arms_that_are_the_same_are_refused():
     """Here by an axis that reaches the evaluation alone, and by a switch that rebinds a value."""
     evaluation = values("Evaluation.every", 0, 10)
-    assert ["it is the same as 0: nothing that training reaches differs between them, so there "
-            "would be nothing to compare."] == problems(Sweep(RECIPE, arms=evaluation))
+    assert ["same trial as 0: the arms do not differ in any binding that training "
+            "uses."] == problems(Sweep(RECIPE, arms=evaluation))
     rebound = switch("lr", "LEARNING_RATE = 0.1")
-    assert "it is the same as off" in problems(Sweep(RECIPE, arms=rebound))[0]
+    assert "same trial as off" in problems(Sweep(RECIPE, arms=rebound))[0]
 
 
 def test_a_level_that_something_else_replaces_is_refused():
@@ -97,54 +97,54 @@ def test_a_level_that_something_else_replaces_is_refused():
     [problem] = problems(both)
     assert problem == (
         "gin/mask_heads/hourglass20.gin:4 'HourglassMaskHead.depth = 20' of crop=20 is replaced by "
-        "binding 'HourglassMaskHead.depth = 10'; then this level is not what its name says.")
+        "binding 'HourglassMaskHead.depth = 10', so the arm does not have this level.")
 
 
-def test_all_problems_are_told_together():
+def test_all_problems_are_reported_together():
     """A missing file and a line that is no gin, each with the arm it is in."""
     bad = axis("bad", missing="gin/mask_heads/hourglas20.gin", broken="STEPS = = 3", fine="X = 1")
-    _, found = plan.resolve(Sweep(RECIPE, arms=bad))
+    _, found = plan.resolve_sweep(Sweep(RECIPE, arms=bad))
     error = plan.SweepProblems("x", found)
     lines = str(error).splitlines()
-    assert "The sweep x has 2 problems:" == lines[0]
+    assert "Sweep x has 2 problems:" == lines[0]
     assert lines[1].startswith("  missing: There is no gin file 'gin/mask_heads/hourglas20.gin'.")
     assert "Did you mean 'gin/mask_heads/hourglass20.gin'?" in lines[1]
     assert lines[2].startswith("  broken: binding 'STEPS = = 3' is no gin")
 
 
-def test_one_mistake_that_all_arms_share_is_told_once():
+def test_a_mistake_that_all_arms_share_is_reported_once():
     """With the first arm that has it."""
     error = plan.SweepProblems("x", [("a", "It is wrong."), ("b", "It is wrong.")])
-    assert "The sweep x has a problem:\n  a: It is wrong." == str(error)
+    assert "Sweep x has a problem:\n  a: It is wrong." == str(error)
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("x = 1", "must define one sweep, as in 'SWEEP = Sweep(...)'; it has none."),
+    ("x = 1", "must define one sweep, as in 'SWEEP = Sweep(...)'; it defines none."),
     ("from deepmac_ablate.sweep import *\nA = Sweep(arms=switch('x', 'X = 1'))\n"
-     "B = Sweep(arms=switch('x', 'X = 1'))", "it has several: A, B."),
+     "B = Sweep(arms=switch('x', 'X = 1'))", "it defines 2: A, B."),
     ("1 / 0", ":1: ZeroDivisionError: division by zero"),
     ("\nx = = 1", ":2: SyntaxError: invalid syntax"),
     ("\nfrom deepmac_ablate.sweep.script import script_main",
-     ":2: deepmac_ablate.sweep.script is gone; delete this import and the line"),
+     ":2: deepmac_ablate.sweep.script was removed; delete this import and the line"),
     ("from deepmac_ablate.sweep import *\nzipped(axis('a', x=[]), axis('b', x=[], y=[]))",
-     ":2: zipped() needs parts of one length, not 1, 2."),
+     ":2: zipped() needs parts of equal length, got lengths 1, 2."),
 ])
 def test_a_file_that_is_no_sweep(tmp_path, text, message):
     """The file, the line, and what is wrong."""
     (tmp_path / "x.py").write_text(text)
     with pytest.raises(UserError, match=re.escape(message)):
-        loading.load(str(tmp_path / "x.py"))
+        load_sweep(str(tmp_path / "x.py"))
 
 
 def test_a_sweep_that_is_not_there():
     """With the nearest that is."""
     with pytest.raises(UserError, match=re.escape("Did you mean 'sweeps/quickstart.py'?")):
-        loading.load("sweeps/quikstart.py")
+        load_sweep("sweeps/quikstart.py")
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--only", "mask_head=hourglas20"], "no level 'hourglas20'. Did you mean 'hourglass20'?"),
-    (["--seeds", "x"], "--seeds x is no number of seeds; write '3', or '0,1,7' for these."),
+    (["--seeds", "x"], "--seeds must be a number such as 3 or a list such as 0,1,7, got 'x'."),
     (["--gin_bindings", "STEPS"], "'STEPS'"),
 ])
 def test_mistakes_of_the_command_line_end_with_one_sentence(arguments, message, capsys):

@@ -20,7 +20,7 @@ from deepmac_ablate.launch.status_rows import TrialRow
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.sweep import device_request
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
-from deepmac_ablate.sweep.device_request import Rental
+from deepmac_ablate.sweep.device_request import DeviceRequest
 
 COLUMNS = ("hours", "USD")
 
@@ -43,7 +43,7 @@ class DevicePlan(NamedTuple):
         notes: What else is to be known about it, one sentence each.
     """
 
-    rented: Rental
+    rented: DeviceRequest
     price: Price | None
     arms: Mapping[str, Estimate]
     trials: int
@@ -101,7 +101,7 @@ class DevicePlan(NamedTuple):
 
 
 def device_plan(
-    rented: Rental, checked: CheckedPlan, rows: Sequence[TrialRow], workdir: SweepWorkdir
+    rented: DeviceRequest, checked: CheckedPlan, rows: Sequence[TrialRow], workdir: SweepWorkdir
 ) -> DevicePlan:
     """Estimate what a sweep takes on a device.
 
@@ -117,11 +117,11 @@ def device_plan(
     of_chip = price(rented.device)
     paces = _paces(rented.device, rows, workdir)
     arms = {
-        label: estimate(verdict.cost, rented.device, of_chip, paces.get(label))
-        for label, verdict in checked.verdicts.items()}
+        label: estimate(result.cost, rented.device, of_chip, paces.get(label))
+        for label, result in checked.results.items()}
     unfinished = [row for row in rows if row.status != "finished"]
     parts = [
-        arms[row.arm].of_part(1 - row.step / checked.verdicts[row.arm].cost.steps)
+        arms[row.arm].of_part(1 - row.step / checked.results[row.arm].cost.steps)
         for row in unfinished]
     return DevicePlan(
         rented, of_chip, arms, len(unfinished), _sum(parts), _notes(rented, of_chip, checked))
@@ -154,7 +154,7 @@ def _sum(estimates: Sequence[Estimate]) -> Estimate:
         measured=all(it.measured for it in estimates))
 
 
-def _notes(rented: Rental, of_chip: Price | None, checked: CheckedPlan) -> tuple[str, ...]:
+def _notes(rented: DeviceRequest, of_chip: Price | None, checked: CheckedPlan) -> tuple[str, ...]:
     notes = list(rented.device.warnings)
     if rented.device.kind == "tpu" and device_request.has_float32(checked.plan):
         notes.append(_FLOAT32)
@@ -165,7 +165,7 @@ def _notes(rented: Rental, of_chip: Price | None, checked: CheckedPlan) -> tuple
     return tuple(notes)
 
 
-def _description(rented: Rental) -> str:
+def _description(rented: DeviceRequest) -> str:
     device = rented.device
     if device.kind == "cpu":
         has = f"{device.memory_gib:g} GiB"

@@ -1,8 +1,11 @@
-"""Validation of configurations before anything is paid for: is each valid, and what does it cost?
+"""Validation of a sweep's arms before they run: problems of their configurations, and their cost.
 
-    candidates -> judge -> verdicts          names, types, values, effect; data where it is in reach
-                    └-> architecture         parameters and multiply-adds, from the model's graph
+    validation_process.validating    results from cache, TensorFlow process and datasets
+      result_cache                   results of earlier plans, by content
+      __main__                       the TensorFlow process: configurations in, results out
+        validator.Validator          names, types, values and effect of bindings; objects are built
+          architecture               parameters and multiply-adds, from the model's graph
+      dataset_checks                 classes and identity of the datasets that are in reach
 
-`python -m deepmac_ablate.sweep.validation` reads candidates and writes verdicts, so that planning
-needs no TensorFlow in its own process: see `client`.
+The process of a plan needs no TensorFlow, and a plan that is made again starts no other process.
 """

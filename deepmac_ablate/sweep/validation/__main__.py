@@ -1,4 +1,4 @@
-"""Candidates in on stdin, a JSON line each; verdicts out on stdout, as soon as they are found."""
+"""Validation process: reads configurations from stdin, a JSON line each, and writes results."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import json
 import os
 import sys
 
-from deepmac_ablate.sweep.validation.verdict import Candidate, Verdict
+from deepmac_ablate.sweep.validation.validation_result import ArmConfig, ValidationResult
 
 
 def main() -> None:
-    """Judge candidates without a look at datasets."""
-    # All of them first, so that whoever writes them need not read verdicts at the same time.
+    """Validate configurations without their datasets; results are written as they are found."""
+    # Read all lines first, so that the sender never has to read and write at the same time.
     lines = [json.loads(line) for line in sys.stdin]
-    candidates = [
-        Candidate(it["label"], tuple(it["gin_files"]), tuple(it["bindings"])) for it in lines]
-    # What users' modules print must not get between the verdicts.
+    configs = [
+        ArmConfig(fields["label"], tuple(fields["gin_files"]), tuple(fields["bindings"]))
+        for fields in lines]
+    # Users' modules may print; keep their output apart from the results.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    from deepmac_ablate.sweep.validation.validate import judge_all
+    from deepmac_ablate.sweep.validation.validator import validate_configs
 
-    def write(index: int, verdict: Verdict) -> None:
-        print(json.dumps({"index": index, "verdict": verdict.to_json()}), file=out, flush=True)
+    def write(index: int, result: ValidationResult) -> None:
+        print(json.dumps({"index": index, "result": result.to_json()}), file=out, flush=True)
 
-    judge_all(candidates, write)
+    validate_configs(configs, write)
 
 
 if __name__ == "__main__":

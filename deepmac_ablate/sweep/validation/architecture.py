@@ -1,8 +1,8 @@
-"""What a model is made of, found by drawing its graph: layers and variables, but no pictures.
+"""Variables and multiply-adds of a model, from tracing its graph without running it.
 
-The graph is drawn in two parts. The trunk (backbone, decoder and the box path) is the same in most
-arms of an ablation, and takes longest; the mask branch is what they differ in. Both are drawn as
-training runs them, for one image.
+The graph is traced in two parts. The trunk (backbone, decoder and the box path) is the same in most
+arms of an ablation and takes longest to trace; the mask branch is where they differ. Both are
+traced as in training, for one image.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Shape = tuple[int, ...]
 
 
 class Trunk(NamedTuple):
-    """Everything in front of and beside the mask branch.
+    """Everything in a model except the mask branch.
 
     Attributes:
-        features: shape of each level of the decoder, for one image.
-        backbone_gmacs: 10^9 multiply-adds of backbone and decoder per image.
-        box_gmacs: those of the region proposal network and of the box head per image.
-        parts: the variables by the name of the part.
-        pyramid: backbone and decoder.
+        features: The shape of each level of the decoder, for one image.
+        backbone_gmacs: 10^9 multiply-adds of backbone and decoder, per image.
+        box_gmacs: 10^9 multiply-adds of region proposal network and box head, per image.
+        parts: The variables by the name of the part.
+        pyramid: The backbone and the decoder.
     """
 
     features: Mapping[str, tf.TensorShape]
@@ -44,12 +44,12 @@ class Trunk(NamedTuple):
 
 
 class MaskBranch(NamedTuple):
-    """The mask head and its further inputs.
+    """The mask head and its additional inputs.
 
     Attributes:
         gmacs: 10^9 multiply-adds per box.
-        boxes: boxes per image that it is trained in.
-        variables: its variables.
+        boxes: The number of boxes per image in training.
+        variables: The variables of the branch.
     """
 
     gmacs: float
@@ -57,13 +57,14 @@ class MaskBranch(NamedTuple):
     variables: Sequence[tf.Variable]
 
 
-def draw_trunk(model: MaskRCNN) -> Trunk:
-    """Draw backbone, decoder, region proposal network and box head of a new model."""
+def trace_trunk(model: MaskRCNN) -> Trunk:
+    """Trace backbone, decoder, region proposal network and box head of a new model."""
     shapes: dict[str, tf.TensorShape] = {}
 
     def features() -> None:
         images = _placeholder([1, *model.image_size, 3])
-        shapes.update({level: it.shape for level, it in model.features(images).items()})
+        shapes.update(
+            {level: features.shape for level, features in model.features(images).items()})
 
     def box_path() -> None:
         pyramid = _pyramid(shapes)
@@ -80,15 +81,15 @@ def draw_trunk(model: MaskRCNN) -> Trunk:
     return Trunk(shapes, with_decoder / _GIGA, with_boxes / _GIGA, parts, pyramid)
 
 
-def draw_mask_branch(
+def trace_mask_branch(
     model: MaskRCNN, features: Mapping[str, tf.TensorShape], data: TrainingData
 ) -> MaskBranch:
-    """Draw the mask branch of a new model.
+    """Trace the mask branch of a new model.
 
     Args:
-        model: the model; its other parts need no variables.
-        features: shape of each level of its decoder, for one image.
-        data: what it is trained on, for the number of annotations and the size of their masks.
+        model: The model; its other parts need no variables.
+        features: The shape of each level of its decoder, for one image.
+        data: The training data, for the number of annotations and the size of their masks.
     """
     slots: list[int] = []
 
@@ -110,51 +111,51 @@ def draw_mask_branch(
     return MaskBranch(macs / slots[0] / _GIGA, slots[0], variables)
 
 
-def size(variables: Sequence[tf.Variable]) -> int:
-    """Return how many numbers there are in variables."""
+def num_values(variables: Sequence[tf.Variable]) -> int:
+    """Return the number of values in variables."""
     return sum(math.prod(variable.shape) for variable in variables)
 
 
 def num_bytes(variables: Sequence[tf.Variable]) -> int:
-    """Return how many bytes there are in variables."""
+    """Return the number of bytes in variables."""
     return sum(math.prod(variable.shape) * variable.dtype.size for variable in variables)
 
 
 def optimizer_bytes(optimizer: tf_keras.optimizers.Optimizer, shapes: Iterable[Shape]) -> int:
-    """Count the bytes that an optimizer adds to a checkpoint.
+    """Return the number of bytes that an optimizer adds to a checkpoint.
 
     Args:
-        optimizer: without its variables.
-        shapes: of all variables that it moves.
+        optimizer: The optimizer, before it has variables.
+        shapes: The shapes of all variables that it trains.
     """
-    moved = [tf.Variable(tf.zeros(shape)) for shape in shapes]
-    optimizer.build(moved)
-    theirs = {id(variable) for variable in moved}
-    # `Optimizer.variables` would leave out the present learning rate.
+    trained = [tf.Variable(tf.zeros(shape)) for shape in shapes]
+    optimizer.build(trained)
+    excluded = {id(variable) for variable in trained}
+    # `Optimizer.variables` lacks the current learning rate.
     return num_bytes([
-        one for one in tf.train.TrackableView(optimizer).descendants()
-        if isinstance(one, tf.Variable) and id(one) not in theirs])
+        trackable for trackable in tf.train.TrackableView(optimizer).descendants()
+        if isinstance(trackable, tf.Variable) and id(trackable) not in excluded])
 
 
-def _macs(draw: Callable[[], None]) -> int:
-    """Count the multiply-adds of what a function draws; layers create their variables on the way.
+def _macs(call: Callable[[], None]) -> int:
+    """Return the multiply-adds of the layers that a function calls; they create their variables.
 
-    Keras draws its own models in such a graph, too: variables are created outside of it, once, and
-    none of them is assigned to through a session as in a `tf.Graph`.
+    Keras builds its own models in such a graph, too: variables are created outside of it, once, and
+    none is assigned through a session as in a `tf.Graph`.
     """
     for convert in (False, True):
-        # Rewriting each layer's Python takes longer than all the rest; few layers need it.
-        drawing = draw if convert else tf.autograph.experimental.do_not_convert(draw)
+        # Converting each layer with AutoGraph takes longest of all, and few layers need it.
+        traced = call if convert else tf.autograph.experimental.do_not_convert(call)
         graph = tf.__internal__.FuncGraph("cost")
         try:
             with graph.as_default():
-                drawing()
+                traced()
         except tf.errors.OperatorNotAllowedInGraphError:
             if convert:
                 raise
         else:
             break
-    return multiply_adds.count(graph)
+    return multiply_adds.count_multiply_adds(graph)
 
 
 def _pyramid(shapes: Mapping[str, tf.TensorShape]) -> dict[str, tf.Tensor]:

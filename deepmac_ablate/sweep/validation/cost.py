@@ -1,7 +1,7 @@
-"""What an arm costs: parameters, multiply-adds and bytes, as plain numbers.
+"""Cost of an arm in parameters, multiply-adds and bytes.
 
-They are counted from the layers that training would build, without running any of them. Time is
-not among them, as it depends on the machine; multiply-adds (MACs) compare arms on any.
+The numbers are counted from the layers that training would build, without running them. Time is not
+among them, as it depends on the machine; multiply-adds (MACs) compare arms on any machine.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# A backward pass takes two products for each one of the forward pass: for the inputs' gradients and
-# for the weights'.
+# A backward pass takes two products for each product of the forward pass: one for the gradients of
+# the inputs, one for those of the weights.
 _FORWARD_PASSES_PER_STEP = 3
 
 
 class Ratios(NamedTuple):
-    """How many times as much as another arm; None where the other has none of it."""
+    """Cost of an arm divided by that of another; None where the other cost is zero."""
 
     parameters: float | None
     gmacs_per_image: float | None
@@ -26,21 +26,21 @@ class Ratios(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What an arm costs, for one seed.
+    """Cost of one trial of an arm.
 
     Attributes:
-        parameters: numbers that the model consists of, statistics of normalisation included.
-        trainable_parameters: those that the optimizer moves.
+        parameters: The number of parameters of the model, normalization statistics included.
+        trainable_parameters: The number of parameters that the optimizer updates.
         backbone_gmacs: 10^9 multiply-adds of backbone and decoder, per image.
-        box_gmacs: those of the region proposal network and of the box head on the regions that it
-            is trained on, per image. An evaluation runs the box head on all proposals instead.
-        mask_gmacs: those of the mask head and its further inputs, per box.
-        mask_boxes: boxes per image that the mask head is trained in: its slots, empty ones
-            included.
-        checkpoint_bytes: the variables in a checkpoint: model and optimizer.
-        checkpoints: how many of them are there at the end.
-        steps: of training.
-        batch_size: images per step, over all replicas.
+        box_gmacs: 10^9 multiply-adds of the region proposal network, and of the box head on the
+            regions it is trained on, per image. Evaluation runs the box head on all proposals.
+        mask_gmacs: 10^9 multiply-adds of the mask head and its additional inputs, per box.
+        mask_boxes: The number of boxes per image in which the mask head is trained: its slots,
+            empty ones included.
+        checkpoint_bytes: The bytes of the variables in a checkpoint, of model and optimizer.
+        checkpoints: The number of checkpoints at the end of training.
+        steps: The number of training steps.
+        batch_size: The number of images per step, over all replicas.
     """
 
     parameters: int
@@ -61,21 +61,21 @@ class Cost:
 
     @property
     def training_gmacs(self) -> float:
-        """10^9 multiply-adds of all steps: an estimate, three forward passes each.
+        """Estimated 10^9 multiply-adds of all steps, at three forward passes per step.
 
-        It counts frozen parts like all others, and no evaluation.
+        Frozen parts count like all others; evaluation is not included.
         """
         return _FORWARD_PASSES_PER_STEP * self.gmacs_per_image * self.steps * self.batch_size
 
     @property
     def disk_bytes(self) -> int:
-        """Bytes that the checkpoints take at the end; while one is written, it comes on top."""
+        """Bytes of the checkpoints at the end; one more is on disk while it is being written."""
         return self.checkpoint_bytes * self.checkpoints
 
     def relative_to(self, baseline: Cost) -> Ratios:
-        """Return this cost over that of a baseline."""
+        """Return this cost divided by that of a baseline."""
         return Ratios(*(
-            getattr(self, name) / of if (of := getattr(baseline, name)) else None
+            getattr(self, name) / base if (base := getattr(baseline, name)) else None
             for name in Ratios._fields))
 
     def to_json(self) -> dict[str, int | float]:
@@ -84,7 +84,7 @@ class Cost:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Cost:
-        """Make what `to_json` returned.
+        """Return the cost that `to_json` has written.
 
         Raises:
             TypeError: If an attribute is missing or unknown.

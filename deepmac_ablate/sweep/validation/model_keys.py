@@ -1,4 +1,4 @@
-"""Text that is equal for two configurations with the same model, or the same part of it."""
+"""Model keys: texts that are equal for two configurations with the same model or trunk."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from deepmac_ablate import bindings
 from deepmac_ablate.bindings.values import Reference
 from deepmac_ablate.errors import UserError
 
-# The parameters of a model that only its mask branch depends on.
-_OF_MASK_BRANCH = ("mask_head", "mask_inputs", "mask_boxes", "pad_to_all_slots")
+# Parameters of a model that affect only its mask branch.
+_MASK_BRANCH_PARAMETERS = ("mask_head", "mask_inputs", "mask_boxes", "pad_to_all_slots")
 
 
 class ModelKeys(NamedTuple):
-    """Keys of a model; empty where the configuration has none.
+    """Keys of a model; empty if the configuration has no model.
 
     Attributes:
-        trunk: all that is not the mask branch.
-        model: all of the model.
+        trunk: The key of everything except the mask branch.
+        model: The key of the whole model.
     """
 
     trunk: str = ""
@@ -30,7 +30,7 @@ def model_keys(bound: Sequence[bindings.Binding]) -> ModelKeys:
     """Return the keys of the model that `Training.model` refers to.
 
     Args:
-        bound: What `bindings.read` returned; checked or not.
+        bound: The bindings that `bindings.read` returned, checked or not.
     """
     try:
         expanded = bindings.expanded(bound)
@@ -41,12 +41,14 @@ def model_keys(bound: Sequence[bindings.Binding]) -> ModelKeys:
         if root is None:
             return ModelKeys()
         selector = root.rpartition("/")[2]
-        trunk = [it for it in expanded if not _is_parameter(it, selector, *_OF_MASK_BRANCH)]
+        trunk = [
+            binding for binding in expanded
+            if not _is_parameter(binding, selector, *_MASK_BRANCH_PARAMETERS)]
         return ModelKeys(*(
             json.dumps([root, bindings.explicit_bindings(some, root)])
             for some in (trunk, expanded)))
     except UserError:
-        # The judge will say what is wrong.
+        # The validator reports the problem.
         return ModelKeys()
 
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import tensorflow as tf
 
 
-def count(graph: tf.Graph) -> int:
-    """Count the multiply-adds of a graph's convolutions and matrix products.
+def count_multiply_adds(graph: tf.Graph) -> int:
+    """Return the number of multiply-adds in a graph's convolutions and matrix products.
 
-    All else is left out, as it is a small part of the work; so is what runs inside loops and
-    branches. A dimension that is known only when the graph runs counts as one: give the graph
-    inputs of known shapes.
+    Other operations are left out, as they are a small part of the work, and so are the bodies of
+    loops and branches. A dimension that is unknown before the graph runs counts as one; give the
+    graph inputs of known shapes.
     """
     return sum(_RULES[op.type](op) for op in graph.get_operations() if op.type in _RULES)
 
@@ -29,7 +29,7 @@ def _depthwise_convolution(op: tf.Operation) -> int:
 
 
 def _transposed_convolution(op: tf.Operation) -> int:
-    # Its third input is what the convolution that it transposes would give.
+    # Its third input has the shape of the output of the convolution that it transposes.
     height, width, channels, _ = op.inputs[1].shape
     return _size(op.inputs[2]) * height * width * channels
 
@@ -41,8 +41,8 @@ def _matrix_product(op: tf.Operation) -> int:
 
 
 def _call(op: tf.Operation) -> int:
-    # Keras has grouped convolutions in a function of their own.
-    return count(op.graph._get_function(op.get_attr("f").name).graph)
+    # Keras puts grouped convolutions into a function.
+    return count_multiply_adds(op.graph._get_function(op.get_attr("f").name).graph)
 
 
 def _size(tensor: tf.Tensor) -> int:

@@ -12,13 +12,13 @@ from deepmac_ablate import cli
 from deepmac_ablate.launch.cloud_jobs.submission import Submission
 from deepmac_ablate.sweep import checked_plan
 from deepmac_ablate.sweep.validation.cost import Cost
-from deepmac_ablate.sweep.validation.verdict import DataNeeds, Verdict
+from deepmac_ablate.sweep.validation.validation_result import DataRequirements, ValidationResult
 
 COST = Cost(
     parameters=46_000_000, trainable_parameters=45_000_000, backbone_gmacs=50.0, box_gmacs=30.0,
     mask_gmacs=0.2, mask_boxes=100, checkpoint_bytes=364, checkpoints=2, steps=90_000,
     batch_size=64)
-NEEDS = DataNeeds("gs://bucket/train", "gs://bucket/val", None, 91)
+NEEDS = DataRequirements("gs://bucket/train", "gs://bucket/val", None, 91)
 
 SWEEP = """\
 \"\"\"Does it fit?\"\"\"
@@ -33,15 +33,16 @@ SWEEP = Sweep("Training.steps = 90000", "Training.precision = 'bfloat16'",
 
 @pytest.fixture
 def plan(tmp_path, monkeypatch, capsys, object_store):
-    """Plans a sweep of two arms, on each of which there is a verdict, as a user does."""
+    """Plans a sweep of two arms, each with a validation result, as a user does."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fits.py").write_text(SWEEP)
 
     def run(*arguments, data=NEEDS, broken=None):
-        monkeypatch.setattr(checked_plan, "judging", lambda candidates: contextlib.nullcontext([
-            Verdict(it.label, (broken[it.label],)) if it.label in (broken or {})
-            else Verdict(it.label, cost=COST, data=data) for it in candidates]))
+        monkeypatch.setattr(checked_plan, "validating", lambda configs: contextlib.nullcontext([
+            ValidationResult(config.label, (broken[config.label],))
+            if config.label in (broken or {})
+            else ValidationResult(config.label, cost=COST, data=data) for config in configs]))
         status = cli.main(["plan", "fits.py", "--workdir", "w", *arguments])
         printed = capsys.readouterr()
         return status, printed.err if status else printed.out
@@ -179,31 +180,31 @@ def test_what_does_not_fit_is_told_together(plan):
         "--executor", "vertex", "--device", "v4-256", "--spot",
         "--gin_bindings", "MINE = '/data/ckpt-1'",
         "--gin_bindings", "Training.init_checkpoint = %MINE",
-        data=DataNeeds("data/train", "gs://bucket/val", None, 91))
+        data=DataRequirements("data/train", "gs://bucket/val", None, 91))
     assert 2 == status
     assert [
-        "deepmac-ablate: The sweep fits has 5 problems:",
+        "deepmac-ablate: Sweep fits has 5 problems:",
         "  --device v4-256: Vertex AI has no v4-256 to train on; it has v5e-1 to v5e-8, v3-8 to "
         "v3-2048, v2-8 to v2-512; --executor gke has it.",
         "  --device v4-256: Vertex AI gives no TPUs as spot machines; leave --spot out, or take "
         "--executor gke.",
-        "  voc: TrainingData.batch_size = 64 cannot be shared by the 128 replicas of v4-256; bind "
-        "a multiple of 128, which makes another trial, or take a smaller device.",
-        "  voc: TrainingData.prefix = 'data/train' is not on gs://, where jobs on Vertex AI could "
-        "read it; copy it to a bucket and bind its path there.",
-        "  voc: Training.init_checkpoint = '/data/ckpt-1' is not on gs://, where jobs on Vertex AI "
-        "could read it; copy it to a bucket and bind its path there.",
+        "  voc: TrainingData.batch_size = 64 is not a multiple of the 128 replicas of v4-256; bind "
+        "a multiple of 128, which makes a different trial, or use a smaller device.",
+        "  voc: TrainingData.prefix = 'data/train' cannot be read by jobs on Vertex AI; copy it to "
+        "a bucket and bind its gs:// path.",
+        "  voc: Training.init_checkpoint = '/data/ckpt-1' cannot be read by jobs on Vertex AI; "
+        "copy it to a bucket and bind its gs:// path.",
     ] == printed.splitlines()
 
 
 def test_what_else_is_wrong_is_told_with_it(plan):
-    """An arm that cannot be built is not judged any further; the others are."""
+    """An arm that cannot be built is not checked any further; the others are."""
     status, printed = plan(
         "--executor", "gke", "--device", "v3-128", broken={"voc": "It is broken."})
     assert 2 == status
-    assert "The sweep fits has 2 problems:" in printed
+    assert "Sweep fits has 2 problems:" in printed
     assert "  voc: It is broken." in printed
-    assert "  nonvoc: TrainingData.batch_size = 64 cannot be shared" in printed
+    assert "  nonvoc: TrainingData.batch_size = 64 is not a multiple" in printed
 
 
 def test_a_batch_that_cannot_be_shared(plan):
@@ -211,15 +212,15 @@ def test_a_batch_that_cannot_be_shared(plan):
     status, printed = plan("--executor", "gke", "--device", "v3-128")
     assert 2 == status
     assert (
-        "TrainingData.batch_size = 64 cannot be shared by the 128 replicas of v3-128; bind a "
-        "multiple of 128, which makes another trial, or take a smaller device.") in printed
+        "TrainingData.batch_size = 64 is not a multiple of the 128 replicas of v3-128; bind a "
+        "multiple of 128, which makes a different trial, or use a smaller device.") in printed
     assert 0 == plan("--executor", "gke", "--device", "v3-64")[0]
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--executor", "gke"], "--executor gke needs a device for each trial; add --device,"),
-    (["--device", "v5e-4"], "--device v5e-4 is for a cloud, but the executor is 'local'"),
-    (["--spot"], "--spot is for a cloud, but the executor is 'local'"),
+    (["--executor", "gke"], "--executor gke needs --device, such as --device v5e-8"),
+    (["--device", "v5e-4"], "--device v5e-4 has no effect with --executor local; it"),
+    (["--spot"], "--spot has no effect with --executor local; it applies only to"),
     (["--executor", "gke", "--device", "v5e-12"], "Did you mean 'v5e-16'?"),
     (["--executor", "gke", "--device", "v6e-8"], "take v5e or v5p."),
 ])

@@ -289,7 +289,7 @@ def test_what_cannot_be_compared_is_refused(shifted):
     assert "Both sides are 'a'; name two different arms or trials." == refused(shifted, "a", "a")
     assert "Cannot compare by 'groundtruth/iuo'. Did you mean 'groundtruth/iou'?" in (
         refused(shifted, "a", "b", "groundtruth/iuo"))
-    assert "resamples = 10 makes no sense; it must be at least 100." == (
+    assert "resamples must be at least 100, got 10." == (
         refused(shifted, "a", "b", resamples=10))
     running = shifted.assign(status=["finished", "finished", "running", "failed"])
     assert "No trial of 'b' has finished (1 running, 1 failed), so there is no number yet." == (

@@ -415,7 +415,7 @@ def test_a_sweep_is_synced_once(sweep):
         check_sent(server, trial)
         assert [sweep] == list(sweep.parent.iterdir())
         assert sync(trial, **more).stdout == (
-            f"Nothing to upload: {trial} has no offline run that was not uploaded before.\n")
+            f"Nothing to upload: {trial} has no offline runs that are not uploaded yet.\n")
         # About the client itself, for its makers.
         assert [] == server.others
 
@@ -445,7 +445,7 @@ def test_nothing_tracked_is_nothing_to_upload(tmp_path):
     """One sentence says so, and nothing has failed."""
     (tmp_path / "trial.json").write_text("{}")
     done = sync(tmp_path)
-    assert (0, f"Nothing to upload: {tmp_path} has no offline run that was not uploaded before.\n"
+    assert (0, f"Nothing to upload: {tmp_path} has no offline runs that are not uploaded yet.\n"
             ) == (done.returncode, done.stdout)
 
 

@@ -1,4 +1,4 @@
-"""Configurations are judged as a trial would find them, without its data and without running."""
+"""Configurations are validated as a trial would find them, without data and without running."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from deepmac_ablate.sweep import validation
-from deepmac_ablate.sweep.validation import architecture, validate
-from deepmac_ablate.sweep.validation.verdict import Candidate
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.sweep.validation import architecture
+from deepmac_ablate.sweep.validation.dataset_checks import check_datasets
+from deepmac_ablate.sweep.validation.validation_result import ArmConfig, ValidationResult
+from deepmac_ablate.sweep.validation.validator import validate_configs
 from deepmac_ablate.training import session
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
@@ -19,18 +21,23 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
 
 @pytest.fixture
 def arm(tiny_recipe):
-    """Make a candidate of the tiny recipe with some bindings replaced."""
+    """Make a configuration of the tiny recipe with some bindings replaced."""
     def make(*bound, files=()):
-        return Candidate(" ".join(bound), (str(tiny_recipe.gin_file), *files), bound)
+        return ArmConfig(" ".join(bound), (str(tiny_recipe.gin_file), *files), bound)
 
     return make
 
 
-def built(candidate):
+def validate(configs) -> list[ValidationResult]:
+    """Results of configurations, with the problems of their datasets."""
+    return check_datasets(validate_configs(configs))
+
+
+def built(config):
     """The objects of a trial, really made."""
     from deepmac_ablate.trial.trial import Trial
 
-    return session.prepare(Trial(candidate.gin_files, candidate.bindings, 0, ""))
+    return session.prepare(Trial(config.gin_files, config.bindings, 0, ""))
 
 
 def size(variables):
@@ -57,11 +64,11 @@ VARIANTS = {
     for name in VARIANTS])
 def test_parameters_and_bytes_are_those_of_the_trial(name, arm, tmp_path):
     """All, trainable ones, and every tensor of a checkpoint that the trial writes."""
-    [verdict] = validate([arm(*VARIANTS[name])])
-    assert () == verdict.problems
+    [result] = validate([arm(*VARIANTS[name])])
+    assert () == result.problems
     trial = built(arm(*VARIANTS[name]))
-    assert size(trial.model.variables) == verdict.cost.parameters
-    assert size(trial.model.trainable_variables) == verdict.cost.trainable_parameters
+    assert size(trial.model.variables) == result.cost.parameters
+    assert size(trial.model.trainable_variables) == result.cost.trainable_parameters
     path = trial.checkpoint.save(str(tmp_path / "x"))
     reader = tf.train.load_checkpoint(path)
     shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
@@ -69,27 +76,27 @@ def test_parameters_and_bytes_are_those_of_the_trial(name, arm, tmp_path):
     written = sum(
         math.prod(shape) * types[key].size for key, shape in shapes.items()
         if not key.startswith(("save_counter", "_CHECKPOINTABLE")))
-    assert written == verdict.cost.checkpoint_bytes
+    assert written == result.cost.checkpoint_bytes
 
 
 def test_multiply_adds_are_those_of_the_layers(arm):
     """Box path and mask head by hand from the recipe's sizes."""
-    [verdict] = validate([arm()])
+    [result] = validate([arm()])
     # Levels 4 and 5 of 64 x 64 pixels: 4 x 4 and 2 x 2 cells of 16 channels, 3 anchors each, which
     # have a score and 4 offsets. 8 regions: crops of 7 x 7 x 16, two layers of 16, 13 classes.
     rpn = (16 + 4) * (9 * 16 * 16 + 16 * 3 * 5)
     box = 8 * (7 * 7 * 16 * 16 + 16 * 16 + 16 * 13 * 5)
     # 8 x 8 crops, one convolution of 4 channels, up-sampling to 16 x 16, a logit for each cell.
     mask = 64 * 9 * 16 * 4 + 64 * 4 * 4 * 4 + 256 * 4
-    assert (rpn + box) / 1e9 == pytest.approx(verdict.cost.box_gmacs, rel=1e-9)
-    assert mask / 1e9 == pytest.approx(verdict.cost.mask_gmacs, rel=1e-9)
-    assert 4 == verdict.cost.mask_boxes
+    assert (rpn + box) / 1e9 == pytest.approx(result.cost.box_gmacs, rel=1e-9)
+    assert mask / 1e9 == pytest.approx(result.cost.mask_gmacs, rel=1e-9)
+    assert 4 == result.cost.mask_boxes
 
 
 def test_a_known_network_costs_what_is_known_of_it():
     """ResNet-50 has 4.09 GMACs at 224 pixels, by area; its pyramid's are calculated by hand."""
     recipe = ("gin/experiments/deep_mask_head_rcnn_voc_r50.gin",)
-    [verdict] = validate([Candidate("r50", recipe, ())])
+    [result] = validate([ArmConfig("r50", recipe, ())])
     # torchvision's documentation of its ResNet-50, less the classifier.
     resnet = 4.089 - 0.002
     cells = {level: (1024 // 2**level) ** 2 for level in range(2, 7)}
@@ -97,10 +104,10 @@ def test_a_known_network_costs_what_is_known_of_it():
     smooth = sum(cells.values()) * 9 * 256 * 256
     # The coarsest level is made of the pyramid's last or the backbone's last, 256 or 2048 channels.
     expected = resnet * (1024 / 224) ** 2 + (lateral + smooth) / 1e9
-    assert expected == pytest.approx(verdict.cost.backbone_gmacs, rel=0.02)
+    assert expected == pytest.approx(result.cost.backbone_gmacs, rel=0.02)
     assert (70_000, 64, 100) == (
-        verdict.cost.steps, verdict.cost.batch_size, verdict.cost.mask_boxes)
-    assert 46_408_855 == verdict.cost.parameters
+        result.cost.steps, result.cost.batch_size, result.cost.mask_boxes)
+    assert 46_408_855 == result.cost.parameters
 
 
 def test_slots_steps_and_checkpoints_are_the_trials(arm):
@@ -117,18 +124,18 @@ def test_slots_steps_and_checkpoints_are_the_trials(arm):
     }
     base, *others = validate([arm(), *map(arm, changes)])
     assert (50, 2, 2) == (base.cost.steps, base.cost.batch_size, base.cost.checkpoints)
-    for verdict, expected in zip(others, changes.values(), strict=True):
-        assert dataclasses.replace(base.cost, **expected) == verdict.cost, verdict.label
+    for result, expected in zip(others, changes.values(), strict=True):
+        assert dataclasses.replace(base.cost, **expected) == result.cost, result.label
 
 
 def test_checkpoints_left_by_a_trial_are_as_many(arm, finished):
     """As in the folder of a trial that ended."""
-    [verdict] = validate([arm()])
+    [result] = validate([arm()])
     left = list(Path(finished.workdir.checkpoints).glob("*.index"))
-    assert len(left) == verdict.cost.checkpoints
+    assert len(left) == result.cost.checkpoints
 
 
-def test_problems_are_told_in_one_sentence_each(arm, tmp_path, monkeypatch):
+def test_each_problem_is_one_sentence(arm, tmp_path, monkeypatch):
     """All of all arms, with the place and what would be right; good arms are not touched by bad."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dead.gin").write_text("Training.data = @TrainingData()\n\nSGD.momentm = 0.9\n")
@@ -145,28 +152,29 @@ def test_problems_are_told_in_one_sentence_each(arm, tmp_path, monkeypatch):
         arm("stepwise.values = [1.0]", "warm_up.then = @stepwise()",
             "stepwise.boundaries = [1, 2]"): ["stepwise.values has 1 entries for 2 boundaries"],
         arm("STEPS = 0", "Runtime.log_every = 0", "Evaluation.every = -1"): [
-            "Training.steps = 0 makes no sense", "Evaluation.every = -1 makes no sense",
-            "Runtime.log_every = 0 makes no sense"],
+            "Training.steps must be at least 1, got 0",
+            "Evaluation.every must be at least 0, got -1",
+            "Runtime.log_every must be at least 1, got 0"],
         arm("SGD.momentum = 'x'", "TrainingData.flipp = True"): [
             "'TrainingData.flipp = True': TrainingData has no parameter", "momentum must be float"],
         arm("ConvMaskHead.width = -4"): ["It cannot be built: ValueError: "],
         arm("ConvMaskHead.width = 5"): [],
     }
-    for verdict, expected in zip(validate(list(problems)), problems.values(), strict=True):
-        assert len(expected) == len(verdict.problems), verdict
-        for said, part in zip(verdict.problems, expected, strict=True):
+    for result, expected in zip(validate(list(problems)), problems.values(), strict=True):
+        assert len(expected) == len(result.problems), result
+        for said, part in zip(result.problems, expected, strict=True):
             assert part in said
             assert "\n" not in said
-        assert (verdict.cost is None) == bool(expected)
+        assert (result.cost is None) == bool(expected)
 
 
 def test_problems_are_those_of_the_trial(arm):
     """The first is word for word what training would say."""
     arms = [arm("ConvMaskHead.num_convs = -1"), arm("ResNetMaskHead.depth = 8")]
-    for candidate, verdict in zip(arms, validate(arms), strict=True):
-        with pytest.raises(validation.UserError) as raised:
-            built(candidate)
-        assert str(raised.value) == verdict.problems[0]
+    for config, result in zip(arms, validate(arms), strict=True):
+        with pytest.raises(UserError) as raised:
+            built(config)
+        assert str(raised.value) == result.problems[0]
 
 
 def test_data_is_not_needed_and_looked_at_where_it_is(arm):
@@ -197,54 +205,56 @@ SERIES = (
 
 
 @pytest.mark.extended
-def test_an_arm_is_judged_as_if_it_were_alone(arm):
+def test_an_arm_is_validated_as_if_it_were_alone(arm):
     """Whatever came before: all in one call, in two orders, against each in its own."""
     arms = [arm(*bound) for bound in SERIES]
     alone = [validate([one])[0] for one in arms]
     assert alone == validate(arms)
     assert alone == validate(arms[::-1])[::-1]
     # The last three name optimizer and model by macros.
-    assert [1, 0, 0] == [len(verdict.problems) for verdict in alone[-3:]]
+    assert [1, 0, 0] == [len(result.problems) for result in alone[-3:]]
 
 
 @pytest.mark.extended
 def test_alike_arms_are_built_once(arm, monkeypatch):
-    """Of hundreds of learning rates one model is drawn, and each bad one is still found."""
-    drawn = []
-    for name in ("draw_trunk", "draw_mask_branch"):
-        draw = getattr(architecture, name)
+    """Of hundreds of learning rates one model is traced, and each bad one is still found."""
+    traced = []
+    for name in ("trace_trunk", "trace_mask_branch"):
+        trace = getattr(architecture, name)
         monkeypatch.setattr(
             architecture, name,
-            lambda *args, draw=draw, name=name: (drawn.append(name), draw(*args))[1])
+            lambda *args, trace=trace, name=name: (traced.append(name), trace(*args))[1])
     arms = [arm(f"LEARNING_RATE = {i}.5", "SGD.momentum = 0.5") for i in range(300)]
     arms[150] = arm("LEARNING_RATE = 'high'", "SGD.momentum = 0.5")
-    verdicts = validate(arms)
-    assert ["draw_trunk", "draw_mask_branch"] == drawn
-    assert [150] == [i for i, verdict in enumerate(verdicts) if verdict.problems]
+    results = validate(arms)
+    assert ["trace_trunk", "trace_mask_branch"] == traced
+    assert [150] == [i for i, result in enumerate(results) if result.problems]
 
 
 def test_heads_share_a_trunk(arm, monkeypatch):
-    """Backbone, decoder and box path are drawn once for arms that differ in the mask branch."""
-    drawn = []
-    draw = architecture.draw_trunk
+    """Backbone, decoder and box path are traced once for arms that differ in the mask branch."""
+    traced = []
+    trace = architecture.trace_trunk
     monkeypatch.setattr(
-        architecture, "draw_trunk", lambda model: (drawn.append(1), draw(model))[1])
+        architecture, "trace_trunk", lambda model: (traced.append(1), trace(model))[1])
     wide = "ResNetFPN.fpn_filters = 24"
-    verdicts = validate([
+    results = validate([
         arm(), arm(wide), arm(*VARIANTS["hourglass"]), arm(wide, *VARIANTS["hourglass"]),
         arm("ConvMaskHead.width = 6"), arm(*VARIANTS["embedding"])])
-    assert [] == [verdict.problems for verdict in verdicts if verdict.problems]
-    assert 2 == len(drawn)
-    assert 2 == len({verdict.cost.backbone_gmacs for verdict in verdicts})
-    assert 6 == len({verdict.cost.parameters for verdict in verdicts})
+    assert [] == [result.problems for result in results if result.problems]
+    assert 2 == len(traced)
+    assert 2 == len({result.cost.backbone_gmacs for result in results})
+    assert 6 == len({result.cost.parameters for result in results})
 
 
-def test_progress_is_told_each_verdict(arm):
-    """Once, with the candidate's index."""
-    told = {}
-    verdicts = validate(
-        [arm("STEPS ="), arm(), arm("STEPS = 3")], lambda index, it: told.update({index: it}))
-    assert {0: verdicts[0].problems, 1: (), 2: ()} == {i: it.problems for i, it in told.items()}
+def test_each_result_is_passed_on_when_it_is_found(arm):
+    """Once, with the index of its configuration."""
+    passed = {}
+    results = validate_configs(
+        [arm("STEPS ="), arm(), arm("STEPS = 3")],
+        lambda index, result: passed.update({index: result}))
+    assert dict(enumerate(results)) == passed
+    assert [1, 0, 0] == [len(result.problems) for result in results]
 
 
 HEAD = """\
@@ -267,7 +277,7 @@ class {name}(FullyConvolutionalMaskHead):
 """
 
 
-def test_heads_of_the_users_are_judged(arm, tmp_path, monkeypatch):
+def test_heads_of_the_users_are_validated(arm, tmp_path, monkeypatch):
     """One that branches on a tensor, as TensorFlow's functions may; one that fails when called."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

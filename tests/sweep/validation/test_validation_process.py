@@ -1,4 +1,4 @@
-"""Verdicts that were found before need no TensorFlow; new ones need one process for all."""
+"""Known validation results need no TensorFlow; new ones need one process for all."""
 
 from __future__ import annotations
 
@@ -16,32 +16,37 @@ import pytest
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.storage.user_cache import user_cache
-from deepmac_ablate.sweep.validation import cache
-from deepmac_ablate.sweep.validation.client import judging, verdicts
-from deepmac_ablate.sweep.validation.verdict import Candidate, DataNeeds, Verdict
+from deepmac_ablate.sweep.validation import result_cache
+from deepmac_ablate.sweep.validation.dataset_checks import check_datasets
+from deepmac_ablate.sweep.validation.validation_process import validating
+from deepmac_ablate.sweep.validation.validation_result import (
+    ArmConfig,
+    DataRequirements,
+    ValidationResult,
+)
 from tests.helpers.supervised import wait_until
 from tests.sweep.validation.test_cost import COST
 
 PYTHON = sys.executable
 ROOT = Path(__file__).resolve().parents[3]
-GOOD = Verdict("", cost=COST, data=DataNeeds("no/train", "no/val", "voc", 91))
-BAD = Verdict("", ("a.gin:1 'Studio.stepz = 1': no.",))
+GOOD = ValidationResult("", cost=COST, data=DataRequirements("no/train", "no/val", "voc", 91))
+BAD = ValidationResult("", ("a.gin:1 'Studio.stepz = 1': no.",))
 
 # Answers as `python -m deepmac_ablate.sweep.validation` does, without building anything; it notes
-# how many candidates each of its starts was given.
-JUDGE = """\
+# how many configurations each of its starts was given.
+VALIDATOR = """\
 #!PYTHON
 import json, sys
 lines = sys.stdin.read().splitlines()
 open("asked", "a").write(f"{len(lines)}\\n")
 for index, line in enumerate(lines):
-    verdict = json.loads(r'''BAD''' if "stepz" in line else r'''GOOD''')
-    print(json.dumps({"index": index, "verdict": verdict}), flush=True)
+    result = json.loads(r'''BAD''' if "stepz" in line else r'''GOOD''')
+    print(json.dumps({"index": index, "result": result}), flush=True)
 """
 DIES = """\
 #!/bin/sh
 read first
-echo '{"index": 0, "verdict": GOOD}'
+echo '{"index": 0, "result": GOOD}'
 echo 'a line before' >&2
 echo 'MemoryError: no room' >&2
 exit 3
@@ -61,8 +66,8 @@ def interpreter(folder, monkeypatch):
     """Make another program stand in for Python."""
     def use(script):
         path = folder / "python"
-        for name, verdict in (("GOOD", GOOD), ("BAD", BAD)):
-            script = script.replace(name, json.dumps(verdict.to_json()))
+        for name, result in (("GOOD", GOOD), ("BAD", BAD)):
+            script = script.replace(name, json.dumps(result.to_json()))
         path.write_text(script.replace("PYTHON", PYTHON))
         path.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(path))
@@ -72,68 +77,75 @@ def interpreter(folder, monkeypatch):
 
 
 def asked(folder):
-    """How many candidates each start of the judging process was given."""
+    """How many configurations each start of the validation process was given."""
     path = folder / "asked"
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
 def arm(label, *bound, gin_file="a.gin"):
-    return Candidate(label, (gin_file,), bound)
+    return ArmConfig(label, (gin_file,), bound)
 
 
-def test_good_and_bad_verdicts_are_found_once(folder, interpreter):
+def validate(configs, cache=None):
+    """Results of configurations, by `validating` with nothing to do meanwhile."""
+    with validating(configs, cache) as results:
+        pass
+    return results
+
+
+def test_good_and_bad_results_are_found_once(folder, interpreter):
     """A warm call answers the same for everybody, with no interpreter to ask."""
-    path = interpreter(JUDGE)
+    path = interpreter(VALIDATOR)
     arms = [arm("one", "Studio.rate = 1.0"), arm("two", "Studio.stepz = 1"),
             arm("three", "Studio.rate = 3.0")]
-    cold = verdicts(arms, folder / "cache")
+    cold = validate(arms, folder / "cache")
     path.unlink()
-    assert cold == verdicts(arms, folder / "cache")
+    assert cold == validate(arms, folder / "cache")
     assert [3] == asked(folder)
-    assert ["one", "two", "three"] == [verdict.label for verdict in cold]
-    assert [(), BAD.problems, ()] == [verdict.problems for verdict in cold]
-    assert [COST, None, COST] == [verdict.cost for verdict in cold]
+    assert ["one", "two", "three"] == [result.label for result in cold]
+    assert [(), BAD.problems, ()] == [result.problems for result in cold]
+    assert [COST, None, COST] == [result.cost for result in cold]
     assert ("no/train", "no/val") == cold[0].data_out_of_reach
 
 
-def test_the_same_content_is_judged_once(folder, interpreter):
+def test_the_same_content_is_validated_once(folder, interpreter):
     """Whatever it is called; seeds and labels are no content."""
-    interpreter(JUDGE)
-    found = verdicts([arm("one"), arm("again"), arm("two", "Studio.rate = 2.0")], folder / "cache")
+    interpreter(VALIDATOR)
+    found = validate([arm("one"), arm("again"), arm("two", "Studio.rate = 2.0")], folder / "cache")
     assert [2] == asked(folder)
-    assert ["one", "again", "two"] == [verdict.label for verdict in found]
+    assert ["one", "again", "two"] == [result.label for result in found]
 
 
-def test_what_changes_is_judged_anew(folder, interpreter):
+def test_what_changes_is_validated_again(folder, interpreter):
     """A binding, a line of a gin file, and where it stands, as problems are told by line."""
-    interpreter(JUDGE)
-    verdicts([arm("one")], folder / "cache")
-    verdicts([arm("one", "Studio.rate = 1.0")], folder / "cache")
-    verdicts([arm("one", "Studio.rate = 1")], folder / "cache")
+    interpreter(VALIDATOR)
+    validate([arm("one")], folder / "cache")
+    validate([arm("one", "Studio.rate = 1.0")], folder / "cache")
+    validate([arm("one", "Studio.rate = 1")], folder / "cache")
     for line in ("Studio.steps = 2\n", "# First.\nStudio.steps = 2\n"):
         (folder / "a.gin").write_text(line)
         # Another name, as a process may read a file once.
         shutil.copy("a.gin", f"{len(line)}.gin")
-        verdicts([arm("one", gin_file=f"{len(line)}.gin")], folder / "cache")
+        validate([arm("one", gin_file=f"{len(line)}.gin")], folder / "cache")
     assert [1] * 5 == asked(folder)
 
 
 def test_data_is_looked_at_each_time(folder, interpreter):
-    """A dataset that appears is judged, without the process."""
-    interpreter(JUDGE)
-    verdicts([arm("one")], folder / "cache")
+    """A dataset that appears is checked, without the process."""
+    interpreter(VALIDATOR)
+    validate([arm("one")], folder / "cache")
     (folder / "no").mkdir()
     (folder / "no/train-info.json").write_text("{")
-    [verdict] = verdicts([arm("one")], folder / "cache")
+    [result] = validate([arm("one")], folder / "cache")
     assert [1] == asked(folder)
-    assert ("no/val",) == verdict.data_out_of_reach
-    assert "is not the info file of a dataset" in verdict.problems[0]
+    assert ("no/val",) == result.data_out_of_reach
+    assert "is not the info file of a dataset" in result.problems[0]
 
 
 def test_what_is_no_gin_is_a_problem_of_its_arm_alone(folder, interpreter):
-    """It needs no process, and the others are judged."""
-    interpreter(JUDGE)
-    found = verdicts(
+    """It needs no process, and the others are validated."""
+    interpreter(VALIDATOR)
+    found = validate(
         [arm("one", "Studio.steps ="), arm("two"), arm("three", gin_file="b.gin")],
         folder / "cache")
     assert [1] == asked(folder)
@@ -147,71 +159,71 @@ def test_a_process_that_dies_is_told_by_its_last_words(folder, interpreter):
     interpreter(DIES)
     arms = [arm("one"), arm("two", "Studio.rate = 2.0")]
     with pytest.raises(UserError, match=r"status 3: MemoryError: no room$"):
-        verdicts(arms, folder / "cache")
-    interpreter(JUDGE)
-    verdicts(arms, folder / "cache")
+        validate(arms, folder / "cache")
+    interpreter(VALIDATOR)
+    validate(arms, folder / "cache")
     assert [1] == asked(folder)
 
 
 def test_a_process_that_dies_before_it_reads_is_told_too(folder, interpreter):
-    """The candidates are more than a pipe holds."""
+    """The configurations are more than a pipe holds."""
     interpreter("#!/bin/sh\necho 'no module' >&2\nexit 1\n")
     arms = [arm(str(i), f"Studio.rate = {i}.0", f"Studio.name = '{'x' * 1000}'")
             for i in range(200)]
     with pytest.raises(UserError, match="status 1: no module"):
-        verdicts(arms, folder / "cache")
+        validate(arms, folder / "cache")
 
 
 def test_the_cache_is_in_the_users_cache_folder(folder, interpreter, monkeypatch):
     """Where nobody names another, and XDG_CACHE_HOME says where that is."""
-    interpreter(JUDGE)
+    interpreter(VALIDATOR)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "xdg"))
-    verdicts([arm("one")])
-    verdicts([arm("one")])
+    validate([arm("one")])
+    validate([arm("one")])
     assert [1] == asked(folder)
-    assert (folder / "xdg/deepmac_ablate/verdicts.jsonl").exists()
+    assert (folder / "xdg/deepmac_ablate/validation.jsonl").exists()
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(folder))
-    assert folder / ".cache/deepmac_ablate/verdicts.jsonl" == user_cache("verdicts.jsonl")
+    assert folder / ".cache/deepmac_ablate/validation.jsonl" == user_cache("validation.jsonl")
 
 
 def test_a_broken_cache_costs_time_only(folder, interpreter):
     """Lines of other versions and no text are passed over; a folder that refuses is no problem."""
-    interpreter(JUDGE)
-    (folder / "cache").write_bytes(b'{"key": 1}\n\xff\xfe\n[]\n{"key": "x", "verdict": {}}\n')
-    assert [COST] == [verdict.cost for verdict in verdicts([arm("one")], folder / "cache")]
-    verdicts([arm("one")], folder / "cache")
+    interpreter(VALIDATOR)
+    (folder / "cache").write_bytes(b'{"key": 1}\n\xff\xfe\n[]\n{"key": "x", "result": {}}\n')
+    assert [COST] == [result.cost for result in validate([arm("one")], folder / "cache")]
+    validate([arm("one")], folder / "cache")
     assert [1] == asked(folder)
     (folder / "file").touch()
-    assert [COST] == [it.cost for it in verdicts([arm("one")], folder / "file/cache")]
+    assert [COST] == [result.cost for result in validate([arm("one")], folder / "file/cache")]
 
 
-def test_writers_do_not_lose_each_others_verdicts(folder):
+def test_writers_do_not_lose_each_others_results(folder):
     """Many at once, all are there."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(
-            lambda i: cache.add(folder / "cache", {str(i): GOOD}), range(40)))
-    assert {str(i) for i in range(40)} == set(cache.load(folder / "cache"))
+            lambda i: result_cache.add_results(folder / "cache", {str(i): GOOD}), range(40)))
+    assert {str(i) for i in range(40)} == set(result_cache.load_results(folder / "cache"))
 
 
-def test_the_cache_keeps_what_was_judged_last(folder, monkeypatch):
+def test_the_cache_keeps_the_latest_results(folder, monkeypatch):
     """It does not grow for ever."""
-    monkeypatch.setattr(cache, "_KEPT", 3)
+    monkeypatch.setattr(result_cache, "_MAX_RESULTS", 3)
     for i in range(5):
-        cache.add(folder / "cache", {str(i): GOOD})
-    assert ["2", "3", "4"] == list(cache.load(folder / "cache"))
+        result_cache.add_results(folder / "cache", {str(i): GOOD})
+    assert ["2", "3", "4"] == list(result_cache.load_results(folder / "cache"))
 
 
 KEY = """\
 import sys
 from deepmac_ablate import bindings
-from deepmac_ablate.sweep import verdict_cache
-print(verdict_cache.key(bindings.read(["a.gin"], [])))
+from deepmac_ablate.sweep.validation import result_cache
+print(result_cache.content_key(bindings.read(["a.gin"], [])))
 """
 
 
 def test_code_that_decides_is_part_of_the_key(folder):
-    """The model's, the judge's and what a gin file imports; not the launcher's, and no comment."""
+    """Code of models and validation, and a gin file's imports; not the plan's, and no comments."""
     shutil.copytree(ROOT / "deepmac_ablate", folder / "deepmac_ablate")
     (folder / "a.gin").write_text("import my_heads\n")
     (folder / "my_heads.py").write_text("WIDTH = 1\n")
@@ -226,8 +238,8 @@ def test_code_that_decides_is_part_of_the_key(folder):
     keys = [key()]
     for name, line in (
             ("sweep/plan.py", "X = 1"), ("modeling/sampling.py", "# More."),
-            ("modeling/sampling.py", "X = 1"), ("validation/judge.py", "X = 1"),
-            ("cost.py", "X = 1"), ("../my_heads.py", "X = 1")):
+            ("modeling/sampling.py", "X = 1"), ("sweep/validation/validator.py", "X = 1"),
+            ("sweep/validation/cost.py", "X = 1"), ("../my_heads.py", "X = 1")):
         with (folder / "deepmac_ablate" / name).open("a") as file:
             file.write(f"{line}\n")
         keys.append(key())
@@ -235,8 +247,8 @@ def test_code_that_decides_is_part_of_the_key(folder):
     assert 5 == len(set(keys))
 
 
-# As JUDGE, once somebody has made a file.
-WAITS = JUDGE.replace("for index", """\
+# As VALIDATOR, once somebody has made a file.
+WAITS = VALIDATOR.replace("for index", """\
 import pathlib, time
 open("waiting", "w").write(str(__import__("os").getpid()))
 while not pathlib.Path("go").exists():
@@ -244,18 +256,18 @@ while not pathlib.Path("go").exists():
 for index""")
 
 
-def test_other_work_goes_on_while_arms_are_judged(folder, interpreter):
-    """The judge has been asked, and need not be done before the block ends."""
+def test_other_work_goes_on_while_arms_are_validated(folder, interpreter):
+    """The process has its input, and need not be done before the block ends."""
     interpreter(WAITS)
-    with judging([arm("one"), arm("two", "Studio.stepz = 1")], folder / "cache") as found:
+    with validating([arm("one"), arm("two", "Studio.stepz = 1")], folder / "cache") as found:
         wait_until((folder / "waiting").exists, 30)
         assert [2] == asked(folder)
         assert [] == found
         (folder / "go").touch()
-    assert [(), BAD.problems] == [verdict.problems for verdict in found]
+    assert [(), BAD.problems] == [result.problems for result in found]
 
 
-def test_no_judge_is_left_by_work_that_fails(folder, interpreter):
+def test_no_process_is_left_by_work_that_fails(folder, interpreter):
     """The block's error is told, at once."""
     interpreter(WAITS)
     waiting = folder / "waiting"
@@ -264,24 +276,24 @@ def test_no_judge_is_left_by_work_that_fails(folder, interpreter):
         wait_until(lambda: waiting.exists() and waiting.read_text(), 30)
         raise UserError("no")
 
-    with pytest.raises(UserError, match=r"^no$"), judging([arm("one")], folder / "cache"):
+    with pytest.raises(UserError, match=r"^no$"), validating([arm("one")], folder / "cache"):
         fail()
     assert not psutil.pid_exists(int(waiting.read_text()))
 
 
 @pytest.mark.slow
-def test_the_process_judges_as_this_one_would(folder, tiny_recipe, monkeypatch):
-    """What the program prints in between, as users' modules do, is no verdict."""
-    from deepmac_ablate.sweep.validation.validate import validate
+def test_the_process_validates_as_this_one_would(folder, tiny_recipe, monkeypatch):
+    """What the program prints in between, as users' modules do, is no result."""
+    from deepmac_ablate.sweep.validation.validator import validate_configs
 
     (folder / "chatty.py").write_text("print('hello')\n")
     (folder / "b.gin").write_text("import chatty\n")
     monkeypatch.syspath_prepend(folder)
     files = (str(tiny_recipe.gin_file), "b.gin")
-    arms = [Candidate("good", files, ("SGD.momentum = 0.0",)),
-            Candidate("bad", files, ("STEPS = 0",))]
+    arms = [ArmConfig("good", files, ("SGD.momentum = 0.0",)),
+            ArmConfig("bad", files, ("STEPS = 0",))]
     with bindings.isolated():
-        expected = validate(arms)
-    assert expected == verdicts(arms, folder / "cache")
+        expected = check_datasets(validate_configs(arms))
+    assert expected == validate(arms, folder / "cache")
     assert expected[0].cost is not None
-    assert "Training.steps = 0 makes no sense" in expected[1].problems[0]
+    assert "Training.steps must be at least 1, got 0" in expected[1].problems[0]

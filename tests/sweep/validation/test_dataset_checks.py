@@ -1,4 +1,4 @@
-"""Verdicts and what the datasets in reach add to them."""
+"""Checks of validation results against the datasets that are in reach."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import json
 import pytest
 
 from deepmac_ablate.data.dataset_info import Category, DatasetInfo, annotations_path
-from deepmac_ablate.sweep.validation.verdict import DataNeeds, Verdict, with_data
+from deepmac_ablate.sweep.validation.dataset_checks import check_datasets
+from deepmac_ablate.sweep.validation.validation_result import DataRequirements, ValidationResult
 from tests.sweep.validation.test_cost import COST
 
-GOOD = Verdict("arm", cost=COST, data=DataNeeds("a/train", "a/val", "voc", 91))
+GOOD = ValidationResult("arm", cost=COST, data=DataRequirements("a/train", "a/val", "voc", 91))
 
 
 def needing(**changes):
@@ -30,31 +31,31 @@ def prefix(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("verdict", [
-    GOOD, Verdict("arm", ("One.", "Two.")), needing(seen_classes=[1, "cat"]),
+@pytest.mark.parametrize("result", [
+    GOOD, ValidationResult("arm", ("One.", "Two.")), needing(seen_classes=[1, "cat"]),
     needing(seen_classes=None), dataclasses.replace(GOOD, data_out_of_reach=("a/train",))])
-def test_verdicts_survive_json(verdict):
-    """What is written is what is read."""
-    assert verdict == Verdict.from_json(json.loads(json.dumps(verdict.to_json())))
+def test_results_survive_json(result):
+    """A result that is written as JSON is read back as it was."""
+    assert result == ValidationResult.from_json(json.loads(json.dumps(result.to_json())))
 
 
 def test_data_out_of_reach_is_named_and_no_problem():
     """A plan may be made where the data is not."""
-    [verdict] = with_data([GOOD])
-    assert () == verdict.problems
-    assert ("a/train", "a/val") == verdict.data_out_of_reach
+    [result] = check_datasets([GOOD])
+    assert () == result.problems
+    assert ("a/train", "a/val") == result.data_out_of_reach
 
 
-def test_a_data_set_used_twice_is_named_once():
+def test_a_dataset_used_twice_is_named_once():
     """Training and evaluating on the same records is one dataset out of reach."""
-    [verdict] = with_data([needing(evaluation="a/train")])
-    assert ("a/train",) == verdict.data_out_of_reach
+    [result] = check_datasets([needing(evaluation="a/train")])
+    assert ("a/train",) == result.data_out_of_reach
 
 
-def test_a_split_that_nobody_knows_is_a_problem_without_data():
+def test_an_unknown_split_is_a_problem_without_data():
     """Its name is wrong whatever the classes are."""
-    [unknown] = with_data([needing(seen_classes="vok")])
-    [random] = with_data([needing(seen_classes="random-20")])
+    [unknown] = check_datasets([needing(seen_classes="vok")])
+    [random] = check_datasets([needing(seen_classes="random-20")])
     assert "Did you mean 'voc'?" in unknown.problems[0]
     assert "random-<k>-seed-<s>" in random.problems[0]
 
@@ -62,7 +63,7 @@ def test_a_split_that_nobody_knows_is_a_problem_without_data():
 def test_data_in_reach_must_suit(prefix):
     """Classes that it lacks and a model with too few are problems; a model with enough is none."""
     data = {"train": str(prefix), "evaluation": str(prefix)}
-    [few, split, right] = with_data([
+    [few, split, right] = check_datasets([
         needing(**data, num_classes=7, seen_classes="all"),
         needing(**data, num_classes=91, seen_classes=["unicorn"]),
         needing(**data, num_classes=8, seen_classes="all")])
@@ -74,31 +75,31 @@ def test_data_in_reach_must_suit(prefix):
 def test_data_must_be_what_it_is_declared_to_be(prefix):
     """By its fingerprint, whatever it is called; what is evaluated on is not declared."""
     data = {"train": str(prefix), "evaluation": str(prefix), "seen_classes": "all"}
-    [right, renamed, wrong, elsewhere] = with_data([
+    [right, renamed, wrong, elsewhere] = check_datasets([
         needing(**data, declared=f"train@{'0' * 12}"), needing(**data, declared=f"x@{'0' * 12}"),
         needing(**data, declared=f"train@{'1' * 12}"),
         needing(**{**data, "train": "no/train"}, declared=f"train@{'1' * 12}")])
-    assert [(), (), ()] == [it.problems for it in (right, renamed, elsewhere)]
+    assert [(), (), ()] == [result.problems for result in (right, renamed, elsewhere)]
     assert f"is the dataset train@{'0' * 12}, but TrainingData.dataset" in wrong.problems[0]
 
 
-def test_all_problems_with_data_are_told(prefix):
-    """Not the first only."""
+def test_all_problems_with_data_are_reported(prefix):
+    """Not only the first one."""
     data = {"train": str(prefix), "evaluation": str(prefix)}
-    [verdict] = with_data([needing(**data, num_classes=7, seen_classes=["unicorn"])])
-    assert 2 == len(verdict.problems)
+    [result] = check_datasets([needing(**data, num_classes=7, seen_classes=["unicorn"])])
+    assert 2 == len(result.problems)
 
 
-def test_an_incomplete_data_set_is_a_problem(prefix):
+def test_an_incomplete_dataset_is_a_problem(prefix):
     """Its info file is there, but a part that it names is not."""
     [record] = prefix.parent.glob("train-*.tfrecord")
     record.unlink()
-    [verdict] = with_data([needing(train=str(prefix))])
-    assert "incomplete" in verdict.problems[0]
-    assert ("a/val",) == verdict.data_out_of_reach
+    [result] = check_datasets([needing(train=str(prefix))])
+    assert "incomplete" in result.problems[0]
+    assert ("a/val",) == result.data_out_of_reach
 
 
-def test_a_bad_verdict_stays_as_it_is():
-    """There are no needs to look into."""
-    bad = Verdict("arm", ("No.",))
-    assert [bad] == with_data([bad])
+def test_a_result_with_problems_stays_as_it_is():
+    """Its datasets are unknown, so there is nothing to check."""
+    bad = ValidationResult("arm", ("No.",))
+    assert [bad] == check_datasets([bad])

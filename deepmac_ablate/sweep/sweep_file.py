@@ -1,0 +1,73 @@
+"""Sweep file: a Python file that defines one sweep and begins with its question."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.sweep.sweep import Sweep
+
+
+def load_sweep(path: str) -> Sweep:
+    """Run a sweep's file and return its sweep.
+
+    Args:
+        path: The path of a Python file with one `Sweep` at module level. The name of the file,
+            without ".py", is the sweep's name, and its docstring begins with the sweep's question.
+
+    Raises:
+        UserError: If there is no such file, it fails, or it does not define exactly one sweep.
+    """
+    module = _run_file(path)
+    sweeps = {name: value for name, value in vars(module).items() if isinstance(value, Sweep)}
+    if len({id(sweep) for sweep in sweeps.values()}) != 1:
+        found = f"{len(sweeps)}: {', '.join(sweeps)}" if sweeps else "none"
+        raise UserError(
+            f"{path} must define one sweep, as in 'SWEEP = Sweep(...)'; it defines {found}.")
+    sweep = copy.copy(next(iter(sweeps.values())))
+    sweep.name = Path(path).stem
+    sweep.question = " ".join((module.__doc__ or "").strip().partition("\n\n")[0].split())
+    return sweep
+
+
+def _run_file(path: str) -> ModuleType:
+    file = Path(path)
+    if not file.is_file():
+        known = [str(p) for p in (*file.parent.glob("*.py"), *Path("sweeps").glob("*.py"))]
+        raise UserError(f"There is no sweep file {path!r}.{did_you_mean(path, known)}")
+    spec = importlib.util.spec_from_file_location(f"_sweep_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"The name of a sweep file must end in '.py', got {path!r}.")
+    module = importlib.util.module_from_spec(spec)
+    # As for a script: a sweep may import axes from a file beside it.
+    sys.path.insert(0, str(file.parent.resolve()))
+    try:
+        spec.loader.exec_module(module)
+    except UserError as error:
+        raise UserError(f"{path}{_line_of(error, file)}: {error}") from error
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "deepmac_ablate.sweep.script":
+            raise UserError(
+                f"{path}{_line_of(error, file)}: deepmac_ablate.sweep.script was removed; delete "
+                "this import and the line 'main = script_main(SWEEP, __doc__)', which are no "
+                "longer needed.") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}{_line_of(error, file)}: {reason}") from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _line_of(error: BaseException, file: Path) -> str:
+    """Return the line of the sweep's file that raised an error, as ":12"."""
+    resolved = str(file.resolve())
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if str(Path(f.filename).resolve()) == resolved]
+    if isinstance(error, SyntaxError):
+        lines.append(error.lineno)
+    return f":{lines[-1]}" if lines else ""

@@ -1,0 +1,88 @@
+"""The command line as a whole: spellings of options, the list of commands, one line per mistake."""
+
+from __future__ import annotations
+
+import pytest
+from absl import flags
+
+from deepmac_ablate import cli
+from deepmac_ablate.commands import xmanager_script
+
+# What launchers of earlier versions have written into job files, and how it is written today.
+SPELLINGS = {
+    "train --gin_file a_b.gin --gin_bindings A.b_c=1 --workdir w_x":
+    "train --gin-file a_b.gin --gin-bindings A.b_c=1 --workdir w_x",
+    "evaluate --workdir w --box_source jittered0.1-expand_symmetric_xy --jitter_mode shrink":
+    "evaluate --workdir w --box-source jittered0.1-expand_symmetric_xy --jitter-mode shrink",
+    "launch s_1.py --max_parallel 2 --gin_bindings=A.b_c=d_e --eval_job --dry_run":
+    "launch s_1.py --max-parallel 2 --gin-bindings=A.b_c=d_e --eval-job --dry-run",
+    "worker --workdir w --mode train_and_eval --silence_limit 60":
+    "worker --workdir w --mode train_and_eval --silence-limit 60",
+    "diff a_1 b_1 --a_bindings X_Y=1 --b_bindings X_Y=2": "diff a_1 b_1 --a-bindings X_Y=1 "
+    "--b-bindings X_Y=2",
+    "export --workdir w --input_type image_tensor --input_image_size 64,64":
+    "export --workdir w --input-type image_tensor --input-image-size 64,64",
+}
+
+
+def parsed(*words):
+    """Options of a command, without the functions that run it."""
+    found = vars(cli.make_parser().parse_args(words))
+    return {name: value for name, value in found.items() if name != "run"}
+
+
+@pytest.mark.parametrize("old", SPELLINGS)
+def test_underscores_are_accepted_for_dashes(old):
+    """Both spellings mean the same, and values keep their underscores."""
+    found = parsed(*old.split())
+    assert parsed(*SPELLINGS[old].split()) == found
+    assert any("_" in str(value) for value in found.values())
+
+
+def test_values_stay_as_they_are():
+    """With spaces, with '=', with dashes first, on several lines."""
+    values = ["A.b_c = 1", "x/A.b_c = '--d_e'", "A = [\n  'b_c']"]
+    words = [f"--gin_bindings={value}" for value in values]
+    assert values == parsed("train", "--workdir", "w", *words)["gin_bindings"]
+    apart = [word for value in values for word in ("--gin_bindings", value)]
+    assert values == parsed("train", "--workdir", "w", *apart)["gin_bindings"]
+    assert "--a_b" == parsed("logs", "w", "--", "--a_b")["trial"]
+
+
+def test_underscores_are_accepted_in_a_file_of_arguments(tmp_path):
+    """@FILE has one argument on each line."""
+    file = tmp_path / "options_1"
+    file.write_text("--max_parallel\n3\n--gin_bindings=A.b_c = d_e\n")
+    found = parsed("launch", "s.py", f"@{file}")
+    assert (3, ["A.b_c = d_e"]) == (found["max_parallel"], found["gin_bindings"])
+
+
+def test_internal_commands_are_not_listed(capsys):
+    """Jobs run them; the list of commands is for people, but each command has its own help."""
+    listed = cli.make_parser().format_help()
+    assert "launch" in listed
+    for command in ("worker", "tpu-server"):
+        assert command not in listed
+        with pytest.raises(SystemExit) as end:
+            cli.main([command, "--help"])
+        assert 0 == end.value.code
+        assert f"usage: deepmac-ablate {command}" in capsys.readouterr().out
+
+
+def test_xmanager_takes_both_spellings(monkeypatch):
+    """Flags of absl are parsed to the same options as those of the command."""
+    parser = xmanager_script._parser()
+    values = flags.FlagValues()
+    monkeypatch.setattr(flags, "FLAGS", values)
+    monkeypatch.setattr(
+        flags, "DEFINE_boolean", lambda name, default, text: flags.DEFINE_flag(
+            flags.BooleanFlag(name, default, text), values))
+    monkeypatch.setattr(
+        flags, "DEFINE_multi_string", lambda name, default, text: flags.DEFINE_multi(
+            flags.ArgumentParser(), flags.ArgumentSerializer(), name, default, text, values))
+    xmanager_script._define_flags(parser)
+    values(["x", "--sweep=s.py", "--gin_bindings=A.b_c = 1", "--gin-bindings=D = 2", "--dry_run",
+            "--max-parallel=2", "--silence_limit=5"])
+    args = parser.parse_args(xmanager_script._given_words(parser))
+    assert ("s.py", {"A.b_c = 1", "D = 2"}, True, 2, 5.0) == (
+        args.sweep, set(args.gin_bindings), args.dry_run, args.max_parallel, args.silence_limit)
