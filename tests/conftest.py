@@ -79,7 +79,7 @@ def finished(tiny_recipe, tmp_path_factory: pytest.TempPathFactory):
     trial = tiny_recipe.trial()
     with _clean_tensorflow():
         returned = (
-            run.run(trial, workdir, "train"), run.run(trial, workdir, "eval"))
+            run.run_trial(trial, workdir, "train"), run.run_trial(trial, workdir, "eval"))
     return tiny_trial.Finished(tiny_recipe, trial, workdir, returned)
 
 

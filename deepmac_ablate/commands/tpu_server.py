@@ -20,7 +20,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(args: argparse.Namespace) -> NoReturn:
-    tpu_environment.complete(os.environ)
+    tpu_environment.set_tpu_variables(os.environ)
     # It would make this server a part of a cluster that it knows nothing of.
     os.environ.pop("TF_CONFIG", None)
 

@@ -14,7 +14,7 @@ def train_command(
 
     Args:
         folder: The trial's, with its files.
-        mode: As in `training.run`.
+        mode: As in `training.run.run_trial`.
         tracking: "off", "offline" or "online".
         runtime: Bindings of `Runtime` that the devices need.
     """

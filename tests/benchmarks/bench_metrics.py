@@ -52,7 +52,7 @@ def median_seconds(
 def ours(annotations: dict[str, Any], *inputs: Any) -> Numbers:
     """Return the seven numbers from a per-class table."""
     table = average_precision.per_class_ap(GroundTruth.from_coco(annotations), *inputs)
-    return average_precision.summarise(table, CLASSES)
+    return average_precision.class_means(table, CLASSES)
 
 
 def ours_agnostic(annotations: dict[str, Any], *inputs: Any) -> Numbers:

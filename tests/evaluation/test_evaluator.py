@@ -20,8 +20,8 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.evaluator import Evaluation
 from deepmac_ablate.evaluation.predictor import Predictor
 from deepmac_ablate.modeling import box_noise
-from deepmac_ablate.training.checkpointing import restore
-from deepmac_ablate.training.session import prepare
+from deepmac_ablate.training.checkpointing import restore_latest
+from deepmac_ablate.training.session import prepare_session
 from tests.helpers.data_fixtures import square
 
 ONE_DEVICE = tf.distribute.OneDeviceStrategy("/cpu:0")
@@ -124,7 +124,8 @@ class Knowing:
 
 
 def evaluate(prefix, model, batch_size=2, seen=("box",), **options):
-    return Evaluation(EvaluationData(prefix, batch_size), **options).run(model, ONE_DEVICE, seen)
+    evaluation = Evaluation(EvaluationData(prefix, batch_size), **options)
+    return evaluation.evaluate(model, ONE_DEVICE, seen)
 
 
 @pytest.fixture(scope="module")
@@ -208,12 +209,12 @@ def test_a_missing_image_is_refused(tmp_path):
     document = json.loads(path.read_text())
     document["images"].append({"id": 6, "width": 8, "height": 8, "file_name": "6.png"})
     path.write_text(json.dumps(document))
-    with pytest.raises(UserError, match=r"Every one of the 6 images .* 1 not scored \(ids 6\)"):
+    with pytest.raises(UserError, match=r"Each of the 6 images .* 1 not scored \(ids 6\)"):
         evaluate(prefix, Knowing(annotations()))
     document["images"] = document["images"][1:-1]
     document["annotations"] = [a for a in document["annotations"] if a["image_id"] != 1]
     path.write_text(json.dumps(document))
-    with pytest.raises(UserError, match=r"Every one of the 4 .* 1 not of the dataset \(ids 1\)"):
+    with pytest.raises(UserError, match=r"Each of the 4 .* 1 not in the dataset \(ids 1\)"):
         evaluate(prefix, Knowing(annotations()))
 
 
@@ -238,8 +239,8 @@ class Seeing(Knowing):
     """Segments the part of a known object that a box shows: a cell is of it or not.
 
     Attributes:
-        looked: how many images it computed features of.
-        given: the boxes of each call, in pixels of the resized image.
+        looked: How many images it computed features of.
+        given: The boxes of each call, in pixels of the resized image.
     """
 
     def __init__(self, annotations):
@@ -359,7 +360,7 @@ def test_noise_is_the_same_for_every_model_and_the_seed_changes_it(large):
     ({"box_sources": ("groundtrth",)}, r"Unknown box source 'groundtrth'\. Did you mean 'groundtr"),
     ({"box_sources": ("jitter0.2",)}, r"'jitter0\.2'\. Did you mean 'jittered0\.2'\? Known are "),
     ({"box_sources": ("jittered0.2-grow",)}, r"Unknown jitter mode 'grow'"),
-    ({"box_sources": ("detections",) * 2}, r"Box source 'detections' is named 2 times"),
+    ({"box_sources": ("detections",) * 2}, r"Box source 'detections' is given 2 times, not once"),
     ({"noise_seed": -1}, r"Evaluation\.noise_seed = -1 makes no sense"),
 ])
 def test_mistakes_are_named(prefix, options, message):
@@ -371,8 +372,8 @@ def test_mistakes_are_named(prefix, options, message):
 @pytest.fixture(scope="module")
 def trained(finished):
     """The session of the tiny trained trial."""
-    session = prepare(finished.trial)
-    restore(session, finished.workdir)
+    session = prepare_session(finished.trial)
+    restore_latest(session, finished.workdir)
     return session
 
 
@@ -383,7 +384,8 @@ def test_the_numbers_of_a_real_model_do_not_depend_on_its_batches(finished, trai
     prefix = str(finished.recipe.data / "val")
     for batch_size in (1, 3, 7):
         evaluation = Evaluation(EvaluationData(prefix, batch_size))
-        numbers = evaluation.run(trained.model, trained.strategy, trained.training.seen_classes)
+        numbers = evaluation.evaluate(
+            trained.model, trained.strategy, trained.training.seen_classes)
         expected = finished.workdir.read_result()
         assert {name for name in expected if "/" in name} == numbers.scalars.keys()
         for name, value in numbers.scalars.items():

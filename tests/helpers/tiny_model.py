@@ -66,7 +66,7 @@ def build_model(**changes: Any) -> MaskRCNN:
     """Build a model of some 100,000 parameters; its first call creates the variables.
 
     Args:
-        **changes: arguments of `MaskRCNN` that differ from the tiny ones.
+        **changes: Arguments of `MaskRCNN` that differ from the tiny ones.
     """
     options = {
         "num_classes": NUM_CLASSES,
@@ -111,11 +111,11 @@ def batch(
     """Draw a batch, always the same for a seed.
 
     Args:
-        counts: instances of each image; about half of them are of seen classes, the first is.
-        slots: instances per image including padding.
-        image_size: height and width of the images, all of it without padding.
-        anchors: the model's, for which the labels are made.
-        seed: of the draw.
+        counts: Instances of each image; about half of them are of seen classes, the first is.
+        slots: Instances per image including padding.
+        image_size: Height and width of the images, all of it without padding.
+        anchors: The model's, for which the labels are made.
+        seed: Of the draw.
     """
     rng = np.random.default_rng(seed)
     size = len(counts)

@@ -75,11 +75,11 @@ class Pair:
     """Two models with the same weights.
 
     Attributes:
-        case: what they were built for.
+        case: What they were built for.
         task: upstream's, which holds its losses.
         upstream: upstream's model.
-        ours: our model.
-        variables: the variable of each that stands for the other's, all of them.
+        ours: Our model.
+        variables: The variable of each that stands for the other's, all of them.
     """
 
     case: Case

@@ -36,9 +36,9 @@ def train(recipe: Recipe, server: GcsServer, *options: str) -> subprocess.Popen:
 def test_a_trial_on_gs_is_stopped_and_goes_on(tiny_recipe: Recipe, tmp_path: Path) -> None:
     """Its id and numbers are those of one on a disk that was not stopped."""
     first = TrialWorkdir(tmp_path / "first")
-    run.run(tiny_recipe.trial("STEPS = 1", seed=1), first, "train")
+    run.run_trial(tiny_recipe.trial("STEPS = 1", seed=1), first, "train")
     here = TrialWorkdir(tmp_path / "w")
-    run.run(tiny_recipe.trial(
+    run.run_trial(tiny_recipe.trial(
         *BINDINGS, f"Training.init_checkpoint = '{first.checkpoints}'"), here)
 
     with GcsServer("bucket") as server:

@@ -133,7 +133,7 @@ def alone(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Tria
 
     workdir = TrialWorkdir(tmp_path_factory.mktemp("alone") / "w")
     with _clean_tensorflow():
-        run.run(trial_of(tiny_recipe), workdir)
+        run.run_trial(trial_of(tiny_recipe), workdir)
     return workdir
 
 
@@ -182,7 +182,7 @@ def test_what_happens_to_one_happens_to_all(
     assert "Another worker of the cluster is gone or cannot be reached; start all" in said[0]
     assert "Traceback" not in cluster.said(0)
 
-    run.run(trial, workdir)
+    run.run_trial(trial, workdir)
     assert_same(alone, workdir)
     assert [0, stopped] == [it["step"] for it in workdir.read_attempts()][:2]
 
@@ -197,8 +197,8 @@ def test_all_see_a_divergence(tiny_recipe: Recipe, tmp_path: Path) -> None:
 def test_all_must_see_the_same_workdir(tiny_recipe: Recipe, tmp_path: Path) -> None:
     """Where each machine has a disk of its own, they would not go on from the same step."""
     trial = trial_of(tiny_recipe)
-    run.run(tiny_recipe.trial("STEPS = 1"), TrialWorkdir(tmp_path / "one"), "train")
+    run.run_trial(tiny_recipe.trial("STEPS = 1"), TrialWorkdir(tmp_path / "one"), "train")
     cluster = start(trial, tmp_path, [tmp_path / "one", tmp_path / "other"])
     assert [exit_status.USER_ERROR] * 2 == cluster.wait(), cluster.said(0)
     for index in range(2):
-        assert "The workers of the cluster do not find the same files in " in cluster.said(index)
+        assert "The workers of the cluster find different checkpoints in " in cluster.said(index)

@@ -31,9 +31,9 @@ from deepmac_ablate.evaluation.metrics import summary
 from deepmac_ablate.evaluation.metrics.matches import Matches, RankedMatches
 from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.training import run as training
-from deepmac_ablate.training.checkpointing import restore
+from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.multi_worker import Workers
-from deepmac_ablate.training.session import prepare
+from deepmac_ablate.training.session import prepare_session
 from deepmac_ablate.trial import provenance
 from deepmac_ablate.trial.trial import trial_id
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
@@ -122,7 +122,7 @@ def test_every_start_is_noted(finished):
         assert finished.trial.gin_files == tuple(attempt["gin_files"])
         assert provenance.code_fingerprint(gin_files=finished.trial.gin_files) == attempt["code"]
         assert tf.__version__ == attempt["versions"]["tensorflow"]
-        assert provenance.describe().keys() == attempt.keys() - {
+        assert provenance.describe_code().keys() == attempt.keys() - {
             "time", "mode", "step", "steps", "runtime"}
     started = [attempt["time"] for attempt in attempts]
     noted = [line["wall_time"] for line in finished.workdir.read_metrics()]
@@ -139,7 +139,7 @@ def test_the_users_modules_are_noted(finished, tmp_path, monkeypatch):
     workdir = StopsAfterEachStep(tmp_path / "w")
     files = (*finished.trial.gin_files, str(tmp_path / "mine.gin"))
     with pytest.raises(training.Interrupted):
-        training.run(dataclasses.replace(finished.trial, gin_files=files), workdir)
+        training.run_trial(dataclasses.replace(finished.trial, gin_files=files), workdir)
     (attempt,) = workdir.read_attempts()
     assert ["a_module_of_mine"] == attempt["modules"]
     assert provenance.code_fingerprint("a_module_of_mine", gin_files=files) == attempt["code"]
@@ -169,7 +169,7 @@ def test_config_means_the_same_trial(finished):
 def test_operative_config_holds_what_took_effect(finished):
     """Bound values and defaults of what was used; what was not selected, as comments."""
     text = (finished.workdir.path / "operative_config.gin").read_text()
-    unused = text.split("# Not in use, because their modules are not selected:\n")[1]
+    unused = text.split("# Without effect, as their modules are not selected:\n")[1]
     assert "'HourglassMaskHead.depth = 20'" in unused
     assert "'ConvMaskHead." not in unused
     effect = bindings.explicit_bindings(
@@ -248,9 +248,9 @@ def test_the_means_over_classes_are_the_result(finished):
 
 def test_the_result_is_what_pycocotools_says_of_the_predictions(finished):
     """AP of masks and boxes, over all and over novel classes, to 1e-6."""
-    session = prepare(finished.trial)
-    restore(session, finished.workdir)
-    numbers = training.evaluate(session)
+    session = prepare_session(finished.trial)
+    restore_latest(session, finished.workdir)
+    numbers = training.evaluate_model(session)
     result = finished.workdir.read_result()
     truth = COCO(str(annotations_path(str(finished.recipe.data / "val"))))
     novel = pd.read_csv(finished.workdir.path / "per_class.csv").query("role == 'novel'")
@@ -305,12 +305,12 @@ def test_what_is_kept_gives_the_numbers_again(finished):
     ids=str)
 def test_frozen_parts_stay_as_they_are(finished, tmp_path, frozen):
     """Weights and statistics alike; every other part learns."""
-    session = prepare(finished.trial_with(f"Training.freeze = {list(frozen)}", "STEPS = 2"))
+    session = prepare_session(finished.trial_with(f"Training.freeze = {list(frozen)}", "STEPS = 2"))
     parts = checkpoints.items(session.model)
     before = {name: [v.numpy() for v in part.variables] for name, part in parts.items()}
     workdir = TrialWorkdir(tmp_path)
     workdir.checkpoints.mkdir()
-    training.train(session, 0, workdir, Workers(session.strategy))
+    training.train_model(session, 0, workdir, Workers(session.strategy))
     stayed = {
         name for name, part in parts.items()
         if all((old == new.numpy()).all()
@@ -322,7 +322,7 @@ def test_running_a_finished_trial_again_changes_nothing(finished):
     """It returns the result; no file is touched but those that say which trial it is."""
     before = contents(finished.workdir)
     texts = [(finished.workdir.path / n).read_text() for n in ("trial.json", "config.gin")]
-    assert finished.workdir.read_result() == training.run(finished.trial, finished.workdir)
+    assert finished.workdir.read_result() == training.run_trial(finished.trial, finished.workdir)
     assert before == contents(finished.workdir)
     assert texts == [(finished.workdir.path / n).read_text() for n in ("trial.json", "config.gin")]
 
@@ -331,9 +331,9 @@ def test_another_trial_is_refused(finished):
     """A workdir holds one trial; the message says in what the other one differs."""
     before = contents(finished.workdir)
     with pytest.raises(UserError, match=r"another trial: its seed has 0 where this one has 1;"):
-        training.run(finished.trial_with(seed=1), finished.workdir)
+        training.run_trial(finished.trial_with(seed=1), finished.workdir)
     with pytest.raises(UserError, match=r"bindings has 'nothing' where .* 'STEPS = 60'; choose"):
-        training.run(finished.trial_with("STEPS = 60"), finished.workdir)
+        training.run_trial(finished.trial_with("STEPS = 60"), finished.workdir)
     assert before == contents(finished.workdir)
 
 
@@ -343,7 +343,7 @@ def test_the_data_may_lie_elsewhere(finished, tmp_path):
     shutil.copytree(finished.recipe.data, tmp_path / "moved", ignore=lambda *_: ["images"])
 
     def identity(*changes):
-        return prepare(finished.trial_with(*changes)).trial_id
+        return prepare_session(finished.trial_with(*changes)).trial_id
 
     assert own == identity(
         f"TRAIN = '{tmp_path}/moved/train'", "Runtime.log_every = 7", "Evaluation.every = 5")
@@ -363,7 +363,7 @@ def test_data_that_is_not_declared_is_known_by_its_prefix(finished, tmp_path):
     """Then the same records at another place are another trial."""
     shutil.copytree(finished.recipe.data, tmp_path / "moved", ignore=lambda *_: ["images"])
     here, there = (
-        prepare(finished.trial_with(f"TRAIN = '{data}/train'", "DATASET = None")).trial_id
+        prepare_session(finished.trial_with(f"TRAIN = '{data}/train'", "DATASET = None")).trial_id
         for data in (finished.recipe.data, tmp_path / "moved"))
     assert 3 == len({here, there, finished.workdir.read_trial_id()})
 
@@ -373,7 +373,7 @@ def test_other_data_than_declared_is_refused(finished):
     train, val = (DatasetInfo.load(finished.recipe.data / part) for part in ("train", "val"))
     line = finished.recipe.gin_file.read_text().splitlines().index(f"DATASET = {train.identity!r}")
     with pytest.raises(UserError) as caught:
-        prepare(finished.trial_with(f"TRAIN = '{finished.recipe.data}/val'"))
+        prepare_session(finished.trial_with(f"TRAIN = '{finished.recipe.data}/val'"))
     assert str(caught.value) == (
         f"{finished.recipe.data}/val is the dataset {val.identity}, but "
         f"{finished.recipe.gin_file}:{line + 1} 'DATASET = {train.identity!r}' declares another; "
@@ -384,7 +384,7 @@ def test_other_data_than_declared_is_refused(finished):
 def test_a_deterministic_trial_repeats_itself(finished, tmp_path):
     """Two runs agree in every metric of every step and in the final weights."""
     again = TrialWorkdir(tmp_path)
-    training.run(finished.trial, again, "train")
+    training.run_trial(finished.trial, again, "train")
     assert_same_run(finished.workdir, again)
 
 
@@ -446,11 +446,11 @@ def test_neither_kill_nor_stop_changes_what_is_computed(finished, tmp_path):
     assert exit_status.INTERRUPTED == 75 == second.returncode
     stopped = workdir.read_metrics()[-1]["step"]
     assert saved < stopped < STEPS
-    assert f"Stopped at step {stopped} of {STEPS}; run the trial again to go on." in errors
+    assert f"Stopped at step {stopped} of {STEPS}; run the trial again to continue." in errors
     assert "Traceback" not in errors
     assert (workdir.checkpoints / f"ckpt-{stopped}.index").exists()
 
-    result = training.run(finished.trial, workdir)
+    result = training.run_trial(finished.trial, workdir)
     assert_same_run(finished.workdir, workdir)
     assert_same_numbers(finished.workdir.read_result(), result, 1e-5)
     assert [("train", 0), ("train", saved), ("train_and_eval", stopped)] == [
@@ -466,10 +466,10 @@ def test_what_a_backbone_draws_does_not_depend_on_a_stop(tiny_recipe, tmp_path):
         "Anchors.min_level = 3", "Anchors.max_level = 7")
     straight = TrialWorkdir(tmp_path / "straight")
     stopped = StopsAfterEachStep(tmp_path / "stopped")
-    training.run(trial, straight, "train")
+    training.run_trial(trial, straight, "train")
     with pytest.raises(training.Interrupted, match=r"^Stopped at step 1 of 6; "):
-        training.run(trial, stopped, "train")
-    training.run(trial, TrialWorkdir(stopped.path), "train")
+        training.run_trial(trial, stopped, "train")
+    training.run_trial(trial, TrialWorkdir(stopped.path), "train")
     assert_same_run(straight, stopped, steps=6)
 
 
@@ -478,7 +478,7 @@ def test_a_request_to_stop_is_heeded_at_the_next_step(finished, tmp_path):
     workdir = StopsAfterEachStep(tmp_path)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(training.Interrupted, match=f"^Stopped at step 1 of {STEPS}; "):
-        training.run(finished.trial, workdir)
+        training.run_trial(finished.trial, workdir)
     assert before == signal.getsignal(signal.SIGTERM)
     assert (workdir.checkpoints / "ckpt-1.index").exists()
     assert not workdir.is_finished()
@@ -504,7 +504,7 @@ def test_continuous_evaluation_ends_with_the_result(finished, tmp_path):
     """On a finished training it evaluates the last checkpoint and writes the result."""
     workdir = TrialWorkdir(tmp_path)
     shutil.copytree(finished.workdir.checkpoints, workdir.checkpoints)
-    result = training.run(finished.trial, workdir, "continuous_eval")
+    result = training.run_trial(finished.trial, workdir, "continuous_eval")
     assert_same_numbers(finished.workdir.read_result(), result)
     assert workdir.is_finished()
     assert [] == workdir.read_metrics()
@@ -515,7 +515,7 @@ def test_continuous_evaluation_ends_with_the_result(finished, tmp_path):
 def test_evaluations_during_training_are_noted(finished, tmp_path):
     """Every so many steps, but for the last, which has a result; training goes on as it would."""
     workdir = TrialWorkdir(tmp_path)
-    training.run(finished.trial_with(f"Evaluation.every = {STEPS // 2}"), workdir, "train")
+    training.run_trial(finished.trial_with(f"Evaluation.every = {STEPS // 2}"), workdir, "train")
     noted = workdir.read_evaluations()
     assert [STEPS // 2] == [line["step"] for line in noted]
     numbers = {name for name in finished.workdir.read_result() if "/" in name}
@@ -529,12 +529,12 @@ def weights(part):
 
 def initialised(finished, *changes):
     """A new model of another seed, initialised as its bindings say, and the finished one."""
-    session = prepare(finished.trial)
-    restore(session, finished.workdir)
+    session = prepare_session(finished.trial)
+    restore_latest(session, finished.workdir)
     path = f"{finished.workdir.checkpoints}"
-    other = prepare(finished.trial_with(
+    other = prepare_session(finished.trial_with(
         f"Training.init_checkpoint = '{path}'", *changes, seed=1))
-    other.training.initialise(other.model)
+    other.training.load_initial_weights(other.model)
     return session.model, other.model
 
 
@@ -557,14 +557,14 @@ def test_a_missing_first_checkpoint_is_named(finished, tmp_path):
     """Before anything is computed."""
     trial = finished.trial_with(f"Training.init_checkpoint = '{tmp_path}/nowhere'")
     with pytest.raises(UserError, match=r"^Training.init_checkpoint = '.*/nowhere': there is no"):
-        training.run(trial, TrialWorkdir(tmp_path / "w"))
+        training.run_trial(trial, TrialWorkdir(tmp_path / "w"))
     assert not (tmp_path / "w").exists()
 
 
 def test_there_must_be_a_trial_to_evaluate(finished, tmp_path):
     """Mode "eval" on an empty folder says so and leaves it empty."""
     with pytest.raises(UserError, match=r"There is no trial to evaluate in .*/w: trial.json is"):
-        training.run(finished.trial, TrialWorkdir(tmp_path / "w"), "eval")
+        training.run_trial(finished.trial, TrialWorkdir(tmp_path / "w"), "eval")
     assert not (tmp_path / "w").exists()
 
 
@@ -574,13 +574,13 @@ def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path):
         f"Training.init_checkpoint = '{finished.workdir.checkpoints}'",
         "ResNetFPN.width_multiplier = 0.5")
     with pytest.raises(UserError, match="does not fit the model's backbone: "):
-        training.run(trial, TrialWorkdir(tmp_path / "w"))
+        training.run_trial(trial, TrialWorkdir(tmp_path / "w"))
 
 
 def test_too_few_classes_are_refused(finished):
     """The message says how many the dataset needs."""
     with pytest.raises(UserError, match=r"num_classes = 12 is too small .* id is 12: use 13\.$"):
-        prepare(finished.trial_with("NUM_CLASSES = 12"))
+        prepare_session(finished.trial_with("NUM_CLASSES = 12"))
 
 
 @pytest.mark.extended
@@ -588,7 +588,7 @@ def test_mixed_precision_trains(finished, tmp_path):
     """In bfloat16 losses are finite and near those of float32; variables stay float32."""
     workdir = TrialWorkdir(tmp_path)
     trial = finished.trial_with("Training.precision = 'bfloat16'", "STEPS = 2")
-    result = training.run(trial, workdir)
+    result = training.run_trial(trial, workdir)
     lines = workdir.read_metrics()
     assert [1, 2] == [line["step"] for line in lines]
     exact = finished.workdir.read_metrics()[0]
@@ -606,7 +606,7 @@ def test_a_compiled_step_is_the_same_step(finished, tmp_path):
     """
     workdir = TrialWorkdir(tmp_path)
     trial = finished.trial_with("Runtime.jit_compile = True", "Runtime.deterministic = False")
-    training.run(trial, workdir, "train")
+    training.run_trial(trial, workdir, "train")
     first, compiled = finished.workdir.read_metrics(), workdir.read_metrics()
     for loss in ("rpn_score_loss", "rpn_box_loss", "mask_loss", "regularization_loss"):
         assert first[0][f"train/{loss}"] == pytest.approx(compiled[0][f"train/{loss}"], rel=1e-4)
@@ -623,25 +623,25 @@ number, gin_file, finished, workdir = int(sys.argv[1]), *sys.argv[2:]
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * number)
 
-from deepmac_ablate import training
+from deepmac_ablate.training import run as training
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.training.checkpointing import restore
-from deepmac_ablate.training.session import prepare
+from deepmac_ablate.training.checkpointing import restore_latest
+from deepmac_ablate.training.session import prepare_session
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from deepmac_ablate.training.multi_worker import Workers
 
 def session(*bindings):
-    return prepare(Trial((gin_file,), bindings, 0, ""), ["Runtime.strategy = 'mirrored'"])
+    return prepare_session(Trial((gin_file,), bindings, 0, ""), ["Runtime.strategy = 'mirrored'"])
 
 try:
     session(f"BATCH_SIZE = {number + 1}")
 except UserError as error:
     print(error)
 one = session(f"BATCH_SIZE = {number}", "Norm.synchronized = True", "STEPS = 3")
-training.train(one, 0, TrialWorkdir(workdir), Workers(one.strategy))
-step = restore(one, TrialWorkdir(finished))
-numbers = training.evaluate(one).scalars
+training.train_model(one, 0, TrialWorkdir(workdir), Workers(one.strategy))
+step = restore_latest(one, TrialWorkdir(finished))
+numbers = training.evaluate_model(one).scalars
 print(json.dumps({"replicas": one.strategy.num_replicas_in_sync, "step": step, **numbers}))
 """
 
@@ -654,7 +654,7 @@ def test_several_devices_train_and_evaluate_as_one(finished, tmp_path, number):
     Neither number divides the 7 images.
     """
     alone, workdir = TrialWorkdir(tmp_path / "alone"), TrialWorkdir(tmp_path / "w")
-    training.run(finished.trial_with(
+    training.run_trial(finished.trial_with(
         f"BATCH_SIZE = {number}", "Norm.synchronized = True", "STEPS = 3"), alone, "train")
     workdir.checkpoints.mkdir(parents=True)
     run = subprocess.run(

@@ -22,7 +22,7 @@ from deepmac_ablate.modeling.detector import Detections, StaticDetections
 from deepmac_ablate.training import run as training
 from deepmac_ablate.training import tpu_environment
 from deepmac_ablate.training.runtime import Runtime
-from deepmac_ablate.training.session import Session, prepare
+from deepmac_ablate.training.session import Session, prepare_session
 from deepmac_ablate.training.trainer import Trainer
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.helpers.tiny_trial import Recipe
@@ -99,7 +99,7 @@ def of_dynamic_shape(graph: tf.Graph) -> set[str]:
                           if it != "default")])
 def test_xla_has_every_operation(tiny_recipe: Recipe, kind: str) -> None:
     """Of the whole step and of evaluation, with shapes that are known before it runs."""
-    session = prepare(tiny_recipe.trial(*HEADS[kind], *TINY_STATIC))
+    session = prepare_session(tiny_recipe.trial(*HEADS[kind], *TINY_STATIC))
     drawn = dict(graphs(session))
     for name, graph in drawn.items():
         assert set() == without_kernel(graph), name
@@ -113,7 +113,7 @@ def test_xla_has_every_operation(tiny_recipe: Recipe, kind: str) -> None:
 @pytest.mark.extended
 def test_a_kernel_of_cpus_alone_is_found_out(tiny_recipe: Recipe) -> None:
     """That of `Detections` elsewhere is none of XLA's, and the test above would say so."""
-    drawn = dict(graphs(prepare(tiny_recipe.trial())))
+    drawn = dict(graphs(prepare_session(tiny_recipe.trial())))
     assert {"CombinedNonMaxSuppression"} == without_kernel(drawn["detect"])
 
 
@@ -135,8 +135,8 @@ def test_a_trial_compiled_in_bfloat16_trains(tiny_recipe: Recipe, tmp_path: Path
     workdirs = [TrialWorkdir(tmp_path / name) for name in ("exact", "as_on_a_tpu")]
     # XLA has no gradient of max pooling for those who ask for determinism; a TPU is not asked.
     runtime = ["Runtime.deterministic = False"]
-    training.run(tiny_recipe.trial("STEPS = 3"), workdirs[0], "train", runtime)
-    training.run(
+    training.run_trial(tiny_recipe.trial("STEPS = 3"), workdirs[0], "train", runtime)
+    training.run_trial(
         tiny_recipe.trial("STEPS = 3", "Training.precision = 'bfloat16'", *TINY_STATIC),
         workdirs[1], "train", [*runtime, "Runtime.jit_compile = True"])
     exact, rough = (workdir.read_metrics() for workdir in workdirs)
@@ -154,7 +154,7 @@ def test_evaluation_compiles(tiny_recipe: Recipe) -> None:
 
     Boxes are not compared: without training all score alike, and rounding decides which are best.
     """
-    model = prepare(tiny_recipe.trial(*TINY_STATIC)).model
+    model = prepare_session(tiny_recipe.trial(*TINY_STATIC)).model
     images = tf.random.stateless_normal([2, *model.image_size, 3], [1, 2])
     shape = tf.constant([model.image_size] * 2, tf.float32)
 
@@ -177,8 +177,8 @@ def test_evaluation_compiles(tiny_recipe: Recipe) -> None:
 @pytest.mark.slow
 def test_a_tensorflow_without_tpus_is_named() -> None:
     """The usual package knows none, whatever is rented."""
-    with pytest.raises(UserError, match=r"this TensorFlow knows no TPUs: .* tensorflow-tpu must"):
-        Runtime(strategy="tpu").strategy()
+    with pytest.raises(UserError, match=r"this TensorFlow does not support TPUs: .* tensorflow-tpu in place"):
+        Runtime(strategy="tpu").create_strategy()
 
 
 @pytest.mark.slow
@@ -192,11 +192,15 @@ def test_a_tpu_is_not_asked_for_determinism() -> None:
 def test_a_tpu_without_address_is_named() -> None:
     """A name would have to be looked up where neither GKE nor Vertex AI answers."""
     with pytest.raises(UserError, match=r"no TPU answers at Runtime\.tpu = 'nowhere' \(.*'local'"):
-        Runtime(strategy="tpu", tpu="nowhere").strategy()
+        Runtime(strategy="tpu", tpu="nowhere").create_strategy()
 
 
-_LIBRARY = "import os; from deepmac_ablate import tpu_environment as it; " \
-    "environment = {'PJRT_DEVICE': 'TPU'}; it.complete(environment); print(environment)"
+_LIBRARY = """
+from deepmac_ablate.training.tpu_environment import set_tpu_variables
+environment = {'PJRT_DEVICE': 'TPU'}
+set_tpu_variables(environment)
+print(environment)
+"""
 
 
 def test_one_variable_switches_the_rest_on(tmp_path: Path) -> None:
@@ -217,7 +221,7 @@ def test_one_variable_switches_the_rest_on(tmp_path: Path) -> None:
 def test_without_a_tpu_nothing_is_set(environment: dict[str, str]) -> None:
     """Nor where the TPU is of a generation for which nobody sets the switch."""
     completed = dict(environment)
-    tpu_environment.complete(completed)
+    tpu_environment.set_tpu_variables(completed)
     assert environment == completed
 
 
@@ -226,11 +230,11 @@ def test_what_is_set_stays() -> None:
     given = {"PJRT_DEVICE": "TPU", "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": "/lib/libtpu.so",
              "TPU_LIBRARY_PATH": "/lib/libtpu.so"}
     completed = dict(given)
-    tpu_environment.complete(completed)
+    tpu_environment.set_tpu_variables(completed)
     assert {**given, "NEXT_PLUGGABLE_DEVICE_USE_C_API": "true"} == completed
 
 
 def test_a_tpu_without_its_library_is_a_mistake() -> None:
     """The package is named that is missing."""
     with pytest.raises(UserError, match=r"the package libtpu is not installed; install tensorflow"):
-        tpu_environment.complete({"PJRT_DEVICE": "TPU"})
+        tpu_environment.set_tpu_variables({"PJRT_DEVICE": "TPU"})

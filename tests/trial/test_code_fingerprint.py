@@ -216,7 +216,7 @@ def test_the_versions_of_what_computes_count(library, monkeypatch):
 
     monkeypatch.setattr(code_fingerprint.metadata, "version", missing)
     assert 3 == len({*codes, code()})
-    assert provenance.versions()[library] is None
+    assert provenance.library_versions()[library] is None
 
 
 def test_tensorflow_built_for_a_tpu_is_the_same_code(monkeypatch):
@@ -274,7 +274,7 @@ def test_a_trial_is_compared_with_its_gin_files_and_modules_of_today(gin_folder,
     (gin_folder / "a_module_of_mine.py").write_text("X = 1\n")
     monkeypatch.syspath_prepend(gin_folder)
     modules = ["a_module_of_mine", "a_module_of_mine"]
-    described = provenance.describe(modules, ["gin/base.gin", "all.gin"])
+    described = provenance.describe_code(modules, ["gin/base.gin", "all.gin"])
     assert ["a_module_of_mine"] == described["modules"]
     assert {"gin/base.gin": "gin/base.gin", "all.gin": str(gin_folder / "all.gin")} == described[
         "gin_files"]
@@ -299,7 +299,7 @@ def test_tables_flag_trials_of_other_settings(gin_folder, monkeypatch):
     """Read from elsewhere; starts of earlier versions, without their gin files, are other code."""
     plan = result_workdirs.plan({"a": {}}, seeds=2)
     workdir = result_workdirs.write(gin_folder / "w", plan)
-    described = provenance.describe(gin_files=["all.gin"])
+    described = provenance.describe_code(gin_files=["all.gin"])
     scores = {"groundtruth/iou/novel": 0.5}
     result_workdirs.finish(workdir, plan, "a-0", scores, **described)
     result_workdirs.finish(workdir, plan, "a-1", scores, code="01d")

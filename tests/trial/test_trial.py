@@ -22,13 +22,13 @@ def test_a_trial_survives_json():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sede": 1}, "trial.json has a field 'sede', which no trial has. Did you mean 'seed'?"),
-        ({"seed": None}, "trial.json: seed must be a whole number of at least 0, not None."),
-        ({"seed": True}, "trial.json: seed must be a whole number of at least 0, not True."),
-        ({"seed": -1}, "trial.json: seed must be a whole number of at least 0, not -1."),
-        ({"arm": 5}, "trial.json: arm must be a string, not 5."),
-        ({"bindings": "A.x = 1"}, "trial.json: bindings must be a list of strings, not 'A.x = 1'."),
-        ({"gin_files": [1]}, "trial.json: gin_files must be a list of strings, not [1]."),
+        ({"sede": 1}, "trial.json has an unknown field 'sede'. Did you mean 'seed'?"),
+        ({"seed": None}, "trial.json: seed must be a whole number of at least 0, got None."),
+        ({"seed": True}, "trial.json: seed must be a whole number of at least 0, got True."),
+        ({"seed": -1}, "trial.json: seed must be a whole number of at least 0, got -1."),
+        ({"arm": 5}, "trial.json: arm must be a string, got 5."),
+        ({"bindings": "A.x = 1"}, "trial.json: bindings must be a list of strings, got 'A.x = 1'."),
+        ({"gin_files": [1]}, "trial.json: gin_files must be a list of strings, got [1]."),
     ],
 )
 def test_wrong_fields_are_named(change, message):
@@ -45,10 +45,12 @@ def test_a_missing_field_is_named():
         Trial.from_json('{"gin_files": [], "bindings": [], "arm": ""}')
 
 
-@pytest.mark.parametrize(("text", "kind"), [("{", "JSON: "), ("[]", "JSON object but a list")])
-def test_what_is_no_object_is_refused(text, kind):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "is not valid JSON: "), ("[]", r"must be a JSON object, got a list\.$")])
+def test_what_is_no_object_is_refused(text, message):
     """Broken JSON ends in a sentence."""
-    with pytest.raises(UserError, match=f"^The trial is no {kind}"):
+    with pytest.raises(UserError, match=f"^The trial {message}"):
         Trial.from_json(text)
 
 
@@ -71,7 +73,7 @@ def test_the_id_is_the_content():
 @pytest.mark.parametrize("seed", [-1, 2**31])
 def test_a_seed_that_cannot_be_used_is_refused(seed):
     """TensorFlow takes it as a signed number of 32 bits."""
-    with pytest.raises(UserError, match=rf"^The seed {seed} must be from 0 to 2147483647\.$"):
+    with pytest.raises(UserError, match=rf"^The seed must be from 0 to 2147483647, got {seed}\.$"):
         Trial((), (), seed, "")
 
 

@@ -137,12 +137,12 @@ def test_a_step_never_appears_twice(workdir):
     for step in (10, 20, 30):
         workdir.append_metrics(step, {"loss": step})
     resumed = TrialWorkdir(workdir.path)
-    with pytest.raises(ValueError, match=r"^Step 20 comes after step 30 in .*/metrics\.jsonl"):
+    with pytest.raises(ValueError, match=r"^The step must be larger than 30, .*/metrics\.jsonl, got 20"):
         resumed.append_metrics(20, {"loss": 0})
     resumed.drop_metrics_after(10)
     resumed.append_metrics(20, {"loss": -1})
     assert [(10, 10), (20, -1)] == [(row["step"], row["loss"]) for row in resumed.read_metrics()]
-    with pytest.raises(ValueError, match=r"^No metric may be called 'wall_time'\.$"):
+    with pytest.raises(ValueError, match=r"^A metric must not be called 'wall_time'\.$"):
         resumed.append_metrics(30, {"wall_time": 1})
 
 

@@ -134,5 +134,5 @@ def test_classes_that_the_data_set_lacks_do_not_count():
 
 def test_impossible_detections_are_refused():
     """As for AP."""
-    with pytest.raises(UserError, match="A detection is of image 99"):
+    with pytest.raises(UserError, match="A detection is on image 99"):
         recall(data_set(square(1)), [detected(square(1), image_id=99)], [1], [1])

@@ -103,7 +103,7 @@ def test_means_equal_pycocotools_with_restricted_classes(noisy, tables, task, gr
     """
     expected = oracle(*noisy, GROUPS[group], task)
     assert 0 < expected[f"{task}_ap"] < 1
-    assert_equal(expected, average_precision.summarise(tables[task], GROUPS[group]))
+    assert_equal(expected, average_precision.class_means(tables[task], GROUPS[group]))
 
 
 def test_the_noisy_detections_have_the_faults_they_claim(noisy):
@@ -126,7 +126,7 @@ def test_images_that_were_not_scored_do_not_count(noisy, task):
     scored = image_ids[::3]
     expected = oracle(annotations, detections, scored, GROUPS["voc"], task)
     table = per_class_ap(annotations, detections, scored, task)
-    assert_equal(expected, average_precision.summarise(table, GROUPS["voc"]))
+    assert_equal(expected, average_precision.class_means(table, GROUPS["voc"]))
     on_scored = sum(a["image_id"] in scored for a in annotations["annotations"] if not a["iscrowd"])
     assert on_scored == table["instances"].sum()
 
@@ -148,7 +148,7 @@ def test_small_random_data_sets_equal_pycocotools(seed):
         table = per_class_ap(truth, detections, range(1, 7), task)
         for class_ids in ([1], [2], [4], [1, 2, 3, 4]):
             expected = oracle(truth, detections, range(1, 7), class_ids, task)
-            assert_equal(expected, average_precision.summarise(table, class_ids))
+            assert_equal(expected, average_precision.class_means(table, class_ids))
 
 
 def test_boundaries_see_what_masks_hide():
@@ -203,9 +203,9 @@ def test_no_detections_is_zero_and_no_instances_is_undefined():
         table = per_class_ap(truth, [], [1, 2], task)
         assert list(table["instances"]) == [1, 0, 0]
         np.testing.assert_equal(list(table[f"{task}_ap"]), [0, np.nan, np.nan])
-        assert average_precision.summarise(table, [1, 2, 3])[f"{task}_ap"] == 0
-        assert np.isnan(average_precision.summarise(table, [2, 3])[f"{task}_ap"])
-        assert np.isnan(average_precision.summarise(table, [])[f"{task}_ar100"])
+        assert average_precision.class_means(table, [1, 2, 3])[f"{task}_ap"] == 0
+        assert np.isnan(average_precision.class_means(table, [2, 3])[f"{task}_ap"])
+        assert np.isnan(average_precision.class_means(table, [])[f"{task}_ar100"])
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_a_class_without_masks_has_box_ap_but_no_mask_ap():
     truth = data_set(square(1), bare)
     mask = per_class_ap(truth, detections, [1], "mask")
     np.testing.assert_equal(list(mask["mask_ap"]), [1, np.nan, np.nan])
-    assert 1 == average_precision.summarise(mask, [1, 2])["mask_ap"]
+    assert 1 == average_precision.class_means(mask, [1, 2])["mask_ap"]
     box = per_class_ap(truth, detections, [1], "box")
     np.testing.assert_equal(list(box["box_ap"]), [1, 1, np.nan])
 
@@ -313,13 +313,13 @@ def test_classes_that_the_data_set_lacks_do_not_count():
 @pytest.mark.parametrize(
     ("changes", "task", "message"),
     [
-        ({"image_id": 99}, "box", "A detection is of image 99, which the ground truth lacks"),
-        ({"score": float("nan")}, "mask", "detection of image 1 is not finite: score nan"),
+        ({"image_id": 99}, "box", "A detection is on image 99, which the ground truth lacks"),
+        ({"score": float("nan")}, "mask", "detection on image 1 is not finite: score nan"),
         ({"bbox": [1, 2, float("inf"), 4]}, "box", r"not finite: score 1.0, box \[1.0, 2.0, inf"),
         (
             {"segmentation": {"size": [50, 60], "counts": b"n0"}},
             "mask",
-            r"mask of image 1 has height and width \[50, 60\], but the image has \[100, 120\]",
+            r"mask on image 1 has height and width \[50, 60\], but the image has \[100, 120\]",
         ),
     ],
 )
@@ -338,9 +338,9 @@ def test_every_image_once_passes():
 @pytest.mark.parametrize(
     ("scored", "message"),
     [
-        ([1, 2], r"the 10 images .* of the 2 scored: 8 not scored \(ids 3, 4, 5, 6, 7, \.\.\."),
-        ([*range(1, 11), 4, 4, 5], r"13 scored: 2 scored more than once \(ids 4, 5\)"),
-        ([*range(1, 12)], r"1 not of the dataset \(ids 11\)"),
+        ([1, 2], r"the 10 images .* of 2 scored images: 8 not scored \(ids 3, 4, 5, 6, 7, \.\.\."),
+        ([*range(1, 11), 4, 4, 5], r"13 scored images: 2 scored more than once \(ids 4, 5\)"),
+        ([*range(1, 12)], r"1 not in the dataset \(ids 11\)"),
         ([*range(1, 10), 9], r"1 not scored \(ids 10\); 1 scored more than once \(ids 9\)"),
     ],
 )

@@ -87,7 +87,7 @@ def test_impossible_ground_truth_is_refused(tmp_path):
     truth = data_set(square(1))
     with pytest.raises(UserError, match=r"2 scored images are not in the .* \(ids 7, 9\)"):
         GroundTruth.from_coco(truth, [1, 9, 7])
-    with pytest.raises(UserError, match="No image was scored"):
+    with pytest.raises(UserError, match="no image was scored"):
         GroundTruth.from_coco(truth, [])
     del truth["annotations"][0]["area"]
     with pytest.raises(UserError, match=r"1 annotations have no `area` \(ids 1\)"):

@@ -103,7 +103,7 @@ def test_iou_equals_counted_pixels(predicted):
         np.testing.assert_allclose(table[metric], expected, atol=1e-9)
     novel = class_splits.NON_VOC
     expected = mean(mean(iou for c, _, iou in rows if c == class_id) for class_id in novel)
-    assert pytest.approx(expected) == average_precision.summarise(table, novel)["iou"]
+    assert pytest.approx(expected) == average_precision.class_means(table, novel)["iou"]
     expected = mean(iou for c, _, iou in rows if c in novel)
     assert pytest.approx(expected) == average_precision.instance_mean(table, novel, "iou")
     assert 0.5 < expected < 0.95
@@ -160,7 +160,7 @@ def test_class_mean_and_instance_mean_differ_as_by_hand():
     assert list(table["iou"]) == [0.5, 1.0]
     assert list(table["instances"]) == [3, 1]
     assert list(table["name"]) == ["one", "two"]
-    assert average_precision.summarise(table, [1, 2])["iou"] == 0.75
+    assert average_precision.class_means(table, [1, 2])["iou"] == 0.75
     assert average_precision.instance_mean(table, [1, 2], "iou") == 2.5 / 4
 
 
@@ -169,7 +169,7 @@ def test_crowds_and_absent_classes_are_undefined():
     truth = data_set(annotation(1), annotation(2, class_id=2, iscrowd=1))
     table = per_class_iou(truth, {1: encode(rectangle(5))}, [1, 2])
     np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
-    assert average_precision.summarise(table, [1, 2])["iou"] == 0.5
+    assert average_precision.class_means(table, [1, 2])["iou"] == 0.5
     assert np.isnan(average_precision.instance_mean(table, [2], "iou"))
     assert average_precision.instance_mean(table, [1, 2], "iou") == 0.5
 
@@ -200,7 +200,7 @@ def test_an_image_without_annotations_is_no_error():
     """With nothing annotated every class is undefined."""
     table = per_class_iou(data_set(annotation(1)), {1: encode(rectangle(5))}, [2])
     assert list(table["instances"]) == [0, 0]
-    assert np.isnan(average_precision.summarise(table, [1, 2])["iou"])
+    assert np.isnan(average_precision.class_means(table, [1, 2])["iou"])
 
 
 def test_text_counts_are_accepted():
@@ -225,7 +225,7 @@ def test_area_at_a_bound_counts_on_both_sides():
     ("numbers", "predicted_numbers", "message"),
     [
         ([1, 2, 3], [2], r"2 annotations have no predicted mask \(ids 1, 3\)"),
-        ([1], [1, 8], r"1 predicted masks belong to no annotation \(ids 8\)"),
+        ([1], [1, 8], r"1 predicted masks do not belong to any annotation \(ids 8\)"),
         ([1, 1], [1], r"1 annotations share their id with another \(ids 1\)"),
     ],
 )
@@ -267,7 +267,7 @@ def test_mask_ap_in_annotated_boxes_equals_pycocotools(predicted):
     table = average_precision.per_class_ap(ground_truth, detections, "mask")
     for class_ids in (class_splits.VOC, class_splits.NON_VOC):
         expected = oracle(annotations, detections, image_ids, class_ids, "mask")
-        assert pytest.approx(expected, abs=1e-6) == average_precision.summarise(table, class_ids)
+        assert pytest.approx(expected, abs=1e-6) == average_precision.class_means(table, class_ids)
 
 
 def test_perfect_masks_in_annotated_boxes_score_one(predicted):
@@ -279,7 +279,7 @@ def test_perfect_masks_in_annotated_boxes_score_one(predicted):
     detections = mask_iou.as_detections(ground_truth, own)
     for task in ("mask", "box"):
         table = average_precision.per_class_ap(ground_truth, detections, task)
-        assert average_precision.summarise(table, table.index)[f"{task}_ap"] == 1
+        assert average_precision.class_means(table, table.index)[f"{task}_ap"] == 1
 
 
 def test_equal_scores_make_ap_the_square_of_the_share_of_good_masks():

@@ -155,7 +155,7 @@ def test_a_broken_file_is_named(cut):
     """Half a file, or another one, is a sentence with its path."""
     content = match(data_set(square(1)), [detected(square(1))], [1], "mask").to_bytes()
     broken = b"iou,area\n1,2\n" if cut == "text" else content[:cut]
-    with pytest.raises(UserError, match=r"^W/matches/box.npz is broken, as it holds no matches"):
+    with pytest.raises(UserError, match=r"^W/matches/box.npz is broken: it does not hold matches"):
         Matches.from_bytes(broken, "W/matches/box.npz")
 
 

@@ -44,13 +44,13 @@ def test_scalars_are_means_over_seen_novel_and_all():
         "detections/mask_ap/novel": 0.2,
         "detections/mask_ap/all": pytest.approx(0.3),
     }
-    assert expected == summary.scalars("detections", frame)
+    assert expected == summary.mean_scalars("detections", frame)
 
 
 def test_iou_has_a_mean_over_classes_and_one_over_instances():
     """`iou` weighs classes alike as AP does; `iou_instances` weighs instances alike."""
     frame = summary.per_class_frame(ROLES, table(iou=[0.8, 0.4, np.nan]))
-    actual = summary.scalars("groundtruth", frame)
+    actual = summary.mean_scalars("groundtruth", frame)
     assert pytest.approx(0.6) == actual["groundtruth/iou/all"]
     assert pytest.approx((10 * 0.8 + 30 * 0.4) / 40) == actual["groundtruth/iou_instances/all"]
 
@@ -58,7 +58,7 @@ def test_iou_has_a_mean_over_classes_and_one_over_instances():
 def test_agnostic_recall_is_a_mean_over_instances():
     """Under its own name, not beside a mean over classes."""
     frame = summary.per_class_frame(ROLES, table(mask_ar100_agnostic=[0.8, 0.4, np.nan]))
-    assert summary.scalars("detections", frame) == {
+    assert summary.mean_scalars("detections", frame) == {
         "detections/mask_ar100_agnostic/seen": pytest.approx(0.8),
         "detections/mask_ar100_agnostic/novel": pytest.approx(0.4),
         "detections/mask_ar100_agnostic/all": pytest.approx((10 * 0.8 + 30 * 0.4) / 40),
@@ -76,7 +76,7 @@ def test_columns_of_the_printed_table_stand_in_line():
 def test_undefined_scalars_are_none_and_json_is_strict():
     """Without novel classes the novel scalars are there and null, never NaN."""
     frame = summary.per_class_frame(dict.fromkeys(ROLES, "seen"), table(iou=[0.8, 0.4, np.nan]))
-    actual = summary.scalars("groundtruth", frame)
+    actual = summary.mean_scalars("groundtruth", frame)
     assert actual["groundtruth/iou/novel"] is None
     assert actual["groundtruth/iou_instances/novel"] is None
     assert actual == json.loads(json.dumps(actual, allow_nan=False))
@@ -95,4 +95,4 @@ def test_undefined_scalars_are_none_and_json_is_strict():
 )
 def test_a_sweep_of_noise_begins_with_boxes_as_they_are(box_sources, noise, mode, expected):
     """They are added unless named; without anything named the trial decides."""
-    assert expected == summary.requested(box_sources, noise, mode)
+    assert expected == summary.requested_box_sources(box_sources, noise, mode)

@@ -18,8 +18,8 @@ from etils import epath
 from deepmac_ablate import cli
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.trial.tracking import offline_runs
-from deepmac_ablate.trial.tracking import sync as syncing
 from deepmac_ablate.trial.tracking.start_mirror import mirroring
+from deepmac_ablate.trial.tracking.sync import pending_files
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.fakes import mirrored_trainer, wandb_server
 
@@ -271,8 +271,8 @@ def test_a_broken_client_fails_no_trial(tmp_path):
     assert 0 == status
     assert TrialWorkdir(folder).is_finished()
     assert err.splitlines() == ["deepmac-ablate: the trial is not tracked any more (ImportError: "
-                             "Broken on purpose.); it goes on without, and "
-                             f"{folder}/wandb has more about it."]
+                             "Broken on purpose.); it continues, and "
+                             f"{folder}/wandb holds the details."]
     assert "Broken on purpose." in (folder / "wandb" / "mirror-train.log").read_text()
 
 
@@ -294,7 +294,7 @@ def test_off_starts_nothing(tmp_path):
 
 def test_offline_needs_a_disk():
     """A folder in a bucket is refused before anything is started."""
-    with (pytest.raises(UserError, match="is on no disk; use --tracking online"),
+    with (pytest.raises(UserError, match="a disk, got gs://bucket/trial; use --tracking online"),
           mirroring("gs://bucket/trial", "offline", "train")):
         pass
 
@@ -398,7 +398,7 @@ def test_a_sweep_is_synced_once(sweep):
     assert 2 == len(attempted)
     assert [*attempted, "2 files would be uploaded."] == dry.stdout.splitlines()
     without_key = sync(sweep)
-    assert (2, "deepmac-ablate: W&B has no API key here: run `wandb login`, or set WANDB_API_KEY."
+    assert (2, "deepmac-ablate: W&B has no API key: run `wandb login`, or set WANDB_API_KEY."
             ) == (without_key.returncode, without_key.stderr.splitlines()[-1])
     with wandb_server.serving() as server:
         more = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
@@ -451,10 +451,10 @@ def test_nothing_tracked_is_nothing_to_upload(tmp_path):
 
 def test_a_trial_in_the_making_is_not_synced(mirrored):
     """A file that a mirror still writes would be taken for whole; it waits until that is over."""
-    assert 1 == len(syncing.pending_files(str(mirrored)))
+    assert 1 == len(pending_files(str(mirrored)))
     with open(mirrored / "wandb" / "mirror-train.log") as log:  # noqa: PTH123
         fcntl.flock(log, fcntl.LOCK_EX)
-        assert [] == syncing.pending_files(str(mirrored))
+        assert [] == pending_files(str(mirrored))
 
 
 def test_a_folder_without_trials_is_refused(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from etils import epath
 
 from deepmac_ablate.trial.tracking import offline_runs
-from deepmac_ablate.trial.tracking.offline_runs import Attempt, Logged
+from deepmac_ablate.trial.tracking.offline_runs import Attempt, LoggedValues
 
 ROWS = (
     {"own_step": 10, "step": 10, "names": ["loss"]},
@@ -24,7 +24,7 @@ def attempt(folder, exit_code, is_uploaded=False):
     ("offline-run-1", 75, None), ("offline-run-1", 75, 0), ("run-1", 1, 0), ("run-1", None, None)])
 def test_what_was_written_counts(folder, exit_code, received):
     """Offline, after an end that waited for the server, or where no server can be asked."""
-    logged = Logged([attempt(folder, exit_code)], received)
+    logged = LoggedValues([attempt(folder, exit_code)], received)
     assert logged.has(10, "loss")
     assert logged.has(20, "iou")
     assert not logged.has(20, "other")
@@ -33,7 +33,7 @@ def test_what_was_written_counts(folder, exit_code, received):
 
 def test_after_a_kill_the_server_is_asked():
     """Of what was written only that counts which it received, and of the rest all before that."""
-    logged = Logged([attempt("run-1", None)], 21)
+    logged = LoggedValues([attempt("run-1", None)], 21)
     assert logged.has(20, "loss")
     assert not logged.has(20, "iou")
     # Sent, but not noted before the kill.
@@ -43,7 +43,7 @@ def test_after_a_kill_the_server_is_asked():
 
 def test_what_is_logged_now_counts_too():
     """A name is not logged twice by one mirror."""
-    logged = Logged([], None)
+    logged = LoggedValues([], None)
     logged.add(5, ["loss"])
     assert logged.has(5, "loss")
     assert not logged.has(5, "iou")

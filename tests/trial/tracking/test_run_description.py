@@ -7,7 +7,7 @@ import json
 import pytest
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.trial.tracking.run_description import describe
+from deepmac_ablate.trial.tracking.run_description import describe_run
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -20,10 +20,10 @@ def started(folder, config="", arm="deep"):
 
 def test_a_trial_of_no_sweep_has_a_project_too(tmp_path):
     """It is listed with others of its kind, under its own arm and without tags."""
-    found = describe(started(tmp_path), "train")
+    found = describe_run(started(tmp_path), "train")
     assert ("abc", "deepmac_ablate", "deep", "deep seed 3", ()) == (
         found.run_id, found.project, found.group, found.name, found.tags)
-    assert "seed 3" == describe(started(tmp_path / "b", arm=""), "train").name
+    assert "seed 3" == describe_run(started(tmp_path / "b", arm=""), "train").name
 
 
 def test_the_sweeps_word_goes_first(tmp_path):
@@ -31,7 +31,7 @@ def test_the_sweeps_word_goes_first(tmp_path):
     workdir = started(tmp_path)
     (tmp_path / "sweep.json").write_text(json.dumps(
         {"sweep": "s", "arm": "other", "levels": {"axis": "x" * 100}, "baseline": False}))
-    found = describe(workdir, "eval")
+    found = describe_run(workdir, "eval")
     assert ("abc-eval", "s", "other") == (found.run_id, found.project, found.group)
     tag, = found.tags
     assert ("axis=xxx", 64) == (tag[:8], len(tag))
@@ -48,7 +48,7 @@ def test_values_keep_their_types(tmp_path):
         Runtime.seconds = 0.5
         m/Model.width = %A
     """.replace("        ", "")
-    found = describe(started(tmp_path, config), "train").config
+    found = describe_run(started(tmp_path, config), "train").config
     assert {
         "Training.model": "@m/Model()", "Training.data": {"a": [1, 2], "3": ["@Norm", None, True]},
         "Training.losses": "inf", "Evaluation.every": 5, "Runtime.seconds": 0.5, "m/Model.width": 2,
@@ -58,4 +58,4 @@ def test_values_keep_their_types(tmp_path):
 def test_a_folder_without_a_trial_is_refused(tmp_path):
     """The message names the file that is missing."""
     with pytest.raises(UserError, match=r"trial\.json is missing"):
-        describe(TrialWorkdir(tmp_path), "train")
+        describe_run(TrialWorkdir(tmp_path), "train")
