@@ -191,12 +191,6 @@ def write_result(
 ) -> dict:
     """Write the files of an evaluation, result.json last, as it marks the trial as finished.
 
-    Args:
-        session: The trial's objects.
-        workdir: The trial's folder.
-        evaluated: The evaluation.
-        step: The step of the evaluated checkpoint.
-
     Returns:
         The content of result.json.
     """

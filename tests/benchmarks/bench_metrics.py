@@ -1,4 +1,4 @@
-"""Times AP by class against pycocotools on the same detections; run it as a script.
+"""Time AP by class against pycocotools on the same detections; run it as a script.
 
 It prints, for masks, boundaries, boxes, and masks whatever their class (AR100 alone), the median
 seconds of both and their ratio. pycocotools knows no boundaries: there it is given those that

@@ -370,7 +370,7 @@ def test_options_too_many_to_name_a_folder_need_an_output(copied, capsys):
     ratios = [f"0.{number}" for number in range(11, 19)]
     assert 2 == evaluate(
         copied.path, "--box_noise", *ratios, "--jitter_mode", "shrink_symmetric_xy")
-    assert re.search("but at most 255 are possible; choose a folder with --output", sentence(capsys))
+    assert re.search("at most 255 are possible; choose a folder with --output", sentence(capsys))
     assert not (copied.path / "evaluations").exists()
 
 

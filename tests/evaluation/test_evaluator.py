@@ -1,4 +1,4 @@
-"""Exact numbers: every image once, whatever the batches, and masks pasted where they belong."""
+"""Evaluation: every image once for any batch size, and masks pasted in the right place."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Knowing:
              for x, y, w, h in (a["bbox"] for a in self.known[image_id])]).reshape(-1, 4)
 
     def detect(self, features, image_shape):
-        """As `MaskRCNN.detect`."""
+        """Stand in for `MaskRCNN.detect`."""
         def find(ids):
             boxes = np.zeros((len(ids), self.slots, 4), np.float32)
             classes = np.zeros((len(ids), self.slots), np.int32)
@@ -107,7 +107,7 @@ class Knowing:
         return dict(zip(("boxes", "classes", "scores", "num_detections"), found, strict=True))
 
     def predict_masks(self, features, boxes, image_index, classes):
-        """As `MaskRCNN.predict_masks`."""
+        """Stand in for `MaskRCNN.predict_masks`."""
         def segment(ids, boxes, image_index, classes):
             masks = np.zeros((len(boxes), CELLS, CELLS), np.float32)
             for row, (box, index, class_id) in enumerate(
@@ -135,7 +135,7 @@ def prefix(tmp_path_factory):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 8])
 def test_a_model_that_knows_all_is_perfect(prefix, batch_size):
-    """AP and IoU are 1 for classes that there are, whatever the batches; null for the absent."""
+    """AP and IoU are 1 for present classes at any batch size, and null for absent ones."""
     numbers = evaluate(prefix, Knowing(annotations()), batch_size)
     scalars = numbers.scalars
     for metric in ("detections/mask_ap", "detections/boundary_ap", "detections/box_ap",
@@ -151,8 +151,8 @@ def test_a_model_that_knows_all_is_perfect(prefix, batch_size):
         assert dict.fromkeys(SIZES, 2) == Counter(d["image_id"] for d in found)
 
 
-def test_what_is_not_found_counts(prefix):
-    """A detector blind to one class has AP 0 there; with given boxes the class is segmented."""
+def test_missed_objects_count(prefix):
+    """A detector blind to one class has AP 0 for it; in given boxes the class is segmented."""
     model = Knowing(annotations())
     model.detect = Knowing([a for a in annotations() if a["category_id"] == 3]).detect
     scalars = evaluate(prefix, model).scalars
@@ -162,7 +162,7 @@ def test_what_is_not_found_counts(prefix):
     assert 1.0 == pytest.approx(scalars["groundtruth/mask_ap/novel"], abs=1e-6)
 
 
-def test_what_is_not_segmented_counts_for_masks_only(prefix):
+def test_empty_masks_count_for_masks_only(prefix):
     """An empty mask in the right box is right for the box and wrong for the mask."""
     model = Knowing(annotations())
     model.predict_masks = Knowing([a for a in annotations() if a["category_id"] == 7]).predict_masks
@@ -173,8 +173,8 @@ def test_what_is_not_segmented_counts_for_masks_only(prefix):
 
 
 @pytest.mark.parametrize("source", ["detections", "groundtruth"])
-def test_one_reading_can_be_left_out(prefix, source):
-    """Then nothing of the other is in the numbers."""
+def test_one_box_source_can_be_left_out(prefix, source):
+    """The numbers contain only the other box source."""
     numbers = evaluate(prefix, Knowing(annotations()), box_sources=(source,))
     assert {source} == set(numbers.predictions) == set(numbers.per_class["reading"])
     assert {source} == {name.partition("/")[0] for name in numbers.scalars}
@@ -191,7 +191,7 @@ def test_an_image_may_hold_more_than_one_pass_of_boxes(tmp_path):
 
 
 def test_crowds_are_not_segmented(tmp_path):
-    """A crowd region has no mask to predict and is no instance."""
+    """A crowd region is neither segmented nor counted as an instance."""
     counts = [1000, 96, 64 * 64 - 1096]
     crowd = square(99, 2, 0, 0, 40, iscrowd=1, area=96.0)
     crowd["segmentation"] = {"size": [64, 64], "counts": counts}
@@ -203,7 +203,7 @@ def test_crowds_are_not_segmented(tmp_path):
 
 
 def test_a_missing_image_is_refused(tmp_path):
-    """If records and annotations differ, no number is given out."""
+    """If records and annotations differ, there is no result."""
     prefix = write_data(tmp_path, annotations())
     path = Path(annotations_path(prefix))
     document = json.loads(path.read_text())
@@ -218,8 +218,8 @@ def test_a_missing_image_is_refused(tmp_path):
         evaluate(prefix, Knowing(annotations()))
 
 
-def test_detections_under_another_name_count_for_agnostic_recall(prefix):
-    """Objects that are found and misnamed are missed by class, but not whatever the class."""
+def test_detections_of_a_wrong_class_count_for_agnostic_recall(prefix):
+    """Objects that are found under a wrong class count for class-agnostic recall only."""
     model = Knowing(annotations())
     find = model.detect
 
@@ -257,7 +257,7 @@ class Seeing(Knowing):
         return super().features(tf.ensure_shape(counted, images.shape))
 
     def predict_masks(self, features, boxes, image_index, classes):
-        """As `MaskRCNN.predict_masks`."""
+        """Stand in for `MaskRCNN.predict_masks`."""
         def segment(ids, boxes, image_index, classes):
             self.given.append(boxes)
             masks = np.zeros((len(boxes), CELLS, CELLS), np.float32)
@@ -298,8 +298,8 @@ def moved_by_hand(annotation, ratio, seed=0):
     return [low_x, low_y, min(high_x, width) - low_x, min(high_y, height) - low_y]
 
 
-def test_jittered_boxes_are_a_reading_of_their_own(large):
-    """Masks are predicted in the moved boxes, on features that are computed once."""
+def test_jittered_boxes_are_a_box_source(large):
+    """Masks are predicted in the jittered boxes, on features that are computed once."""
     prefix, squares = large
     model = Seeing(squares)
     sources = ("detections", "groundtruth", "jittered0.2", "jittered0.4", "jittered0.4-expand")
@@ -323,7 +323,7 @@ def test_jittered_boxes_are_a_reading_of_their_own(large):
 
 
 def test_jittered_masks_are_compared_with_the_whole_annotated_mask(large):
-    """What a smaller box cuts off is missed; what a larger box shows beside the object is not."""
+    """Pixels that a smaller box cuts off count as missed; a larger box costs nothing."""
     prefix, squares = large
     numbers = evaluate(
         prefix, Seeing(squares), box_sources=("jittered0.4-shrink", "jittered0.4-expand"))
@@ -343,7 +343,7 @@ def test_jittered_masks_are_compared_with_the_whole_annotated_mask(large):
 
 
 def test_noise_is_the_same_for_every_model_and_the_seed_changes_it(large):
-    """Boxes are functions of seed and annotation, not of model, batches or other sources."""
+    """Boxes depend on seed and annotation, not on model, batches or other sources."""
     prefix, squares = large
 
     def boxes(model, batch_size, sources=("jittered0.3",), **options):
@@ -364,7 +364,7 @@ def test_noise_is_the_same_for_every_model_and_the_seed_changes_it(large):
     ({"noise_seed": -1}, r"Evaluation\.noise_seed = -1 makes no sense"),
 ])
 def test_mistakes_are_named(prefix, options, message):
-    """In one sentence, before anything is evaluated."""
+    """The sentence names the mistake before anything is evaluated."""
     with pytest.raises(UserError, match=message):
         Evaluation(EvaluationData(prefix), **options)
 
@@ -396,8 +396,8 @@ def test_the_numbers_of_a_real_model_do_not_depend_on_its_batches(finished, trai
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
-def test_masks_are_those_that_the_whole_model_gives_pasted_as_model_garden_does(trained):
-    """The parts run one by one, on the boxes there are, give what the model's call gives."""
+def test_masks_equal_those_of_the_whole_model_pasted_by_model_garden(trained):
+    """The parts of the model, run one by one on actual boxes, give the results of its call."""
     data = trained.evaluation.data
     batch = next(iter(data.dataset(trained.model.image_size)))
     info = batch["image_info"].numpy()

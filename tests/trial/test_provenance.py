@@ -1,4 +1,4 @@
-"""Where numbers come from: a name for the code, and the checkout that gives it back."""
+"""Provenance: the fingerprint of the code, and the checkout from which it can be restored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARIES = ("tensorflow", "tf-models-official", "gin-config", "numpy")
 
 
 def git(folder, *arguments):
-    """What real git says, in a world without the user's settings."""
+    """Run git without the user's settings and return its output."""
     environment = {
         "PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1",
         **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
@@ -77,8 +77,8 @@ def change(folder):
     (folder / "empty.py").write_text("")
 
 
-def test_the_patch_gives_the_code_back(repository, tmp_path):
-    """On a clean clone of the commit it makes the same tree, new and deleted sources included."""
+def test_the_patch_restores_the_code(repository, tmp_path):
+    """Applied to a clean clone, it restores the tree, including new and deleted sources."""
     change(repository)
     (repository / "ignored.py").write_text("KEY = 'marker-ignored'\n")
 
@@ -93,8 +93,8 @@ def test_the_patch_gives_the_code_back(repository, tmp_path):
     assert b"marker-ignored" not in (tmp_path / "launch/changes.patch").read_bytes()
 
 
-def test_what_is_no_source_is_left_out_and_named(repository, tmp_path):
-    """Binary files, large ones and new ones that are no source; the rest still applies."""
+def test_files_that_are_not_sources_are_left_out_and_named(repository, tmp_path):
+    """Binary files, large files and new files that are not sources are named; the rest applies."""
     (repository / "package/a.py").write_text("A = 2\n")
     (repository / "picture.png").write_bytes(b"\x89PNG\0\1")
     (repository / "compiled.py").write_bytes(b"\0\1\2")
@@ -122,7 +122,7 @@ def test_what_is_no_source_is_left_out_and_named(repository, tmp_path):
 
 
 def test_many_left_out_files_are_counted(repository):
-    """Twenty names are enough."""
+    """After twenty names, the others are counted."""
     (repository / "package/a.py").write_text("A = 2\n")
     for number in range(25):
         (repository / f"{number}.jpg").write_bytes(b"\0")
@@ -132,7 +132,7 @@ def test_many_left_out_files_are_counted(repository):
 
 
 def test_asking_for_the_changes_changes_nothing(repository):
-    """Neither the tree nor git's own files, the index and the objects included."""
+    """Neither the tree nor git's index and objects change."""
     change(repository)
     # An index that git would bring up to date, were it allowed to.
     os.utime(repository / "package/a.py", (1, 1))
@@ -143,7 +143,7 @@ def test_asking_for_the_changes_changes_nothing(repository):
 
 
 def test_a_file_changed_in_the_moment_it_was_staged_is_seen(repository):
-    """Same size, same time: only the time of git's index tells that the file must be read."""
+    """A change that keeps size and time is detected by the time of git's index."""
     git(repository, "config", "core.trustctime", "false")
     file, index = repository / "staged.gin", repository / ".git/index"
     # Long ago: within the present second git would look into the file anyway.
@@ -161,7 +161,7 @@ def test_a_file_changed_in_the_moment_it_was_staged_is_seen(repository):
 
 
 def test_settings_of_the_user_do_not_change_the_patch(repository, monkeypatch):
-    """Colours, prefixes and other programs for showing differences are for people."""
+    """The user's colours, prefixes and diff programs have no effect."""
     change(repository)
     expected = git_state.uncommitted_changes(repository)
     settings = {
@@ -175,7 +175,7 @@ def test_settings_of_the_user_do_not_change_the_patch(repository, monkeypatch):
 
 
 def test_the_state_is_what_git_says(repository):
-    """Commit, branch and whether there are changes; a new file counts if it is a source."""
+    """It has commit, branch and dirty flag; a new file counts if it is a source."""
     commit = git(repository, "rev-parse", "HEAD")
     assert (commit, "topic", False) == git_state.git_state(repository)
     assert (commit, "topic", False) == git_state.git_state(repository / "package")
@@ -192,7 +192,7 @@ def test_the_state_is_what_git_says(repository):
 
 
 def test_a_worktree_has_a_state_and_changes_of_its_own(repository, tmp_path):
-    """Its index lies elsewhere than in its folder."""
+    """The worktree's own index is used, which lies outside its folder."""
     git(repository, "worktree", "add", "--quiet", "-b", "other", str(tmp_path / "worktree"))
     (tmp_path / "worktree/new.py").write_text("N = 1\n")
     assert "other" == git_state.git_state(tmp_path / "worktree").branch
@@ -201,15 +201,15 @@ def test_a_worktree_has_a_state_and_changes_of_its_own(repository, tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
-def test_the_checkout_may_belong_to_somebody_else(repository):
-    """As where a container mounts it."""
+def test_the_checkout_may_belong_to_another_user(repository):
+    """The owner may be another user, as for a mounted checkout."""
     for path in (repository, *repository.rglob("*")):
         os.chown(path, 1234, 1234, follow_symlinks=False)
     assert "topic" == git_state.git_state(repository).branch
 
 
 def test_there_may_be_no_checkout(repository, tmp_path, monkeypatch):
-    """No git, no repository, no commit, or only somebody's whose virtual environment this is."""
+    """There is no state without git, repository, commit or tracked files."""
     (tmp_path / "plain").mkdir()
     assert git_state.git_state(tmp_path / "plain") is None
     assert git_state.git_state(tmp_path / "missing") is None
@@ -239,7 +239,7 @@ def test_there_may_be_no_checkout(repository, tmp_path, monkeypatch):
      ("", None), ("1234567", None), ("1" * 40 + "-7-gabc", None)])
 def test_an_image_says_what_it_was_built_from(
         repository, tmp_path, monkeypatch, described, state):
-    """A variable stands in for the checkout where there is none, and only there."""
+    """A variable gives the state where there is no checkout, and only there."""
     monkeypatch.setenv("DEEPMAC_ABLATE_COMMIT", described)
     (tmp_path / "plain").mkdir()
     assert state == git_state.git_state(tmp_path / "plain")
@@ -248,7 +248,7 @@ def test_an_image_says_what_it_was_built_from(
 
 
 def test_git_describes_what_an_image_is_built_from(repository, tmp_path, monkeypatch):
-    """In the very words that are read: with a tag on the commit, and with changes."""
+    """The output of git describe can be parsed, with a tag on the commit and with changes."""
     git(repository, "tag", "v1")
     commit = git(repository, "rev-parse", "HEAD")
     (tmp_path / "plain").mkdir()
@@ -260,8 +260,8 @@ def test_git_describes_what_an_image_is_built_from(repository, tmp_path, monkeyp
         (repository / "package/a.py").write_text("A = 3\n")
 
 
-def test_what_git_cannot_tell_stops_a_launch_but_no_trial(repository, tmp_path):
-    """With a broken index a trainer has no state; a launch would record half a patch."""
+def test_a_failure_of_git_stops_a_launch_but_no_trial(repository, tmp_path):
+    """With a broken index a trial has no state, and a launch is refused."""
     (repository / ".git/index").write_bytes(b"broken")
     assert git_state.git_state(repository) is None
     with pytest.raises(UserError, match=f"^git failed in {repository}: fatal: "):
@@ -270,23 +270,23 @@ def test_what_git_cannot_tell_stops_a_launch_but_no_trial(repository, tmp_path):
 
 
 def test_git_that_hangs_is_given_up(repository, tmp_path, monkeypatch):
-    """The trial goes on without a state; the launch names it."""
+    """The trial continues without a state; the launch names the timeout."""
     slow = tmp_path / "bin/git"
     slow.parent.mkdir()
     slow.write_text("#!/bin/sh\nsleep 5\n")
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(git_state, "_SECONDS", 0.1)
+    monkeypatch.setattr(git_state, "_TIMEOUT_SECONDS", 0.1)
     assert git_state.git_state(repository) is None
     with pytest.raises(UserError, match=f"^git did not answer within 0 s in {repository}.$"):
         git_state.uncommitted_changes(repository)
 
 
 def test_a_record_says_what_a_reader_needs(repository, tmp_path):
-    """Commit, code, versions, machine, time; the command line without its secrets."""
+    """It holds commit, code, versions, machine, time, and the command line without secrets."""
     started = time.time()
     code = (
-        "import sys; from pathlib import Path; from deepmac_ablate import provenance; "
+        "import sys; from pathlib import Path; from deepmac_ablate.trial import provenance; "
         "provenance.write_provenance(sys.argv[1], root=Path(sys.argv[2]))")
     subprocess.run(
         [sys.executable, "-c", code, tmp_path / "launch", repository, "--api_key", "marker",
@@ -310,7 +310,7 @@ def test_a_record_says_what_a_reader_needs(repository, tmp_path):
 
 
 def test_a_record_that_cannot_be_written_is_named(repository, tmp_path):
-    """A file where the folder should be ends in a sentence."""
+    """A file in place of the folder is named in one sentence."""
     (tmp_path / "taken").write_text("")
     with pytest.raises(UserError, match=f"^Cannot write provenance.json to {tmp_path}/taken: "):
         provenance.write_provenance(tmp_path / "taken", root=repository)
@@ -331,7 +331,7 @@ def test_a_record_that_cannot_be_written_is_named(repository, tmp_path):
     ],
 )
 def test_secrets_are_masked(argument, shown):
-    """Whatever is assigned to what sounds like a secret; bindings stay as they are."""
+    """Values of names that sound like secrets are masked; bindings are not."""
     assert [shown, "next"] == provenance.mask_secrets([argument, "next"])
 
 
@@ -363,5 +363,5 @@ def start(code, mode="train_and_eval", step=0):
     ],
 )
 def test_tables_know_trials_of_other_code(attempts, state):
-    """A start counts as long as something of what it did is there."""
+    """An attempt counts as long as some of its work is in use."""
     assert state == provenance.code_state(attempts, "now")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from etils import epath
 
 from deepmac_ablate.trial.tracking import offline_runs
-from deepmac_ablate.trial.tracking.run_description import Description
+from deepmac_ablate.trial.tracking.run_description import RunDescription
 
 # A level of Python's `logging`; messages of the client below it are discarded.
 _LOG_LEVEL = 40
@@ -37,7 +37,7 @@ class WandbRun:
 
     def __init__(
         self,
-        description: Description,
+        description: RunDescription,
         mode: Literal["offline", "online"],
         folder: epath.Path,
         warn: Callable[[str], None],
@@ -94,7 +94,7 @@ class WandbRun:
         self._run.finish(exit_code=exit_code)
         offline_runs.add_note(self._folder, exit_code=exit_code)
 
-    def _start(self, description: Description, mode: str, folder: epath.Path) -> Any:  # noqa: ANN401
+    def _start(self, description: RunDescription, mode: str, folder: epath.Path) -> Any:  # noqa: ANN401
         return self._wandb.init(
             mode=mode, dir=str(folder), id=description.run_id, resume="allow",
             project=description.project, group=description.group or None,

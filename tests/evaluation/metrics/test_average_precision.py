@@ -121,7 +121,7 @@ def test_the_noisy_detections_have_the_faults_they_claim(noisy):
 
 @pytest.mark.parametrize("task", ["mask", "box"])
 def test_images_that_were_not_scored_do_not_count(noisy, task):
-    """Annotations and detections of other images leave the numbers as pycocotools has them."""
+    """Annotations and detections on other images do not change the numbers."""
     annotations, detections, image_ids = noisy
     scored = image_ids[::3]
     expected = oracle(annotations, detections, scored, GROUPS["voc"], task)
@@ -133,7 +133,7 @@ def test_images_that_were_not_scored_do_not_count(noisy, task):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_small_random_data_sets_equal_pycocotools(seed):
-    """Few classes, many ties, crowds and empty images: every class and both tasks agree."""
+    """Every class and task agrees, with few classes, many ties, crowds and empty images."""
     rng = np.random.default_rng(seed)
     annotations = []
     for number in range(1, int(rng.integers(2, 25))):
@@ -175,7 +175,7 @@ def test_the_width_of_boundaries_can_be_chosen():
 
 
 def test_instance_mean_weighs_instances():
-    """Classes without any do not count, and with none at all the mean is undefined."""
+    """Classes without instances do not count; without any instances, the mean is undefined."""
     table = pd.DataFrame({"instances": [3, 1, 0], "share": [0.5, 1.0, np.nan]}, index=[1, 2, 3])
     assert average_precision.instance_mean(table, [1, 2, 3], "share") == 2.5 / 4
     assert np.isnan(average_precision.instance_mean(table, [3], "share"))
@@ -197,7 +197,7 @@ def test_hand_calculated_ap():
 
 
 def test_no_detections_is_zero_and_no_instances_is_undefined():
-    """A class that was missed scores 0; a class without anything to find has no score."""
+    """A missed class scores 0; a class without instances has no score."""
     truth = data_set(square(1), square(2, class_id=2, iscrowd=1))
     for task in ("mask", "box"):
         table = per_class_ap(truth, [], [1, 2], task)
@@ -239,7 +239,7 @@ def test_a_box_without_mask_is_neither_found_nor_missed_in_mask_ap(nothing):
 
 
 def test_a_class_without_masks_has_box_ap_but_no_mask_ap():
-    """What cannot be computed is undefined, not 0, and leaves the means alone."""
+    """Undefined values are NaN, not 0, and do not change the means."""
     bare = square(2, class_id=2)
     detections = [detected(square(1)), detected(bare)]
     bare["segmentation"] = []
@@ -252,7 +252,7 @@ def test_a_class_without_masks_has_box_ap_but_no_mask_ap():
 
 
 def test_a_mask_outside_the_boxes_without_mask_is_still_false():
-    """Of a detection on the box without mask, 3/4 lie inside: false from IoU 0.80 on."""
+    """A detection with 3/4 of its area in a box without mask is false from IoU 0.80 on."""
     masked, bare = square(1), square(2, at=(70, 50))
     aside = detected(square(3, at=(60, 50)), score=0.9)
     truth = data_set(masked, bare | {"segmentation": []})
@@ -262,7 +262,7 @@ def test_a_mask_outside_the_boxes_without_mask_is_still_false():
 
 
 def test_unmatched_masks_are_sized_by_the_mask():
-    """A small false mask in a large box counts among the small, as in a result file of masks."""
+    """A small false mask in a large box counts as small, as in a result file of masks."""
     small = square(1, side=20)
     truth = data_set(small)
     false = detected(square(2, at=(60, 50), side=20), bbox=[5.0, 5.0, 100.0, 90.0])
@@ -280,8 +280,8 @@ def test_annotation_ids_do_not_matter(numbers):
     assert [table.loc[1, "instances"], table.loc[1, "mask_ap"]] == [2, 1.0]
 
 
-def test_inputs_are_left_alone_and_nothing_is_printed(noisy, capfd):
-    """The library writes into its inputs and reports progress; the user sees neither."""
+def test_inputs_are_not_modified_and_nothing_is_printed(noisy, capfd):
+    """The library modifies its inputs and prints progress; the user sees neither."""
     annotations, detections, image_ids = noisy
     ground_truth = GroundTruth.from_coco(annotations, image_ids)
     before = copy.deepcopy((annotations, ground_truth.to_coco(masks=True), detections))
@@ -324,14 +324,14 @@ def test_classes_that_the_data_set_lacks_do_not_count():
     ],
 )
 def test_impossible_detections_are_refused(changes, task, message):
-    """What would silently be a wrong number is an error that names the image."""
+    """An invalid detection is an error that names the image, not a wrong number."""
     detection = detected(square(1)) | changes
     with pytest.raises(UserError, match=message):
         per_class_ap(data_set(square(1)), [detection], [1], task)
 
 
 def test_every_image_once_passes():
-    """The same images in another order are fine."""
+    """The order of the images does not matter."""
     average_precision.check_every_image_once([1, 2, 3], [3, 1, 2])
 
 
@@ -345,6 +345,6 @@ def test_every_image_once_passes():
     ],
 )
 def test_every_image_once_names_the_fault(scored, message):
-    """Missing, repeated and foreign images are counted and the first few are named."""
+    """Missing, repeated and foreign images are counted, and the first few are named."""
     with pytest.raises(UserError, match=message):
         average_precision.check_every_image_once(range(1, 11), scored)

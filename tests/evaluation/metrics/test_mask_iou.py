@@ -140,7 +140,7 @@ def test_the_width_of_boundaries_can_be_chosen():
 
 
 def test_images_that_were_not_scored_do_not_count(predicted):
-    """Predictions of other images are allowed and change nothing."""
+    """Predictions on other images are allowed and change nothing."""
     annotations, masks, predictions, image_ids = predicted
     scored = set(image_ids[:20])
     ids = {a["id"] for a in annotations["annotations"] if a["image_id"] in scored}
@@ -165,7 +165,7 @@ def test_class_mean_and_instance_mean_differ_as_by_hand():
 
 
 def test_crowds_and_absent_classes_are_undefined():
-    """A class with crowds only has no IoU, needs no prediction, and leaves the means alone."""
+    """A class with crowds only has no IoU, needs no prediction, and does not change the means."""
     truth = data_set(annotation(1), annotation(2, class_id=2, iscrowd=1))
     table = per_class_iou(truth, {1: encode(rectangle(5))}, [1, 2])
     np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
@@ -175,7 +175,7 @@ def test_crowds_and_absent_classes_are_undefined():
 
 
 def test_boxes_without_masks_are_predicted_but_not_judged():
-    """Instances without a mask change no IoU and no AP; their masks can be asked for."""
+    """Instances without a mask change neither IoU nor AP, but masks can be predicted for them."""
     nothing = encode(rectangle(0))
     truth = data_set(
         annotation(1),
@@ -197,14 +197,14 @@ def test_boxes_without_masks_are_predicted_but_not_judged():
 
 
 def test_an_image_without_annotations_is_no_error():
-    """With nothing annotated every class is undefined."""
+    """Without annotations every class is undefined."""
     table = per_class_iou(data_set(annotation(1)), {1: encode(rectangle(5))}, [2])
     assert list(table["instances"]) == [0, 0]
     assert np.isnan(average_precision.class_means(table, [1, 2])["iou"])
 
 
 def test_text_counts_are_accepted():
-    """RLE as JSON has it, on both sides."""
+    """RLE may have text counts, as in JSON, on both sides."""
     mask = encode(rectangle(10))
     text = {"size": mask["size"], "counts": mask["counts"].decode()}
     truth = data_set(annotation(1, segmentation=text))
@@ -230,7 +230,7 @@ def test_area_at_a_bound_counts_on_both_sides():
     ],
 )
 def test_predictions_must_be_one_per_annotation(function, numbers, predicted_numbers, message):
-    """A mask too few or too many is an error, not a lower number."""
+    """A missing or superfluous mask is an error, not a lower number."""
     truth = data_set(*(annotation(number) for number in numbers))
     predictions = {number: encode(rectangle(5)) for number in predicted_numbers}
     with pytest.raises(UserError, match=message):
@@ -238,7 +238,7 @@ def test_predictions_must_be_one_per_annotation(function, numbers, predicted_num
 
 
 def test_masks_of_another_size_are_refused():
-    """A mask at the size of the resized image would score 0 without a word."""
+    """A mask of the resized image's size, which would silently score 0, is refused."""
     small = encode(np.ones((25, 30)))
     message = r"mask of annotation 1 has height and width \[25, 30\], but its image has \[50, 60\]"
     with pytest.raises(UserError, match=message):
@@ -246,7 +246,7 @@ def test_masks_of_another_size_are_refused():
 
 
 def test_each_annotated_mask_has_a_row(predicted):
-    """Who reads single objects finds those that the means are of, with their sizes."""
+    """The rows are the objects, with their sizes, whose means the table holds."""
     annotations, masks, predictions, image_ids = predicted
     instances = mask_iou.instance_ious(
         GroundTruth.from_coco(annotations, image_ids), predictions)

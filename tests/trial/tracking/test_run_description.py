@@ -1,4 +1,4 @@
-"""What W&B is told of a trial, from its files."""
+"""The names and configuration of a trial in W&B."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def started(folder, config="", arm="deep"):
     return workdir
 
 
-def test_a_trial_of_no_sweep_has_a_project_too(tmp_path):
-    """It is listed with others of its kind, under its own arm and without tags."""
+def test_a_trial_without_a_sweep_has_a_project_too(tmp_path):
+    """It goes to the common project, under its own arm and without tags."""
     found = describe_run(started(tmp_path), "train")
     assert ("abc", "deepmac_ablate", "deep", "deep seed 3", ()) == (
         found.run_id, found.project, found.group, found.name, found.tags)
     assert "seed 3" == describe_run(started(tmp_path / "b", arm=""), "train").name
 
 
-def test_the_sweeps_word_goes_first(tmp_path):
-    """Its label is the group; long levels are cut, and only the baseline has the tag."""
+def test_names_of_the_sweep_have_priority(tmp_path):
+    """The sweep's label is the group; long tags are cut, and only the baseline is tagged."""
     workdir = started(tmp_path)
     (tmp_path / "sweep.json").write_text(json.dumps(
         {"sweep": "s", "arm": "other", "levels": {"axis": "x" * 100}, "baseline": False}))
@@ -38,7 +38,7 @@ def test_the_sweeps_word_goes_first(tmp_path):
 
 
 def test_values_keep_their_types(tmp_path):
-    """Nested containers are JSON's, references and what has no number in JSON are text."""
+    """Nested containers stay nested; references and non-finite numbers become text."""
     config = """
         A = 2
         Training.model = @m/Model()
