@@ -86,7 +86,7 @@ MISTAKES = {
     "keep nothing": (
         ["Runtime.keep_checkpoints = 0"], [], r"Runtime\.keep_checkpoints = 0 .*at least 1"),
     "nothing to evaluate with": (
-        ["Evaluation.box_sources = ()"], [], r"Evaluation\.box_sources is empty"),
+        ["Evaluation.box_sources = ()"], [], r"Evaluation\.box_sources must name at least one"),
     "unknown activation": (
         ["ConvMaskHead.activation = 'rellu'"], [], r"not 'rellu' \(str\)\. Did you mean 'relu'\?"),
 }
@@ -135,7 +135,7 @@ def test_base_alone_says_what_is_missing(tmp_path, capsys):
 def test_a_negative_seed_is_refused(tiny_recipe, tmp_path, capsys):
     """Seeds count from 0."""
     assert 2 == train(tiny_recipe, tmp_path / "w", seed="-1")
-    assert "The seed -1 must be from 0 to 2147483647." == sentence(capsys)
+    assert "The seed must be from 0 to 2147483647, got -1." == sentence(capsys)
 
 
 @pytest.mark.slow

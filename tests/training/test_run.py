@@ -178,7 +178,7 @@ def test_operative_config_holds_what_took_effect(finished):
     assert str(STEPS) == effect["Training.steps"]
     assert "0.9" == effect["SGD.momentum"]
     assert f"checkpoint_every = {CHECKPOINT_EVERY}" in text
-    assert "HourglassMaskHead" not in text.split("# Not in use")[0]
+    assert "HourglassMaskHead" not in text.split("# Without effect")[0]
     assert "HourglassMaskHead" in (finished.workdir.path / "config.gin").read_text()
 
 
