@@ -72,14 +72,14 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="session")
 def finished(tiny_recipe, tmp_path_factory: pytest.TempPathFactory):
     """A `tiny_trial.Finished`; tests must leave its workdir as it is."""
-    from deepmac_ablate.training import run
+    from deepmac_ablate.training.run import run_trial
     from tests.helpers import tiny_trial
 
     workdir = tiny_trial.Witness(tmp_path_factory.mktemp("finished") / "w")
     trial = tiny_recipe.trial()
     with _clean_tensorflow():
         returned = (
-            run.run(trial, workdir, "train"), run.run(trial, workdir, "eval"))
+            run_trial(trial, workdir, "train"), run_trial(trial, workdir, "eval"))
     return tiny_trial.Finished(tiny_recipe, trial, workdir, returned)
 
 

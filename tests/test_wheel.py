@@ -122,7 +122,8 @@ def test_only_the_wheel_is_imported(installed):
         from deepmac_ablate.trial import git_state, provenance
         print(deepmac_ablate.__file__, gin.config_str(), gin.__file__, sep="|")
         print([name for name in ("tests", "sweeps") if importlib.util.find_spec(name)])
-        print(git_state.git_state(), git_state.changes(), provenance.describe()["lock"])"""
+        lock = provenance.describe_code()["lock"]
+        print(git_state.git_state(), git_state.uncommitted_changes(), lock)"""
     paths, others, state = installed.run("python", "-c", code).stdout.splitlines()
     package, _, library = paths.split("|")
     assert Path(package).is_relative_to(installed.scripts.parent.resolve())

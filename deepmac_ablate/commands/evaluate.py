@@ -42,11 +42,12 @@ def _run(args: argparse.Namespace) -> int:
     from deepmac_ablate.evaluation.metrics import summary
 
     # Report mistakes before TensorFlow is imported, which takes seconds.
-    box_sources = summary.requested(args.box_source or [], args.box_noise, args.jitter_mode)
+    box_sources = summary.requested_box_sources(
+        args.box_source or [], args.box_noise, args.jitter_mode)
 
-    from deepmac_ablate.training import reevaluate
+    from deepmac_ablate.training.reevaluate import reevaluate
 
-    result, files = reevaluate.run(
+    result, files = reevaluate(
         args.workdir, box_sources or None, args.split, args.data, args.draw, args.output)
     print(summary.table_text(result))
     print("\n".join(files))

@@ -32,7 +32,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print("\n".join([*map(str, files), f"{len(files)} files would be uploaded."]))
         return 0
-    failed = sync.upload(files)
+    failed = sync.upload_files(files)
     print(f"{len(files) - len(failed)} of {len(files)} files were uploaded.")
     if failed:
         lines = [f"{file}: {reason}" for file, reason in failed.items()]

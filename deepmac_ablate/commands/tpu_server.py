@@ -22,7 +22,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(args: argparse.Namespace) -> NoReturn:
-    tpu_environment.complete(os.environ)
+    tpu_environment.set_tpu_variables(os.environ)
     # It describes the trainer's cluster, of which this server is not a member.
     os.environ.pop("TF_CONFIG", None)
 

@@ -46,7 +46,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    tpu_environment.complete(os.environ)
+    tpu_environment.set_tpu_variables(os.environ)
 
     from deepmac_ablate.training import multi_worker, run
     from deepmac_ablate.trial.tracking.start_mirror import mirroring
@@ -56,11 +56,11 @@ def _run(args: argparse.Namespace) -> int:
     if not args.gin_file:
         trial = _trial_there(args, workdir)
     # One mirror per trial, however many processes train it.
-    tracking = args.tracking if tf_config.task().chief else "off"
+    tracking = args.tracking if tf_config.read_task().is_chief else "off"
     job_type = "eval" if args.mode in ("eval", "continuous_eval") else "train"
     try:
         with mirroring(args.workdir, tracking, job_type, run.Interrupted):
-            result = run.run(trial, workdir, args.mode, args.runtime)
+            result = run.run_trial(trial, workdir, args.mode, args.runtime)
     except run.Interrupted as stopped:
         print(f"deepmac-ablate: {stopped}", file=sys.stderr)
         return errors.INTERRUPTED

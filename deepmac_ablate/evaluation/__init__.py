@@ -1,1 +1,1 @@
-"""Predictions of a model, their scores, and the files that an evaluation leaves."""
+"""Evaluation: predictions of a model, their scores, and the files that hold both."""

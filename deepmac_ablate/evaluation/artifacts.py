@@ -1,16 +1,16 @@
-"""The files that a trial keeps of its evaluation: numbers, and what other numbers follow from.
+"""The files that a trial keeps of its evaluation, from which other numbers can be derived.
 
 ::
 
     per_class.csv                one row per class and box source
-    instances.csv.gz             one row per annotated mask and source of given boxes: its IoU
+    instances.csv.gz             one row per annotated mask and source of given boxes, with its IoU
     masks.json.gz                the masks predicted in ground-truth boxes, as COCO results
-    matches/detections_mask.npz  which detections were right, see `metrics.matches`
+    matches/detections_mask.npz  the detections that matched an object, see `metrics.matches`
             detections_box.npz
             groundtruth_mask.npz
 
-From per-class numbers the AP of any class split follows, from matches that of any resample of the
-images, and from masks the pictures in which arms are compared.
+Per-class numbers give the AP of any class split, matches the AP of any resample of the images, and
+masks the pictures in which arms are compared.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ _MATCHES: tuple[tuple[str, Literal["mask", "box"]], ...] = (
 
 
 def artifact_files(result: EvaluationResult) -> dict[str, bytes]:
-    """Return the files by name, relative to the trial's folder.
+    """Return the content of each file by its path relative to the trial's folder.
 
     Args:
-        result: with any box sources; masks and matches are kept of detections and ground-truth
-            boxes.
+        result: The evaluation, with any box sources. Masks and matches of jittered boxes are not
+            kept.
     """
     kept = {"per_class.csv": result.per_class.to_csv(index=False).encode()}
     if len(result.instances):
-        kept["instances.csv.gz"] = _zipped(result.instances.to_csv(index=False))
+        kept["instances.csv.gz"] = _compress(result.instances.to_csv(index=False))
     if "groundtruth" in result.predictions:
-        kept["masks.json.gz"] = _zipped(to_json(result.predictions["groundtruth"]))
+        kept["masks.json.gz"] = _compress(to_json(result.predictions["groundtruth"]))
     for source, task in _MATCHES:
         if source in result.predictions:
-            found = result.predictions[source]
+            detections = result.predictions[source]
             if source == "groundtruth":
-                found = with_annotated_mask(result.ground_truth, found)
-            matches = match_detections(result.ground_truth, found, task)
+                detections = with_annotated_mask(result.ground_truth, detections)
+            matches = match_detections(result.ground_truth, detections, task)
             kept[f"matches/{source}_{task}.npz"] = matches.to_bytes()
     return kept
 
 
-def _zipped(text: str) -> bytes:
-    # Without the time, so that the same content is the same file.
+def _compress(text: str) -> bytes:
+    # Without a time stamp, so that equal content gives equal files.
     return gzip.compress(text.encode(), mtime=0)

@@ -1,4 +1,4 @@
-"""How mask IoU falls as boxes get worse: the picture of a sweep over box noise."""
+"""Plot of mask IoU over box noise: how the mask head copes with inaccurate boxes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from deepmac_ablate import box_jitter
 
-# Told apart without colour: line, marker and shade.
+# Distinguishable without colour, by line, marker and shade.
 _STYLES = {
     "seen": {"color": "#1b4f8a", "linestyle": "-", "marker": "o"},
     "novel": {"color": "#e07b39", "linestyle": "--", "marker": "s", "markerfacecolor": "white"},
@@ -20,15 +20,15 @@ _STYLES = {
 _INCHES = (4.8, 3.6)
 
 
-def draw(result: Mapping[str, float | None]) -> bytes | None:
-    """Draw mask IoU over the jitter ratio, for seen and for novel classes.
+def plot_box_noise(result: Mapping[str, float | None]) -> bytes | None:
+    """Plot mask IoU over the jitter ratio, for seen and for novel classes.
 
     Args:
-        result: Scalars by name, see `summary.scalars`; `iou` is shown, the mean over classes of
-            the IoU with the whole annotated mask. Ground-truth boxes are ratio 0.
+        result: Scalars by name, from `summary.mean_scalars`. The plot shows `iou`, the mean over
+            classes of the IoU with the whole annotated mask; ground-truth boxes are ratio 0.
 
     Returns:
-        A PNG file with a panel per jitter mode, or None where no jittered boxes were evaluated.
+        A PNG file with one panel per jitter mode, or None if no jittered boxes were evaluated.
     """
     modes = _curves(result)
     if not modes:
@@ -62,7 +62,7 @@ def _draw_panel(panel: Axes, curves: Mapping[str, Mapping[float, float]]) -> Non
 def _curves(
     result: Mapping[str, float | None],
 ) -> dict[box_jitter.Mode, dict[str, dict[float, float]]]:
-    """Return mode -> role -> ratio -> mask IoU, of the roles that have a value."""
+    """Return mode -> role -> ratio -> mask IoU, for the roles that have a value."""
     modes: dict[box_jitter.Mode, dict[str, dict[float, float]]] = defaultdict(dict)
     for role in _STYLES:
         plain = result.get(f"groundtruth/iou/{role}")

@@ -1,4 +1,4 @@
-"""A trained model -> exact numbers: every image once, with detected and with given boxes."""
+"""Evaluation of a trained model: every image exactly once, in detected and in given boxes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from deepmac_ablate.progress import track
 
 
 class EvaluationResult(NamedTuple):
-    """The numbers of an evaluation, with the annotations and predictions that they are about.
+    """Scores of an evaluation, with the annotations and predictions behind them.
 
     Attributes:
-        ground_truth: the annotations of the evaluated images.
+        ground_truth: The annotations of the evaluated images.
         scalars: `<box source>/<metric>/<classes>` -> number in [0, 1], None where undefined.
-        per_class: one row per class and box source.
-        instances: one row per annotated mask and source of given boxes, see
+        per_class: One row per class and box source.
+        instances: One row per annotated mask and source of given boxes, see
             `mask_iou.instance_ious`.
-        predictions: box source -> COCO results; in given boxes also where no mask is annotated.
+        predictions: Box source -> COCO results. Those in given boxes include objects without an
+            annotated mask.
     """
 
     ground_truth: GroundTruth
@@ -43,14 +44,14 @@ class EvaluationResult(NamedTuple):
 
 @gin.register(module="deepmac_ablate.evaluation")
 class Evaluation:
-    """How a trial is evaluated.
+    """The settings of an evaluation.
 
     Attributes:
-        data: the images.
-        every: steps between evaluations during training; 0: only at the end.
-        box_sources: where the boxes come from that masks are predicted in.
-        noise_seed: what the noise on jittered boxes is a function of.
-        overlays: on how many images the predictions of the last evaluation are drawn.
+        data: The images to evaluate on.
+        every: Steps between evaluations during training; 0 to evaluate only at the end.
+        box_sources: The sources of the boxes that masks are predicted in.
+        noise_seed: The seed of the noise on jittered boxes.
+        overlays: The number of images on which the final predictions are drawn.
     """
 
     def __init__(
@@ -61,28 +62,29 @@ class Evaluation:
         noise_seed: int = 0,
         overlays: int = 4,
     ) -> None:
-        """Record what to evaluate.
+        """Record the settings.
 
         Args:
-            data: the images.
-            box_sources: where the boxes come from that masks are predicted in: "detections" of the
-                model; "groundtruth", the annotations; annotations with noise, such as "jittered0.1"
-                or "jittered0.1-expand" (see `jitter`), whose masks are compared with the whole
-                annotated ones, also where these reach out of the moved box.
-            every: steps between evaluations during training; 0: only at the end.
-            noise_seed: what the noise is a function of, with the annotations' ids: it is the same
-                for every trial.
-            overlays: on how many images the predictions of the last evaluation are drawn; 0: none.
+            data: The images to evaluate on.
+            box_sources: The sources of the boxes that masks are predicted in: "detections" of the
+                model; "groundtruth" boxes; ground-truth boxes with noise, such as "jittered0.1" or
+                "jittered0.1-expand" (see `box_jitter`). Masks in jittered boxes are compared with
+                the whole annotated mask, even where it extends beyond the jittered box.
+            every: Steps between evaluations during training; 0 to evaluate only at the end.
+            noise_seed: The seed of the noise on jittered boxes, at least 0. Together with the
+                annotation's id it determines the noise, which is thus the same for every trial.
+            overlays: The number of images on which the final predictions are drawn, at least 0.
 
         Raises:
-            UserError: if there is no source of boxes or an unknown one, or a number is negative.
+            UserError: If there is no box source or an unknown one, or a number is negative.
         """
         check_at_least(
             0, Evaluation__every=every, Evaluation__noise_seed=noise_seed,
             Evaluation__overlays=overlays)
         if not box_sources:
             raise UserError(
-                "Evaluation.box_sources is empty; name 'detections' or 'groundtruth' or both.")
+                "Evaluation.box_sources must name at least one box source, such as 'detections' or "
+                "'groundtruth', got none.")
         summary.check_box_sources(box_sources)
         self.data = data
         self.every = every
@@ -91,10 +93,10 @@ class Evaluation:
         self.overlays = overlays
 
     def check_data(self) -> None:
-        """Open the data, so that what it lacks is known before anything is computed.
+        """Open the dataset, so that problems show before anything is computed.
 
         Raises:
-            UserError: if there is no complete dataset.
+            UserError: If the dataset is missing or incomplete.
         """
         _ = self.data.info
 
@@ -102,7 +104,7 @@ class Evaluation:
         """Return the entries of result.json that name the evaluated dataset and its prefix."""
         return {"dataset": self.data.info.identity, "data_prefix": self.data.prefix}
 
-    def run(
+    def evaluate(
         self,
         model: MaskRCNN,
         strategy: tf.distribute.Strategy,
@@ -111,9 +113,12 @@ class Evaluation:
         """Evaluate a model on every image.
 
         Args:
-            model: the trained model.
-            strategy: where it lives.
-            seen_classes: the classes that count as seen; all others are novel.
+            model: The trained model.
+            strategy: The strategy in whose scope the model was built.
+            seen_classes: The classes that count as seen; all others are novel.
+
+        Raises:
+            UserError: If the dataset's images and its annotations do not correspond.
         """
         ground_truth = GroundTruth.load(annotations_path(self.data.prefix))
         roles = class_splits.roles(seen_classes, self.data.info.categories)
@@ -142,16 +147,16 @@ class Evaluation:
         for source in self.box_sources:
             if source == "detections":
                 predictions[source] = detections
-                tables = _tables_of_detections(ground_truth, detections)
+                tables = _detection_tables(ground_truth, detections)
             else:
                 predictions[source] = mask_iou.as_detections(
                     ground_truth, in_boxes[source], _boxes_by_annotation(given, source))
                 ious = mask_iou.instance_ious(ground_truth, in_boxes[source])
-                tables = _tables_in_boxes(ground_truth, predictions[source], ious)
+                tables = _given_box_tables(ground_truth, predictions[source], ious)
                 ious.insert(0, "reading", source)
                 instances.append(ious)
             frame = summary.per_class_frame(roles, *tables)
-            scalars |= summary.scalars(source, frame)
+            scalars |= summary.mean_scalars(source, frame)
             frame.insert(0, "reading", source)
             frames.append(frame)
         return EvaluationResult(
@@ -159,10 +164,10 @@ class Evaluation:
             pd.concat(instances, ignore_index=True) if instances else pd.DataFrame(), predictions)
 
 
-def _tables_of_detections(
+def _detection_tables(
     ground_truth: GroundTruth, detections: Sequence[Mapping[str, Any]]
 ) -> list[pd.DataFrame]:
-    """Return all per-class tables about detections, masks first."""
+    """Return the per-class tables of detections, those about masks first."""
     mask, boundary, box = (
         average_precision.per_class_ap(ground_truth, detections, task)
         for task in ("mask", "boundary", "box"))
@@ -170,10 +175,10 @@ def _tables_of_detections(
     return [mask, boundary, recall, box]
 
 
-def _tables_in_boxes(
+def _given_box_tables(
     ground_truth: GroundTruth, results: Sequence[Mapping[str, Any]], ious: pd.DataFrame
 ) -> list[pd.DataFrame]:
-    """Return all per-class tables about masks in given boxes."""
+    """Return the per-class tables of masks in given boxes."""
     found = mask_iou.with_annotated_mask(ground_truth, results)
     return [
         average_precision.per_class_ap(ground_truth, found, "mask"),
@@ -186,6 +191,6 @@ def _boxes_by_annotation(
     given: Mapping[int, Sequence[GivenBox]], source: str
 ) -> dict[int, Sequence[float]]:
     return {
-        one.annotation_id: one.box
-        for of_image in given.values() for one in of_image if one.source == source
+        given_box.annotation_id: given_box.box
+        for boxes in given.values() for given_box in boxes if given_box.source == source
     }

@@ -1,4 +1,4 @@
-"""The boxes that are given to the mask head in evaluation: annotated ones, as they are or moved."""
+"""Given boxes: ground-truth boxes, with or without noise, that bypass the detector."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from deepmac_ablate.modeling import box_noise
 
 
 class GivenBox(NamedTuple):
-    """One box that a mask is wanted in.
+    """One box to predict a mask in.
 
     Attributes:
-        source: the box source that it comes from: "groundtruth", "jittered0.1".
-        annotation_id: the annotation that it is made of.
-        class_id: that annotation's class.
+        source: The box source, such as "groundtruth" or "jittered0.1".
+        annotation_id: The annotation that the box derives from.
+        class_id: The class of that annotation.
         box: [x, y, w, h] in pixels of the original image.
     """
 
@@ -36,17 +36,17 @@ def given_boxes(
     """Return the boxes of all non-crowd annotations from each source, by image id.
 
     Args:
-        ground_truth: the annotations.
-        sources: "groundtruth", and names of noise, see `jitter.parse`.
-        noise_seed: what the noise is a function of, with an annotation's id. So it is the same
-            whatever model is evaluated.
+        ground_truth: The annotations.
+        sources: The box sources: "groundtruth" and names of jitter, see `box_jitter.parse`.
+        noise_seed: The seed of the noise. Together with an annotation's id it determines the noise,
+            which is thus the same for every model.
     """
     objects = ground_truth.objects
     annotated = np.array([a.box for a in objects], np.float64).reshape(-1, 4)
     by_image: dict[int, list[GivenBox]] = defaultdict(list)
     for source in sources:
         noise = box_jitter.parse(source)
-        boxes = annotated if noise is None else _moved(
+        boxes = annotated if noise is None else _jitter_boxes(
             annotated, ground_truth, noise, noise_seed)
         for annotation, box in zip(objects, boxes.tolist(), strict=True):
             by_image[annotation.image_id].append(
@@ -54,10 +54,10 @@ def given_boxes(
     return dict(by_image)
 
 
-def _moved(
+def _jitter_boxes(
     boxes: np.ndarray, ground_truth: GroundTruth, noise: box_jitter.Jitter, noise_seed: int
 ) -> np.ndarray:
-    """Return the boxes [n, 4] of the objects after noise, as x, y, w, h."""
+    """Return the objects' boxes after noise, [n, 4] as x, y, w, h."""
     image_sizes = np.array(
         [ground_truth.image_sizes[a.image_id] for a in ground_truth.objects],
         np.float64).reshape(-1, 2)

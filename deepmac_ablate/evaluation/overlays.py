@@ -1,4 +1,4 @@
-"""Predictions drawn beside the annotations: a few images, the same for every trial."""
+"""Predictions drawn beside the ground truth, on a few images that are the same for every trial."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from deepmac_ablate.data import drawing
 from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.evaluation.metrics.ground_truth import Annotation, GroundTruth
 
-# What is drawn of the detections: the ones a person would look at.
-_LEAST_SCORE = 0.3
+# Detections below this score are not drawn.
+_MIN_SCORE = 0.3
 
 
 def draw_overlays(
@@ -27,14 +27,14 @@ def draw_overlays(
     seen: class_splits.Split,
     count: int,
 ) -> dict[int, Image.Image]:
-    """Draw a row per image: annotations, then the predictions of each source of boxes.
+    """Draw a row per image: the annotations, then the predictions of each box source.
 
     Args:
-        data: the images.
-        ground_truth: their annotations.
-        predictions: source -> COCO results, see `evaluation.EvaluationResult`.
-        seen: the classes that count as seen; the boxes of all others are dashed.
-        count: how many images; fewer where there are fewer.
+        data: The images.
+        ground_truth: The annotations of the images.
+        predictions: Box source -> COCO results, as in `evaluator.EvaluationResult`.
+        seen: The classes that count as seen; the boxes of all others are dashed.
+        count: The number of images to draw; fewer if the dataset has fewer.
 
     Returns:
         Pictures by image id.
@@ -53,7 +53,7 @@ def draw_overlays(
         pictures = []
         for source, results in sources.items():
             shown = [r for r in results if r["image_id"] == image_id
-                     and r.get("score", 1.0) >= _LEAST_SCORE]
+                     and r.get("score", 1.0) >= _MIN_SCORE]
             pictures.append(drawing.draw_instances(
                 pixels,
                 np.array([_yxyx(r["bbox"]) for r in shown]).reshape(-1, 4),
@@ -72,15 +72,15 @@ def draw_overlays(
 def choose_images(
     ground_truth: GroundTruth, roles: Mapping[int, class_splits.Role], count: int
 ) -> list[int]:
-    """Choose images at random, but the same for every model: those with novel objects first.
+    """Choose random images, the same ones for every model, preferring those with novel objects.
 
     Args:
-        ground_truth: the annotations.
-        roles: class id -> role.
-        count: how many; fewer where there are fewer.
+        ground_truth: The annotations of all images.
+        roles: Class id -> role.
+        count: The number of images to choose; fewer if there are fewer.
 
     Returns:
-        Image ids in the order in which they were chosen.
+        Image ids in the order of choice.
     """
     with_novel = {a.image_id for a in ground_truth.objects if roles.get(a.category_id) == "novel"}
     ids = sorted(ground_truth.image_sizes)
@@ -96,7 +96,7 @@ def to_png(picture: Image.Image) -> bytes:
 
 
 def _as_result(annotation: Annotation, height: int, width: int) -> dict[str, Any]:
-    """Return an annotation as a COCO result, with an empty mask where it has a box only."""
+    """Return an annotation as a COCO result, with an empty mask if it has a box only."""
     mask = annotation.region if annotation.has_mask else rle.encode(
         np.zeros((height, width), np.uint8, order="F"))
     return {

@@ -1,4 +1,4 @@
-"""A trained model's predictions on images, as COCO results."""
+"""Predictions of a trained model on images, as COCO results."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from pycocotools import mask as rle
 from deepmac_ablate.evaluation.given_boxes import GivenBox
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 
+# The number of boxes that a device segments at once limits the memory for their feature crops.
+_BOXES_PER_PASS = 128
+
 
 class ImagePrediction(NamedTuple):
-    """What was predicted on one image.
+    """Predictions on one image.
 
     Attributes:
-        image_id: of the image.
+        image_id: The id of the image.
         detections: COCO results with `bbox` [x, y, w, h] in pixels of the original image, and RLE.
-        in_boxes: source of boxes -> annotation id -> RLE of the mask predicted in the box that the
-            source makes of that annotation.
+        in_boxes: Box source -> annotation id -> RLE of the mask predicted in the box that the
+            source gives for that annotation.
     """
 
     image_id: int
@@ -33,17 +36,17 @@ class ImagePrediction(NamedTuple):
 class Predictor:
     """Runs a model on batches of images, on the devices of a strategy.
 
-    The mask head runs on the boxes that there are, not on padding up to the most there may be.
+    The mask head runs on actual boxes only, without padding to the maximum number.
     """
 
     def __init__(self, model: MaskRCNN, strategy: tf.distribute.Strategy, batch_size: int) -> None:
         """Prepare to predict.
 
         Args:
-            model: the model.
-            strategy: where it lives.
-            batch_size: images per batch at most; a smaller one is filled up, as a program for
-                each size would have to be traced.
+            model: The model.
+            strategy: The strategy in whose scope the model was built.
+            batch_size: The largest number of images in a batch. Smaller batches are padded, as
+                each size would need a traced program of its own.
         """
         self._strategy = strategy
         self._replicas = max(len(strategy.extended.worker_devices), 1)
@@ -61,21 +64,24 @@ class Predictor:
         """Predict on the images of a batch.
 
         Args:
-            batch: of `EvaluationData`.
-            given_boxes: image id -> boxes in which masks are wanted.
-            detect: whether to detect objects, too.
+            batch: A batch of `EvaluationData`.
+            given_boxes: Image id -> boxes to predict masks in.
+            detect: Whether to detect objects as well.
+
+        Yields:
+            The predictions on each image, in the order of the batch.
         """
         info, ids = batch["image_info"].numpy(), batch["image_ids"].numpy().tolist()
         scales = [np.tile(rows[2], 2) for rows in info]
         features = self._run(self._features, self._split(batch["images"].numpy()))
-        found = [_NOTHING] * len(ids)
+        found = [_NO_BOXES] * len(ids)
         if detect:
-            found = self._detections(features, info)
+            found = self._detect_boxes(features, info)
         given = [given_boxes.get(image_id, ()) for image_id in ids]
         in_given = [
-            _Boxes(_to_yxyx(np.array([g.box for g in of_image]).reshape(-1, 4)) * scale,
-                   np.array([g.class_id for g in of_image], np.int32), None)
-            for of_image, scale in zip(given, scales, strict=True)]
+            _Boxes(_to_yxyx(np.array([g.box for g in boxes]).reshape(-1, 4)) * scale,
+                   np.array([g.class_id for g in boxes], np.int32), None)
+            for boxes, scale in zip(given, scales, strict=True)]
         masks_found = self._segment(features, found)
         masks_given = self._segment(features, in_given)
         for i, image_id in enumerate(ids):
@@ -90,11 +96,11 @@ class Predictor:
             boxes = np.array([g.box for g in given[i]], np.float64).reshape(-1, 4)
             encoded = _encode(masks_given[i], boxes, height, width)
             in_boxes: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
-            for one, mask in zip(given[i], encoded, strict=True):
-                in_boxes[one.source][one.annotation_id] = mask
+            for given_box, mask in zip(given[i], encoded, strict=True):
+                in_boxes[given_box.source][given_box.annotation_id] = mask
             yield ImagePrediction(image_id, detections, in_boxes)
 
-    def _detections(self, features: Any, info: np.ndarray) -> list[_Boxes]:  # noqa: ANN401
+    def _detect_boxes(self, features: Any, info: np.ndarray) -> list[_Boxes]:  # noqa: ANN401
         found = self._gather(
             self._run(self._detect, features, self._split(info[:, 1].astype(np.float32))))
         return [
@@ -104,15 +110,15 @@ class Predictor:
                 found["num_detections"], strict=False)]
 
     def _segment(self, features: Any, boxes: Sequence[_Boxes]) -> list[np.ndarray]:  # noqa: ANN401
-        """Segment the boxes of each image; returns [n, mask_size, mask_size] for each."""
+        """Return the masks in the boxes of each image, [n, mask_size, mask_size] for each."""
         per_replica = self._batch_size // self._replicas
         flat = [_flatten(boxes[at : at + per_replica])
                 for at in range(0, self._batch_size, per_replica)]
         longest = max(len(part[0]) for part in flat)
         masks: list[list[np.ndarray]] = [[] for _ in flat]
-        for at in range(0, longest, _PASS):
-            # Powers of two, so that few different programs are traced.
-            length = min(_PASS, 1 << max(longest - at - 1, 15).bit_length())
+        for at in range(0, longest, _BOXES_PER_PASS):
+            # Powers of two, so that only a few programs are traced.
+            length = min(_BOXES_PER_PASS, 1 << max(longest - at - 1, 15).bit_length())
             args = [[_pad(array[at : at + length], length) for array in part] for part in flat]
             result = self._run(
                 self._masks, features, *(self._place(list(arg)) for arg in zip(*args, strict=True)))
@@ -130,10 +136,10 @@ class Predictor:
         return self._strategy.run(function, args=args)
 
     def _split(self, array: np.ndarray) -> Any:  # noqa: ANN401
-        """Give each device its part of the images, the last image repeated to fill the batch.
+        """Give each device its part of the images, repeating the last one to fill the batch.
 
-        Each worker of a cluster runs its own devices on all images: nothing is exchanged, and the
-        numbers cannot depend on how many workers there are.
+        Each worker of a cluster runs all images on its own devices: nothing is exchanged, and the
+        numbers do not depend on the number of workers.
         """
         missing = self._batch_size - len(array)
         padded = np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
@@ -147,7 +153,7 @@ class Predictor:
             lambda context: tf.constant(parts[context.replica_id_in_sync_group % len(parts)]))
 
     def _gather(self, result: Any) -> Any:  # noqa: ANN401
-        """Join what the devices computed, in the order of images."""
+        """Join the results of the devices in the order of the images."""
         return tf.nest.map_structure(
             lambda value: np.concatenate(
                 [part.numpy() for part in self._strategy.experimental_local_results(value)]),
@@ -155,22 +161,19 @@ class Predictor:
 
 
 class _Boxes(NamedTuple):
-    """The boxes of one image: [n, 4] in pixels of the resized image, [n] and [n]."""
+    """The boxes of one image: [n, 4] in pixels of the resized image; classes [n], scores [n]."""
 
     boxes: np.ndarray
     classes: np.ndarray
     scores: np.ndarray | None
 
 
-_NOTHING = _Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
-
-# Boxes that a device segments at once: bounds the memory for their feature crops.
-_PASS = 128
+_NO_BOXES = _Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
 def _flatten(images: Sequence[_Boxes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the boxes of some images as one list: boxes, index of the image, classes."""
-    images = images or [_NOTHING]
+    """Return the boxes of all images as one list: boxes, indices of their images, classes."""
+    images = images or [_NO_BOXES]
     return (
         np.concatenate([image.boxes for image in images]).astype(np.float32),
         np.repeat(np.arange(len(images)), [len(image.boxes) for image in images]).astype(np.int32),
@@ -183,13 +186,13 @@ def _pad(array: np.ndarray, length: int) -> np.ndarray:
 
 
 def _to_yxyx(boxes: np.ndarray) -> np.ndarray:
-    """[n, 4] as x, y, width, height -> ymin, xmin, ymax, xmax."""
+    """Convert boxes [n, 4] from x, y, width, height to ymin, xmin, ymax, xmax."""
     low, size = boxes[:, :2], boxes[:, 2:]
     return np.concatenate([low[:, ::-1], (low + size)[:, ::-1]], axis=1)
 
 
 def _to_xywh(boxes: np.ndarray) -> np.ndarray:
-    """[n, 4] as ymin, xmin, ymax, xmax -> x, y, width, height."""
+    """Convert boxes [n, 4] from ymin, xmin, ymax, xmax to x, y, width, height."""
     low, high = boxes[:, :2], boxes[:, 2:]
     return np.concatenate([low[:, ::-1], (high - low)[:, ::-1]], axis=1).astype(np.float64)
 

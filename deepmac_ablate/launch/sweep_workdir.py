@@ -137,7 +137,7 @@ class SweepWorkdir:
             OSError: If the folder cannot be written.
         """
         files = self.trial(planned.id)
-        files.describe(planned.trial, planned.id)
+        files.write_trial(planned.trial, planned.id)
         place = {
             "sweep": plan.name,
             "arm": planned.trial.arm,

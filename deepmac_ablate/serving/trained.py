@@ -12,7 +12,7 @@ from deepmac_ablate import bindings, class_splits
 from deepmac_ablate.data.dataset_info import Category
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
-from deepmac_ablate.training.checkpointing import restore
+from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.session import PreparedModel, prepare_model
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -56,7 +56,7 @@ def load(workdir: str, further: Sequence[str] = ()) -> Trained:
         dataclasses.replace(trial, bindings=(*trial.bindings, _HERE, *further)))
     _check_took_effect(prepared, len(further))
     try:
-        step = restore(prepared, files)
+        step = restore_latest(prepared, files)
     except (AssertionError, ValueError) as error:
         # The first sentence; numbers of the variables follow.
         reason = str(error).strip().splitlines()[0].partition(". ")[0].rstrip(".")

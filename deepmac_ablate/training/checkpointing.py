@@ -1,4 +1,4 @@
-"""Checkpoints of a trial: numbered by its steps, written by one process, read by any."""
+"""Checkpoints of a trial: numbered by step, written by one process, readable by any."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 @contextlib.contextmanager
 def checkpoint_manager(
-    session: Session, workdir: TrialWorkdir, chief: bool
+    session: Session, workdir: TrialWorkdir, is_chief: bool
 ) -> Iterator[tf.train.CheckpointManager]:
-    """Yield what writes checkpoints.
+    """Yield a manager that saves the session's checkpoints.
 
-    Every worker of a cluster has to take part in saving, as a variable may have a part on each. But
-    only the chief's files are kept.
+    Every worker of a cluster must take part in saving, as each may hold a part of a variable. Only
+    the chief's files are kept.
 
     Args:
-        session: what is saved.
-        workdir: where the chief saves it.
-        chief: whether this process is the one that writes files.
+        session: The objects to save.
+        workdir: The folder that the chief saves to.
+        is_chief: Whether this process is the one that writes files.
     """
     with contextlib.ExitStack() as stack:
-        folder = str(workdir.checkpoints) if chief else stack.enter_context(
+        folder = str(workdir.checkpoints) if is_chief else stack.enter_context(
             tempfile.TemporaryDirectory(prefix="deepmac-ablate-"))
         yield tf.train.CheckpointManager(
             session.checkpoint, folder,
-            max_to_keep=session.runtime.keep_checkpoints if chief else 1)
+            max_to_keep=session.runtime.keep_checkpoints if is_chief else 1)
 
 
 def latest_step(workdir: TrialWorkdir) -> int | None:
-    """Return the step of the latest checkpoint, or None where there is none."""
+    """Return the step of the latest checkpoint, or None if there is none."""
     latest = tf.train.latest_checkpoint(str(workdir.checkpoints))
-    return None if latest is None else _step_of(latest)
+    return None if latest is None else _step_from_path(latest)
 
 
-def restore(prepared: Session | PreparedModel, workdir: TrialWorkdir) -> int | None:
-    """Read the latest checkpoint, if there is one, and return its step.
+def restore_latest(prepared: Session | PreparedModel, workdir: TrialWorkdir) -> int | None:
+    """Restore the latest checkpoint and return its step, or None if there is none.
 
     Raises:
-        UserError: if checkpoints vanish while they are read.
+        UserError: If checkpoints disappear while they are read.
     """
     # The trainer may delete a checkpoint while an evaluator opens it; then there is a newer one.
     for _ in range(3):
@@ -54,10 +54,9 @@ def restore(prepared: Session | PreparedModel, workdir: TrialWorkdir) -> int | N
             return None
         with contextlib.suppress(tf.errors.NotFoundError):
             prepared.checkpoint.restore(latest).expect_partial().assert_existing_objects_matched()
-            return _step_of(latest)
-    raise UserError(f"The checkpoints in {workdir.checkpoints} vanish while they are read.")
+            return _step_from_path(latest)
+    raise UserError(f"The checkpoints in {workdir.checkpoints} disappear while they are read.")
 
 
-def _step_of(checkpoint: str) -> int:
-    """Return the step of a checkpoint; they are numbered by it."""
+def _step_from_path(checkpoint: str) -> int:
     return int(checkpoint.rpartition("-")[2])

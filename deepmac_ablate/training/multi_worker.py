@@ -1,8 +1,8 @@
-"""The processes that train one trial together, mostly one: what they tell each other.
+"""Communication between the processes that train one trial together (usually just one).
 
-Each takes the same steps in the same order, as TensorFlow adds up their gradients within a step.
-What one of them alone knows, such as a signal or a clock, must not decide what it does next, or the
-others wait for ever: it is exchanged first.
+All of them take the same steps in the same order, as TensorFlow adds up their gradients within a
+step. Anything that only one of them knows, such as a signal or a clock, must be exchanged before it
+may decide what comes next; otherwise the others would wait forever.
 """
 
 from __future__ import annotations
@@ -16,84 +16,83 @@ import tensorflow as tf
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.training import tf_config
 
-# What TensorFlow raises in all workers within some ten seconds once one of them is gone.
-_LOST = (
+# Raised by TensorFlow in all workers within about ten seconds of losing one of them.
+_LOSS_ERRORS = (
     tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
     tf.errors.DeadlineExceededError)
 
 
 class WorkerLost(Exception):  # noqa: N818 (nothing went wrong here)
-    """One of the processes that train together is gone, so none of them can go on."""
+    """One of the processes that train together is gone, so none of them can continue."""
 
 
 @contextlib.contextmanager
-def losses_named() -> Iterator[None]:
-    """Turn what TensorFlow raises where another process is gone into one sentence.
+def translating_worker_loss() -> Iterator[None]:
+    """Turn TensorFlow's errors about a lost process into one sentence.
 
     Raises:
-        WorkerLost: if another process of the cluster is gone or cannot be reached.
+        WorkerLost: If another process of the cluster is gone or cannot be reached.
     """
     try:
         yield
-    except _LOST as error:
-        if tf_config.task().number == 1:
+    except _LOSS_ERRORS as error:
+        if tf_config.read_task().num_workers == 1:
             raise
         raise WorkerLost(
             "Another worker of the cluster is gone or cannot be reached; start all of them again "
-            f"to go on ({str(error).strip().splitlines()[0]}).") from error
+            f"to continue ({str(error).strip().splitlines()[0]}).") from error
 
 
 class Workers:
-    """This process and those that it trains with.
+    """The processes that train a trial together, seen from one of them.
 
     All of them must call the same methods in the same order; each call waits for the others.
 
     Attributes:
-        chief: whether this process is the one that writes files.
-        number: how many there are.
+        is_chief: Whether this process is the one that writes files.
+        count: The number of processes.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
-        """Find out which process this is.
+        """Determine this process's part.
 
         Args:
-            strategy: what the processes share.
+            strategy: The strategy that the processes share.
 
         Raises:
-            UserError: if there are several processes, but the strategy knows only this one.
+            UserError: If there are several processes, but the strategy knows only this one.
         """
-        task = tf_config.task()
-        self.chief, self.number = task
-        together = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        if self.number > 1 and not together:
+        self.is_chief, self.count = tf_config.read_task()
+        shared = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        if self.count > 1 and not shared:
             raise UserError(
-                f"The variable TF_CONFIG names {self.number} processes, each of which would train "
+                f"The variable TF_CONFIG names {self.count} processes, each of which would train "
                 "the trial alone; bind Runtime.strategy = 'multi_worker_mirrored' or unset it.")
         self._strategy = strategy
 
-    def any(self, flag: bool) -> bool:
-        """Return whether a flag is set in any process."""
-        return any(self.all(flag))
+    def any_true(self, flag: bool) -> bool:
+        """Return whether the flag is set in any process."""
+        return any(self.gather(flag))
 
-    def of_chief(self, number: int) -> int:
-        """Return the number that the chief gives, whatever the others give."""
-        return self.all(number)[0]
+    def broadcast_from_chief(self, number: int) -> int:
+        """Return the number that the chief passes; those of the others are ignored."""
+        return self.gather(number)[0]
 
-    def wait(self) -> None:
-        """Wait until all processes are here."""
-        self.all(0)
+    def wait_for_all(self) -> None:
+        """Wait until all processes have arrived here."""
+        self.gather(0)
 
-    def all(self, number: int) -> list[int]:
-        """Return the numbers of all processes, the chief's first."""
-        if self.number == 1:
+    def gather(self, number: int) -> list[int]:
+        """Return the numbers that all processes pass, the chief's first."""
+        if self.count == 1:
             return [int(number)]
         replicas = self._strategy.num_replicas_in_sync
 
-        def own(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+        def place_number(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
             return number * tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=tf.float64)
 
-        # A sum of vectors in which each has its own place, as there is no other exchange that
-        # TensorFlow offers outside of a step on all devices.
-        values = self._strategy.experimental_distribute_values_from_function(own)
+        # A sum of vectors in which each replica has its own element, as TensorFlow offers no other
+        # exchange outside of a step on all devices.
+        values = self._strategy.experimental_distribute_values_from_function(place_number)
         gathered = self._strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
-        return np.rint(gathered.numpy()[:: replicas // self.number]).astype(int).tolist()
+        return np.rint(gathered.numpy()[:: replicas // self.count]).astype(int).tolist()

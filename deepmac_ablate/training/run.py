@@ -1,4 +1,13 @@
-"""One trial, from gin files to a row of numbers: the function to read first is `run`."""
+"""One trial, from gin files to a row of numbers. Start reading at `run_trial`.
+
+::
+
+    gin files, bindings, seed
+        -> prepare_session   everything that the trial binds: model, optimizer, data, devices
+        -> train_model       metrics.jsonl, checkpoints/
+        -> evaluate_model    scores of the last checkpoint
+        -> write_result      per_class.csv, overlays/, ..., and at last result.json
+"""
 
 from __future__ import annotations
 
@@ -14,10 +23,10 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import artifacts, overlays
 from deepmac_ablate.evaluation.evaluator import EvaluationResult
 from deepmac_ablate.progress import Progress
-from deepmac_ablate.training.checkpointing import checkpoint_manager, latest_step, restore
-from deepmac_ablate.training.multi_worker import Workers, losses_named
+from deepmac_ablate.training.checkpointing import checkpoint_manager, latest_step, restore_latest
+from deepmac_ablate.training.multi_worker import Workers, translating_worker_loss
 from deepmac_ablate.training.runtime import StopRequest
-from deepmac_ablate.training.session import Session, prepare
+from deepmac_ablate.training.session import Session, prepare_session
 from deepmac_ablate.training.trainer import Trainer
 from deepmac_ablate.trial import provenance
 from deepmac_ablate.trial.trial import Trial
@@ -25,186 +34,177 @@ from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 Mode = Literal["train", "eval", "train_and_eval", "continuous_eval"]
 
-# How long `continuous_eval` waits between two looks for a checkpoint, and when it gives up.
-_SECONDS_BETWEEN_LOOKS = 10.0
+# `continuous_eval` polls for new checkpoints, and gives up where none appears.
+_SECONDS_BETWEEN_POLLS = 10.0
 _SECONDS_WITHOUT_CHECKPOINT = 3600.0 * 4
 
-# How long a request to stop waits at most, about; preemptible machines give half a minute in all.
-_SECONDS_TO_HEED = 3.0
+# Upper bound for the delay until a request to stop takes effect; preemptible machines allow half a
+# minute in total.
+_SECONDS_TO_STOP = 3.0
 
 
 class Interrupted(Exception):  # noqa: N818 (nothing went wrong)
-    """The process was asked to end; a checkpoint holds what was done."""
+    """The process was asked to stop; a checkpoint holds the progress so far."""
 
 
 class Diverged(Exception):  # noqa: N818
-    """The loss is no number any more."""
+    """The loss became NaN or infinite."""
 
 
-@losses_named()
-def run(
+@translating_worker_loss()
+def run_trial(
     trial: Trial,
     workdir: TrialWorkdir,
     mode: Mode = "train_and_eval",
     runtime: Sequence[str] = (),
 ) -> dict | None:
-    """Run a trial, or what is left of it.
+    """Run a trial, or whatever part of it earlier attempts have not finished.
 
     Args:
-        trial: what to run.
-        workdir: where its files are, and whatever an earlier attempt finished.
+        trial: The trial to run.
+        workdir: The trial's folder, with the files of earlier attempts if there were any.
         mode: "train" ends with the last checkpoint; "eval" evaluates it; "train_and_eval" does
             both; "continuous_eval" evaluates each checkpoint that another process writes.
-        runtime: bindings of `Runtime` for the devices that there are now; no part of the trial.
+        runtime: Bindings of `Runtime` for the devices at hand; not part of the trial.
 
     Returns:
-        The content of result.json; None in mode "train", and in all but the chief of a cluster.
+        The content of result.json; None in mode "train", and in all workers of a cluster but the
+        chief.
 
     Raises:
-        UserError: for a mistake in the configuration, before anything is computed.
-        Interrupted: if the process was asked to end. Running the trial again continues it.
-        Diverged: if the loss stopped being a number.
-        WorkerLost: if another process of the cluster is gone. Running the trial again, in all of
-            them, continues it.
+        UserError: For a mistake in the configuration, before anything is computed.
+        Interrupted: If the process was asked to stop. Running the trial again continues it.
+        Diverged: If the loss became NaN or infinite.
+        WorkerLost: If another worker of the cluster is gone. Running the trial again in all of
+            them continues it.
     """
     if mode == "eval" and workdir.read_trial_id() is None:
         raise UserError(f"There is no trial to evaluate in {workdir.path}: trial.json is missing.")
-    session = prepare(trial, runtime)
+    session = prepare_session(trial, runtime)
     workers = Workers(session.strategy)
     trains = mode in ("train", "train_and_eval")
     step = latest_step(workdir)
-    if len(set(workers.all(-1 if step is None else step))) > 1:
-        raise UserError(
-            f"The workers of the cluster do not find the same files in {workdir.path}; a workdir "
-            "has to be where all of them see it, such as on gs://.")
+    _check_same_files(workers, workdir, step)
     if trains and step is None:
         # Before the workdir is claimed, so that a mistake leaves nothing behind.
-        session.training.initialise(session.model)
-    if workers.chief:
+        session.training.load_initial_weights(session.model)
+    if workers.is_chief:
         workdir.start(trial, session.trial_id, session.config)
     if mode != "eval":
         result = workdir.read_result()
-        if workers.of_chief(result is not None):
-            return result if workers.chief else None
-    if workers.chief:
+        if workers.broadcast_from_chief(result is not None):
+            return result if workers.is_chief else None
+    if workers.is_chief:
         workdir.append_attempt({
             "mode": mode, "step": step or 0, "steps": session.training.steps,
             "runtime": list(runtime),
-            **provenance.describe(bindings.modules(trial.gin_files), trial.gin_files)})
+            **provenance.describe_code(bindings.modules(trial.gin_files), trial.gin_files)})
     if trains:
-        train(session, trial.seed, workdir, workers)
+        train_model(session, trial.seed, workdir, workers)
     if mode == "train":
         return None
-    result = _evaluate_files(session, workdir, mode) if workers.chief else None
-    # A worker that ended earlier would look as if it were lost.
-    workers.wait()
+    result = _evaluate_checkpoints(session, workdir, mode) if workers.is_chief else None
+    # The others stay, as a worker that ended early would look lost.
+    workers.wait_for_all()
     return result
 
 
-def _evaluate_files(session: Session, workdir: TrialWorkdir, mode: Mode) -> dict:
-    """Evaluate checkpoints and return the result, which it writes."""
-    if mode == "continuous_eval":
-        return evaluate_continuously(session, workdir)
-    step = restore(session, workdir)
-    if step is None:
-        raise UserError(f"There is no checkpoint to evaluate in {workdir.checkpoints}.")
-    return write_result(session, workdir, evaluate(session), step)
+def train_model(session: Session, seed: int, workdir: TrialWorkdir, workers: Workers) -> None:
+    """Take the remaining steps, writing metrics and checkpoints along the way.
 
+    Args:
+        session: The trial's objects.
+        seed: The trial's seed.
+        workdir: The trial's folder. Training continues from its latest checkpoint.
+        workers: The processes that train together; only the chief writes.
 
-def train(session: Session, seed: int, workdir: TrialWorkdir, workers: Workers) -> None:
-    """Take the steps that are left, noting metrics and checkpoints on the way."""
-    training, runtime, strategy = session.training, session.runtime, session.strategy
-    chief = workers.chief
-    first_step = step = restore(session, workdir) or 0
-    if chief:
-        workdir.drop_metrics_after(first_step)
-
-    def dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return training.data.dataset(
-            session.model.image_size, session.model.anchors, training.seen_ids, seed, first_step,
-            context)
-
-    trainer = Trainer(
-        session.model, training.losses, session.optimizer,
-        strategy.distribute_datasets_from_function(dataset), strategy, seed, runtime.jit_compile)
-    with StopRequest.listening() as stop, Progress("Training", training.steps, step) as progress, \
-            checkpoint_manager(session, workdir, chief) as manager:
-        stopping = workers.any(stop.requested)
-        while step < training.steps and not stopping:
-            started, previous = time.monotonic(), step
-            wanted = min(_next_multiple(step, runtime.log_every), training.steps)
-            while step < wanted and not stopping:
-                chunk = min(wanted - step, _chunk(step - previous, time.monotonic() - started))
-                chunk = workers.of_chief(chunk)
-                trainer.train(tf.constant(chunk))
-                step += chunk
-                stopping = workers.any(stop.requested)
-            report = trainer.report()
-            report["steps_per_second"] = (step - previous) / (time.monotonic() - started)
+    Raises:
+        Interrupted: If the process was asked to stop before the last step.
+        Diverged: If the loss became NaN or infinite.
+    """
+    runtime, last_step = session.runtime, session.training.steps
+    step = restore_latest(session, workdir) or 0
+    if workers.is_chief:
+        workdir.drop_metrics_after(step)
+    trainer = _build_trainer(session, seed, step)
+    with StopRequest.listening() as stop, Progress("Training", last_step, step) as progress, \
+            checkpoint_manager(session, workdir, workers.is_chief) as manager:
+        stopping = workers.any_true(stop.requested)
+        while step < last_step and not stopping:
+            previous = step
+            next_log = min((step // runtime.log_every + 1) * runtime.log_every, last_step)
+            step, report = _train_until(trainer, step, next_log, stop, workers)
             if not math.isfinite(report["total_loss"]):
                 raise Diverged(
                     f"The loss is {report['total_loss']} between steps {previous} and {step}; "
                     "a lower learning rate or a longer warm-up may help.")
-            if chief:
+            if workers.is_chief:
                 workdir.append_metrics(step, {f"train/{k}": v for k, v in report.items()})
                 workdir.write_operative_config(_operative_config(session))
                 progress.update(step, loss=report["total_loss"])
-            # Whoever was asked meanwhile, too.
-            stopping = workers.any(stop.requested)
-            due = step // runtime.checkpoint_every > previous // runtime.checkpoint_every
-            if due or stopping or step == training.steps:
+            # Again, as a signal may have come meanwhile.
+            stopping = workers.any_true(stop.requested)
+            checkpoint_due = _is_due(runtime.checkpoint_every, previous, step)
+            if checkpoint_due or stopping or step == last_step:
                 manager.save(checkpoint_number=step)
-                # Nobody leaves before the chief's is complete.
-                workers.wait()
-            every = session.evaluation.every
-            if every and step // every > previous // every and step < training.steps and chief:
-                workdir.append_evaluation(step, evaluate(session).scalars)
-        if step < training.steps:
+                # No worker leaves before the chief's checkpoint is complete.
+                workers.wait_for_all()
+            evaluation_due = _is_due(session.evaluation.every, previous, step)
+            if evaluation_due and step < last_step and workers.is_chief:
+                workdir.append_evaluation(step, evaluate_model(session).scalars)
+        if step < last_step:
             raise Interrupted(
-                f"Stopped at step {step} of {training.steps}; run the trial again to go on.")
+                f"Stopped at step {step} of {last_step}; run the trial again to continue.")
 
 
-def evaluate(session: Session) -> EvaluationResult:
-    """Evaluate the session's model as it is now."""
-    return session.evaluation.run(
+def evaluate_model(session: Session) -> EvaluationResult:
+    """Evaluate the session's model with its current weights."""
+    return session.evaluation.evaluate(
         session.model, session.strategy, session.training.seen_classes)
 
 
-def evaluate_continuously(session: Session, workdir: TrialWorkdir) -> dict | None:
-    """Evaluate each new checkpoint until that of the last step, whose numbers are the result.
+def evaluate_continuously(session: Session, workdir: TrialWorkdir) -> dict:
+    """Evaluate each new checkpoint until the one of the last step, which gives the result.
 
     Raises:
-        UserError: if no new checkpoint has appeared for hours.
+        UserError: If no new checkpoint has appeared for hours.
     """
-    done, last_news = -1, time.monotonic()
+    evaluated_step, last_seen = -1, time.monotonic()
     while True:
-        step = restore(session, workdir)
-        if step is not None and step > done:
-            evaluated = evaluate(session)
+        step = restore_latest(session, workdir)
+        if step is not None and step > evaluated_step:
+            evaluated = evaluate_model(session)
             if step >= session.training.steps:
                 return write_result(session, workdir, evaluated, step)
             workdir.append_evaluation(step, evaluated.scalars)
-            done, last_news = step, time.monotonic()
-        elif time.monotonic() - last_news > _SECONDS_WITHOUT_CHECKPOINT:
-            raise UserError(f"No new checkpoint has appeared in {workdir.checkpoints} for hours.")
+            evaluated_step, last_seen = step, time.monotonic()
+        elif time.monotonic() - last_seen > _SECONDS_WITHOUT_CHECKPOINT:
+            raise UserError(
+                f"No new checkpoint has appeared in {workdir.checkpoints} for "
+                f"{_SECONDS_WITHOUT_CHECKPOINT / 3600:g} hours.")
         else:
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(_SECONDS_BETWEEN_POLLS)
 
 
 def write_result(
     session: Session, workdir: TrialWorkdir, evaluated: EvaluationResult, step: int
 ) -> dict:
-    """Write pictures and numbers; result.json comes last, and say that the trial is finished."""
+    """Write the files of an evaluation, result.json last, as it marks the trial as finished.
+
+    Returns:
+        The content of result.json.
+    """
     shown = {name: evaluated.predictions[name]
              for name in ("detections", "groundtruth") if name in evaluated.predictions}
     pictures = overlays.draw_overlays(
         session.evaluation.data, evaluated.ground_truth, shown, session.training.seen_classes,
         session.evaluation.overlays)
-    workdir.write_overlays({name: overlays.to_png(it) for name, it in pictures.items()})
+    workdir.write_overlays(
+        {image_id: overlays.to_png(picture) for image_id, picture in pictures.items()})
     workdir.write_evaluation(artifacts.artifact_files(evaluated))
     result = {
         "step": step,
-        "train_seconds": train_seconds(workdir.read_metrics()),
+        "train_seconds": total_train_seconds(workdir.read_metrics()),
         **session.evaluation.dataset_identity(),
         **evaluated.scalars,
     }
@@ -212,11 +212,12 @@ def write_result(
     return result
 
 
-def train_seconds(metrics: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return how long the steps of a trial took, over all attempts and without what was redone.
+def total_train_seconds(metrics: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the time that a trial's steps took in all attempts; repeated steps count once.
 
     Args:
-        metrics: of all its steps, see `TrialWorkdir.read_metrics`; none where it was imported.
+        metrics: The lines of metrics.jsonl for all steps, from `TrialWorkdir.read_metrics`; empty
+            for an imported trial, whose time is unknown.
     """
     if not metrics:
         return None
@@ -226,19 +227,72 @@ def train_seconds(metrics: Sequence[Mapping[str, Any]]) -> float | None:
         for before, line in zip(steps, metrics, strict=False))
 
 
+def _check_same_files(workers: Workers, workdir: TrialWorkdir, step: int | None) -> None:
+    """Raise a UserError unless all workers find the same latest checkpoint."""
+    if len(set(workers.gather(-1 if step is None else step))) > 1:
+        raise UserError(
+            f"The workers of the cluster find different checkpoints in {workdir.path}; choose a "
+            "workdir that all of them share, such as one on gs://.")
+
+
+def _build_trainer(session: Session, seed: int, first_step: int) -> Trainer:
+    """Build the trainer of a session, its batches beginning with that of `first_step`."""
+    training = session.training
+
+    def make_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return training.data.dataset(
+            session.model.image_size, session.model.anchors, training.seen_ids, seed, first_step,
+            context)
+
+    return Trainer(
+        session.model, training.losses, session.optimizer,
+        session.strategy.distribute_datasets_from_function(make_dataset), session.strategy, seed,
+        session.runtime.jit_compile)
+
+
+def _train_until(
+    trainer: Trainer, step: int, target: int, stop: StopRequest, workers: Workers
+) -> tuple[int, dict[str, float]]:
+    """Train up to a step, or until any worker is asked to stop.
+
+    The steps are taken in chunks short enough for a request to stop to take effect in seconds. All
+    workers take the same chunks: the chief's.
+
+    Returns:
+        The step that was reached, and the report of the steps taken.
+    """
+    first_step, started, stopping = step, time.monotonic(), False
+    while step < target and not stopping:
+        steps, seconds = step - first_step, time.monotonic() - started
+        chunk = max(1, int(_SECONDS_TO_STOP * steps / seconds)) if steps else 1
+        chunk = workers.broadcast_from_chief(min(target - step, chunk))
+        trainer.train(tf.constant(chunk))
+        step += chunk
+        stopping = workers.any_true(stop.requested)
+    report = trainer.collect_report()
+    report["steps_per_second"] = (step - first_step) / (time.monotonic() - started)
+    return step, report
+
+
+def _is_due(every: int, previous: int, step: int) -> bool:
+    """Return whether a multiple of `every` lies in (previous, step]; never if `every` is 0."""
+    return every > 0 and step // every > previous // every
+
+
+def _evaluate_checkpoints(session: Session, workdir: TrialWorkdir, mode: Mode) -> dict:
+    """Evaluate the last checkpoint, or in mode "continuous_eval" each one, and write the result."""
+    if mode == "continuous_eval":
+        return evaluate_continuously(session, workdir)
+    step = restore_latest(session, workdir)
+    if step is None:
+        raise UserError(f"There is no checkpoint to evaluate in {workdir.checkpoints}.")
+    return write_result(session, workdir, evaluate_model(session), step)
+
+
 def _operative_config(session: Session) -> str:
-    """Return what took effect, and as comments what did not."""
+    """Return the bindings that took effect, and as comments those that did not."""
     lines = [bindings.operative_text().rstrip(), ""]
     if session.inactive:
-        lines += ["# Not in use, because their modules are not selected:"]
+        lines += ["# Without effect, as their modules are not selected:"]
         lines += [f"# {place}" for place in session.inactive]
     return "\n".join(lines) + "\n"
-
-
-def _chunk(steps: int, seconds: float) -> int:
-    """Return how many steps to take at once, so that a request to stop is heeded in seconds."""
-    return max(1, int(_SECONDS_TO_HEED * steps / seconds)) if steps else 1
-
-
-def _next_multiple(step: int, every: int) -> int:
-    return (step // every + 1) * every

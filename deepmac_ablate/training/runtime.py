@@ -1,4 +1,4 @@
-"""How a trial runs, as opposed to what it computes: devices, compilation, checkpoints, logging."""
+"""Settings of a run that do not change its results: devices, compilation, checkpoints, logging."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from deepmac_ablate.training import tf_config
 
 @gin.register(module="deepmac_ablate.runtime")
 class Runtime:
-    """Settings that leave the results of a trial as they are.
+    """Settings that do not change the results of a trial.
 
     Attributes:
-        jit_compile: whether the training step is compiled by XLA.
-        deterministic: whether TensorFlow's kernels are kept to a fixed order of operations.
-        checkpoint_every: steps between checkpoints.
-        keep_checkpoints: how many of them stay, the last ones.
-        log_every: steps between two lines of metrics.jsonl; a signal to stop is heeded as often.
+        jit_compile: Whether XLA compiles the training step.
+        deterministic: Whether TensorFlow's kernels keep to a fixed order of operations.
+        checkpoint_every: Steps between checkpoints.
+        keep_checkpoints: The number of checkpoints to keep; the oldest are deleted.
+        log_every: Steps between lines of metrics.jsonl.
     """
 
     def __init__(
@@ -40,26 +40,26 @@ class Runtime:
         """Record the settings.
 
         Args:
-            strategy: how the work is spread over devices; "one_device" takes the first GPU, or the
-                CPU.
-            tpu: where the TPU is, for the strategy "tpu": "local" on its own host; for a slice of
-                several hosts, whose `deepmac-ablate tpu-server` this process tells what to do,
-                their addresses: "grpc://h0:8470,grpc://h1:8470".
-            jit_compile: whether the training step is compiled by XLA.
-            deterministic: whether TensorFlow's kernels are kept to a fixed order of operations.
-            checkpoint_every: steps between checkpoints.
-            keep_checkpoints: how many of them stay, the last ones.
-            log_every: steps between two lines of metrics.jsonl.
+            strategy: The devices to use; "one_device" is the first GPU, or the CPU if there is
+                none.
+            tpu: Address of the TPU, for the strategy "tpu": "local" on the TPU's own host; for a
+                slice of several hosts, which each run `deepmac-ablate tpu-server`, their addresses,
+                such as "grpc://h0:8470,grpc://h1:8470".
+            jit_compile: Whether XLA compiles the training step.
+            deterministic: Whether TensorFlow's kernels keep to a fixed order of operations.
+            checkpoint_every: Steps between checkpoints, at least 1.
+            keep_checkpoints: The number of checkpoints to keep, at least 1; the oldest are deleted.
+            log_every: Steps between lines of metrics.jsonl, at least 1.
 
         Raises:
-            UserError: if a number is not at least 1.
+            UserError: If a number is less than 1.
         """
         check_at_least(
             1, Runtime__checkpoint_every=checkpoint_every,
             Runtime__keep_checkpoints=keep_checkpoints, Runtime__log_every=log_every)
         self.jit_compile = jit_compile
-        # XLA fixes the order on a TPU. Where TensorFlow is asked for it as well, it refuses to
-        # compile the gradient of max pooling.
+        # On a TPU, XLA fixes the order. TensorFlow, asked for it as well, would refuse to compile
+        # the gradient of max pooling.
         self.deterministic = deterministic and strategy != "tpu"
         self.checkpoint_every = checkpoint_every
         self.keep_checkpoints = keep_checkpoints
@@ -67,46 +67,50 @@ class Runtime:
         self._strategy = strategy
         self._tpu = tpu
 
-    def strategy(self) -> tf.distribute.Strategy:
+    def create_strategy(self) -> tf.distribute.Strategy:
         """Connect to the devices.
 
         Raises:
-            UserError: if there is no TPU for the strategy "tpu", or no cluster for
+            UserError: If there is no TPU for the strategy "tpu", or TF_CONFIG is not set for
                 "multi_worker_mirrored".
         """
         if self._strategy == "mirrored":
             return tf.distribute.MirroredStrategy()
         if self._strategy == "multi_worker_mirrored":
-            if not os.environ.get(tf_config.NAME):
+            if not os.environ.get(tf_config.VARIABLE):
                 raise UserError(
                     "Runtime.strategy = 'multi_worker_mirrored', but the variable TF_CONFIG, which "
-                    "names the processes, is not set; on one machine use 'mirrored'.")
+                    "names the processes, is not set; on one machine, bind 'mirrored'.")
             return tf.distribute.MultiWorkerMirroredStrategy()
         if self._strategy == "tpu":
-            return self._tpu_strategy()
+            return self._create_tpu_strategy()
         gpus = tf.config.list_logical_devices("GPU")
         return tf.distribute.OneDeviceStrategy(gpus[0].name if gpus else "/cpu:0")
 
-    def _tpu_strategy(self) -> tf.distribute.Strategy:
+    def _create_tpu_strategy(self) -> tf.distribute.Strategy:
         try:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(self._tpu)
             tf.config.experimental_connect_to_cluster(resolver)
             tf.tpu.experimental.initialize_tpu_system(resolver)
         except tf.errors.NotFoundError as error:
             raise UserError(
-                "Runtime.strategy = 'tpu', but this TensorFlow knows no TPUs: the package "
-                "tensorflow-tpu must be installed in place of tensorflow; bind 'one_device' "
-                "elsewhere.") from error
+                "Runtime.strategy = 'tpu', but this TensorFlow does not support TPUs: install the "
+                "package tensorflow-tpu in place of tensorflow, or bind 'one_device' on a machine "
+                "without a TPU.") from error
         except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
             raise UserError(
                 f"Runtime.strategy = 'tpu', but no TPU answers at Runtime.tpu = {self._tpu!r} "
-                f"({str(error).strip().splitlines()[0]}); it is 'local' on a TPU's own host, and "
+                f"({str(error).strip().splitlines()[0]}); bind 'local' on the TPU's own host, or "
                 "'grpc://host:8470,...' for the hosts of a slice.") from error
         return tf.distribute.TPUStrategy(resolver)
 
 
 class StopRequest:
-    """Notes that the process was asked to end."""
+    """Flag that is set once the process is asked to stop.
+
+    Attributes:
+        requested: Whether a signal has arrived.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -114,14 +118,14 @@ class StopRequest:
     @classmethod
     @contextlib.contextmanager
     def listening(cls) -> Iterator[StopRequest]:
-        """Record SIGTERM and SIGINT instead of dying of them, while the context lasts."""
+        """Catch SIGTERM and SIGINT while the context lasts, instead of being ended by them."""
         request = cls()
 
-        def note(signum: int, frame: object) -> None:
+        def record_signal(signum: int, frame: object) -> None:
             del signum, frame
             request.requested = True
 
-        previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+        previous = {s: signal.signal(s, record_signal) for s in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield request
         finally:

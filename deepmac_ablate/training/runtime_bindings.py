@@ -1,7 +1,7 @@
-"""Bindings of `Runtime` that a start brings along: the devices that it has, and no part of a trial.
+"""Bindings of `Runtime` that are passed at the start: for the devices at hand, not for the trial.
 
-The same trial runs on a laptop, on GPUs and on a TPU, and goes on where another left it. So what
-depends on the devices is not written into the trial.
+The same trial runs on a laptop, on GPUs or on a TPU, and continues on one where it stopped on
+another. So bindings that depend on the devices are not stored with the trial.
 """
 
 from __future__ import annotations
@@ -13,39 +13,37 @@ from deepmac_ablate.bindings import Binding
 from deepmac_ablate.errors import UserError
 
 
-def check(texts: Sequence[str]) -> int:
-    """Check that bindings concern devices only.
+def check_runtime_bindings(texts: Sequence[str]) -> int:
+    """Check that bindings are about `Runtime` only, and return their number.
 
     Args:
-        texts: Each ``Runtime.parameter = value``.
-
-    Returns:
-        How many bindings they are.
+        texts: Lines of gin, each ``Runtime.parameter = value``.
 
     Raises:
-        UserError: For the first that binds anything else, or is no binding.
+        UserError: For the first that is anything else.
     """
     text = bindings.read((), texts)
     for binding in text.bindings:
         if binding.scope or binding.short_selector != "Runtime":
             raise UserError(
-                f"--runtime '{binding}' binds no parameter of Runtime; what a trial computes "
-                "belongs into its --gin_file and --gin_bindings.")
+                f"--runtime accepts only bindings of Runtime, got '{binding}'; bind what the trial "
+                "computes with --gin-file or --gin-bindings.")
     if text.imports:
-        raise UserError(f"--runtime '{text.imports[0].statement}' is no binding of Runtime.")
+        raise UserError(
+            f"--runtime accepts only bindings of Runtime, got '{text.imports[0].statement}'.")
     return len(text.bindings)
 
 
-def without_replaced(parsed: Sequence[Binding], number: int) -> tuple[Binding, ...]:
-    """Leave out the trial's own bindings that those of the start replace.
+def drop_overridden(parsed: Sequence[Binding], number: int) -> tuple[Binding, ...]:
+    """Drop the trial's own bindings that bindings passed at the start override.
 
-    A trial may bind what suits the machine that it was written on; that this has no effect
-    elsewhere is no mistake.
+    A trial may bind settings for the machine that it was written on; that they have no effect on
+    another machine is not a mistake.
 
     Args:
-        parsed: What `bindings.parse` returned.
-        number: How many of them, the last ones, the start brought along.
+        parsed: All bindings, from `bindings.parse`.
+        number: The number of bindings passed at the start, which come last.
     """
     at = len(parsed) - number
-    replaced = {binding.name for binding in parsed[at:]}
-    return (*(it for it in parsed[:at] if it.name not in replaced), *parsed[at:])
+    overridden = {binding.name for binding in parsed[at:]}
+    return (*(own for own in parsed[:at] if own.name not in overridden), *parsed[at:])

@@ -1,4 +1,4 @@
-"""A trial's objects, from gin files to a model: everything is built, nothing computed yet."""
+"""The objects of a trial, built from its gin files; nothing is computed yet."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from deepmac_ablate.modeling import (
 )
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
-from deepmac_ablate.training import runtime_bindings
 from deepmac_ablate.training.runtime import Runtime
+from deepmac_ablate.training.runtime_bindings import check_runtime_bindings, drop_overridden
 from deepmac_ablate.trial.trial import Trial, trial_id
 
-# Modules whose classes gin files select, though nothing here names them.
+# Modules whose classes gin files select; importing them makes the classes known to gin.
 SELECTABLE = (backbones, box_sources, mask_heads, mask_inputs, optimization)
 
 
 @gin.register(module="deepmac_ablate.session")
 class Training:
-    """What a trial computes; with the seed, all that its results are a function of.
+    """The settings that, together with the seed, determine the results of a trial.
 
     Attributes:
-        data: the images to learn from.
-        seen_classes: the classes that bring their masks; see `class_splits.resolve`.
-        losses: what is minimised.
-        steps: how many steps are taken.
-        freeze: parts of the model that stay as they are, as `checkpoints.items` names them.
-        make_model: makes the model without its variables.
-        make_optimizer: makes the optimizer without its variables.
+        data: The training data.
+        seen_classes: The classes whose masks are used; see `class_splits.resolve`.
+        losses: The losses to minimise.
+        steps: The number of training steps.
+        freeze: The parts of the model that are not trained, named as in `checkpoints.items`.
+        make_model: Makes the model without its variables.
+        make_optimizer: Makes the optimizer without its variables.
     """
 
     def __init__(
@@ -59,24 +59,24 @@ class Training:
         freeze: Sequence[Literal["backbone", "decoder"]] = (),
         precision: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
-        """Record what to compute.
+        """Record the settings.
 
         Args:
-            model: makes the model, given as `@MaskRCNN`, to be called where its devices are.
-            data: the images to learn from.
-            seen_classes: the classes that bring their masks, as a name ("voc"), ids or names; None
-                is all of them, [] is none.
-            losses: what is minimised.
-            optimizer: makes the optimizer, given as `@SGD`.
-            steps: how many steps are taken.
-            init_checkpoint: where the first weights come from; None: random.
-            init_parts: which of them are read: "all", or some of "backbone" and "decoder".
-            freeze: parts that stay as they are, the statistics of their normalisation included:
-                some of "backbone" and "decoder".
+            model: Makes the model, bound as `@MaskRCNN`; called within the strategy's scope.
+            data: The training data.
+            seen_classes: The classes whose masks are used, as a name ("voc"), ids or names; None
+                means all of them, [] none.
+            losses: The losses to minimise.
+            optimizer: Makes the optimizer, bound as `@SGD`.
+            steps: The number of training steps, at least 1.
+            init_checkpoint: The checkpoint to initialise from; None for random weights.
+            init_parts: The parts to read from it: "all", or some of "backbone" and "decoder".
+            freeze: The parts that are not trained, including the statistics of their
+                normalisation: some of "backbone" and "decoder".
             precision: "bfloat16" computes in mixed precision; variables stay float32.
 
         Raises:
-            UserError: if there is no step to take.
+            UserError: If `steps` is less than 1.
         """
         check_at_least(1, Training__steps=steps)
         self.data = data
@@ -92,18 +92,18 @@ class Training:
 
     @functools.cached_property
     def seen_ids(self) -> frozenset[int]:
-        """The ids of the seen classes among those of the data.
+        """The ids of the seen classes in the dataset.
 
         Raises:
-            UserError: if there is no data, or the classes are not the dataset's.
+            UserError: If there is no dataset, or it lacks one of the classes.
         """
         return class_splits.resolve(self.seen_classes, self.data.info.categories)
 
     def build_model(self, seed: int) -> MaskRCNN:
-        """Make the model with all its variables, within a strategy's scope.
+        """Build the model with all its variables, within a strategy's scope.
 
         Args:
-            seed: what random first weights are a function of.
+            seed: The seed of random initial weights.
         """
         tf_keras.mixed_precision.set_global_policy(
             "mixed_bfloat16" if self._precision == "bfloat16" else "float32")
@@ -115,36 +115,36 @@ class Training:
         return model
 
     def build_optimizer(self, model: MaskRCNN) -> tf_keras.optimizers.Optimizer:
-        """Make the optimizer of a model with all its variables, within a strategy's scope."""
+        """Build the optimizer of a model with all its variables, within a strategy's scope."""
         optimizer = self.make_optimizer()
         optimizer.build(model.trainable_variables)
         return optimizer
 
     def check_data(self, replicas: int) -> None:
-        """Open the data, so that what it lacks is known before anything is built.
+        """Check the dataset before anything is built.
 
         Raises:
-            UserError: if there is no data, its classes are not those of the class split, or a batch
-                cannot be shared by `replicas` devices.
+            UserError: If there is no dataset, it lacks classes of the class split, or a batch
+                cannot be divided among `replicas` devices.
         """
         _ = self.seen_ids
         if self.data.batch_size % replicas:
             raise UserError(
                 f"TrainingData.batch_size = {self.data.batch_size} cannot be shared by "
-                f"{replicas} devices: use a multiple of their number.")
+                f"{replicas} devices: use a multiple of {replicas}.")
 
     def check_classes(self, model: MaskRCNN) -> None:
-        """Raise a UserError if the model has too few classes for the data."""
+        """Raise a UserError if the model has too few classes for the dataset."""
         self.data.info.check_num_classes(model.num_classes)
 
-    def initialise(self, model: MaskRCNN) -> None:
-        """Read the first weights, if they come from a checkpoint."""
+    def load_initial_weights(self, model: MaskRCNN) -> None:
+        """Initialise the model from `init_checkpoint`, if one is bound."""
         if self._init_checkpoint is not None:
             checkpoints.initialise(model, self._init_checkpoint, self._init_parts)
 
 
 class Settings(NamedTuple):
-    """What a trial's bindings say directly: nothing is opened, connected to or built."""
+    """The configured objects at the roots of a trial; nothing is opened, connected or built."""
 
     training: Training
     evaluation: Evaluation
@@ -152,13 +152,16 @@ class Settings(NamedTuple):
 
 
 class PreparedModel(NamedTuple):
-    """A trial's model without its training: nothing here needs records to exist.
+    """The model of a trial without what only training needs; no records have to exist.
 
     Attributes:
-        parsed: every binding that was read.
-        training: what the trial computes; its data is opened when it is first asked for.
-        evaluation: how it is evaluated; the same holds for its data.
-        checkpoint: what is read from a checkpoint: the model's variables.
+        parsed: All bindings that were read.
+        training: The trial's settings; its dataset is opened on first use.
+        evaluation: The evaluation's settings; its dataset is opened on first use.
+        runtime: The settings of the devices.
+        strategy: The strategy in whose scope the model was built.
+        model: The model with all its variables.
+        checkpoint: Reads the model's variables from a checkpoint.
     """
 
     parsed: tuple[bindings.Binding, ...]
@@ -171,12 +174,19 @@ class PreparedModel(NamedTuple):
 
 
 class Session(NamedTuple):
-    """All of a trial's objects, built and connected; nothing has been computed yet.
+    """All objects of a trial, built and connected.
 
     Attributes:
-        trial_id: what the trial is known by.
-        config: what the trial asks for, as a gin file, without what the start brought along.
-        inactive: the bindings of files whose modules are not selected, with file and line.
+        trial_id: The trial's id.
+        config: The trial's configuration as gin text, without bindings passed at the start.
+        inactive: File and line of the bindings whose modules are not selected.
+        training: The trial's settings.
+        evaluation: The evaluation's settings.
+        runtime: The settings of the devices.
+        strategy: The strategy in whose scope the model and the optimizer were built.
+        model: The model with all its variables.
+        optimizer: The optimizer with all its variables.
+        checkpoint: Saves and restores the variables of the model and the optimizer.
     """
 
     trial_id: str
@@ -191,17 +201,17 @@ class Session(NamedTuple):
     checkpoint: tf.train.Checkpoint
 
 
-def prepare(trial: Trial, runtime: Sequence[str] = ()) -> Session:
-    """Parse a trial's configuration and constructs everything that it binds.
+def prepare_session(trial: Trial, runtime: Sequence[str] = ()) -> Session:
+    """Parse a trial's configuration and build everything that it binds.
 
     Args:
-        trial: what to compute.
-        runtime: bindings of `Runtime` that win over the trial's, see `runtime_bindings`.
+        trial: The trial.
+        runtime: Bindings of `Runtime` that override the trial's, see `runtime_bindings`.
 
     Raises:
-        UserError: for the first mistake in the configuration, a binding without effect included.
+        UserError: For the first mistake in the configuration, including bindings without effect.
     """
-    config = _config(trial) if runtime else None
+    config = _parse_config_text(trial) if runtime else None
     parsed, (training, evaluation, settings), strategy = _construct(trial, runtime)
     training.check_data(strategy.num_replicas_in_sync)
     _check_declared(training.data, parsed)
@@ -221,11 +231,11 @@ def prepare(trial: Trial, runtime: Sequence[str] = ()) -> Session:
 
 
 def prepare_model(trial: Trial) -> PreparedModel:
-    """Parse a trial's configuration and constructs everything but what only training needs.
+    """Parse a trial's configuration and build everything but what only training needs.
 
     Raises:
-        UserError: for the first mistake in the configuration; bindings without effect are not
-            looked for, as those of the optimizer cannot have any.
+        UserError: For the first mistake in the configuration. Bindings without effect are allowed,
+            as those of the optimizer have none here.
     """
     parsed, (training, evaluation, runtime), strategy = _construct(trial)
     with bindings.constructing(), strategy.scope():
@@ -235,7 +245,7 @@ def prepare_model(trial: Trial) -> PreparedModel:
     return PreparedModel(parsed, training, evaluation, runtime, strategy, model, checkpoint)
 
 
-def _config(trial: Trial) -> str:
+def _parse_config_text(trial: Trial) -> str:
     bindings.parse(trial.gin_files, trial.bindings)
     return bindings.config_text()
 
@@ -243,28 +253,29 @@ def _config(trial: Trial) -> str:
 def _construct(
     trial: Trial, runtime: Sequence[str] = ()
 ) -> tuple[tuple[bindings.Binding, ...], Settings, tf.distribute.Strategy]:
-    number = runtime_bindings.check(runtime)
+    """Parse a trial's configuration, construct its settings and connect to the devices."""
+    number = check_runtime_bindings(runtime)
     parsed = bindings.parse(trial.gin_files, (*trial.bindings, *runtime))
-    parsed = runtime_bindings.without_replaced(parsed, number)
+    parsed = drop_overridden(parsed, number)
     with bindings.constructing():
         roots = ("Training", "Evaluation", "Runtime")
         settings = Settings(*(gin.get_configurable(root)() for root in roots))
     if settings.runtime.deterministic:
         tf.config.experimental.enable_op_determinism()
-    return parsed, settings, settings.runtime.strategy()
+    return parsed, settings, settings.runtime.create_strategy()
 
 
 def _check_declared(data: TrainingData, parsed: Sequence[bindings.Binding]) -> None:
-    """Raise a UserError if the records are not those that the trial's id stands for."""
+    """Raise a UserError if the dataset is not the declared one, which the trial's id stands for."""
     found = data.info
-    # The name is for people.
+    # Only the fingerprint counts; the name before the @ is for people.
     if data.declared is None or data.declared.rpartition("@")[2] == found.fingerprint:
         return
     merged = bindings.merge(parsed)
-    binding = next(
-        it for name, it in bindings.reachable(parsed, "Training").items()
-        if it.parameter == "dataset" and it.value == data.declared)
-    origin = bindings.sources(merged[binding.name], merged)[-1]
+    declaration = next(
+        binding for binding in bindings.reachable(parsed, "Training").values()
+        if binding.parameter == "dataset" and binding.value == data.declared)
+    origin = bindings.sources(merged[declaration.name], merged)[-1]
     raise UserError(
         f"{data.prefix} is the dataset {found.identity}, but {origin.place} declares another; "
         f"bind {origin.name} = {found.identity!r}, which makes another trial, or None.")

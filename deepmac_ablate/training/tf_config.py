@@ -1,7 +1,7 @@
-"""Which process of a cluster this one is, as the variable TF_CONFIG says it.
+"""The variable TF_CONFIG: the place of this process in a cluster that trains one trial.
 
-Vertex AI sets it for jobs of several machines. It is read without TensorFlow, for those that have
-to know before TensorFlow is there.
+Vertex AI sets it for jobs of several machines. It is read without TensorFlow, as it is needed
+before TensorFlow is imported.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ from typing import NamedTuple
 
 from deepmac_ablate.errors import UserError
 
-NAME = "TF_CONFIG"
+VARIABLE = "TF_CONFIG"
 
 
 class Task(NamedTuple):
     """One of the processes that train together.
 
     Attributes:
-        chief: whether it is the one that writes files; a process alone is.
-        number: how many processes there are.
+        is_chief: Whether it is the one that writes files; True for a process that trains alone.
+        num_workers: The number of processes that train.
     """
 
-    chief: bool
-    number: int
+    is_chief: bool
+    num_workers: int
 
 
-def task(environment: Mapping[str, str] = os.environ) -> Task:
-    """Return which process this one is; the only one where nothing is said.
+def read_task(environment: Mapping[str, str] = os.environ) -> Task:
+    """Return the task of this process, which trains alone where TF_CONFIG names no cluster.
 
-    The chief is the first worker where none is called so. What is neither, such as a parameter
-    server, is no chief.
+    In a cluster without a "chief", the first worker is the chief. Other processes, such as
+    parameter servers, are never the chief and are not counted.
 
     Raises:
-        UserError: If TF_CONFIG cannot be understood.
+        UserError: If TF_CONFIG cannot be parsed.
     """
-    text = environment.get(NAME)
+    text = environment.get(VARIABLE)
     try:
         fields = json.loads(text or "{}")
         cluster = fields.get("cluster") or {}
         if not cluster:
             return Task(True, 1)
         kind, index = fields["task"]["type"], int(fields["task"]["index"])
-        number = sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
+        num_workers = sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{NAME} names no task of a cluster: {text!r}; it must have 'cluster' and a 'task' of "
-            "'type' and 'index'.") from error
-    return Task(index == 0 and kind == ("chief" if "chief" in cluster else "worker"), number)
+            f"{VARIABLE} does not name a task of a cluster: it must have a 'cluster' and a 'task' "
+            f"with 'type' and 'index', got {text!r}.") from error
+    return Task(index == 0 and kind == ("chief" if "chief" in cluster else "worker"), num_workers)

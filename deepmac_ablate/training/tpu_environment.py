@@ -1,10 +1,9 @@
-"""What TensorFlow has to find in the environment before it is imported where there are TPUs.
+"""Environment variables that TensorFlow needs before it is imported on a TPU host.
 
-From v5e on, TPUs are reached through libtpu's stable interface (PJRT), which TensorFlow must be
-told of by variables; TPUs up to v4 know no such interface and fail where the variables are set
-(Google's page on training with TPU VMs on Vertex AI; the images that others published). So one
-variable, ``PJRT_DEVICE=TPU``, which whoever starts the container sets for the generation that it
-rents, switches the rest on.
+From v5e on, TensorFlow reaches TPUs through libtpu's stable interface (PJRT), which it finds by
+these variables. TPUs up to v4 do not have that interface, and fail where the variables are set
+(Google's page on training with TPU VMs on Vertex AI). So the rest follows from one variable,
+``PJRT_DEVICE=TPU``, which is set for a container according to the generation that it runs on.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ _LIBRARIES = ("TF_PLUGGABLE_DEVICE_LIBRARY_PATH", "TPU_LIBRARY_PATH")
 _INTERFACE = "NEXT_PLUGGABLE_DEVICE_USE_C_API"
 
 
-def complete(environment: MutableMapping[str, str]) -> None:
-    """Set what is missing; what is set already stays.
+def set_tpu_variables(environment: MutableMapping[str, str]) -> None:
+    """Set the variables that are missing for a TPU; those that are set stay as they are.
 
     Args:
-        environment: Of this process, before TensorFlow is imported.
+        environment: The environment of this process, before TensorFlow is imported.
 
     Raises:
-        UserError: If a TPU is wanted, but its library is not installed.
+        UserError: If a TPU is requested, but its library is not installed.
     """
     if environment.get(_SWITCH) != "TPU":
         return

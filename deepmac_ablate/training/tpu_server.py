@@ -1,6 +1,6 @@
-"""What a host of a TPU slice runs for the machine that trains on it: TensorFlow's server.
+"""TensorFlow's server for each host of a TPU slice of several hosts.
 
-A slice of one host needs none. On one of several, every host runs this, and a coordinator without
+A slice of one host needs none. On a larger one, every host runs this, and a coordinator without
 TPUs runs the trainer with ``Runtime.tpu = 'grpc://h0:8470,grpc://h1:8470'``.
 """
 
@@ -17,17 +17,18 @@ from deepmac_ablate import errors
 from deepmac_ablate.errors import UserError
 
 _JOB = "tpu_worker"
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_POLLS = 1.0
 
 
 def serve(port: int) -> NoReturn:
-    """Serve whoever connects, and ends this process, as interrupted, when that is asked for.
+    """Serve this host's TPUs until a signal ends the process, with the exit status "interrupted".
 
     Args:
-        port: On all of the host's addresses, as the coordinator is another machine.
+        port: The port to listen on, at all addresses of the host, as the coordinator is another
+            machine.
 
     Raises:
-        UserError: If the port cannot be had.
+        UserError: If the port cannot be opened.
     """
     try:
         server = tf.distribute.Server({_JOB: [f"localhost:{port}"]}, job_name=_JOB, task_index=0)
@@ -35,16 +36,16 @@ def serve(port: int) -> NoReturn:
         raise UserError(
             f"Cannot serve on port {port}: {str(error).strip().splitlines()[0]}.") from error
     print(f"Serving at {server.target}", flush=True)
-    asked = threading.Event()
-    _listen(asked)
-    # Not `server.join()`, during which Python heeds no signal. TensorFlow takes SIGTERM over
-    # whenever somebody connects, and does nothing with it.
-    while not asked.wait(_SECONDS_BETWEEN_LOOKS):
-        _listen(asked)
-    # The server cannot be stopped, and the interpreter would wait for it for ever.
+    stopping = threading.Event()
+    _listen_for_signals(stopping)
+    # Not `server.join()`, during which Python handles no signals. TensorFlow takes over SIGTERM
+    # with every new connection and ignores it, so the handler is installed again.
+    while not stopping.wait(_SECONDS_BETWEEN_POLLS):
+        _listen_for_signals(stopping)
+    # The server cannot be stopped, and the interpreter would wait for it forever.
     os._exit(errors.INTERRUPTED)
 
 
-def _listen(asked: threading.Event) -> None:
+def _listen_for_signals(stopping: threading.Event) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: asked.set())
+        signal.signal(signum, lambda *_: stopping.set())

@@ -1,4 +1,4 @@
-"""The training step, and the loop around it as orbit has it."""
+"""The training step, in the loop of orbit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 
 
 class Trainer(orbit.StandardTrainer):
-    """Runs steps and averages what they report.
+    """Runs training steps and averages their losses.
 
     Attributes:
-        model: the model that learns.
-        optimizer: what it learns with; its `iterations` count the steps.
+        model: The model to train.
+        optimizer: Its optimizer, whose `iterations` count the steps.
     """
 
     def __init__(
@@ -31,16 +31,16 @@ class Trainer(orbit.StandardTrainer):
         seed: int,
         jit_compile: bool,
     ) -> None:
-        """Prepare the step.
+        """Prepare the training step.
 
         Args:
-            model: the model, its variables created.
-            losses: what it minimises.
-            optimizer: what it learns with, its variables created.
-            dataset: batches of (images, labels).
-            strategy: where model and optimizer live.
-            seed: what the draws of a step are a function of, with the positions of its images.
-            jit_compile: whether the step is compiled by XLA.
+            model: The model, with its variables.
+            losses: The losses to minimise.
+            optimizer: The model's optimizer, with its variables.
+            dataset: Batches of (images, labels).
+            strategy: The strategy in whose scope model and optimizer were built.
+            seed: The seed of all random draws in a step, together with the positions of its images.
+            jit_compile: Whether XLA compiles the step.
         """
         super().__init__(dataset)
         self.model = model
@@ -49,8 +49,8 @@ class Trainer(orbit.StandardTrainer):
         self._strategy = strategy
         self._seed = seed
         self._step = tf.function(self.replica_step, jit_compile=jit_compile)
-        # Plain variables, as reports are reduced over replicas before they are added up: Keras's
-        # metrics can only be updated by the replicas.
+        # Plain variables, as reports are reduced over replicas before they are added up. Keras's
+        # metrics can only be updated within replicas.
         self._sums: dict[str, tf.Variable] = {}
         self._steps = tf.Variable(0.0, trainable=False)
 
@@ -62,23 +62,23 @@ class Trainer(orbit.StandardTrainer):
             total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
             # Losses are means over the images of a replica; the counts of boxes are sums.
             counted = name.startswith("mask_boxes")
-            self._sum(name).assign_add(total if counted else total / replicas)
+            self._accumulator(name).assign_add(total if counted else total / replicas)
         self._steps.assign_add(1.0)
 
     def replica_step(
         self, images: tf.Tensor, labels: Mapping[str, Any]
     ) -> dict[str, tf.Tensor]:
-        """Take one step on one replica: what is compiled, and run on the device.
+        """Take one step on one replica, as it is compiled and run on a device.
 
         Args:
-            images: the replica's part of a batch.
-            labels: the same.
+            images: The replica's part of a batch of images.
+            labels: The labels of these images.
 
         Returns:
-            Losses, `mask_boxes` and `mask_boxes_dropped`, scalars.
+            The losses, `mask_boxes` and `mask_boxes_dropped`, as scalars by name.
         """
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        # Each image draws its own, whichever device it is on.
+        # Each image has its own draws, whichever device it is on.
         position = labels["position"]
         seed = tf.stack([tf.fill(tf.shape(position), self._seed), position], axis=1)
         with tf.GradientTape() as tape:
@@ -93,12 +93,12 @@ class Trainer(orbit.StandardTrainer):
         slots = outputs["mask_slots"]
         return {**losses, "mask_boxes": slots.offered, "mask_boxes_dropped": slots.dropped}
 
-    def report(self) -> dict[str, float]:
-        """Return what the steps since the last report were like.
+    def collect_report(self) -> dict[str, float]:
+        """Return averages over the steps since the last report, and start the next one.
 
         Returns:
-            The mean of each loss, `mask_boxes` per step, `mask_boxes_dropped_share` of them, and
-            the current `learning_rate`.
+            The mean of each loss, `mask_boxes` per step, `mask_boxes_dropped_share` (of all mask
+            boxes, in [0, 1]), and the current `learning_rate`.
         """
         steps = float(self._steps)
         report = {name: float(total) / steps for name, total in self._sums.items()}
@@ -109,7 +109,7 @@ class Trainer(orbit.StandardTrainer):
         report["learning_rate"] = float(tf.convert_to_tensor(self.optimizer.learning_rate))
         return report
 
-    def _sum(self, name: str) -> tf.Variable:
+    def _accumulator(self, name: str) -> tf.Variable:
         if name not in self._sums:
             with tf.init_scope():
                 self._sums[name] = tf.Variable(0.0, trainable=False)

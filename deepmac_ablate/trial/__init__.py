@@ -1,1 +1,1 @@
-"""One trial: what it is, its folder, its log, and which code ran it."""
+"""One trial: its definition, its folder, its log, and the code that ran it."""

@@ -1,8 +1,8 @@
-"""Code fingerprint: one short name for all code and settings that can change a trial's numbers.
+"""Code fingerprint: a short hash of all code and settings that can change a trial's numbers.
 
-A commit is not enough, as a checkout may hold changes, and a change to a table does not change a
-trial. So the syntax of what computes is hashed, with the settings of gin files and the versions of
-the libraries that compute. Comments, docstrings and layout leave it as it is.
+A commit would not do: a checkout may hold changes, and a change to a table does not change a trial.
+So the hash covers the syntax of the code that computes, the settings in gin files, and the versions
+of the libraries that compute. Comments, docstrings and formatting do not change it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.trial.syntax_hash import NOT_PYTHON, syntax_hash
 
-# The checkout, where there is one; installed, the folder of all installed packages.
+# The root of the checkout; of an installed package, the folder of all installed packages.
 ROOT = Path(__file__).resolve().parents[2]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# Rooms of the package that compute the numbers of a trial, and modules of others. Of `data/` they
-# are those that read records: those that write them are covered by the dataset's own fingerprint.
+# The folders and modules that compute the numbers of a trial. Of `data/` these are the ones that
+# read records: those that write them are covered by the dataset's own fingerprint.
 COMPUTING = (
     "training", "evaluation", "modeling", "data/dataset_info.py", "data/evaluation_data.py",
     "data/model_input.py", "data/training_data.py", "bindings", "class_splits.py", "box_jitter.py")
 _LIBRARIES = ("tensorflow", "tf-models-official", "gin-config", "numpy")
-# The same sources, built for a device.
-_STAND_INS = {"tensorflow": ("tensorflow-tpu", "tensorflow-cpu")}
+# The same library, built for a certain device.
+_VARIANTS = {"tensorflow": ("tensorflow-tpu", "tensorflow-cpu")}
 
-# 48 bits, as the ids of trials have.
+# 48 bits, like the ids of trials.
 _LENGTH = 12
 
 
@@ -43,21 +43,21 @@ _LENGTH = 12
 def code_fingerprint(
     *modules: str, gin_files: tuple[str, ...] = (), sources: tuple[str, ...] = COMPUTING
 ) -> str:
-    """Return a hash that differs wherever two states of the code could give two results.
+    """Return a hash that differs wherever two states of the code could give different results.
 
-    It is the same on all supported versions of Python, and wherever the files lie: neither the
-    names of files count nor the modules from which own names are imported, so that moving a file
-    as it is changes nothing.
+    It is the same on all supported versions of Python and in any place: neither the names of files
+    nor the own modules that names are imported from count, so that moving a file does not change
+    it.
 
-    A process keeps its first answer: what it has imported does not change with the files.
+    The answer is cached for the life of a process, as its imported code does not change either.
 
     Args:
-        *modules: Names of modules that gin files import, such as "my_heads". They are found but not
-            imported. The user's modules that they import, and all files of a user's package, are
-            hashed too. Installed packages are not: the lock file covers them.
-        gin_files: Names of gin files, as `bindings.read` takes them, in this order. The bindings
-            that win are hashed. Files that cannot be read count as different from any others.
-        sources: Files and folders of the package.
+        *modules: Names of modules that gin files import, such as "my_heads"; they are located but
+            not imported. The user's modules that they import, and all files of a user's package,
+            are hashed as well. Installed packages are not, as the lock file covers them.
+        gin_files: Names of gin files in order, as for `bindings.read`. The effective bindings are
+            hashed. Files that cannot be read count as different from any others.
+        sources: Files and folders of this package.
 
     Returns:
         12 hexadecimal digits.
@@ -71,11 +71,11 @@ def code_fingerprint(
     return digest.hexdigest()[:_LENGTH]
 
 
-def sources_of_the_user(modules: Iterable[str]) -> dict[str, Path]:
-    """Return the sources of modules and of what they import, by ``.module/file``.
+def user_sources(modules: Iterable[str]) -> dict[str, Path]:
+    """Return the files of a user's modules and of the modules they import, by ``.module/file``.
 
     Args:
-        modules: As those of `code_fingerprint`.
+        modules: Names of modules, as for `code_fingerprint`.
     """
     sources: dict[str, Path] = {}
     seen, waiting = {_PACKAGE.name}, [module.partition(".")[0] for module in modules]
@@ -84,19 +84,19 @@ def sources_of_the_user(modules: Iterable[str]) -> dict[str, Path]:
         if name in seen or name in sys.stdlib_module_names:
             continue
         seen.add(name)
-        for relative, path in _files(name).items():
+        for relative, path in _user_files(name).items():
             sources[f".{name}/{relative}"] = path
             waiting += _imports(path)
     return sources
 
 
-def versions() -> dict[str, str | None]:
-    """Return the versions of Python and of what computes, by name; None for what is missing."""
+def library_versions() -> dict[str, str | None]:
+    """Return the versions of Python and of the libraries that compute; None for a missing one."""
     return {"python": platform.python_version(), **_versions((*_LIBRARIES, "tf-keras"))}
 
 
 def lock_hash() -> str | None:
-    """Return 12 hexadecimal digits of the lock file, or None where it does not lie there."""
+    """Return 12 hexadecimal digits that identify the lock file, or None if there is none."""
     try:
         content = (ROOT / "requirements.lock").read_bytes()
     except FileNotFoundError:
@@ -106,7 +106,7 @@ def lock_hash() -> str | None:
 
 def _versions(names: Iterable[str]) -> dict[str, str | None]:
     return {
-        name: next(filter(None, map(_version, (name, *_STAND_INS.get(name, ())))), None)
+        name: next(filter(None, map(_version, (name, *_VARIANTS.get(name, ())))), None)
         for name in names}
 
 
@@ -117,13 +117,13 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _files(name: str) -> dict[str, Path]:
-    """Return the files of a module or package of the user's; none of what is installed."""
+def _user_files(name: str) -> dict[str, Path]:
+    """Return the files of a user's module or package; none if it is installed or built in."""
     try:
-        # Of a name without dots; for "a.b" it would import a.
+        # The name has no dots; for "a.b" this would import a.
         spec = importlib.util.find_spec(name)
     except ValueError:
-        # Of `__main__` and of what was put together by hand.
+        # Raised for `__main__` and for modules created by hand.
         spec = None
     if spec is None:
         return {}
@@ -145,7 +145,7 @@ def _files(name: str) -> dict[str, Path]:
 
 
 def _imports(path: Path) -> set[str]:
-    """Return the first parts of the names of all that a file imports."""
+    """Return the top-level names of all modules that a file imports."""
     try:
         tree = ast.parse(path.read_bytes())
     except NOT_PYTHON:
@@ -162,9 +162,9 @@ def _imports(path: Path) -> set[str]:
 @functools.cache
 def _hash_of_sources(modules: tuple[str, ...], sources: tuple[str, ...]) -> str:
     """Return a hash of the syntax of all files, see `code_fingerprint`."""
-    of_the_user = sources_of_the_user(modules)
-    own = {_PACKAGE.name, *(key[1:].partition("/")[0] for key in of_the_user)}
-    files = [*of_the_user.values()]
+    user_files = user_sources(modules)
+    own = {_PACKAGE.name, *(key[1:].partition("/")[0] for key in user_files)}
+    files = [*user_files.values()]
     for entry in sources:
         path = _PACKAGE / entry
         files += [path] if path.suffix else path.rglob("*.py")
@@ -173,9 +173,9 @@ def _hash_of_sources(modules: tuple[str, ...], sources: tuple[str, ...]) -> str:
 
 
 def _settings(gin_files: tuple[str, ...]) -> str:
-    """Return the bindings that win in gin files, as text in the order of their names."""
+    """Return the effective bindings of gin files, as text sorted by name."""
     try:
-        winning = bindings.merge(bindings.read(gin_files, ()).bindings)
+        effective = bindings.merge(bindings.read(gin_files, ()).bindings)
     except UserError:
         return "unreadable"
-    return "\n".join(f"{name} = {winning[name].canonical_value}" for name in sorted(winning))
+    return "\n".join(f"{name} = {effective[name].canonical_value}" for name in sorted(effective))

@@ -1,6 +1,6 @@
-"""The git checkout that the code runs from: its commit, and what was changed since.
+"""The git checkout that the code runs from: its commit and the uncommitted changes.
 
-Nothing here writes into the checkout, not even git's index.
+Nothing here writes to the checkout, not even to git's index.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from typing import NamedTuple
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.trial.code_fingerprint import ROOT
 
-# Of what git does not know yet, only this is taken to be source: other files may be data, or keys.
+# Untracked files with these endings count as source; others may be data, or keys.
 _SOURCES = (
     ".cfg", ".gin", ".ipynb", ".md", ".py", ".sh", ".toml", ".yaml", ".yml", "Makefile")
-_LARGEST = 2**20
-_LEFT_OUT_SHOWN = 20
-_SECONDS = 60.0
+_MAX_BYTES = 2**20
+_MAX_NAMES_LEFT_OUT = 20
+_TIMEOUT_SECONDS = 60.0
 
-# An image has no checkout: what it was built from is what `git describe --always --dirty
-# --abbrev=40 --exclude '*'` said then.
+# A container image has no checkout: this variable holds the output of `git describe --always
+# --dirty --abbrev=40 --exclude '*'` when it was built.
 _BUILT_FROM = "DEEPMAC_ABLATE_COMMIT"
 
-# They would point git at another checkout, as within a hook.
+# Variables that would point git to another checkout, as in a hook.
 _MISLEADING = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
 
 
 class GitState(NamedTuple):
-    """Where a checkout is.
+    """The state of a checkout.
 
     Attributes:
-        commit: 40 hexadecimal digits.
-        branch: Its name; None on no branch.
-        dirty: Whether tracked files differ from the commit, or there are sources git does not know.
+        commit: The commit as 40 hexadecimal digits.
+        branch: The name of the branch; None if no branch is checked out.
+        dirty: Whether tracked files differ from the commit, or there are untracked sources.
     """
 
     commit: str
@@ -48,21 +48,20 @@ class GitState(NamedTuple):
 
 
 def git_state(root: Path = ROOT) -> GitState | None:
-    """Return the state of the checkout that a folder lies in.
+    """Return the state of the checkout that contains a folder.
 
     Args:
-        root: A folder. A checkout around it counts only if it tracks something in it: not that of a
-            project in whose virtual environment this package is installed.
+        root: The folder. A checkout around it counts only if it tracks files in it, unlike the
+            checkout of a project that has this package in its virtual environment.
 
     Returns:
-        That of the checkout that an image was built from, where this is one and it says so. None
-        where there is no checkout, no commit or no git, or where git cannot tell: no trial has to
-        wait for that.
+        The state; in a container image, that of the checkout that it was built from. None if there
+        is no checkout, no commit or no git, or if git fails, which must not stop a trial.
     """
     try:
         top = _top(root)
         if top is None:
-            return _built_from(os.environ.get(_BUILT_FROM, ""))
+            return _parse_description(os.environ.get(_BUILT_FROM, ""))
         head = _git(top, "symbolic-ref", "--short", "HEAD")
         status = _checked(top, "status", "--porcelain", "--untracked-files=no")
         return GitState(
@@ -73,83 +72,84 @@ def git_state(root: Path = ROOT) -> GitState | None:
         return None
 
 
-def changes(root: Path = ROOT) -> bytes:
-    """Return what differs from the commit, as a patch for ``git apply``.
+def uncommitted_changes(root: Path = ROOT) -> bytes:
+    """Return the differences from the commit as a patch for ``git apply``.
 
-    In it are all tracked files and those sources that git neither knows nor ignores. Left out, and
+    The patch covers tracked files and untracked sources that git does not ignore. Left out, and
     named in lines before the first difference, are binary files, differences and new files of more
-    than 1 MiB, and new files that are no source.
+    than 1 MiB, and new files that are not sources.
 
     Args:
-        root: As that of `git_state`.
+        root: A folder in the checkout, as for `git_state`.
 
     Returns:
-        The patch, as bytes, since files have encodings of their own; empty without changes or
-        outside a checkout.
+        The patch as bytes, as files may differ in encoding; empty without changes or outside a
+        checkout.
 
     Raises:
-        UserError: If git cannot tell, such as for a file that cannot be read.
+        UserError: If git fails, such as for a file that cannot be read.
     """
     top = _top(root)
     if top is None:
         return b""
     new, left_out = _untracked(top)
     with tempfile.TemporaryDirectory() as folder:
-        # Git shows new files once its index names them: a copy does. Objects go there as well.
+        # Git includes new files in a diff once an index names them; a copy of the index does.
+        # New objects are written beside that copy, too.
         index, objects = (_git_path(top, name) for name in ("index", "objects"))
         if index.exists():
-            # With its time, by which git tells that a file may have changed in the very moment in
-            # which it was staged.
+            # The copy keeps its time stamp, by which git notices files that changed at the moment
+            # they were staged.
             shutil.copy2(index, f"{folder}/index")
-        aside = {
+        separate_index = {
             "GIT_INDEX_FILE": f"{folder}/index", "GIT_OBJECT_DIRECTORY": folder,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects)}
         _checked(
             top, "--literal-pathspecs", "add", "--intent-to-add", "--pathspec-from-file=-",
-            "--pathspec-file-nul", env=aside, given=b"\0".join(new))
+            "--pathspec-file-nul", env=separate_index, given=b"\0".join(new))
         patch = _checked(
             top, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "--full-index",
             "--no-renames", "--submodule=short", "--src-prefix=a/", "--dst-prefix=b/", "HEAD",
-            env=aside)
-    # No line of a file's content begins like this: each has a sign or a space before it.
+            env=separate_index)
+    # No line of a file's content starts like this: each has a sign or a space before it.
     parts = filter(None, re.split(rb"^(?=diff --git )", patch, flags=re.MULTILINE))
     kept = []
     for part in parts:
         header = part.partition(b"\n")[0]
         if re.search(rb"^Binary files ", part, flags=re.MULTILINE):
             left_out.append(header + b" (binary)")
-        elif len(part) > _LARGEST:
+        elif len(part) > _MAX_BYTES:
             left_out.append(header + b" (large)")
         else:
             kept.append(part)
-    return _note(left_out) + b"".join(kept) if patch else b""
+    return _left_out_lines(left_out) + b"".join(kept) if patch else b""
 
 
-def _built_from(described: str) -> GitState | None:
-    """Read a commit, maybe with "-dirty" behind it; None where there is none."""
+def _parse_description(described: str) -> GitState | None:
+    """Parse a commit with an optional suffix "-dirty"; return None for anything else."""
     match = re.fullmatch(r"([0-9a-f]{40})(-dirty)?", described)
     return GitState(match[1], None, match[2] is not None) if match else None
 
 
-def _note(left_out: Sequence[bytes]) -> bytes:
-    """Return lines that name files; git skips what stands before the first difference."""
-    # A name may hold a line break.
+def _left_out_lines(left_out: Sequence[bytes]) -> bytes:
+    """Return lines that name files; git skips any text before the first difference."""
+    # Escaped, as a name may contain a line break.
     lines = [b"# Left out: %s" % ascii(os.fsdecode(name)).strip("'\"").encode()
-             for name in left_out[:_LEFT_OUT_SHOWN]]
-    if len(left_out) > _LEFT_OUT_SHOWN:
-        lines.append(b"# Left out: %d more" % (len(left_out) - _LEFT_OUT_SHOWN))
+             for name in left_out[:_MAX_NAMES_LEFT_OUT]]
+    if len(left_out) > _MAX_NAMES_LEFT_OUT:
+        lines.append(b"# Left out: %d more" % (len(left_out) - _MAX_NAMES_LEFT_OUT))
     return b"".join(line + b"\n" for line in lines)
 
 
 def _untracked(top: Path) -> tuple[list[bytes], list[bytes]]:
-    """Return the new files that are sources, and all others, without what git ignores."""
+    """Return the untracked files that are sources, and all others, without ignored files."""
     listed = _checked(top, "ls-files", "--others", "--exclude-standard", "-z")
     sources, others = [], []
     for name in filter(None, listed.split(b"\0")):
         path = top / os.fsdecode(name)
         if not path.name.endswith(_SOURCES):
-            others.append(name + b" (new, no source)")
-        elif path.lstat().st_size > _LARGEST:
+            others.append(name + b" (new, not a source)")
+        elif path.lstat().st_size > _MAX_BYTES:
             others.append(name + b" (new, large)")
         else:
             sources.append(name)
@@ -157,11 +157,11 @@ def _untracked(top: Path) -> tuple[list[bytes], list[bytes]]:
 
 
 def _top(root: Path) -> Path | None:
-    """Return the checkout's own folder if it tracks something in `root` and has a commit."""
+    """Return the root of the checkout if it has a commit and tracks files in `root`."""
     try:
         has_commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD").returncode == 0
     except OSError:
-        # There is no git, or no such folder.
+        # Git or the folder does not exist.
         return None
     if not has_commit or not _checked(root, "ls-files", "--", "."):
         return None
@@ -169,18 +169,19 @@ def _top(root: Path) -> Path | None:
 
 
 def _git_path(top: Path, name: str) -> Path:
-    """Return where git has something of its own, which in a worktree is elsewhere."""
+    """Return the path of one of git's own files, which for a worktree is elsewhere."""
     return top / os.fsdecode(_checked(top, "rev-parse", "--git-path", name)).removesuffix("\n")
 
 
 def _checked(
     folder: Path, *arguments: str, env: Mapping[str, str] | None = None, given: bytes = b""
 ) -> bytes:
+    """Run git and return its output, or raise a UserError if it fails."""
     done = _git(folder, *arguments, env=env, given=given)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise UserError(
-            f"git cannot tell the state of {folder}: {reason[-1]} (git {' '.join(arguments)}).")
+            f"git failed in {folder}: {reason[-1]} (git {' '.join(arguments)}).")
     return done.stdout
 
 
@@ -188,13 +189,14 @@ def _git(
     folder: Path, *arguments: str, env: Mapping[str, str] | None = None, given: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
     environment = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
-    # Without optional locks it does not bring the index up to date.
+    # Without optional locks, git does not refresh the index.
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(env or {})}
-    # The owner may be another user, as in a container; this very code is trusted already.
+    # The checkout may belong to another user, as in a container; its code is running already.
     command = ["git", "-c", "safe.directory=*", "-C", str(folder), *arguments]
     try:
         return subprocess.run(
-            command, env=environment, input=given, capture_output=True, timeout=_SECONDS,
+            command, env=environment, input=given, capture_output=True, timeout=_TIMEOUT_SECONDS,
             check=False)
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"git has not answered for {_SECONDS:.0f} s in {folder}.") from error
+        raise UserError(
+            f"git did not answer within {_TIMEOUT_SECONDS:.0f} s in {folder}.") from error

@@ -1,7 +1,7 @@
-"""Numbers noted step by step: one JSON object a line, each step at most once.
+"""Log of numbers by step: one JSON object per line, each step at most once.
 
-It is read while it is written, its writer may be killed at any moment, and a resumed run does some
-steps again.
+It may be read while it is written, its writer may be killed at any moment, and a resumed run
+repeats some steps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class StepLog:
     """A file of lines ``{"step": 100, "wall_time": 1.7e9, "name": number, ...}``.
 
     Args:
-        path: The file, in a folder that exists once something is appended. One process writes it.
+        path: The file, written by one process. Its folder must exist once a line is appended.
     """
 
     def __init__(self, path: epath.Path) -> None:
@@ -31,24 +31,26 @@ class StepLog:
         """Append one line.
 
         Args:
-            step: Larger than that of every line before; see `drop_after`.
-            scalars: Numbers of Python or numpy by name. What is not finite is stored as null.
+            step: The step, larger than that of every line before; see `drop_after`.
+            scalars: Python or numpy numbers by name; NaN and infinity are stored as null.
 
         Raises:
-            ValueError: If the step or a name is there already.
+            ValueError: If the step is not larger, or a name is reserved.
         """
         if self._last_step is None:
             self._last_step = max((row["step"] for row in self.read()), default=-1)
         if step <= self._last_step:
-            raise ValueError(f"Step {step} comes after step {self._last_step} in {self._path}.")
+            raise ValueError(
+                f"The step must be larger than {self._last_step}, the last in {self._path}, "
+                f"got {step}.")
         row = {"step": int(step), "wall_time": time.time()}
         if taken := row.keys() & scalars.keys():
-            raise ValueError(f"No metric may be called {min(taken)!r}.")
+            raise ValueError(f"A metric must not be called {min(taken)!r}.")
         storage.append_line(self._path, to_json(row | dict(scalars)))
         self._last_step = step
 
     def drop_after(self, step: int) -> None:
-        """Forget the lines of later steps."""
+        """Delete the lines of later steps."""
         rows = self.read()
         kept = [row for row in rows if row["step"] <= step]
         if len(kept) < len(rows):
@@ -56,11 +58,11 @@ class StepLog:
         self._last_step = None
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the lines by increasing step; none where there is no file.
+        """Return the lines by increasing step; an empty list if there is no file.
 
-        A last line that was never finished, as its writer was killed, is left out.
+        An incomplete last line, whose writer was killed, is left out.
 
         Raises:
-            UserError: If another line is broken.
+            UserError: If any other line is broken.
         """
         return from_json_lines(storage.read(self._path), str(self._path))

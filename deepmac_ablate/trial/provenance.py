@@ -1,8 +1,8 @@
-"""Where numbers come from: the code, the versions and the machine behind a launch and a start.
+"""Provenance of numbers: the code, versions and machine behind each launch and each attempt.
 
-A launch leaves ``provenance.json`` and ``changes.patch``, from which its code can be had again. A
-trial's folder gets a line in ``attempts.jsonl`` whenever a trainer starts, from which tables see
-whether all of its numbers were made by one code, and by the present one.
+A launch writes ``provenance.json`` and ``changes.patch``, from which its code can be restored.
+Whenever a trainer starts, it adds a line to ``attempts.jsonl`` in the trial's folder, by which
+tables recognise numbers of mixed code, or of other code than the present one.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from deepmac_ablate import storage
 from deepmac_ablate.bindings.gin_files import find
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.storage.strict_json import to_json
-from deepmac_ablate.trial.code_fingerprint import ROOT, code_fingerprint, lock_hash, versions
-from deepmac_ablate.trial.git_state import GitState, changes, git_state
-
-__all__ = [
-    "CodeState", "GitState", "changes", "code_fingerprint", "code_state", "current_code",
-    "describe", "git_state", "lock_hash", "masked", "record", "versions",
-]
+from deepmac_ablate.trial.code_fingerprint import (
+    ROOT,
+    code_fingerprint,
+    library_versions,
+    lock_hash,
+)
+from deepmac_ablate.trial.git_state import git_state, uncommitted_changes
 
 CodeState = Literal["", "other code", "mixed code"]
 
@@ -42,56 +42,59 @@ _OPTION = re.compile(rf"--?{_SECRET}", re.IGNORECASE)
 _MASK = "***"
 
 
-def describe(
+def describe_code(
     modules: Iterable[str] = (), gin_files: Iterable[str] = (), root: Path = ROOT
 ) -> dict[str, Any]:
-    """Return what a reader needs to know of the code that runs in this process.
+    """Return a description of the code that runs in this process.
 
     Args:
-        modules: What the gin files import, as `code_fingerprint` takes it.
-        gin_files: That a trial reads, as `bindings.read` takes them; none for many trials at once.
-        root: Of the checkout.
+        modules: Names of the modules that the gin files import.
+        gin_files: Names of the gin files of a trial, as for `bindings.read`; none for a launch of
+            many trials.
+        root: The root of the checkout.
 
     Returns:
-        ``code`` (the fingerprint), ``modules``, ``gin_files`` (by the name of each, where it lies,
-        from the root of the checkout if it is there), ``commit``, ``branch`` and ``dirty`` (None
-        outside a checkout), ``lock`` (of the lock file, or None), ``versions`` and ``host``.
+        ``code`` (the fingerprint), ``modules``, ``gin_files`` (name -> path, relative to the root
+        if it is in the checkout), ``commit``, ``branch`` and ``dirty`` (None outside a checkout),
+        ``lock`` (hash of the lock file, or None), ``versions`` and ``host``.
     """
     modules = sorted(set(modules))
-    places = {name: _place(find(name)) for name in gin_files}
+    places = {name: _relative_path(find(name)) for name in gin_files}
     state = git_state(root)
     return {
-        "code": code_fingerprint(*modules, gin_files=_found(places)),
+        "code": code_fingerprint(*modules, gin_files=_locate(places)),
         "modules": modules,
         "gin_files": places,
         "commit": state and state.commit,
         "branch": state and state.branch,
         "dirty": state and state.dirty,
         "lock": lock_hash(),
-        "versions": versions(),
+        "versions": library_versions(),
         "host": socket.gethostname(),
     }
 
 
-def record(
+def write_provenance(
     folder: str | os.PathLike[str], modules: Iterable[str] = (), root: Path = ROOT
 ) -> None:
-    """Write provenance.json, and changes.patch where the checkout holds changes.
+    """Write provenance.json and, if the checkout holds changes, changes.patch.
 
-    The patch comes first: once provenance.json is there, all is. On a clean checkout of its commit,
-    ``git apply changes.patch`` gives the code again.
+    provenance.json is written last, so its existence implies that the patch is complete. On a clean
+    checkout of its commit, ``git apply changes.patch`` restores the code.
 
     Args:
-        folder: Created where it does not exist.
-        modules: As those of `describe`.
-        root: As that of `describe`.
+        folder: The folder to write to; created if it does not exist.
+        modules: Names of the modules that the gin files import.
+        root: The root of the checkout.
 
     Raises:
-        UserError: If the folder cannot be written, or if git cannot tell the changes.
+        UserError: If the folder cannot be written, or if git fails.
     """
-    # The time first: the code may be changed while the rest is found out.
-    fields = {"time": time.time(), **describe(modules, root=root), "command": masked(sys.orig_argv)}
-    patch = changes(root)
+    # The time comes first, as the code may change while the rest is collected.
+    fields = {
+        "time": time.time(), **describe_code(modules, root=root),
+        "command": mask_secrets(sys.orig_argv)}
+    patch = uncommitted_changes(root)
     path = epath.Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -101,14 +104,14 @@ def record(
     except UserError:
         raise
     except OSError as error:
-        raise UserError(f"Cannot write provenance.json into {path}: {error}.") from error
+        raise UserError(f"Cannot write provenance.json to {path}: {error}.") from error
 
 
-def masked(command: Sequence[str]) -> list[str]:
-    """Return a command line without its secrets.
+def mask_secrets(command: Sequence[str]) -> list[str]:
+    """Return a command line with its secrets masked.
 
-    Hidden is what is assigned to, or follows an option of, a name that has key, token, secret,
-    passw or credential in it, and the user in an address. It rather hides too much.
+    Masked are values of variables and options whose name contains key, token, secret, passw or
+    credential, and user names in URLs. When in doubt, a value is masked.
     """
     shown = []
     hide_next = False
@@ -120,52 +123,52 @@ def masked(command: Sequence[str]) -> list[str]:
 
 
 def current_code(attempts: Sequence[Mapping[str, Any]]) -> str:
-    """Return the fingerprint that a trial would get if it were started by this process.
+    """Return the fingerprint that a trial would get if this process started it.
 
     Args:
-        attempts: Of the trial; its last start names the user's modules and the gin files that take
-            part, which earlier versions did not note.
+        attempts: The trial's attempts. The last one names the user's modules and the gin files,
+            which earlier versions did not record.
     """
     last = attempts[-1] if attempts else {}
     return code_fingerprint(
-        *last.get("modules", ()), gin_files=_found(last.get("gin_files") or {}))
+        *last.get("modules", ()), gin_files=_locate(last.get("gin_files") or {}))
 
 
 def code_state(attempts: Sequence[Mapping[str, Any]], current: str) -> CodeState:
-    """Say whether a trial's numbers can be set beside those of the present code.
+    """Return whether a trial's numbers are comparable with those of the present code.
 
-    Only starts count whose work is still there: not one after whose checkpoint another went on, nor
-    an evaluation that was repeated.
+    Only attempts whose work is still in use count: not those whose steps were all repeated from an
+    earlier checkpoint, nor evaluations that were repeated.
 
     Args:
-        attempts: What `TrialWorkdir.read_attempts` returned: of each start ``mode``, ``step``,
-            ``steps`` and ``code``.
-        current: The code that the reader's process has, from `current_code`. A reader that lives
-            for days knows the sources as they were when it first asked.
+        attempts: The lines from `TrialWorkdir.read_attempts`, with ``mode``, ``step``, ``steps``
+            and ``code``.
+        current: The fingerprint from `current_code`. A process that runs for days keeps the one of
+            its start.
 
     Returns:
-        "mixed code" where more than one code had a hand in it, "other code" where it was one but
-        not the current; empty where all is well, or nothing has started.
+        "mixed code" if several states of the code contributed, "other code" if it was a single one
+        but not the current; empty if it was the current one, or nothing has started.
     """
-    codes = {attempt["code"] for attempt in _makers(attempts)}
+    codes = {attempt["code"] for attempt in _contributing_attempts(attempts)}
     if len(codes) > 1:
         return "mixed code"
     return "other code" if codes - {current} else ""
 
 
-def _place(path: Path) -> str:
-    """Return where a gin file lies, by a name that does not depend on the working directory."""
+def _relative_path(path: Path) -> str:
+    """Return the path of a gin file relative to the checkout, if it is in there."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def _found(places: Mapping[str, str]) -> tuple[str, ...]:
-    """Return gin files where they were noted or else, as on another machine, by their names."""
+def _locate(places: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the paths of gin files, or their names where a path does not exist on this machine."""
     paths = {name: ROOT / place for name, place in places.items()}
     return tuple(str(path) if path.is_file() else name for name, path in paths.items())
 
 
-def _makers(attempts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yield the starts that made what is there, the last one first."""
+def _contributing_attempts(attempts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield the attempts whose work is still in use, the last one first."""
     redone_from, evaluated = math.inf, False
     for attempt in reversed(attempts):
         trains = attempt["mode"] in ("train", "train_and_eval")

@@ -1,7 +1,7 @@
-"""A trial: one arm and one seed, which fully determine one run, and the id that says which.
+"""A trial: one arm and one seed, which fully determine a run, and the id derived from them.
 
-The id is a hash of content. Launching again finds what is finished, and neither a new name for an
-arm nor a later run makes another trial of it.
+The id is a hash of the content. So launching again finds the finished trials, and a trial stays the
+same under a new name of its arm or at a later time.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Any
 
 from deepmac_ablate.errors import UserError, did_you_mean
 
-# 48 bits: among 10,000 trials two share an id with a chance of 2e-7.
+# 48 bits: the probability that two of 10,000 trials share an id is 2e-7.
 _ID_LENGTH = 12
 
-# Where the data lies, and what it is declared to be.
+# Bindings of the dataset's path, and of its declared identity.
 _DATA_PATH = re.compile(r"(.*[/.])?TrainingData\.prefix")
-_DATA_SET = re.compile(r"(.*[/.])?TrainingData\.dataset")
+_DATASET = re.compile(r"(.*[/.])?TrainingData\.dataset")
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What fully determines one run.
+    """The full definition of one run.
 
     Attributes:
-        gin_files: Read in this order, as `bindings.parse` takes them.
-        bindings: Read after the files; the later one wins.
-        seed: At least 0; trials that differ in it alone are replicates.
-        arm: The label of the ablation table's row.
+        gin_files: The names of gin files in the order of reading, as for `bindings.parse`.
+        bindings: Lines of gin that are read after the files; later ones override earlier ones.
+        seed: The seed, at least 0. Trials that differ in nothing else are replicates.
+        arm: The label of the arm, as shown in tables.
     """
 
     gin_files: tuple[str, ...]
@@ -41,9 +41,9 @@ class Trial:
     arm: str
 
     def __post_init__(self) -> None:
-        # TensorFlow's stateless draws take the seed as int32.
+        # TensorFlow's stateless random functions take the seed as int32.
         if not 0 <= self.seed < 2**31:
-            raise UserError(f"The seed {self.seed} must be from 0 to {2**31 - 1}.")
+            raise UserError(f"The seed must be from 0 to {2**31 - 1}, got {self.seed}.")
 
     def to_json(self) -> str:
         """Return a JSON object with sorted fields, ending in a line break."""
@@ -52,11 +52,11 @@ class Trial:
 
     @classmethod
     def from_json(cls, text: str, where: str = "The trial") -> Trial:
-        """Read what `to_json` wrote.
+        """Return the trial stored by `to_json`.
 
         Args:
             text: A JSON object.
-            where: What to call it in a message, such as the file's name.
+            where: The subject of error messages, such as the path of the file.
 
         Raises:
             UserError: If a field is missing, unknown or of the wrong type.
@@ -64,14 +64,14 @@ class Trial:
         try:
             fields = json.loads(text)
         except ValueError as error:
-            raise UserError(f"{where} is no JSON: {error}.") from error
+            raise UserError(f"{where} is not valid JSON: {error}.") from error
         if not isinstance(fields, dict):
-            raise UserError(f"{where} is no JSON object but a {type(fields).__name__}.")
+            raise UserError(f"{where} must be a JSON object, got a {type(fields).__name__}.")
         known = [field.name for field in dataclasses.fields(cls)]
         for name in fields:
             if name not in known:
                 hint = did_you_mean(name, known)
-                raise UserError(f"{where} has a field {name!r}, which no trial has.{hint}")
+                raise UserError(f"{where} has an unknown field {name!r}.{hint}")
         for name in known:
             if name not in fields:
                 raise UserError(f"{where} has no field {name!r}.")
@@ -81,29 +81,29 @@ class Trial:
 
 
 def trial_id(merged: Mapping[str, str], seed: int) -> str:
-    """Return the content hash that tells trials apart.
+    """Return the id of a trial, a hash of its content.
 
-    Left out are, on purpose: time, order, defaults, the arm's label, and whatever only `Runtime` or
-    `Evaluation` are bound to, such as devices, logs, tracking and evaluation settings. So is the
-    path of a dataset that is declared (`TrainingData.dataset`): a trial that is launched on a
-    laptop and in a cloud is the same. Where none is declared the path stands for the dataset, as
-    nobody can know.
+    Time, order, defaults, the arm's label and everything that only `Runtime` or `Evaluation` use
+    (devices, logs, tracking, evaluation settings) do not change it. Neither does the path of a
+    declared dataset (`TrainingData.dataset`), so that a trial is the same on a laptop and in a
+    cloud. Without a declaration, the path stands for the dataset.
 
     Args:
-        merged: What `bindings.explicit_bindings` returned for the trial's `Training`; the class
-            split and the number of steps are among it.
+        merged: The trial's bindings from `bindings.explicit_bindings`, by name; they include the
+            class split and the number of steps.
         seed: The trial's seed.
 
     Returns:
         12 hexadecimal digits.
     """
     bound, dataset = dict(merged), None
-    declared = {value for name, value in merged.items() if _DATA_SET.fullmatch(name)}
-    # One string: neither None nor a constant of the code's, nor another in another scope.
+    declared = {value for name, value in merged.items() if _DATASET.fullmatch(name)}
+    # A single string: not None, not a constant in code, and not different ones by scope.
     if len(declared) == 1 and (text := declared.pop())[0] in "'\"":
         dataset = ast.literal_eval(text)
-        for name in filter(lambda it: _DATA_SET.fullmatch(it) or _DATA_PATH.fullmatch(it), merged):
-            del bound[name]
+        bound = {
+            name: value for name, value in merged.items()
+            if not (_DATASET.fullmatch(name) or _DATA_PATH.fullmatch(name))}
     content = {"bindings": bound, "seed": seed, "dataset": dataset}
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
@@ -119,4 +119,4 @@ def _check_field(name: str, value: Any, where: str) -> None:  # noqa: ANN401
         right = isinstance(value, list) and all(isinstance(item, str) for item in value)
         expected = "a list of strings"
     if not right:
-        raise UserError(f"{where}: {name} must be {expected}, not {value!r}.")
+        raise UserError(f"{where}: {name} must be {expected}, got {value!r}.")

@@ -1,4 +1,4 @@
-"""Times stored matches at the size of COCO's validation set; run it as a script.
+"""Time stored matches at the size of COCO's validation set; run it as a script.
 
 It draws 5,000 images with 7 boxes each of 80 classes, and 60 detections per image: two thirds of
 the boxes found with some error, the rest false. It prints the seconds that the matching takes
@@ -28,8 +28,8 @@ IMAGES, BOXES, DETECTIONS, CLASSES, SIDE = 5000, 7, 60, 80, 640
 RESAMPLES = 20
 
 
-def drawn() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return annotations and detections."""
+def draw_data() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Draw random annotations and detections."""
     rng = np.random.default_rng(0)
     annotations, detections = [], []
     for image_id in range(1, IMAGES + 1):
@@ -54,7 +54,7 @@ def drawn() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "annotations": annotations}, detections
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+def time_call(call: Callable[[], Any]) -> tuple[float, Any]:
     """Return the seconds that a call takes, and what it returns."""
     start = time.perf_counter()
     result = call()
@@ -63,22 +63,22 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 def main() -> None:
     """Print one line per part."""
-    truth, detections = drawn()
+    truth, detections = draw_data()
     inputs = GroundTruth.from_coco(truth), detections, "box"
     print(f"{IMAGES} images, {len(detections)} detections, {CLASSES} classes")
-    seconds, table = timed(lambda: per_class_ap(*inputs))
+    seconds, table = time_call(lambda: per_class_ap(*inputs))
     print(f"AP by class   {seconds:8.2f} s  (mean {table['box_ap'].mean():.3f})")
-    seconds, matches = timed(lambda: match_detections(*inputs))
+    seconds, matches = time_call(lambda: match_detections(*inputs))
     print(f"matching      {seconds:8.2f} s")
-    seconds, content = timed(matches.to_bytes)
+    seconds, content = time_call(matches.to_bytes)
     print(f"file          {seconds:8.2f} s  {len(content) / 1e6:.1f} MB")
-    seconds, ranked = timed(lambda: RankedMatches(matches))
+    seconds, ranked = time_call(lambda: RankedMatches(matches))
     print(f"preparation   {seconds:8.2f} s")
     if abs(ranked.average_precision() - table["box_ap"]).max() > 1e-9:
         sys.exit("The AP from the matches is another one.")
     rng = np.random.default_rng(1)
     seconds = statistics.median(
-        timed(lambda: ranked.average_precision(
+        time_call(lambda: ranked.average_precision(
             rng.multinomial(IMAGES, np.full(IMAGES, 1 / IMAGES))))[0]
         for _ in range(RESAMPLES))
     print(f"a resample    {seconds:8.4f} s")

@@ -1,4 +1,4 @@
-"""Times AP by class against pycocotools on the same detections; run it as a script.
+"""Time AP by class against pycocotools on the same detections; run it as a script.
 
 It prints, for masks, boundaries, boxes, and masks whatever their class (AR100 alone), the median
 seconds of both and their ratio. pycocotools knows no boundaries: there it is given those that
@@ -52,7 +52,7 @@ def median_seconds(
 def ours(annotations: dict[str, Any], *inputs: Any) -> Numbers:
     """Return the seven numbers from a per-class table."""
     table = average_precision.per_class_ap(GroundTruth.from_coco(annotations), *inputs)
-    return average_precision.summarise(table, CLASSES)
+    return average_precision.class_means(table, CLASSES)
 
 
 def ours_agnostic(annotations: dict[str, Any], *inputs: Any) -> Numbers:

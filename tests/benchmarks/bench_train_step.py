@@ -1,4 +1,4 @@
-"""Times training steps: upstream's code beside ours, on the same batch, in one process.
+"""Time training steps of upstream's code and ours, on the same batch in one process.
 
     python tests/benchmarks/bench_train_step.py [--steps 10] [--batch_size 4]
 
@@ -47,7 +47,7 @@ HEADS: dict[str, Callable[[], mask_heads.MaskHead]] = {
 def our_step(
     head: str, backbone: Backbone | None = None
 ) -> Callable[[tf.Tensor, dict], tf.Tensor]:
-    """Build our model, with ResNet-18 if not told otherwise, and return its training step."""
+    """Build our model, with ResNet-18 by default, and return its training step."""
     model = MaskRCNN(
         num_classes=13, image_size=(128, 128),
         backbone=backbone or ResNetFPN(18, fpn_filters=64),

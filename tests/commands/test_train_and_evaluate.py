@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from deepmac_ablate import bindings, cli, errors
-from deepmac_ablate.training.session import prepare
+from deepmac_ablate.training.session import prepare_session
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +86,7 @@ MISTAKES = {
     "keep nothing": (
         ["Runtime.keep_checkpoints = 0"], [], r"Runtime\.keep_checkpoints = 0 .*at least 1"),
     "nothing to evaluate with": (
-        ["Evaluation.box_sources = ()"], [], r"Evaluation\.box_sources is empty"),
+        ["Evaluation.box_sources = ()"], [], r"Evaluation\.box_sources must name at least one"),
     "unknown activation": (
         ["ConvMaskHead.activation = 'rellu'"], [], r"not 'rellu' \(str\)\. Did you mean 'relu'\?"),
 }
@@ -135,7 +135,7 @@ def test_base_alone_says_what_is_missing(tmp_path, capsys):
 def test_a_negative_seed_is_refused(tiny_recipe, tmp_path, capsys):
     """Seeds count from 0."""
     assert 2 == train(tiny_recipe, tmp_path / "w", seed="-1")
-    assert "The seed -1 must be from 0 to 2147483647." == sentence(capsys)
+    assert "The seed must be from 0 to 2147483647, got -1." == sentence(capsys)
 
 
 @pytest.mark.slow
@@ -186,7 +186,7 @@ def test_a_start_brings_its_devices_along(finished, tmp_path):
     shutil.copytree(finished.workdir.path, tmp_path / "w")
     workdir = TrialWorkdir(tmp_path / "w")
     trial = finished.trial_with("Runtime.strategy = 'mirrored'")
-    workdir.describe(trial, workdir.read_trial_id())
+    workdir.write_trial(trial, workdir.read_trial_id())
     before = [(workdir.path / name).read_bytes() for name in ("trial.json", "result.json")]
     assert 0 == resume(workdir.path, "Runtime.strategy = 'one_device'", "Runtime.log_every = 7")
     after = [(workdir.path / name).read_bytes() for name in ("trial.json", "result.json")]
@@ -201,10 +201,10 @@ def test_a_start_brings_its_devices_along(finished, tmp_path):
 
 
 @pytest.mark.parametrize(("binding", "said"), [
-    ("STEPS = 5", "binds no parameter of Runtime; what a trial computes belongs into its --gin_"),
-    ("Training.steps = 5", "binds no parameter of Runtime"),
-    ("here/Runtime.strategy = 'tpu'", "binds no parameter of Runtime"),
-    ("import os", "--runtime 'import os' is no binding of Runtime."),
+    ("STEPS = 5", "got 'STEPS = 5'; bind what the trial computes with --gin-file or"),
+    ("Training.steps = 5", "--runtime accepts only bindings of Runtime, got 'Training.steps"),
+    ("here/Runtime.strategy = 'tpu'", "got 'here/Runtime.strategy = 'tpu''; bind"),
+    ("import os", "--runtime accepts only bindings of Runtime, got 'import os'."),
     ("Runtime.strategy", "Runtime.strategy"),
 ])
 @pytest.mark.slow
@@ -330,7 +330,7 @@ def test_all_and_none_are_not_confused(copied, tmp_path, split, seen):
     ("None", 12), ("[]", 0), pytest.param("'random-5-seed-2'", 5, marks=pytest.mark.extended)])
 def test_all_and_none_are_not_confused_in_gin(finished, value, seen):
     """`None` is all classes and `[]` none, as the class split's words are."""
-    prepared = prepare(finished.trial_with(f"Training.seen_classes = {value}"))
+    prepared = prepare_session(finished.trial_with(f"Training.seen_classes = {value}"))
     assert seen == len(prepared.training.seen_ids)
 
 
@@ -338,8 +338,8 @@ def test_all_and_none_are_not_confused_in_gin(finished, value, seen):
     (["--box_source", "detection"], r"box source 'detection'\. Did you mean 'detections'\?"),
     (["--box_noise", "1.5"], r"The jitter ratio 1\.5 makes no sense in mode 'default'"),
     (["--box_noise", "0.1", "--jitter_mode", "shrnk"], r"'shrnk'\. Did you mean 'shrink'\?"),
-    (["--box_noise", "0.1", "0.10"], r"Box source 'jittered0\.1' is named 2 times"),
-    (["--jitter_mode", "shrink"], r"--jitter_mode shrink says how --box_noise moves boxes"),
+    (["--box_noise", "0.1", "0.10"], r"Box source 'jittered0\.1' is given 2 times, not once"),
+    (["--jitter_mode", "shrink"], r"--jitter-mode shrink has no effect without --box-noise"),
 ])
 def test_wrong_boxes_are_refused_at_once(tmp_path, capsys, options, message):
     """In one sentence, whether there is a trial or not."""
@@ -370,7 +370,7 @@ def test_options_too_many_to_name_a_folder_need_an_output(copied, capsys):
     ratios = [f"0.{number}" for number in range(11, 19)]
     assert 2 == evaluate(
         copied.path, "--box_noise", *ratios, "--jitter_mode", "shrink_symmetric_xy")
-    assert re.search("too long a name for a disk; say with --output where", sentence(capsys))
+    assert re.search("at most 255 are possible; choose a folder with --output", sentence(capsys))
     assert not (copied.path / "evaluations").exists()
 
 

@@ -1,4 +1,4 @@
-"""The picture of mask IoU over box noise."""
+"""The plot of mask IoU over box noise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepmac_ablate.evaluation import box_noise_plot
+from deepmac_ablate.evaluation.box_noise_plot import plot_box_noise
 
 RESULT = {
     "step": 50,
@@ -23,7 +23,7 @@ SEEN, NOVEL = (0x1B, 0x4F, 0x8A), (0xE0, 0x7B, 0x39)
 
 
 def pixels(result):
-    with Image.open(io.BytesIO(box_noise_plot.draw(result))) as picture:
+    with Image.open(io.BytesIO(plot_box_noise(result))) as picture:
         return np.array(picture.convert("RGB"))
 
 
@@ -33,13 +33,13 @@ def rows(picture, color):
 
 
 def test_there_is_no_picture_without_noise():
-    """Ground-truth boxes alone are no sweep."""
+    """Ground-truth boxes without jitter give no plot."""
     scores = {"groundtruth/iou/seen": 0.8, "detections/mask_ap/seen": 0.3}
-    assert box_noise_plot.draw(scores) is None
+    assert plot_box_noise(scores) is None
 
 
 def test_both_roles_are_drawn():
-    """Each has its colour, and the lower values lie lower in the picture."""
+    """Each role has its colour, and lower values are lower in the plot."""
     picture = pixels(RESULT)
     assert rows(picture, SEEN).size > 0
     assert rows(picture, NOVEL).max() > rows(picture, SEEN).max()
@@ -47,7 +47,7 @@ def test_both_roles_are_drawn():
 
 @pytest.mark.parametrize(("absent", "color"), [("seen", SEEN), ("novel", NOVEL)])
 def test_a_role_without_classes_has_no_curve(absent, color):
-    """What is undefined is left out, and the other curve stays."""
+    """Undefined values are left out, and the other curve stays."""
     result = {name: None if name.endswith(absent) else v for name, v in RESULT.items()}
     picture = pixels(result)
     assert rows(picture, color).size == 0
@@ -55,6 +55,6 @@ def test_a_role_without_classes_has_no_curve(absent, color):
 
 
 def test_modes_have_panels():
-    """A second mode makes the picture twice as wide."""
+    """A second mode makes the plot twice as wide."""
     both = {**RESULT, "jittered0.1-expand/iou/seen": 0.75}
     assert pixels(both).shape[1] == 2 * pixels(RESULT).shape[1]

@@ -1,4 +1,4 @@
-"""Exact numbers: every image once, whatever the batches, and masks pasted where they belong."""
+"""Evaluation: every image once for any batch size, and masks pasted in the right place."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.evaluator import Evaluation
 from deepmac_ablate.evaluation.predictor import Predictor
 from deepmac_ablate.modeling import box_noise
-from deepmac_ablate.training.checkpointing import restore
-from deepmac_ablate.training.session import prepare
+from deepmac_ablate.training.checkpointing import restore_latest
+from deepmac_ablate.training.session import prepare_session
 from tests.helpers.data_fixtures import square
 
 ONE_DEVICE = tf.distribute.OneDeviceStrategy("/cpu:0")
@@ -92,7 +92,7 @@ class Knowing:
              for x, y, w, h in (a["bbox"] for a in self.known[image_id])]).reshape(-1, 4)
 
     def detect(self, features, image_shape):
-        """As `MaskRCNN.detect`."""
+        """Stand in for `MaskRCNN.detect`."""
         def find(ids):
             boxes = np.zeros((len(ids), self.slots, 4), np.float32)
             classes = np.zeros((len(ids), self.slots), np.int32)
@@ -107,7 +107,7 @@ class Knowing:
         return dict(zip(("boxes", "classes", "scores", "num_detections"), found, strict=True))
 
     def predict_masks(self, features, boxes, image_index, classes):
-        """As `MaskRCNN.predict_masks`."""
+        """Stand in for `MaskRCNN.predict_masks`."""
         def segment(ids, boxes, image_index, classes):
             masks = np.zeros((len(boxes), CELLS, CELLS), np.float32)
             for row, (box, index, class_id) in enumerate(
@@ -124,7 +124,8 @@ class Knowing:
 
 
 def evaluate(prefix, model, batch_size=2, seen=("box",), **options):
-    return Evaluation(EvaluationData(prefix, batch_size), **options).run(model, ONE_DEVICE, seen)
+    evaluation = Evaluation(EvaluationData(prefix, batch_size), **options)
+    return evaluation.evaluate(model, ONE_DEVICE, seen)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def prefix(tmp_path_factory):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 8])
 def test_a_model_that_knows_all_is_perfect(prefix, batch_size):
-    """AP and IoU are 1 for classes that there are, whatever the batches; null for the absent."""
+    """AP and IoU are 1 for present classes at any batch size, and null for absent ones."""
     numbers = evaluate(prefix, Knowing(annotations()), batch_size)
     scalars = numbers.scalars
     for metric in ("detections/mask_ap", "detections/boundary_ap", "detections/box_ap",
@@ -150,8 +151,8 @@ def test_a_model_that_knows_all_is_perfect(prefix, batch_size):
         assert dict.fromkeys(SIZES, 2) == Counter(d["image_id"] for d in found)
 
 
-def test_what_is_not_found_counts(prefix):
-    """A detector blind to one class has AP 0 there; with given boxes the class is segmented."""
+def test_missed_objects_count(prefix):
+    """A detector blind to one class has AP 0 for it; in given boxes the class is segmented."""
     model = Knowing(annotations())
     model.detect = Knowing([a for a in annotations() if a["category_id"] == 3]).detect
     scalars = evaluate(prefix, model).scalars
@@ -161,7 +162,7 @@ def test_what_is_not_found_counts(prefix):
     assert 1.0 == pytest.approx(scalars["groundtruth/mask_ap/novel"], abs=1e-6)
 
 
-def test_what_is_not_segmented_counts_for_masks_only(prefix):
+def test_empty_masks_count_for_masks_only(prefix):
     """An empty mask in the right box is right for the box and wrong for the mask."""
     model = Knowing(annotations())
     model.predict_masks = Knowing([a for a in annotations() if a["category_id"] == 7]).predict_masks
@@ -172,8 +173,8 @@ def test_what_is_not_segmented_counts_for_masks_only(prefix):
 
 
 @pytest.mark.parametrize("source", ["detections", "groundtruth"])
-def test_one_reading_can_be_left_out(prefix, source):
-    """Then nothing of the other is in the numbers."""
+def test_one_box_source_can_be_left_out(prefix, source):
+    """The numbers contain only the other box source."""
     numbers = evaluate(prefix, Knowing(annotations()), box_sources=(source,))
     assert {source} == set(numbers.predictions) == set(numbers.per_class["reading"])
     assert {source} == {name.partition("/")[0] for name in numbers.scalars}
@@ -190,7 +191,7 @@ def test_an_image_may_hold_more_than_one_pass_of_boxes(tmp_path):
 
 
 def test_crowds_are_not_segmented(tmp_path):
-    """A crowd region has no mask to predict and is no instance."""
+    """A crowd region is neither segmented nor counted as an instance."""
     counts = [1000, 96, 64 * 64 - 1096]
     crowd = square(99, 2, 0, 0, 40, iscrowd=1, area=96.0)
     crowd["segmentation"] = {"size": [64, 64], "counts": counts}
@@ -202,23 +203,23 @@ def test_crowds_are_not_segmented(tmp_path):
 
 
 def test_a_missing_image_is_refused(tmp_path):
-    """If records and annotations differ, no number is given out."""
+    """If records and annotations differ, there is no result."""
     prefix = write_data(tmp_path, annotations())
     path = Path(annotations_path(prefix))
     document = json.loads(path.read_text())
     document["images"].append({"id": 6, "width": 8, "height": 8, "file_name": "6.png"})
     path.write_text(json.dumps(document))
-    with pytest.raises(UserError, match=r"Every one of the 6 images .* 1 not scored \(ids 6\)"):
+    with pytest.raises(UserError, match=r"Each of the 6 images .* 1 not scored \(ids 6\)"):
         evaluate(prefix, Knowing(annotations()))
     document["images"] = document["images"][1:-1]
     document["annotations"] = [a for a in document["annotations"] if a["image_id"] != 1]
     path.write_text(json.dumps(document))
-    with pytest.raises(UserError, match=r"Every one of the 4 .* 1 not of the dataset \(ids 1\)"):
+    with pytest.raises(UserError, match=r"Each of the 4 .* 1 not in the dataset \(ids 1\)"):
         evaluate(prefix, Knowing(annotations()))
 
 
-def test_detections_under_another_name_count_for_agnostic_recall(prefix):
-    """Objects that are found and misnamed are missed by class, but not whatever the class."""
+def test_detections_of_a_wrong_class_count_for_agnostic_recall(prefix):
+    """Objects that are found under a wrong class count for class-agnostic recall only."""
     model = Knowing(annotations())
     find = model.detect
 
@@ -238,8 +239,8 @@ class Seeing(Knowing):
     """Segments the part of a known object that a box shows: a cell is of it or not.
 
     Attributes:
-        looked: how many images it computed features of.
-        given: the boxes of each call, in pixels of the resized image.
+        looked: How many images it computed features of.
+        given: The boxes of each call, in pixels of the resized image.
     """
 
     def __init__(self, annotations):
@@ -256,7 +257,7 @@ class Seeing(Knowing):
         return super().features(tf.ensure_shape(counted, images.shape))
 
     def predict_masks(self, features, boxes, image_index, classes):
-        """As `MaskRCNN.predict_masks`."""
+        """Stand in for `MaskRCNN.predict_masks`."""
         def segment(ids, boxes, image_index, classes):
             self.given.append(boxes)
             masks = np.zeros((len(boxes), CELLS, CELLS), np.float32)
@@ -297,8 +298,8 @@ def moved_by_hand(annotation, ratio, seed=0):
     return [low_x, low_y, min(high_x, width) - low_x, min(high_y, height) - low_y]
 
 
-def test_jittered_boxes_are_a_reading_of_their_own(large):
-    """Masks are predicted in the moved boxes, on features that are computed once."""
+def test_jittered_boxes_are_a_box_source(large):
+    """Masks are predicted in the jittered boxes, on features that are computed once."""
     prefix, squares = large
     model = Seeing(squares)
     sources = ("detections", "groundtruth", "jittered0.2", "jittered0.4", "jittered0.4-expand")
@@ -322,7 +323,7 @@ def test_jittered_boxes_are_a_reading_of_their_own(large):
 
 
 def test_jittered_masks_are_compared_with_the_whole_annotated_mask(large):
-    """What a smaller box cuts off is missed; what a larger box shows beside the object is not."""
+    """Pixels that a smaller box cuts off count as missed; a larger box costs nothing."""
     prefix, squares = large
     numbers = evaluate(
         prefix, Seeing(squares), box_sources=("jittered0.4-shrink", "jittered0.4-expand"))
@@ -342,7 +343,7 @@ def test_jittered_masks_are_compared_with_the_whole_annotated_mask(large):
 
 
 def test_noise_is_the_same_for_every_model_and_the_seed_changes_it(large):
-    """Boxes are functions of seed and annotation, not of model, batches or other sources."""
+    """Boxes depend on seed and annotation, not on model, batches or other sources."""
     prefix, squares = large
 
     def boxes(model, batch_size, sources=("jittered0.3",), **options):
@@ -359,11 +360,11 @@ def test_noise_is_the_same_for_every_model_and_the_seed_changes_it(large):
     ({"box_sources": ("groundtrth",)}, r"Unknown box source 'groundtrth'\. Did you mean 'groundtr"),
     ({"box_sources": ("jitter0.2",)}, r"'jitter0\.2'\. Did you mean 'jittered0\.2'\? Known are "),
     ({"box_sources": ("jittered0.2-grow",)}, r"Unknown jitter mode 'grow'"),
-    ({"box_sources": ("detections",) * 2}, r"Box source 'detections' is named 2 times"),
+    ({"box_sources": ("detections",) * 2}, r"Box source 'detections' is given 2 times, not once"),
     ({"noise_seed": -1}, r"Evaluation\.noise_seed must be at least 0, got -1"),
 ])
 def test_mistakes_are_named(prefix, options, message):
-    """In one sentence, before anything is evaluated."""
+    """The sentence names the mistake before anything is evaluated."""
     with pytest.raises(UserError, match=message):
         Evaluation(EvaluationData(prefix), **options)
 
@@ -371,8 +372,8 @@ def test_mistakes_are_named(prefix, options, message):
 @pytest.fixture(scope="module")
 def trained(finished):
     """The session of the tiny trained trial."""
-    session = prepare(finished.trial)
-    restore(session, finished.workdir)
+    session = prepare_session(finished.trial)
+    restore_latest(session, finished.workdir)
     return session
 
 
@@ -383,7 +384,8 @@ def test_the_numbers_of_a_real_model_do_not_depend_on_its_batches(finished, trai
     prefix = str(finished.recipe.data / "val")
     for batch_size in (1, 3, 7):
         evaluation = Evaluation(EvaluationData(prefix, batch_size))
-        numbers = evaluation.run(trained.model, trained.strategy, trained.training.seen_classes)
+        numbers = evaluation.evaluate(
+            trained.model, trained.strategy, trained.training.seen_classes)
         expected = finished.workdir.read_result()
         assert {name for name in expected if "/" in name} == numbers.scalars.keys()
         for name, value in numbers.scalars.items():
@@ -394,8 +396,8 @@ def test_the_numbers_of_a_real_model_do_not_depend_on_its_batches(finished, trai
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
-def test_masks_are_those_that_the_whole_model_gives_pasted_as_model_garden_does(trained):
-    """The parts run one by one, on the boxes there are, give what the model's call gives."""
+def test_masks_equal_those_of_the_whole_model_pasted_by_model_garden(trained):
+    """The parts of the model, run one by one on actual boxes, give the results of its call."""
     data = trained.evaluation.data
     batch = next(iter(data.dataset(trained.model.image_size)))
     info = batch["image_info"].numpy()

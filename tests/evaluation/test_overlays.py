@@ -1,4 +1,4 @@
-"""Predictions drawn beside annotations, for a few images that are the same for every trial."""
+"""Predictions drawn beside the ground truth, on a few images that are the same for every trial."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def choose(annotations, count):
 
 
 def test_images_with_novel_objects_come_first():
-    """The two of them are chosen before any other, and then the others."""
+    """The two images with novel objects are chosen before any other."""
     assert {20, 50} == set(choose(TRUTH, 2))
     chosen = choose(TRUTH, 99)
     assert [10, 20, 30, 40, 50] == sorted(chosen)
@@ -46,7 +46,7 @@ def test_images_with_novel_objects_come_first():
 
 
 def test_the_choice_is_the_same_for_every_arm():
-    """It depends on the annotations alone, not on their order, and more images keep the first."""
+    """The choice depends on the annotations alone, not on their order; a larger one extends it."""
     turned = {name: rows[::-1] for name, rows in TRUTH.items()}
     chosen = choose(TRUTH, 5)
     assert chosen == choose(turned, 5)
@@ -73,8 +73,8 @@ def result(image_id, score, category_id=1):
             "bbox": [8, 8, 32, 32], "segmentation": rle.encode(mask)}
 
 
-def test_each_source_has_its_column(draw):
-    """Annotations, then the sources; what scores below 0.3 is not shown, nor are other images."""
+def test_each_box_source_has_its_column(draw):
+    """Annotations come first, then the box sources; scores below 0.3 are not drawn."""
     chosen, = draw({"detections": []}, None, 1)
     drawn = {}
     for name, results in {
@@ -91,8 +91,8 @@ def test_each_source_has_its_column(draw):
     assert three.width == pytest.approx(1.5 * width, abs=8)
 
 
-def test_novel_classes_are_told_apart(draw):
-    """The same mask looks another way where its class is novel."""
+def test_novel_classes_are_distinguishable(draw):
+    """The same mask is drawn differently for a novel class."""
     chosen, = draw({}, [], 1)
     found = {"detections": [result(chosen, 0.9)]}
     seen, novel = (draw(found, split, 7)[chosen] for split in ([1], []))
@@ -107,7 +107,7 @@ def test_a_negative_number_of_overlays_is_refused(data):
 
 @pytest.mark.slow
 def test_a_trial_leaves_overlays(finished):
-    """Four pictures of images with novel objects, each with annotations and both sources."""
+    """There are four pictures of images with novel objects, with annotations and both sources."""
     folder = Path(finished.workdir.path) / "overlays"
     truth = load_annotations(finished.recipe.data / "val-annotations.json")
     paths = sorted(folder.glob("*"))

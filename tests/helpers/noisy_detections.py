@@ -1,4 +1,4 @@
-"""Detections with every fault that an evaluation meets, made from annotations; and the oracle."""
+"""Faulty detections of many kinds, made from annotations, and pycocotools as the reference."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def pycocotools_numbers(
     task: str,
     use_classes: bool = True,
 ) -> dict[str, float]:
-    """Evaluate as everybody does; both inputs are written into."""
+    """Evaluate with pycocotools, which modifies both inputs."""
     truth = quiet_coco(annotations)
     with contextlib.redirect_stdout(io.StringIO()):
         kind = BoundaryEvaluation if task == "boundary" else COCOeval
@@ -77,7 +77,7 @@ class BoundaryEvaluation(COCOeval):
     """
 
     def computeIoU(self, image_id: int, class_id: int) -> Any:
-        """As the method that it replaces: [detections by score, annotations]."""
+        """Return IoUs [detections by score, annotations], like the method that it overrides."""
         ious = super().computeIoU(image_id, class_id)
         if len(ious) == 0:
             return ious

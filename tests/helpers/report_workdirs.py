@@ -100,8 +100,8 @@ def write(
     workdir.write_costs(plan, {
         planned.trial.arm: _cost(planned.levels["mask_head"] == names.heads[1])
         for planned in plan.trials})
-    provenance.record(workdir.new_launch())
-    origin = provenance.describe()
+    provenance.write_provenance(workdir.new_launch())
+    origin = provenance.describe_code()
     for place, planned in enumerate(plan.trials[:-1]):
         workdir.prepare_trial(plan, planned)
         files = workdir.trial(planned.id)
@@ -173,7 +173,7 @@ def _evaluate(
     ground_truth = GroundTruth.from_coco(truth)
     ious = mask_iou.instance_ious(ground_truth, predicted)
     frame = summary.per_class_frame(roles, mask_iou.per_class_iou(ground_truth, ious))
-    scalars = summary.scalars("groundtruth", frame)
+    scalars = summary.mean_scalars("groundtruth", frame)
     frame.insert(0, "reading", "groundtruth")
     ious.insert(0, "reading", "groundtruth")
     results = mask_iou.as_detections(ground_truth, predicted)

@@ -86,7 +86,7 @@ def write_classes(folder: Path, seed: int, roles: dict[int, str] = ROLES) -> dic
     """Write per_class.csv as training does; returns the means over groups of classes."""
     frames, scalars = [], {}
     for reading, frame in tables(seed, roles).items():
-        scalars |= summary.scalars(reading, frame)
+        scalars |= summary.mean_scalars(reading, frame)
         frame.insert(0, "reading", reading)
         frames.append(frame)
     text = pd.concat(frames, ignore_index=True).to_csv(index=False)

@@ -1,4 +1,4 @@
-"""The smallest whole model, a batch for it and one training step: what the model tests share."""
+"""A minimal complete model, a batch for it and a training step, for tests of models."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from deepmac_ablate.modeling.normalization import BatchNorm
 IMAGE_SIZE = (64, 64)
 NUM_CLASSES = 7
 SEEN_CLASSES = (1, 2, 3)
-# No target size of any head: resizing must have something to do, down or up.
+# Not the target size of any head, so that masks are always resized, down or up.
 MASK_CROP = 40
 SEED = tf.constant([3, 5])
 ANCHORS = Anchors(min_level=2, max_level=5, size=3.0, samples_per_image=64)
 
 
 class Batch(NamedTuple):
-    """What a training step takes."""
+    """The inputs of a training step."""
 
     images: tf.Tensor
     image_shape: tf.Tensor
@@ -66,7 +66,7 @@ def build_model(**changes: Any) -> MaskRCNN:
     """Build a model of some 100,000 parameters; its first call creates the variables.
 
     Args:
-        **changes: arguments of `MaskRCNN` that differ from the tiny ones.
+        **changes: Arguments of `MaskRCNN` that differ from the tiny ones.
     """
     options = {
         "num_classes": NUM_CLASSES,
@@ -88,7 +88,7 @@ def build_model(**changes: Any) -> MaskRCNN:
 
 
 def randomise(variables: list[tf.Variable], seed: int) -> None:
-    """Move variables off their initial zeros and ones, where mistakes would cancel."""
+    """Move variables off their initial zeros and ones, with which mistakes would cancel out."""
     rng = np.random.default_rng(seed)
     for variable in variables:
         shape, name = variable.shape.as_list(), variable.name
@@ -111,11 +111,11 @@ def batch(
     """Draw a batch, always the same for a seed.
 
     Args:
-        counts: instances of each image; about half of them are of seen classes, the first is.
-        slots: instances per image including padding.
-        image_size: height and width of the images, all of it without padding.
-        anchors: the model's, for which the labels are made.
-        seed: of the draw.
+        counts: Instances of each image; about half of them are of seen classes, the first is.
+        slots: Instances per image including padding.
+        image_size: Height and width of the images, all of it without padding.
+        anchors: The model's, for which the labels are made.
+        seed: Of the draw.
     """
     rng = np.random.default_rng(seed)
     size = len(counts)
@@ -146,7 +146,7 @@ def batch(
 def rpn_targets(
     boxes: np.ndarray, classes: np.ndarray, image_size: tuple[int, int], anchors: Anchors
 ) -> list[dict[str, tf.Tensor]]:
-    """Labels the anchors of a batch: score targets and box targets by level."""
+    """Label the anchors of a batch with score targets and box targets by level."""
     by_image = [
         anchors.label(image_size, tf.constant(b[c > 0]), tf.constant([7, i]))
         for i, (b, c) in enumerate(zip(boxes, classes, strict=True))
@@ -158,7 +158,7 @@ def rpn_targets(
 
 
 class FixedRegions(RegionSampler):
-    """Stands in for the sampler of a model: its regions are those it was made with."""
+    """Stand-in for a model's sampler that returns fixed regions."""
 
     def __init__(self, regions: Regions) -> None:
         object.__setattr__(self, "regions", regions)
@@ -181,7 +181,7 @@ def regions(data: Batch, number: int = 16) -> Regions:
 
 
 class Step(NamedTuple):
-    """What one forward and backward pass gave."""
+    """The results of one forward and backward pass."""
 
     outputs: dict[str, Any]
     losses: dict[str, tf.Tensor]

@@ -1,4 +1,4 @@
-"""A trial that is over in seconds: a few small images, a model of next to nothing."""
+"""A trial that takes seconds: a few small images and a minimal model."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def write_recipe(folder: Path) -> Recipe:
 
 
 class Witness(TrialWorkdir):
-    """A workdir that notes what lies in it whenever training is about to go on."""
+    """A workdir that records its files at certain moments of training."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -93,7 +93,7 @@ class Witness(TrialWorkdir):
         super().append_metrics(step, scalars)
 
     def files(self) -> set[str]:
-        """Name of what lies in the folder, checkpoints by theirs."""
+        """Return the relative paths of all files and folders."""
         return {str(path.relative_to(self.path)) for path in Path(self.path).rglob("*")}
 
 

@@ -17,7 +17,7 @@ from official.modeling import hyperparams
 from deepmac_ablate import cli, errors
 from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.modeling.anchors import Anchors
-from deepmac_ablate.training.checkpointing import restore
+from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.session import prepare_model
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.helpers import published, published_yaml, tiny_model
@@ -116,7 +116,7 @@ def assert_near(expected: tf.Tensor, actual: tf.Tensor) -> None:
 def assert_same_detections(imported: Imported, data: tiny_model.Batch) -> None:
     """Boxes, classes, scores and masks of the model in the workdir equal the published model's."""
     prepared = prepare_model(imported.workdir.read_trial())
-    assert published.STEP == restore(prepared, imported.workdir)
+    assert published.STEP == restore_latest(prepared, imported.workdir)
     theirs = imported.published.model(data.images, image_shape=data.image_shape, training=False)
     ours = prepared.model(data.images, data.image_shape)
     for level, features in theirs["decoder_features"].items():
@@ -236,7 +236,7 @@ def test_an_exported_model_gives_all_but_its_missing_detector(
     boxes = data.labels["gt_boxes"]
     workdir = TrialWorkdir(tmp_path / "w")
     prepared = prepare_model(workdir.read_trial())
-    restore(prepared, workdir)
+    restore_latest(prepared, workdir)
     masks = prepared.model.predict_masks(
         prepared.model.features(data.images), tf.reshape(boxes, [-1, 4]),
         tf.repeat(tf.range(2), boxes.shape[1]), tf.zeros([2 * boxes.shape[1]], tf.int32))

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 
 class Compared(NamedTuple):
-    """What both models of a pair gave for the same batch."""
+    """The results of both models of a pair for the same batch."""
 
     pair: upstream.Pair
     their_detections: dict[str, Any]

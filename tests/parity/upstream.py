@@ -29,7 +29,7 @@ NORM_MOMENTUM, NORM_EPSILON = 0.9, 1e-4
 
 
 class Case(NamedTuple):
-    """What the two models differ in from test to test."""
+    """The configuration of both models in a test."""
 
     head: str
     mask_boxes: str
@@ -51,7 +51,7 @@ class Case(NamedTuple):
 
     @property
     def gradient_tolerance(self) -> float:
-        """How near each tensor's gradient is, as a share of its size.
+        """The tolerance for each tensor's gradient, as a share of its size.
 
         What enters the backbone differs by rounding. Through SpineNet's normalisations of few
         values that grows; changing one image in its last digit changes gradients by a tenth.
@@ -75,11 +75,11 @@ class Pair:
     """Two models with the same weights.
 
     Attributes:
-        case: what they were built for.
-        task: upstream's, which holds its losses.
-        upstream: upstream's model.
-        ours: our model.
-        variables: the variable of each that stands for the other's, all of them.
+        case: Their common configuration.
+        task: Upstream's task, which computes its losses.
+        upstream: Upstream's model.
+        ours: Our model.
+        variables: All pairs of corresponding variables, upstream's first.
     """
 
     case: Case

@@ -15,8 +15,8 @@ from pycocotools import mask as rle
 from deepmac_ablate import cli
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
-from deepmac_ablate.training import run
-from deepmac_ablate.training.checkpointing import restore
+from deepmac_ablate.training.checkpointing import restore_latest
+from deepmac_ablate.training.run import run_trial
 from deepmac_ablate.training.session import prepare_model
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -36,7 +36,7 @@ class Val(NamedTuple):
 def val(finished, tmp_path):
     prefix = finished.recipe.data / "val"
     prepared = prepare_model(finished.trial)
-    restore(prepared, finished.workdir)
+    restore_latest(prepared, finished.workdir)
     numbers = prepared.evaluation.run(prepared.model, prepared.strategy, None)
     annotations = Path(annotations_path(prefix))
     images = json.loads(annotations.read_text())["images"]
@@ -200,7 +200,7 @@ def test_a_mistake_is_one_sentence(finished, odd, tmp_path, capsys, options, mes
 def test_a_class_specific_head_needs_classes(tiny_recipe, odd, tmp_path, capsys):
     """It has a mask for each class, so a box must say which is wanted."""
     workdir = TrialWorkdir(tmp_path / "w")
-    run.run(
+    run_trial(
         tiny_recipe.trial("ConvMaskHead.class_agnostic = False", "STEPS = 1"), workdir, "train")
     statuses, masks = [], []
     for class_id in (None, 13, 1, 2):

@@ -1,4 +1,4 @@
-"""A trial with records, workdir and first weights on ``gs://``, which TensorFlow reaches itself."""
+"""A trial whose records, workdir and initial weights are on ``gs://``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deepmac_ablate import errors as exit_status
-from deepmac_ablate.training import run
+from deepmac_ablate.training.run import run_trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.fakes.gcs_server import GcsServer
 from tests.helpers.supervised import wait_until
@@ -34,11 +34,11 @@ def train(recipe: Recipe, server: GcsServer, *options: str) -> subprocess.Popen:
 
 
 def test_a_trial_on_gs_is_stopped_and_goes_on(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    """Its id and numbers are those of one on a disk that was not stopped."""
+    """Its id and numbers equal those of an uninterrupted trial on a disk."""
     first = TrialWorkdir(tmp_path / "first")
-    run.run(tiny_recipe.trial("STEPS = 1", seed=1), first, "train")
+    run_trial(tiny_recipe.trial("STEPS = 1", seed=1), first, "train")
     here = TrialWorkdir(tmp_path / "w")
-    run.run(tiny_recipe.trial(
+    run_trial(tiny_recipe.trial(
         *BINDINGS, f"Training.init_checkpoint = '{first.checkpoints}'"), here)
 
     with GcsServer("bucket") as server:
@@ -49,7 +49,7 @@ def test_a_trial_on_gs_is_stopped_and_goes_on(tiny_recipe: Recipe, tmp_path: Pat
         bindings = (
             *BINDINGS, "TRAIN = 'gs://bucket/data/train'", "VAL = 'gs://bucket/data/val'",
             "Training.init_checkpoint = 'gs://bucket/first'")
-        asked = [it for binding in bindings for it in ("--gin_bindings", binding)]
+        asked = [option for binding in bindings for option in ("--gin_bindings", binding)]
         process = train(
             tiny_recipe, server, "--gin_file", str(tiny_recipe.gin_file), *asked)
         metrics = "bucket/w/metrics.jsonl"
@@ -69,12 +69,14 @@ def test_a_trial_on_gs_is_stopped_and_goes_on(tiny_recipe: Recipe, tmp_path: Pat
             name.removeprefix("bucket/w/"): content for name, content in server.objects.items()
             if name.startswith("bucket/w/")}
 
-    files = {str(it.relative_to(here.path)) for it in Path(here.path).rglob("*") if it.is_file()}
-    checkpoint = {it for it in files if it.startswith("checkpoints/ckpt-8.")}
+    files = {
+        str(path.relative_to(here.path))
+        for path in Path(here.path).rglob("*") if path.is_file()}
+    checkpoint = {path for path in files if path.startswith("checkpoints/ckpt-8.")}
     assert 2 == len(checkpoint)
     assert checkpoint <= there.keys()
-    assert {it for it in files if "checkpoints/" not in it} == {
-        it for it in there if "checkpoints/" not in it}
+    assert {path for path in files if "checkpoints/" not in path} == {
+        path for path in there if "checkpoints/" not in path}
     lines = [json.loads(line) for line in there["metrics.jsonl"].splitlines()]
     for one, other in zip(here.read_metrics(), lines, strict=True):
         assert one["train/total_loss"] == pytest.approx(other["train/total_loss"], rel=1e-5)

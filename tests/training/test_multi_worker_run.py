@@ -1,4 +1,4 @@
-"""Several processes that train one trial together, as the hosts of GPUs do: here two, on loopback.
+"""Two processes that train one trial together over loopback, as hosts of GPUs do.
 
 They must be told apart from one process by nothing but time. What is compared here differs by
 rounding alone, as sums are taken in another order. Rounding grows with the steps, until it decides
@@ -22,7 +22,7 @@ import pytest
 import tensorflow as tf
 
 from deepmac_ablate import errors as exit_status
-from deepmac_ablate.training import run
+from deepmac_ablate.training.run import run_trial
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.helpers.tiny_trial import CHECKPOINT_EVERY, Recipe
@@ -53,16 +53,16 @@ class Cluster(NamedTuple):
         return [process.wait(timeout=600) for process in self.processes]
 
     def said(self, index: int) -> str:
-        """What one of them wrote to stderr."""
+        """The stderr of one of them."""
         return (self.folders[index] / "stderr").read_text()
 
 
 def start(trial: Trial, folder: Path, workdirs: list[Path], *options: str) -> Cluster:
     """Start a process for each workdir, each with folders of its own for temporary files."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in workdirs]
-    hosts = [f"127.0.0.1:{it.getsockname()[1]}" for it in sockets]
-    for it in sockets:
-        it.close()
+    hosts = [f"127.0.0.1:{server.getsockname()[1]}" for server in sockets]
+    for server in sockets:
+        server.close()
     command = [sys.executable, "-m", "deepmac_ablate.cli", "train", "--runtime", TOGETHER]
     command += [x for file in trial.gin_files for x in ("--gin_file", file)]
     command += [x for binding in trial.bindings for x in ("--gin_bindings", binding)]
@@ -85,7 +85,7 @@ def wait_for_step(workdir: TrialWorkdir, step: int, cluster: Cluster) -> None:
     deadline = time.monotonic() + 500
     while not (lines := workdir.read_metrics()) or lines[-1]["step"] < step:
         assert time.monotonic() < deadline
-        assert [None, None] == [it.poll() for it in cluster.processes], cluster.said(0)
+        assert [None, None] == [process.poll() for process in cluster.processes], cluster.said(0)
         time.sleep(0.005)
 
 
@@ -120,27 +120,27 @@ def assert_same(expected: TrialWorkdir, actual: TrialWorkdir) -> None:
 def assert_close(expected: dict[str, Any], actual: dict[str, Any], least: float) -> None:
     """Numbers agree to 1e-5 or to `least`, everything else exactly."""
     numbers, others = (
-        [{k: v for k, v in it.items() if isinstance(v, float) == wanted}
-         for it in (expected, actual)] for wanted in (True, False))
+        [{k: v for k, v in fields.items() if isinstance(v, float) == wanted}
+         for fields in (expected, actual)] for wanted in (True, False))
     assert others[0] == others[1]
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-5, abs=least)
 
 
 @pytest.fixture(scope="module")
 def alone(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> TrialWorkdir:
-    """What one process computes, in one go."""
+    """A workdir that one process trained without interruption."""
     from tests.conftest import _clean_tensorflow
 
     workdir = TrialWorkdir(tmp_path_factory.mktemp("alone") / "w")
     with _clean_tensorflow():
-        run.run(trial_of(tiny_recipe), workdir)
+        run_trial(trial_of(tiny_recipe), workdir)
     return workdir
 
 
 def test_two_processes_compute_what_one_does(
     tiny_recipe: Recipe, alone: TrialWorkdir, tmp_path: Path
 ) -> None:
-    """Metrics, evaluations, weights and result are the same, and one of them writes and tracks."""
+    """Metrics, evaluations, weights and result are the same; only the chief writes and tracks."""
     workdir = TrialWorkdir(tmp_path / "w")
     cluster = start(
         trial_of(tiny_recipe), tmp_path, [tmp_path / "w"] * 2, "--tracking", "offline")
@@ -157,7 +157,7 @@ def test_two_processes_compute_what_one_does(
 def test_what_happens_to_one_happens_to_all(
     tiny_recipe: Recipe, alone: TrialWorkdir, tmp_path: Path
 ) -> None:
-    """Asked to end, all stop at one step; killed, the other ends, too; one goes on for both.
+    """A signal to one stops both at the same step; if one is killed, the other ends, too.
 
     In the end there is what one process computes in one go.
     """
@@ -177,28 +177,28 @@ def test_what_happens_to_one_happens_to_all(
     wait_for_step(workdir, stopped + 1, cluster)
     cluster.processes[1].kill()
     assert [exit_status.FAILED, -signal.SIGKILL] == cluster.wait()
-    said = [it for it in cluster.said(0).splitlines() if it.startswith("deepmac-ablate: ")]
+    said = [line for line in cluster.said(0).splitlines() if line.startswith("deepmac-ablate: ")]
     assert 1 == len(said)
     assert "Another worker of the cluster is gone or cannot be reached; start all" in said[0]
     assert "Traceback" not in cluster.said(0)
 
-    run.run(trial, workdir)
+    run_trial(trial, workdir)
     assert_same(alone, workdir)
-    assert [0, stopped] == [it["step"] for it in workdir.read_attempts()][:2]
+    assert [0, stopped] == [attempt["step"] for attempt in workdir.read_attempts()][:2]
 
 
 def test_all_see_a_divergence(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    """Each ends by itself, with the status that no retry mends."""
+    """Each ends by itself, with the exit status for divergence."""
     trial = tiny_recipe.trial("STEPS = 5", "LEARNING_RATE = 1e30")
     cluster = start(trial, tmp_path, [tmp_path / "w"] * 2)
     assert [exit_status.DIVERGED] * 2 == cluster.wait(), cluster.said(0)
 
 
 def test_all_must_see_the_same_workdir(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    """Where each machine has a disk of its own, they would not go on from the same step."""
+    """Different checkpoints, as on disks of separate machines, are refused."""
     trial = trial_of(tiny_recipe)
-    run.run(tiny_recipe.trial("STEPS = 1"), TrialWorkdir(tmp_path / "one"), "train")
+    run_trial(tiny_recipe.trial("STEPS = 1"), TrialWorkdir(tmp_path / "one"), "train")
     cluster = start(trial, tmp_path, [tmp_path / "one", tmp_path / "other"])
     assert [exit_status.USER_ERROR] * 2 == cluster.wait(), cluster.said(0)
     for index in range(2):
-        assert "The workers of the cluster do not find the same files in " in cluster.said(index)
+        assert "The workers of the cluster find different checkpoints in " in cluster.said(index)

@@ -30,17 +30,17 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics import summary
 from deepmac_ablate.evaluation.metrics.matches import Matches, RankedMatches
 from deepmac_ablate.modeling import checkpoints
-from deepmac_ablate.training import run as training
-from deepmac_ablate.training.checkpointing import restore
+from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.multi_worker import Workers
-from deepmac_ablate.training.session import prepare
+from deepmac_ablate.training.run import Interrupted, evaluate_model, run_trial, train_model
+from deepmac_ablate.training.session import prepare_session
 from deepmac_ablate.trial import provenance
 from deepmac_ablate.trial.trial import trial_id
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.helpers.tiny_trial import CHECKPOINT_EVERY, STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
-# What numbers there are of the machine and not of the trial.
+# Numbers that depend on the machine, not on the trial.
 OF_THE_MACHINE = ("wall_time", "train/steps_per_second", "train_seconds")
 CHECKPOINTS = {
     "checkpoints", "checkpoints/checkpoint",
@@ -95,26 +95,26 @@ def assert_same_numbers(expected, actual, tolerance=1e-6):
 
 
 def test_a_finished_trial_has_exactly_its_files(finished):
-    """Those of the design, of the checkpoints the last two, and pictures of some images."""
+    """The folder holds the documented files, the last two checkpoints and four overlays."""
     files = {"trial.json", "config.gin", "attempts.jsonl", "operative_config.gin",
              "metrics.jsonl", "per_class.csv", "instances.csv.gz", "masks.json.gz", "matches",
              "matches/detections_mask.npz", "matches/detections_box.npz",
              "matches/groundtruth_mask.npz", "result.json"}
-    pictures = {it for it in finished.workdir.files() if it.startswith("overlays/")}
+    pictures = {path for path in finished.workdir.files() if path.startswith("overlays/")}
     assert files | CHECKPOINTS | {"overlays"} | pictures == finished.workdir.files()
     assert 4 == len(pictures)
 
 
-def test_what_was_asked_for_is_there_before_the_first_step(finished):
-    """And what took effect is there after it."""
+def test_the_configuration_is_written_before_the_first_step(finished):
+    """The operative configuration is written after the first step."""
     before = {"trial.json", "config.gin", "attempts.jsonl", "checkpoints"}
     assert before == finished.workdir.before_first_step
     after = finished.workdir.after_first_step - finished.workdir.before_first_step
     assert {"operative_config.gin", "metrics.jsonl"} == after
 
 
-def test_every_start_is_noted(finished):
-    """With what it did, from which step on, and the code that did it."""
+def test_every_attempt_is_recorded(finished):
+    """Each attempt has its mode, its first step, and the code that ran."""
     attempts = finished.workdir.read_attempts()
     assert [("train", 0, STEPS), ("eval", STEPS, STEPS)] == [
         (attempt["mode"], attempt["step"], attempt["steps"]) for attempt in attempts]
@@ -122,7 +122,7 @@ def test_every_start_is_noted(finished):
         assert finished.trial.gin_files == tuple(attempt["gin_files"])
         assert provenance.code_fingerprint(gin_files=finished.trial.gin_files) == attempt["code"]
         assert tf.__version__ == attempt["versions"]["tensorflow"]
-        assert provenance.describe().keys() == attempt.keys() - {
+        assert provenance.describe_code().keys() == attempt.keys() - {
             "time", "mode", "step", "steps", "runtime"}
     started = [attempt["time"] for attempt in attempts]
     noted = [line["wall_time"] for line in finished.workdir.read_metrics()]
@@ -131,15 +131,15 @@ def test_every_start_is_noted(finished):
 
 
 @pytest.mark.extended
-def test_the_users_modules_are_noted(finished, tmp_path, monkeypatch):
-    """A module that a gin file imports takes part in the code of the trial."""
+def test_user_modules_are_recorded(finished, tmp_path, monkeypatch):
+    """A module that a gin file imports is part of the trial's code."""
     (tmp_path / "a_module_of_mine.py").write_text("X = 1\n")
     (tmp_path / "mine.gin").write_text("import a_module_of_mine\n")
     monkeypatch.syspath_prepend(tmp_path)
     workdir = StopsAfterEachStep(tmp_path / "w")
     files = (*finished.trial.gin_files, str(tmp_path / "mine.gin"))
-    with pytest.raises(training.Interrupted):
-        training.run(dataclasses.replace(finished.trial, gin_files=files), workdir)
+    with pytest.raises(Interrupted):
+        run_trial(dataclasses.replace(finished.trial, gin_files=files), workdir)
     (attempt,) = workdir.read_attempts()
     assert ["a_module_of_mine"] == attempt["modules"]
     assert provenance.code_fingerprint("a_module_of_mine", gin_files=files) == attempt["code"]
@@ -169,7 +169,7 @@ def test_config_means_the_same_trial(finished):
 def test_operative_config_holds_what_took_effect(finished):
     """Bound values and defaults of what was used; what was not selected, as comments."""
     text = (finished.workdir.path / "operative_config.gin").read_text()
-    unused = text.split("# Not in use, because their modules are not selected:\n")[1]
+    unused = text.split("# Without effect, as their modules are not selected:\n")[1]
     assert "'HourglassMaskHead.depth = 20'" in unused
     assert "'ConvMaskHead." not in unused
     effect = bindings.explicit_bindings(
@@ -178,12 +178,12 @@ def test_operative_config_holds_what_took_effect(finished):
     assert str(STEPS) == effect["Training.steps"]
     assert "0.9" == effect["SGD.momentum"]
     assert f"checkpoint_every = {CHECKPOINT_EVERY}" in text
-    assert "HourglassMaskHead" not in text.split("# Not in use")[0]
+    assert "HourglassMaskHead" not in text.split("# Without effect")[0]
     assert "HourglassMaskHead" in (finished.workdir.path / "config.gin").read_text()
 
 
 def test_metrics_have_a_line_for_each_interval(finished):
-    """Steps from 1 to the last, finite losses, and the rate that the schedule says."""
+    """There is a line for every step, with finite losses and the scheduled learning rate."""
     lines = finished.workdir.read_metrics()
     assert list(range(1, STEPS + 1)) == [line["step"] for line in lines]
     assert all(np.isfinite(value) for line in lines for value in line.values())
@@ -200,7 +200,7 @@ def test_metrics_have_a_line_for_each_interval(finished):
 
 
 def test_the_result_holds_named_numbers(finished):
-    """`<reading>/<metric>/<classes>` in [0, 1], null where nothing is defined, and of what."""
+    """Names are `<box source>/<metric>/<classes>`; values are in [0, 1], or null if undefined."""
     result = dict(finished.workdir.read_result())
     assert STEPS == result.pop("step")
     val = finished.recipe.data / "val"
@@ -226,7 +226,7 @@ def test_the_result_holds_named_numbers(finished):
 
 
 def test_the_means_over_classes_are_the_result(finished):
-    """per_class.csv has a row per class and reading; its means are the numbers of result.json."""
+    """The means of per_class.csv, with a row per class and box source, are those of result.json."""
     frame = pd.read_csv(finished.workdir.path / "per_class.csv")
     result = finished.workdir.read_result()
     assert {("detections", i) for i in range(1, 13)} | {("groundtruth", i) for i in range(1, 13)} \
@@ -246,11 +246,11 @@ def test_the_means_over_classes_are_the_result(finished):
     assert 3 * (7 + 7 + 7 + 7 + 7 + 5) == checked
 
 
-def test_the_result_is_what_pycocotools_says_of_the_predictions(finished):
-    """AP of masks and boxes, over all and over novel classes, to 1e-6."""
-    session = prepare(finished.trial)
-    restore(session, finished.workdir)
-    numbers = training.evaluate(session)
+def test_the_result_equals_pycocotools_on_the_predictions(finished):
+    """AP of masks and boxes, over all and over novel classes, agrees to 1e-6."""
+    session = prepare_session(finished.trial)
+    restore_latest(session, finished.workdir)
+    numbers = evaluate_model(session)
     result = finished.workdir.read_result()
     truth = COCO(str(annotations_path(str(finished.recipe.data / "val"))))
     novel = pd.read_csv(finished.workdir.path / "per_class.csv").query("role == 'novel'")
@@ -273,8 +273,8 @@ def test_the_result_is_what_pycocotools_says_of_the_predictions(finished):
     assert any(value > 0.01 for value in checked)
 
 
-def test_what_is_kept_gives_the_numbers_again(finished):
-    """AP from matches, IoU from single instances and from the masks themselves."""
+def test_artifacts_reproduce_the_numbers(finished):
+    """AP follows from matches, and IoU both from single instances and from the masks."""
     folder = finished.workdir.path
     per_class = pd.read_csv(folder / "per_class.csv")
     for reading, task in (("detections", "mask"), ("detections", "box"), ("groundtruth", "mask")):
@@ -291,9 +291,9 @@ def test_what_is_kept_gives_the_numbers_again(finished):
     truth = COCO(str(annotations_path(str(finished.recipe.data / "val"))))
     masks = json.loads(gzip.decompress((folder / "masks.json.gz").read_bytes()))
     ious = [
-        rle.iou([it["segmentation"]], [truth.annToRLE(truth.anns[it["annotation_id"]])], [0])[0, 0]
-        for it in masks]
-    assert list(instances["annotation_id"]) == [it["annotation_id"] for it in masks]
+        rle.iou([m["segmentation"]], [truth.annToRLE(truth.anns[m["annotation_id"]])], [0])[0, 0]
+        for m in masks]
+    assert list(instances["annotation_id"]) == [mask["annotation_id"] for mask in masks]
     np.testing.assert_allclose(instances["iou"], ious, atol=1e-12)
 
 
@@ -304,13 +304,13 @@ def test_what_is_kept_gives_the_numbers_again(finished):
     [("backbone", "decoder"), ("backbone",), ()],
     ids=str)
 def test_frozen_parts_stay_as_they_are(finished, tmp_path, frozen):
-    """Weights and statistics alike; every other part learns."""
-    session = prepare(finished.trial_with(f"Training.freeze = {list(frozen)}", "STEPS = 2"))
+    """Neither weights nor statistics of frozen parts change; every other part learns."""
+    session = prepare_session(finished.trial_with(f"Training.freeze = {list(frozen)}", "STEPS = 2"))
     parts = checkpoints.items(session.model)
     before = {name: [v.numpy() for v in part.variables] for name, part in parts.items()}
     workdir = TrialWorkdir(tmp_path)
     workdir.checkpoints.mkdir()
-    training.train(session, 0, workdir, Workers(session.strategy))
+    train_model(session, 0, workdir, Workers(session.strategy))
     stayed = {
         name for name, part in parts.items()
         if all((old == new.numpy()).all()
@@ -319,31 +319,31 @@ def test_frozen_parts_stay_as_they_are(finished, tmp_path, frozen):
 
 
 def test_running_a_finished_trial_again_changes_nothing(finished):
-    """It returns the result; no file is touched but those that say which trial it is."""
+    """It returns the result and touches no file but trial.json and config.gin."""
     before = contents(finished.workdir)
     texts = [(finished.workdir.path / n).read_text() for n in ("trial.json", "config.gin")]
-    assert finished.workdir.read_result() == training.run(finished.trial, finished.workdir)
+    assert finished.workdir.read_result() == run_trial(finished.trial, finished.workdir)
     assert before == contents(finished.workdir)
     assert texts == [(finished.workdir.path / n).read_text() for n in ("trial.json", "config.gin")]
 
 
 def test_another_trial_is_refused(finished):
-    """A workdir holds one trial; the message says in what the other one differs."""
+    """A workdir holds one trial; the message names the difference of the other one."""
     before = contents(finished.workdir)
     with pytest.raises(UserError, match=r"another trial: its seed has 0 where this one has 1;"):
-        training.run(finished.trial_with(seed=1), finished.workdir)
+        run_trial(finished.trial_with(seed=1), finished.workdir)
     with pytest.raises(UserError, match=r"bindings has 'nothing' where .* 'STEPS = 60'; choose"):
-        training.run(finished.trial_with("STEPS = 60"), finished.workdir)
+        run_trial(finished.trial_with("STEPS = 60"), finished.workdir)
     assert before == contents(finished.workdir)
 
 
 def test_the_data_may_lie_elsewhere(finished, tmp_path):
-    """Another path, other devices and another evaluation are the same trial; other data is not."""
+    """Another path, other devices or another evaluation keep the id; other data changes it."""
     own = finished.workdir.read_trial_id()
     shutil.copytree(finished.recipe.data, tmp_path / "moved", ignore=lambda *_: ["images"])
 
     def identity(*changes):
-        return prepare(finished.trial_with(*changes)).trial_id
+        return prepare_session(finished.trial_with(*changes)).trial_id
 
     assert own == identity(
         f"TRAIN = '{tmp_path}/moved/train'", "Runtime.log_every = 7", "Evaluation.every = 5")
@@ -353,27 +353,27 @@ def test_the_data_may_lie_elsewhere(finished, tmp_path):
 
 
 def test_the_id_is_known_without_the_records(finished):
-    """What stands in trial.json is a function of the gin text alone."""
+    """The id in trial.json depends on the gin text alone."""
     text = bindings.read(finished.trial.gin_files, finished.trial.bindings)
     bound = bindings.explicit_bindings(text.bindings)
     assert finished.workdir.read_trial_id() == trial_id(bound, finished.trial.seed)
 
 
 def test_data_that_is_not_declared_is_known_by_its_prefix(finished, tmp_path):
-    """Then the same records at another place are another trial."""
+    """The same undeclared records in another place make another trial."""
     shutil.copytree(finished.recipe.data, tmp_path / "moved", ignore=lambda *_: ["images"])
     here, there = (
-        prepare(finished.trial_with(f"TRAIN = '{data}/train'", "DATASET = None")).trial_id
+        prepare_session(finished.trial_with(f"TRAIN = '{data}/train'", "DATASET = None")).trial_id
         for data in (finished.recipe.data, tmp_path / "moved"))
     assert 3 == len({here, there, finished.workdir.read_trial_id()})
 
 
 def test_other_data_than_declared_is_refused(finished):
-    """Both are named, with the line that declares, and what to bind."""
+    """The message names both datasets, the declaring line, and the right binding."""
     train, val = (DatasetInfo.load(finished.recipe.data / part) for part in ("train", "val"))
     line = finished.recipe.gin_file.read_text().splitlines().index(f"DATASET = {train.identity!r}")
     with pytest.raises(UserError) as caught:
-        prepare(finished.trial_with(f"TRAIN = '{finished.recipe.data}/val'"))
+        prepare_session(finished.trial_with(f"TRAIN = '{finished.recipe.data}/val'"))
     assert str(caught.value) == (
         f"{finished.recipe.data}/val is the dataset {val.identity}, but "
         f"{finished.recipe.gin_file}:{line + 1} 'DATASET = {train.identity!r}' declares another; "
@@ -384,7 +384,7 @@ def test_other_data_than_declared_is_refused(finished):
 def test_a_deterministic_trial_repeats_itself(finished, tmp_path):
     """Two runs agree in every metric of every step and in the final weights."""
     again = TrialWorkdir(tmp_path)
-    training.run(finished.trial, again, "train")
+    run_trial(finished.trial, again, "train")
     assert_same_run(finished.workdir, again)
 
 
@@ -446,11 +446,11 @@ def test_neither_kill_nor_stop_changes_what_is_computed(finished, tmp_path):
     assert exit_status.INTERRUPTED == 75 == second.returncode
     stopped = workdir.read_metrics()[-1]["step"]
     assert saved < stopped < STEPS
-    assert f"Stopped at step {stopped} of {STEPS}; run the trial again to go on." in errors
+    assert f"Stopped at step {stopped} of {STEPS}; run the trial again to continue." in errors
     assert "Traceback" not in errors
     assert (workdir.checkpoints / f"ckpt-{stopped}.index").exists()
 
-    result = training.run(finished.trial, workdir)
+    result = run_trial(finished.trial, workdir)
     assert_same_run(finished.workdir, workdir)
     assert_same_numbers(finished.workdir.read_result(), result, 1e-5)
     assert [("train", 0), ("train", saved), ("train_and_eval", stopped)] == [
@@ -458,7 +458,7 @@ def test_neither_kill_nor_stop_changes_what_is_computed(finished, tmp_path):
 
 
 @pytest.mark.extended
-def test_what_a_backbone_draws_does_not_depend_on_a_stop(tiny_recipe, tmp_path):
+def test_stochastic_depth_does_not_depend_on_a_stop(tiny_recipe, tmp_path):
     """With stochastic depth too, a run that was stopped and resumed equals one that was not."""
     trial = tiny_recipe.trial(
         "IMAGE_SIZE = (128, 128)", "STEPS = 6", "MaskRCNN.backbone = @SpineNet()",
@@ -466,10 +466,10 @@ def test_what_a_backbone_draws_does_not_depend_on_a_stop(tiny_recipe, tmp_path):
         "Anchors.min_level = 3", "Anchors.max_level = 7")
     straight = TrialWorkdir(tmp_path / "straight")
     stopped = StopsAfterEachStep(tmp_path / "stopped")
-    training.run(trial, straight, "train")
-    with pytest.raises(training.Interrupted, match=r"^Stopped at step 1 of 6; "):
-        training.run(trial, stopped, "train")
-    training.run(trial, TrialWorkdir(stopped.path), "train")
+    run_trial(trial, straight, "train")
+    with pytest.raises(Interrupted, match=r"^Stopped at step 1 of 6; "):
+        run_trial(trial, stopped, "train")
+    run_trial(trial, TrialWorkdir(stopped.path), "train")
     assert_same_run(straight, stopped, steps=6)
 
 
@@ -477,8 +477,8 @@ def test_a_request_to_stop_is_heeded_at_the_next_step(finished, tmp_path):
     """It leaves a checkpoint of that step and no result; signals mean afterwards what they did."""
     workdir = StopsAfterEachStep(tmp_path)
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(training.Interrupted, match=f"^Stopped at step 1 of {STEPS}; "):
-        training.run(finished.trial, workdir)
+    with pytest.raises(Interrupted, match=f"^Stopped at step 1 of {STEPS}; "):
+        run_trial(finished.trial, workdir)
     assert before == signal.getsignal(signal.SIGTERM)
     assert (workdir.checkpoints / "ckpt-1.index").exists()
     assert not workdir.is_finished()
@@ -501,10 +501,10 @@ def test_divergence_ends_the_trial(finished, tmp_path, capfd):
 
 
 def test_continuous_evaluation_ends_with_the_result(finished, tmp_path):
-    """On a finished training it evaluates the last checkpoint and writes the result."""
+    """For a finished training, it evaluates the last checkpoint and writes the result."""
     workdir = TrialWorkdir(tmp_path)
     shutil.copytree(finished.workdir.checkpoints, workdir.checkpoints)
-    result = training.run(finished.trial, workdir, "continuous_eval")
+    result = run_trial(finished.trial, workdir, "continuous_eval")
     assert_same_numbers(finished.workdir.read_result(), result)
     assert workdir.is_finished()
     assert [] == workdir.read_metrics()
@@ -512,10 +512,10 @@ def test_continuous_evaluation_ends_with_the_result(finished, tmp_path):
 
 
 @pytest.mark.extended
-def test_evaluations_during_training_are_noted(finished, tmp_path):
-    """Every so many steps, but for the last, which has a result; training goes on as it would."""
+def test_evaluations_during_training_are_recorded(finished, tmp_path):
+    """There is one per interval, but none at the last step; training is not affected."""
     workdir = TrialWorkdir(tmp_path)
-    training.run(finished.trial_with(f"Evaluation.every = {STEPS // 2}"), workdir, "train")
+    run_trial(finished.trial_with(f"Evaluation.every = {STEPS // 2}"), workdir, "train")
     noted = workdir.read_evaluations()
     assert [STEPS // 2] == [line["step"] for line in noted]
     numbers = {name for name in finished.workdir.read_result() if "/" in name}
@@ -529,12 +529,12 @@ def weights(part):
 
 def initialised(finished, *changes):
     """A new model of another seed, initialised as its bindings say, and the finished one."""
-    session = prepare(finished.trial)
-    restore(session, finished.workdir)
+    session = prepare_session(finished.trial)
+    restore_latest(session, finished.workdir)
     path = f"{finished.workdir.checkpoints}"
-    other = prepare(finished.trial_with(
+    other = prepare_session(finished.trial_with(
         f"Training.init_checkpoint = '{path}'", *changes, seed=1))
-    other.training.initialise(other.model)
+    other.training.load_initial_weights(other.model)
     return session.model, other.model
 
 
@@ -543,8 +543,8 @@ def same(one, other):
 
 
 @pytest.mark.extended
-def test_first_weights_come_from_a_checkpoint(finished):
-    """By default the backbone's alone; all of them where that is asked for."""
+def test_initial_weights_come_from_a_checkpoint(finished):
+    """By default the backbone is initialised; with "all" the whole model is."""
     trained, model = initialised(finished)
     assert same(trained.backbone, model.backbone)
     assert not same(trained.decoder, model.decoder)
@@ -554,17 +554,17 @@ def test_first_weights_come_from_a_checkpoint(finished):
 
 
 def test_a_missing_first_checkpoint_is_named(finished, tmp_path):
-    """Before anything is computed."""
+    """It is refused before anything is computed."""
     trial = finished.trial_with(f"Training.init_checkpoint = '{tmp_path}/nowhere'")
     with pytest.raises(UserError, match=r"^Training.init_checkpoint = '.*/nowhere': there is no"):
-        training.run(trial, TrialWorkdir(tmp_path / "w"))
+        run_trial(trial, TrialWorkdir(tmp_path / "w"))
     assert not (tmp_path / "w").exists()
 
 
 def test_there_must_be_a_trial_to_evaluate(finished, tmp_path):
     """Mode "eval" on an empty folder says so and leaves it empty."""
     with pytest.raises(UserError, match=r"There is no trial to evaluate in .*/w: trial.json is"):
-        training.run(finished.trial, TrialWorkdir(tmp_path / "w"), "eval")
+        run_trial(finished.trial, TrialWorkdir(tmp_path / "w"), "eval")
     assert not (tmp_path / "w").exists()
 
 
@@ -574,13 +574,13 @@ def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path):
         f"Training.init_checkpoint = '{finished.workdir.checkpoints}'",
         "ResNetFPN.width_multiplier = 0.5")
     with pytest.raises(UserError, match="does not fit the model's backbone: "):
-        training.run(trial, TrialWorkdir(tmp_path / "w"))
+        run_trial(trial, TrialWorkdir(tmp_path / "w"))
 
 
 def test_too_few_classes_are_refused(finished):
-    """The message says how many the dataset needs."""
+    """The message names the number that the dataset needs."""
     with pytest.raises(UserError, match=r"num_classes = 12 is too small .* id is 12: use 13\.$"):
-        prepare(finished.trial_with("NUM_CLASSES = 12"))
+        prepare_session(finished.trial_with("NUM_CLASSES = 12"))
 
 
 @pytest.mark.extended
@@ -588,7 +588,7 @@ def test_mixed_precision_trains(finished, tmp_path):
     """In bfloat16 losses are finite and near those of float32; variables stay float32."""
     workdir = TrialWorkdir(tmp_path)
     trial = finished.trial_with("Training.precision = 'bfloat16'", "STEPS = 2")
-    result = training.run(trial, workdir)
+    result = run_trial(trial, workdir)
     lines = workdir.read_metrics()
     assert [1, 2] == [line["step"] for line in lines]
     exact = finished.workdir.read_metrics()[0]
@@ -606,7 +606,7 @@ def test_a_compiled_step_is_the_same_step(finished, tmp_path):
     """
     workdir = TrialWorkdir(tmp_path)
     trial = finished.trial_with("Runtime.jit_compile = True", "Runtime.deterministic = False")
-    training.run(trial, workdir, "train")
+    run_trial(trial, workdir, "train")
     first, compiled = finished.workdir.read_metrics(), workdir.read_metrics()
     for loss in ("rpn_score_loss", "rpn_box_loss", "mask_loss", "regularization_loss"):
         assert first[0][f"train/{loss}"] == pytest.approx(compiled[0][f"train/{loss}"], rel=1e-4)
@@ -623,25 +623,25 @@ number, gin_file, finished, workdir = int(sys.argv[1]), *sys.argv[2:]
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * number)
 
-from deepmac_ablate import training
+from deepmac_ablate.training.run import evaluate_model, train_model
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.training.checkpointing import restore
-from deepmac_ablate.training.session import prepare
+from deepmac_ablate.training.checkpointing import restore_latest
+from deepmac_ablate.training.session import prepare_session
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from deepmac_ablate.training.multi_worker import Workers
 
 def session(*bindings):
-    return prepare(Trial((gin_file,), bindings, 0, ""), ["Runtime.strategy = 'mirrored'"])
+    return prepare_session(Trial((gin_file,), bindings, 0, ""), ["Runtime.strategy = 'mirrored'"])
 
 try:
     session(f"BATCH_SIZE = {number + 1}")
 except UserError as error:
     print(error)
 one = session(f"BATCH_SIZE = {number}", "Norm.synchronized = True", "STEPS = 3")
-training.train(one, 0, TrialWorkdir(workdir), Workers(one.strategy))
-step = restore(one, TrialWorkdir(finished))
-numbers = training.evaluate(one).scalars
+train_model(one, 0, TrialWorkdir(workdir), Workers(one.strategy))
+step = restore_latest(one, TrialWorkdir(finished))
+numbers = evaluate_model(one).scalars
 print(json.dumps({"replicas": one.strategy.num_replicas_in_sync, "step": step, **numbers}))
 """
 
@@ -654,7 +654,7 @@ def test_several_devices_train_and_evaluate_as_one(finished, tmp_path, number):
     Neither number divides the 7 images.
     """
     alone, workdir = TrialWorkdir(tmp_path / "alone"), TrialWorkdir(tmp_path / "w")
-    training.run(finished.trial_with(
+    run_trial(finished.trial_with(
         f"BATCH_SIZE = {number}", "Norm.synchronized = True", "STEPS = 3"), alone, "train")
     workdir.checkpoints.mkdir(parents=True)
     run = subprocess.run(

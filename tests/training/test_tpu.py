@@ -1,4 +1,4 @@
-"""What can be known of TPUs without one: that XLA has what a trial is made of, and static shapes.
+"""Checks for TPUs that work without one: XLA supports all operations, and shapes are static.
 
 A TPU runs what XLA compiles. The kernels that XLA has for CPUs are, but for a few, those that it
 has for TPUs; this TensorFlow lists only the former.
@@ -19,10 +19,10 @@ from tensorflow.python.framework import kernels
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.detector import Detections, StaticDetections
-from deepmac_ablate.training import run as training
 from deepmac_ablate.training import tpu_environment
+from deepmac_ablate.training.run import run_trial
 from deepmac_ablate.training.runtime import Runtime
-from deepmac_ablate.training.session import Session, prepare
+from deepmac_ablate.training.session import Session, prepare_session
 from deepmac_ablate.training.trainer import Trainer
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.helpers.tiny_trial import Recipe
@@ -66,7 +66,7 @@ def graphs(session: Session) -> Iterator[tuple[str, tf.Graph]]:
         tf.TensorSpec([2, *model.image_size, 3]))
     yield "features", drawn.graph
     features = tf.nest.map_structure(
-        lambda it: tf.TensorSpec(it.shape, it.dtype), drawn.structured_outputs)
+        lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), drawn.structured_outputs)
     yield "detect", tf.function(model.detect).get_concrete_function(
         features, tf.TensorSpec([2, 2])).graph
     number = tf.TensorSpec([16], tf.int32)
@@ -77,12 +77,12 @@ def graphs(session: Session) -> Iterator[tuple[str, tf.Graph]]:
 def without_kernel(graph: tf.Graph) -> set[str]:
     """The types of operations, in functions too, that XLA cannot compile."""
     definition = graph.as_graph_def()
-    nodes = [*definition.node, *(it for f in definition.library.function for it in f.node_def)]
+    nodes = [*definition.node, *(node for f in definition.library.function for node in f.node_def)]
     # Arguments of functions.
     types = {node.op for node in nodes} - {"Placeholder"}
     return {
-        it for it in types if "XLA_CPU_JIT" not in {
-            kernel.device_type for kernel in kernels.get_registered_kernels_for_op(it).kernel}}
+        op for op in types if "XLA_CPU_JIT" not in {
+            kernel.device_type for kernel in kernels.get_registered_kernels_for_op(op).kernel}}
 
 
 def of_dynamic_shape(graph: tf.Graph) -> set[str]:
@@ -95,11 +95,11 @@ def of_dynamic_shape(graph: tf.Graph) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", ["default", *(pytest.param(it, marks=pytest.mark.extended) for it in HEADS
-                          if it != "default")])
+    "kind", ["default", *(pytest.param(head, marks=pytest.mark.extended) for head in HEADS
+                          if head != "default")])
 def test_xla_has_every_operation(tiny_recipe: Recipe, kind: str) -> None:
-    """Of the whole step and of evaluation, with shapes that are known before it runs."""
-    session = prepare(tiny_recipe.trial(*HEADS[kind], *TINY_STATIC))
+    """XLA compiles every operation of the step and of evaluation, and all shapes are static."""
+    session = prepare_session(tiny_recipe.trial(*HEADS[kind], *TINY_STATIC))
     drawn = dict(graphs(session))
     for name, graph in drawn.items():
         assert set() == without_kernel(graph), name
@@ -111,14 +111,14 @@ def test_xla_has_every_operation(tiny_recipe: Recipe, kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.extended
-def test_a_kernel_of_cpus_alone_is_found_out(tiny_recipe: Recipe) -> None:
-    """That of `Detections` elsewhere is none of XLA's, and the test above would say so."""
-    drawn = dict(graphs(prepare(tiny_recipe.trial())))
+def test_a_kernel_for_cpus_only_is_detected(tiny_recipe: Recipe) -> None:
+    """XLA lacks the kernel of `Detections` for CPUs, which the test above would detect."""
+    drawn = dict(graphs(prepare_session(tiny_recipe.trial())))
     assert {"CombinedNonMaxSuppression"} == without_kernel(drawn["detect"])
 
 
 def test_on_a_tpu_detections_are_static(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trial's bindings, and so its id, are the same there."""
+    """`Detections` adapts to a TPU without a binding, so that the trial's id stays the same."""
     asked = Detections(7, 0.2, 0.6)
     elsewhere = asked.build().get_config()
     strategy = object.__new__(tf.distribute.TPUStrategy)
@@ -131,12 +131,12 @@ def test_on_a_tpu_detections_are_static(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.slow
 @pytest.mark.extended
 def test_a_trial_compiled_in_bfloat16_trains(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    """The whole step as on a TPU: its first losses are those of float32 without XLA, roughly."""
+    """The first losses of the compiled step are close to those of float32 without XLA."""
     workdirs = [TrialWorkdir(tmp_path / name) for name in ("exact", "as_on_a_tpu")]
     # XLA has no gradient of max pooling for those who ask for determinism; a TPU is not asked.
     runtime = ["Runtime.deterministic = False"]
-    training.run(tiny_recipe.trial("STEPS = 3"), workdirs[0], "train", runtime)
-    training.run(
+    run_trial(tiny_recipe.trial("STEPS = 3"), workdirs[0], "train", runtime)
+    run_trial(
         tiny_recipe.trial("STEPS = 3", "Training.precision = 'bfloat16'", *TINY_STATIC),
         workdirs[1], "train", [*runtime, "Runtime.jit_compile = True"])
     exact, rough = (workdir.read_metrics() for workdir in workdirs)
@@ -150,11 +150,11 @@ def test_a_trial_compiled_in_bfloat16_trains(tiny_recipe: Recipe, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.extended
 def test_evaluation_compiles(tiny_recipe: Recipe) -> None:
-    """Compiled by XLA, features, scores and masks in boxes are what they are without.
+    """Features, scores and masks in boxes are the same with and without XLA.
 
     Boxes are not compared: without training all score alike, and rounding decides which are best.
     """
-    model = prepare(tiny_recipe.trial(*TINY_STATIC)).model
+    model = prepare_session(tiny_recipe.trial(*TINY_STATIC)).model
     images = tf.random.stateless_normal([2, *model.image_size, 3], [1, 2])
     shape = tf.constant([model.image_size] * 2, tf.float32)
 
@@ -176,31 +176,35 @@ def test_evaluation_compiles(tiny_recipe: Recipe) -> None:
 
 @pytest.mark.slow
 def test_a_tensorflow_without_tpus_is_named() -> None:
-    """The usual package knows none, whatever is rented."""
-    with pytest.raises(UserError, match=r"this TensorFlow knows no TPUs: .* tensorflow-tpu must"):
-        Runtime(strategy="tpu").strategy()
+    """The message names the package to install."""
+    with pytest.raises(UserError, match=r"does not support TPUs: .* tensorflow-tpu in place"):
+        Runtime(strategy="tpu").create_strategy()
 
 
 @pytest.mark.slow
 def test_a_tpu_is_not_asked_for_determinism() -> None:
-    """A trial that asks for it elsewhere runs there, too; TensorFlow would refuse to compile it."""
+    """The setting is ignored on a TPU, where TensorFlow would refuse to compile it."""
     assert Runtime(strategy="one_device", deterministic=True).deterministic
     assert not Runtime(strategy="tpu", deterministic=True).deterministic
 
 
 @pytest.mark.slow
 def test_a_tpu_without_address_is_named() -> None:
-    """A name would have to be looked up where neither GKE nor Vertex AI answers."""
+    """A name that no cloud resolves is refused, and the message names the valid addresses."""
     with pytest.raises(UserError, match=r"no TPU answers at Runtime\.tpu = 'nowhere' \(.*'local'"):
-        Runtime(strategy="tpu", tpu="nowhere").strategy()
+        Runtime(strategy="tpu", tpu="nowhere").create_strategy()
 
 
-_LIBRARY = "import os; from deepmac_ablate import tpu_environment as it; " \
-    "environment = {'PJRT_DEVICE': 'TPU'}; it.complete(environment); print(environment)"
+_LIBRARY = """
+from deepmac_ablate.training.tpu_environment import set_tpu_variables
+environment = {'PJRT_DEVICE': 'TPU'}
+set_tpu_variables(environment)
+print(environment)
+"""
 
 
-def test_one_variable_switches_the_rest_on(tmp_path: Path) -> None:
-    """Those that TensorFlow reads lead to the library of the package that is installed."""
+def test_the_other_variables_follow_from_one(tmp_path: Path) -> None:
+    """The variables that TensorFlow reads point to the installed library."""
     (tmp_path / "libtpu").mkdir()
     (tmp_path / "libtpu/__init__.py").write_text("")
     run = subprocess.run(
@@ -215,22 +219,22 @@ def test_one_variable_switches_the_rest_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("environment", [{}, {"PJRT_DEVICE": "CPU"}])
 def test_without_a_tpu_nothing_is_set(environment: dict[str, str]) -> None:
-    """Nor where the TPU is of a generation for which nobody sets the switch."""
+    """Without PJRT_DEVICE=TPU the environment stays as it is."""
     completed = dict(environment)
-    tpu_environment.complete(completed)
+    tpu_environment.set_tpu_variables(completed)
     assert environment == completed
 
 
-def test_what_is_set_stays() -> None:
-    """An image may have its library elsewhere, and no package."""
+def test_variables_that_are_set_are_kept() -> None:
+    """Paths that an image sets are kept, even without the package."""
     given = {"PJRT_DEVICE": "TPU", "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": "/lib/libtpu.so",
              "TPU_LIBRARY_PATH": "/lib/libtpu.so"}
     completed = dict(given)
-    tpu_environment.complete(completed)
+    tpu_environment.set_tpu_variables(completed)
     assert {**given, "NEXT_PLUGGABLE_DEVICE_USE_C_API": "true"} == completed
 
 
 def test_a_tpu_without_its_library_is_a_mistake() -> None:
-    """The package is named that is missing."""
+    """The message names the missing package."""
     with pytest.raises(UserError, match=r"the package libtpu is not installed; install tensorflow"):
-        tpu_environment.complete({"PJRT_DEVICE": "TPU"})
+        tpu_environment.set_tpu_variables({"PJRT_DEVICE": "TPU"})

@@ -1,4 +1,4 @@
-"""The server on the hosts of a TPU slice: here they have no TPUs, and all else is the same."""
+"""The server on the hosts of a TPU slice, tested on hosts without TPUs."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ pytestmark = pytest.mark.slow
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as it:
-        return it.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def serve(port: int, **environment: str) -> subprocess.Popen:
@@ -49,7 +49,7 @@ def serve(port: int, **environment: str) -> subprocess.Popen:
 
 @pytest.mark.extended
 def test_a_coordinator_computes_on_the_hosts() -> None:
-    """Whatever TF_CONFIG a host has; asked to end, each does, also after somebody connected."""
+    """TF_CONFIG is ignored, and each server ends on a signal, even after a connection."""
     ports = [free_port(), free_port()]
     cluster = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
     servers = [serve(port, TF_CONFIG=json.dumps(cluster)) for port in ports]
@@ -76,7 +76,7 @@ def test_a_coordinator_computes_on_the_hosts() -> None:
 
 
 def test_a_port_that_is_taken_is_a_mistake() -> None:
-    """It is named, in one sentence."""
+    """The port is named in one sentence."""
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         run = subprocess.run(

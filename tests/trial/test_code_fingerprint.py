@@ -1,4 +1,4 @@
-"""Code fingerprint: changed by what can change a trial's numbers, and by nothing else."""
+"""Code fingerprint: it changes with everything that can change a trial's numbers, and only then."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def replace(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-def test_comments_docstrings_and_layout_leave_it(package):
-    """Whatever does not run may change in all files that compute, wherever the package lies."""
+def test_comments_docstrings_and_formatting_do_not_change_it(package):
+    """Comments, docstrings and formatting may change in all files, in any place."""
     before = code()
     for file in package.rglob("*.py"):
         text = file.read_text()
@@ -73,8 +73,8 @@ def test_comments_docstrings_and_layout_leave_it(package):
 
 
 @pytest.mark.parametrize("room", ["results", "serving", "sweep", "cloud", "launch", "trial"])
-def test_what_plans_launches_and_reads_leaves_it(package, room):
-    """New code there, and changed code."""
+def test_code_that_plans_launches_and_reads_does_not_change_it(package, room):
+    """Code outside of the rooms that compute may be added and changed."""
     before = code()
     (package / room / "new.py").write_text("X = 1\n")
     for name in (f"{room}/__init__.py", "cli.py", "errors.py", "data/convert_coco.py"):
@@ -89,8 +89,8 @@ def test_what_plans_launches_and_reads_leaves_it(package, room):
     ("class_splits.py", "18, 19, 20, 21, 44,", "18, 19, 20, 22, 44,"),
     ("evaluation/evaluator.py", "import class_splits", "import box_jitter as class_splits"),
 ])
-def test_what_computes_changes_it(package, name, old, new):
-    """A number, an operator, a call, or what a name stands for."""
+def test_code_that_computes_changes_it(package, name, old, new):
+    """A changed number, operator, call or imported name changes the fingerprint."""
     before = code()
     path = package / name
     assert old in path.read_text()
@@ -98,8 +98,8 @@ def test_what_computes_changes_it(package, name, old, new):
     assert before != code()
 
 
-def test_a_file_that_moves_leaves_it(package):
-    """With the imports of what moved, and an empty package where it moves to."""
+def test_moving_a_file_does_not_change_it(package):
+    """A file may move to a new package, with imports adapted."""
     before = code()
     (package / "modeling/losses").mkdir()
     (package / "modeling/losses/__init__.py").write_text('"""Losses."""\n')
@@ -114,7 +114,7 @@ def test_a_file_that_moves_leaves_it(package):
 
 
 def test_what_training_imports_is_part_of_the_code():
-    """But for what stores and words; through others and in functions too."""
+    """Direct, indirect and local imports are covered, except modules for storage and messages."""
     reached, waiting = set(), ["training.run"]
     while waiting:
         name = waiting.pop()
@@ -133,13 +133,13 @@ def test_what_training_imports_is_part_of_the_code():
 
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_all_versions_of_python_agree(version):
-    """On the whole package, and on syntax that they write down differently."""
+    """They agree on the whole package, and on syntax that they represent differently."""
     program = (
         "import hashlib, pathlib; from deepmac_ablate.trial.syntax_hash import syntax_hash; "
         "files = sorted(pathlib.Path('deepmac_ablate').rglob('*.py')); "
         "sources = [file.read_bytes() for file in files]; "
         "sources += [b'f\"{x:>{w}}\"', b'class A: pass', b'def f(): return u\"\\U0001fae8\"']; "
-        "print(hashlib.sha256(repr([syntax_hash(it) for it in sources]).encode()).hexdigest())")
+        "print(hashlib.sha256(repr([*map(syntax_hash, sources)]).encode()).hexdigest())")
     outputs = []
     for interpreter in (f"python{version}", sys.executable):
         try:
@@ -171,12 +171,12 @@ def test_all_versions_of_python_agree(version):
     ("x = '\0'", "x = '\0' ", False),
 ])
 def test_syntax_counts(one, other, same):
-    """What Python sees the same is the same; what cannot be parsed counts by its text."""
+    """Equal syntax has an equal hash; text that cannot be parsed counts as it is."""
     assert same == (syntax_hash(one.encode(), {"mine"}) == syntax_hash(other.encode(), {"mine"}))
 
 
 def test_the_users_modules_count_with_what_they_import(tmp_path, monkeypatch):
-    """By their syntax, found in packages and beside each other, and not imported for it."""
+    """User modules and packages are hashed by syntax, without being imported."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_heads.py").write_text(
         "import numpy, json\nfrom my_layers import x\nraise RuntimeError('imported')\n")
@@ -202,7 +202,7 @@ def test_the_users_modules_count_with_what_they_import(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_the_versions_of_what_computes_count(library, monkeypatch):
-    """Another version is another code; a library may be missing."""
+    """Another version of a library changes the fingerprint; a library may be missing."""
     real = code_fingerprint.metadata.version
     codes = {code()}
     monkeypatch.setattr(
@@ -216,11 +216,11 @@ def test_the_versions_of_what_computes_count(library, monkeypatch):
 
     monkeypatch.setattr(code_fingerprint.metadata, "version", missing)
     assert 3 == len({*codes, code()})
-    assert provenance.versions()[library] is None
+    assert provenance.library_versions()[library] is None
 
 
 def test_tensorflow_built_for_a_tpu_is_the_same_code(monkeypatch):
-    """The package has another name there; a trial launched on a laptop is no "other code"."""
+    """The package tensorflow-tpu counts like tensorflow of the same version."""
     real = code_fingerprint.metadata.version
 
     def on_a_tpu(name):
@@ -245,7 +245,7 @@ def gin_folder(tmp_path, monkeypatch):
 
 
 def test_the_settings_of_gin_files_count(gin_folder):
-    """Those of evaluation and of included files; comments, layout and the order do not."""
+    """Settings in included files count, those of evaluation, too; comments and order do not."""
 
     def now():
         return code(gin_files=("all.gin",))
@@ -270,11 +270,11 @@ def test_the_settings_of_gin_files_count(gin_folder):
 
 
 def test_a_trial_is_compared_with_its_gin_files_and_modules_of_today(gin_folder, monkeypatch):
-    """From any working directory, and on a machine that has them elsewhere."""
+    """The comparison works in any working directory, and on machines with other paths."""
     (gin_folder / "a_module_of_mine.py").write_text("X = 1\n")
     monkeypatch.syspath_prepend(gin_folder)
     modules = ["a_module_of_mine", "a_module_of_mine"]
-    described = provenance.describe(modules, ["gin/base.gin", "all.gin"])
+    described = provenance.describe_code(modules, ["gin/base.gin", "all.gin"])
     assert ["a_module_of_mine"] == described["modules"]
     assert {"gin/base.gin": "gin/base.gin", "all.gin": str(gin_folder / "all.gin")} == described[
         "gin_files"]
@@ -296,10 +296,10 @@ def test_a_trial_is_compared_with_its_gin_files_and_modules_of_today(gin_folder,
 
 
 def test_tables_flag_trials_of_other_settings(gin_folder, monkeypatch):
-    """Read from elsewhere; starts of earlier versions, without their gin files, are other code."""
+    """Trials with changed settings are flagged; so are attempts without recorded gin files."""
     plan = result_workdirs.plan({"a": {}}, seeds=2)
     workdir = result_workdirs.write(gin_folder / "w", plan)
-    described = provenance.describe(gin_files=["all.gin"])
+    described = provenance.describe_code(gin_files=["all.gin"])
     scores = {"groundtruth/iou/novel": 0.5}
     result_workdirs.finish(workdir, plan, "a-0", scores, **described)
     result_workdirs.finish(workdir, plan, "a-1", scores, code="01d")

@@ -1,4 +1,4 @@
-"""Lines of a file that is written, and replaced, while it is read."""
+"""Reading the lines of a file while it is written and replaced."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def path(tmp_path):
 
 
 def test_lines_come_once(path):
-    """Each whole line is returned once; a missing file has none."""
+    """Each complete line is returned once; a missing file has none."""
     tail = Tail(path)
     assert [] == tail.new_lines()
     path.write_bytes(b"a\nb\n")
@@ -27,7 +27,7 @@ def test_lines_come_once(path):
 
 
 def test_an_unfinished_line_waits_for_its_end(path):
-    """Half a line is none, and nothing of it is missing once it is whole."""
+    """A line is returned only once it is complete, and then in full."""
     tail = Tail(path)
     path.write_bytes(b"a\nhal")
     assert [b"a"] == tail.new_lines()
@@ -37,7 +37,7 @@ def test_an_unfinished_line_waits_for_its_end(path):
 
 
 def test_the_lines_of_a_resumed_trial_are_all_seen(path):
-    """Later lines are dropped, the file is replaced, and what follows is read, however long."""
+    """When the file is replaced, its lines are read again, whatever its length."""
     log, tail = StepLog(path), Tail(path)
     for step in (1, 2, 3):
         log.append(step, {})
@@ -50,7 +50,7 @@ def test_the_lines_of_a_resumed_trial_are_all_seen(path):
 
 
 def test_a_file_that_was_cut_is_read_again(path):
-    """The same file, shorter than what was read of it, begins anew."""
+    """A file that became shorter is read from its beginning."""
     tail = Tail(path)
     path.write_bytes(b"a\nb\nc\n")
     tail.new_lines()

@@ -1,4 +1,4 @@
-"""Where numbers come from: a name for the code, and the checkout that gives it back."""
+"""Provenance: the fingerprint of the code, and the checkout from which it can be restored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARIES = ("tensorflow", "tf-models-official", "gin-config", "numpy")
 
 
 def git(folder, *arguments):
-    """What real git says, in a world without the user's settings."""
+    """Run git without the user's settings and return its output."""
     environment = {
         "PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1",
         **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
@@ -77,12 +77,12 @@ def change(folder):
     (folder / "empty.py").write_text("")
 
 
-def test_the_patch_gives_the_code_back(repository, tmp_path):
-    """On a clean clone of the commit it makes the same tree, new and deleted sources included."""
+def test_the_patch_restores_the_code(repository, tmp_path):
+    """Applied to a clean clone, it restores the tree, including new and deleted sources."""
     change(repository)
     (repository / "ignored.py").write_text("KEY = 'marker-ignored'\n")
 
-    provenance.record(tmp_path / "launch", root=repository)
+    provenance.write_provenance(tmp_path / "launch", root=repository)
 
     record = json.loads((tmp_path / "launch/provenance.json").read_text())
     git(tmp_path, "clone", "--quiet", "repository", "clone")
@@ -93,8 +93,8 @@ def test_the_patch_gives_the_code_back(repository, tmp_path):
     assert b"marker-ignored" not in (tmp_path / "launch/changes.patch").read_bytes()
 
 
-def test_what_is_no_source_is_left_out_and_named(repository, tmp_path):
-    """Binary files, large ones and new ones that are no source; the rest still applies."""
+def test_files_that_are_not_sources_are_left_out_and_named(repository, tmp_path):
+    """Binary files, large files and new files that are not sources are named; the rest applies."""
     (repository / "package/a.py").write_text("A = 2\n")
     (repository / "picture.png").write_bytes(b"\x89PNG\0\1")
     (repository / "compiled.py").write_bytes(b"\0\1\2")
@@ -102,11 +102,11 @@ def test_what_is_no_source_is_left_out_and_named(repository, tmp_path):
     (repository / "latin.py").write_text("y = 1\n" * 2**18)
     (repository / "my_api_key.txt").write_text("marker")
 
-    patch = provenance.changes(repository)
+    patch = git_state.uncommitted_changes(repository)
 
     named, _, rest = patch.partition(b"diff --git")
     assert {
-        b"# Left out: my_api_key.txt (new, no source)",
+        b"# Left out: my_api_key.txt (new, not a source)",
         b"# Left out: table.md (new, large)",
         b"# Left out: diff --git a/picture.png b/picture.png (binary)",
         b"# Left out: diff --git a/compiled.py b/compiled.py (binary)",
@@ -122,28 +122,28 @@ def test_what_is_no_source_is_left_out_and_named(repository, tmp_path):
 
 
 def test_many_left_out_files_are_counted(repository):
-    """Twenty names are enough."""
+    """After twenty names, the others are counted."""
     (repository / "package/a.py").write_text("A = 2\n")
     for number in range(25):
         (repository / f"{number}.jpg").write_bytes(b"\0")
-    lines = provenance.changes(repository).splitlines()
+    lines = git_state.uncommitted_changes(repository).splitlines()
     assert 21 == sum(line.startswith(b"# Left out: ") for line in lines)
     assert b"# Left out: 5 more" == lines[20]
 
 
 def test_asking_for_the_changes_changes_nothing(repository):
-    """Neither the tree nor git's own files, the index and the objects included."""
+    """Neither the tree nor git's index and objects change."""
     change(repository)
     # An index that git would bring up to date, were it allowed to.
     os.utime(repository / "package/a.py", (1, 1))
     before = everything(repository)
-    assert provenance.changes(repository)
-    assert provenance.git_state(repository).dirty
+    assert git_state.uncommitted_changes(repository)
+    assert git_state.git_state(repository).dirty
     assert before == everything(repository)
 
 
 def test_a_file_changed_in_the_moment_it_was_staged_is_seen(repository):
-    """Same size, same time: only the time of git's index tells that the file must be read."""
+    """A change that keeps size and time is detected by the time of git's index."""
     git(repository, "config", "core.trustctime", "false")
     file, index = repository / "staged.gin", repository / ".git/index"
     # Long ago: within the present second git would look into the file anyway.
@@ -154,16 +154,16 @@ def test_a_file_changed_in_the_moment_it_was_staged_is_seen(repository):
     file.write_text("Training.steps = 6\n")
     for path in (file, index):
         os.utime(path, ns=(moment, moment))
-    patch = provenance.changes(repository)
+    patch = git_state.uncommitted_changes(repository)
     assert b"\n+Training.steps = 6\n" in patch
     # What the header says of the content is true as well.
     assert f"..{git(repository, 'hash-object', 'staged.gin')}\n".encode() in patch
 
 
 def test_settings_of_the_user_do_not_change_the_patch(repository, monkeypatch):
-    """Colours, prefixes and other programs for showing differences are for people."""
+    """The user's colours, prefixes and diff programs have no effect."""
     change(repository)
-    expected = provenance.changes(repository)
+    expected = git_state.uncommitted_changes(repository)
     settings = {
         "color.ui": "always", "diff.noprefix": "true", "diff.mnemonicPrefix": "true",
         "diff.external": "/bin/false", "diff.renames": "copies"}
@@ -171,66 +171,66 @@ def test_settings_of_the_user_do_not_change_the_patch(repository, monkeypatch):
         git(repository, "config", name, value)
     monkeypatch.setenv("GIT_DIR", "/nonexistent")
     monkeypatch.setenv("GIT_INDEX_FILE", "/nonexistent")
-    assert expected == provenance.changes(repository)
+    assert expected == git_state.uncommitted_changes(repository)
 
 
 def test_the_state_is_what_git_says(repository):
-    """Commit, branch and whether there are changes; a new file counts if it is a source."""
+    """It has commit, branch and dirty flag; a new file counts if it is a source."""
     commit = git(repository, "rev-parse", "HEAD")
-    assert (commit, "topic", False) == provenance.git_state(repository)
-    assert (commit, "topic", False) == provenance.git_state(repository / "package")
-    assert b"" == provenance.changes(repository)
+    assert (commit, "topic", False) == git_state.git_state(repository)
+    assert (commit, "topic", False) == git_state.git_state(repository / "package")
+    assert b"" == git_state.uncommitted_changes(repository)
     (repository / "notes.txt").write_text("")
-    assert not provenance.git_state(repository).dirty
-    assert b"" == provenance.changes(repository)
+    assert not git_state.git_state(repository).dirty
+    assert b"" == git_state.uncommitted_changes(repository)
     (repository / "new.py").write_text("")
-    assert provenance.git_state(repository).dirty
+    assert git_state.git_state(repository).dirty
     (repository / "new.py").unlink()
     git(repository, "checkout", "--quiet", "--detach")
     (repository / "run.sh").chmod(0o755)
-    assert (commit, None, True) == provenance.git_state(repository)
+    assert (commit, None, True) == git_state.git_state(repository)
 
 
 def test_a_worktree_has_a_state_and_changes_of_its_own(repository, tmp_path):
-    """Its index lies elsewhere than in its folder."""
+    """The worktree's own index is used, which lies outside its folder."""
     git(repository, "worktree", "add", "--quiet", "-b", "other", str(tmp_path / "worktree"))
     (tmp_path / "worktree/new.py").write_text("N = 1\n")
-    assert "other" == provenance.git_state(tmp_path / "worktree").branch
-    assert b"+N = 1" in provenance.changes(tmp_path / "worktree")
-    assert b"" == provenance.changes(repository)
+    assert "other" == git_state.git_state(tmp_path / "worktree").branch
+    assert b"+N = 1" in git_state.uncommitted_changes(tmp_path / "worktree")
+    assert b"" == git_state.uncommitted_changes(repository)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
-def test_the_checkout_may_belong_to_somebody_else(repository):
-    """As where a container mounts it."""
+def test_the_checkout_may_belong_to_another_user(repository):
+    """The owner may be another user, as for a mounted checkout."""
     for path in (repository, *repository.rglob("*")):
         os.chown(path, 1234, 1234, follow_symlinks=False)
-    assert "topic" == provenance.git_state(repository).branch
+    assert "topic" == git_state.git_state(repository).branch
 
 
 def test_there_may_be_no_checkout(repository, tmp_path, monkeypatch):
-    """No git, no repository, no commit, or only somebody's whose virtual environment this is."""
+    """There is no state without git, repository, commit or tracked files."""
     (tmp_path / "plain").mkdir()
-    assert provenance.git_state(tmp_path / "plain") is None
-    assert provenance.git_state(tmp_path / "missing") is None
+    assert git_state.git_state(tmp_path / "plain") is None
+    assert git_state.git_state(tmp_path / "missing") is None
     installed = repository / "venv/site-packages"
     installed.mkdir(parents=True)
     (installed / "package.py").write_text("")
-    assert provenance.git_state(installed) is None
-    assert b"" == provenance.changes(installed)
+    assert git_state.git_state(installed) is None
+    assert b"" == git_state.uncommitted_changes(installed)
     git(tmp_path, "init", "--quiet", "without_commit")
     (tmp_path / "without_commit/a.py").write_text("")
     git(tmp_path / "without_commit", "add", "a.py")
-    assert provenance.git_state(tmp_path / "without_commit") is None
+    assert git_state.git_state(tmp_path / "without_commit") is None
 
-    provenance.record(tmp_path / "launch", root=tmp_path / "plain")
+    provenance.write_provenance(tmp_path / "launch", root=tmp_path / "plain")
     record = json.loads((tmp_path / "launch/provenance.json").read_text())
     assert (None, None, None) == (record["commit"], record["branch"], record["dirty"])
     assert ["provenance.json"] == [path.name for path in (tmp_path / "launch").iterdir()]
 
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert provenance.git_state(repository) is None
-    assert b"" == provenance.changes(repository)
+    assert git_state.git_state(repository) is None
+    assert b"" == git_state.uncommitted_changes(repository)
 
 
 @pytest.mark.parametrize(
@@ -239,16 +239,16 @@ def test_there_may_be_no_checkout(repository, tmp_path, monkeypatch):
      ("", None), ("1234567", None), ("1" * 40 + "-7-gabc", None)])
 def test_an_image_says_what_it_was_built_from(
         repository, tmp_path, monkeypatch, described, state):
-    """A variable stands in for the checkout where there is none, and only there."""
+    """A variable gives the state where there is no checkout, and only there."""
     monkeypatch.setenv("DEEPMAC_ABLATE_COMMIT", described)
     (tmp_path / "plain").mkdir()
-    assert state == provenance.git_state(tmp_path / "plain")
-    assert git(repository, "rev-parse", "HEAD") == provenance.git_state(repository).commit
-    assert b"" == provenance.changes(tmp_path / "plain")
+    assert state == git_state.git_state(tmp_path / "plain")
+    assert git(repository, "rev-parse", "HEAD") == git_state.git_state(repository).commit
+    assert b"" == git_state.uncommitted_changes(tmp_path / "plain")
 
 
 def test_git_describes_what_an_image_is_built_from(repository, tmp_path, monkeypatch):
-    """In the very words that are read: with a tag on the commit, and with changes."""
+    """The output of git describe can be parsed, with a tag on the commit and with changes."""
     git(repository, "tag", "v1")
     commit = git(repository, "rev-parse", "HEAD")
     (tmp_path / "plain").mkdir()
@@ -256,38 +256,38 @@ def test_git_describes_what_an_image_is_built_from(repository, tmp_path, monkeyp
         described = git(
             repository, "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*")
         monkeypatch.setenv("DEEPMAC_ABLATE_COMMIT", described)
-        assert (commit, None, dirty) == provenance.git_state(tmp_path / "plain")
+        assert (commit, None, dirty) == git_state.git_state(tmp_path / "plain")
         (repository / "package/a.py").write_text("A = 3\n")
 
 
-def test_what_git_cannot_tell_stops_a_launch_but_no_trial(repository, tmp_path):
-    """With a broken index a trainer has no state; a launch would record half a patch."""
+def test_a_failure_of_git_stops_a_launch_but_no_trial(repository, tmp_path):
+    """With a broken index a trial has no state, and a launch is refused."""
     (repository / ".git/index").write_bytes(b"broken")
-    assert provenance.git_state(repository) is None
-    with pytest.raises(UserError, match=f"^git cannot tell the state of {repository}: fatal: "):
-        provenance.record(tmp_path / "launch", root=repository)
+    assert git_state.git_state(repository) is None
+    with pytest.raises(UserError, match=f"^git failed in {repository}: fatal: "):
+        provenance.write_provenance(tmp_path / "launch", root=repository)
     assert not (tmp_path / "launch").exists()
 
 
 def test_git_that_hangs_is_given_up(repository, tmp_path, monkeypatch):
-    """The trial goes on without a state; the launch names it."""
+    """The trial continues without a state; the launch names the timeout."""
     slow = tmp_path / "bin/git"
     slow.parent.mkdir()
     slow.write_text("#!/bin/sh\nsleep 5\n")
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(git_state, "_SECONDS", 0.1)
-    assert provenance.git_state(repository) is None
-    with pytest.raises(UserError, match=f"^git has not answered for 0 s in {repository}.$"):
-        provenance.changes(repository)
+    monkeypatch.setattr(git_state, "_TIMEOUT_SECONDS", 0.1)
+    assert git_state.git_state(repository) is None
+    with pytest.raises(UserError, match=f"^git did not answer within 0 s in {repository}.$"):
+        git_state.uncommitted_changes(repository)
 
 
 def test_a_record_says_what_a_reader_needs(repository, tmp_path):
-    """Commit, code, versions, machine, time; the command line without its secrets."""
+    """It holds commit, code, versions, machine, time, and the command line without secrets."""
     started = time.time()
     code = (
-        "import sys; from pathlib import Path; from deepmac_ablate import provenance; "
-        "provenance.record(sys.argv[1], root=Path(sys.argv[2]))")
+        "import sys; from pathlib import Path; from deepmac_ablate.trial import provenance; "
+        "provenance.write_provenance(sys.argv[1], root=Path(sys.argv[2]))")
     subprocess.run(
         [sys.executable, "-c", code, tmp_path / "launch", repository, "--api_key", "marker",
          "WANDB_API_KEY=marker", "STEPS = 5"], cwd=ROOT, check=True)
@@ -310,10 +310,10 @@ def test_a_record_says_what_a_reader_needs(repository, tmp_path):
 
 
 def test_a_record_that_cannot_be_written_is_named(repository, tmp_path):
-    """A file where the folder should be ends in a sentence."""
+    """A file in place of the folder is named in one sentence."""
     (tmp_path / "taken").write_text("")
-    with pytest.raises(UserError, match=f"^Cannot write provenance.json into {tmp_path}/taken: "):
-        provenance.record(tmp_path / "taken", root=repository)
+    with pytest.raises(UserError, match=f"^Cannot write provenance.json to {tmp_path}/taken: "):
+        provenance.write_provenance(tmp_path / "taken", root=repository)
 
 
 @pytest.mark.parametrize(
@@ -331,8 +331,8 @@ def test_a_record_that_cannot_be_written_is_named(repository, tmp_path):
     ],
 )
 def test_secrets_are_masked(argument, shown):
-    """Whatever is assigned to what sounds like a secret; bindings stay as they are."""
-    assert [shown, "next"] == provenance.masked([argument, "next"])
+    """Values of names that sound like secrets are masked; bindings are not."""
+    assert [shown, "next"] == provenance.mask_secrets([argument, "next"])
 
 
 def start(code, mode="train_and_eval", step=0):
@@ -363,5 +363,5 @@ def start(code, mode="train_and_eval", step=0):
     ],
 )
 def test_tables_know_trials_of_other_code(attempts, state):
-    """A start counts as long as something of what it did is there."""
+    """An attempt counts as long as some of its work is in use."""
     assert state == provenance.code_state(attempts, "now")

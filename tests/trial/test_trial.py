@@ -13,7 +13,7 @@ TRIAL = Trial(("gin/base.gin",), ("A.x = 'größe'",), 3, "hourglass 52")
 
 
 def test_a_trial_survives_json():
-    """What is written is read back equal, Unicode and tuples included."""
+    """A trial is read back equal, including Unicode and tuples."""
     assert TRIAL == Trial.from_json(TRIAL.to_json())
     assert "größe" in TRIAL.to_json()
     assert TRIAL.to_json().endswith("}\n")
@@ -22,13 +22,13 @@ def test_a_trial_survives_json():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sede": 1}, "trial.json has a field 'sede', which no trial has. Did you mean 'seed'?"),
-        ({"seed": None}, "trial.json: seed must be a whole number of at least 0, not None."),
-        ({"seed": True}, "trial.json: seed must be a whole number of at least 0, not True."),
-        ({"seed": -1}, "trial.json: seed must be a whole number of at least 0, not -1."),
-        ({"arm": 5}, "trial.json: arm must be a string, not 5."),
-        ({"bindings": "A.x = 1"}, "trial.json: bindings must be a list of strings, not 'A.x = 1'."),
-        ({"gin_files": [1]}, "trial.json: gin_files must be a list of strings, not [1]."),
+        ({"sede": 1}, "trial.json has an unknown field 'sede'. Did you mean 'seed'?"),
+        ({"seed": None}, "trial.json: seed must be a whole number of at least 0, got None."),
+        ({"seed": True}, "trial.json: seed must be a whole number of at least 0, got True."),
+        ({"seed": -1}, "trial.json: seed must be a whole number of at least 0, got -1."),
+        ({"arm": 5}, "trial.json: arm must be a string, got 5."),
+        ({"bindings": "A.x = 1"}, "trial.json: bindings must be a list of strings, got 'A.x = 1'."),
+        ({"gin_files": [1]}, "trial.json: gin_files must be a list of strings, got [1]."),
     ],
 )
 def test_wrong_fields_are_named(change, message):
@@ -45,15 +45,17 @@ def test_a_missing_field_is_named():
         Trial.from_json('{"gin_files": [], "bindings": [], "arm": ""}')
 
 
-@pytest.mark.parametrize(("text", "kind"), [("{", "JSON: "), ("[]", "JSON object but a list")])
-def test_what_is_no_object_is_refused(text, kind):
-    """Broken JSON ends in a sentence."""
-    with pytest.raises(UserError, match=f"^The trial is no {kind}"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "is not valid JSON: "), ("[]", r"must be a JSON object, got a list\.$")])
+def test_invalid_json_is_refused(text, message):
+    """Broken JSON is named in one sentence."""
+    with pytest.raises(UserError, match=f"^The trial {message}"):
         Trial.from_json(text)
 
 
 def test_the_id_is_the_content():
-    """Neither order nor process changes an id; every other difference does."""
+    """The order of bindings does not change an id; every other difference does."""
     merged = {
         "Training.steps": "100", "Model.head": "@Head()", "TrainingData.dataset": "'coco@abc'"}
     first = trial_id(merged, 1)
@@ -70,14 +72,14 @@ def test_the_id_is_the_content():
 
 @pytest.mark.parametrize("seed", [-1, 2**31])
 def test_a_seed_that_cannot_be_used_is_refused(seed):
-    """TensorFlow takes it as a signed number of 32 bits."""
-    with pytest.raises(UserError, match=rf"^The seed {seed} must be from 0 to 2147483647\.$"):
+    """A seed must be a signed 32-bit number, as for TensorFlow."""
+    with pytest.raises(UserError, match=rf"^The seed must be from 0 to 2147483647, got {seed}\.$"):
         Trial((), (), seed, "")
 
 
 @pytest.mark.parametrize("selector", ["TrainingData", "a/pipeline.TrainingData"])
-def test_where_declared_data_lies_does_not_count(selector):
-    """The same dataset under another path makes no other trial; other data does."""
+def test_the_path_of_declared_data_does_not_count(selector):
+    """The same dataset under another path keeps the id; another dataset changes it."""
 
     def identity(prefix, dataset, **others):
         bound = {f"{selector}.prefix": prefix, f"{selector}.dataset": dataset}
@@ -95,7 +97,7 @@ def test_where_declared_data_lies_does_not_count(selector):
     [{}, {"TrainingData.dataset": "None"}, {"TrainingData.dataset": "%my.CONSTANT"},
      {"TrainingData.dataset": "'train@aa'", "a/TrainingData.dataset": "None"}])
 def test_data_that_is_not_declared_is_known_by_its_path(declared):
-    """Nobody can know whether two paths hold the same; two scopes may declare two things."""
+    """Without a declaration, or with different ones by scope, paths count."""
     here = trial_id({"TrainingData.prefix": "'/tmp/train'"} | declared, 0)
     assert here == trial_id({"TrainingData.prefix": "'/tmp/train'"} | declared, 0)
     assert here != trial_id({"TrainingData.prefix": "'gs://b/train'"} | declared, 0)

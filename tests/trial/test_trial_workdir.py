@@ -1,4 +1,4 @@
-"""The files of a trial: whole or not there, also when the writer is killed."""
+"""The files of a trial are complete or absent, even if the writer is killed."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def workdir(request, tmp_path):
     return TrialWorkdir("gs://bucket/sweep/trial")
 
 
-def test_a_trial_goes_through_its_workdir(workdir):
-    """Everything that is written is read back, and the folder says when it is finished."""
+def test_everything_written_is_read_back(workdir):
+    """Everything that is written is read back, and a result marks the trial as finished."""
     assert (None, None, None) == (
         workdir.read_trial(), workdir.read_trial_id(), workdir.read_result())  # fmt: skip
     assert [] == workdir.read_metrics() == workdir.read_attempts()
@@ -62,7 +62,7 @@ def test_a_trial_goes_through_its_workdir(workdir):
 
 
 def test_the_same_trial_may_start_again(workdir):
-    """A resumed trial is the same by its id, though its arm was renamed."""
+    """A resumed trial is recognised by its id, even if its arm was renamed."""
     workdir.start(TRIAL, "id1", "")
     renamed = Trial(TRIAL.gin_files, TRIAL.bindings, TRIAL.seed, "baseline")
     workdir.start(renamed, "id1", "A.x = 1\n")
@@ -81,7 +81,7 @@ def test_the_same_trial_may_start_again(workdir):
     ],
 )  # fmt: skip
 def test_another_trial_is_refused(tmp_path, other, message):
-    """A workdir that holds another trial names what differs and stays as it is."""
+    """The message about another trial names the differences, and the workdir does not change."""
     workdir = TrialWorkdir(tmp_path)
     workdir.start(TRIAL, "id1", "A.x = 1\n")
     with pytest.raises(UserError) as caught:
@@ -93,7 +93,7 @@ def test_another_trial_is_refused(tmp_path, other, message):
 
 
 def test_a_workdir_that_cannot_be_written_is_named(tmp_path):
-    """A file where the folder should be ends in a sentence."""
+    """A file in place of the folder is named in one sentence."""
     (tmp_path / "taken").write_text("")
     with pytest.raises(UserError, match=f"^Cannot write the workdir {tmp_path}/taken/trial: "):
         TrialWorkdir(tmp_path / "taken" / "trial").start(TRIAL, "id1", "")
@@ -104,14 +104,14 @@ def test_a_workdir_that_cannot_be_written_is_named(tmp_path):
     [("", "no JSON"), ('{"a": ', "no JSON"), ("3", "no JSON object"), ("\xff", "no JSON")],
 )
 def test_a_broken_result_is_named(tmp_path, text, reason):
-    """A result that was edited by hand is neither taken as finished nor as missing."""
+    """A damaged result counts neither as finished nor as missing."""
     (tmp_path / "result.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=rf"^{tmp_path}/result\.json is broken, .*{reason}.*"):
         TrialWorkdir(tmp_path).is_finished()
 
 
 def test_numbers_stay_numbers(tmp_path):
-    """Numpy's numbers become Python's, what is not finite null, and keys are sorted."""
+    """Numpy numbers become Python's, NaN and infinity null, and keys are sorted."""
     workdir = TrialWorkdir(tmp_path)
     result = {
         "z": np.float32(0.5), "a": np.int64(3), "ok": np.bool_(True), "nan": float("nan"),
@@ -132,22 +132,22 @@ def test_numbers_stay_numbers(tmp_path):
 
 
 def test_a_step_never_appears_twice(workdir):
-    """Lines after the step that a run resumes from are dropped, also by a new process."""
+    """Lines after the step that a run resumes from are dropped, even in a new process."""
     workdir.start(TRIAL, "id1", "")
     for step in (10, 20, 30):
         workdir.append_metrics(step, {"loss": step})
     resumed = TrialWorkdir(workdir.path)
-    with pytest.raises(ValueError, match=r"^Step 20 comes after step 30 in .*/metrics\.jsonl"):
+    with pytest.raises(ValueError, match=r"^The step must be larger than 30, .*\.jsonl, got 20"):
         resumed.append_metrics(20, {"loss": 0})
     resumed.drop_metrics_after(10)
     resumed.append_metrics(20, {"loss": -1})
     assert [(10, 10), (20, -1)] == [(row["step"], row["loss"]) for row in resumed.read_metrics()]
-    with pytest.raises(ValueError, match=r"^No metric may be called 'wall_time'\.$"):
+    with pytest.raises(ValueError, match=r"^A metric must not be called 'wall_time'\.$"):
         resumed.append_metrics(30, {"wall_time": 1})
 
 
 def test_an_evaluation_done_again_replaces_the_first(workdir):
-    """An evaluator that starts again repeats a checkpoint; the trainer's file is not its own."""
+    """A restarted evaluator replaces its own lines, not the trainer's."""
     workdir.start(TRIAL, "id1", "")
     workdir.append_metrics(30, {"loss": 1})
     for step, score in ((10, 0.1), (20, 0.2), (20, 0.3)):
@@ -159,7 +159,7 @@ def test_an_evaluation_done_again_replaces_the_first(workdir):
 
 
 def test_a_torn_last_line_is_left_out_and_cut_off(workdir):
-    """What a killed writer left is neither read nor glued to the next line."""
+    """The incomplete line of a killed writer is not read, nor joined with the next one."""
     workdir.start(TRIAL, "id1", "")
     workdir.append_metrics(1, {"loss": 1})
     path = workdir.path / "metrics.jsonl"
@@ -171,14 +171,14 @@ def test_a_torn_last_line_is_left_out_and_cut_off(workdir):
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path):
-    """Only the last line may be torn; another broken one is damage and is said to be."""
+    """Only the last line may be incomplete; any other broken line is an error."""
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
     with pytest.raises(UserError, match=r"^Line 2 of .*/metrics\.jsonl is broken"):
         TrialWorkdir(tmp_path).read_metrics()
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
-    """A full disk neither halves the old result nor leaves a temporary file."""
+    """A full disk neither damages the old result nor leaves a temporary file."""
     workdir = TrialWorkdir(tmp_path)
     workdir.write_result({"mask_ap": 0.5})
 
@@ -226,7 +226,7 @@ while True:
 
 
 def test_killing_the_writer_leaves_whole_files(tmp_path):
-    """After SIGKILL at any moment the result is whole and the next writer goes on."""
+    """After SIGKILL at any moment the result is complete, and the next writer continues."""
     workdir = TrialWorkdir(tmp_path)
     last = 0
     for delay in (0.05, 0.11, 0.17):
@@ -249,13 +249,13 @@ def test_killing_the_writer_leaves_whole_files(tmp_path):
 
 
 def test_paths_may_be_strings_or_paths(tmp_path):
-    """A workdir is given as the command line has it or as a path."""
+    """A workdir may be given as a string or as a path."""
     assert TrialWorkdir(str(tmp_path)).path == TrialWorkdir(epath.Path(tmp_path)).path
     assert "gs://bucket/trial" == os.fspath(TrialWorkdir("gs://bucket/trial").path)
 
 
 def test_overlays_replace_those_of_an_earlier_evaluation(tmp_path):
-    """What is read back is what was written last; an empty folder has none."""
+    """The overlays written last are read back; an empty folder has none."""
     workdir = TrialWorkdir(tmp_path)
     assert {} == workdir.read_overlays()
     workdir.write_overlays({10: b"a", 9: b"b"})

@@ -1,1 +1,1 @@
-"""Exact numbers by class, from COCO results and annotations; nothing here knows of a model."""
+"""Metrics by class, from COCO results and annotations; independent of any model."""

@@ -1,20 +1,20 @@
-"""AR of masks whatever their class: how many objects are segmented at all, by anything.
+"""Class-agnostic AR of masks: the share of objects that are segmented at all, by any class.
 
 One matching per image of its 100 best detections, of all classes together, with all its annotated
 objects: COCO's greedy matching with `useCats = 0`. A detector that segments an object well and
-calls it by the wrong name has found it::
+gives it the wrong class has found it::
 
     table = per_class_agnostic_recall(ground_truth, detections)
     instance_mean(table, novel_ids, "mask_ar100_agnostic")
 
 A class's value is the mean over the IoU thresholds .50, .55, ... .95 of the share of its objects
-that are found. So any group of classes has the mean over its instances, and all classes together
-have pycocotools' number.
+that are found. The value of a group of classes is the mean over its instances; over all classes it
+is pycocotools' number.
 
-Detections that lie on seen classes take part in the 100 and in the matching, as they do where the
+Detections on objects of seen classes take part in the 100 and in the matching, as they do when the
 detector is used. The literature differs here (some leave them out of the 100, some match by class),
-so numbers under the name AR100 compare only where the protocol is the same. Objects without a mask
-are neither found nor missed.
+so numbers called AR100 are comparable only under the same protocol. Objects without an annotated
+mask are neither found nor missed.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ def per_class_agnostic_recall(
     """Return the share of objects found, for every class of the dataset.
 
     Args:
-        ground_truth: As for `average_precision.per_class_ap`.
-        detections: As for `average_precision.per_class_ap`, masks.
+        ground_truth: The annotations of the scored images.
+        detections: COCO results with masks, as for `average_precision.per_class_ap`.
 
     Returns:
         One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
-        annotations with a mask) and `mask_ar100_agnostic` in [0, 1], NaN where there is none.
+        annotations with a mask) and `mask_ar100_agnostic` in [0, 1], NaN for a class without any.
 
     Raises:
-        UserError: As `average_precision.per_class_ap`.
+        UserError: If a detection is invalid, see `average_precision.per_class_ap`.
     """
     names = ground_truth.class_names
     found: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -77,13 +77,13 @@ def per_class_agnostic_recall(
 
 
 def _shares_found(best: list[Any], objects: list[Any]) -> list[float]:
-    """Return for each object of an image at which share of the thresholds it is found.
+    """Return, for each object of an image, the share of IoU thresholds at which it is found.
 
     Args:
-        best: Masks as RLE, the best first. Each takes, at each threshold, the free object that it
-            overlaps most. Crowds are left out of the objects: a detection turns to them only when
-            no free object is left for it.
-        objects: Masks as RLE.
+        best: The detected masks as RLE, by falling score. At each threshold, each takes the free
+            object that it overlaps most.
+        objects: The annotated masks as RLE, without crowds: a detection is matched with a crowd
+            only if no free object is left for it.
     """
     if not objects or not best:
         return [0.0] * len(objects)
@@ -92,7 +92,7 @@ def _shares_found(best: list[Any], objects: list[Any]) -> list[float]:
     rows = np.arange(len(_THRESHOLDS))
     for overlap in overlaps[overlaps.max(axis=1) >= _THRESHOLDS[0]]:
         candidates = np.where(free, overlap, -1.0)
-        # Of equal ones the last.
+        # The last one of equal candidates, as in COCO.
         taken = len(objects) - 1 - candidates[:, ::-1].argmax(axis=1)
         hit = candidates[rows, taken] >= _THRESHOLDS
         free[rows[hit], taken[hit]] = False

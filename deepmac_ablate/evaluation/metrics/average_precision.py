@@ -1,27 +1,28 @@
-"""Average precision by class, exactly COCO's, and its means over groups of classes.
+"""Average precision of each class, exactly as COCO defines it, and means over groups of classes.
 
 COCO's AP is itself a mean over classes, so the AP of the novel classes is the mean of their rows
-here: one evaluation serves every class split, and the numbers are pycocotools' to rounding
+here. One evaluation serves every class split, and the numbers equal pycocotools' up to rounding
 (`COCOeval` with `params.catIds` restricted)::
 
     check_every_image_once(expected_ids, scored_ids)
     ground_truth = GroundTruth.load("instances_val2017.json", scored_ids)
     table = per_class_ap(ground_truth, detections, "mask")
-    summarise(table, novel_ids)["mask_ap"]
+    class_means(table, novel_ids)["mask_ap"]
 
 Definitions: https://cocodataset.org/#detection-eval. At most 100 detections count per image and
-class. Small, medium and large are by the annotation's `area` field, in pixels: up to 32^2, 32^2 to
-96^2, from 96^2, both ends included. A detection that matches nothing is sized by its mask for masks
-and by its box for boxes (pycocotools sizes masks by boxes where its input holds both).
+class. Objects are small, medium or large by the `area` field of their annotation, in pixels: up to
+32^2, 32^2 to 96^2, from 96^2, both ends included. For an unmatched detection, the area of its mask
+counts for masks and that of its box for boxes (pycocotools uses boxes for masks, too, if its input
+has both).
 
-An object with a box but no mask is an object for box AP. For mask AP nobody knows its pixels, so it
-is neither found nor missed: its box is a crowd region, where detections of its class are ignored as
-far as they lie in it. A class that has no masks at all has no mask AP.
+An object with a box but no mask is an object for box AP. For mask AP its pixels are unknown, so it
+is neither found nor missed: its box becomes a crowd region, in which detections of its class are
+ignored. A class without any masks has no mask AP.
 
 Boundary AP is mask AP with the smaller of mask IoU and boundary IoU in place of mask IoU (Cheng et
 al., CVPR 2021, arXiv:2103.16562): the inside of a large object cannot hide a coarse contour. A
 boundary is the part of a mask within 2 % of the image's diagonal from its contour (at least one
-pixel; 16 pixels of 640 x 480), so that for small objects it is the mask, and the two APs agree.
+pixel; 16 pixels for 640 x 480), so that for small objects it is the whole mask, and both APs agree.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth, first_id
 Task = Literal["mask", "boundary", "box"]
 
 METRICS: tuple[str, ...] = ("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ar100")
-# Columns of a per-class table that are no metric.
+# Columns of a per-class table that are not metrics.
 DESCRIPTION: tuple[str, ...] = ("name", "role", "instances")
 
-# How wide a boundary is: this share of the image's diagonal, the default of arXiv:2103.16562.
+# The width of a boundary as a share of the image's diagonal, the default of arXiv:2103.16562.
 BOUNDARY_DILATION_RATIO = 0.02
 
 _IOU_TYPES = {"mask": "segm", "boundary": "boundary", "box": "bbox"}
@@ -55,24 +56,24 @@ MAX_DETECTIONS = 100
 def check_every_image_once(expected_ids: Iterable[int], scored_ids: Iterable[int]) -> None:
     """Raise unless the scored images are the expected ones, each exactly once.
 
-    Dropped or repeated images (a last partial batch, a repeated dataset) change AP without a sign:
-    COCO's evaluation takes whatever list of images it is given.
+    Dropped or repeated images (a last partial batch, a repeated dataset) would change AP silently,
+    as COCO's evaluation accepts any list of images.
 
     Raises:
-        UserError: Images are missing, scored more than once, or not expected.
+        UserError: If images are missing, scored more than once, or not expected.
     """
     expected = set(expected_ids)
     scored = Counter(scored_ids)
     wrong = {
         "not scored": expected - scored.keys(),
         "scored more than once": {image_id for image_id, times in scored.items() if times > 1},
-        "not of the dataset": scored.keys() - expected,
+        "not in the dataset": scored.keys() - expected,
     }
     faults = [f"{len(ids)} {fault} (ids {first_ids(ids)})" for fault, ids in wrong.items() if ids]
     if faults:
         raise UserError(
-            f"Every one of the {len(expected)} images must be scored exactly once, but of the "
-            f"{scored.total()} scored: {'; '.join(faults)}."
+            f"Each of the {len(expected)} images must be scored exactly once, but of "
+            f"{scored.total()} scored images: {'; '.join(faults)}."
         )
 
 
@@ -84,25 +85,25 @@ def per_class_ap(
 ) -> pd.DataFrame:
     """Return the AP of every class of the dataset over the scored images.
 
-    Detections of images that are not scored, and of classes that the dataset does not have, do not
-    count. The detections are not changed.
+    Detections on images that are not scored, or of classes that the dataset lacks, do not count.
+    The detections are not modified.
 
     Args:
         ground_truth: The annotations of the scored images.
-        detections: Results in COCO's format: `image_id`, `category_id`, `score`, and `segmentation`
-            (RLE of the size of the image, `counts` as bytes or str) or `bbox` ([x, y, w, h], pixels
-            of the original image), whichever the task is about.
+        detections: COCO results: `image_id`, `category_id`, `score`, and, depending on the task,
+            `segmentation` (RLE of the size of the image, `counts` as bytes or str) or `bbox`
+            ([x, y, w, h] in pixels of the original image).
         task: "mask", "boundary" or "box".
-        boundary_dilation_ratio: How wide a boundary is, as a share of the image's diagonal.
+        boundary_dilation_ratio: The width of a boundary as a share of the image's diagonal.
 
     Returns:
         One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
         annotations; unless the task is "box", those with a mask) and `<task>_<metric>` for each of
-        `METRICS`, in [0, 1]. NaN where there is no instance to find, of any or of that size.
+        `METRICS`, in [0, 1]. NaN where there is no instance to find, at all or of that size.
 
     Raises:
-        UserError: A detection is of an unknown image, its score or box is not finite, or its mask
-            has not the size of its image.
+        UserError: If a detection is on an unknown image, its score or box is not finite, or its
+            mask and its image differ in size.
     """
     truth, found = coco_datasets(ground_truth, detections, task)
     evaluation = COCOeval_faster(
@@ -121,30 +122,30 @@ def per_class_ap(
 def coco_datasets(
     ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]], task: Task
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return annotations and detections as libraries for COCO's evaluation take them.
+    """Return annotations and detections as libraries for COCO's evaluation expect them.
 
     Args:
-        ground_truth: As for `per_class_ap`.
-        detections: As for `per_class_ap`.
-        task: As for `per_class_ap`.
+        ground_truth: The annotations of the scored images.
+        detections: COCO results, as for `per_class_ap`.
+        task: "mask", "boundary" or "box".
 
     Returns:
-        Two datasets in COCO's format that may be written into, of the scored images and all
-        classes. Unless the task is "box", an object without a mask is a crowd region.
+        Two datasets in COCO's format, of the scored images and all classes, which the caller may
+        modify. Unless the task is "box", an object without a mask is a crowd region.
 
     Raises:
-        UserError: As `per_class_ap`.
+        UserError: If a detection is invalid, see `per_class_ap`.
     """
     truth = ground_truth.to_coco(masks=task != "box")
     return truth, truth | {"annotations": checked_results(ground_truth, detections, task)}
 
 
-def summarise(per_class: pd.DataFrame, class_ids: Iterable[int]) -> dict[str, float]:
-    """Return the mean of every metric over classes; classes where it is undefined do not count.
+def class_means(per_class: pd.DataFrame, class_ids: Iterable[int]) -> dict[str, float]:
+    """Return the mean of every metric over classes, leaving out classes where it is undefined.
 
     Args:
         per_class: A table with one row per class, indexed by `category_id`.
-        class_ids: The classes to average over. NaN is returned if none has a value.
+        class_ids: The classes to average over; the mean is NaN if none of them has a value.
     """
     metrics = per_class.drop(columns=list(DESCRIPTION), errors="ignore")
     means = metrics.loc[sorted(class_ids)].mean(axis="index")
@@ -156,7 +157,7 @@ def instance_mean(per_class: pd.DataFrame, class_ids: Iterable[int], metric: str
 
     Args:
         per_class: A table with one row per class, indexed by `category_id`, with `instances`.
-        class_ids: The classes whose instances count; common classes weigh more.
+        class_ids: The classes whose instances count; frequent classes weigh more.
         metric: A column that is itself a mean over the instances of a class.
     """
     rows = per_class.loc[sorted(class_ids)]
@@ -167,21 +168,21 @@ def instance_mean(per_class: pd.DataFrame, class_ids: Iterable[int], metric: str
 def checked_results(
     ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]], task: Task
 ) -> list[dict[str, Any]]:
-    """Return the detections of scored images, in new dicts as the library wants them.
+    """Return the detections on scored images, checked and copied for the evaluation library.
 
     Args:
-        ground_truth: As for `per_class_ap`.
-        detections: As for `per_class_ap`.
-        task: As for `per_class_ap`.
+        ground_truth: The annotations of the scored images.
+        detections: COCO results, as for `per_class_ap`.
+        task: "mask", "boundary" or "box".
 
     Raises:
-        UserError: As `per_class_ap`, for a detection.
+        UserError: If a detection is invalid, see `per_class_ap`.
     """
     results = []
     for detection in detections:
         image_id = int(detection["image_id"])
         if image_id not in ground_truth.known_image_ids:
-            raise UserError(f"A detection is of image {image_id}, which the ground truth lacks.")
+            raise UserError(f"A detection is on image {image_id}, which the ground truth lacks.")
         size = ground_truth.image_sizes.get(image_id)
         if size is None:
             continue
@@ -196,7 +197,7 @@ def checked_results(
             mask = detection["segmentation"]
             if tuple(mask["size"]) != size:
                 raise UserError(
-                    f"A detected mask of image {image_id} has height and width "
+                    f"A detected mask on image {image_id} has height and width "
                     f"{list(mask['size'])}, but the image has {list(size)}."
                 )
             result |= {"segmentation": mask, "area": int(rle.area(mask))}
@@ -205,7 +206,7 @@ def checked_results(
             result |= {"bbox": box, "area": box[2] * box[3]}
         if not all(map(math.isfinite, [result["score"], *result.get("bbox", [])])):
             raise UserError(
-                f"A detection of image {image_id} is not finite: score {result['score']}"
+                f"A detection on image {image_id} is not finite: score {result['score']}"
                 f"{', box ' + str(result['bbox']) if task == 'box' else ''}."
             )
         results.append(result)
@@ -215,7 +216,7 @@ def checked_results(
 def _table(evaluation: COCOeval_faster, truth: Mapping[str, Any], task: Task) -> pd.DataFrame:
     """Return the per-class table of an accumulated evaluation."""
     parameters = evaluation.params
-    # [iou, recall, class, area] and [iou, class, area]; -1 where there is nothing to find.
+    # [iou, recall, class, area] and [iou, class, area]; -1 if there is nothing to find.
     precision, recall = (
         np.where(values < 0, np.nan, values)
         for values in (evaluation.eval["precision"][..., -1], evaluation.eval["recall"][..., -1])
@@ -245,4 +246,4 @@ def _table(evaluation: COCOeval_faster, truth: Mapping[str, Any], task: Task) ->
 
 
 def _silent(*_: object) -> None:
-    """Swallow the library's progress messages."""
+    """Discard the library's progress messages."""

@@ -1,7 +1,7 @@
 """Annotations in COCO's format, loaded once per evaluation for every metric, artifact and overlay.
 
-Every metric is about a list of scored images: annotations of other images must neither count as
-missed nor be looked at. The same holds for the masks of objects that are annotated with a box only.
+Every metric is about a list of scored images: annotations of other images must not count as missed.
+Neither must the masks of objects that are annotated with a box only.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class Annotation(NamedTuple):
     """One annotated object or crowd region.
 
     Attributes:
-        id: Its id in the annotation file.
-        image_id: Its image.
-        category_id: Its class.
-        box: x, y, width and height in pixels.
-        area: In pixels; decides whether COCO calls it small, medium or large.
-        is_crowd: True for a region of many objects, which is not an object to find.
-        has_mask: False for an object that is annotated with a box only.
-        region: RLE, `counts` as bytes, of its mask, or of its box if it has no mask.
+        id: The id in the annotation file.
+        image_id: The id of the image.
+        category_id: The id of the class.
+        box: The box as x, y, width and height in pixels.
+        area: The area in pixels, by which COCO classifies objects as small, medium or large.
+        is_crowd: Whether it is a region of many objects, which is not an object to find.
+        has_mask: Whether a mask is annotated, not only a box.
+        region: RLE, `counts` as bytes, of the mask, or of the box if there is no mask.
     """
 
     id: int
@@ -47,16 +47,16 @@ class Annotation(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """The annotations of the scored images, grouped as metrics need them and never changed.
+    """The annotations of the scored images, grouped as metrics need them; immutable.
 
-    Make one with `load` or `from_coco`.
+    Create it with `load` or `from_coco`.
 
     Attributes:
         image_sizes: Image id -> height and width, for the scored images in the file's order.
         class_names: Class id -> name, for all classes of the dataset by ascending id.
         annotations: The annotations of the scored images in the file's order.
-        known_image_ids: All images of the file, scored or not.
-        known_annotation_ids: All annotations of the file, of scored images or not.
+        known_image_ids: The ids of all images of the file, scored or not.
+        known_annotation_ids: The ids of all annotations of the file, on scored images or not.
     """
 
     image_sizes: Mapping[int, tuple[int, int]]
@@ -72,7 +72,7 @@ class GroundTruth:
         """Read an annotation file; see `from_coco`.
 
         Raises:
-            UserError: The file does not exist or is not JSON, or as `from_coco`.
+            UserError: If the file does not exist or is not JSON, or for the reasons of `from_coco`.
         """
         return cls.from_coco(load_annotations(path), image_ids)
 
@@ -80,20 +80,20 @@ class GroundTruth:
     def from_coco(
         cls, document: Mapping[str, Any], image_ids: Collection[int] | None = None
     ) -> GroundTruth:
-        """Copy the annotations of the scored images out of a document in COCO's format.
+        """Copy the annotations of the scored images from a document in COCO's format.
 
         Args:
             document: The content of an annotation file.
-            image_ids: The scored images; None: all images of the document.
+            image_ids: The ids of the scored images; None for all images of the document.
 
         Raises:
-            UserError: No image was scored, one is unknown, or an annotation has no area.
+            UserError: If no image was scored, one is unknown, or an annotation has no area.
         """
         sizes = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
         scored = sizes.keys() if image_ids is None else {int(image_id) for image_id in image_ids}
         if not scored:
-            # COCO's evaluation takes an empty list of images for all of them.
-            raise UserError("No image was scored, so there is nothing to evaluate.")
+            # COCO's evaluation would take an empty list for all images.
+            raise UserError("There is nothing to evaluate: no image was scored.")
         unknown = scored - sizes.keys()
         if unknown:
             raise UserError(
@@ -102,7 +102,7 @@ class GroundTruth:
         annotations = [a for a in document["annotations"] if a["image_id"] in scored]
         unsized = [annotation["id"] for annotation in annotations if "area" not in annotation]
         if unsized:
-            # It would count as small without a word.
+            # They would silently count as small.
             raise UserError(
                 f"{len(unsized)} annotations have no `area` (ids {first_ids(unsized)}).")
         categories = sorted(document["categories"], key=lambda category: category["id"])
@@ -120,7 +120,7 @@ class GroundTruth:
 
     @functools.cached_property
     def objects_by_image(self) -> Mapping[int, tuple[Annotation, ...]]:
-        """The objects of every scored image, none for an image without any."""
+        """The objects of every scored image; an empty tuple for an image without objects."""
         grouped = defaultdict(list)
         for annotation in self.objects:
             grouped[annotation.image_id].append(annotation)
@@ -133,13 +133,14 @@ class GroundTruth:
         return frozenset(annotation.id for annotation in self.objects if annotation.has_mask)
 
     def to_coco(self, *, masks: bool) -> dict[str, Any]:
-        """Return a dataset in COCO's format that a library may write into.
+        """Return a dataset in COCO's format, which the caller may modify.
 
-        Annotations are numbered from 1, because libraries take annotation id 0 for "unmatched" and
-        equal ids for one annotation.
+        Annotations are numbered from 1, as libraries take annotation id 0 for "unmatched" and equal
+        ids for the same annotation.
 
         Args:
-            masks: True to include masks; an object without one is then a crowd region, its box.
+            masks: Whether to include masks; the box of an object without one is then a crowd
+                region.
         """
         annotations = []
         for number, a in enumerate(self.annotations, start=1):
@@ -163,7 +164,7 @@ def load_annotations(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """Return the content of a JSON file of annotations in COCO's format.
 
     Raises:
-        UserError: The file does not exist or is not JSON.
+        UserError: If the file does not exist or is not JSON.
     """
     try:
         return json.loads(epath.Path(path).read_text())
@@ -174,10 +175,10 @@ def load_annotations(path: str | os.PathLike[str]) -> Mapping[str, Any]:
 
 
 def has_mask(annotation: Mapping[str, Any]) -> bool:
-    """Return whether the pixels of an object are annotated, or its box only.
+    """Return whether an object is annotated with a mask, not only with a box.
 
-    No pixels at all mean no mask. Polygons are not drawn for that: COCO's evaluation, too, counts
-    an object as missed whose polygons are too small to enclose a pixel.
+    An RLE without any pixel is not a mask. Polygons are not rasterised: an object whose polygons
+    are too small to enclose a pixel counts as missed, as in COCO's evaluation.
 
     Args:
         annotation: An entry of `annotations` in COCO's format.
@@ -186,7 +187,7 @@ def has_mask(annotation: Mapping[str, Any]) -> bool:
     if not segmentation or not isinstance(segmentation, Mapping):
         return bool(segmentation)
     counts = segmentation["counts"]
-    # Run lengths alternate between outside and inside, beginning outside.
+    # Run lengths alternate between outside and inside, starting outside.
     return any(counts[1::2]) if isinstance(counts, list) else int(rle.area(segmentation)) > 0
 
 

@@ -1,18 +1,18 @@
-"""Masks predicted inside the ground-truth boxes: the mask head without the detector.
+"""Mask IoU in ground-truth boxes: the quality of the mask head alone, without the detector.
 
-With one predicted mask per annotation there is nothing to find and nothing to rank, so the plain
-number is the mean IoU of predicted and annotated mask::
+With one predicted mask per annotation there is nothing to find or to rank, so the natural metric is
+the mean IoU of predicted and annotated masks::
 
     instances = instance_ious(ground_truth, {annotation_id: rle})
     table = per_class_iou(ground_truth, instances)
-    summarise(table, novel_ids)["iou"]          # mean over classes, as AP is
-    instance_mean(table, novel_ids, "iou")      # mean over instances: common classes weigh more
+    class_means(table, novel_ids)["iou"]        # mean over classes, as AP is
+    instance_mean(table, novel_ids, "iou")      # mean over instances: frequent classes weigh more
 
-Boundary IoU is the IoU of the boundaries of both masks alone (arXiv:2103.16562);
-`average_precision` says how wide these are.
+Boundary IoU is the IoU of the boundaries of both masks (arXiv:2103.16562); `average_precision`
+defines their width.
 
-`as_detections` makes the same masks comparable with mask AP. Objects that are annotated with a box
-but no mask have nothing to compare a prediction with and do not count in either.
+`as_detections` makes mask AP computable for the same masks. Objects that are annotated with a box
+only count in neither, as there is no mask to compare with.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def instance_ious(
         predictions: The predicted mask of every non-crowd annotation of the scored images, by
             annotation id: RLE of the size of the image, `counts` as bytes or str. An empty mask
             has IoU 0.
-        boundary_dilation_ratio: How wide a boundary is, as a share of the image's diagonal.
+        boundary_dilation_ratio: The width of a boundary as a share of the image's diagonal.
 
     Returns:
         One row per non-crowd annotation with a mask, in the annotations' order: `image_id`,
@@ -58,8 +58,8 @@ def instance_ious(
         `boundary_iou` in [0, 1].
 
     Raises:
-        UserError: An annotation has no prediction or shares its id, a prediction has no annotation,
-            or a mask has not the size of its image.
+        UserError: If an annotation has no prediction or shares its id, a prediction has no
+            annotation, or a mask and its image differ in size.
     """
     _check_one_prediction_each(ground_truth, predictions)
     return pd.DataFrame(
@@ -77,13 +77,13 @@ def per_class_iou(ground_truth: GroundTruth, instances: pd.DataFrame) -> pd.Data
     """Return the mean IoU of predicted and annotated masks for every class of the dataset.
 
     Args:
-        ground_truth: As for `instance_ious`.
-        instances: What `instance_ious` returned.
+        ground_truth: The annotations of the scored images.
+        instances: The table from `instance_ious`.
 
     Returns:
         One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
         annotations with a mask) and `iou`, `iou_s`, `iou_m`, `iou_l`, `boundary_iou` in [0, 1]. NaN
-        where there is no instance, of any or of that size.
+        where there is no instance, at all or of that size.
     """
     names = ground_truth.class_names
     measured = instances[["category_id", "boundary_iou"]].copy()
@@ -103,23 +103,23 @@ def as_detections(
 ) -> list[dict[str, Any]]:
     """Return masks predicted in ground-truth boxes as detections, one per object.
 
-    `with_annotated_mask` leaves those that `per_class_ap` can judge.
+    Pass them through `with_annotated_mask` before `per_class_ap`.
 
     The class is the annotation's and the score is 1 for all, so COCO's evaluation does not
     rank them: they count in the order of image ids and, in an image, of the annotations. That order
     is the same for every trial. Two consequences: where a share p of a class's masks reaches an IoU
-    threshold, recall ends at p and precision is near p all along, so that AP there is near p^2, not
-    p (AR is p, plus a chance match with a neighbour); and AP depends a little on the order, most in
-    classes of a few instances. IoU has neither property; prefer it within one box source.
+    threshold, recall ends at p and precision is near p throughout, so that AP there is near p^2,
+    not p (AR is p, plus chance matches with neighbours); and AP depends slightly on the order, most
+    in classes with few instances. IoU has neither property; prefer it within one box source.
 
     Args:
-        ground_truth: As for `instance_ious`.
-        predictions: As for `instance_ious`.
-        boxes: The boxes [x, y, w, h] that they were predicted in, by annotation id; None: the
-            annotated ones.
+        ground_truth: The annotations of the scored images.
+        predictions: The predicted masks by annotation id, as for `instance_ious`.
+        boxes: The boxes [x, y, w, h] that they were predicted in, by annotation id; None for the
+            ground-truth boxes.
 
     Raises:
-        UserError: An annotation has no prediction or shares its id, or a prediction has no
+        UserError: If an annotation has no prediction or shares its id, or a prediction has no
             annotation.
     """
     _check_one_prediction_each(ground_truth, predictions)
@@ -139,7 +139,7 @@ def as_detections(
 def with_annotated_mask(
     ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """Return the results of `as_detections` whose object has an annotated mask."""
+    """Return those results of `as_detections` whose object has an annotated mask."""
     return [d for d in detections if d["annotation_id"] in ground_truth.ids_with_mask]
 
 
@@ -153,7 +153,7 @@ def _check_one_prediction_each(
         (times.keys() - predictions.keys(), "annotations have no predicted mask"),
         (
             predictions.keys() - ground_truth.known_annotation_ids,
-            "predicted masks belong to no annotation",
+            "predicted masks do not belong to any annotation",
         ),
     ):
         if ids:
@@ -166,7 +166,7 @@ def _ious(
     size: tuple[int, int],
     boundary_dilation_ratio: float,
 ) -> tuple[float, float]:
-    """Return mask IoU and boundary IoU of an annotation and its prediction."""
+    """Return the mask IoU and the boundary IoU of an annotation and its prediction."""
     if tuple(prediction["size"]) != size:
         raise UserError(
             f"The predicted mask of annotation {annotation.id} has height and width "

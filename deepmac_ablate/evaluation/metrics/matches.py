@@ -1,20 +1,20 @@
-"""Which detection found which instance, stored so that AP can be had again for other images.
+"""Matches of detections with instances, from which AP on any sample of the images can be computed.
 
-AP is no mean over images: it ranks the detections of all of them. To ask what it would have been on
-another sample of images, one needs every detection's score and whether it matched, not the masks.
-COCO's matching looks at one image and class at a time, so it holds for every sample::
+AP is not a mean over images, as it ranks the detections of all of them. Its value on another sample
+of images depends on every detection's score and whether it matched, but not on masks. COCO's
+matching is done by image and class, so it is valid for every sample::
 
     matches = match_detections(ground_truth, detections, "mask")
     RankedMatches(matches).average_precision(weights)
 
-The matching is pycocotools' own, so that AP with every image once is `per_class_ap`'s.
+The matching is pycocotools' own, so AP with every image once equals that of `per_class_ap`.
 
-`RankedMatches` is written for thousands of samples: what does not depend on the sample (the
-ranking, and where in it something was found) is worked out once. A sample then costs a pass over
-the detections and one over the finds, which are few, instead of one over detections x thresholds.
-AP is COCO's (https://cocodataset.org/#detection-eval): precision, made to fall with recall,
-averaged over 101 recalls and 10 IoU thresholds. Only finds can raise precision, so it is needed at
-finds only.
+`RankedMatches` is made for thousands of samples: everything that does not depend on the sample (the
+ranking, and the positions of true positives in it) is computed once. A sample then costs one pass
+over the detections and one over the true positives, which are few, instead of one over
+detections x thresholds. AP is COCO's (https://cocodataset.org/#detection-eval): precision, made
+monotonic in recall, averaged over 101 recalls and 10 IoU thresholds. Only true positives can raise
+precision, so it is needed only there.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ _RECALLS = np.linspace(0.0, 1.0, 101)
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """The detections of one box source, with what COCO's evaluation matched them with.
+    """The detections of one box source and their matches in COCO's evaluation.
 
-    Detections are in the order of class, image, falling score. I images, C classes, D detections,
+    Detections are ordered by class, image and falling score. I images, C classes, D detections,
     T IoU thresholds, G instances.
 
     Attributes:
         image_ids: [I] int64, the scored images, ascending.
         class_ids: [C] int64, all classes of the dataset, ascending.
-        image: [D] int32, the image of each detection that counts, as an index.
-        category: [D] int32, its class, as an index.
+        image: [D] int32, the image of each detection, as an index into `image_ids`.
+        category: [D] int32, the class of each detection, as an index into `class_ids`.
         scores: [D] float32 where that is exact, else float64.
-        matched: [D, T] bool, whether it found something at each IoU threshold.
-        ignored: [D, T] bool, whether it does not count there, as it lies on a crowd.
-        instances: [G, 2] int32, image and class, as indices, of each instance to find.
+        matched: [D, T] bool, whether the detection matched an object at each IoU threshold.
+        ignored: [D, T] bool, whether the detection does not count there, as it lies on a crowd.
+        instances: [G, 2] int32, image and class of each instance to find, as indices.
     """
 
     image_ids: np.ndarray
@@ -78,10 +78,10 @@ class Matches:
 
     @classmethod
     def from_bytes(cls, content: bytes, where: str) -> Matches:
-        """Read what `to_bytes` wrote.
+        """Return the matches stored by `to_bytes`.
 
         Raises:
-            UserError: If it is something else; it names `where` it was read.
+            UserError: If the content is invalid; the message names the file, `where`.
         """
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
@@ -92,8 +92,8 @@ class Matches:
                 fields[name] = bits.astype(bool).reshape(shape)
         except (ValueError, KeyError, EOFError, OSError, TypeError, zipfile.BadZipFile) as error:
             raise UserError(
-                f"{where} is broken, as it holds no matches ({error}); delete it and evaluate the "
-                "trial again.") from error
+                f"{where} is broken: it does not hold matches ({error}); delete it and evaluate "
+                "the trial again.") from error
         return cls(**fields)
 
 
@@ -105,12 +105,12 @@ def match_detections(
     """Return the matches of detections, by the conventions of `per_class_ap`.
 
     Args:
-        ground_truth: As for `per_class_ap`.
-        detections: As for `per_class_ap`.
+        ground_truth: The annotations of the scored images.
+        detections: COCO results, as for `per_class_ap`.
         task: "mask" or "box".
 
     Raises:
-        UserError: As `per_class_ap`.
+        UserError: If a detection is invalid, see `per_class_ap`.
     """
     truth, found = coco_datasets(ground_truth, detections, task)
     evaluated = _evaluate(truth, found, task)
@@ -125,7 +125,7 @@ def match_detections(
         class_ids=classes.astype(np.int64),
         image=_indices(np.repeat([p["image_id"] for p in evaluated], counts), images),
         category=_indices(np.repeat([p["category_id"] for p in evaluated], counts), classes),
-        scores=_smallest(np.concatenate([[], *(p["dtScores"] for p in evaluated)])),
+        scores=_compact(np.concatenate([[], *(p["dtScores"] for p in evaluated)])),
         matched=_by_detection([p["dtMatches"] > 0 for p in evaluated]),
         ignored=_by_detection([p["dtIgnore"] for p in evaluated]),
         instances=np.stack(
@@ -134,12 +134,13 @@ def match_detections(
 
 
 class RankedMatches:
-    """The detections of every class by falling score, ready for samples of images.
+    """The detections of every class by falling score, prepared for AP on samples of images.
 
-    A curve is one of a class at an IoU threshold: precision over recall.
+    There is a curve of precision over recall for each class and IoU threshold. A "find" is a true
+    positive.
 
     Args:
-        matches: The matches; equal scores count in the order of image ids.
+        matches: The matches; equal scores are ranked by image id.
     """
 
     def __init__(self, matches: Matches) -> None:
@@ -157,8 +158,8 @@ class RankedMatches:
         self._find_image = self._image[self._find]
         self._find_class = find_curve // THRESHOLDS
         self._ignored_image = self._image[self._ignored]
-        # Of the finds in a curve those from..until; of the ignored ones of a find's curve, those
-        # that are ranked above it.
+        # The finds of a curve are those from `_from` to `_until`. `_ignored_above` counts the
+        # ignored detections that are ranked above a find in its curve.
         curves = np.arange(self._classes * THRESHOLDS)
         self._from = np.searchsorted(find_curve, curves)
         self._until = np.searchsorted(find_curve, curves, "right")
@@ -167,18 +168,18 @@ class RankedMatches:
             for c, rank in ((ignored_curve, self._ignored), (find_curve, self._find)))
         self._ignored_above = np.searchsorted(keys, wanted)
         self._ignored_from = np.searchsorted(ignored_curve, find_curve)
-        # Falls from curve to curve by more than any precision.
+        # An offset that falls from curve to curve by more than any precision.
         self._apart = 2.0 * (len(curves) - find_curve)
 
     def average_precision(self, weights: np.ndarray | None = None) -> np.ndarray:
         """Return the AP of every class on a sample of the images.
 
         Args:
-            weights: [I] how often each image is in the sample, whole numbers; None: once. An image
-                that is there twice counts as two images with the same scores.
+            weights: [I] whole numbers, the times that each image is in the sample; None for once
+                each. An image that is in it twice counts as two images with the same scores.
 
         Returns:
-            [C] AP in [0, 1], NaN where the sample has no instance of a class.
+            [C] AP in [0, 1], NaN for a class without instances in the sample.
         """
         if weights is None:
             weights = np.ones(self._images)
@@ -187,20 +188,20 @@ class RankedMatches:
             self._instances[:, 1], weights[self._instances[:, 0]], minlength=self._classes)
         found = np.cumsum(weights[self._find_image])
         precision = self._precision(weights, found)
-        # The count of finds with which each recall is reached.
-        before = _start(found)[self._from].reshape(self._classes, THRESHOLDS, 1)
+        # The number of finds with which each recall is reached.
+        before = _from_zero(found)[self._from].reshape(self._classes, THRESHOLDS, 1)
         counts = before + _least_finds(wanted)[:, None, :]
         at = np.searchsorted(found, counts)
         reached = at < self._until.reshape(self._classes, THRESHOLDS, 1)
-        # One more for those that are reached nowhere.
+        # One more entry for recalls that are never reached.
         values = np.append(precision, 0.0)[np.where(reached, at, len(precision))]
         return np.where(wanted > 0, values.mean(axis=(1, 2)), np.nan)
 
     def _precision(self, weights: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """Return the best precision from each find on, in its curve."""
-        detections = _start(np.cumsum(weights[self._image]))
-        ignored = _start(np.cumsum(weights[self._ignored_image]))
-        curve_start = np.repeat(_start(found)[self._from], self._until - self._from)
+        """Return, for each find, the best precision at it or later in its curve."""
+        detections = _from_zero(np.cumsum(weights[self._image]))
+        ignored = _from_zero(np.cumsum(weights[self._ignored_image]))
+        curve_start = np.repeat(_from_zero(found)[self._from], self._until - self._from)
         counted = (
             detections[self._find + 1] - detections[self._class_start[self._find_class]]
             - ignored[self._ignored_above] + ignored[self._ignored_from])
@@ -212,11 +213,11 @@ class RankedMatches:
 def _evaluate(
     truth: dict[str, Any], found: dict[str, Any], task: Literal["mask", "box"]
 ) -> list[dict[str, Any]]:
-    """Return pycocotools' result of every image and class that has anything, class by class."""
+    """Return pycocotools' results for images and classes with any object or detection, by class."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    # It reports its progress.
+    # pycocotools prints its progress.
     with contextlib.redirect_stdout(io.StringIO()):
         pair = []
         for data in (truth, found):
@@ -236,37 +237,37 @@ def _indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _by_detection(parts: list[np.ndarray]) -> np.ndarray:
-    """Return [T, detections] arrays as one of [D, T]."""
+    """Join arrays [T, detections] into one [D, T]."""
     return np.concatenate([np.zeros((THRESHOLDS, 0)), *parts], axis=1).T.astype(bool)
 
 
-def _smallest(scores: np.ndarray) -> np.ndarray:
-    """Return scores in half the bytes, where they were of that precision."""
+def _compact(scores: np.ndarray) -> np.ndarray:
+    """Return scores as float32 if that is exact."""
     halved = scores.astype(np.float32)
     return halved if np.array_equal(halved, scores) else scores
 
 
 def _by_curve(curve: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return curves and ranks of the chosen entries of [D, T], by curve, the best score first."""
+    """Return curves and ranks of the chosen entries of [D, T], by curve, then by falling score."""
     rank, _ = np.nonzero(chosen)
     curves = curve[chosen]
     order = np.argsort(curves, kind="stable")
     return curves[order], rank[order]
 
 
-def _start(sums: np.ndarray) -> np.ndarray:
-    """Return cumulative sums with what they start from."""
+def _from_zero(sums: np.ndarray) -> np.ndarray:
+    """Return cumulative sums with the 0 that they start from."""
     return np.concatenate([[0.0], sums])
 
 
 def _least_finds(wanted: np.ndarray) -> np.ndarray:
-    """Return [C, recalls]: of how many finds the recall is at least each of the recalls.
+    """Return [C, recalls]: the smallest number of finds that reaches each of COCO's recalls.
 
-    A recall is a quotient in floating point, so the product is corrected by comparing quotients.
+    Recall is a floating-point quotient, so the product is corrected by comparing quotients.
     """
     total = np.maximum(wanted, 1.0)[:, None]
     least = np.ceil(_RECALLS * total)
     least = np.where((least - 1) / total >= _RECALLS, least - 1, least)
     least = np.where(least / total < _RECALLS, least + 1, least)
-    # Recall 0 is reached by anything; its precision is the best there is, which is that of a find.
+    # Recall 0 is always reached; its precision is the best of all, which is that of a find.
     return np.maximum(least, 1.0)

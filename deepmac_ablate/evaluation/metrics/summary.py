@@ -1,10 +1,9 @@
-"""The exact numbers as they are stored: one table by class, and named scalars.
+"""The scores as they are stored: a table with a row per class, and named scalars.
 
-A trained model predicts masks in the boxes of several box sources: in those it detects, in the
-ground-truth boxes, which takes the detector out of the question, and on demand in ground-truth
-boxes that are moved a little. Each box source becomes rows of `per_class.csv` (its column there is
-`reading`) and scalars of `result.json`, named `<box source>/<metric>/<classes>`:
-`detections/mask_ap/novel`.
+A trained model predicts masks in the boxes of several box sources: in those that it detects, in the
+ground-truth boxes, which leaves the detector out, and optionally in ground-truth boxes that are
+jittered. Each box source has rows in `per_class.csv` (named in the column `reading`) and scalars in
+`result.json`, named `<box source>/<metric>/<classes>`, such as `detections/mask_ap/novel`.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from deepmac_ablate import box_jitter
 from deepmac_ablate.box_jitter import Jitter
 from deepmac_ablate.class_splits import Role
 from deepmac_ablate.errors import UserError, did_you_mean
-from deepmac_ablate.evaluation.metrics.average_precision import instance_mean, summarise
+from deepmac_ablate.evaluation.metrics.average_precision import class_means, instance_mean
 
 BOX_SOURCES: tuple[str, ...] = ("detections", "groundtruth")
 
-# Shares of instances: a group of classes has the share of all of its instances, not a mean of its
-# classes' shares.
+# Metrics that are shares of instances: for a group of classes they are the share of all its
+# instances, not the mean of its classes' shares.
 OVER_INSTANCES: tuple[str, ...] = ("mask_ar100_agnostic",)
 
 
 def check_box_sources(names: Sequence[str]) -> None:
-    """Raise unless all names are sources of boxes to evaluate with.
+    """Raise unless all names are valid box sources.
 
     Raises:
         UserError: If a name is not a box source or is given twice.
@@ -40,34 +39,34 @@ def check_box_sources(names: Sequence[str]) -> None:
             known = [*BOX_SOURCES, *([f"jittered{number[0]}"] if number else [])]
             raise UserError(
                 f"Unknown box source {name!r}.{did_you_mean(name, known)} Known are "
-                f"{', '.join(BOX_SOURCES)}, and ground-truth boxes moved by a ratio and mode such "
-                "as jittered0.1 or jittered0.1-expand.")
+                f"{', '.join(BOX_SOURCES)}, and ground-truth boxes jittered by a ratio and mode, "
+                "such as jittered0.1 or jittered0.1-expand.")
         if names.count(name) > 1:
-            raise UserError(f"Box source {name!r} is named {names.count(name)} times.")
+            raise UserError(f"Box source {name!r} is given {names.count(name)} times, not once.")
 
 
-def requested(
+def requested_box_sources(
     box_sources: Sequence[str], noise: Sequence[float], mode: box_jitter.Mode | None
 ) -> list[str]:
-    """Return the box sources that a command asks for, none if it leaves them to the trial.
+    """Return the box sources that the options of a command name; an empty list if none do.
 
     Args:
-        box_sources: Those that it names.
-        noise: Ratios at which it wants ground-truth boxes jittered, beside the boxes as they are.
-        mode: In which way; None: "default".
+        box_sources: Box sources given by name.
+        noise: Jitter ratios. If there are any, ground-truth boxes without jitter are included.
+        mode: The jitter mode; None for "default".
 
     Raises:
-        UserError: If a name, a ratio or the mode is wrong, or something is asked for twice.
+        UserError: If a name, a ratio or the mode is invalid, or a box source is given twice.
     """
     if mode is not None and not noise:
         raise UserError(
-            f"--jitter_mode {mode} says how --box_noise moves boxes: name its ratios, such as "
-            "--box_noise 0.1.")
-    sweep = [Jitter(ratio, mode or "default").name for ratio in noise]
-    if sweep and "groundtruth" not in box_sources:
-        sweep.insert(0, "groundtruth")
-    check_box_sources([*box_sources, *sweep])
-    return [*box_sources, *sweep]
+            f"--jitter-mode {mode} has no effect without --box-noise; give jitter ratios, such as "
+            "--box-noise 0.1.")
+    jittered = [Jitter(ratio, mode or "default").name for ratio in noise]
+    if jittered and "groundtruth" not in box_sources:
+        jittered.insert(0, "groundtruth")
+    check_box_sources([*box_sources, *jittered])
+    return [*box_sources, *jittered]
 
 
 def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.DataFrame:
@@ -75,31 +74,32 @@ def per_class_frame(roles: Mapping[int, Role], *tables: pd.DataFrame) -> pd.Data
 
     Args:
         roles: The role of every class, from `class_splits.roles`.
-        *tables: The per-class tables of one box source, all of the same images, such as mask AP and
-            box AP. `instances` are those of the first; if that is about masks, those with a mask.
+        *tables: The per-class tables of one box source for the same images, such as mask AP and box
+            AP. `instances` is taken from the first one; if that is about masks, it counts the
+            instances with a mask.
     """
     frame = pd.concat(tables, axis="columns")
-    # Every table brings name and instances.
+    # Every table has the columns name and instances.
     frame = frame.loc[:, ~frame.columns.duplicated()]
     frame.insert(1, "role", [roles[class_id] for class_id in frame.index])
     return frame.reset_index()
 
 
-def scalars(box_source: str, frame: pd.DataFrame) -> dict[str, float | None]:
+def mean_scalars(box_source: str, frame: pd.DataFrame) -> dict[str, float | None]:
     """Return the means over seen, novel and all classes as `<box source>/<metric>/<classes>`.
 
-    Values are in [0, 1] and means over classes, but for `iou_instances` and `OVER_INSTANCES`, which
-    are means over instances; None where no class has a value (JSON knows no NaN).
+    Values are in [0, 1] and means over classes, except `iou_instances` and `OVER_INSTANCES`, which
+    are means over instances. They are None where no class has a value, as JSON has no NaN.
 
     Args:
-        box_source: The source of the boxes.
-        frame: The table that `per_class_frame` returned for this box source.
+        box_source: The box source.
+        frame: The table from `per_class_frame` for this box source.
     """
     table = frame.set_index("category_id")
     named: dict[str, float | None] = {}
     for classes in ("seen", "novel", "all"):
         ids = table.index if classes == "all" else table.index[table["role"] == classes]
-        means = summarise(table, ids)
+        means = class_means(table, ids)
         for metric in OVER_INSTANCES:
             if metric in table:
                 means[metric] = instance_mean(table, ids, metric)
@@ -111,10 +111,10 @@ def scalars(box_source: str, frame: pd.DataFrame) -> dict[str, float | None]:
 
 
 def table_text(result: Mapping[str, float | None]) -> str:
-    """Return scalars as a table for people: a row per box source and metric, in percent.
+    """Return scalars as a readable table with a row per box source and metric, in percent.
 
     Args:
-        result: The numbers that `scalars` returned; names of another form are left out.
+        result: The numbers from `mean_scalars`; entries with other names are left out.
     """
     rows: dict[tuple[str, str], dict[str, float | None]] = {}
     for name, value in result.items():

@@ -131,7 +131,7 @@ def _modules(imported: Iterable[str]) -> dict[str, Path]:
         UserError: If one is not found from the working directory alone.
     """
     files = {}
-    for key, path in code_fingerprint.sources_of_the_user(imported).items():
+    for key, path in code_fingerprint.user_sources(imported).items():
         module = key[1:].partition("/")[0]
         relative = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         if relative.parts[0] not in (module, f"{module}.py"):

@@ -224,7 +224,7 @@ def _seconds_to_note(grace: float) -> float:
     return min(_SECONDS_TO_NOTE, _SHARE_TO_NOTE * grace)
 
 
-CONFIG = tf_config.NAME
+CONFIG = tf_config.VARIABLE
 # Kubernetes numbers the pods of an indexed job from 0 on.
 INDEX = "JOB_COMPLETION_INDEX"
 
@@ -256,7 +256,7 @@ def member(hosts: Sequence[str], environ: Mapping[str, str]) -> Member:
         UserError: If there are hosts but no number, or TF_CONFIG is broken.
     """
     if environ.get(CONFIG) is not None or not hosts:
-        return Member(tf_config.task(environ).chief, {})
+        return Member(tf_config.read_task(environ).is_chief, {})
     number = environ.get(INDEX, "")
     if not (number.isdigit() and int(number) < len(hosts)):
         raise UserError(

@@ -157,8 +157,9 @@ def _refuse(number: str, long: pd.DataFrame) -> None:
 def with_split(frame: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:
     """Return a frame whose means over seen and novel classes are those of another class split.
 
-    They are means over classes, or over instances, as those of `summary.scalars`. Means over all
-    classes stay as they are. Trials whose numbers by class are not at hand have none of the others.
+    They are means over classes, or over instances, as those of `summary.mean_scalars`. Means over
+    all classes stay as they are. Trials whose numbers by class are not at hand have none of the
+    others.
 
     Args:
         frame: What `records.load` returned.

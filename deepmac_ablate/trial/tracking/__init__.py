@@ -1,1 +1,1 @@
-"""Trials shown in W&B: a mirror of their plain files, which no trial depends on."""
+"""Tracking of trials in W&B: a mirror of their plain files, on which no trial depends."""

@@ -1,6 +1,6 @@
-"""Attempts at a trial that W&B's client has files of, and what has been logged in them.
+"""The attempts at a trial that were tracked, and the values that were logged in each.
 
-The client's files are binary, so the mirror notes beside each of them, in plain JSON, what it has
+The client's files are binary. So beside each of them, the mirror records in plain JSON what it has
 logged, how the attempt ended and whether it was uploaded.
 """
 
@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
-# Relative to a trial's folder; the client makes it.
+# Relative to the trial's folder; created by the client.
 FOLDER = "wandb"
 _NOTES = "deepmac_ablate.jsonl"
 
 
 class Attempt(NamedTuple):
-    """One file of the client and the mirror's notes on it.
+    """One file of the client, with the mirror's notes on it.
 
     Attributes:
-        file: The client's, `run-<id>.wandb`, in a folder of its own.
-        rows: The notes on what was logged: `step`, the client's `own_step` and `names`.
-        exit_code: None if the mirror was killed or is still at work.
+        file: The client's file, `run-<id>.wandb`, in its own folder.
+        rows: The notes on logged values: `step`, the client's `own_step` and `names`.
+        exit_code: The exit code given to W&B; None if the mirror was killed or is still running.
         is_uploaded: Whether an offline file has been sent to a server.
     """
 
@@ -35,44 +35,44 @@ class Attempt(NamedTuple):
 
     @property
     def is_offline(self) -> bool:
-        """Whether nothing was sent to a server while it was written."""
+        """True if nothing was sent to a server while the file was written."""
         return self.file.parent.name.startswith("offline-")
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether it is offline and incomplete: `wandb sync` refuses files that end in a record.
+        """True for an incomplete offline file, which `wandb sync` rejects.
 
-        The trial's own files hold all that it may lack, so that the next attempt replaces it.
+        The trial's own files hold everything, so the next attempt writes a new file instead.
         """
         return self.is_offline and self.exit_code is None and not self.is_uploaded
 
 
 def find_attempts(folder: epath.Path, run_id: str | None = None) -> list[Attempt]:
-    """Return the attempts at a trial, in the order in which they were started.
+    """Return the attempts at a trial in the order of their starts.
 
     Args:
         folder: The trial's folder.
-        run_id: The run to look for; None for all of them.
+        run_id: The id of the run; None for all runs.
     """
     files = (folder / FOLDER).glob(f"*run-*/run-{run_id or '*'}.wandb")
-    # The folders are called [offline-]run-<date>_<time>-<id>.
+    # The folders are named [offline-]run-<date>_<time>-<id>.
     return [_read_attempt(file) for file in sorted(
         files, key=lambda file: file.parent.name.removeprefix("offline-"))]
 
 
 def add_note(folder: epath.Path, **note: Any) -> None:  # noqa: ANN401 - JSON
-    """Append a note to those in the folder of an attempt."""
+    """Append a note to those in an attempt's folder."""
     with (folder / _NOTES).open("a") as notes:
         notes.write(json.dumps(note) + "\n")
 
 
-def note_upload(file: epath.Path) -> None:
-    """Record that a file of the client has been uploaded."""
+def record_upload(file: epath.Path) -> None:
+    """Record that a file of the client was uploaded."""
     add_note(file.parent, uploaded=time.time())
 
 
 def is_synced(file: epath.Path) -> bool:
-    """Return whether W&B's own command has uploaded a file, as it notes after each success."""
+    """Return whether W&B's own command has uploaded a file, by the marker that it leaves."""
     return file.with_name(f"{file.name}.synced").exists()
 
 
@@ -83,7 +83,7 @@ def _read_attempt(file: epath.Path) -> Attempt:
         try:
             notes.append(json.loads(line))
         except ValueError:
-            # A note that a full disk or a crash of the machine has cut off.
+            # The note was cut off by a full disk or a crash of the machine.
             continue
     return Attempt(
         file, tuple(note for note in notes if "names" in note),
@@ -91,15 +91,15 @@ def _read_attempt(file: epath.Path) -> Attempt:
         is_synced(file) or any("uploaded" in note for note in notes))
 
 
-class Logged:
-    """What was logged already, by step and name.
+class LoggedValues:
+    """The values that were already logged, by step and name.
 
-    A client that was killed while it was sending may have noted what it had not sent yet, and sent
-    what it had not noted yet; the server knows how far it came.
+    A mirror that was killed while sending may have noted values that it had not sent yet, and sent
+    values that it had not noted yet; the server knows which ones it received.
 
     Args:
         attempts: The earlier attempts at a run, without those that are replaced.
-        received: The server's next step of its own; None if it was not asked.
+        received: The next of W&B's own steps that the server expects; None if it was not asked.
     """
 
     def __init__(self, attempts: list[Attempt], received: int | None) -> None:
@@ -118,11 +118,11 @@ class Logged:
                     self.add(row["step"], row["names"])
 
     def add(self, step: int, names: Iterable[str]) -> None:
-        """Record what is logged now."""
+        """Record that values are logged."""
         self._names.setdefault(step, set()).update(names)
 
     def has(self, step: int, name: str) -> bool:
-        """Whether a value of this name was logged at this step."""
+        """Return whether a value of this name was logged at this step."""
         if name in self._names.get(step, ()):
             return True
         return step < self._received and (step, name) not in self._unsent

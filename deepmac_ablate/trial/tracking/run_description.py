@@ -1,4 +1,4 @@
-"""What a trial is called in W&B, from its files alone."""
+"""Names and configuration of a trial in W&B, from the files in its folder alone."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.storage.strict_json import from_json
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
-# Where trials go that no sweep launched.
+# The project of trials that were not launched by a sweep.
 _PROJECT = "deepmac_ablate"
-# W&B refuses longer ones.
+# W&B rejects longer tags.
 _LONGEST_TAG = 64
 
 
-class Description(NamedTuple):
-    """What W&B is told of a trial before its first number.
+class RunDescription(NamedTuple):
+    """The properties of a W&B run that are set before its first number.
 
     Attributes:
-        run_id: The trial's id; that of an evaluator of its own ends in "-eval".
-        project: The sweep's name.
-        group: The arm: all but the seed.
+        run_id: The trial's id, with the suffix "-eval" for a separate evaluator.
+        project: The name of the sweep.
+        group: The name of the arm.
         job_type: "train" or "eval".
-        name: Arm and seed.
+        name: The name of the arm with the seed.
         tags: The levels of the sweep's axes, such as "mask_head=hourglass20", and "baseline".
-        config: Every binding of use by its name, and "_ablate/..." for what is no binding.
+        config: Every binding in effect by name, and other properties as "_ablate/...".
     """
 
     run_id: str
@@ -40,11 +40,11 @@ class Description(NamedTuple):
     config: dict[str, Any]
 
 
-def describe(workdir: TrialWorkdir, job_type: str) -> Description:
-    """Read trial.json, config.gin and, where a sweep launched the trial, sweep.json.
+def describe_run(workdir: TrialWorkdir, job_type: str) -> RunDescription:
+    """Describe a run by trial.json, config.gin and, for a trial of a sweep, sweep.json.
 
     Args:
-        workdir: Of a trial that was started.
+        workdir: The folder of a trial that was started.
         job_type: "train" or "eval".
 
     Raises:
@@ -59,7 +59,7 @@ def describe(workdir: TrialWorkdir, job_type: str) -> Description:
     arm = sweep.get("arm") or trial.arm
     levels = sweep.get("levels") or {}
     tags = [f"{axis}={level}"[:_LONGEST_TAG] for axis, level in levels.items()]
-    return Description(
+    return RunDescription(
         run_id=trial_run_id(trial_id, job_type),
         project=sweep.get("sweep") or _PROJECT,
         group=arm,
@@ -67,7 +67,7 @@ def describe(workdir: TrialWorkdir, job_type: str) -> Description:
         name=f"{arm} seed {trial.seed}".strip(),
         tags=(*tags, *(["baseline"] if sweep.get("baseline") else [])),
         config={
-            **_bound(workdir),
+            **_bindings_in_effect(workdir),
             "_ablate/id": trial_id,
             "_ablate/arm": arm,
             "_ablate/seed": trial.seed,
@@ -81,22 +81,22 @@ def trial_run_id(trial_id: str, job_type: str) -> str:
     return trial_id if job_type == "train" else f"{trial_id}-{job_type}"
 
 
-def _bound(workdir: TrialWorkdir) -> dict[str, Any]:
-    """Return what is bound and reachable, with macros resolved."""
+def _bindings_in_effect(workdir: TrialWorkdir) -> dict[str, Any]:
+    """Return the values of all reachable bindings by name, with macros resolved."""
     parsed = bindings.read([str(workdir.path / "config.gin")], []).bindings
     reached = {name: binding for root in bindings.ROOTS
                for name, binding in bindings.reachable(parsed, root).items()}
-    return {name: _plain(reached[name].value) for name in sorted(reached)}
+    return {name: _to_json_value(reached[name].value) for name in sorted(reached)}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    """Return a value as JSON has it; references and macros as they are written in gin."""
+def _to_json_value(value: Any) -> Any:  # noqa: ANN401
+    """Return a value as JSON represents it; references and macros as written in gin."""
     if isinstance(value, Reference | Macro):
         return repr(value)
     if isinstance(value, Mapping):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+        return {str(_to_json_value(key)): _to_json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_to_json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

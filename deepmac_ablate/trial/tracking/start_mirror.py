@@ -1,4 +1,4 @@
-"""Starts the mirror of a trial beside whoever runs it, and lets nothing that it does matter."""
+"""Start of a trial's mirror beside the process that runs it, which it cannot disturb."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 Mode = Literal["off", "offline", "online"]
 
-# A machine that is about to be taken away gives half a minute in all.
+# A machine that is being preempted allows half a minute in total.
 _SECONDS_WHEN_INTERRUPTED = 10.0
 
 
@@ -28,23 +28,24 @@ def mirroring(
     wait_seconds: float = 60.0,
     poll_seconds: float = 5.0,
 ) -> Iterator[None]:
-    """Show in W&B what is written to a trial's folder while the context lasts.
+    """Mirror a trial's folder to W&B while the context lasts.
 
-    The mirror is a process of its own that only reads. It goes on should this process die, and
+    The mirror is a separate process that only reads. It continues should this process die, and
     neither its failure nor a missing network raises here or takes time.
 
     Args:
-        folder: Of the trial, whose files may not be there yet.
+        folder: The trial's folder, which may not exist yet.
         mode: "off" does nothing; "offline" writes files below the folder, for
-            ``deepmac-ablate sync``; "online" sends as well.
-        job_type: "train" follows what is trained and evaluated; "eval" evaluations only, as a run
-            of its own.
-        interruption: What leaves the context when the trial was asked to end.
-        wait_seconds: How long to wait at the end for the mirror to catch up; it is then left alone.
-        poll_seconds: Between two looks at the files.
+            ``deepmac-ablate sync``; "online" sends them, too.
+        job_type: "train" follows training and evaluations; "eval" only evaluations, as a separate
+            run.
+        interruption: The exception by which the trial ends when it is asked to stop.
+        wait_seconds: The longest time to wait at the end for the mirror to catch up; after that it
+            continues on its own.
+        poll_seconds: The time between reads of the files.
 
     Raises:
-        UserError: If offline files are to be written below a folder that is on no disk.
+        UserError: If `mode` is "offline" and the folder is not on a disk.
     """
     if mode == "off":
         yield
@@ -53,17 +54,18 @@ def mirroring(
     if storage.is_remote(path):
         if mode == "offline":
             raise UserError(
-                f"--tracking offline writes files below the workdir, but {folder} is on no disk; "
-                "use --tracking online.")
+                f"--tracking offline needs a workdir on a disk, got {folder}; use --tracking "
+                "online.")
     else:
         folder = os.path.abspath(folder)  # noqa: PTH100 (`resolve` would follow links)
-    command = mirror.command(folder, mode, job_type, poll_seconds, mirror.claim(path))
+    command = mirror.mirror_command(
+        folder, mode, job_type, poll_seconds, mirror.config_version(path))
     try:
-        # In a session of its own, so that what ends the trainer leaves it the time to say so.
+        # In its own session, so that a signal to the trainer's group does not end it.
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     except OSError as error:
-        mirror.say(f"the trial is not tracked: {error}")
+        mirror.warn_user(f"the trial is not tracked: {error}")
         yield
         return
     state = "failed"
@@ -82,4 +84,5 @@ def mirroring(
         try:
             process.wait(wait_seconds)
         except subprocess.TimeoutExpired:
-            mirror.say(f"tracking needs more than {wait_seconds:g} s to end; it goes on alone")
+            mirror.warn_user(
+                f"tracking needs more than {wait_seconds:g} s to finish; it continues on its own")

@@ -1,7 +1,7 @@
-"""Upload what was tracked offline, with W&B's own command.
+"""Upload of offline runs with W&B's own command.
 
-A trial's attempts are one run of several files, which the server takes in their order only. What is
-uploaded is noted beside each file, so that nothing is uploaded twice.
+The attempts at a trial are several files of one run, which the server accepts only in their order.
+Each upload is recorded beside the file, so that nothing is uploaded twice.
 """
 
 from __future__ import annotations
@@ -23,43 +23,44 @@ from deepmac_ablate.trial.tracking.run_description import trial_run_id
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 _NO_KEY = "No API key configured"
-# Of what W&B's command says of a failure, at the end of which it gives the reason.
-_WORDS = 40
-# Without them it tries for hours to reach a server that is not there, and reports to its makers.
+# W&B's command gives the reason for a failure in its last words.
+_REASON_WORDS = 40
+# Without these it tries for hours to reach a missing server, and reports errors to its makers.
 _ENVIRONMENT = {
     "WANDB__GRAPHQL_RETRY_MAX": "2", "WANDB__FILE_STREAM_RETRY_MAX": "4",
     "WANDB__FILE_TRANSFER_RETRY_MAX": "4", "WANDB_ERROR_REPORTING": "false"}
 
 
 def complete_files(folder: str) -> None:
-    """Replace files of killed mirrors, which W&B's command refuses, by complete ones.
+    """Replace the incomplete files of killed mirrors, which W&B's command rejects.
 
     Args:
         folder: A sweep's workdir or a trial's folder.
 
     Raises:
-        UserError: If it is neither.
+        UserError: If the folder is neither.
     """
     for trial in _idle_trials(folder):
         workdir = TrialWorkdir(trial)
         for job_type in mirror.FOLLOWED:
             if _is_cut_off(workdir, job_type):
-                # Its client is best kept in a process of its own.
+                # In another process, as the client changes the state of its own.
                 subprocess.run(
-                    mirror.command(str(trial), "offline", job_type, 0.0, "none"), check=False,
-                    input="finished" if workdir.is_finished() else "killed", text=True)
+                    mirror.mirror_command(str(trial), "offline", job_type, 0.0, "none"),
+                    check=False, text=True,
+                    input="finished" if workdir.is_finished() else "killed")
 
 
 def pending_files(folder: str) -> list[epath.Path]:
     """Return the files that were not uploaded yet, trial by trial, in the order of attempts.
 
-    Files of a trial that is being tracked right now wait until that has ended.
+    Trials that are being tracked at the moment are left out.
 
     Args:
         folder: A sweep's workdir or a trial's folder.
 
     Raises:
-        UserError: If it is neither.
+        UserError: If the folder is neither.
     """
     return [
         attempt.file for trial in _idle_trials(folder)
@@ -67,13 +68,13 @@ def pending_files(folder: str) -> list[epath.Path]:
         if attempt.is_offline and not attempt.is_uploaded]
 
 
-def upload(files: Sequence[epath.Path]) -> dict[epath.Path, str]:
+def upload_files(files: Sequence[epath.Path]) -> dict[epath.Path, str]:
     """Upload files one after the other.
 
-    Where one fails, the later attempts at the same trial are not tried.
+    If one fails, later attempts at the same trial are skipped.
 
     Returns:
-        Those that could not be uploaded, each with what W&B's command said of it.
+        The files that could not be uploaded, each with the reason.
 
     Raises:
         UserError: If W&B's command finds no API key.
@@ -81,26 +82,25 @@ def upload(files: Sequence[epath.Path]) -> dict[epath.Path, str]:
     failed: dict[epath.Path, str] = {}
     failed_runs: set[tuple[epath.Path, str]] = set()
     for file in track(files, len(files), "Uploading"):
-        run, said = (file.parent.parent, file.name), "an earlier attempt could not be uploaded"
+        run, output = (file.parent.parent, file.name), "an earlier attempt could not be uploaded"
         if run not in failed_runs:
-            said = _sync(file)
-            if _NO_KEY in said:
-                raise UserError(
-                    "W&B has no API key here: run `wandb login`, or set WANDB_API_KEY.")
-        # Its exit status is 0 after some failures too.
+            output = _run_wandb_sync(file)
+            if _NO_KEY in output:
+                raise UserError("W&B has no API key: run `wandb login`, or set WANDB_API_KEY.")
+        # The exit status does not count, as it is 0 after some failures, too.
         if offline_runs.is_synced(file):
-            offline_runs.note_upload(file)
+            offline_runs.record_upload(file)
         else:
             failed_runs.add(run)
-            failed[file] = " ".join(said.rpartition("ERROR ")[2].split()[-_WORDS:])
+            failed[file] = " ".join(output.rpartition("ERROR ")[2].split()[-_REASON_WORDS:])
     return failed
 
 
-def _sync(file: epath.Path) -> str:
-    """Upload a file and return what W&B's command said."""
+def _run_wandb_sync(file: epath.Path) -> str:
+    """Run W&B's command to upload a file, and return its output."""
     command = [sys.executable, "-m", "wandb", "sync", os.path.abspath(file)]  # noqa: PTH100
     with tempfile.TemporaryDirectory() as logs:
-        # Its own logs would go to the current folder.
+        # Without these variables, its logs would go to the current folder.
         done = subprocess.run(
             command, env=os.environ | _ENVIRONMENT | {"WANDB_DIR": logs, "WANDB_CACHE_DIR": logs},
             text=True, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -112,7 +112,7 @@ def _is_cut_off(workdir: TrialWorkdir, job_type: str) -> bool:
     try:
         trial_id = workdir.read_trial_id()
     except UserError:
-        # A broken trial is uploaded as it is.
+        # The files of a broken trial are uploaded as they are.
         return False
     return trial_id is not None and any(
         attempt.is_cut_off for attempt in offline_runs.find_attempts(
@@ -120,20 +120,20 @@ def _is_cut_off(workdir: TrialWorkdir, job_type: str) -> bool:
 
 
 def _idle_trials(folder: str) -> list[epath.Path]:
-    """Return the trials in a folder that are not being tracked right now."""
+    """Return the trials in a folder that are not being tracked at the moment."""
     path = epath.Path(folder)
     if storage.is_remote(path):
-        raise UserError(f"Offline files are on disks only; {folder} is not on a disk.")
+        raise UserError(f"Offline runs are stored on disks only, but {folder} is not on a disk.")
     trials = [path] if (path / "trial.json").exists() else sorted((path / "trials").glob("*"))
     if not trials:
         raise UserError(
             f"There is neither a trial nor a sweep in {folder}: trial.json and trials/ are missing."
         )
-    return [trial for trial in trials if not _is_tracked_now(trial)]
+    return [trial for trial in trials if not _is_being_tracked(trial)]
 
 
-def _is_tracked_now(trial: epath.Path) -> bool:
-    """Whether a mirror is at work, which holds a lock on its log."""
+def _is_being_tracked(trial: epath.Path) -> bool:
+    """Return whether a mirror of the trial is running, which holds a lock on its log."""
     for path in (trial / offline_runs.FOLDER).glob("mirror-*.log"):
         with open(path) as log:  # noqa: PTH123
             try:

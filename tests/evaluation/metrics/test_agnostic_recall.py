@@ -38,7 +38,7 @@ def real():
 
 @pytest.mark.slow
 def test_all_classes_together_equal_pycocotools_without_classes(real):
-    """On real images with faulty detections, some images having more than 100."""
+    """The numbers agree on real images with faulty detections, some with more than 100."""
     annotations, detections, image_ids = real
     expected = oracle(
         annotations, detections, image_ids, class_splits.COCO, "mask", use_classes=False)
@@ -48,7 +48,7 @@ def test_all_classes_together_equal_pycocotools_without_classes(real):
 
 
 def test_images_that_were_not_scored_do_not_count(real):
-    """On a third of the images it is pycocotools' number for these."""
+    """On a third of the images, the numbers equal pycocotools' for these images."""
     annotations, detections, image_ids = real
     scored = image_ids[::3]
     expected = oracle(annotations, detections, scored, class_splits.COCO, "mask", use_classes=False)
@@ -58,7 +58,7 @@ def test_images_that_were_not_scored_do_not_count(real):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_small_random_data_sets_equal_pycocotools(seed):
-    """Crowds, ties of scores and of IoUs, images without objects."""
+    """Crowds, ties of scores and of IoUs, and images without objects are handled alike."""
     rng = np.random.default_rng(seed)
     annotations = [
         square(number, int(rng.integers(1, 4)), int(rng.integers(1, 4)),
@@ -73,7 +73,7 @@ def test_small_random_data_sets_equal_pycocotools(seed):
 
 
 def test_groups_by_hand():
-    """A class's value is its share of objects found, whatever they are called.
+    """A class's value is the share of its objects that are found, under any class.
 
     Of class 1, one of two objects is found, under another name, at IoU 30 / 40 = 0.75: at 6 of 10
     thresholds. The object of class 2 is found at all. Nothing is asked of class 3.
@@ -109,7 +109,7 @@ def test_detections_of_seen_classes_use_up_the_hundred():
 
 
 def test_objects_without_a_mask_are_neither_found_nor_missed():
-    """They are no instances, and take no detection from others."""
+    """They do not count as instances, and take no detection from other objects."""
     masked, bare = square(1), square(2, at=(12, 10))
     on_bare = detected(bare)
     bare["segmentation"] = []
@@ -120,7 +120,7 @@ def test_objects_without_a_mask_are_neither_found_nor_missed():
 
 
 def test_nothing_found_and_nothing_to_find():
-    """No detections are 0; no objects are undefined."""
+    """Without detections the value is 0; without objects it is undefined."""
     table = per_class_recall(data_set(square(1)), [], [1, 2])
     np.testing.assert_equal(list(table[METRIC]), [0.0, np.nan, np.nan])
     empty = per_class_recall(data_set(), [detected(square(1))], [1])
@@ -133,6 +133,6 @@ def test_classes_that_the_data_set_lacks_do_not_count():
 
 
 def test_impossible_detections_are_refused():
-    """As for AP."""
-    with pytest.raises(UserError, match="A detection is of image 99"):
+    """A detection on an unknown image is an error, as for AP."""
+    with pytest.raises(UserError, match="A detection is on image 99"):
         recall(data_set(square(1)), [detected(square(1), image_id=99)], [1], [1])

@@ -103,7 +103,7 @@ def test_means_equal_pycocotools_with_restricted_classes(noisy, tables, task, gr
     """
     expected = oracle(*noisy, GROUPS[group], task)
     assert 0 < expected[f"{task}_ap"] < 1
-    assert_equal(expected, average_precision.summarise(tables[task], GROUPS[group]))
+    assert_equal(expected, average_precision.class_means(tables[task], GROUPS[group]))
 
 
 def test_the_noisy_detections_have_the_faults_they_claim(noisy):
@@ -121,19 +121,19 @@ def test_the_noisy_detections_have_the_faults_they_claim(noisy):
 
 @pytest.mark.parametrize("task", ["mask", "box"])
 def test_images_that_were_not_scored_do_not_count(noisy, task):
-    """Annotations and detections of other images leave the numbers as pycocotools has them."""
+    """Annotations and detections on other images do not change the numbers."""
     annotations, detections, image_ids = noisy
     scored = image_ids[::3]
     expected = oracle(annotations, detections, scored, GROUPS["voc"], task)
     table = per_class_ap(annotations, detections, scored, task)
-    assert_equal(expected, average_precision.summarise(table, GROUPS["voc"]))
+    assert_equal(expected, average_precision.class_means(table, GROUPS["voc"]))
     on_scored = sum(a["image_id"] in scored for a in annotations["annotations"] if not a["iscrowd"])
     assert on_scored == table["instances"].sum()
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_small_random_data_sets_equal_pycocotools(seed):
-    """Few classes, many ties, crowds and empty images: every class and both tasks agree."""
+    """Every class and task agrees, with few classes, many ties, crowds and empty images."""
     rng = np.random.default_rng(seed)
     annotations = []
     for number in range(1, int(rng.integers(2, 25))):
@@ -148,7 +148,7 @@ def test_small_random_data_sets_equal_pycocotools(seed):
         table = per_class_ap(truth, detections, range(1, 7), task)
         for class_ids in ([1], [2], [4], [1, 2, 3, 4]):
             expected = oracle(truth, detections, range(1, 7), class_ids, task)
-            assert_equal(expected, average_precision.summarise(table, class_ids))
+            assert_equal(expected, average_precision.class_means(table, class_ids))
 
 
 def test_boundaries_see_what_masks_hide():
@@ -175,7 +175,7 @@ def test_the_width_of_boundaries_can_be_chosen():
 
 
 def test_instance_mean_weighs_instances():
-    """Classes without any do not count, and with none at all the mean is undefined."""
+    """Classes without instances do not count; without any instances, the mean is undefined."""
     table = pd.DataFrame({"instances": [3, 1, 0], "share": [0.5, 1.0, np.nan]}, index=[1, 2, 3])
     assert average_precision.instance_mean(table, [1, 2, 3], "share") == 2.5 / 4
     assert np.isnan(average_precision.instance_mean(table, [3], "share"))
@@ -197,15 +197,15 @@ def test_hand_calculated_ap():
 
 
 def test_no_detections_is_zero_and_no_instances_is_undefined():
-    """A class that was missed scores 0; a class without anything to find has no score."""
+    """A missed class scores 0; a class without instances has no score."""
     truth = data_set(square(1), square(2, class_id=2, iscrowd=1))
     for task in ("mask", "box"):
         table = per_class_ap(truth, [], [1, 2], task)
         assert list(table["instances"]) == [1, 0, 0]
         np.testing.assert_equal(list(table[f"{task}_ap"]), [0, np.nan, np.nan])
-        assert average_precision.summarise(table, [1, 2, 3])[f"{task}_ap"] == 0
-        assert np.isnan(average_precision.summarise(table, [2, 3])[f"{task}_ap"])
-        assert np.isnan(average_precision.summarise(table, [])[f"{task}_ar100"])
+        assert average_precision.class_means(table, [1, 2, 3])[f"{task}_ap"] == 0
+        assert np.isnan(average_precision.class_means(table, [2, 3])[f"{task}_ap"])
+        assert np.isnan(average_precision.class_means(table, [])[f"{task}_ar100"])
 
 
 @pytest.mark.parametrize(
@@ -239,20 +239,20 @@ def test_a_box_without_mask_is_neither_found_nor_missed_in_mask_ap(nothing):
 
 
 def test_a_class_without_masks_has_box_ap_but_no_mask_ap():
-    """What cannot be computed is undefined, not 0, and leaves the means alone."""
+    """Undefined values are NaN, not 0, and do not change the means."""
     bare = square(2, class_id=2)
     detections = [detected(square(1)), detected(bare)]
     bare["segmentation"] = []
     truth = data_set(square(1), bare)
     mask = per_class_ap(truth, detections, [1], "mask")
     np.testing.assert_equal(list(mask["mask_ap"]), [1, np.nan, np.nan])
-    assert 1 == average_precision.summarise(mask, [1, 2])["mask_ap"]
+    assert 1 == average_precision.class_means(mask, [1, 2])["mask_ap"]
     box = per_class_ap(truth, detections, [1], "box")
     np.testing.assert_equal(list(box["box_ap"]), [1, 1, np.nan])
 
 
 def test_a_mask_outside_the_boxes_without_mask_is_still_false():
-    """Of a detection on the box without mask, 3/4 lie inside: false from IoU 0.80 on."""
+    """A detection with 3/4 of its area in a box without mask is false from IoU 0.80 on."""
     masked, bare = square(1), square(2, at=(70, 50))
     aside = detected(square(3, at=(60, 50)), score=0.9)
     truth = data_set(masked, bare | {"segmentation": []})
@@ -262,7 +262,7 @@ def test_a_mask_outside_the_boxes_without_mask_is_still_false():
 
 
 def test_unmatched_masks_are_sized_by_the_mask():
-    """A small false mask in a large box counts among the small, as in a result file of masks."""
+    """A small false mask in a large box counts as small, as in a result file of masks."""
     small = square(1, side=20)
     truth = data_set(small)
     false = detected(square(2, at=(60, 50), side=20), bbox=[5.0, 5.0, 100.0, 90.0])
@@ -280,8 +280,8 @@ def test_annotation_ids_do_not_matter(numbers):
     assert [table.loc[1, "instances"], table.loc[1, "mask_ap"]] == [2, 1.0]
 
 
-def test_inputs_are_left_alone_and_nothing_is_printed(noisy, capfd):
-    """The library writes into its inputs and reports progress; the user sees neither."""
+def test_inputs_are_not_modified_and_nothing_is_printed(noisy, capfd):
+    """The library modifies its inputs and prints progress; the user sees neither."""
     annotations, detections, image_ids = noisy
     ground_truth = GroundTruth.from_coco(annotations, image_ids)
     before = copy.deepcopy((annotations, ground_truth.to_coco(masks=True), detections))
@@ -313,38 +313,38 @@ def test_classes_that_the_data_set_lacks_do_not_count():
 @pytest.mark.parametrize(
     ("changes", "task", "message"),
     [
-        ({"image_id": 99}, "box", "A detection is of image 99, which the ground truth lacks"),
-        ({"score": float("nan")}, "mask", "detection of image 1 is not finite: score nan"),
+        ({"image_id": 99}, "box", "A detection is on image 99, which the ground truth lacks"),
+        ({"score": float("nan")}, "mask", "detection on image 1 is not finite: score nan"),
         ({"bbox": [1, 2, float("inf"), 4]}, "box", r"not finite: score 1.0, box \[1.0, 2.0, inf"),
         (
             {"segmentation": {"size": [50, 60], "counts": b"n0"}},
             "mask",
-            r"mask of image 1 has height and width \[50, 60\], but the image has \[100, 120\]",
+            r"mask on image 1 has height and width \[50, 60\], but the image has \[100, 120\]",
         ),
     ],
 )
 def test_impossible_detections_are_refused(changes, task, message):
-    """What would silently be a wrong number is an error that names the image."""
+    """An invalid detection is an error that names the image, not a wrong number."""
     detection = detected(square(1)) | changes
     with pytest.raises(UserError, match=message):
         per_class_ap(data_set(square(1)), [detection], [1], task)
 
 
 def test_every_image_once_passes():
-    """The same images in another order are fine."""
+    """The order of the images does not matter."""
     average_precision.check_every_image_once([1, 2, 3], [3, 1, 2])
 
 
 @pytest.mark.parametrize(
     ("scored", "message"),
     [
-        ([1, 2], r"the 10 images .* of the 2 scored: 8 not scored \(ids 3, 4, 5, 6, 7, \.\.\."),
-        ([*range(1, 11), 4, 4, 5], r"13 scored: 2 scored more than once \(ids 4, 5\)"),
-        ([*range(1, 12)], r"1 not of the dataset \(ids 11\)"),
+        ([1, 2], r"the 10 images .* of 2 scored images: 8 not scored \(ids 3, 4, 5, 6, 7, \.\.\."),
+        ([*range(1, 11), 4, 4, 5], r"13 scored images: 2 scored more than once \(ids 4, 5\)"),
+        ([*range(1, 12)], r"1 not in the dataset \(ids 11\)"),
         ([*range(1, 10), 9], r"1 not scored \(ids 10\); 1 scored more than once \(ids 9\)"),
     ],
 )
 def test_every_image_once_names_the_fault(scored, message):
-    """Missing, repeated and foreign images are counted and the first few are named."""
+    """Missing, repeated and foreign images are counted, and the first few are named."""
     with pytest.raises(UserError, match=message):
         average_precision.check_every_image_once(range(1, 11), scored)

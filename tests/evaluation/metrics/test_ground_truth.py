@@ -1,4 +1,4 @@
-"""Annotations as metrics get them: of scored images only, encoded, and never changed."""
+"""Ground truth for metrics: of scored images only, encoded as RLE, and immutable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def test_every_annotated_mask_is_the_one_that_pycocotools_reads():
-    """On real polygons and crowds, pixel by pixel."""
+    """Masks of real polygons and crowds agree pixel by pixel."""
     annotations = coco_tiny.instances("instances_val")
     coco = quiet_coco(copy.deepcopy(annotations))
     ground_truth = GroundTruth.from_coco(annotations)
@@ -31,7 +31,7 @@ def test_every_annotated_mask_is_the_one_that_pycocotools_reads():
 
 
 def test_an_object_without_a_mask_has_its_box_as_region():
-    """The pixels of the box, and the statement that they are not a mask."""
+    """Its region is the pixels of the box, and it is marked as having no mask."""
     truth = data_set(square(1) | {"segmentation": []}, square(2))
     bare, masked = GroundTruth.from_coco(truth).annotations
     assert [False, True] == [bare.has_mask, masked.has_mask]
@@ -55,7 +55,7 @@ def test_only_scored_images_are_kept_in_the_order_of_the_file():
 
 
 def test_ground_truth_cannot_be_changed():
-    """Neither itself nor its groups, and a library's copy of it is a copy."""
+    """Neither it nor its groups can be modified, and `to_coco` returns a copy."""
     ground_truth = GroundTruth.from_coco(data_set(square(1)))
     with pytest.raises(dataclasses.FrozenInstanceError):
         ground_truth.annotations = ()
@@ -73,7 +73,7 @@ def test_ground_truth_cannot_be_changed():
 
 
 def test_a_file_is_as_good_as_its_content(tmp_path):
-    """By a path as such or as text."""
+    """A file, given as a path or as text, gives the same as its content."""
     truth = data_set(square(1), square(2, 2))
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(truth))
@@ -83,11 +83,11 @@ def test_a_file_is_as_good_as_its_content(tmp_path):
 
 
 def test_impossible_ground_truth_is_refused(tmp_path):
-    """Unknown or no images, annotations without area, and unreadable files have their sentence."""
+    """Unknown or no images, annotations without area, and unreadable files are named."""
     truth = data_set(square(1))
     with pytest.raises(UserError, match=r"2 scored images are not in the .* \(ids 7, 9\)"):
         GroundTruth.from_coco(truth, [1, 9, 7])
-    with pytest.raises(UserError, match="No image was scored"):
+    with pytest.raises(UserError, match="no image was scored"):
         GroundTruth.from_coco(truth, [])
     del truth["annotations"][0]["area"]
     with pytest.raises(UserError, match=r"1 annotations have no `area` \(ids 1\)"):

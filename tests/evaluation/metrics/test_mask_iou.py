@@ -103,7 +103,7 @@ def test_iou_equals_counted_pixels(predicted):
         np.testing.assert_allclose(table[metric], expected, atol=1e-9)
     novel = class_splits.NON_VOC
     expected = mean(mean(iou for c, _, iou in rows if c == class_id) for class_id in novel)
-    assert pytest.approx(expected) == average_precision.summarise(table, novel)["iou"]
+    assert pytest.approx(expected) == average_precision.class_means(table, novel)["iou"]
     expected = mean(iou for c, _, iou in rows if c in novel)
     assert pytest.approx(expected) == average_precision.instance_mean(table, novel, "iou")
     assert 0.5 < expected < 0.95
@@ -140,7 +140,7 @@ def test_the_width_of_boundaries_can_be_chosen():
 
 
 def test_images_that_were_not_scored_do_not_count(predicted):
-    """Predictions of other images are allowed and change nothing."""
+    """Predictions on other images are allowed and change nothing."""
     annotations, masks, predictions, image_ids = predicted
     scored = set(image_ids[:20])
     ids = {a["id"] for a in annotations["annotations"] if a["image_id"] in scored}
@@ -160,22 +160,22 @@ def test_class_mean_and_instance_mean_differ_as_by_hand():
     assert list(table["iou"]) == [0.5, 1.0]
     assert list(table["instances"]) == [3, 1]
     assert list(table["name"]) == ["one", "two"]
-    assert average_precision.summarise(table, [1, 2])["iou"] == 0.75
+    assert average_precision.class_means(table, [1, 2])["iou"] == 0.75
     assert average_precision.instance_mean(table, [1, 2], "iou") == 2.5 / 4
 
 
 def test_crowds_and_absent_classes_are_undefined():
-    """A class with crowds only has no IoU, needs no prediction, and leaves the means alone."""
+    """A class with crowds only has no IoU, needs no prediction, and does not change the means."""
     truth = data_set(annotation(1), annotation(2, class_id=2, iscrowd=1))
     table = per_class_iou(truth, {1: encode(rectangle(5))}, [1, 2])
     np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
-    assert average_precision.summarise(table, [1, 2])["iou"] == 0.5
+    assert average_precision.class_means(table, [1, 2])["iou"] == 0.5
     assert np.isnan(average_precision.instance_mean(table, [2], "iou"))
     assert average_precision.instance_mean(table, [1, 2], "iou") == 0.5
 
 
 def test_boxes_without_masks_are_predicted_but_not_judged():
-    """Instances without a mask change no IoU and no AP; their masks can be asked for."""
+    """Instances without a mask change neither IoU nor AP, but masks can be predicted for them."""
     nothing = encode(rectangle(0))
     truth = data_set(
         annotation(1),
@@ -197,14 +197,14 @@ def test_boxes_without_masks_are_predicted_but_not_judged():
 
 
 def test_an_image_without_annotations_is_no_error():
-    """With nothing annotated every class is undefined."""
+    """Without annotations every class is undefined."""
     table = per_class_iou(data_set(annotation(1)), {1: encode(rectangle(5))}, [2])
     assert list(table["instances"]) == [0, 0]
-    assert np.isnan(average_precision.summarise(table, [1, 2])["iou"])
+    assert np.isnan(average_precision.class_means(table, [1, 2])["iou"])
 
 
 def test_text_counts_are_accepted():
-    """RLE as JSON has it, on both sides."""
+    """RLE may have text counts, as in JSON, on both sides."""
     mask = encode(rectangle(10))
     text = {"size": mask["size"], "counts": mask["counts"].decode()}
     truth = data_set(annotation(1, segmentation=text))
@@ -225,12 +225,12 @@ def test_area_at_a_bound_counts_on_both_sides():
     ("numbers", "predicted_numbers", "message"),
     [
         ([1, 2, 3], [2], r"2 annotations have no predicted mask \(ids 1, 3\)"),
-        ([1], [1, 8], r"1 predicted masks belong to no annotation \(ids 8\)"),
+        ([1], [1, 8], r"1 predicted masks do not belong to any annotation \(ids 8\)"),
         ([1, 1], [1], r"1 annotations share their id with another \(ids 1\)"),
     ],
 )
 def test_predictions_must_be_one_per_annotation(function, numbers, predicted_numbers, message):
-    """A mask too few or too many is an error, not a lower number."""
+    """A missing or superfluous mask is an error, not a lower number."""
     truth = data_set(*(annotation(number) for number in numbers))
     predictions = {number: encode(rectangle(5)) for number in predicted_numbers}
     with pytest.raises(UserError, match=message):
@@ -238,7 +238,7 @@ def test_predictions_must_be_one_per_annotation(function, numbers, predicted_num
 
 
 def test_masks_of_another_size_are_refused():
-    """A mask at the size of the resized image would score 0 without a word."""
+    """A mask of the resized image's size, which would silently score 0, is refused."""
     small = encode(np.ones((25, 30)))
     message = r"mask of annotation 1 has height and width \[25, 30\], but its image has \[50, 60\]"
     with pytest.raises(UserError, match=message):
@@ -246,7 +246,7 @@ def test_masks_of_another_size_are_refused():
 
 
 def test_each_annotated_mask_has_a_row(predicted):
-    """Who reads single objects finds those that the means are of, with their sizes."""
+    """The rows are the objects, with their sizes, whose means the table holds."""
     annotations, masks, predictions, image_ids = predicted
     instances = mask_iou.instance_ious(
         GroundTruth.from_coco(annotations, image_ids), predictions)
@@ -267,7 +267,7 @@ def test_mask_ap_in_annotated_boxes_equals_pycocotools(predicted):
     table = average_precision.per_class_ap(ground_truth, detections, "mask")
     for class_ids in (class_splits.VOC, class_splits.NON_VOC):
         expected = oracle(annotations, detections, image_ids, class_ids, "mask")
-        assert pytest.approx(expected, abs=1e-6) == average_precision.summarise(table, class_ids)
+        assert pytest.approx(expected, abs=1e-6) == average_precision.class_means(table, class_ids)
 
 
 def test_perfect_masks_in_annotated_boxes_score_one(predicted):
@@ -279,7 +279,7 @@ def test_perfect_masks_in_annotated_boxes_score_one(predicted):
     detections = mask_iou.as_detections(ground_truth, own)
     for task in ("mask", "box"):
         table = average_precision.per_class_ap(ground_truth, detections, task)
-        assert average_precision.summarise(table, table.index)[f"{task}_ap"] == 1
+        assert average_precision.class_means(table, table.index)[f"{task}_ap"] == 1
 
 
 def test_equal_scores_make_ap_the_square_of_the_share_of_good_masks():

@@ -125,13 +125,13 @@ def test_a_find_counts_as_often_as_its_image():
 
 
 def test_no_detections_is_zero():
-    """A class that was missed scores 0, one without instances has no score."""
+    """A missed class scores 0; a class without instances has no score."""
     assert_ap([0, np.nan, np.nan], match(data_set(square(1)), [], [1, 2], "box"))
 
 
 @pytest.mark.parametrize("found", [True, False])
 def test_matches_are_stored_and_read_back(found):
-    """Every field, its type and the AP survive the file, which is the same file each time."""
+    """Every field, its type and the AP survive; equal matches give equal files."""
     truth, detections = random_data(3)
     matches = match(truth, detections if found else [], range(1, 7), "mask")
     read = Matches.from_bytes(matches.to_bytes(), "here")
@@ -143,7 +143,7 @@ def test_matches_are_stored_and_read_back(found):
 
 
 def test_scores_keep_their_precision():
-    """Those of a detector take four bytes; those that would change take eight."""
+    """A detector's scores take four bytes; scores that float32 would change take eight."""
     truth = data_set(square(1))
     for score, dtype in ((float(np.float32(0.3)), np.float32), (0.3, np.float64)):
         matches = match(truth, [detected(square(1), score)], [1], "box")
@@ -152,14 +152,14 @@ def test_scores_keep_their_precision():
 
 @pytest.mark.parametrize("cut", [0, 10, 400, "text"])
 def test_a_broken_file_is_named(cut):
-    """Half a file, or another one, is a sentence with its path."""
+    """A truncated or foreign file is named by its path."""
     content = match(data_set(square(1)), [detected(square(1))], [1], "mask").to_bytes()
     broken = b"iou,area\n1,2\n" if cut == "text" else content[:cut]
-    with pytest.raises(UserError, match=r"^W/matches/box.npz is broken, as it holds no matches"):
+    with pytest.raises(UserError, match=r"^W/matches/box.npz is broken: it does not hold matches"):
         Matches.from_bytes(broken, "W/matches/box.npz")
 
 
 def test_nothing_is_printed(capfd):
-    """The library reports its progress; the user does not see it."""
+    """The library's progress messages are hidden."""
     match(data_set(square(1)), [detected(square(1))], [1], "mask")
     assert ("", "") == tuple(capfd.readouterr())

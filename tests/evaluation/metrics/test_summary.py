@@ -1,4 +1,4 @@
-"""The stored form of the exact numbers."""
+"""The stored form of the scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def table(**columns):
 
 
 def test_frame_has_one_row_per_class_and_each_column_once():
-    """Tables of a reading stand side by side after id, name, role and instances."""
+    """Tables of a box source stand side by side after id, name, role and instances."""
     mask, box = table(mask_ap=[0.4, 0.2, np.nan]), table(box_ap=[0.5, 0.3, np.nan])
     frame = summary.per_class_frame(ROLES, mask, box)
     expected = ["category_id", "name", "role", "instances", "mask_ap", "box_ap"]
@@ -30,43 +30,43 @@ def test_frame_has_one_row_per_class_and_each_column_once():
 
 
 def test_frame_survives_csv(tmp_path):
-    """What is written as CSV reads back equal."""
+    """A frame written as CSV reads back equal."""
     frame = summary.per_class_frame(ROLES, table(mask_ap=[0.4, 0.2, np.nan]))
     frame.to_csv(tmp_path / "per_class.csv", index=False)
     pd.testing.assert_frame_equal(frame, pd.read_csv(tmp_path / "per_class.csv"))
 
 
 def test_scalars_are_means_over_seen_novel_and_all():
-    """Undefined classes do not count; names say reading, metric and classes."""
+    """Undefined classes do not count; names consist of box source, metric and classes."""
     frame = summary.per_class_frame(ROLES, table(mask_ap=[0.4, 0.2, np.nan]))
     expected = {
         "detections/mask_ap/seen": 0.4,
         "detections/mask_ap/novel": 0.2,
         "detections/mask_ap/all": pytest.approx(0.3),
     }
-    assert expected == summary.scalars("detections", frame)
+    assert expected == summary.mean_scalars("detections", frame)
 
 
 def test_iou_has_a_mean_over_classes_and_one_over_instances():
     """`iou` weighs classes alike as AP does; `iou_instances` weighs instances alike."""
     frame = summary.per_class_frame(ROLES, table(iou=[0.8, 0.4, np.nan]))
-    actual = summary.scalars("groundtruth", frame)
+    actual = summary.mean_scalars("groundtruth", frame)
     assert pytest.approx(0.6) == actual["groundtruth/iou/all"]
     assert pytest.approx((10 * 0.8 + 30 * 0.4) / 40) == actual["groundtruth/iou_instances/all"]
 
 
 def test_agnostic_recall_is_a_mean_over_instances():
-    """Under its own name, not beside a mean over classes."""
+    """Class-agnostic recall has only a mean over instances, under its own name."""
     frame = summary.per_class_frame(ROLES, table(mask_ar100_agnostic=[0.8, 0.4, np.nan]))
-    assert summary.scalars("detections", frame) == {
+    assert summary.mean_scalars("detections", frame) == {
         "detections/mask_ar100_agnostic/seen": pytest.approx(0.8),
         "detections/mask_ar100_agnostic/novel": pytest.approx(0.4),
         "detections/mask_ar100_agnostic/all": pytest.approx((10 * 0.8 + 30 * 0.4) / 40),
     }
 
 
-def test_columns_of_the_printed_table_stand_in_line():
-    """Names longer than usual, of readings and of metrics, move the numbers of all rows."""
+def test_columns_of_the_printed_table_are_aligned():
+    """Long names of box sources and metrics shift the numbers of all rows."""
     text = summary.table_text({
         "detections/ap/seen": 0.5, "jittered0.1-shrink_symmetric/mask_ar100_agnostic/seen": 0.25})
     header, short, long = text.splitlines()
@@ -74,9 +74,9 @@ def test_columns_of_the_printed_table_stand_in_line():
 
 
 def test_undefined_scalars_are_none_and_json_is_strict():
-    """Without novel classes the novel scalars are there and null, never NaN."""
+    """Without novel classes, the novel scalars exist and are null, not NaN."""
     frame = summary.per_class_frame(dict.fromkeys(ROLES, "seen"), table(iou=[0.8, 0.4, np.nan]))
-    actual = summary.scalars("groundtruth", frame)
+    actual = summary.mean_scalars("groundtruth", frame)
     assert actual["groundtruth/iou/novel"] is None
     assert actual["groundtruth/iou_instances/novel"] is None
     assert actual == json.loads(json.dumps(actual, allow_nan=False))
@@ -93,6 +93,6 @@ def test_undefined_scalars_are_none_and_json_is_strict():
          ["groundtruth", "detections", "jittered0.1-expand"]),
     ],
 )
-def test_a_sweep_of_noise_begins_with_boxes_as_they_are(box_sources, noise, mode, expected):
-    """They are added unless named; without anything named the trial decides."""
-    assert expected == summary.requested(box_sources, noise, mode)
+def test_jittered_boxes_come_with_the_ground_truth_boxes(box_sources, noise, mode, expected):
+    """Ground-truth boxes are added unless given; without options, the list is empty."""
+    assert expected == summary.requested_box_sources(box_sources, noise, mode)

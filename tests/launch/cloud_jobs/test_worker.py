@@ -40,7 +40,7 @@ def cwd(tmp_path):
 
 def describe(folder, *bindings):
     """Write the trial that the counting trainer runs."""
-    TrialWorkdir(folder).describe(Trial((), bindings, 0, "arm"), "t0")
+    TrialWorkdir(folder).write_trial(Trial((), bindings, 0, "arm"), "t0")
 
 
 def submit(folder, at, number=1, role="train"):
@@ -313,8 +313,8 @@ def test_a_platforms_own_cluster_stays(folder, cwd):
     ("environ", "sentence"),
     [({}, "JOB_COMPLETION_INDEX is '', but --hosts names 2 machines"),
      ({"JOB_COMPLETION_INDEX": "2"}, "it must be a number from 0 to 1"),
-     ({"TF_CONFIG": "{"}, "TF_CONFIG names no task of a cluster"),
-     ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG names no task")])
+     ({"TF_CONFIG": "{"}, "TF_CONFIG does not name a task of a cluster"),
+     ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG does not name a task")])
 def test_a_machine_without_a_number_is_refused(environ, sentence):
     """In a sentence that names the variable."""
     with pytest.raises(UserError) as refused:

@@ -1,4 +1,4 @@
-"""Trials mirrored to W&B: real processes of the real client, and what a server is sent."""
+"""Trials mirrored to W&B: real processes of the real client, and a stand-in server."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from etils import epath
 from deepmac_ablate import cli
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.trial.tracking import offline_runs
-from deepmac_ablate.trial.tracking import sync as syncing
 from deepmac_ablate.trial.tracking.start_mirror import mirroring
+from deepmac_ablate.trial.tracking.sync import pending_files
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.fakes import mirrored_trainer, wandb_server
 
@@ -31,7 +31,7 @@ OWN = {"_timestamp", "_runtime", "_step"}
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """No settings or keys of whoever runs the tests."""
+    """Return an environment without the settings and keys of the user who runs the tests."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith("WANDB")}
     return {**kept, "PYTHONPATH": str(ROOT), "HOME": str(home), **more}
 
@@ -63,13 +63,13 @@ def upload_copy(folder: Path) -> wandb_server.Run:
 
 
 def history(sent: wandb_server.Run) -> list[dict]:
-    """What a server was sent, without the client's own values and the pictures."""
+    """The rows that a server received, without the client's own values and the pictures."""
     rows = [{n: v for n, v in row.items() if n not in OWN} for row in sent.rows]
     return [row for row in rows if "overlays" not in row]
 
 
 def expected(folder: Path) -> list[dict]:
-    """What the trial's own files say, sorted as `by_step` does."""
+    """The rows of the trial's own files, sorted as by `by_step`."""
     workdir = TrialWorkdir(folder)
     rows = [*workdir.read_metrics(), *workdir.read_evaluations()]
     return by_step([{("global_step" if n == "step" else n): v for n, v in row.items()}
@@ -107,7 +107,7 @@ def mirrored(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uploaded(mirrored):
-    """What a server has of that trial by project and id."""
+    """The runs that a server has of that trial, by project and id."""
     return wandb_server.upload_copy(mirrored)
 
 
@@ -124,15 +124,15 @@ def test_everything_logged_is_uploaded(mirrored, sent):
 
 
 def test_the_run_is_named_after_the_sweep(uploaded, sent):
-    """Project, group, name and tags say sweep, arm, seed and levels; the id is the trial's."""
+    """Project, group, name and tags hold sweep, arm, seed and levels; the id is the trial's."""
     assert [("heads", mirrored_trainer.TRIAL_ID)] == list(uploaded)
     assert ("hg20", "train", "hg20 seed 5") == tuple(
         sent.fields[name] for name in ("groupName", "jobType", "displayName"))
     assert ["mask_head=hourglass20", "depth=20", "baseline"] == sent.fields["tags"]
 
 
-def test_the_config_is_what_is_bound(sent):
-    """Numbers are numbers, macros are resolved, references are text, the unreachable is absent."""
+def test_the_config_holds_the_bindings(sent):
+    """It holds bindings in effect: numbers as such, macros resolved, references as text."""
     assert sent.config == {
         "Training.steps": 100, "Training.seen_classes": ["box", 3],
         "Training.model": "@MaskRCNN", "Training.losses": "@masks/Losses()",
@@ -143,7 +143,7 @@ def test_the_config_is_what_is_bound(sent):
 
 
 def test_the_summary_is_the_result(mirrored, sent):
-    """The last values are those of result.json, and the run ended well."""
+    """The final values are those of result.json, and the run has finished."""
     assert is_summary(TrialWorkdir(mirrored).read_result(), sent)
     assert ("finished", 0) == (sent.summary["_ablate/state"], sent.exit_code)
 
@@ -153,10 +153,10 @@ def test_overlays_are_a_table_of_pictures(mirrored, sent):
     row = sent.rows[-1]
     assert (100, 2) == (row["global_step"], row["overlays"]["nrows"])
     staged = [path.read_bytes() for path in mirrored.glob("wandb/artifacts/staging/*")]
-    table, *_ = (json.loads(it) for it in staged if it.startswith(b"{"))
+    table, *_ = (json.loads(line) for line in staged if line.startswith(b"{"))
     assert ["image", "overlay"] == table["columns"]
     assert [("12", 8, 6), ("7", 8, 6)] == [
-        (image_id, it["width"], it["height"]) for image_id, it in table["data"]]
+        (image_id, image["width"], image["height"]) for image_id, image in table["data"]]
 
 
 def test_the_key_is_written_nowhere(mirrored):
@@ -168,19 +168,19 @@ def test_the_key_is_written_nowhere(mirrored):
 
 
 def test_nothing_is_written_elsewhere(mirrored):
-    """Neither the home folder nor the current one, which are the same here, gets a file."""
+    """No file is written to the home folder or the current one, which are the same here."""
     assert [mirrored] == list(mirrored.parent.iterdir())
 
 
 def test_logs_are_short(mirrored):
-    """What the client has to say of itself takes no more than some kilobytes a trial."""
+    """The client's own logs take a few kilobytes per trial at most."""
     logs = sum(path.stat().st_size for path in mirrored.rglob("*.log"))
     assert logs < 20_000
     assert "" == (mirrored / "wandb" / "mirror-train.log").read_text()
 
 
 def test_running_a_finished_trial_again_adds_nothing(mirrored):
-    """It is finished in W&B too, so no further file is begun."""
+    """It is finished in W&B, too, so no further file is started."""
     before = sorted(mirrored.rglob("*.wandb"))
     with mirroring(str(mirrored), "offline", "train", poll_seconds=0.05):
         (mirrored / "config.gin").write_text(mirrored_trainer.CONFIG)
@@ -189,8 +189,8 @@ def test_running_a_finished_trial_again_adds_nothing(mirrored):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("end", "status", "code"), [("interrupted", 1, 75), ("failed", 1, 1)])
-def test_how_a_trial_ended_is_seen(tmp_path, end, status, code):
-    """A trial that was stopped or failed says which, and what it logged is there."""
+def test_the_end_of_a_trial_is_shown(tmp_path, end, status, code):
+    """A stopped or failed trial is marked as such, and its values are logged."""
     folder = tmp_path / "trial"
     assert status == run(folder, "--stop_at", "60", "--end", end)[0]
     sent = upload_copy(folder)
@@ -202,7 +202,7 @@ def test_how_a_trial_ended_is_seen(tmp_path, end, status, code):
 
 @pytest.mark.slow
 def test_an_evaluator_is_a_run_of_its_own(tmp_path):
-    """It follows the evaluations alone, under an id that the trainer does not use."""
+    """It logs only the evaluations, under its own id."""
     folder = tmp_path / "trial"
     run(folder, "--job_type", "eval")
     [((_, run_id), sent)] = wandb_server.upload_copy(folder).items()
@@ -212,7 +212,7 @@ def test_an_evaluator_is_a_run_of_its_own(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [
-    "both", *(pytest.param(it, marks=pytest.mark.extended) for it in ("trainer", "mirror"))])
+    "both", *(pytest.param(one, marks=pytest.mark.extended) for one in ("trainer", "mirror"))])
 def test_nothing_is_lost_or_doubled_by_a_kill(tmp_path, killed):
     """After a second attempt a server is sent each step of metrics.jsonl once."""
     folder = tmp_path / "trial"
@@ -226,7 +226,8 @@ def test_nothing_is_lost_or_doubled_by_a_kill(tmp_path, killed):
     second = start(folder)
     assert 0 == second.wait(60), second.stderr.read()
     # What a killed mirror wrote may end anywhere, so that the next attempt replaces it.
-    assert ([137, 0] if killed == "trainer" else [0]) == [it.exit_code for it in noted(folder)]
+    exit_codes = [attempt.exit_code for attempt in noted(folder)]
+    assert ([137, 0] if killed == "trainer" else [0]) == exit_codes
     sent = upload_copy(folder)
     assert ("finished", 0) == (sent.summary["_ablate/state"], sent.exit_code)
     # The time of a step that was done twice is that of the first.
@@ -237,7 +238,7 @@ def test_nothing_is_lost_or_doubled_by_a_kill(tmp_path, killed):
 @pytest.mark.slow
 @pytest.mark.extended
 def test_without_a_server_the_trial_is_as_fast_and_kept_for_later(tmp_path):
-    """Nothing answers where the server should be: the trainer waits for nothing but the end."""
+    """Without a server the trainer waits only at the end, and the run is stored."""
     folder = tmp_path / "trial"
     status, out, err = run(
         folder, "--mode", "online", WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY=KEY)
@@ -250,7 +251,7 @@ def test_without_a_server_the_trial_is_as_fast_and_kept_for_later(tmp_path):
 
 
 def test_a_mirror_that_hangs_is_left_alone(tmp_path):
-    """After the time to wait the trainer ends well, with a line that says why."""
+    """After the waiting time the trainer ends normally, with a line that gives the reason."""
     folder = tmp_path / "trial"
     shadow = tmp_path / "shadow" / "wandb"
     shadow.mkdir(parents=True)
@@ -271,13 +272,13 @@ def test_a_broken_client_fails_no_trial(tmp_path):
     assert 0 == status
     assert TrialWorkdir(folder).is_finished()
     assert err.splitlines() == ["deepmac-ablate: the trial is not tracked any more (ImportError: "
-                             "Broken on purpose.); it goes on without, and "
-                             f"{folder}/wandb has more about it."]
+                             "Broken on purpose.); it continues, and "
+                             f"{folder}/wandb holds the details."]
     assert "Broken on purpose." in (folder / "wandb" / "mirror-train.log").read_text()
 
 
 def test_a_mistake_before_the_start_leaves_nothing(tmp_path):
-    """A trial that is refused makes no folder, and one that is not the folder's changes nothing."""
+    """A refused trial creates no folder, and does not change that of another trial."""
     folder = tmp_path / "trial"
     with (pytest.raises(UserError),
           mirroring(str(folder), "offline", "train", poll_seconds=0.05)):
@@ -286,7 +287,7 @@ def test_a_mistake_before_the_start_leaves_nothing(tmp_path):
 
 
 def test_off_starts_nothing(tmp_path):
-    """There is no process without being asked for one."""
+    """Mode "off" starts no process."""
     before = psutil.Process().children()
     with mirroring(str(tmp_path / "trial"), "off", "train"):
         assert before == psutil.Process().children()
@@ -294,18 +295,18 @@ def test_off_starts_nothing(tmp_path):
 
 def test_offline_needs_a_disk():
     """A folder in a bucket is refused before anything is started."""
-    with (pytest.raises(UserError, match="is on no disk; use --tracking online"),
+    with (pytest.raises(UserError, match="a disk, got gs://bucket/trial; use --tracking online"),
           mirroring("gs://bucket/trial", "offline", "train")):
         pass
 
 
 @pytest.mark.slow
 def test_the_mirror_needs_no_tensorflow(tmp_path):
-    """Its whole life passes without TensorFlow, and it gives way to the trainer."""
+    """It never loads TensorFlow, and it runs with low priority."""
     folder = tmp_path / "trial"
     trainer = start(folder, "--stop_at", "60", "--end", "hang")
     mirror = mirror_of(trainer, folder)
-    mapped = {Path(it.path).name for it in mirror.memory_maps()}
+    mapped = {Path(mapping.path).name for mapping in mirror.memory_maps()}
     niceness = mirror.nice()
     trainer.kill()
     mirror.wait(20)
@@ -314,8 +315,8 @@ def test_the_mirror_needs_no_tensorflow(tmp_path):
 
 
 @pytest.mark.slow
-def test_online_sends_what_the_files_say(tmp_path):
-    """A server has each step once after a kill and a second attempt, and the end of the trial."""
+def test_online_sends_the_content_of_the_files(tmp_path):
+    """After a kill and a second attempt, a server has each step once and the end of the trial."""
     folder = tmp_path / "trial"
     with wandb_server.serving() as server:
         more = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
@@ -331,21 +332,21 @@ def test_online_sends_what_the_files_say(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [pytest.param(7, marks=pytest.mark.extended), 0])
-def test_the_server_says_what_it_has_after_a_kill(tmp_path, count):
-    """Whether a killed client had sent all or nothing of what it wrote, the server has it once."""
+def test_after_a_kill_the_server_knows_what_it_received(tmp_path, count):
+    """The server has each step once, whether a killed client had sent all values or none."""
     folder = tmp_path / "trial"
     with wandb_server.serving() as server:
         more = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
         trainer = start(folder, "--mode", "online", "--stop_at", "60", "--end", "hang", **more)
         mirror = mirror_of(trainer, folder)
         deadline = time.monotonic() + 45
-        while (7 > sum(len(it.rows) for it in noted(folder))
-               or count > sum(len(it.rows) for it in server.runs.values())):
+        while (7 > sum(len(attempt.rows) for attempt in noted(folder))
+               or count > sum(len(sent.rows) for sent in server.runs.values())):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         mirror.kill()
         trainer.kill()
-        assert [count] == [len(it.rows) for it in server.runs.values()]
+        assert [count] == [len(sent.rows) for sent in server.runs.values()]
         status, _, err = run(folder, "--mode", "online", **more)
         assert (0, "") == (status, err)
         check_sent(server, folder)
@@ -361,7 +362,7 @@ def check_sent(server: wandb_server.Server, folder: Path) -> None:
 
 
 def is_summary(result: dict, sent: wandb_server.Run) -> bool:
-    """Whether a result is in the summary of a run; the client leaves out what is undefined."""
+    """Return whether a result is in the summary of a run, where undefined values are left out."""
     return {n: it for n, it in result.items() if it is not None}.items() <= sent.summary.items()
 
 
@@ -391,14 +392,14 @@ def sweep(tmp_path):
 @pytest.mark.slow
 @pytest.mark.extended
 def test_a_sweep_is_synced_once(sweep):
-    """Both attempts reach the server as one run, in their order, and the second time nothing."""
+    """Both attempts reach the server as one run in their order; a second sync uploads nothing."""
     trial, = (sweep / "trials").glob("*")
     dry = sync(sweep, "--dry-run")
     attempted = [str(attempt.file) for attempt in noted(trial)]
     assert 2 == len(attempted)
     assert [*attempted, "2 files would be uploaded."] == dry.stdout.splitlines()
     without_key = sync(sweep)
-    assert (2, "deepmac-ablate: W&B has no API key here: run `wandb login`, or set WANDB_API_KEY."
+    assert (2, "deepmac-ablate: W&B has no API key: run `wandb login`, or set WANDB_API_KEY."
             ) == (without_key.returncode, without_key.stderr.splitlines()[-1])
     with wandb_server.serving() as server:
         more = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
@@ -422,7 +423,7 @@ def test_a_sweep_is_synced_once(sweep):
 
 @pytest.mark.slow
 def test_a_trial_whose_mirror_was_killed_is_synced_whole(tmp_path):
-    """All that the trial's files have by then is sent, and after the rest of it that, too."""
+    """All values in the trial's files are sent, and later ones with the next sync."""
     folder = tmp_path / "trial"
     trainer = start(folder, "--stop_at", "60", "--end", "hang")
     mirror = mirror_of(trainer, folder)
@@ -441,24 +442,24 @@ def test_a_trial_whose_mirror_was_killed_is_synced_whole(tmp_path):
         check_sent(server, folder)
 
 
-def test_nothing_tracked_is_nothing_to_upload(tmp_path):
-    """One sentence says so, and nothing has failed."""
+def test_without_offline_runs_nothing_is_uploaded(tmp_path):
+    """One sentence says that there is nothing to upload, and the exit status is 0."""
     (tmp_path / "trial.json").write_text("{}")
     done = sync(tmp_path)
     assert (0, f"Nothing to upload: {tmp_path} has no offline runs that are not uploaded yet.\n"
             ) == (done.returncode, done.stdout)
 
 
-def test_a_trial_in_the_making_is_not_synced(mirrored):
-    """A file that a mirror still writes would be taken for whole; it waits until that is over."""
-    assert 1 == len(syncing.pending_files(str(mirrored)))
+def test_a_trial_that_is_being_tracked_is_not_synced(mirrored):
+    """A file that a mirror is still writing is left for later."""
+    assert 1 == len(pending_files(str(mirrored)))
     with open(mirrored / "wandb" / "mirror-train.log") as log:  # noqa: PTH123
         fcntl.flock(log, fcntl.LOCK_EX)
-        assert [] == syncing.pending_files(str(mirrored))
+        assert [] == pending_files(str(mirrored))
 
 
 def test_a_folder_without_trials_is_refused(tmp_path):
-    """The message says what is missing where."""
+    """The message names the missing files and the folder."""
     done = sync(tmp_path)
     assert 2 == done.returncode
     assert done.stderr == (f"deepmac-ablate: There is neither a trial nor a sweep in {tmp_path}: "
@@ -469,7 +470,7 @@ def test_a_folder_without_trials_is_refused(tmp_path):
 @pytest.mark.usefixtures("clean_tensorflow")
 @pytest.mark.extended
 def test_a_real_trial_is_mirrored(tiny_recipe, tmp_path, monkeypatch, capfd):
-    """The command line tracks a trial whose pictures, numbers and bindings are then in the file."""
+    """A trial with --tracking offline leaves its pictures, numbers and bindings in a run."""
     for name in [name for name in os.environ if name.startswith("WANDB")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

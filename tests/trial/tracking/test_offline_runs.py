@@ -1,4 +1,4 @@
-"""The notes on attempts, and what counts as logged after attempts that ended in different ways."""
+"""The notes on attempts, and the values that count as logged after different ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from etils import epath
 
 from deepmac_ablate.trial.tracking import offline_runs
-from deepmac_ablate.trial.tracking.offline_runs import Attempt, Logged
+from deepmac_ablate.trial.tracking.offline_runs import Attempt, LoggedValues
 
 ROWS = (
     {"own_step": 10, "step": 10, "names": ["loss"]},
@@ -22,9 +22,9 @@ def attempt(folder, exit_code, is_uploaded=False):
 
 @pytest.mark.parametrize(("folder", "exit_code", "received"), [
     ("offline-run-1", 75, None), ("offline-run-1", 75, 0), ("run-1", 1, 0), ("run-1", None, None)])
-def test_what_was_written_counts(folder, exit_code, received):
-    """Offline, after an end that waited for the server, or where no server can be asked."""
-    logged = Logged([attempt(folder, exit_code)], received)
+def test_noted_values_count(folder, exit_code, received):
+    """Noted values count offline, after a regular end, or if no server can be asked."""
+    logged = LoggedValues([attempt(folder, exit_code)], received)
     assert logged.has(10, "loss")
     assert logged.has(20, "iou")
     assert not logged.has(20, "other")
@@ -32,8 +32,8 @@ def test_what_was_written_counts(folder, exit_code, received):
 
 
 def test_after_a_kill_the_server_is_asked():
-    """Of what was written only that counts which it received, and of the rest all before that."""
-    logged = Logged([attempt("run-1", None)], 21)
+    """After a kill, the values that the server received count, whether noted or not."""
+    logged = LoggedValues([attempt("run-1", None)], 21)
     assert logged.has(20, "loss")
     assert not logged.has(20, "iou")
     # Sent, but not noted before the kill.
@@ -41,16 +41,16 @@ def test_after_a_kill_the_server_is_asked():
     assert not logged.has(21, "loss")
 
 
-def test_what_is_logged_now_counts_too():
+def test_values_logged_now_count_too():
     """A name is not logged twice by one mirror."""
-    logged = Logged([], None)
+    logged = LoggedValues([], None)
     logged.add(5, ["loss"])
     assert logged.has(5, "loss")
     assert not logged.has(5, "iou")
 
 
 def test_only_offline_files_of_killed_mirrors_are_replaced():
-    """What is on a server stays, complete or not, and so does what ended."""
+    """Uploaded, online and regularly ended attempts are kept."""
     assert attempt("offline-run-1", None).is_cut_off
     assert not attempt("offline-run-1", None, is_uploaded=True).is_cut_off
     assert not attempt("offline-run-1", 137).is_cut_off
@@ -58,7 +58,7 @@ def test_only_offline_files_of_killed_mirrors_are_replaced():
 
 
 def test_notes_are_read_as_they_were_written(tmp_path):
-    """In the order of the attempts; a note that was cut off, or is not there, is none."""
+    """Notes are read in the order of attempts; missing and incomplete ones are left out."""
     folders = [tmp_path / "wandb" / name for name in (
         "run-20260102_000000-x", "offline-run-20260101_000000-x", "offline-run-20260103_000000-x")]
     for folder in map(epath.Path, folders):
@@ -69,7 +69,7 @@ def test_notes_are_read_as_they_were_written(tmp_path):
         for row in ROWS:
             offline_runs.add_note(folder, **row)
     offline_runs.add_note(epath.Path(folders[1]), exit_code=0)
-    offline_runs.note_upload(epath.Path(folders[1] / "run-x.wandb"))
+    offline_runs.record_upload(epath.Path(folders[1] / "run-x.wandb"))
     with (folders[2] / "deepmac_ablate.jsonl").open("a") as notes:
         notes.write('{"exit_co')
     assert [

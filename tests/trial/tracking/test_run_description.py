@@ -1,4 +1,4 @@
-"""What W&B is told of a trial, from its files."""
+"""The names and configuration of a trial in W&B."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.trial.tracking.run_description import describe
+from deepmac_ablate.trial.tracking.run_description import describe_run
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -18,27 +18,27 @@ def started(folder, config="", arm="deep"):
     return workdir
 
 
-def test_a_trial_of_no_sweep_has_a_project_too(tmp_path):
-    """It is listed with others of its kind, under its own arm and without tags."""
-    found = describe(started(tmp_path), "train")
+def test_a_trial_without_a_sweep_has_a_project_too(tmp_path):
+    """It goes to the common project, under its own arm and without tags."""
+    found = describe_run(started(tmp_path), "train")
     assert ("abc", "deepmac_ablate", "deep", "deep seed 3", ()) == (
         found.run_id, found.project, found.group, found.name, found.tags)
-    assert "seed 3" == describe(started(tmp_path / "b", arm=""), "train").name
+    assert "seed 3" == describe_run(started(tmp_path / "b", arm=""), "train").name
 
 
-def test_the_sweeps_word_goes_first(tmp_path):
-    """Its label is the group; long levels are cut, and only the baseline has the tag."""
+def test_names_of_the_sweep_have_priority(tmp_path):
+    """The sweep's label is the group; long tags are cut, and only the baseline is tagged."""
     workdir = started(tmp_path)
     (tmp_path / "sweep.json").write_text(json.dumps(
         {"sweep": "s", "arm": "other", "levels": {"axis": "x" * 100}, "baseline": False}))
-    found = describe(workdir, "eval")
+    found = describe_run(workdir, "eval")
     assert ("abc-eval", "s", "other") == (found.run_id, found.project, found.group)
     tag, = found.tags
     assert ("axis=xxx", 64) == (tag[:8], len(tag))
 
 
 def test_values_keep_their_types(tmp_path):
-    """Nested containers are JSON's, references and what has no number in JSON are text."""
+    """Nested containers stay nested; references and non-finite numbers become text."""
     config = """
         A = 2
         Training.model = @m/Model()
@@ -48,7 +48,7 @@ def test_values_keep_their_types(tmp_path):
         Runtime.seconds = 0.5
         m/Model.width = %A
     """.replace("        ", "")
-    found = describe(started(tmp_path, config), "train").config
+    found = describe_run(started(tmp_path, config), "train").config
     assert {
         "Training.model": "@m/Model()", "Training.data": {"a": [1, 2], "3": ["@Norm", None, True]},
         "Training.losses": "inf", "Evaluation.every": 5, "Runtime.seconds": 0.5, "m/Model.width": 2,
@@ -58,4 +58,4 @@ def test_values_keep_their_types(tmp_path):
 def test_a_folder_without_a_trial_is_refused(tmp_path):
     """The message names the file that is missing."""
     with pytest.raises(UserError, match=r"trial\.json is missing"):
-        describe(TrialWorkdir(tmp_path), "train")
+        describe_run(TrialWorkdir(tmp_path), "train")

@@ -1,4 +1,4 @@
-"""W&B's client, kept quiet and kept to one folder."""
+"""A run of W&B's client, which prints nothing and keeps to one folder."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import Any, Literal
 from etils import epath
 
 from deepmac_ablate.trial.tracking import offline_runs
-from deepmac_ablate.trial.tracking.run_description import Description
+from deepmac_ablate.trial.tracking.run_description import RunDescription
 
-# Python's names of levels: what the client has to say of itself is of no interest below this.
+# A level of Python's `logging`; messages of the client below it are discarded.
 _LOG_LEVEL = 40
-# What a killed client loses at most.
+# Bounds what is lost when the client is killed.
 _SECONDS_BETWEEN_FLUSHES = 5.0
 _SECONDS_TO_CONNECT = 60.0
-# After the end, when nobody waits any more.
+# After the end of the trial, when nothing waits for it any more.
 _SECONDS_TO_FINISH = 600.0
 
 
-class Client:
-    """One run, which is one file of W&B's and, if it can be reached, a run on its server.
+class WandbRun:
+    """One run: a file of the client and, if W&B can be reached, a run on its server.
 
     Args:
-        description: What the run is called.
-        mode: "offline", or "online", which falls back to "offline" where there is no server, key
-            or network.
+        description: The names and the configuration of the run.
+        mode: "offline", or "online", which falls back to "offline" if there is no server, key or
+            network.
         folder: An existing folder on a disk; files go to ``wandb`` below it.
-        warn: Is told in one sentence if it did fall back.
+        warn: Called with one sentence if it falls back.
 
     Attributes:
-        received: Steps of W&B's own below this one are on the server; None where none was asked.
+        received: The next of W&B's own steps that the server expects; None if no server was asked.
     """
 
     def __init__(
         self,
-        description: Description,
+        description: RunDescription,
         mode: Literal["offline", "online"],
         folder: epath.Path,
         warn: Callable[[str], None],
     ) -> None:
-        # The folder holds everything that `wandb sync` needs. No reports of errors: offline means
-        # that nothing is sent.
+        # The folder holds everything that `wandb sync` needs. Errors are not reported, as offline
+        # means that nothing is sent.
         home = str(folder / offline_runs.FOLDER)
         os.environ |= {
             "WANDB_DATA_DIR": home, "WANDB_CACHE_DIR": home, "WANDB_ERROR_REPORTING": "false"}
@@ -58,9 +58,9 @@ class Client:
         except Exception as error:
             if mode == "offline":
                 raise
-            warn(f"W&B cannot be reached ({_first_line(error)}); what it shall show is kept in "
-                 f"{home}, for `deepmac-ablate sync`")
-            # The client's other process thinks that the run is in use.
+            warn(f"W&B cannot be reached ({_first_line(error)}); the run is stored in {home}, from "
+                 "where `deepmac-ablate sync` uploads it")
+            # Ends the client's other process, which takes the run to be in use.
             wandb.teardown(exit_code=1)
             self._run = self._start(description, "offline", folder)
         self._folder = epath.Path(self._run.dir).parent
@@ -70,15 +70,15 @@ class Client:
     def log(self, step: int, row: Mapping[str, Any]) -> None:
         """Log values by name.
 
-        W&B's own step only rises, so that an evaluation that comes late would be lost: it is moved
-        up, and `global_step` is the one to look at.
+        W&B's own step never falls, so a late evaluation would be lost: it is logged at the present
+        step instead, and `global_step` holds the true one.
         """
         own_step = max(step, self._run.step, self._run.starting_step)
         self._run.log({"global_step": step, **row}, step=own_step, commit=True)
         offline_runs.add_note(self._folder, step=step, own_step=own_step, names=sorted(row))
 
     def log_pictures(self, step: int, name: str, pictures: Mapping[str, bytes]) -> None:
-        """Log PNG files by id as a table; nothing where there are none."""
+        """Log PNG files by image id as a table; nothing if there are none."""
         if not pictures:
             return
         from PIL import Image
@@ -89,12 +89,12 @@ class Client:
         self.log(step, {name: table})
 
     def finish(self, summary: Mapping[str, Any], exit_code: int) -> None:
-        """Write last values by name and end the run, with 0 for a trial that is finished."""
+        """Write final values by name and end the run; exit code 0 stands for a finished trial."""
         self._run.summary.update(dict(summary))
         self._run.finish(exit_code=exit_code)
         offline_runs.add_note(self._folder, exit_code=exit_code)
 
-    def _start(self, description: Description, mode: str, folder: epath.Path) -> Any:  # noqa: ANN401
+    def _start(self, description: RunDescription, mode: str, folder: epath.Path) -> Any:  # noqa: ANN401
         return self._wandb.init(
             mode=mode, dir=str(folder), id=description.run_id, resume="allow",
             project=description.project, group=description.group or None,
@@ -102,7 +102,7 @@ class Client:
             config=description.config,
             settings=self._wandb.Settings(
                 silent=True, console="off", symlink=False,
-                # Of this process, which is not the one to know about.
+                # These would describe the mirror's process, not the trainer's.
                 x_disable_stats=True, x_disable_meta=True, x_disable_machine_info=True,
                 x_save_requirements=False, disable_code=True, disable_git=True, save_code=False,
                 x_log_level=_LOG_LEVEL, init_timeout=_SECONDS_TO_CONNECT,
