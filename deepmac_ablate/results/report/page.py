@@ -103,7 +103,7 @@ def render(workdirs: Sequence[str], options: Options) -> Files:
     # Where nothing has finished, there is none yet.
     metric = options.metric or [*default_metrics(frame), DEFAULT_METRICS[0]][0]
     table = arm_table(frame, [metric], per_class=classes, split=split)
-    arms = grouping.of(frame).arms
+    arms = grouping.group_by_arm(frame).arms
     in_gallery = selection.telling(arms, metric, exhibition.MOST_ARMS)
     # Before the figures, for which a mistake should not wait.
     gallery = exhibition.make(in_gallery.arms, options.images, options.seed, options.data)
