@@ -116,9 +116,9 @@ def _run_diff(args: argparse.Namespace) -> int:
     from deepmac_ablate.results import config_diff
     from deepmac_ablate.storage.strict_json import to_json
 
-    a = config_diff.find(args.a, args.a_bindings, args.workdir)
-    b = config_diff.find(args.b, args.b_bindings, args.workdir)
-    comparison = config_diff.compare(a, b)
+    a = config_diff.read_side(args.a, args.a_bindings, args.workdir)
+    b = config_diff.read_side(args.b, args.b_bindings, args.workdir)
+    comparison = config_diff.compare_sides(a, b)
     if args.json:
         print(to_json(config_text.difference_fields(a, b, comparison), indent=2))
         return 0

@@ -174,13 +174,13 @@ def results_text(workdir: SweepWorkdir, plan: Plan) -> str:
     from deepmac_ablate import results
     from deepmac_ablate.results import formats as table_formats
     from deepmac_ablate.results.tables import arm_table as tables
-    from deepmac_ablate.results.tables import rendering as table_cells
+    from deepmac_ablate.results.tables.table_rendering import render_table
 
     frame = results.load(workdir.path)
     frame = frame[frame["trial"].isin([planned.id for planned in plan.trials])]
     metrics = tables.default_metrics(frame, _METRICS)
     table = tables.arm_table(frame, metrics, per_class=results.per_class(frame))
-    return table_formats.markdown(table_cells.document(table))
+    return table_formats.markdown_text(render_table(table))
 
 
 def _snapshot(plan: Plan) -> Snapshot:

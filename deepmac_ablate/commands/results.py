@@ -42,14 +42,14 @@ def _register_table(commands: argparse._SubParsersAction) -> None:
 def _run_table(args: argparse.Namespace) -> int:
     # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
-    from deepmac_ablate.results.tables import rendering as table_cells
     from deepmac_ablate.results.tables.arm_table import arm_table
+    from deepmac_ablate.results.tables.table_rendering import render_table
 
     frame = results.load(*args.workdir)
     per_class = results.per_class(frame)
     frame, split = apply_split(frame, per_class, args.split)
     table = arm_table(frame, args.metric, args.confidence, per_class, args.baseline, split)
-    _write(table_cells.document(table), args)
+    _write(render_table(table), args)
     return 0
 
 
@@ -71,8 +71,8 @@ def _register_effects(commands: argparse._SubParsersAction) -> None:
 def _run_effects(args: argparse.Namespace) -> int:
     # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
-    from deepmac_ablate.results.effects import rendering as effect_cells
     from deepmac_ablate.results.effects.axis_effects import axis_effects
+    from deepmac_ablate.results.effects.effects_rendering import render_effects
     from deepmac_ablate.results.tables import arm_table as tables
 
     frame = results.load(args.workdir)
@@ -81,7 +81,7 @@ def _run_effects(args: argparse.Namespace) -> int:
     # Without a finished trial there are no metrics yet.
     metric = args.metric or [*tables.default_metrics(frame), tables.DEFAULT_METRICS[0]][0]
     effects = axis_effects(frame, metric, args.confidence, per_class, split)
-    _write(effect_cells.document(effects), args)
+    _write(render_effects(effects), args)
     return 0
 
 
@@ -117,8 +117,8 @@ def _register_compare(commands: argparse._SubParsersAction) -> None:
 def _run_compare(args: argparse.Namespace) -> int:
     # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
-    from deepmac_ablate.results.comparison import rendering as comparison_cells
     from deepmac_ablate.results.comparison import scored_images
+    from deepmac_ablate.results.comparison.comparison_rendering import render_comparison
     from deepmac_ablate.results.comparison.two_arms import compare
 
     # Report wrong options before the results are loaded.
@@ -127,7 +127,7 @@ def _run_compare(args: argparse.Namespace) -> int:
     compared = compare(
         results.load(args.workdir), args.arm_a, args.arm_b, args.metric, args.resamples, args.seed,
         args.confidence)
-    _write(comparison_cells.document(compared, args.images), args)
+    _write(render_comparison(compared, args.images), args)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What trials came to: one data frame, tables with intervals, effects, comparisons, a report.
+"""Results of trials: one data frame, tables with intervals, effects, comparisons and reports.
 
 ::
 
@@ -30,7 +30,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    # The command line imports this package, and most commands need not wait for pandas.
+    # Imported on first use: the command line imports this package, and most commands can do
+    # without the half second that pandas takes.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

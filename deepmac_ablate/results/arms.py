@@ -1,4 +1,4 @@
-"""The trials of a data frame of results, arm by arm."""
+"""The trials of a data frame of results, grouped by arm."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class ArmTrials(NamedTuple):
     """An arm and its trials.
 
     Attributes:
-        label: What it is called in tables: its label, with the sweep's name before it where two
-            sweeps have arms of one label.
-        arm: Its label within its sweep.
-        sweep: The name of its sweep; empty for what was trained without one.
-        baseline: Whether it is its sweep's baseline.
-        levels: The name of its level by the column of each axis; None where it has none.
-        trials: A row of the data frame for each seed, by column; None where something is unknown.
+        label: The name shown in tables: the arm's label, preceded by the sweep's name if two
+            sweeps have arms with the same label.
+        arm: The arm's label within its sweep.
+        sweep: The name of its sweep; empty for trials that were trained without one.
+        baseline: True if it is the baseline of its sweep.
+        levels: The name of its level by the column of each axis; None if it has none.
+        trials: The row of the data frame for each seed, by column; None marks an unknown value.
     """
 
     label: str
@@ -34,29 +34,29 @@ class ArmTrials(NamedTuple):
 
     @property
     def finished(self) -> list[Mapping[str, Any]]:
-        """The trials that have finished."""
+        """The finished trials."""
         return [row for row in self.trials if row["status"] == "finished"]
 
     @property
     def other_code(self) -> bool:
-        """Whether other code than the present one had a hand in one of its trials."""
+        """True if any part of its trials ran with other code than the present one."""
         return any(row["code_state"] for row in self.trials)
 
-    def count(self, status: str) -> int:
-        """Return how many of its trials have a status."""
+    def count_status(self, status: str) -> int:
+        """Return the number of its trials that have a status."""
         return sum(row["status"] == status for row in self.trials)
 
-    def known(self, column: str) -> list[Any]:
-        """Return what a column holds, of the trials where it is known."""
+    def known_values(self, column: str) -> list[Any]:
+        """Return the values of a column, without the trials for which it is unknown."""
         return [row[column] for row in self.trials if row.get(column) is not None]
 
-    def by_seed(self, column: str) -> dict[int, float]:
-        """Return a number of each finished trial that has it, by seed."""
+    def values_by_seed(self, column: str) -> dict[int, float]:
+        """Return the values of a column of numbers by seed, of the finished trials that have it."""
         return {
             row["seed"]: row[column] for row in self.finished if row.get(column) is not None}
 
-    def distance(self, other: ArmTrials) -> int:
-        """Return on how many axes its level is another than that of another arm."""
+    def count_different_levels(self, other: ArmTrials) -> int:
+        """Return the number of axes on which two arms have different levels."""
         return sum(level != other.levels[axis] for axis, level in self.levels.items())
 
 
@@ -64,42 +64,42 @@ class Arms(NamedTuple):
     """The arms of a data frame.
 
     Attributes:
-        arms: In order of first appearance.
-        left_out: Ids of trials that are called like an arm but are something else than its first
-            trial with another seed: they take other steps, or their seed is there already, as
-            after a sweep was edited and launched again.
+        arms: The arms in order of first appearance.
+        left_out: Ids of trials that have the label of an arm but do not fit its first trial: they
+            have another number of steps, or a seed that the arm already has. This happens when a
+            sweep is edited and launched again.
     """
 
     arms: Sequence[ArmTrials]
     left_out: Sequence[str]
 
 
-def of(frame: pd.DataFrame) -> Arms:
-    """Return the arms of a data frame."""
+def group_by_arm(frame: pd.DataFrame) -> Arms:
+    """Group the trials of a data frame by sweep and arm."""
     axes = columns.axes(frame)
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     left_out = []
     # Plain values: tables ask for single numbers, at which pandas is slow.
     for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
-        group = groups.setdefault((row["sweep"] or "", _label(row)), [])
+        group = groups.setdefault((row["sweep"] or "", _arm_label(row)), [])
         if group and not _fits(row, group):
             left_out.append(row["trial"])
         else:
             group.append(row)
-    shared = Counter(label for _, label in groups).most_common(1)
-    clash = bool(shared) and shared[0][1] > 1
+    labels = Counter(label for _, label in groups)
+    ambiguous = any(count > 1 for count in labels.values())
     return Arms(
         [
             ArmTrials(
-                f"{sweep}/{label}" if clash and sweep else label, label, sweep,
+                f"{sweep}/{label}" if ambiguous and sweep else label, label, sweep,
                 any(row["baseline"] for row in rows), {axis: rows[0][axis] for axis in axes}, rows)
             for (sweep, label), rows in groups.items()
         ],
         left_out)
 
 
-def _label(row: Mapping[str, Any]) -> str:
-    # Trials without a sweep need no arm; each is one of its own then.
+def _arm_label(row: Mapping[str, Any]) -> str:
+    # A trial without a sweep may have no arm; it is then an arm of its own.
     return row["arm"] or epath.Path(row["folder"] or "").name or row["trial"]
 
 

@@ -1,12 +1,12 @@
-"""The columns of the data frame of results: one row per trial.
+"""Columns of the data frame of results, which has one row per trial.
 
-Fixed columns are in `FIXED`. Beside them there is one for each axis, with the name of the trial's
-level, and one for each number, named `<reading>/<metric>/<classes>`::
+The fixed columns are in `FIXED`. There is also one column per axis, which holds the name of the
+trial's level, and one per metric, named `<box source>/<metric>/<classes>`::
 
     frame.groupby("mask_head")["groundtruth/iou/novel"].mean()
 
-Numbers are in [0, 1], and missing where the trial has not finished or the number is undefined. An
-axis that is called like a fixed column is in `axis:<its name>`.
+Metrics are in [0, 1], and missing if the trial has not finished or the metric is undefined. The
+column of an axis that has the name of a fixed column is `axis:<name of the axis>`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Column(NamedTuple):
     """A fixed column.
 
     Attributes:
-        dtype: Of pandas.
-        meaning: What is in it.
+        dtype: The name of its pandas dtype.
+        meaning: A description of its values.
     """
 
     dtype: str
@@ -30,22 +30,23 @@ class Column(NamedTuple):
 
 FIXED: dict[str, Column] = {
     "trial": Column("string", "the trial's id"),
-    "sweep": Column("string", "the name of its sweep; empty where it was trained without one"),
+    "sweep": Column("string", "the name of its sweep; empty if it was trained without one"),
     "arm": Column("string", "the label of its arm"),
-    "baseline": Column("boolean", "whether its arm is the sweep's baseline"),
+    "baseline": Column("boolean", "true if its arm is the sweep's baseline"),
     "seed": Column("Int64", "its seed"),
     "status": Column("string", "new, queued, running, finished, failed or interrupted"),
     "cause": Column("string", "why it failed, was interrupted or waits; else empty"),
-    "step": Column("Int64", "the last step that is noted"),
-    "steps": Column("Int64", "how many it takes in all"),
-    "attempts": Column("Int64", "how often it was started"),
-    "train_seconds": Column("Float64", "seconds that its steps took, over all attempts"),
-    "parameters": Column("Int64", "numbers that its model consists of"),
+    "step": Column("Int64", "the last step that was logged"),
+    "steps": Column("Int64", "the number of steps of its training"),
+    "attempts": Column("Int64", "the number of times that it was started"),
+    "train_seconds": Column("Float64", "seconds spent in training steps, over all attempts"),
+    "parameters": Column("Int64", "the number of parameters of its model"),
     "training_gmacs": Column("Float64", "10^9 multiply-adds of its training, an estimate"),
-    "dataset": Column("string", "what it was evaluated on, as name@fingerprint"),
-    "code_state": Column("string", "'other code' or 'mixed code' than the present one; else empty"),
+    "dataset": Column("string", "the dataset it was evaluated on, as name@fingerprint"),
+    "code_state": Column(
+        "string", "'other code' or 'mixed code' if not all of it ran with the present code"),
     "commit": Column("string", "the commit that it was last started from"),
-    "folder": Column("string", "where its files are; empty where they are not at hand"),
+    "folder": Column("string", "the folder of its files; empty if they are not available"),
 }
 
 STATUSES: tuple[str, ...] = ("finished", "failed", "interrupted", "running", "queued", "new")
@@ -54,15 +55,15 @@ _AXIS = "axis:"
 
 
 def axis_column(axis: str) -> str:
-    """Return the column of an axis."""
+    """Return the name of the column of an axis."""
     return f"{_AXIS}{axis}" if axis in FIXED else axis
 
 
 def axes(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that are axes, in order."""
+    """Return the names of the columns of axes, in order."""
     return [name for name in frame.columns if name not in FIXED and "/" not in name]
 
 
 def metrics(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that are numbers, `<reading>/<metric>/<classes>`, in order."""
+    """Return the names of the columns of metrics, in order."""
     return [name for name in frame.columns if name.count("/") >= 2]

@@ -1,4 +1,4 @@
-"""In what two configurations differ: what is bound, and which defaults are others."""
+"""Differences between two configurations: bindings, and defaults that changed with the code."""
 
 from __future__ import annotations
 
@@ -16,14 +16,39 @@ from deepmac_ablate.sweep.plan import PlannedTrial
 from deepmac_ablate.trial.trial import Trial, trial_id
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
+_CONFIG = "config.gin"
+_OPERATIVE_CONFIG = "operative_config.gin"
+_MOST_NAMES = 5
 
-class Difference(NamedTuple):
-    """A parameter that two sides bind to different values.
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One of the two configurations that are compared.
 
     Attributes:
-        name: Complete, with the scope of the call.
-        a: What the first side binds; None where it does not reach it, or leaves the default.
-        b: The same of the second side.
+        label: The name that the user gave.
+        bindings: The bindings of the configuration.
+        seed: The seed of a trial; None for gin files, and for an arm with several seeds.
+        operative: The operative configuration, including defaults, of a trial that has started;
+            else None.
+        note: A remark on the origin of the bindings, or an empty string.
+    """
+
+    label: str
+    bindings: tuple[bindings.Binding, ...]
+    seed: int | None = None
+    operative: tuple[bindings.Binding, ...] | None = None
+    note: str = ""
+
+
+class ChangedBinding(NamedTuple):
+    """A parameter for which the two sides bind different values.
+
+    Attributes:
+        name: The complete name of the parameter, with the scope of the call.
+        a: The first side's binding; None if the side does not reach the parameter or leaves its
+            default.
+        b: The second side's binding; None likewise.
     """
 
     name: str
@@ -32,7 +57,13 @@ class Difference(NamedTuple):
 
 
 class ChangedDefault(NamedTuple):
-    """A parameter that neither side binds, whose value was another when they ran."""
+    """A parameter that neither side binds, but whose value differed when the two trials ran.
+
+    Attributes:
+        name: The complete name of the parameter.
+        a: The value on the first side, as gin text; None if it has none.
+        b: The value on the second side; None likewise.
+    """
 
     name: str
     a: str | None
@@ -40,48 +71,49 @@ class ChangedDefault(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All in which two sides differ.
+    """All differences between two configurations.
 
     Attributes:
-        differences: In the order of the tree.
-        defaults: What differs although nobody bound it: the code has changed. Known only of trials
-            that have taken a step.
-        seeds: Of both, where both are trials.
-        same_trial: Whether the trial's id is the same, seeds left out where one has none.
+        differences: The parameters that are bound differently, in the order of the tree.
+        defaults: The defaults that differ because the code has changed; known only if both sides
+            are trials that have taken a step.
+        seeds: The two seeds if both sides are trials, else None.
+        same_trial: True if both sides have the same trial id, apart from the seed if either side
+            has none.
     """
 
-    differences: tuple[Difference, ...]
+    differences: tuple[ChangedBinding, ...]
     defaults: tuple[ChangedDefault, ...]
     seeds: tuple[int, int] | None
     same_trial: bool
 
     @property
     def seed_differs(self) -> bool:
-        """Whether both are trials, of different seeds."""
+        """True if both sides are trials with different seeds."""
         return self.seeds is not None and self.seeds[0] != self.seeds[1]
 
     def verdict(self) -> str:
-        """Say in one sentence what the rows alone do not; an empty string if there is nothing."""
+        """Return a sentence that the rows of the table do not say, or an empty string."""
         if self.differences or self.defaults:
             same = self.same_trial and not self.defaults
-            return "Both are the same trial: what differs is no part of its id." if same else ""
+            return "Both have the same trial id: the differences do not affect it." if same else ""
         if self.seed_differs:
             return f"Only the seed differs: {self.seeds[0]} and {self.seeds[1]}."
         return "Nothing differs."
 
 
-def compare(a: Side, b: Side) -> Comparison:
-    """Compare what two sides bind.
+def compare_sides(a: Side, b: Side) -> Comparison:
+    """Compare two configurations.
 
     Raises:
         UserError: As `text.merge` and `values.expand`.
     """
     bound_a, bound_b = (flat(compose(side.bindings)) for side in (a, b))
     differences = []
-    for name in _in_both_orders(list(bound_a), list(bound_b)):
+    for name in _merge_orders(list(bound_a), list(bound_b)):
         one, other = bound_a.get(name), bound_b.get(name)
         if one is None or other is None or one.value != other.value:
-            differences.append(Difference(name, one, other))
+            differences.append(ChangedBinding(name, one, other))
     seeds = None if a.seed is None or b.seed is None else (a.seed, b.seed)
     id_a, id_b = (
         trial_id(bindings.explicit_bindings(side.bindings), seed)
@@ -92,8 +124,35 @@ def compare(a: Side, b: Side) -> Comparison:
     return Comparison(tuple(differences), defaults, seeds, id_a == id_b)
 
 
-def _in_both_orders(one: Sequence[str], other: Sequence[str]) -> list[str]:
-    """Merge two orders: what only the other has stands behind what precedes it there."""
+def read_side(name: str, given: Sequence[str] = (), workdir: str | None = None) -> Side:
+    """Return the configuration that a name on the command line stands for.
+
+    Args:
+        name: Gin files joined by "+", the folder of a trial, or with `workdir` the id of one of
+            its trials, the beginning of an id, or the label of an arm.
+        given: Additional bindings, applied after the configuration's own.
+        workdir: The workdir of a sweep.
+
+    Raises:
+        UserError: If nothing or more than one trial has the name.
+    """
+    if workdir is not None and (trials := _planned_trials(name, SweepWorkdir(workdir))):
+        first = trials[0]
+        folder = SweepWorkdir(workdir).folder(first.id)
+        if (folder / "trial.json").is_file():
+            side = _read_folder(folder, given)
+        else:
+            text = bindings.read(first.trial.gin_files, [*first.trial.bindings, *given])
+            side = Side(name, text.bindings)
+        seed = first.trial.seed if len(trials) == 1 else None
+        return dataclasses.replace(side, label=name, seed=seed)
+    if Path(name).is_dir():
+        return _read_folder(Path(name), given)
+    return Side(name, bindings.read(name.split("+"), given).bindings)
+
+
+def _merge_orders(one: Sequence[str], other: Sequence[str]) -> list[str]:
+    """Merge two orders; a name that only the second has follows its predecessor there."""
     merged, known = list(one), set(one)
     position = 0
     for name in other:
@@ -106,26 +165,26 @@ def _in_both_orders(one: Sequence[str], other: Sequence[str]) -> list[str]:
 
 
 def _changed_defaults(a: Side, b: Side) -> Iterable[ChangedDefault]:
-    operative_a, operative_b = _operative(a), _operative(b)
+    operative_a, operative_b = _operative_bindings(a), _operative_bindings(b)
     bound = {
         (binding.short_selector, binding.parameter)
         for side in (a, b) for binding in bindings.merge(side.bindings).values()}
-    # A module that only one side selects has no counterpart; its defaults tell nothing.
+    # Defaults of a configurable that only one side calls have no counterpart.
     called = {_configurable(name) for name in operative_a}
     called &= {_configurable(name) for name in operative_b}
     for name in sorted(operative_a.keys() | operative_b.keys()):
-        one, other = operative_a.get(name), operative_b.get(name)
-        binding = one or other
+        pair = operative_a.get(name), operative_b.get(name)
+        binding = pair[0] or pair[1]
         key = (binding.short_selector, binding.parameter)
         if key in bound or _configurable(name) not in called:
             continue
-        values = [None if it is None else it.canonical_value for it in (one, other)]
+        values = [None if side is None else side.canonical_value for side in pair]
         if values[0] != values[1]:
             yield ChangedDefault(name, *values)
 
 
-def _operative(side: Side) -> Mapping[str, bindings.Binding]:
-    """What took effect in a trial, by the names that gin writes, with macros expanded."""
+def _operative_bindings(side: Side) -> Mapping[str, bindings.Binding]:
+    """Return a trial's operative bindings by the names that gin writes, with macros expanded."""
     return {binding.name: binding for binding in bindings.expanded(side.operative or ())}
 
 
@@ -133,62 +192,11 @@ def _configurable(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-_CONFIG = "config.gin"
-_OPERATIVE_CONFIG = "operative_config.gin"
-_NAMED_AT_MOST = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class Side:
-    """One of the two that are compared.
-
-    Attributes:
-        label: What it was called.
-        bindings: What was read for it.
-        seed: Of a trial; None for gin files, and for an arm of several seeds.
-        operative: Where it was started, what took effect, defaults included.
-        note: What a reader should know of where the bindings were read, or an empty string.
-    """
-
-    label: str
-    bindings: tuple[bindings.Binding, ...]
-    seed: int | None = None
-    operative: tuple[bindings.Binding, ...] | None = None
-    note: str = ""
-
-
-def find(name: str, given: Sequence[str] = (), workdir: str | None = None) -> Side:
-    """Find what a name on the command line stands for.
-
-    Args:
-        name: Gin files joined by "+", the folder of a trial, or with `workdir` the id of one of
-            its trials, the beginning of an id, or the label of an arm.
-        given: Bindings to read after its own.
-        workdir: The folder of a sweep.
-
-    Raises:
-        UserError: If there is no such thing, or more than one.
-    """
-    if workdir is not None and (trials := _planned(name, SweepWorkdir(workdir))):
-        first = trials[0]
-        folder = SweepWorkdir(workdir).folder(first.id)
-        if (folder / "trial.json").is_file():
-            side = _of_folder(folder, given)
-        else:
-            text = bindings.read(first.trial.gin_files, [*first.trial.bindings, *given])
-            side = Side(name, text.bindings)
-        seed = first.trial.seed if len(trials) == 1 else None
-        return dataclasses.replace(side, label=name, seed=seed)
-    if Path(name).is_dir():
-        return _of_folder(Path(name), given)
-    return Side(name, bindings.read(name.split("+"), given).bindings)
-
-
-def _of_folder(folder: Path, given: Sequence[str]) -> Side:
+def _read_folder(folder: Path, given: Sequence[str]) -> Side:
     trial = TrialWorkdir(folder).read_trial()
     if trial is None:
         raise UserError(f"There is no trial in {folder}: trial.json is missing.")
-    text, note = _as_started(trial, folder)
+    text, note = _text_as_started(trial, folder)
     if given:
         text = Text((*text.bindings, *bindings.read([], given).bindings), text.imports)
     operative = None
@@ -197,8 +205,8 @@ def _of_folder(folder: Path, given: Sequence[str]) -> Side:
     return Side(str(folder), text.bindings, trial.seed, operative, note)
 
 
-def _as_started(trial: Trial, folder: Path) -> tuple[Text, str]:
-    """Return what a trial was bound to; from its gin files, unless they have changed since."""
+def _text_as_started(trial: Trial, folder: Path) -> tuple[Text, str]:
+    """Return a trial's bindings, from its gin files unless they have changed, and a note."""
     config = folder / _CONFIG
     if not config.is_file():
         return bindings.read(trial.gin_files, trial.bindings), ""
@@ -206,15 +214,16 @@ def _as_started(trial: Trial, folder: Path) -> tuple[Text, str]:
     try:
         today = bindings.read(trial.gin_files, trial.bindings)
     except UserError:
-        # They are gone, or on another machine.
-        return started, f"{folder}: its gin files cannot be read here; shown is {config}."
-    if _values(started) == _values(today):
+        # The gin files were deleted, or are on another machine.
+        return started, f"{folder}: its gin files cannot be read here; this is from {config}."
+    if _effective_values(started) == _effective_values(today):
         return today, ""
-    return started, f"{folder}: its gin files have changed since it was started; shown is {config}."
+    return started, (
+        f"{folder}: its gin files have changed since it was started; this is from {config}.")
 
 
-def _values(text: Text) -> dict[tuple[str, str, str], str]:
-    """What wins, by names without modules: gin writes its own spelling of them."""
+def _effective_values(text: Text) -> dict[tuple[str, str, str], str]:
+    """Return the values in effect by names without modules, which gin spells in its own way."""
     reached = {}
     for root in bindings.ROOTS:
         for binding in bindings.reachable(text.bindings, root).values():
@@ -223,16 +232,16 @@ def _values(text: Text) -> dict[tuple[str, str, str], str]:
     return reached
 
 
-def _planned(name: str, workdir: SweepWorkdir) -> list[PlannedTrial]:
-    """Return the trials of an arm, or the one of an id; none where a name is that of a file."""
+def _planned_trials(name: str, workdir: SweepWorkdir) -> list[PlannedTrial]:
+    """Return the trials of an arm, or the trial of an id; none if the name is that of a file."""
     plan = workdir.read_plan()
     if name in plan.arms:
         return plan.arms[name]
     found = [planned for planned in plan.trials if planned.id.startswith(name)]
     if len(found) > 1:
-        ids = " ".join(planned.id for planned in found[:_NAMED_AT_MOST])
+        ids = " ".join(planned.id for planned in found[:_MOST_NAMES])
         raise UserError(
-            f"{name!r} begins the ids of {len(found)} trials ({ids}); write more of it.")
+            f"{name!r} is ambiguous: the ids of {len(found)} trials begin with it ({ids}).")
     if not found and not (name.endswith(".gin") or Path(name).is_dir()):
         known = sorted({*plan.arms, *(planned.id for planned in plan.trials)})
         raise UserError(

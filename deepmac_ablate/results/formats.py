@@ -1,6 +1,6 @@
-"""Tables in the formats that people and programs read, whatever they are about.
+"""Output formats for tables: Markdown, LaTeX, HTML, CSV and JSON.
 
-Names of arms, axes and classes come from users; each format escapes them in its own way.
+Each format escapes the names of arms, axes and classes, which users choose.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len
@@ -21,7 +21,10 @@ from deepmac_ablate.storage.strict_json import to_json
 # Columns of a terminal.
 _WIDTH = 100
 
-# What would be markup in Markdown; marks that stand alone are ours, and none.
+# The number of names that a sentence lists.
+_MOST_NAMES = 8
+
+# Characters that Markdown takes for markup; not the marks "*" and "_" that stand alone.
 _MARKDOWN = re.compile(r"[\\`|<\[&]|\*(?=\S)|(?<!\w)_|_(?!\w)")
 _LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "%": r"\%",
@@ -35,9 +38,9 @@ class Section(NamedTuple):
     """One table of cells.
 
     Attributes:
-        title: What it is about.
-        heads: Of the columns; the first one names the rows.
-        rows: Cells as people read them, one for each head.
+        title: The table's title.
+        heads: The heads of the columns; the first column names the rows.
+        rows: The text of the cells, one per head in each row.
     """
 
     title: str
@@ -46,12 +49,12 @@ class Section(NamedTuple):
 
 
 class Document(NamedTuple):
-    """What is said in all formats.
+    """Content that can be written in every format.
 
     Attributes:
-        sections: For people.
-        caption: Sentences that belong to them.
-        records: For programs: an object each, of plain values that may be nested.
+        sections: Tables for people.
+        caption: Sentences that explain the tables.
+        records: Objects for programs, of plain values that may be nested.
     """
 
     sections: Sequence[Section]
@@ -59,18 +62,18 @@ class Document(NamedTuple):
     records: Sequence[Mapping[str, Any]]
 
 
-def markdown(document: Document) -> str:
-    """Return aligned Markdown, which can be read as it is.
+def markdown_text(document: Document) -> str:
+    """Return aligned Markdown, readable as plain text.
 
-    Where a table would be wider than a terminal, its rows are numbered and named below it.
+    If a table is wider than a terminal, its rows are numbered, and a list below gives their names.
     """
     parts = [_markdown_section(section) for section in document.sections]
     parts.append("\n".join(_markdown_item(sentence) for sentence in document.caption))
     return "\n\n".join(part for part in parts if part)
 
 
-def latex(document: Document) -> str:
-    """Return one float with a tabular for each section, in the style of the package booktabs."""
+def latex_text(document: Document) -> str:
+    """Return one float with a booktabs tabular for each section."""
     parts = [_latex_section(section) for section in document.sections]
     caption = " ".join(sentence.translate(_LATEX) for sentence in document.caption)
     body = "\n\n\\medskip\n".join(parts)
@@ -78,7 +81,7 @@ def latex(document: Document) -> str:
 
 
 def html_fragment(document: Document) -> str:
-    """Return tables with their titles, and the caption in paragraphs; no page around them."""
+    """Return titled tables and the caption as paragraphs, without a page around them."""
     parts = [_html_section(section) for section in document.sections]
     parts += [f"<p>{html.escape(sentence)}</p>" for sentence in document.caption]
     return "\n".join(parts)
@@ -90,8 +93,8 @@ def json_text(document: Document) -> str:
 
 
 def csv_text(document: Document) -> str:
-    """Return the records, a line each; what is nested is named by its path, as "a/b"."""
-    # As in JSON, what is not finite is nothing.
+    """Return one line per record; the columns of nested values are named by paths like "a/b"."""
+    # Through JSON, which writes NaN and infinity as null, so that their cells are empty.
     rows = [dict(_flat(record)) for record in json.loads(to_json(document.records))]
     heads = list(dict.fromkeys(head for row in rows for head in row))
     file = io.StringIO()
@@ -102,11 +105,18 @@ def csv_text(document: Document) -> str:
 
 
 FORMATS: Mapping[str, Callable[[Document], str]] = {
-    "markdown": markdown, "latex": latex, "csv": csv_text, "json": json_text,
+    "markdown": markdown_text, "latex": latex_text, "csv": csv_text, "json": json_text,
     "html": html_fragment}
 
-# Formats that have no place for the caption.
+# Formats that cannot hold the caption.
 WITHOUT_CAPTION = ("csv", "json")
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Return names separated by commas; of many names only the first, and how many more follow."""
+    names = list(names)
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _markdown_section(section: Section) -> str:
@@ -129,7 +139,7 @@ def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    """Yield names flush left and numbers flush right; characters may be two columns wide."""
+    """Yield padded cells: the first flush left, the others flush right."""
     for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
         blank = " " * (width - cell_len(cell))
         yield blank + cell if number else cell + blank

@@ -1,4 +1,4 @@
-"""The IoU of each annotated object, as a trial has kept it in instances.csv.gz."""
+"""The IoU of each ground-truth object, as stored in a trial's instances.csv.gz."""
 
 from __future__ import annotations
 
@@ -13,11 +13,19 @@ from deepmac_ablate.errors import UserError
 FILE = "instances.csv.gz"
 
 
-def table(content: bytes, where: str) -> pd.DataFrame:
-    """Return `image_id`, `category_id`, `iou`, `boundary_iou` of masks in ground-truth boxes.
+def parse_instances(content: bytes, path: str) -> pd.DataFrame:
+    """Return the mask IoUs in ground-truth boxes, one row per object.
+
+    Args:
+        content: The content of the file.
+        path: The file's path, for the error message.
+
+    Returns:
+        Columns `image_id`, `category_id`, `annotation_id`, `iou` and `boundary_iou`, sorted by
+        image and annotation, so that the rows of two trials correspond.
 
     Raises:
-        UserError: If the content is broken; it names `where` it was read.
+        UserError: If the content is broken.
     """
     columns = ["image_id", "category_id", "annotation_id", "iou", "boundary_iou"]
     try:
@@ -25,6 +33,5 @@ def table(content: bytes, where: str) -> pd.DataFrame:
         rows = rows.loc[rows["reading"] == "groundtruth", columns]
     except (OSError, EOFError, ValueError, KeyError, zlib.error) as error:
         raise UserError(
-            f"{where} is broken ({error}); delete it and evaluate the trial again.") from error
-    # As written, in the order of the annotations; sorted, because trials are compared row by row.
+            f"{path} is broken ({error}); delete it and evaluate the trial again.") from error
     return rows.sort_values(["image_id", "annotation_id"], ignore_index=True)

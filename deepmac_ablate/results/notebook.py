@@ -1,4 +1,4 @@
-"""Results as the last line of a notebook's cell: tables, figures and pictures that show themselves.
+"""Tables, figures and pictures of results for notebook cells.
 
 ::
 
@@ -7,7 +7,7 @@
     notebook.plot(frame, "effects")
     notebook.gallery(frame)
 
-They are the same as those of the commands and of the report; as text, as in a terminal.
+They show the same as the commands and the report; `print` gives the text of the terminal.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import pandas as pd
 
 from deepmac_ablate import class_splits, results
 from deepmac_ablate.errors import UserError, did_you_mean
-from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results import formats
-from deepmac_ablate.results.comparison import rendering as comparison_cells
-from deepmac_ablate.results.effects import rendering as effect_cells
+from deepmac_ablate.results.arms import group_by_arm
+from deepmac_ablate.results.comparison.comparison_rendering import render_comparison
+from deepmac_ablate.results.effects.effects_rendering import render_effects
 from deepmac_ablate.results.formats import Document
 from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report import gallery as selection
@@ -29,18 +29,18 @@ from deepmac_ablate.results.report import page
 from deepmac_ablate.results.report.figures import rendering
 from deepmac_ablate.results.report.sections import gallery as exhibition
 from deepmac_ablate.results.report.sections import plots
-from deepmac_ablate.results.tables import rendering as table_cells
+from deepmac_ablate.results.tables.table_rendering import render_table
 
-# Ids within a notebook must differ, also those of one figure that is drawn twice.
+# SVG ids must be unique within a notebook, even if a figure is drawn twice.
 _numbers = itertools.count(1)
 
 
-class Shown:
-    """Something to look at.
+class NotebookOutput:
+    """Output of a notebook cell.
 
     Attributes:
-        html: What a notebook shows.
-        text: What a terminal shows.
+        html: The HTML that a notebook shows.
+        text: The text that a terminal shows.
     """
 
     def __init__(self, html: str, text: str) -> None:
@@ -59,21 +59,22 @@ def table(
     *metrics: str,
     split: class_splits.Split = None,
     confidence: float = 0.95,
-) -> Shown:
-    """Return a row per arm, as `deepmac-ablate table` does.
+) -> NotebookOutput:
+    """Return a table of arms, as `deepmac-ablate table` does.
 
     Args:
-        frame: What `results.load` returned.
-        *metrics: As `<reading>/<metric>`; none: IoU in ground-truth boxes, and mask AP.
-        split: Which classes count as seen; None: those of training.
-        confidence: Of the intervals over seeds, in (0, 1).
+        frame: The frame from `results.load`.
+        *metrics: Metrics as `<box source>/<metric>`; by default mask IoU in ground-truth boxes and
+            mask AP in detected boxes.
+        split: The classes that count as seen; None means those of training.
+        confidence: The confidence of the intervals over seeds, in (0, 1).
 
     Raises:
         UserError: If there is no such metric or split.
     """
-    numbers, classes = _of_split(frame, split), results.per_class(frame)
-    made = results.arm_table(numbers, metrics, confidence, classes, split=split)
-    return _of_document(table_cells.document(made))
+    numbers, classes = _with_split(frame, split), results.per_class(frame)
+    compared = results.arm_table(numbers, metrics, confidence, classes, split=split)
+    return _show_document(render_table(compared))
 
 
 def effects(
@@ -81,11 +82,11 @@ def effects(
     metric: str = "groundtruth/iou",
     split: class_splits.Split = None,
     confidence: float = 0.95,
-) -> Shown:
+) -> NotebookOutput:
     """Return the effect of each axis, as `deepmac-ablate effects` does."""
-    numbers, classes = _of_split(frame, split), results.per_class(frame)
-    made = results.axis_effects(numbers, metric, confidence, classes, split)
-    return _of_document(effect_cells.document(made))
+    numbers, classes = _with_split(frame, split), results.per_class(frame)
+    found = results.axis_effects(numbers, metric, confidence, classes, split)
+    return _show_document(render_effects(found))
 
 
 def compare(
@@ -96,10 +97,10 @@ def compare(
     resamples: int = 1000,
     seed: int = 0,
     images: int = 5,
-) -> Shown:
-    """Return two arms class by class and image by image, as `deepmac-ablate compare` does."""
-    made = results.compare(frame, arm_a, arm_b, metric, resamples, seed)
-    return _of_document(comparison_cells.document(made, images))
+) -> NotebookOutput:
+    """Return a comparison of two arms, as `deepmac-ablate compare` does."""
+    compared = results.compare(frame, arm_a, arm_b, metric, resamples, seed)
+    return _show_document(render_comparison(compared, images))
 
 
 def plot(
@@ -107,31 +108,31 @@ def plot(
     name: str,
     metric: str = "groundtruth/iou",
     split: class_splits.Split = None,
-) -> Shown:
+) -> NotebookOutput:
     """Return a figure of the report with its caption.
 
     Args:
-        frame: What `results.load` returned.
-        name: "arms", "effects", "cost", "classes" or "curves".
-        metric: As `<reading>/<metric>`.
-        split: Which classes count as seen; None: those of training.
+        frame: The frame from `results.load`.
+        name: The figure: "arms", "effects", "cost", "classes" or "curves".
+        metric: The metric as `<box source>/<metric>`.
+        split: The classes that count as seen; None means those of training.
 
     Raises:
         UserError: If there is no such figure or split.
     """
     if name not in plots.PLOTS:
         raise UserError(
-            f"There is no figure {name!r}.{did_you_mean(name, plots.PLOTS)} There are "
+            f"There is no figure {name!r}.{did_you_mean(name, plots.PLOTS)} Available are "
             f"{', '.join(plots.PLOTS)}.")
     classes = results.per_class(frame)
-    subject = plots.subject_of(_of_split(frame, split), classes, metric, split)
+    subject = plots.subject_of(_with_split(frame, split), classes, metric, split)
     made = plots.PLOTS[name](subject)
     title = f"{made.title}: {metric_title(metric)}"
     drawn = ""
     if made.figure is not None:
         drawn = rendering.inline_svg(made.figure, f"{name}-{next(_numbers)}", title)
-    html = page.render("figure.html.j2", title=title, svg=drawn, caption=made.caption)
-    return Shown(html, f"{title}\n{made.caption}")
+    html = page.render_template("figure.html.j2", title=title, svg=drawn, caption=made.caption)
+    return NotebookOutput(html, f"{title}\n{made.caption}")
 
 
 def gallery(
@@ -140,31 +141,30 @@ def gallery(
     seed: int = 0,
     data: str | None = None,
     metric: str = "groundtruth/iou",
-) -> Shown:
-    """Return the same objects as every arm segments them, in ground-truth boxes.
+) -> NotebookOutput:
+    """Return pictures of the masks that each arm predicts for the same ground-truth boxes.
 
     Args:
-        frame: What `results.load` returned.
-        images: Objects in each of the three groups: largest disagreement, worst, at random.
-        seed: Of those at random.
-        data: The prefix of the evaluated dataset; None: where the trials found it.
-        metric: Where there are more arms than fit beside each other, those that are best in it are
-            shown.
+        frame: The frame from `results.load`.
+        images: The number of objects in each of three groups: largest disagreement, worst, random.
+        seed: The seed of the random group.
+        data: The prefix of the evaluated dataset; None means the one that the trials name.
+        metric: The metric that ranks the arms if there are too many to show side by side.
 
     Raises:
-        UserError: If `data` is no dataset, or another than the trials were evaluated on.
+        UserError: If `data` is not a dataset, or not the one that the trials were evaluated on.
     """
-    chosen = selection.telling(grouping.of(frame).arms, metric, exhibition.MOST_ARMS)
+    chosen = selection.telling(group_by_arm(frame).arms, metric, exhibition.MOST_ARMS)
     made = exhibition.make(chosen.arms, images, seed, data)
     notes = [note for note in (*made.notes, chosen.note) if note]
-    html = page.render(
+    html = page.render_template(
         "pictures.html.j2", gallery=made, notes=notes, styles=page.source("gallery.css"))
-    return Shown(html, "\n".join(notes))
+    return NotebookOutput(html, "\n".join(notes))
 
 
-def _of_split(frame: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:
+def _with_split(frame: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:
     return frame if split is None else results.with_split(frame, split)
 
 
-def _of_document(document: Document) -> Shown:
-    return Shown(formats.html_fragment(document), formats.markdown(document))
+def _show_document(document: Document) -> NotebookOutput:
+    return NotebookOutput(formats.html_fragment(document), formats.markdown_text(document))

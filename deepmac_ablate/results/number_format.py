@@ -1,4 +1,4 @@
-"""How numbers and metrics are written for people: in percent, with one digit after the point."""
+"""Numbers and metrics as shown to people: in percent, with one decimal."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from deepmac_ablate.results.statistics import Difference, Interval
 
 NOTHING = "-"
 
+ONE_SEED_NOTE = "One seed per arm: differences may be noise."
+
 _METRICS = {
     "iou": "mask IoU", "boundary_iou": "boundary IoU", "mask_ap": "mask AP", "box_ap": "box AP"}
-_READINGS = {"groundtruth": "in ground-truth boxes", "detections": "in detected boxes"}
+_BOX_SOURCES = {"groundtruth": "in ground-truth boxes", "detections": "in detected boxes"}
 
 
 def metric_title(metric: str) -> str:
-    """Return what a metric `<reading>/<metric>` is called: "mask IoU in ground-truth boxes"."""
-    reading, _, name = metric.partition("/")
-    return f"{_METRICS.get(name, name)} {_READINGS.get(reading, f'in boxes {reading}')}"
+    """Return the title of `<box source>/<metric>`, such as "mask IoU in ground-truth boxes"."""
+    box_source, _, name = metric.partition("/")
+    boxes = _BOX_SOURCES.get(box_source, f"in boxes {box_source}")
+    return f"{_METRICS.get(name, name)} {boxes}"
 
 
 def percent(share: float | None) -> str:
@@ -24,19 +27,31 @@ def percent(share: float | None) -> str:
     return NOTHING if share is None or math.isnan(share) else f"{100 * share:.1f}"
 
 
+def percent_with_sign(share: float) -> str:
+    """Return "95 %" for 0.95, and "97.5 %" for 0.975."""
+    return f"{100 * share:g} %"
+
+
 def interval(value: Interval, n: int | None = None) -> str:
-    """Return "57.7 ± 1.2", with "(n 2)" behind it where there are other than `n` seeds."""
-    return _with_half(percent(value.mean), value, n)
+    """Return "57.7 ± 1.2", followed by "(n 2)" if it is over another number of seeds than `n`."""
+    return _with_half_width(percent(value.mean), value, n)
 
 
 def difference(value: Difference, n: int | None = None) -> str:
-    """Return "+1.2 ± 0.4", with "(n 2)" behind it where there are other than `n` seeds."""
+    """Return "+1.2 ± 0.4", followed by "(n 2)" if it is over another number of seeds than `n`."""
     sign = "" if math.isnan(value.mean) else "+" if value.mean >= 0 else "-"
-    return _with_half(sign + percent(abs(value.mean)), value, n)
+    return _with_half_width(sign + percent(abs(value.mean)), value, n)
+
+
+def interval_note(confidence: float) -> str:
+    """Return the note below tables with intervals over seeds."""
+    return (
+        f"±: {percent_with_sign(confidence)} t interval over seeds; it covers the randomness of "
+        "training, not the choice of images or classes.")
 
 
 def p_value(p: float | None) -> str:
-    """Return three digits after the point, which is as much as a few seeds can tell."""
+    """Return a p value with three decimals, or "<0.001"."""
     if p is None:
         return NOTHING
     return "<0.001" if p < 0.0005 else f"{p:.3f}"
@@ -52,6 +67,6 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
-def _with_half(mean: str, value: Interval | Difference, n: int | None) -> str:
+def _with_half_width(mean: str, value: Interval | Difference, n: int | None) -> str:
     half = "" if value.low is None else f" ± {100 * (value.high - value.low) / 2:.1f}"
     return mean + half + (f" (n {value.n})" if n is not None and value.n not in (0, n) else "")

@@ -1,7 +1,7 @@
 """Intervals over seeds, differences paired by seed, Holm's correction, and the power of n seeds.
 
-Everything rests on Student's t distribution over seeds (Student, Biometrika 6, 1908), which takes
-the numbers of a few trainings to be normally distributed around their mean.
+All tests and intervals use Student's t distribution over seeds (Student, Biometrika 6, 1908), which
+assumes that a metric is normally distributed over seeds.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import NamedTuple
 
 from deepmac_ablate.errors import UserError
 
-# Digits of a difference of fractions; what is beyond comes from the arithmetic.
+# Decimals of a difference of fractions; further ones are rounding errors.
 _DIGITS = 12
 
-# More seeds than anybody trains.
+# The search for the number of seeds that are needed ends here.
 MOST_SEEDS = 1000
 
 
 class Interval(NamedTuple):
-    """A mean over seeds, and where the mean over all seeds would be.
+    """A mean over seeds and its confidence interval.
 
     Attributes:
-        mean: Of the values; NaN where there is none.
-        low: Lower end of the confidence interval; None for fewer than two values.
-        high: Upper end.
-        n: How many values there are.
-        sd: Their standard deviation, with n - 1 in the denominator; None for fewer than two.
+        mean: The mean of the values; NaN if there are none.
+        low: The lower end of the confidence interval; None for fewer than two values.
+        high: The upper end of the confidence interval; None for fewer than two values.
+        n: The number of values.
+        sd: The standard deviation, with n - 1 in the denominator; None for fewer than two values.
     """
 
     mean: float
@@ -40,15 +40,15 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A mean difference over the seeds that both sides have.
+    """A mean difference over the seeds that both sides share.
 
     Attributes:
-        mean: Of the differences; NaN where no seed is shared.
-        low: Lower end of the confidence interval; None for fewer than two seeds.
-        high: Upper end.
-        n: How many seeds both have.
+        mean: The mean of the differences; NaN if no seed is shared.
+        low: The lower end of the confidence interval; None for fewer than two seeds.
+        high: The upper end of the confidence interval; None for fewer than two seeds.
+        n: The number of seeds that both sides have.
         sd: The standard deviation of the differences; None for fewer than two seeds.
-        p: Of the paired two-sided t test that there is no difference; None for fewer than two.
+        p: The p value of the paired two-sided t test; None for fewer than two seeds.
     """
 
     mean: float
@@ -60,23 +60,22 @@ class Difference(NamedTuple):
 
 
 def check_confidence(confidence: float) -> None:
-    """Raise unless a confidence is a share.
+    """Check that a confidence is in (0, 1).
 
     Raises:
-        UserError: If it is not between 0 and 1.
+        UserError: If it is not.
     """
     if not 0.0 < confidence < 1.0:
         raise UserError(
-            f"A confidence of {confidence:g} makes no sense; it must be between 0 and 1, such as "
-            "0.95.")
+            f"The confidence must be between 0 and 1, such as 0.95, got {confidence:g}.")
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Return the mean of independent values with its t interval, mean ± t · sd / √n.
 
     Args:
-        values: Finite numbers, one for each seed.
-        confidence: How often such an interval holds what the values scatter around, in (0, 1).
+        values: One finite number per seed.
+        confidence: The confidence of the interval, in (0, 1).
     """
     n = len(values)
     if n == 0:
@@ -92,12 +91,12 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 def paired_difference(
     values: Mapping[int, float], baseline: Mapping[int, float], confidence: float = 0.95
 ) -> Difference:
-    """Return values minus the baseline's, by seed: two trials of one seed share their luck.
+    """Return the mean difference to the baseline, paired by seed.
 
     Args:
         values: Finite fractions by seed.
-        baseline: What to subtract, by seed.
-        confidence: Of the interval, in (0, 1).
+        baseline: The fractions to subtract, by seed.
+        confidence: The confidence of the interval, in (0, 1).
     """
     shared = [seed for seed in values if seed in baseline]
     return mean_difference([values[seed] - baseline[seed] for seed in shared], confidence)
@@ -111,10 +110,11 @@ def mean_difference(differences: Sequence[float], confidence: float = 0.95) -> D
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return p values corrected for how many there are (Holm, Scand. J. Statist. 6, 1979).
+    """Return p values with Holm's correction for their number (Scand. J. Statist. 6, 1979).
 
     Args:
-        p_values: None where nothing was tested, which stays None and does not count.
+        p_values: Uncorrected p values; None marks a missing test, which stays None and is not
+            counted.
     """
     tested = [p for p in p_values if p is not None]
     if len(tested) < 2:
@@ -128,26 +128,26 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def detectable_difference(
     sd: float, n: int, power: float = 0.8, alpha: float = 0.05
 ) -> float | None:
-    """Return the smallest true difference that a paired t test over n seeds finds.
+    """Return the smallest true difference that a paired t test over n seeds detects.
 
     With T from the non-central t distribution of n - 1 degrees of freedom and non-centrality δ, it
     is δ · sd / √n where P(T > t(1 - alpha / 2)) = power (Cohen, Statistical Power Analysis for the
-    Behavioral Sciences, 1988, ch. 2). That the test errs to the wrong side is left out: for powers
-    of one half and more it is rarer than 10^-4.
+    Behavioral Sciences, 1988, ch. 2). Rejections in the wrong direction are ignored; for a power of
+    at least one half their probability is below 10^-4.
 
     Args:
-        sd: Of the paired differences.
-        n: How many seeds there are.
-        power: How often it is to be found, in [0.5, 1).
-        alpha: How often the test may find a difference where there is none, in (0, 1).
+        sd: The standard deviation of the paired differences.
+        n: The number of seeds.
+        power: The probability of detecting the difference, in [0.5, 1).
+        alpha: The significance level of the two-sided test, in (0, 1).
 
     Returns:
-        None for fewer than two seeds, which find nothing.
+        The difference; None for fewer than two seeds.
     """
     if n < 2:
         return None
-    # Not statsmodels: without a warning its solver is 83 % off for two seeds at alpha = 0.01, since
-    # the power that it searches is NaN at some differences.
+    # Not statsmodels: its solver is 83 % off for two seeds at alpha = 0.01, without a warning,
+    # because the power that it searches is NaN at some differences.
     from scipy.special import nctdtrinc
 
     centre = nctdtrinc(n - 1, 1 - power, _t_quantile(n - 1, 1 - alpha / 2))
@@ -157,32 +157,32 @@ def detectable_difference(
 def seeds_needed(
     difference: float, sd: float, power: float = 0.8, alpha: float = 0.05
 ) -> int | None:
-    """Return the fewest seeds whose paired t test finds a true difference of this size.
+    """Return the smallest number of seeds whose paired t test detects a true difference.
 
     Args:
         difference: The true difference, of either sign.
-        sd: Of the paired differences.
-        power: How often it is to be found, in [0.5, 1).
-        alpha: How often the test may find a difference where there is none, in (0, 1).
+        sd: The standard deviation of the paired differences.
+        power: The probability of detecting the difference, in [0.5, 1).
+        alpha: The significance level of the two-sided test, in (0, 1).
 
     Returns:
-        At least 2; None for more than `MOST_SEEDS`, as for no difference at all.
+        At least 2; None for more than `MOST_SEEDS`, and for a difference of zero.
     """
-    def enough(n: int) -> bool:
+    def is_enough(n: int) -> bool:
         return detectable_difference(sd, n, power, alpha) <= abs(difference)
 
     if difference == 0.0:
         return None
-    # With more seeds, smaller differences are found.
-    fewest = bisect.bisect_left(range(MOST_SEEDS + 1), True, lo=2, key=enough)
+    # More seeds detect smaller differences, so a binary search works.
+    fewest = bisect.bisect_left(range(MOST_SEEDS + 1), True, lo=2, key=is_enough)
     return fewest if fewest <= MOST_SEEDS else None
 
 
-def _t_quantile(freedom: int, share: float) -> float:
-    # scipy.stats has the same number and takes seconds to import.
+def _t_quantile(degrees_of_freedom: int, probability: float) -> float:
+    # scipy.stats has the same function but takes seconds to import.
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, share))
+    return float(stdtrit(degrees_of_freedom, probability))
 
 
 def _p_value(mean: float, sd: float, n: int) -> float:

@@ -1,11 +1,11 @@
-"""How long it takes to have the results of a sweep as a data frame.
+"""Time to load the results of a sweep as a data frame.
 
 ::
 
     python -m tests.benchmarks.bench_results [--trials 1000]
 
-Each time is that of a process of its own, beyond its imports: cold, as after a sweep has finished,
-and again. Results and starts are as large as real ones.
+Each time is measured in a new process without its imports: cold, as after a sweep has finished, and
+again with the cache. Files are as large as real ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOAD = """
 import sys, time
 from deepmac_ablate import results
 from deepmac_ablate.evaluation.metrics import summary
-from deepmac_ablate.results.loading import loading, other_split
+from deepmac_ablate.results.loading import load, per_class
 start = time.perf_counter()
 frame = results.load(sys.argv[1])
 loaded = time.perf_counter()
@@ -44,7 +44,7 @@ if sys.argv[2:]:
 
 
 def write(folder: Path, count: int, classes: int = 0) -> SweepWorkdir:
-    """A workdir of so many finished trials in arms of five seeds."""
+    """Write a workdir of finished trials in arms of five seeds."""
     arms = {f"arm{number}": {"width": str(number)} for number in range(count // 5)}
     a_plan = result_workdirs.plan(arms, seeds=5)
     workdir = result_workdirs.write(folder, a_plan)
@@ -62,7 +62,7 @@ def write(folder: Path, count: int, classes: int = 0) -> SweepWorkdir:
 
 
 def write_classes(folder: Path, classes: int, draw: random.Random) -> None:
-    """A per_class.csv of two readings and 16 metrics."""
+    """Write a per_class.csv with two box sources and 16 metrics."""
     metrics = ",".join(f"metric{number}" for number in range(16))
     lines = [f"reading,category_id,name,role,instances,{metrics}"]
     for reading in ("detections", "groundtruth"):
@@ -74,7 +74,7 @@ def write_classes(folder: Path, classes: int, draw: random.Random) -> None:
 
 
 def load(workdir: SweepWorkdir, home: Path, *more: str) -> list[list[float]]:
-    """Load in a process of its own; returns what it printed."""
+    """Load results in a new process, and return the numbers that it prints."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(home)}
     printed = subprocess.run(
         [sys.executable, "-c", _LOAD, str(workdir.path), *more], cwd=ROOT, env=environment,
@@ -83,7 +83,7 @@ def load(workdir: SweepWorkdir, home: Path, *more: str) -> list[list[float]]:
 
 
 def main() -> None:
-    """Print times in seconds, the medians of several."""
+    """Print median times in seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=1000)
     most = parser.parse_args().trials
@@ -97,8 +97,9 @@ def main() -> None:
                   f"{statistics.median(warm):.2f} s")
         workdir = write(folder / "classes", 300, classes=80)
         seconds = [load(workdir, folder / "home", "classes")[1] for _ in range(TIMES)]
-        rows, read, split = (statistics.median(it) for it in zip(*seconds, strict=True))
-        print(f"per-class numbers of 300 trials, {rows:.0f} rows: {read:.2f} s; means over another "
+        rows, read, split = (
+            statistics.median(column) for column in zip(*seconds, strict=True))
+        print(f"metrics by class of 300 trials, {rows:.0f} rows: {read:.2f} s; means over another "
               f"class split, which reads them too: {split:.2f} s")
 
 

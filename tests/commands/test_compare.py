@@ -43,7 +43,7 @@ def test_the_output_may_be_a_file(workdir, tmp_path, capsys):
     assert 0 == cli.main(args)
     printed = capsys.readouterr()
     assert f"{file}\n" == printed.out
-    assert "above 0 where deep is better" in printed.err
+    assert "positive if deep is better" in printed.err
     kinds = [row["kind"] for row in json.loads(file.read_text())]
     assert ["group"] * 3 + ["class"] * 3 + ["gain"] * 10 == kinds
 
@@ -52,10 +52,10 @@ def test_the_output_may_be_a_file(workdir, tmp_path, capsys):
     ("args", "message"),
     [
         (["thin", "depe"], "There is no arm or trial 'depe'. Did you mean 'deep'?"),
-        (["thin", "deep", "--metric", "iou"], "Cannot compare by 'iou'."),
+        (["thin", "deep", "--metric", "iou"], "Arms cannot be compared by 'iou'."),
         (["thin", "deep", "--images", "-1"], "--images must be at least 0, got -1."),
         (["thin", "deep", "--metric", "detections/mask_ap"],
-         "4 of the 4 trials lack matches/detections_mask.npz"),
+         "4 of 4 trials have no matches/detections_mask.npz"),
     ])
 def test_mistakes_are_one_sentence(workdir, capsys, args, message):
     """The exit status is 2, and nothing is computed."""

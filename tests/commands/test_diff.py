@@ -133,7 +133,7 @@ def test_the_table_shows_both_values_with_their_lines(recipe, capsys):
         ((0, 0), [], "Nothing differs."),
         ((0, 1), [], "Only the seed differs: 0 and 1."),
         ((0, 0), ["Runtime.log_every = 3"],
-         "Both are the same trial: what differs is no part of its id."),
+         "Both have the same trial id: the differences do not affect it."),
     ],
 )
 def test_what_the_rows_do_not_say_is_said(recipe, tmp_path, capsys, seeds, given, said):
@@ -177,7 +177,7 @@ def test_trials_of_a_plan_are_found_by_id_and_by_arm(recipe, tmp_path, capsys):
     ("name", "message"),
     [
         ("bas", "has no trial or arm 'bas'. Did you mean 'base'?"),
-        ("aa", "'aa' begins the ids of 2 trials (aa11 aa22); write more of it."),
+        ("aa", "'aa' is ambiguous: the ids of 2 trials begin with it (aa11 aa22)."),
     ],
 )
 def test_what_no_plan_has_is_refused(recipe, tmp_path, capsys, name, message):
@@ -209,7 +209,7 @@ def test_a_trial_is_what_it_was_started_as(recipe, tmp_path, capsys):
     recipe.write_text(RECIPE.replace("depth = 4", "depth = 8"))
     found = diff(capsys, before, trial)
     assert {} == short(found)
-    assert "its gin files have changed since it was started; shown is" in found["notes"][-1]
+    assert "its gin files have changed since it was started; this is from" in found["notes"][-1]
     found = diff(capsys, recipe, trial)
     assert {"Plain.depth": ("8", "4")} == short(found)
     assert "config.gin:5" in found["differences"][0]["b"]["where"][0]

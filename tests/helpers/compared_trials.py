@@ -1,4 +1,4 @@
-"""Trial folders with the files that comparisons read, and the data frame of them."""
+"""Trial folders with the files that comparisons read, and their data frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROLES = {1: "seen", 2: "novel", 3: "novel"}
 
 
 def objects(images: int = 12, seed: int = 0) -> pd.DataFrame:
-    """Annotated objects of three classes, one to four on each image, with their IoUs."""
+    """Return the IoUs of objects of three classes, one to four on each image."""
     rng = np.random.default_rng(seed)
     image = np.repeat(np.arange(1, images + 1), rng.integers(1, 5, images))
     iou = rng.uniform(0.3, 0.8, len(image))
@@ -33,7 +33,7 @@ def write(
     roles: Mapping[int, str] = ROLES,
     matches: Mapping[str, Matches] | None = None,
 ) -> None:
-    """Write what an evaluation leaves in a trial's folder."""
+    """Write the files of an evaluation into a trial's folder."""
     (folder / "matches").mkdir(parents=True)
     classes = pd.DataFrame(
         [(reading, number, NAMES[number], role, 10) for reading in ("detections", "groundtruth")
@@ -53,13 +53,13 @@ def arms(
     instances: Callable[[str, int], pd.DataFrame | None],
     roles: Mapping[str, Mapping[int, str]] | None = None,
 ) -> pd.DataFrame:
-    """Write the trials of some arms, and return the data frame of them.
+    """Write the trials of some arms, and return their data frame.
 
     Args:
-        root: Where their folders are made.
-        seeds: Of each arm.
-        instances: From arm and seed to the IoUs of its objects.
-        roles: Of the classes, by arm; `ROLES` where there is none.
+        root: The folder in which the trial folders are created.
+        seeds: The seeds of each arm.
+        instances: A function from arm and seed to the IoUs of the objects.
+        roles: The roles of the classes by arm; `ROLES` for other arms.
     """
     for arm, numbers in seeds.items():
         for seed in numbers:

@@ -1,4 +1,4 @@
-"""Small frames as `results.load` and `results.per_class` return them; Markdown read back."""
+"""Small frames as returned by `results.load` and `results.per_class`, and cells of Markdown."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def arm(
     seeds: Sequence[int] = (0, 1, 2),
     **fields: Any,
 ) -> list[dict[str, Any]]:
-    """The trials of an arm, one for each seed.
+    """Return the trials of an arm, one for each seed.
 
     Args:
-        label: Of the arm.
-        numbers: By column, such as "groundtruth/iou/novel", one for each seed; of trials that have
-            not finished they are left out.
-        levels: By axis; by default of an axis called "axis" the label.
-        statuses: One for each seed; by default all have finished.
-        seeds: Of the trials.
-        **fields: What other fixed columns hold, of all trials of the arm.
+        label: The label of the arm.
+        numbers: The metrics by column, such as "groundtruth/iou/novel", with one value per seed;
+            values of unfinished trials are ignored.
+        levels: The levels by axis; by default an axis named "axis" has the label as its level.
+        statuses: The status for each seed; by default all trials are finished.
+        seeds: The seeds of the trials.
+        **fields: The values of other fixed columns, for all trials of the arm.
     """
     rows = []
     for place, seed in enumerate(seeds):
@@ -45,7 +45,7 @@ def arm(
 
 
 def frame(*arms: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The data frame of these arms, with the dtypes of the real one."""
+    """Return the data frame of some arms, with the dtypes of the real one."""
     made = pd.DataFrame([row for rows in arms for row in rows])
     made = made.reindex(columns=[*FIXED, *(name for name in made if name not in FIXED)])
     kinds = {name: "Float64" if "/" in name else "string" for name in made if name not in FIXED}
@@ -59,14 +59,14 @@ def per_class(
     reading: str = "groundtruth",
     metric: str = "iou",
 ) -> pd.DataFrame:
-    """Rows by class of some trials in one reading and metric.
+    """Return the rows by class of some trials for one box source and metric.
 
     Args:
-        trials: Their ids.
-        roles: "seen" or "novel" by the name of the class; ids are counted from 1.
-        numbers: By class, one for each trial.
-        reading: Where the boxes came from.
-        metric: What the numbers are.
+        trials: The ids of the trials.
+        roles: "seen" or "novel" by the name of the class; class ids are counted from 1.
+        numbers: The values by class, one per trial.
+        reading: The box source.
+        metric: The name of the metric.
     """
     rows = [
         {"trial": trial, "reading": reading, "category_id": number, "name": name,
@@ -78,6 +78,6 @@ def per_class(
 
 
 def cells_of(shown: str, label: str) -> list[list[str]]:
-    """The cells of the rows of Markdown tables that begin with a label, without it."""
-    rows = [[it.strip() for it in line.split("|")[1:-1]] for line in shown.splitlines()]
+    """Return the cells, without the label, of the rows with a label in Markdown tables."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines()]
     return [row[1:] for row in rows if row and row[0] == label]

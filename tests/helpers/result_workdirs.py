@@ -1,4 +1,4 @@
-"""Workdirs of sweeps that were never run, written by the writers of those that were."""
+"""Workdirs of sweeps that were never run, written with the same functions as real ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROLES = {1: "seen", 2: "novel", 3: "novel"}
 def plan(
     arms: dict[str, dict[str, str]], seeds: int = 1, name: str = "heads", baseline: str = ""
 ) -> Plan:
-    """A plan of arms with these levels; the ids are the arm's label and the seed."""
+    """Return a plan of arms with these levels; trial ids are the arm's label and the seed."""
     trials = tuple(
         PlannedTrial(f"{arm}-{seed}", Trial((), (f"arm = '{arm}'",), seed, arm), levels, STEPS)
         for arm, levels in arms.items() for seed in range(seeds))
@@ -32,20 +32,19 @@ def plan(
     for levels in arms.values():
         for axis, level in levels.items():
             axes.setdefault(axis, {})[level] = None
-    return Plan(
-        name, "?", {axis: tuple(it) for axis, it in axes.items()}, baseline or next(iter(arms)),
-        trials)
+    levels_by_axis = {axis: tuple(levels) for axis, levels in axes.items()}
+    return Plan(name, "?", levels_by_axis, baseline or next(iter(arms)), trials)
 
 
 def write(folder: str | Path, a_plan: Plan) -> SweepWorkdir:
-    """A workdir whose plan was launched, and whose trials have not started."""
+    """Write a workdir with a plan, whose trials have not started."""
     workdir = SweepWorkdir(folder)
     workdir.write_plan(a_plan)
     return workdir
 
 
 def attempt(step: int = 0, code: str = "c0de", **more: Any) -> dict[str, Any]:
-    """What a start of training notes."""
+    """Return the line of attempts.jsonl for a start of training."""
     return {
         "mode": "train_and_eval", "step": step, "steps": STEPS, "code": code, "modules": [],
         "commit": "abc", "host": "h", **more}
@@ -53,7 +52,7 @@ def attempt(step: int = 0, code: str = "c0de", **more: Any) -> dict[str, Any]:
 
 def start(workdir: SweepWorkdir, a_plan: Plan, trial_id: str, **more: Any) -> None:
     """Prepare a trial and record a start of it."""
-    [planned] = [it for it in a_plan.trials if it.id == trial_id]
+    [planned] = [trial for trial in a_plan.trials if trial.id == trial_id]
     workdir.prepare_trial(a_plan, planned)
     workdir.trial(trial_id).append_attempt(attempt(**more))
 
@@ -67,7 +66,7 @@ def finish(
 
 
 def tables(seed: int, roles: dict[int, str] = ROLES) -> dict[str, pd.DataFrame]:
-    """Numbers of each class as an evaluation has them, by reading; some are undefined."""
+    """Return metrics by class for each box source, as an evaluation does; some are undefined."""
     draw = random.Random(seed)
     description = {"name": list(CLASSES.values()), "instances": [10, 30, 0]}
     index = pd.Index(list(CLASSES), name="category_id")
@@ -83,7 +82,7 @@ def tables(seed: int, roles: dict[int, str] = ROLES) -> dict[str, pd.DataFrame]:
 
 
 def write_classes(folder: Path, seed: int, roles: dict[int, str] = ROLES) -> dict[str, Any]:
-    """Write per_class.csv as training does; returns the means over groups of classes."""
+    """Write per_class.csv as training does, and return the means over groups of classes."""
     frames, scalars = [], {}
     for reading, frame in tables(seed, roles).items():
         scalars |= summary.mean_scalars(reading, frame)
@@ -95,6 +94,6 @@ def write_classes(folder: Path, seed: int, roles: dict[int, str] = ROLES) -> dic
 
 
 def write_costs(workdir: SweepWorkdir, a_plan: Plan) -> None:
-    """Write what a launch notes of the costs of its trials."""
+    """Write costs.json as a launch does."""
     costs = {planned.id: COST.to_json() for planned in a_plan.trials}
     Path(workdir.path / "costs.json").write_text(to_json(costs))

@@ -1,4 +1,4 @@
-"""Every format says the same, and no name of a user's breaks it."""
+"""Output formats: the same content in each, with the names that users chose escaped."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import json
 
 import pytest
 
-from deepmac_ablate.results.effects import rendering as effect_cells
 from deepmac_ablate.results.effects.axis_effects import axis_effects
+from deepmac_ablate.results.effects.effects_rendering import render_effects
 from deepmac_ablate.results.formats import (
     Document,
     Section,
     csv_text,
     html_fragment,
     json_text,
-    latex,
-    markdown,
+    latex_text,
+    markdown_text,
 )
-from deepmac_ablate.results.tables import rendering as table_cells
 from deepmac_ablate.results.tables.arm_table import arm_table
+from deepmac_ablate.results.tables.table_rendering import render_table
 from tests.helpers.result_frames import arm, frame
 
 HOSTILE = "<script>alert(1)</script>|&_%\\{$"
@@ -30,15 +30,15 @@ NUMBERS = {"groundtruth/iou/novel": [0.5, 0.52, None], "groundtruth/iou/seen": [
 
 @pytest.fixture
 def table() -> Document:
-    """A table whose arm, axis and dataset have a hostile name."""
+    """A table whose arm, level and dataset have a hostile name."""
     rows = frame(
         arm(HOSTILE, NUMBERS, levels={"axis": HOSTILE}, baseline=True, dataset=HOSTILE),
         arm("b", NUMBERS, levels={"axis": "b"}))
-    return table_cells.document(arm_table(rows))
+    return render_table(arm_table(rows))
 
 
 class Tags(html.parser.HTMLParser):
-    """What a browser makes of HTML: its tags and its text."""
+    """Parser that collects the tags and the text of HTML."""
 
     def __init__(self):
         super().__init__()
@@ -55,7 +55,7 @@ class Tags(html.parser.HTMLParser):
 
 
 def test_html_is_harmless(table):
-    """A browser sees the name as text, and tags of tables only."""
+    """HTML has only the tags of tables, and hostile names are text."""
     page = Tags()
     page.feed(html_fragment(table))
     assert {"h3", "table", "thead", "tbody", "tr", "th", "td", "p"} == page.tags
@@ -63,8 +63,8 @@ def test_html_is_harmless(table):
 
 
 def test_markdown_keeps_its_columns(table):
-    """Bars, tags and backslashes in names are escaped; all lines of a table are equally wide."""
-    trials = markdown(table._replace(sections=table.sections[-1:]))
+    """Markup in names is escaped, and all lines of a table are equally wide."""
+    trials = markdown_text(table._replace(sections=table.sections[-1:]))
     lines = [line for line in trials.splitlines() if line.startswith("|")]
     assert r"\<script>alert(1)\</script>\|\&\_%\\{$ *" in lines[2]
     bars = {line.replace("\\|", "").count("|") for line in lines[:4]}
@@ -73,27 +73,27 @@ def test_markdown_keeps_its_columns(table):
 
 
 def test_names_of_arms_stay_readable_in_markdown():
-    """Underscores within words and our own marks are no markup."""
-    shown = markdown(Document([Section("x", ["arm", "y"], [["l_shape *", "1"]])], [], []))
+    """Underscores within words and the marks of arms are not escaped."""
+    shown = markdown_text(Document([Section("x", ["arm", "y"], [["l_shape *", "1"]])], [], []))
     assert "| l_shape * |" in shown
 
 
 def test_wide_tables_are_numbered():
-    """No line of a table is wider than a terminal, and the names follow."""
+    """A table wider than a terminal has numbered rows and a list of their names."""
     rows = [["a" * 90, "1.0 ± 0.1"], ["b" * 90, "2.0 ± 0.1"]]
-    shown = markdown(Document([Section("x", ["arm", "novel"], rows)], [], []))
+    shown = markdown_text(Document([Section("x", ["arm", "novel"], rows)], [], []))
     assert "| 2   | 2.0 ± 0.1 |" in shown
     assert f"- 2: {'b' * 90}" in shown
     assert 100 >= max(len(line) for line in shown.splitlines())
 
 
-def test_latex_escapes_all_that_is_special(table):
-    """Within booktabs, with a caption."""
-    text = latex(table)
+def test_latex_escapes_special_characters(table):
+    """LaTeX uses booktabs, has a caption, and escapes names."""
+    text = latex_text(table)
     assert (
         r"\textless{}script\textgreater{}alert(1)\textless{}/script\textgreater{}\textbar{}"
         r"\&\_\%\textbackslash{}\{\$ * & ") in text
-    for piece in (r"\toprule", r"\midrule", r"\bottomrule", r"\caption{In percent."):
+    for piece in (r"\toprule", r"\midrule", r"\bottomrule", r"\caption{Values in percent."):
         assert piece in text
     assert "±" not in text
     assert "Δ" not in text
@@ -101,7 +101,7 @@ def test_latex_escapes_all_that_is_special(table):
 
 
 def test_json_has_an_object_per_arm(table):
-    """Its keys are what the documentation says; what is not known is null."""
+    """JSON has the documented keys, with null for unknown values."""
     base, other = json.loads(json_text(table))
     keys = {
         "arm", "sweep", "label", "baseline", "against", "levels", "other_code", "trials",
@@ -121,7 +121,7 @@ def test_json_has_an_object_per_arm(table):
 
 
 def test_csv_has_a_line_per_arm(table):
-    """The numbers of the JSON under flat names, and nothing where nothing is known."""
+    """CSV has the values of JSON under flat names, and empty cells for unknown values."""
     base, other = csv.DictReader(io.StringIO(csv_text(table)))
     of_json = json.loads(json_text(table))[1]["metrics"]["groundtruth/iou"]["seen"]
     assert (HOSTILE, HOSTILE, "3") == (base["arm"], base["levels/axis"], base["finished"])
@@ -130,13 +130,13 @@ def test_csv_has_a_line_per_arm(table):
 
 
 def test_effects_come_in_all_formats():
-    """Axes and levels are the user's words, too."""
+    """Effects can be written in all formats, with axes and levels escaped."""
     rows = frame(
         arm("a", NUMBERS, levels={"<b>": "a|b"}, baseline=True),
         arm("b", NUMBERS, levels={"<b>": "50%"}))
-    document = effect_cells.document(axis_effects(rows))
-    assert r"| \<b>: a\|b -> 50% |" in markdown(document)
-    assert r"\textless{}b\textgreater{}: a\textbar{}b -\textgreater{} 50\%" in latex(document)
+    document = render_effects(axis_effects(rows))
+    assert r"| \<b>: a\|b -> 50% |" in markdown_text(document)
+    assert r"\textless{}b\textgreater{}: a\textbar{}b -\textgreater{} 50\%" in latex_text(document)
     assert "&lt;b&gt;: a|b -&gt; 50%" in html_fragment(document)
     first = json.loads(json_text(document))[0]
     assert {

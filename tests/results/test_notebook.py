@@ -1,4 +1,4 @@
-"""The notebooks, run from top to bottom as their readers would, on recorded sweeps."""
+"""The notebooks in analysis/, run on recorded sweeps, and the outputs that they use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "analysis").glob("*.ipynb"))
 RECORDED = ROOT / "tests" / "golden" / "sweeps"
 
-# What their readers would type into the first cell; the records are not at hand.
+# The values of the parameter cell of each notebook.
 PARAMETERS = {
     "novel_classes": {"SWEEP": "recorded_a"},
     "per_class": {
@@ -32,7 +32,7 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 
 def with_parameters(book: nbformat.NotebookNode, values: dict) -> nbformat.NotebookNode:
-    """Add a cell behind the first one of code, as papermill does."""
+    """Add a cell with parameters as papermill does."""
     tags = [cell.metadata.get("tags", ()) for cell in book.cells]
     place = next(number for number, tag in enumerate(tags) if "parameters" in tag)
     lines = "\n".join(f"{name} = {value!r}" for name, value in values.items())
@@ -47,8 +47,8 @@ def outputs(book: nbformat.NotebookNode, kind: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_holds_no_outputs_and_no_places(path):
-    """What a reader's machine made stays there; paths are relative to the folder."""
+def test_a_notebook_has_no_outputs_and_no_absolute_paths(path):
+    """Committed notebooks have no outputs, no absolute paths and no program logic."""
     book = read(path)
     nbformat.validate(book)
     assert len(book.cells) <= 15
@@ -65,7 +65,7 @@ def test_a_notebook_holds_no_outputs_and_no_places(path):
     "path", [pytest.param(path, id=path.stem, marks=[pytest.mark.extended] * (number > 0))
              for number, path in enumerate(NOTEBOOKS)])
 def test_a_notebook_runs_from_top_to_bottom(path, monkeypatch):
-    """On a sweep that this project recorded; every cell shows something."""
+    """On a recorded sweep every cell runs and shows something."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     book = with_parameters(read(path), PARAMETERS[path.stem])
     NotebookClient(
@@ -80,24 +80,24 @@ def test_a_notebook_runs_from_top_to_bottom(path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_table_of_a_notebook_is_that_of_the_command(capsys):
-    """Nothing is computed another way."""
+def test_a_notebook_shows_the_table_of_the_command(capsys):
+    """The text of a notebook table equals the output of the command."""
     workdir = str(RECORDED / "recorded_a")
     frame = results.load(workdir)
     assert 0 == cli.main(["table", workdir, "--metric", "groundtruth/iou"])
     assert repr(notebook.table(frame, "groundtruth/iou")) == capsys.readouterr().out.rstrip("\n")
 
 
-def test_a_figure_that_there_is_not_is_refused():
-    """With the names of those that there are."""
+def test_an_unknown_figure_is_refused():
+    """The message about an unknown figure lists the available ones."""
     frame = results.load(RECORDED / "recorded_b")
-    message = "There is no figure 'effect'. Did you mean 'effects'? There are arms, effects, cost,"
+    message = "no figure 'effect'. Did you mean 'effects'? Available are arms, effects, cost,"
     with pytest.raises(UserError, match=re.escape(message)):
         notebook.plot(frame, "effect")
 
 
 def test_two_drawings_of_a_figure_share_no_ids():
-    """In one page, as a notebook is, the second would be drawn with parts of the first."""
+    """Two drawings of a figure in one notebook have different SVG ids."""
     frame = results.load(RECORDED / "recorded_b")
     first, second = (
         set(re.findall(r' id="([^"]+)"', notebook.plot(frame, "arms").html)) for _ in range(2))
@@ -105,8 +105,8 @@ def test_two_drawings_of_a_figure_share_no_ids():
     assert not first & second
 
 
-def test_another_split_is_the_same_as_that_of_the_command(capsys):
-    """Also in retention and in what is said of it: roles are the split's in all arms."""
+def test_a_notebook_shows_another_split_like_the_command(capsys):
+    """Tables and effects under another split equal the output of the commands."""
     workdir = str(RECORDED / "recorded_a")
     frame = results.load(workdir)
     for command in ("table", "effects"):
@@ -114,4 +114,4 @@ def test_another_split_is_the_same_as_that_of_the_command(capsys):
         assert 0 == cli.main([command, workdir, *options])
         shown = getattr(notebook, command)(frame, "groundtruth/iou", split="shapes_b")
         assert capsys.readouterr().out.rstrip("\n") == repr(shown)
-        assert "Seen and novel are those of the split shapes_b;" in repr(shown)
+        assert "Seen and novel classes are those of the split shapes_b;" in repr(shown)

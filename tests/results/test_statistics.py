@@ -1,4 +1,4 @@
-"""Intervals, paired tests, corrections and power against scipy, statsmodels and a pencil."""
+"""Intervals, paired tests, corrections and power against scipy, statsmodels and hand results."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ VALUES = [0.512, 0.548, 0.531, 0.529]
 
 
 def test_an_interval_by_hand():
-    """Of 1, 2, 3: sd 1, t(0.975, 2) = 4.303 as in every table, so 2 ± 4.303 / sqrt(3)."""
+    """The values 1, 2, 3 have sd 1 and t(0.975, 2) = 4.303, so 2 ± 4.303 / sqrt(3)."""
     mean, low, high, n, sd = mean_interval([1.0, 2.0, 3.0])
     assert (2.0, 3, 1.0) == (mean, n, sd)
     assert (2.0 - 2.4842, 2.0 + 2.4842) == pytest.approx((low, high), abs=1e-3)
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
-def test_an_interval_is_scipys(confidence):
-    """`scipy.stats.t.interval` with the standard error."""
+def test_an_interval_agrees_with_scipy(confidence):
+    """Intervals are those of `scipy.stats.t.interval` with the standard error."""
     expected = scipy.stats.t.interval(
         confidence, len(VALUES) - 1, scipy.stats.tmean(VALUES), scipy.stats.sem(VALUES))
     assert expected == pytest.approx(mean_interval(VALUES, confidence)[1:3], abs=1e-12)
 
 
-def test_what_one_seed_or_none_says():
-    """A mean without an interval; NaN."""
+def test_one_seed_or_none_has_no_interval():
+    """One value has a mean but no interval; no value has the mean NaN."""
     assert (0.5, None, None, 1, None) == mean_interval([0.5])
     mean, *rest = mean_interval([])
     assert math.isnan(mean)
@@ -53,7 +53,7 @@ def test_what_one_seed_or_none_says():
 
 
 def test_identical_values_have_an_interval_of_no_width():
-    """And nothing is warned of; a difference is then certain, or certainly none."""
+    """Identical values give zero-width intervals and p values of 0 or 1 without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert (0.5, 0.5, 0.5, 3, 0.0) == mean_interval([0.5, 0.5, 0.5])
@@ -63,28 +63,29 @@ def test_identical_values_have_an_interval_of_no_width():
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_95_percent_of_intervals_hold_the_mean(seeds):
-    """Of 2,000 simulated arms around 0.5, within what chance allows (1.5 %: three sigma)."""
+def test_95_percent_of_intervals_contain_the_mean(seeds):
+    """Of 2,000 simulated intervals 95 % contain the true mean, within three sigma (1.5 %)."""
     draw = random.Random(seeds)
     intervals = [
         mean_interval([draw.gauss(0.5, 0.02) for _ in range(seeds)]) for _ in range(2000)]
-    held = sum(it.low <= 0.5 <= it.high for it in intervals) / len(intervals)
+    held = sum(interval.low <= 0.5 <= interval.high for interval in intervals) / len(intervals)
     assert 0.95 == pytest.approx(held, abs=0.015)
 
 
 def test_no_effect_is_found_as_often_as_alpha_says():
-    """Of 2,000 pairs of equal arms that share the luck of their seeds, 5 % have p < 0.05."""
+    """Of 2,000 pairs of equal arms with noise per seed, 5 % have p < 0.05."""
     draw = random.Random(1)
     found = 0
     for _ in range(2000):
-        luck = [draw.gauss(0.5, 0.1) for _ in range(4)]
-        a, b = ({s: it + draw.gauss(0, 0.01) for s, it in enumerate(luck)} for _ in "ab")
+        noise = [draw.gauss(0.5, 0.1) for _ in range(4)]
+        a, b = (
+            {seed: value + draw.gauss(0, 0.01) for seed, value in enumerate(noise)} for _ in "ab")
         found += paired_difference(a, b).p < 0.05
     assert 0.05 == pytest.approx(found / 2000, abs=0.015)
 
 
-def test_differences_are_of_the_seeds_that_both_have():
-    """By hand: seeds 1 and 3 are shared, with 0.1 and 0.3: t = 2 at one degree of freedom."""
+def test_differences_use_the_shared_seeds():
+    """The shared seeds 1 and 3 differ by 0.1 and 0.3, so t = 2 with one degree of freedom."""
     difference = paired_difference(
         {0: 0.9, 1: 0.5, 3: 0.8}, {1: 0.4, 3: 0.5, 4: 0.1}, confidence=0.95)
     half = 12.7062 * math.sqrt(0.02) / math.sqrt(2)
@@ -95,8 +96,8 @@ def test_differences_are_of_the_seeds_that_both_have():
     assert 0 == paired_difference({0: 0.5}, {1: 0.5}).n
 
 
-def test_a_paired_test_is_scipys():
-    """`scipy.stats.ttest_rel`, its interval included."""
+def test_a_paired_test_agrees_with_scipy():
+    """Intervals and p values are those of `scipy.stats.ttest_rel`."""
     others = [0.502, 0.541, 0.535, 0.500]
     expected = scipy.stats.ttest_rel(VALUES, others)
     found = paired_difference(dict(enumerate(VALUES)), dict(enumerate(others)))
@@ -105,21 +106,21 @@ def test_a_paired_test_is_scipys():
 
 
 def test_holm_by_hand():
-    """0.01 · 3, 0.02 · 2, and 0.03 · 1, which must not be less than the one before."""
+    """Corrected values are 0.01 · 3, 0.02 · 2, and 0.03 · 1 raised to the one before."""
     assert [0.04, 0.03, None, 0.04] == pytest.approx(holm([0.03, 0.01, None, 0.02]))
     assert [0.03, None] == holm([0.03, None])
     assert [] == holm([])
 
 
-def test_holm_is_statsmodels():
-    """Whatever the order."""
+def test_holm_agrees_with_statsmodels():
+    """Unsorted p values get the same correction as in statsmodels."""
     p_values = [0.2, 0.001, 0.04, 0.5, 0.012, 0.9]
     assert list(multipletests(p_values, method="holm")[1]) == holm(p_values)
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 30])
-def test_the_smallest_difference_that_is_found(seeds):
-    """`statsmodels`' power of a paired t test, which knows the same noncentral t distribution."""
+def test_the_detectable_difference_agrees_with_statsmodels(seeds):
+    """The detectable difference is that of the power of a paired t test in statsmodels."""
     found = detectable_difference(0.013, seeds, power=0.8, alpha=0.05)
     expected = TTestPower().solve_power(nobs=seeds, power=0.8, alpha=0.05) * 0.013
     assert expected == pytest.approx(found, rel=1e-5)
@@ -127,8 +128,8 @@ def test_the_smallest_difference_that_is_found(seeds):
 
 @pytest.mark.parametrize("alpha", [0.05, 0.01])
 @pytest.mark.parametrize("seeds", [2, 3, 10])
-def test_the_smallest_difference_is_found_as_often_as_asked(seeds, alpha):
-    """The probability of t beyond its quantile, integrated over the estimate of the scatter."""
+def test_the_detectable_difference_has_the_requested_power(seeds, alpha):
+    """The power integrated numerically over the estimated sd is the requested one."""
     shift = detectable_difference(1.0, seeds, power=0.8, alpha=alpha) * math.sqrt(seeds)
     quantile = scipy.stats.t.ppf(1 - alpha / 2, seeds - 1)
     scatter = scipy.stats.chi(seeds - 1, scale=1 / math.sqrt(seeds - 1))
@@ -139,38 +140,37 @@ def test_the_smallest_difference_is_found_as_often_as_asked(seeds, alpha):
 
 
 def test_one_seed_detects_nothing():
-    """And without scatter, two detect everything."""
+    """One seed detects no difference; two seeds without noise detect any."""
     assert detectable_difference(0.1, 1) is None
     assert detectable_difference(0.0, 2) == 0.0
 
 
 @pytest.mark.parametrize(("difference", "sd"), [(0.02, 0.01), (-0.01, 0.02), (0.05, 0.01)])
 def test_the_seeds_that_a_difference_needs(difference, sd):
-    """The first number at which `statsmodels`' power is 80 %, searched one by one."""
+    """The number of seeds is the first at which the power in statsmodels reaches 80 %."""
     expected = next(
         n for n in range(2, 100)
         if TTestPower().power(abs(difference) / sd, n, 0.05) >= 0.8)
     assert expected == seeds_needed(difference, sd)
 
 
-def test_some_differences_need_more_seeds_than_there_will_be():
-    """Nothing is promised then."""
+def test_small_differences_need_too_many_seeds():
+    """Differences that need more than `MOST_SEEDS` seeds have no number of seeds."""
     assert seeds_needed(0.0, 0.1) is None
     assert seeds_needed(0.0001, 0.1) is None
     assert 2 == seeds_needed(0.1, 0.0)
-    # The least that a thousand find.
     assert MOST_SEEDS == seeds_needed(detectable_difference(0.1, MOST_SEEDS), 0.1)
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, -0.5])
-def test_a_confidence_is_a_share(confidence):
-    """Percent is refused with an example."""
-    with pytest.raises(UserError, match=r"it must be between 0 and 1, such as 0\.95"):
+def test_a_confidence_out_of_range_is_refused(confidence):
+    """A confidence outside (0, 1), such as a percentage, is refused with an example."""
+    with pytest.raises(UserError, match=r"must be between 0 and 1, such as 0\.95, got"):
         check_confidence(confidence)
 
 
-def test_one_seed_an_arm_needs_no_heavy_library():
-    """Neither scipy nor statsmodels, whose imports take seconds."""
+def test_one_seed_per_arm_imports_no_heavy_library():
+    """Without intervals neither scipy nor statsmodels, which take seconds, are imported."""
     code = """
 import sys
 from deepmac_ablate.results import statistics

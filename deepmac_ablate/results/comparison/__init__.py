@@ -1,1 +1,1 @@
-"""Two arms, class by class and image by image."""
+"""Comparison of two arms by class and by image."""

@@ -1,14 +1,14 @@
-"""The bootstrap over images and seeds: how far would a difference move with others of both?
+"""Bootstrap over images and seeds.
 
-Images and seeds are crossed, as every trial scores the same images. Each resample draws both anew,
-independently of each other (the pigeonhole bootstrap: Owen, Annals of Applied Statistics 1, 2007,
-386-411; for means it errs a little to the safe side), and all trials share the draw of images.
-Intervals are percentiles of the differences (Efron and Tibshirani, An Introduction to the
-Bootstrap, 1993, ch. 13).
+Images and seeds are crossed, because every trial scores the same images. Each resample draws both
+independently (the pigeonhole bootstrap: Owen, Annals of Applied Statistics 1, 2007, 386-411; for
+means it is slightly conservative), and all trials share the draw of images. Intervals are
+percentiles of the differences (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+ch. 13).
 
-Of n seeds n - 1 are drawn: over n draws the variance of a mean would come out (n - 1) / n of what
-it is, a half for two seeds, and this removes exactly that (Rao and Wu, Journal of the American
-Statistical Association 83, 1988, 231-241). Of one seed nothing is drawn.
+Each resample draws n - 1 of n seeds: with n draws the variance of a mean would be too small by a
+factor of (n - 1) / n, one half for two seeds, and n - 1 draws correct exactly that (Rao and Wu,
+Journal of the American Statistical Association 83, 1988, 231-241). A single seed is not resampled.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from deepmac_ablate.results.comparison.scored_images import ByClass
 
 
 class Draws(NamedTuple):
-    """What both sides come to in each of B resamples, by class.
+    """The metric of both sides in each of B resamples, for each of C classes.
 
     Attributes:
-        a: [B, C] mean over the drawn seeds, in [0, 1]; NaN where no instance was drawn.
-        b: [B, C] of the other side.
+        a: [B, C] means of the first side over the drawn seeds, in [0, 1]; NaN if no instance of the
+            class was drawn.
+        b: [B, C] means of the second side.
     """
 
     a: np.ndarray
@@ -42,36 +43,37 @@ def bootstrap(
     resamples: int,
     seed: int,
 ) -> Draws:
-    """Return the numbers of both sides in resamples of images and seeds.
+    """Return the metric of both sides in resamples of images and seeds.
 
     Args:
-        side_a: One for each trial, see `ScoredImages.by_class`.
-        side_b: Of the other side.
-        paired: Whether the trials at one place have one seed, so that they are drawn together.
-        images: How many there are.
-        resamples: How many to draw.
-        seed: Of the draws.
+        side_a: The function `ScoredImages.by_class` of each trial of the first side.
+        side_b: The functions of the second side.
+        paired: True if trials at the same position have the same seed, so that they are drawn
+            together.
+        images: The number of images.
+        resamples: The number of resamples.
+        seed: The seed of the draws.
     """
     rng = np.random.default_rng(seed)
     a, b = [], []
     for _ in track(range(resamples), resamples, "Resampling"):
         weights = np.bincount(rng.integers(images, size=images), minlength=images)
-        seeds_a = _seeds(rng, len(side_a))
-        seeds_b = seeds_a if paired else _seeds(rng, len(side_b))
-        a.append(_mean(side_a, seeds_a, weights))
-        b.append(_mean(side_b, seeds_b, weights))
+        seeds_a = _draw_seeds(rng, len(side_a))
+        seeds_b = seeds_a if paired else _draw_seeds(rng, len(side_b))
+        a.append(_mean_over_seeds(side_a, seeds_a, weights))
+        b.append(_mean_over_seeds(side_b, seeds_b, weights))
     return Draws(np.array(a), np.array(b))
 
 
 def group_means(values: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Return the means over a group of classes; classes without a value do not count.
+    """Return the means over a group of classes, ignoring classes without a value.
 
     Args:
-        values: [..., C].
-        members: [C] bool.
+        values: [..., C] values, NaN if missing.
+        members: [C] bool, true for the classes of the group.
 
     Returns:
-        [...], NaN where no class has a value.
+        [...] means, NaN if no class of the group has a value.
     """
     chosen = values[..., members]
     known = ~np.isnan(chosen)
@@ -82,14 +84,14 @@ def group_means(values: np.ndarray, members: np.ndarray) -> np.ndarray:
 def percentile_interval(
     draws: np.ndarray, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the interval that holds a share of the draws, as many left as right.
+    """Return the ends of the central interval that contains a share of the draws.
 
     Args:
-        draws: [B, N]; NaN does not count.
+        draws: [B, N] draws; NaN is ignored.
         confidence: The share, in (0, 1).
 
     Returns:
-        [N] and [N], NaN where there is no draw.
+        The lower ends [N] and the upper ends [N], NaN if there is no draw.
     """
     low, high = np.full((2, draws.shape[1]), np.nan)
     known = ~np.isnan(draws).all(axis=0)
@@ -99,30 +101,34 @@ def percentile_interval(
 
 
 def p_values(draws: np.ndarray) -> np.ndarray:
-    """Return twice the share of resamples on the rarer side of 0, at least 2 / (B + 1).
+    """Return two-sided p values: twice the share of resamples on the rarer side of 0.
 
-    The p value whose test rejects where the percentile interval excludes 0, with one added above
-    and below (Davison and Hinkley, Bootstrap Methods and their Application, 1997, ch. 4).
+    The test rejects when the percentile interval excludes 0. One is added to numerator and
+    denominator (Davison and Hinkley, Bootstrap Methods and their Application, 1997, ch. 4), so that
+    the smallest p value is 2 / (B + 1).
 
     Args:
-        draws: [B, N] differences; NaN does not count.
+        draws: [B, N] differences; NaN is ignored.
 
     Returns:
-        [N] in (0, 1], NaN where there is no draw.
+        [N] p values in (0, 1], NaN if there is no draw.
     """
     known = (~np.isnan(draws)).sum(axis=0)
     rarer = np.minimum((draws <= 0).sum(axis=0), (draws >= 0).sum(axis=0))
     return np.where(known > 0, np.minimum(1.0, 2 * (rarer + 1) / (known + 1)), np.nan)
 
 
-def false_discoveries(p: np.ndarray) -> np.ndarray:
-    """Return p values corrected for how many there are, by Benjamini and Hochberg.
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Return p values corrected for their number by controlling the false discovery rate.
 
-    Where all that are below q are believed, a share q of them is expected to be wrong (Benjamini
-    and Hochberg, Journal of the Royal Statistical Society B 57, 1995, 289-300).
+    If every class with a value below q is taken as different, an expected share q of them is not
+    (Benjamini and Hochberg, Journal of the Royal Statistical Society B 57, 1995, 289-300).
 
     Args:
-        p: [N]; NaN where nothing was tested, which stays NaN and does not count.
+        p: [N] p values; NaN marks a missing test, which stays NaN and is not counted.
+
+    Returns:
+        [N] corrected p values in (0, 1].
     """
     corrected = np.full(len(p), np.nan)
     known = ~np.isnan(p)
@@ -133,12 +139,14 @@ def false_discoveries(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def _seeds(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Return how often each of n seeds is drawn."""
+def _draw_seeds(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Return the number of times that each of n seeds is drawn."""
     return np.ones(1) if n == 1 else np.bincount(rng.integers(n, size=n - 1), minlength=n)
 
 
-def _mean(side: Sequence[ByClass], times: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the mean over drawn seeds; those that were not drawn are not computed."""
-    drawn = [n * by_class(weights) for n, by_class in zip(times, side, strict=True) if n]
-    return np.sum(drawn, axis=0) / times.sum()
+def _mean_over_seeds(
+    side: Sequence[ByClass], counts: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Return the mean over drawn seeds, without computing the metric of the others."""
+    drawn = [n * by_class(weights) for n, by_class in zip(counts, side, strict=True) if n]
+    return np.sum(drawn, axis=0) / counts.sum()

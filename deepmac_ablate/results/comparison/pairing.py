@@ -1,4 +1,4 @@
-"""The two sides of a comparison: arms, or single trials, and which seeds they share."""
+"""The two sides of a comparison, which are arms or single trials, and their common seeds."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from deepmac_ablate.errors import UserError, did_you_mean
-from deepmac_ablate.results import arms
-from deepmac_ablate.results.arms import ArmTrials
+from deepmac_ablate.results.arms import ArmTrials, group_by_arm
 
 Trials = Mapping[int, Mapping[str, Any]]
 
 
 class Sides(NamedTuple):
-    """Two arms, or trials, that are compared.
+    """Two arms or trials that are compared.
 
     Attributes:
-        a: What the first one is called.
-        b: What the second one is called.
-        trials_a: Its finished trials by seed, rows of the data frame.
-        trials_b: Those of the second.
-        paired: Whether both have the same seeds, so that trials of a seed are compared.
-        left_out: Seeds that only one side has, where there are others that both have.
-        others: Ids of trials that are called like one of the arms but are not of it, see
-            `arms.Arms.left_out`.
+        a: The name of the first side.
+        b: The name of the second side.
+        trials_a: The finished trials of the first side by seed, as rows of the data frame.
+        trials_b: The finished trials of the second side.
+        paired: True if trials are compared seed by seed, because the sides share seeds.
+        left_out: Seeds that were dropped because only one side has them.
+        others: Ids of trials with the label of an arm that do not fit it, see `arms.Arms`.
     """
 
     a: str
@@ -39,63 +37,63 @@ class Sides(NamedTuple):
 
     @property
     def trials(self) -> list[Mapping[str, Any]]:
-        """The trials of both."""
+        """The trials of both sides."""
         return [*self.trials_a.values(), *self.trials_b.values()]
 
 
-def choose(frame: pd.DataFrame, a: str, b: str) -> Sides:
-    """Return the sides that are named.
+def pair_sides(frame: pd.DataFrame, a: str, b: str) -> Sides:
+    """Return the trials of two sides, paired by seed if they share seeds.
 
     Args:
         frame: The results, see `columns`.
-        a: Label of an arm, or id of a trial.
-        b: The other one.
+        a: The label of an arm or the id of a trial.
+        b: The label of another arm or the id of another trial.
 
     Raises:
-        UserError: If there is no such arm or trial, nothing of it has finished, its files are not
-            at hand, both are one, or they were evaluated on different datasets.
+        UserError: If a side does not exist, has no finished trial or no files, both sides are the
+            same, or they were evaluated on different datasets.
     """
     if a == b:
-        raise UserError(f"Both sides are {a!r}; name two different arms or trials.")
-    known = arms.of(frame)
-    trials_a, trials_b = (_trials(frame, known.arms, name) for name in (a, b))
+        raise UserError(f"Both sides are {a!r}; pass two different arms or trials.")
+    known = group_by_arm(frame)
+    trials_a, trials_b = (_trials_by_seed(frame, known.arms, name) for name in (a, b))
     shared = sorted(trials_a.keys() & trials_b.keys())
     left_out: tuple[int, ...] = ()
     if shared:
         left_out = tuple(sorted(trials_a.keys() ^ trials_b.keys()))
-        trials_a, trials_b = ({seed: it[seed] for seed in shared} for it in (trials_a, trials_b))
+        trials_a, trials_b = (
+            {seed: trials[seed] for seed in shared} for trials in (trials_a, trials_b))
     namesakes = frame[frame["trial"].isin(known.left_out) & frame["arm"].isin(
         {arm.arm for arm in known.arms if arm.label in (a, b)})]
     sides = Sides(a, b, trials_a, trials_b, bool(shared), left_out, tuple(namesakes["trial"]))
     datasets = Counter(row["dataset"] for row in sides.trials if row["dataset"])
     if len(datasets) > 1:
         raise UserError(
-            f"{a!r} and {b!r} were evaluated on different datasets, {' and '.join(datasets)}; "
-            "only numbers on the same images can be compared.")
+            f"{a!r} and {b!r} were evaluated on different datasets ({', '.join(datasets)}); "
+            "only metrics on the same images can be compared.")
     return sides
 
 
-def _trials(
+def _trials_by_seed(
     frame: pd.DataFrame, known: Sequence[ArmTrials], name: str
 ) -> dict[int, Mapping[str, Any]]:
-    """Return the finished trials of an arm, or one trial, by seed."""
+    """Return the finished trials of an arm, or a single trial, by seed."""
     rows = [row for arm in known if name == arm.label for row in arm.trials]
     if not rows:
-        # Two sweeps may have an arm of one label, and then that is no name.
         chosen = frame[frame["trial"] == name].drop_duplicates("trial")
         rows = chosen.astype(object).where(chosen.notna(), None).to_dict("records")
     if not rows:
         labels = [arm.label for arm in known]
         suggestion = did_you_mean(name, [*labels, *frame["trial"]])
         raise UserError(
-            f"There is no arm or trial {name!r}.{suggestion} Arms are {', '.join(labels)}.")
+            f"There is no arm or trial {name!r}.{suggestion} Known arms are {', '.join(labels)}.")
     finished = [row for row in rows if row["status"] == "finished"]
     if not finished:
         statuses = Counter(row["status"] for row in rows)
-        there = ", ".join(f"{n} {status}" for status, n in statuses.items())
-        raise UserError(f"No trial of {name!r} has finished ({there}), so there is no number yet.")
+        counts = ", ".join(f"{n} {status}" for status, n in statuses.items())
+        raise UserError(f"No trial of {name!r} has finished yet ({counts}).")
     if absent := [row["trial"] for row in finished if not row["folder"]]:
         raise UserError(
-            f"The files of trial {absent[0]} of {name!r} are not at hand; a comparison needs the "
-            "workdir, not only numbers from W&B.")
+            f"The files of trial {absent[0]} of {name!r} are not available; a comparison needs the "
+            "workdir, W&B alone is not enough.")
     return {row["seed"] or 0: row for row in finished}

@@ -1,4 +1,4 @@
-"""A trial's number by class on any sample of the images that it was evaluated on."""
+"""Metrics of a trial by class on samples of the images that it was evaluated on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pandas as pd
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.evaluation.metrics.matches import Matches, RankedMatches
-from deepmac_ablate.results import instances as kept
+from deepmac_ablate.results import instances as instance_ious
 
-# Which file of a trial has a metric for samples of images.
+# The file of a trial that each metric is computed from.
 _FILES = {
-    "groundtruth/iou": kept.FILE,
-    "groundtruth/boundary_iou": kept.FILE,
+    "groundtruth/iou": instance_ious.FILE,
+    "groundtruth/boundary_iou": instance_ious.FILE,
     "groundtruth/mask_ap": "matches/groundtruth_mask.npz",
     "detections/mask_ap": "matches/detections_mask.npz",
     "detections/box_ap": "matches/detections_box.npz",
@@ -29,14 +29,15 @@ ByClass = Callable[[np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class ScoredImages:
-    """A metric of a trial, to be had for any sample of its I images.
+    """A metric of a trial that can be computed for any sample of its I images.
 
     Attributes:
-        image_ids: [I] ascending; for IoU those with an annotated mask, as no other has a say.
-        class_ids: [C] ascending; for IoU those that have an annotated mask.
-        instances: [G, 2] image and class, as indices, of each annotated object.
-        by_class: From how often each image is in the sample, [I], to the metric of every class,
-            [C] in [0, 1], NaN where the sample has no instance.
+        image_ids: [I] ids, ascending; for IoU only images with an annotated mask, which alone
+            matter.
+        class_ids: [C] ids, ascending; for IoU only classes with an annotated mask.
+        instances: [G, 2] indices of the image and the class of each annotated object.
+        by_class: A function from the number of times that each image is in the sample, [I], to the
+            metric of each class, [C] in [0, 1], NaN if the sample has no instance of the class.
     """
 
     image_ids: np.ndarray
@@ -46,49 +47,50 @@ class ScoredImages:
 
     @property
     def ones(self) -> np.ndarray:
-        """The sample that has every image once, [I]."""
+        """The sample that contains every image once, [I]."""
         return np.ones(len(self.image_ids))
 
 
 def check_metric(metric: str) -> None:
-    """Raise unless a metric can be had for samples of images.
+    """Check that a metric can be computed for samples of images.
 
     Raises:
         UserError: If it cannot.
     """
     if metric not in _FILES:
         raise UserError(
-            f"Cannot compare by {metric!r}.{did_you_mean(metric, METRICS)} Known are "
+            f"Arms cannot be compared by {metric!r}.{did_you_mean(metric, METRICS)} Known are "
             f"{', '.join(METRICS)}.")
 
 
-def read(trials: Sequence[Mapping[str, Any]], metric: str) -> list[ScoredImages]:
-    """Read what some trials left of the images that they were evaluated on.
+def read_scored_images(trials: Sequence[Mapping[str, Any]], metric: str) -> list[ScoredImages]:
+    """Return the metric of each trial on the images that the trials were evaluated on.
 
     Args:
         trials: Rows of the data frame of results.
         metric: One of `METRICS`.
 
     Raises:
-        UserError: If a file is missing or broken, there is no object in it, or the trials have not
-            scored the same images and classes.
+        UserError: If a file is missing or broken, there is no object to score, or the trials were
+            not evaluated on the same images, classes and objects.
     """
-    contents = read_files(trials, _FILES[metric])
+    contents = read_trial_files(trials, _FILES[metric])
     if lacking := [row for row in trials if row["trial"] not in contents]:
-        some = f"{len(lacking)} of the {len(trials)} trials lack"
+        some = f"{len(lacking)} of {len(trials)} trials have"
         folder = lacking[0]["folder"]
         raise UserError(
-            f"{some if len(trials) > 1 else 'The trial lacks'} {_FILES[metric]}, by which {metric} "
-            f"is compared; `deepmac-ablate train --workdir {folder} --mode eval` evaluates "
-            f"{'the first of them' if len(lacking) > 1 else 'it'} again and writes it.")
+            f"{some if len(trials) > 1 else 'The trial has'} no {_FILES[metric]}, which {metric} "
+            f"needs; `deepmac-ablate train --workdir {folder} --mode eval` evaluates "
+            f"{'the first of them' if len(lacking) > 1 else 'it'} again and writes the file.")
     scored = [
-        _instances(kept.table(content, where), metric) if _FILES[metric] == kept.FILE
-        else _matches(Matches.from_bytes(content, where))
-        for content, where in contents.values()]
+        _score_instances(instance_ious.parse_instances(content, path), metric)
+        if _FILES[metric] == instance_ious.FILE
+        else _score_matches(Matches.from_bytes(content, path))
+        for content, path in contents.values()]
     if not len(scored[0].instances):
         raise UserError(
-            f"Trial {trials[0]['trial']} was evaluated on no object that {metric} is about, so "
-            "there is nothing to compare.")
+            f"Trial {trials[0]['trial']} was not evaluated on any object with {metric}, so there "
+            "is nothing to compare.")
     for row, other in zip(trials, scored, strict=True):
         for name in ("image_ids", "class_ids", "instances"):
             if not np.array_equal(getattr(scored[0], name), getattr(other, name)):
@@ -98,17 +100,17 @@ def read(trials: Sequence[Mapping[str, Any]], metric: str) -> list[ScoredImages]
     return scored
 
 
-def read_files(
+def read_trial_files(
     trials: Sequence[Mapping[str, Any]], name: str
 ) -> dict[str, tuple[bytes, str]]:
-    """Return content and path of a file by trial id, of the trials that have it."""
+    """Return the content and path of a file by trial id, for the trials that have the file."""
     paths = {row["trial"]: f"{row['folder']}/{name}" for row in trials}
     contents = storage.read_many(paths.values())
     found = {trial: (contents[path], path) for trial, path in paths.items()}
     return {trial: (text, path) for trial, (text, path) in found.items() if text is not None}
 
 
-def _instances(table: pd.DataFrame, metric: str) -> ScoredImages:
+def _score_instances(table: pd.DataFrame, metric: str) -> ScoredImages:
     image_ids, image = np.unique(table["image_id"], return_inverse=True)
     class_ids, category = np.unique(table["category_id"], return_inverse=True)
     values = table[metric.partition("/")[2]].to_numpy()
@@ -122,7 +124,7 @@ def _instances(table: pd.DataFrame, metric: str) -> ScoredImages:
     return ScoredImages(image_ids, class_ids, np.stack([image, category], axis=1), by_class)
 
 
-def _matches(matches: Matches) -> ScoredImages:
+def _score_matches(matches: Matches) -> ScoredImages:
     return ScoredImages(
         matches.image_ids, matches.class_ids, matches.instances,
         RankedMatches(matches).average_precision)

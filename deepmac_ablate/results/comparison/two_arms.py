@@ -1,11 +1,11 @@
-"""Two arms compared class by class and image by image, with intervals over images and seeds.
+"""Comparison of two arms by class and by image, with intervals over images and seeds.
 
 ::
 
     compared = compare(results.load("runs/heads"), "default", "hourglass20")
     compared.groups                                      # seen, novel, all: b - a, low, high
-    compared.classes.sort_values("difference")           # a row per class
-    compared.images.head(10)                             # where b gains most
+    compared.classes.sort_values("difference")           # one row per class
+    compared.images.head(10)                             # the largest gains of b
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from deepmac_ablate.errors import UserError, check_at_least
-from deepmac_ablate.results import instances as kept
+from deepmac_ablate.results import instances as instance_ious
 from deepmac_ablate.results import statistics
 from deepmac_ablate.results.comparison import bootstrap, pairing, scored_images
 from deepmac_ablate.results.comparison.bootstrap import Draws
@@ -24,32 +24,37 @@ from deepmac_ablate.results.comparison.pairing import Sides, Trials
 from deepmac_ablate.results.comparison.scored_images import ScoredImages
 from deepmac_ablate.results.loading.per_class import per_class
 
-# Below that, a twentieth of the resamples is no estimate of anything.
-_FEWEST_RESAMPLES = 100
-# What is beyond comes from the arithmetic, and must not exclude 0.
+# With fewer resamples, the ends of a 95 % interval rest on too few of them.
+_MIN_RESAMPLES = 100
+# Further decimals are rounding errors, which must not exclude 0.
 _DIGITS = 12
+# Groups of classes in the order in which they are shown; the two arms may have been trained with
+# the masks of different classes.
+ROLE_ORDER = ("seen", "novel", "novel in A, seen in B", "seen in A, novel in B")
+_IMAGE_COLUMNS = ("image_id", "instances", "a", "b", "difference", "classes")
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What two arms came to, `difference` being always that of the second minus the first.
+    """A comparison of two arms; `difference` is always the second minus the first.
 
     Attributes:
         sides: The arms and their trials.
-        metric: `<reading>/<metric>`, in [0, 1].
-        resamples: How many resamples the intervals are from.
-        seed: Of the resamples.
-        confidence: Of the intervals, in (0, 1).
-        groups: A row per group of classes: `group` (seen, novel, all; where a class has not the
-            same role on both sides, such as "novel in A, seen in B"), `count` of classes, and
-            `a`, `b`, `difference`, `low`, `high`, `p`, `excludes_zero`: means over classes and
-            seeds, the interval, twice the share of resamples on the rarer side of 0, and whether 0
+        metric: The metric as `<box source>/<metric>`, in [0, 1].
+        resamples: The number of resamples of the intervals.
+        seed: The seed of the resamples.
+        confidence: The confidence of the intervals, in (0, 1).
+        groups: One row per group of classes: `group` ("seen", "novel", "all", or for classes whose
+            roles differ between the sides one such as "novel in A, seen in B"), the `count` of
+            classes, the means `a` and `b` over classes and seeds, their `difference`, the ends
+            `low` and `high` of its interval, its `p` value, and `excludes_zero`, which is true if 0
             is outside the interval.
-        classes: A row per class that has instances: `category_id`, `name`, `role` (as `group`),
-            `instances`, `images` that have one, the columns of `groups`, and `q`: p corrected for
-            the number of classes, see `resampling.false_discoveries`.
-        images: A row per image, the largest gain first, see `image_changes`; empty where the trials
-            have not kept the IoU of each object.
+        classes: One row per class with instances: `category_id`, `name`, `role` (as `group`), the
+            number of `instances` and of `images` that contain one, the columns of `groups`, and
+            `q`, the p value corrected for the number of classes by `bootstrap.benjamini_hochberg`.
+        images: One row per image, the largest gain first: `image_id`, the number of `instances`,
+            the mean IoU `a` and `b` of their masks, their `difference`, and the names of the
+            `classes` of the image; empty if a trial has no instances.csv.gz.
     """
 
     sides: Sides
@@ -75,38 +80,76 @@ def compare(
 
     Args:
         frame: The results, see `columns`.
-        arm_a: Label of an arm or id of a trial; what the other is compared with.
-        arm_b: The other one.
+        arm_a: The label of an arm or the id of a trial, to compare with.
+        arm_b: The label of the arm or the id of the trial that is compared.
         metric: One of `scored_images.METRICS`.
-        resamples: How often to draw images and seeds.
-        seed: Of the draws.
-        confidence: Of the intervals, in (0, 1).
+        resamples: The number of draws of images and seeds, at least 100.
+        seed: The seed of the draws.
+        confidence: The confidence of the intervals, in (0, 1).
 
     Raises:
-        UserError: If an argument names nothing, nothing has finished, or files that this needs are
-            missing or broken or of different datasets.
+        UserError: If an argument is invalid, no trial of an arm has finished, the files that the
+            comparison needs are missing or broken, or the datasets differ.
     """
     scored_images.check_metric(metric)
-    check_at_least(_FEWEST_RESAMPLES, resamples=resamples)
+    check_at_least(_MIN_RESAMPLES, resamples=resamples)
     check_at_least(0, seed=seed)
     statistics.check_confidence(confidence)
-    chosen = pairing.choose(frame, arm_a, arm_b)
-    scored = scored_images.read(chosen.trials, metric)
-    classes = class_roles(frame, chosen)
-    side_a, side_b = scored[:len(chosen.trials_a)], scored[len(chosen.trials_a):]
+    sides = pairing.pair_sides(frame, arm_a, arm_b)
+    scored = scored_images.read_scored_images(sides.trials, metric)
+    classes = class_roles(frame, sides)
+    side_a, side_b = scored[:len(sides.trials_a)], scored[len(sides.trials_a):]
     draws = bootstrap.bootstrap(
-        [it.by_class for it in side_a], [it.by_class for it in side_b], chosen.paired,
+        [trial.by_class for trial in side_a], [trial.by_class for trial in side_b], sides.paired,
         len(scored[0].image_ids), resamples, seed)
-    observed = Draws(_mean(side_a), _mean(side_b))
+    observed = Draws(_mean_by_class(side_a), _mean_by_class(side_b))
     return Comparison(
-        chosen, metric, resamples, seed, confidence,
+        sides, metric, resamples, seed, confidence,
         _groups(scored[0], classes, observed, draws, confidence),
         _classes(scored[0], classes, observed, draws, confidence),
-        _image_changes(chosen, classes))
+        _image_changes(sides, classes))
 
 
-def _mean(side: list[ScoredImages]) -> np.ndarray:
-    return np.mean([it.by_class(it.ones) for it in side], axis=0)
+def class_roles(frame: pd.DataFrame, sides: Sides) -> pd.DataFrame:
+    """Return the `name` and the `role`, one of `ROLE_ORDER`, of each class by `category_id`.
+
+    Args:
+        frame: The results, see `columns`.
+        sides: Two arms of the frame.
+
+    Raises:
+        UserError: If a trial's per_class.csv is missing or broken, or trials of one side have
+            different roles.
+    """
+    trials = [row["trial"] for row in sides.trials]
+    rows = per_class(frame[frame["trial"].isin(trials)])
+    # The roles do not depend on the box source, so one row per trial and class is enough.
+    rows = rows.drop_duplicates(["trial", "category_id"]).sort_values("category_id")
+    tables = {
+        trial: table.set_index("category_id")[["name", "role"]]
+        for trial, table in rows.groupby("trial")}
+    a = _side_roles(sides.a, sides.trials_a, tables)
+    b = _side_roles(sides.b, sides.trials_b, tables)
+    other = b["role"].reindex(a.index)
+    differ = a["role"] + " in A, " + other + " in B"
+    return a.assign(role=a["role"].where(a["role"] == other, differ))
+
+
+def _side_roles(name: str, trials: Trials, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    for row in trials.values():
+        if row["trial"] not in tables:
+            raise UserError(
+                f"{row['folder']} has no per_class.csv, which tells seen from novel classes.")
+    of_trials = [tables[row["trial"]] for row in trials.values()]
+    if any(not of_trials[0].equals(table) for table in of_trials):
+        raise UserError(
+            f"The trials of {name!r} have different seen classes; compare single trials by their "
+            "ids.")
+    return of_trials[0]
+
+
+def _mean_by_class(side: list[ScoredImages]) -> np.ndarray:
+    return np.mean([trial.by_class(trial.ones) for trial in side], axis=0)
 
 
 def _classes(
@@ -121,10 +164,9 @@ def _classes(
         "role": classes["role"].reindex(scored.class_ids).to_numpy(),
         "instances": np.bincount(of_class, minlength=size),
         "images": np.bincount(images, minlength=size),
-        **_numbers(observed, draws, confidence)})
-    # Nobody can be compared where there is nothing to find.
+        **_statistics(observed, draws, confidence)})
     table = table[table["instances"] > 0].reset_index(drop=True)
-    return table.assign(q=bootstrap.false_discoveries(table["p"].to_numpy()))
+    return table.assign(q=bootstrap.benjamini_hochberg(table["p"].to_numpy()))
 
 
 def _groups(
@@ -133,17 +175,17 @@ def _groups(
     role = classes["role"].reindex(scored.class_ids)
     with_instances = ~np.isnan(observed.a)
     present = set(role[with_instances])
-    names = [name for name in ORDER if name in present]
+    names = [name for name in ROLE_ORDER if name in present]
     members = [with_instances & (role == name).to_numpy() for name in names] + [with_instances]
     a, b, draws_a, draws_b = (
         np.stack([bootstrap.group_means(values, chosen) for chosen in members], axis=-1)
         for values in (*observed, *draws))
     return pd.DataFrame({
         "group": [*names, "all"], "count": [int(chosen.sum()) for chosen in members],
-        **_numbers(Draws(a, b), Draws(draws_a, draws_b), confidence)})
+        **_statistics(Draws(a, b), Draws(draws_a, draws_b), confidence)})
 
 
-def _numbers(observed: Draws, draws: Draws, confidence: float) -> dict[str, np.ndarray]:
+def _statistics(observed: Draws, draws: Draws, confidence: float) -> dict[str, np.ndarray]:
     """Return the columns that classes and groups share, [N] each."""
     differences = np.round(draws.b - draws.a, _DIGITS)
     low, high = bootstrap.percentile_interval(differences, confidence)
@@ -153,70 +195,23 @@ def _numbers(observed: Draws, draws: Draws, confidence: float) -> dict[str, np.n
         "excludes_zero": (low > 0) | (high < 0)}
 
 
-# Two arms need not have been trained with the masks of the same classes.
-ORDER: tuple[str, ...] = ("seen", "novel", "novel in A, seen in B", "seen in A, novel in B")
-
-
-def class_roles(frame: pd.DataFrame, sides: Sides) -> pd.DataFrame:
-    """Return `name` and `role`, one of `ORDER`, of each class by `category_id`.
-
-    Args:
-        frame: The results, see `columns`.
-        sides: Two arms of it.
-
-    Raises:
-        UserError: If a trial's per_class.csv is missing or broken, or trials of one side do not
-            agree on the roles.
-    """
-    trials = [row["trial"] for row in sides.trials]
-    rows = per_class(frame[frame["trial"].isin(trials)])
-    # A row for each reading, which agree on the roles.
-    rows = rows.drop_duplicates(["trial", "category_id"]).sort_values("category_id")
-    tables = {
-        trial: table.set_index("category_id")[["name", "role"]]
-        for trial, table in rows.groupby("trial")}
-    a, b = _side(sides.a, sides.trials_a, tables), _side(sides.b, sides.trials_b, tables)
-    other = b["role"].reindex(a.index)
-    differ = a["role"] + " in A, " + other + " in B"
-    return a.assign(role=a["role"].where(a["role"] == other, differ))
-
-
-def _side(name: str, trials: Trials, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    for row in trials.values():
-        if row["trial"] not in tables:
-            raise UserError(f"{row['folder']} lacks per_class.csv, which says which class is seen.")
-    of_trials = [tables[row["trial"]] for row in trials.values()]
-    if any(not of_trials[0].equals(table) for table in of_trials):
-        raise UserError(
-            f"The trials of {name!r} do not agree on which classes are seen; compare single trials "
-            "by their ids.")
-    return of_trials[0]
-
-
-_COLUMNS = ("image_id", "instances", "a", "b", "difference", "classes")
-
-
 def _image_changes(sides: Sides, classes: pd.DataFrame) -> pd.DataFrame:
-    """Return how much the mean IoU over the annotated masks of each image differs.
+    """Return the change of the mean mask IoU of each image, see `Comparison.images`.
 
     Args:
-        sides: What is compared; means over the seeds of each side.
-        classes: `name` by `category_id`.
-
-    Returns:
-        A row per image, the largest gain of the second side first: `image_id`, `instances`,
-        `a`, `b`, `difference` (b - a), and `classes`, the names of its classes, that which
-        differs most first. No row where a trial has not kept the IoU of each object.
+        sides: The two sides; IoUs are means over the seeds of each side.
+        classes: The `name` of each class by `category_id`; the class of an image whose IoU changes
+            most is named first.
 
     Raises:
         UserError: If a file is broken.
     """
     both = []
     for trials in (sides.trials_a.values(), sides.trials_b.values()):
-        contents = scored_images.read_files(list(trials), kept.FILE)
+        contents = scored_images.read_trial_files(list(trials), instance_ious.FILE)
         if len(contents) < len(trials):
-            return pd.DataFrame(columns=list(_COLUMNS))
-        tables = [kept.table(*content) for content in contents.values()]
+            return pd.DataFrame(columns=list(_IMAGE_COLUMNS))
+        tables = [instance_ious.parse_instances(*content) for content in contents.values()]
         objects = pd.concat(tables).groupby(["image_id", "annotation_id", "category_id"])
         both.append(objects["iou"].mean())
     objects = pd.DataFrame({"a": both[0], "b": both[1]}).reset_index()
@@ -224,12 +219,12 @@ def _image_changes(sides: Sides, classes: pd.DataFrame) -> pd.DataFrame:
     images = objects.groupby("image_id")
     table = images[["a", "b", "difference"]].mean()
     table.insert(0, "instances", images.size())
-    table["classes"] = _names_by_change(objects, classes)
+    table["classes"] = _class_names_by_change(objects, classes)
     return table.reset_index().sort_values(
         ["difference", "image_id"], ascending=[False, True], ignore_index=True)
 
 
-def _names_by_change(objects: pd.DataFrame, classes: pd.DataFrame) -> pd.Series:
+def _class_names_by_change(objects: pd.DataFrame, classes: pd.DataFrame) -> pd.Series:
     changes = objects.groupby(["image_id", "category_id"])["difference"].sum().reset_index()
     changes["size"] = changes["difference"].abs()
     changes["name"] = classes["name"].reindex(changes["category_id"]).to_numpy()

@@ -1,1 +1,1 @@
-"""What the axes of a sweep do."""
+"""Effects of the axes of a sweep."""

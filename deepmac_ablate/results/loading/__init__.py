@@ -1,1 +1,1 @@
-"""The trials of workdirs and of W&B as one data frame, a row per trial."""
+"""Trials of workdirs and W&B projects as one data frame."""

@@ -1,49 +1,49 @@
-"""Find the source that a user names: a workdir, a trial or a project on W&B's server."""
+"""Sources of results by name: a sweep workdir, a trial folder or a W&B project."""
 
 from __future__ import annotations
 
 from etils import epath
 
 from deepmac_ablate.errors import UserError, did_you_mean
-from deepmac_ablate.results.loading import wandb_source, workdir_source
 from deepmac_ablate.results.loading.source import Source
+from deepmac_ablate.results.loading.wandb_source import WandbProjectSource
+from deepmac_ablate.results.loading.workdir_source import SweepWorkdirSource, TrialFolderSource
 
 _WANDB = "wandb:"
-_NAMED_AT_MOST = 5
-# Below the folder of a run, of a trial's runs, or of several trials.
+_MOST_NAMES = 5
+# Files of the W&B client below the folder of a run, of a trial's runs, or of several trials.
 _CLIENT_FILES = ("run-*.wandb", "*run-*/run-*.wandb", "wandb/*run-*/run-*.wandb")
 
 
-def find(name: str) -> Source:
+def find_source(name: str) -> Source:
     """Return the source of results that a name stands for.
 
     Args:
-        name: See `records.load`.
+        name: A path or a W&B project, see `results.load`.
 
     Raises:
-        UserError: If it stands for none; it says what is there and what would be right.
+        UserError: If there are no results; the message says what is there and what to pass.
     """
     if name.startswith(_WANDB):
-        return wandb_source.Project(name.removeprefix(_WANDB))
+        return WandbProjectSource(name.removeprefix(_WANDB))
     path = epath.Path(name)
     if not path.exists():
         raise UserError(
-            f"There is no {name}.{_sibling(path)} Name the workdir of a sweep, the folder of a "
-            "trial, or wandb:ENTITY/PROJECT.")
+            f"{name!r} does not exist.{_similar_sibling(path)} Pass a sweep workdir, a trial "
+            "folder or wandb:ENTITY/PROJECT.")
     if _is_sweep(path):
-        return workdir_source.Workdir(str(path))
+        return SweepWorkdirSource(str(path))
     if _is_trial(path):
-        return workdir_source.Trial(str(path))
-    if _is_of_client(path):
+        return TrialFolderSource(str(path))
+    if _is_from_wandb_client(path):
         raise UserError(
-            f"{name} holds runs of W&B's client, which are not read; pass {_instead(path)}, which "
-            "has the same numbers.")
+            f"{name} holds run files of the W&B client, which cannot be read; pass "
+            f"{_folder_to_pass(path)}, which has the same numbers.")
     if not path.is_dir():
-        raise UserError(
-            f"{name} is a file: pass the workdir of a sweep or the folder of a trial.")
+        raise UserError(f"{name} is a file; pass a sweep workdir or a trial folder.")
     raise UserError(
-        f"There are no results in {name}: neither plan.json, trials/ nor trial.json. "
-        f"{_what_is_there(path)}")
+        f"There are no results in {name}: it has neither plan.json, trials/ nor trial.json. "
+        f"{_describe_content(path)}")
 
 
 def _is_sweep(path: epath.Path) -> bool:
@@ -54,37 +54,36 @@ def _is_trial(path: epath.Path) -> bool:
     return (path / "trial.json").exists()
 
 
-def _is_of_client(path: epath.Path) -> bool:
-    """Return whether a path is a file or a folder that W&B's client has written."""
+def _is_from_wandb_client(path: epath.Path) -> bool:
     if not path.is_dir():
         return path.suffix == ".wandb"
     return any(next(iter(path.glob(pattern)), None) for pattern in _CLIENT_FILES)
 
 
-def _instead(path: epath.Path) -> str:
-    """Return the folder of the trial that files of W&B's client are of, as far as it is known."""
+def _folder_to_pass(path: epath.Path) -> str:
     trial = next((str(folder) for folder in path.parents if _is_trial(folder)), "")
-    return f"the trial's folder {trial}" if trial else (
-        "the folder of the trial or the workdir of its sweep")
+    return f"the trial folder {trial}" if trial else "the trial folder or its sweep workdir"
 
 
-def _sibling(path: epath.Path) -> str:
+def _similar_sibling(path: epath.Path) -> str:
     try:
-        names = [it.name for it in path.parent.iterdir()]
+        names = [sibling.name for sibling in path.parent.iterdir()]
     except OSError:
         return ""
     return did_you_mean(path.name, names)
 
 
-def _what_is_there(path: epath.Path) -> str:
+def _describe_content(path: epath.Path) -> str:
     if path.name == "trials" and _is_sweep(path.parent):
         return f"Did you mean {str(path.parent)!r}?"
-    there = sorted(path.iterdir())
-    below = [str(it) for it in there if it.is_dir() and (_is_sweep(it) or _is_trial(it))]
-    if below:
-        more = " and more" if len(below) > _NAMED_AT_MOST else ""
-        return f"Name what is below it: {' '.join(below[:_NAMED_AT_MOST])}{more}."
-    if not there:
+    children = sorted(path.iterdir())
+    sources = [
+        str(child) for child in children
+        if child.is_dir() and (_is_sweep(child) or _is_trial(child))]
+    if sources:
+        more = " and more" if len(sources) > _MOST_NAMES else ""
+        return f"Pass the folders below it: {' '.join(sources[:_MOST_NAMES])}{more}."
+    if not children:
         return "It is empty."
-    more = " and more" if len(there) > _NAMED_AT_MOST else ""
-    return f"There are {', '.join(it.name for it in there[:_NAMED_AT_MOST])}{more}."
+    more = " and more" if len(children) > _MOST_NAMES else ""
+    return f"It contains {', '.join(child.name for child in children[:_MOST_NAMES])}{more}."

@@ -1,4 +1,4 @@
-"""Records as a data frame, see `columns`."""
+"""The data frame of results, built from the records of trials."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import numpy as np
 import pandas as pd
 
 from deepmac_ablate.results import columns
-from deepmac_ablate.results.loading.source import Record
+from deepmac_ablate.results.loading.source import TrialRecord
 from deepmac_ablate.trial import provenance
 
 
-def of_records(records: Sequence[Record], axes: Iterable[str]) -> pd.DataFrame:
-    """Return one row per record, in their order.
+def frame_of_records(records: Sequence[TrialRecord], axes: Iterable[str]) -> pd.DataFrame:
+    """Return a data frame with one row per record, in their order, see `columns`.
 
     Args:
-        records: Of trials.
-        axes: The axes that come first, in order; those that records have beside them follow.
+        records: The records of the trials.
+        axes: The axes that come first, in order; other axes of the records follow.
     """
-    values = {name: [getattr(it, name) for it in records] for name in Record._fields}
-    # It depends on the present code, so that no source knows it.
+    values = {
+        name: [getattr(record, name) for record in records] for name in TrialRecord._fields}
+    # Computed here, because it depends on the present code.
     values["code_state"] = [
         provenance.code_state(starts, provenance.current_code(starts)) if starts else ""
         for starts in values["starts"]]
@@ -31,38 +32,35 @@ def of_records(records: Sequence[Record], axes: Iterable[str]) -> pd.DataFrame:
     for name in names:
         arrays[columns.axis_column(name)] = pd.array(
             [levels.get(name) for levels in values["levels"]], dtype="string")
-    return pd.DataFrame(arrays | _numbers(records))
+    return pd.DataFrame(arrays | _metric_arrays(records))
 
 
-def with_numbers(
+def with_metrics(
     frame: pd.DataFrame, added: Mapping[str, pd.api.extensions.ExtensionArray]
 ) -> pd.DataFrame:
-    """Return a frame with columns of numbers added or replaced, sorted again.
+    """Return a frame with columns of metrics added or replaced, sorted by name.
 
     Args:
-        frame: What `of_records` returned.
-        added: By the names of the columns.
+        frame: The frame from `frame_of_records`.
+        added: The new columns by name.
     """
     kept = {name: frame[name].array for name in frame.columns}
-    numbers = {name: kept.pop(name) for name in columns.metrics(frame)} | dict(added)
-    return pd.DataFrame(kept | {name: numbers[name] for name in sorted(numbers)})
+    metrics = {name: kept.pop(name) for name in columns.metrics(frame)} | dict(added)
+    return pd.DataFrame(kept | {name: metrics[name] for name in sorted(metrics)})
 
 
-def _masked(values: np.ndarray) -> pd.api.extensions.ExtensionArray:
-    """Return numbers as a column has them: missing where they are no numbers."""
-    return pd.arrays.FloatingArray(values, np.isnan(values))
-
-
-def _numbers(records: Sequence[Record]) -> dict[str, pd.api.extensions.ExtensionArray]:
-    """Return the columns of numbers, sorted by name."""
+def _metric_arrays(records: Sequence[TrialRecord]) -> dict[str, pd.api.extensions.ExtensionArray]:
+    """Return the columns of metrics, sorted by name."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for row, record in enumerate(records):
         groups.setdefault(tuple(record.metrics), []).append(row)
     names = sorted({name for group in groups for name in group})
-    place = {name: number for number, name in enumerate(names)}
+    position = {name: number for number, name in enumerate(names)}
     table = np.full((len(names), len(records)), np.nan)
-    # Trials of a sweep have numbers of the same names, so that whole blocks are set at once.
+    # Trials of a sweep have the same metrics, so whole blocks are filled at once.
     for group, rows in groups.items():
         block = np.array([list(records[row].metrics.values()) for row in rows], dtype=float)
-        table[np.ix_([place[name] for name in group], rows)] = block.T
-    return {name: _masked(table[number]) for name, number in place.items()}
+        table[np.ix_([position[name] for name in group], rows)] = block.T
+    return {
+        name: pd.arrays.FloatingArray(table[number], np.isnan(table[number]))
+        for name, number in position.items()}

@@ -1,4 +1,4 @@
-"""What trials came to, from wherever they have left it, as one data frame."""
+"""Results of trials from any number of sources, as one data frame."""
 
 from __future__ import annotations
 
@@ -7,41 +7,83 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from deepmac_ablate.results.loading import find_source, frame
-from deepmac_ablate.results.loading import per_class as per_class_numbers
-from deepmac_ablate.results.loading.source import Record
+from deepmac_ablate.results.loading.find_source import find_source
+from deepmac_ablate.results.loading.frame import frame_of_records
+from deepmac_ablate.results.loading.per_class import add_per_class_columns
+from deepmac_ablate.results.loading.source import TrialRecord
+
+Workdirs = Sequence[str | os.PathLike[str]]
 
 
 def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd.DataFrame:
     """Return one row per trial, see `columns`.
 
     Args:
-        *workdirs: The workdirs of sweeps, the folders of trials, both also on ``gs://``;
+        *workdirs: Sweep workdirs and trial folders, on a disk or on ``gs://``, and W&B projects as
             ``wandb:entity/project``.
-        per_class: Numbers to have for each class too, such as "groundtruth/iou", which gives
-            columns `groundtruth/iou/class:<name of the class>`.
+        per_class: Metrics to add for each class, such as "groundtruth/iou", which adds the columns
+            `groundtruth/iou/class:<name of the class>`.
 
     Returns:
-        Trials in the order of their sweep's plan, workdir by workdir. One that is in several is
-        there once: finished if it is so anywhere, else as it has come furthest; with the levels
-        that it has in all of them. Where two workdirs of a sweep have other trials for the same arm
-        and seed, as after a launch with other bindings, the sweep's name has the workdir's behind
-        it: they are two sweeps.
+        Trials in the order of their sweep's plan, workdir by workdir. A trial that is in several
+        workdirs has one row: the finished one, else the one with the most steps, with its levels in
+        all of them. If two workdirs of a sweep have different trials for the same arm and seed, as
+        after a launch with other bindings, they count as two sweeps, and the workdir is added to
+        the sweep's name.
 
     Raises:
-        UserError: If there are no results in one of the places, or a plan is broken. A trial whose
-            files are broken is a row that says so.
+        UserError: If one of the sources has no results, or a plan is broken. A trial with broken
+            files is a row with the status "failed" and the cause.
     """
-    sources = [find_source.find(os.fspath(workdir)) for workdir in workdirs]
-    of_workdirs = [list(source.trials()) for source in sources]
-    records = _once(told_apart(workdirs, of_workdirs))
-    loaded = frame.of_records(records, [axis for source in sources for axis in source.axes()])
-    return per_class_numbers.with_columns(loaded, per_class) if per_class else loaded
+    sources = [find_source(os.fspath(workdir)) for workdir in workdirs]
+    records_by_workdir = [list(source.trials()) for source in sources]
+    records = _deduplicate(disambiguate_sweeps(workdirs, records_by_workdir))
+    frame = frame_of_records(records, [axis for source in sources for axis in source.axes()])
+    return add_per_class_columns(frame, per_class) if per_class else frame
 
 
-def _once(records: Iterable[Record]) -> list[Record]:
-    """Return each trial once, where it came first."""
-    kept: dict[str, Record] = {}
+def disambiguate_sweeps(
+    workdirs: Workdirs, records_by_workdir: Sequence[Sequence[TrialRecord]]
+) -> Iterator[TrialRecord]:
+    """Yield all records; adds the workdir to the name of a sweep that differs between workdirs.
+
+    Args:
+        workdirs: The workdirs that were read.
+        records_by_workdir: The records of each workdir.
+    """
+    trials: dict[tuple[str, str, int | None], dict[str, int]] = {}
+    for number, records in enumerate(records_by_workdir):
+        for record in records:
+            first = trials.setdefault((record.sweep, record.arm, record.seed), {})
+            first.setdefault(record.trial, number)
+    ambiguous = {sweep for (sweep, *_), first in trials.items() if len(set(first.values())) > 1}
+    for workdir, records in zip(workdirs, records_by_workdir, strict=True):
+        for record in records:
+            if record.sweep and record.sweep in ambiguous:
+                yield record._replace(sweep=name_with_workdir(record.sweep, workdir, workdirs))
+            else:
+                yield record
+
+
+def name_with_workdir(sweep: str, workdir: str | os.PathLike[str], workdirs: Workdirs) -> str:
+    """Return the name of a sweep followed by its workdir, as "heads (runs2)".
+
+    Args:
+        sweep: The sweep's name.
+        workdir: The sweep's workdir.
+        workdirs: All workdirs that are read together; the last part of the path is enough if it is
+            unique among them.
+    """
+    def last_part(path: str | os.PathLike[str]) -> str:
+        return os.fspath(path).rstrip("/").rpartition("/")[2]
+
+    same_name = [path for path in workdirs if last_part(path) == last_part(workdir)]
+    return f"{sweep} ({last_part(workdir) if len(same_name) == 1 else os.fspath(workdir)})"
+
+
+def _deduplicate(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Return one record per trial, in order of first appearance."""
+    kept: dict[str, TrialRecord] = {}
     for record in records:
         other = kept.setdefault(record.trial, record)
         if other is not record:
@@ -50,47 +92,5 @@ def _once(records: Iterable[Record]) -> list[Record]:
     return list(kept.values())
 
 
-def _progress(record: Record) -> tuple[bool, int]:
+def _progress(record: TrialRecord) -> tuple[bool, int]:
     return record.status == "finished", record.step or 0
-
-
-Workdirs = Sequence[str | os.PathLike[str]]
-
-
-def told_apart(
-    workdirs: Workdirs, of_workdirs: Sequence[Sequence[Record]]
-) -> Iterator[Record]:
-    """Yield all records; a sweep that is another one in another workdir has the workdir's name.
-
-    Args:
-        workdirs: What was read.
-        of_workdirs: The records of each.
-    """
-    trials: dict[tuple[str, str, int | None], dict[str, int]] = {}
-    for number, records in enumerate(of_workdirs):
-        for record in records:
-            first = trials.setdefault((record.sweep, record.arm, record.seed), {})
-            first.setdefault(record.trial, number)
-    twofold = {sweep for (sweep, *_), first in trials.items() if len(set(first.values())) > 1}
-    for workdir, records in zip(workdirs, of_workdirs, strict=True):
-        for record in records:
-            if record.sweep and record.sweep in twofold:
-                yield record._replace(sweep=with_workdir(record.sweep, workdir, workdirs))
-            else:
-                yield record
-
-
-def with_workdir(sweep: str, workdir: str | os.PathLike[str], workdirs: Workdirs) -> str:
-    """Return what a sweep is called that is another one in another workdir.
-
-    Args:
-        sweep: Its name.
-        workdir: Where it is.
-        workdirs: All that are read together; the last part of the path stands for it where no
-            other ends in the same.
-    """
-    def last_part(path: str | os.PathLike[str]) -> str:
-        return os.fspath(path).rstrip("/").rpartition("/")[2]
-
-    alike = [it for it in workdirs if last_part(it) == last_part(workdir)]
-    return f"{sweep} ({last_part(workdir) if len(alike) == 1 else os.fspath(workdir)})"

@@ -1,4 +1,4 @@
-"""What a source of results says of one trial, and what a source is."""
+"""Sources of results, and the records of trials that they return."""
 
 from __future__ import annotations
 
@@ -11,30 +11,17 @@ from deepmac_ablate.launch.status_rows import Status
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class Record(NamedTuple):
-    """A trial as a source knows it; most fields are the columns of the same name.
+class TrialRecord(NamedTuple):
+    """A trial as a source knows it.
+
+    Fields that are not listed here are the columns of the same name, see `columns.FIXED`; None
+    marks an unknown value.
 
     Attributes:
-        trial: See `columns.FIXED`, as all others that are not named here.
-        sweep: See there.
-        arm: See there.
-        baseline: See there.
-        seed: See there; None where it is not known.
         levels: The name of the level by the name of each axis.
-        status: See there.
-        cause: See there.
-        step: See there; None where none is noted.
-        steps: See there; None where it is not known.
-        attempts: See there.
-        train_seconds: See there; None where it is not known.
-        parameters: See there; None where it is not known.
-        training_gmacs: See there; None where it is not known.
-        dataset: See there; None where it is not known.
-        commit: See there; None where it is not known.
-        folder: See there.
-        starts: What `provenance.code_state` needs of each start; empty where it is not known.
-        metrics: Numbers in [0, 1] by `<reading>/<metric>/<classes>`, NaN where one is undefined;
-            none at all unless the trial is finished.
+        starts: The fields of each start that `provenance.code_state` needs; empty if unknown.
+        metrics: Numbers in [0, 1] by `<box source>/<metric>/<classes>`, NaN if undefined; empty
+            unless the trial is finished.
     """
 
     trial: str
@@ -59,19 +46,19 @@ class Record(NamedTuple):
 
 
 class Source(Protocol):
-    """Trials that somebody has kept."""
+    """A source of trials."""
 
     def axes(self) -> Sequence[str]:
-        """Return the axes that are known beforehand, in the order of their sweep."""
+        """Return the axes known from a plan, in the order of the sweep."""
 
-    def trials(self) -> Iterable[Record]:
-        """Return all trials, in the order in which they are to be shown.
+    def trials(self) -> Iterable[TrialRecord]:
+        """Return all trials in the order in which they are shown.
 
         Raises:
-            UserError: If they cannot be had.
+            UserError: If they cannot be read.
         """
 
 
 def is_metric(name: str) -> bool:
-    """Whether a name is that of a number by classes, `<reading>/<metric>/<classes>`."""
+    """Return whether a name has the form `<box source>/<metric>/<classes>`."""
     return name.count("/") >= 2

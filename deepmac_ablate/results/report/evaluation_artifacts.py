@@ -67,7 +67,7 @@ def instances(shown: Shown) -> pd.DataFrame:
         UserError: If a file is broken.
     """
     path, classes_path = shown.folder / kept.FILE, shown.folder / "per_class.csv"
-    rows = kept.table(storage.read(path) or b"", str(path))
+    rows = kept.parse_instances(storage.read(path) or b"", str(path))
     try:
         with classes_path.open() as file:
             classes = pd.read_csv(file, usecols=["category_id", "name", "role"])

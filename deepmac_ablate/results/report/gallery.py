@@ -116,7 +116,7 @@ def telling(arms: Sequence[ArmTrials], metric: str, most: int) -> Selection:
         return Selection(arms, "")
 
     def rank(place: int) -> tuple[bool, bool, float]:
-        values = list(arms[place].by_seed(f"{metric}/novel").values())
+        values = list(arms[place].values_by_seed(f"{metric}/novel").values())
         return not arms[place].baseline, not values, -mean_interval(values).mean if values else 0.0
 
     chosen = sorted(sorted(range(len(arms)), key=rank)[:most])

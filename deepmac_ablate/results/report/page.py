@@ -103,7 +103,7 @@ def render(workdirs: Sequence[str], options: Options) -> Files:
     # Where nothing has finished, there is none yet.
     metric = options.metric or [*default_metrics(frame), DEFAULT_METRICS[0]][0]
     table = arm_table(frame, [metric], per_class=classes, split=split)
-    arms = grouping.of(frame).arms
+    arms = grouping.group_by_arm(frame).arms
     in_gallery = selection.telling(arms, metric, exhibition.MOST_ARMS)
     # Before the figures, for which a mistake should not wait.
     gallery = exhibition.make(in_gallery.arms, options.images, options.seed, options.data)
@@ -151,7 +151,7 @@ def _inline(plot: Plot) -> str:
 def _page(context: Mapping[str, Any]) -> str:
     script = source("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _render_template(
+    return render_template(
         "report.html.j2", **context, script=script, script_hash=f"sha256-{digest}",
         styles=source("gallery.css") + source("report.css"))
 
@@ -159,7 +159,7 @@ def _page(context: Mapping[str, Any]) -> str:
 _PARTS = re.compile(r"[^+_,/=. -]*[+_,/=. -]?")
 
 
-def _render_template(name: str, **context: Any) -> str:  # noqa: ANN401 - what the template needs
+def render_template(name: str, **context: Any) -> str:  # noqa: ANN401 - what the template needs
     """Return a template with its variables filled in, each of which must be given."""
     return _environment().get_template(name).render(**context)
 

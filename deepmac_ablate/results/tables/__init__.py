@@ -1,1 +1,1 @@
-"""The arms of a sweep beside each other: means, differences, gap, retention, cost."""
+"""Tables of arms: means, differences, gap, retention and cost."""

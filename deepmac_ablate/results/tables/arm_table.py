@@ -1,4 +1,4 @@
-"""The table of a sweep: a row per arm, with means over seeds and differences to the baseline."""
+"""Comparison of all arms of a sweep: means over seeds and differences to the baseline."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pandas as pd
 
 from deepmac_ablate import class_splits
 from deepmac_ablate.errors import UserError, did_you_mean
-from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results import columns
-from deepmac_ablate.results.arms import ArmTrials
+from deepmac_ablate.results.arms import ArmTrials, group_by_arm
 from deepmac_ablate.results.statistics import (
     Difference,
     Interval,
@@ -21,22 +20,26 @@ from deepmac_ablate.results.statistics import (
     mean_interval,
     paired_difference,
 )
-from deepmac_ablate.results.tables import retention
-from deepmac_ablate.results.tables.retention import ClassNumbers
+from deepmac_ablate.results.tables.retention import (
+    ClassMetrics,
+    find_all_arm,
+    retention_by_seed,
+)
 
 CLASSES = ("novel", "seen")
 
-# Masks in ground-truth boxes, where no detector takes part, and the number of the paper.
+# Mask IoU in ground-truth boxes, independent of the detector, and the usual metric of papers.
 DEFAULT_METRICS = ("groundtruth/iou", "detections/mask_ap")
 
 
 class Score(NamedTuple):
-    """A metric on an arm's novel or seen classes.
+    """A metric on the novel or the seen classes of an arm.
 
     Attributes:
-        value: Over the finished seeds that have it, in [0, 1].
-        difference: To the baseline, by seed; None for the baseline itself, or where there is none.
-        p_holm: The difference's p, corrected for all differences of the table.
+        value: The mean over the finished seeds that have the metric, in [0, 1].
+        difference: The difference to the baseline, paired by seed; None for the baseline itself, or
+            if there is none.
+        p_holm: The p value of the difference, corrected for all differences of the table.
     """
 
     value: Interval
@@ -45,13 +48,14 @@ class Score(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What a metric says of an arm.
+    """A metric of an arm.
 
     Attributes:
-        novel: On classes that were trained without masks.
-        seen: On classes that were trained with them.
+        novel: The metric on the classes that were trained without masks.
+        seen: The metric on the classes that were trained with masks.
         gap: Seen minus novel, within each seed.
-        retention: The novel classes' mean over the same classes' in the `all` arm, by seed.
+        retention: The mean over novel classes divided by the mean over the same classes in the
+            `all` arm, by seed.
     """
 
     novel: Score
@@ -61,17 +65,18 @@ class Scores(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An arm.
+    """The row of an arm.
 
     Attributes:
-        arm: Its trials, and what it is called.
-        baseline: Whether the table's differences are to it.
-        against: The label of the arm that its differences are to; None where there is none, or
-            where that has other novel classes, so that there is nothing to subtract.
-        all_arm: The label of the `all` arm of its retention; None where there is none.
-        relative_gmacs: Its training's multiply-adds over the baseline's; None where not known.
-        train_seconds: Mean over the finished trials where it is known; else None.
-        scores: By metric.
+        arm: The arm and its trials.
+        baseline: True if the arm is the baseline of the table's differences.
+        against: The label of the arm to which its differences are; None if there is none, or if
+            that arm has different novel classes.
+        all_arm: The label of the `all` arm of its retention; None if there is none.
+        relative_gmacs: The multiply-adds of its training divided by the baseline's; None if
+            unknown.
+        train_seconds: The mean training time of its finished trials in seconds; None if unknown.
+        scores: The scores by metric.
     """
 
     arm: ArmTrials
@@ -87,13 +92,13 @@ class Table(NamedTuple):
     """The arms of a data frame, compared.
 
     Attributes:
-        rows: One per arm, in order of first appearance.
-        metrics: `<reading>/<metric>`, in order.
-        confidence: Of all intervals.
-        comparisons: How many p values Holm's correction counts.
-        left_out: Ids of trials that belong to no arm: see `arms.Arms`.
-        novel: Ids of the novel classes of each arm's numbers, by label, where they are known.
-        split: The class split in place of the trials' own; None: as the trials.
+        rows: One row per arm, in order of first appearance.
+        metrics: The metrics as `<box source>/<metric>`, in order.
+        confidence: The confidence of all intervals, in (0, 1).
+        comparisons: The number of p values that Holm's correction counts.
+        left_out: Ids of trials that fit no arm, see `arms.Arms`.
+        novel: Ids of the novel classes of each arm by its label, if known.
+        split: The class split of the metrics; None means the trials' own splits.
     """
 
     rows: tuple[Row, ...]
@@ -116,29 +121,32 @@ def arm_table(
     """Compare the arms of a data frame.
 
     Args:
-        frame: From `results.load`, or of a split from `results.with_split`.
-        metrics: `<reading>/<metric>`; by default those of `DEFAULT_METRICS` that there are.
-        confidence: Of the intervals, in (0, 1).
-        per_class: From `results.per_class`; without it there is no retention.
-        baseline: The label of the arm to compare all others with; by default each sweep's own.
-        split: The one that `frame` was made for; None: the trials' own. It needs `per_class`.
+        frame: The frame from `results.load` or `results.with_split`.
+        metrics: Metrics as `<box source>/<metric>`; by default those of `DEFAULT_METRICS` that the
+            frame has.
+        confidence: The confidence of the intervals, in (0, 1).
+        per_class: The frame from `results.per_class`; without it there is no retention.
+        baseline: The label of the arm to compare all others with; by default each sweep's own
+            baseline.
+        split: The split that was given to `results.with_split`; None means the trials' own splits.
+            It needs `per_class`.
 
     Raises:
-        UserError: If a metric or the baseline is not there, or the confidence is no share.
+        UserError: If a metric or the baseline does not exist, or the confidence is not in (0, 1).
     """
     check_confidence(confidence)
     chosen = tuple(checked_metrics(frame, metrics) if metrics else default_metrics(frame))
-    arms, left_out = grouping.of(frame)
-    maker = _RowMaker(arms, chosen, confidence, ClassNumbers(per_class), baseline)
+    arms, left_out = group_by_arm(frame)
+    builder = _RowBuilder(arms, chosen, confidence, ClassMetrics(per_class), baseline)
     if split is not None:
-        maker.novel = dict.fromkeys(maker.novel, _novel_of_split(split, per_class))
-    rows, comparisons = _corrected([maker.row(arm) for arm in arms])
+        builder.novel = dict.fromkeys(builder.novel, _novel_classes(split, per_class))
+    rows, comparisons = _with_holm([builder.build_row(arm) for arm in arms])
     return Table(
-        tuple(rows), chosen, confidence, comparisons, tuple(left_out), maker.novel, split)
+        tuple(rows), chosen, confidence, comparisons, tuple(left_out), builder.novel, split)
 
 
 def known_metrics(frame: pd.DataFrame) -> list[str]:
-    """Return the metrics `<reading>/<metric>` that a data frame has for novel or seen classes."""
+    """Return the metrics as `<box source>/<metric>` that exist for novel or seen classes."""
     found = [name.split("/") for name in columns.metrics(frame)]
     return list(dict.fromkeys(
         f"{parts[0]}/{parts[1]}" for parts in found if len(parts) == 3 and parts[2] in CLASSES))
@@ -147,16 +155,16 @@ def known_metrics(frame: pd.DataFrame) -> list[str]:
 def default_metrics(
     frame: pd.DataFrame, wanted: Sequence[str] = DEFAULT_METRICS
 ) -> list[str]:
-    """Return those of the wanted metrics that a data frame has."""
+    """Return the wanted metrics that a data frame has."""
     known = known_metrics(frame)
     return [metric for metric in wanted if metric in known]
 
 
 def checked_metrics(frame: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
-    """Return metrics, each once.
+    """Return metrics without duplicates.
 
     Raises:
-        UserError: If one is not there. Before anything has finished, nobody knows which there are.
+        UserError: If a metric does not exist. Before a trial has finished, every name is accepted.
     """
     known = known_metrics(frame)
     for metric in metrics:
@@ -167,46 +175,47 @@ def checked_metrics(frame: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(metrics))
 
 
-class _RowMaker:
-    """Makes the rows of a table, without Holm's correction, which needs them all."""
+class _RowBuilder:
+    """Builder of table rows, without Holm's correction, which needs all rows."""
 
     def __init__(
         self,
         arms: Sequence[ArmTrials],
         metrics: Sequence[str],
         confidence: float,
-        numbers: ClassNumbers,
+        by_class: ClassMetrics,
         baseline: str | None,
     ) -> None:
         self._confidence = confidence
         self._baselines = _baselines(arms, baseline)
-        self._by_class = {metric: numbers.of(metric) for metric in metrics}
+        self._by_class = {metric: by_class.metric_table(metric) for metric in metrics}
         self.novel = {
-            arm.label: novel for arm in arms if (novel := numbers.novel(arm)) is not None}
-        # By training, whatever split the numbers are for.
-        self._full = [arm for arm in arms if self.novel.get(arm.label) == frozenset()]
+            arm.label: novel for arm in arms if (novel := by_class.novel_ids(arm)) is not None}
+        # By the classes trained without masks, even if the metrics use another split.
+        self._all_arms = [arm for arm in arms if self.novel.get(arm.label) == frozenset()]
         self._partial = {label for label, novel in self.novel.items() if novel}
 
-    def row(self, arm: ArmTrials) -> Row:
+    def build_row(self, arm: ArmTrials) -> Row:
         base = self._baselines.get(arm.sweep)
         against = None if base is arm else base
-        if against and not same_classes(self.novel, (arm.label, against.label)):
+        if against and not _same_novel_classes(self.novel, (arm.label, against.label)):
             against = None
-        full = retention.oracle(arm, self._full) if arm.label in self._partial else None
-        gmacs = [it.known("training_gmacs") for it in (arm, base) if it is not None]
+        all_arm = find_all_arm(arm, self._all_arms) if arm.label in self._partial else None
+        gmacs = [side.known_values("training_gmacs") for side in (arm, base) if side is not None]
         seconds = [row["train_seconds"] for row in arm.finished if row["train_seconds"] is not None]
         return Row(
-            arm, base is arm, against.label if against else None, full.label if full else None,
+            arm, base is arm, against.label if against else None,
+            all_arm.label if all_arm else None,
             gmacs[0][0] / gmacs[1][0] if len(gmacs) == 2 and all(gmacs) else None,
             statistics.fmean(seconds) if seconds else None,
-            {metric: self._scores(arm, against, full, metric) for metric in self._by_class})
+            {metric: self._scores(arm, against, all_arm, metric) for metric in self._by_class})
 
     def _scores(
-        self, arm: ArmTrials, against: ArmTrials | None, full: ArmTrials | None, metric: str
+        self, arm: ArmTrials, against: ArmTrials | None, all_arm: ArmTrials | None, metric: str
     ) -> Scores:
-        novel, seen = (arm.by_seed(f"{metric}/{classes}") for classes in CLASSES)
-        shares = {} if full is None else retention.by_seed(
-            arm, full, self.novel[arm.label], self._by_class[metric])
+        novel, seen = (arm.values_by_seed(f"{metric}/{classes}") for classes in CLASSES)
+        shares = {} if all_arm is None else retention_by_seed(
+            arm, all_arm, self.novel[arm.label], self._by_class[metric])
         return Scores(
             self._score(novel, against, f"{metric}/novel"),
             self._score(seen, against, f"{metric}/seen"),
@@ -215,39 +224,35 @@ class _RowMaker:
 
     def _score(self, values: dict[int, float], against: ArmTrials | None, column: str) -> Score:
         difference = None if against is None else paired_difference(
-            values, against.by_seed(column), self._confidence)
+            values, against.values_by_seed(column), self._confidence)
         return Score(self._interval(values), difference)
 
     def _interval(self, values: dict[int, float]) -> Interval:
         return mean_interval(list(values.values()), self._confidence)
 
 
-def same_classes(novel: Mapping[str, frozenset[int]], labels: Iterable[str]) -> bool:
-    """Whether novel and seen numbers of arms are about the same classes, as far as is known.
-
-    Args:
-        novel: Ids of the novel classes by the labels of arms.
-        labels: Of the arms.
-    """
+def _same_novel_classes(novel: Mapping[str, frozenset[int]], labels: Iterable[str]) -> bool:
+    """Return whether arms have the same novel classes, as far as these are known."""
     return len({novel[label] for label in labels if label in novel}) < 2
 
 
 def _baselines(arms: Sequence[ArmTrials], label: str | None) -> dict[str, ArmTrials]:
-    """Return the arm to compare with by the name of each sweep."""
+    """Return the arm to compare with, by the name of each sweep."""
     if label is None:
         return {arm.sweep: arm for arm in reversed(arms) if arm.baseline}
     named = [arm for arm in arms if label in (arm.label, arm.arm)]
     labels = [arm.label for arm in named or arms]
     if not named:
         raise UserError(
-            f"There is no arm {label!r} to compare with.{did_you_mean(label, labels)} Arms are "
+            f"There is no arm {label!r} to compare with.{did_you_mean(label, labels)} Known are "
             f"{', '.join(labels)}.")
     if len(named) > 1:
-        raise UserError(f"Several arms are called {label!r}: name one of {', '.join(labels)}.")
+        raise UserError(
+            f"{label!r} is ambiguous; pass one of the labels {', '.join(labels)}.")
     return {arm.sweep: named[0] for arm in arms}
 
 
-def _novel_of_split(split: class_splits.Split, per_class: pd.DataFrame | None) -> frozenset[int]:
+def _novel_classes(split: class_splits.Split, per_class: pd.DataFrame | None) -> frozenset[int]:
     if per_class is None or per_class.empty:
         return frozenset()
     classes = per_class.drop_duplicates("category_id")
@@ -256,16 +261,17 @@ def _novel_of_split(split: class_splits.Split, per_class: pd.DataFrame | None) -
     return frozenset(number for number, role in roles.items() if role == "novel")
 
 
-def _corrected(rows: Sequence[Row]) -> tuple[list[Row], int]:
-    """Return the rows with Holm's correction over all their differences, and of how many."""
+def _with_holm(rows: Sequence[Row]) -> tuple[list[Row], int]:
+    """Return the rows with Holm's correction over all differences, and the number of these."""
     places = [
         (number, metric, classes)
         for number, row in enumerate(rows) for metric in row.scores for classes in CLASSES]
     scores = [getattr(rows[number].scores[metric], classes) for number, metric, classes in places]
     p_values = [score.difference.p if score.difference else None for score in scores]
-    made = [dict(row.scores) for row in rows]
+    corrected = [dict(row.scores) for row in rows]
     for (number, metric, classes), score, p in zip(places, scores, holm(p_values), strict=True):
-        filled = {classes: score._replace(p_holm=p)}
-        made[number][metric] = made[number][metric]._replace(**filled)
-    done = [row._replace(scores=scores) for row, scores in zip(rows, made, strict=True)]
-    return done, sum(p is not None for p in p_values)
+        corrected[number][metric] = corrected[number][metric]._replace(
+            **{classes: score._replace(p_holm=p)})
+    return [
+        row._replace(scores=scores) for row, scores in zip(rows, corrected, strict=True)
+    ], sum(p is not None for p in p_values)

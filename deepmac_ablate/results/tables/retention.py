@@ -1,4 +1,4 @@
-"""What training without masks keeps: novel classes against the same classes fully supervised."""
+"""Retention: the share of fully supervised performance that is kept on novel classes."""
 
 from __future__ import annotations
 
@@ -10,84 +10,91 @@ from deepmac_ablate.evaluation.metrics.summary import OVER_INSTANCES
 from deepmac_ablate.results.arms import ArmTrials
 
 
-class ClassNumbers:
-    """The numbers by class of finished trials.
+class ClassMetrics:
+    """Metrics of finished trials by class.
 
     Args:
-        per_class: A row per trial, reading and class, with `trial`, `reading`, `category_id`,
-            `name`, `role` and metrics; None where nothing is known by class.
+        per_class: The frame from `results.per_class`; None if nothing is known by class.
     """
 
     def __init__(self, per_class: pd.DataFrame | None) -> None:
         self._rows = per_class
-        # All readings of a trial agree on the roles.
+        # The roles do not depend on the box source, so one row per trial and class is enough.
         self._novel: dict[str, set[int]] = {}
         if per_class is not None:
             first = per_class.drop_duplicates(["trial", "category_id"])
-            for trial, number, role in zip(
+            for trial, class_id, role in zip(
                     first["trial"], first["category_id"], first["role"], strict=True):
                 novel = self._novel.setdefault(trial, set())
                 if role == "novel":
-                    novel.add(number)
+                    novel.add(class_id)
 
-    def novel(self, arm: ArmTrials) -> frozenset[int] | None:
-        """Return the ids of an arm's novel classes in training; None where they are not known."""
+    def novel_ids(self, arm: ArmTrials) -> frozenset[int] | None:
+        """Return the ids of the classes that an arm was trained on without masks.
+
+        Returns:
+            The ids; None if they are unknown.
+        """
         known = (self._novel[row["trial"]] for row in arm.finished if row["trial"] in self._novel)
         novel = next(known, None)
         return None if novel is None else frozenset(novel)
 
-    def of(self, metric: str) -> pd.DataFrame:
-        """Return a metric `<reading>/<name>`: a row per trial, a column per class id.
+    def metric_table(self, metric: str) -> pd.DataFrame:
+        """Return a metric with one row per trial and one column per class id.
 
-        It is empty where the metric is not there by class, or a mean over classes is not what it
-        says about several.
+        Args:
+            metric: The metric as `<box source>/<metric>`.
+
+        Returns:
+            The table; empty if the metric is not known by class, or is not a mean over classes.
         """
-        reading, _, name = metric.partition("/")
+        box_source, _, name = metric.partition("/")
         if self._rows is None or name in OVER_INSTANCES or name not in self._rows:
             return pd.DataFrame()
-        rows = self._rows[self._rows["reading"] == reading]
+        rows = self._rows[self._rows["reading"] == box_source]
         return rows.pivot(index="trial", columns="category_id", values=name).astype("Float64")
 
 
-def oracle(arm: ArmTrials, full: Sequence[ArmTrials]) -> ArmTrials | None:
-    """Return the `all` arm to set an arm beside.
+def find_all_arm(arm: ArmTrials, all_arms: Sequence[ArmTrials]) -> ArmTrials | None:
+    """Return the fully supervised arm to compare an arm with.
 
     Args:
         arm: An arm with novel classes.
-        full: The arms in whose trials every class is seen.
+        all_arms: The arms that were trained with the masks of all classes.
 
     Returns:
-        The only one whose levels agree with the arm's on all axes but one, else the only one there
-        is; None where there is no single one.
+        The only one that differs from the arm in the level of one axis, else the only one that
+        exists; None if neither is unique.
     """
-    near = [other for other in full if arm.distance(other) == 1]
+    near = [other for other in all_arms if arm.count_different_levels(other) == 1]
     if len(near) == 1:
         return near[0]
-    return full[0] if len(full) == 1 else None
+    return all_arms[0] if len(all_arms) == 1 else None
 
 
-def by_seed(
-    arm: ArmTrials, full: ArmTrials, novel: Collection[int], numbers: pd.DataFrame
+def retention_by_seed(
+    arm: ArmTrials, all_arm: ArmTrials, novel: Collection[int], values: pd.DataFrame
 ) -> dict[int, float]:
-    """Return the arm's mean over classes divided by the fully supervised one's, by seed.
+    """Return an arm's mean over novel classes divided by that of the `all` arm, by seed.
 
     Args:
-        arm: Whose share is asked for.
-        full: The `all` arm.
-        novel: Ids of the classes; those without a number on either side are left out on both.
-        numbers: From `ClassNumbers.of`.
+        arm: The arm with novel classes.
+        all_arm: The fully supervised arm.
+        novel: The ids of the novel classes; classes without a value in either arm are ignored.
+        values: The table from `ClassMetrics.metric_table`.
 
     Returns:
-        For the seeds that both have; without those where the `all` arm has nothing but zeros.
+        Shares for the seeds that both arms have, unless the mean of the `all` arm is zero.
     """
-    of_full = {row["seed"]: row["trial"] for row in full.finished}
+    trials_of_all = {row["seed"]: row["trial"] for row in all_arm.finished}
     shares = {}
     for row in arm.finished:
-        pair = [row["trial"], of_full.get(row["seed"])]
-        if not set(pair) <= set(numbers.index):
+        pair = [row["trial"], trials_of_all.get(row["seed"])]
+        if not set(pair) <= set(values.index):
             continue
-        both = numbers.loc[pair, [it for it in numbers if it in novel]].dropna(axis="columns")
-        mean, mean_of_full = both.mean(axis="columns")
-        if len(both.columns) and mean_of_full > 0:
-            shares[row["seed"]] = float(mean / mean_of_full)
+        both = values.loc[pair, [class_id for class_id in values if class_id in novel]]
+        both = both.dropna(axis="columns")
+        mean, mean_of_all = both.mean(axis="columns")
+        if len(both.columns) and mean_of_all > 0:
+            shares[row["seed"]] = float(mean / mean_of_all)
     return shares

@@ -1,4 +1,4 @@
-"""Two arms compared by class and by image, on trial folders whose truth is known."""
+"""Comparisons of two arms by class and by image, on trial folders with known differences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from deepmac_ablate.evaluation.metrics.average_precision import per_class_ap
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from deepmac_ablate.evaluation.metrics.matches import match_detections
 from deepmac_ablate.results import formats as table_formats
-from deepmac_ablate.results.comparison import rendering
+from deepmac_ablate.results.comparison.comparison_rendering import (
+    comparison_notes,
+    most_changed,
+    render_comparison,
+)
 from deepmac_ablate.results.comparison.two_arms import compare
 from tests.evaluation.metrics.test_average_precision import data_set, square
 from tests.helpers import compared_trials
@@ -30,14 +34,14 @@ DRAWS = 100
 
 
 def better(table, by, where=None):
-    """Return objects whose IoU is higher by that much."""
+    """Return objects whose IoU is higher by `by`, or only those selected by `where`."""
     higher = table["iou"] + by
     return table.assign(iou=higher if where is None else higher.where(where, table["iou"]))
 
 
 @pytest.fixture
 def shifted(tmp_path):
-    """Two arms of two seeds: b's dogs are .1 better, but for image 1, where its cats are worse."""
+    """Two arms with two seeds; on b, dogs are .1 better except on image 1, where cats are worse."""
     def instances(arm, seed):
         table = objects(seed=0)
         table = better(table, seed / 100)
@@ -50,7 +54,7 @@ def shifted(tmp_path):
 
 
 def test_equal_arms_do_not_differ(tmp_path):
-    """Differences and intervals are exactly 0, nothing is marked, and no image has changed."""
+    """Differences and intervals of equal arms are exactly 0, and nothing is marked."""
     frame = compared_trials.arms(tmp_path, {"a": [0, 1], "b": [0, 1]}, lambda *_: objects())
     compared = compare(frame, "a", "b", resamples=DRAWS)
     for table in (compared.groups, compared.classes):
@@ -61,7 +65,7 @@ def test_equal_arms_do_not_differ(tmp_path):
 
 
 def test_values_are_means_over_seeds_objects_and_classes(shifted):
-    """The tables hold what a calculation from the files gives."""
+    """The tables agree with means calculated from the files."""
     compared = compare(shifted, "a", "b", resamples=DRAWS)
     table = objects()
     classes = compared.classes.set_index("category_id")
@@ -77,7 +81,7 @@ def test_values_are_means_over_seeds_objects_and_classes(shifted):
 
 
 def test_a_shift_is_found_where_it_is(tmp_path):
-    """Dogs that are .1 better everywhere: .1 with certainty, .05 for the two novel classes."""
+    """A class that is .1 better on every image has exactly that difference and interval."""
     def instances(arm, seed):
         table = objects(40, seed)
         return better(table, 0.1, table["category_id"] == 2) if arm == "b" else table
@@ -93,14 +97,14 @@ def test_a_shift_is_found_where_it_is(tmp_path):
 
 
 def test_boundaries_have_their_own_comparison(shifted):
-    """Boundary IoU, which the two arms have in common, does not follow IoU."""
+    """Boundary IoU, equal in both arms, is compared independently of IoU."""
     compared = compare(shifted, "a", "b", "groundtruth/boundary_iou", DRAWS)
     assert (compared.classes["difference"] == 0).all()
     assert (compared.images["difference"] != 0).any()
 
 
-def test_images_are_ordered_by_what_they_gain(shifted):
-    """Gains come first, the image with worse cats is last, and classes by their change."""
+def test_images_are_ordered_by_their_gain(shifted):
+    """Images are sorted by gain, and the classes of an image by the size of their change."""
     images = compare(shifted, "a", "b", resamples=DRAWS).images
     table = objects()
     assert images["difference"].is_monotonic_decreasing
@@ -112,12 +116,12 @@ def test_images_are_ordered_by_what_they_gain(shifted):
     size = (table["image_id"] == 1).sum()
     assert size == last["instances"]
     assert pytest.approx(-0.25 * cats / size) == last["difference"]
-    gains, losses = rendering.most_changed(images, 2)
+    gains, losses = most_changed(images, 2)
     assert (2, 1) == (len(gains), len(losses))
 
 
 def test_roles_that_differ_are_a_group_of_their_own(tmp_path):
-    """Beside a fully supervised arm, classes are those both have seen and those only one has."""
+    """Classes that only one of the two arms has seen form a separate group."""
     roles = {"b": dict.fromkeys(NAMES, "seen")}
     frame = compared_trials.arms(tmp_path, {"a": [0], "b": [0]}, lambda *_: objects(), roles)
     compared = compare(frame, "a", "b", resamples=DRAWS)
@@ -147,8 +151,8 @@ def average_precision_arms(root, seeds=(0, 1)):
 
 
 @pytest.mark.parametrize("task", ["mask", "box"])
-def test_average_precision_is_had_from_the_matches(tmp_path, task):
-    """It is the AP of the detections, with intervals around the difference."""
+def test_average_precision_is_computed_from_the_matches(tmp_path, task):
+    """The compared AP is that of the detections, and the intervals contain the difference."""
     frame, expected = average_precision_arms(tmp_path)
     compared = compare(frame, "a", "b", f"detections/{task}_ap", DRAWS)
     for arm in ("a", "b"):
@@ -158,40 +162,43 @@ def test_average_precision_is_had_from_the_matches(tmp_path, task):
     assert ((classes["low"] < classes["difference"]) & (classes["difference"] < classes["high"])
             ).all()
     assert len(compared.images) == 0
-    assert "Single images are not compared" in rendering.comparison_notes(compared)[-1]
+    assert "Single images are not compared" in comparison_notes(compared)[-1]
 
 
 @pytest.mark.parametrize(
-    ("seeds", "sentence"),
+    ("seeds", "note"),
     [
         ({"a": [0, 1, 2], "b": [2, 0, 1]},
-         "the images and of 3 pairs of trials of one seed (0, 1, 2); both"),
-        ({"a": [0, 1, 2], "b": [2, 0, 1]}, "the range of 3 differences holds their median 75 % of"),
-        ({"a": [0, 1], "b": [1, 0, 5]}, "only one side has them: seeds 5."),
+         "100 resamples of images and seeds (0, 1, 2), paired by seed; both"),
+        ({"a": [0, 1, 2], "b": [2, 0, 1]},
+         "With 3 seeds the intervals are too narrow, and too much is marked, if seeds vary more"),
+        ({"a": [0, 1, 2], "b": [2, 0, 1]},
+         "the range of 3 differences covers their median with only 75 % probability"),
+        ({"a": [0, 1], "b": [1, 0, 5]}, "Dropped, on one side only: seeds 5."),
         ({"a": [0, 1], "b": [3]},
-         "as no seed is on both sides, of the seeds of each (a: 0, 1; b: 3); both"),
-        ({"a": [0, 1], "b": [3]}, "one seed of b: the intervals say nothing about what others"),
-        ({"a": [4], "b": [4]}, "resamples of the images alone; both"),
-        ({"a": [4], "b": [4]}, "one pair of seeds: the intervals say nothing about what other"),
-        ({"a": [4], "b": [5]}, "one seed on each side: the intervals say nothing about what other"),
-        ({"a": [4], "b": [5]}, "intervals of 0 of 3 classes exclude 0; 0.2 would by chance"),
+         "images and seeds (a: 0, 1; b: 3), unpaired as the sides share no seed; both"),
+        ({"a": [0, 1], "b": [3]}, "One seed of b: the intervals do not cover its randomness"),
+        ({"a": [4], "b": [4]}, "100 resamples of images; both"),
+        ({"a": [4], "b": [4]}, "One seed per arm: the intervals do not cover the randomness of"),
+        ({"a": [4], "b": [5]}, "One seed per arm: the intervals do not cover the randomness of"),
+        ({"a": [4], "b": [5]}, "of 0 of 3 classes exclude 0, where chance alone would give 0.2."),
     ])
-def test_it_says_what_was_drawn(tmp_path, seeds, sentence):
-    """Pairs of seeds, seeds of each side, or images alone; what is left out; what it is worth."""
+def test_notes_describe_the_resamples(tmp_path, seeds, note):
+    """Notes state the seeds that were resampled, the seeds that were dropped, and the coverage."""
     frame = compared_trials.arms(tmp_path, seeds, lambda *_: objects())
-    notes = " ".join(rendering.comparison_notes(compare(frame, "a", "b", resamples=DRAWS)))
-    assert sentence in notes
-    assert notes.startswith("In percent; B - A: b minus a, above 0 where b is better.")
+    notes = " ".join(comparison_notes(compare(frame, "a", "b", resamples=DRAWS)))
+    assert note in notes
+    assert notes.startswith("Values in percent. B - A: b minus a, positive if b is better.")
 
 
 def test_trials_can_be_named_by_their_ids(shifted):
-    """Two trials of one arm differ by their seeds, which are .01 apart on every object."""
+    """Ids select single trials, here two seeds of an arm that are .01 apart on every object."""
     compared = compare(shifted, "a-0", "a-1", resamples=DRAWS)
     np.testing.assert_allclose(compared.classes["difference"], 0.01)
 
 
 def test_seeds_matter_as_much_as_images(tmp_path):
-    """Where only seeds differ, by .00, .03 and .06, the interval is their range."""
+    """The interval of differences of .00, .03 and .06 over three seeds is their range."""
     frame = compared_trials.arms(
         tmp_path, {"a": [0, 1, 2], "b": [0, 1, 2]},
         lambda arm, seed: better(objects(), 0.03 * seed * (arm == "b")))
@@ -201,9 +208,9 @@ def test_seeds_matter_as_much_as_images(tmp_path):
 
 
 def test_people_read_percent(shifted):
-    """Groups, classes by their difference, images and sentences, each with its marks."""
+    """The document has percentages of groups, classes sorted by difference, and images."""
     compared = compare(shifted, "a", "b", resamples=119)
-    shown = rendering.document(compared, 1)
+    shown = render_comparison(compared, 1)
     groups, classes, gains, losses = shown.sections
     assert "b (B) against a (A): mask IoU in ground-truth boxes" == groups.title
     assert ["classes", "number", "A", "B", "B - A", "95 % interval"] == list(groups.heads)
@@ -215,34 +222,34 @@ def test_people_read_percent(shifted):
     assert [f"{100 * value['a']:.1f}", f"{100 * value['b']:.1f}",
             f"{100 * value['difference']:+.1f}", f"{low:+.1f} to {high:+.1f} *"] == dog[3:]
     assert ["+0.0", "+0.0 to +0.0  "] == cup[5:]
-    assert "where mask IoU in ground-truth boxes gains most" == gains.title
+    assert "largest gains of mask IoU in ground-truth boxes" == gains.title
     assert "1" == losses.rows[0][0]
-    assert "The intervals of 1 of 3 classes exclude 0; 0.2 would by chance if no class" in (
+    assert "The intervals of 1 of 3 classes exclude 0, where chance alone would give 0.2." in (
         " ".join(shown.caption))
 
 
-def test_classes_that_may_be_chance_are_told_apart(shifted):
-    """An interval that excludes 0 is no finding yet where many were looked at."""
+def test_classes_that_may_be_chance_are_marked(shifted):
+    """A class whose interval excludes 0 but whose corrected p does not is marked with "?"."""
     compared = compare(shifted, "a", "b", resamples=DRAWS)
     doubtful = compared.classes.assign(q=[1.0, 0.051, 1.0])
-    shown = rendering.document(dataclasses.replace(compared, classes=doubtful), 0)
+    shown = render_comparison(dataclasses.replace(compared, classes=doubtful), 0)
     assert shown.sections[1].rows[0][-1].endswith(" ?")
     assert 2 == len(shown.sections)
 
 
-def test_it_says_where_resamples_are_too_few(shifted):
-    """The least p is 2 / (resamples + 1): for one of 3 classes at 5 % it takes 119 of them."""
+def test_too_few_resamples_are_noted(shifted):
+    """The smallest p is 2 / (resamples + 1), so one of 3 classes at 5 % needs 119 resamples."""
     last = {
-        resamples: rendering.comparison_notes(compare(shifted, "a", "b", resamples=resamples))[-1]
+        resamples: comparison_notes(compare(shifted, "a", "b", resamples=resamples))[-1]
         for resamples in (118, 119)}
-    assert "A single class among 3 can remain from 119 resamples on." == last[118]
+    assert "A single class among 3 can remain only with 119 or more resamples." == last[118]
     assert "A single class" not in last[119]
 
 
 def test_programs_read_fractions(shifted):
     """CSV and JSON hold the rows of all tables."""
     compared = compare(shifted, "a", "b", resamples=DRAWS)
-    shown = rendering.document(compared, 1)
+    shown = render_comparison(compared, 1)
     read = json.loads(table_formats.json_text(shown))
     kinds = ["group"] * 3 + ["class"] * 3 + ["gain", "loss"]
     assert kinds == [row["kind"] for row in read]
@@ -257,23 +264,25 @@ def test_programs_read_fractions(shifted):
 
 
 def test_doubtful_trials_are_named(shifted):
-    """Namesakes that are left out, and trials of other code, stand below the tables."""
+    """Notes name dropped trials with the arm's label, and trials that ran with other code."""
     namesake = shifted[shifted["trial"] == "b-1"].assign(trial="old")
     frame = pd.concat([shifted, namesake], ignore_index=True)
     frame["code_state"] = ["", "other code", "", "", ""]
-    notes = " ".join(rendering.comparison_notes(compare(frame, "a", "b", resamples=DRAWS)))
-    assert "or have a seed that is there already: old." in notes
-    assert "Trials of other code than the present one, or of several, take part: a-1." in notes
+    notes = " ".join(comparison_notes(compare(frame, "a", "b", resamples=DRAWS)))
+    assert "Dropped, with another number of steps or a duplicate seed: old." in notes
+    assert "Ran with other code than the present version: a-1." in notes
 
 
 def test_the_confidence_can_be_chosen(shifted):
-    """Narrower intervals hold less, and the text says how much."""
+    """Intervals of lower confidence are narrower, and the notes state the confidence."""
     wide, narrow = (
         compare(shifted, "a", "b", resamples=DRAWS, confidence=share) for share in (0.95, 0.5))
-    width = [it.groups["high"][1] - it.groups["low"][1] for it in (wide, narrow)]
+    width = [
+        compared.groups["high"][1] - compared.groups["low"][1] for compared in (wide, narrow)]
     assert 0 < width[1] < width[0]
-    assert "Intervals hold 50 % of 100 resamples" in rendering.comparison_notes(narrow)[1]
-    assert "A confidence of 95 makes no sense" in refused(shifted, "a", "b", confidence=95)
+    assert "50 % percentile intervals over 100 resamples" in comparison_notes(narrow)[1]
+    assert "must be between 0 and 1, such as 0.95, got 95." in (
+        refused(shifted, "a", "b", confidence=95))
 
 
 def refused(frame, *args, **fields):
@@ -283,48 +292,48 @@ def refused(frame, *args, **fields):
 
 
 def test_what_cannot_be_compared_is_refused(shifted):
-    """Names that name nothing, and trials that are not there yet, have their sentence."""
-    assert "There is no arm or trial 'bb'. Did you mean 'b'? Arms are a, b." == (
+    """Each invalid argument, and each lack of results, has its own message."""
+    assert "There is no arm or trial 'bb'. Did you mean 'b'? Known arms are a, b." == (
         refused(shifted, "a", "bb"))
-    assert "Both sides are 'a'; name two different arms or trials." == refused(shifted, "a", "a")
-    assert "Cannot compare by 'groundtruth/iuo'. Did you mean 'groundtruth/iou'?" in (
+    assert "Both sides are 'a'; pass two different arms or trials." == refused(shifted, "a", "a")
+    assert "Arms cannot be compared by 'groundtruth/iuo'. Did you mean 'groundtruth/iou'?" in (
         refused(shifted, "a", "b", "groundtruth/iuo"))
     assert "resamples must be at least 100, got 10." == (
         refused(shifted, "a", "b", resamples=10))
     running = shifted.assign(status=["finished", "finished", "running", "failed"])
-    assert "No trial of 'b' has finished (1 running, 1 failed), so there is no number yet." == (
+    assert "No trial of 'b' has finished yet (1 running, 1 failed)." == (
         refused(running, "a", "b"))
-    assert "trial a-0 of 'a' are not at hand; a comparison needs the workdir" in (
+    assert "trial a-0 of 'a' are not available; a comparison needs the workdir" in (
         refused(shifted.assign(folder=""), "a", "b"))
     other = shifted.assign(dataset=["val@1", "val@1", "val@2", "val@2"])
-    assert "'a' and 'b' were evaluated on different datasets, val@1 and val@2;" in (
+    assert "'a' and 'b' were evaluated on different datasets (val@1, val@2);" in (
         refused(other, "a", "b"))
 
 
-def test_missing_files_are_named_with_what_makes_them(shifted, tmp_path):
-    """Older trials lack what a comparison needs; one sentence says which command makes it."""
+def test_missing_files_are_named_with_the_command_that_writes_them(shifted, tmp_path):
+    """The message about a missing file names the command that writes it."""
     assert (
-        "4 of the 4 trials lack matches/detections_box.npz, by which detections/box_ap is compared;"
-        f" `deepmac-ablate train --workdir {tmp_path}/a-0 --mode eval` evaluates the first of them"
-        " again and writes it."
+        "4 of 4 trials have no matches/detections_box.npz, which detections/box_ap needs; "
+        f"`deepmac-ablate train --workdir {tmp_path}/a-0 --mode eval` evaluates the first of them "
+        "again and writes the file."
     ) == refused(shifted, "a", "b", "detections/box_ap")
     (tmp_path / "b-1/per_class.csv").unlink()
-    assert f"{tmp_path}/b-1 lacks per_class.csv, which says which class is seen." == (
+    assert f"{tmp_path}/b-1 has no per_class.csv, which tells seen from novel classes." == (
         refused(shifted, "a", "b"))
     (tmp_path / "b-0/instances.csv.gz").write_bytes(b"cut")
     assert f"{tmp_path}/b-0/instances.csv.gz is broken (" in refused(shifted, "a", "b")
 
 
 def test_no_objects_are_refused(tmp_path):
-    """Where no masks in ground-truth boxes were evaluated, there is nothing to compare by IoU."""
+    """Trials that were not evaluated in ground-truth boxes cannot be compared by IoU."""
     frame = compared_trials.arms(
         tmp_path, {"a": [0], "b": [0]}, lambda *_: objects().assign(reading="jittered0.1"))
-    assert "Trial a-0 was evaluated on no object that groundtruth/iou is about" in (
+    assert "Trial a-0 was not evaluated on any object with groundtruth/iou" in (
         refused(frame, "a", "b"))
 
 
 def test_other_images_are_refused(tmp_path):
-    """Datasets that have one name but other objects are no pair."""
+    """Datasets with the same name but other objects cannot be compared."""
     frame = compared_trials.arms(
         tmp_path, {"a": [0], "b": [0]}, lambda arm, _: objects(10 if arm == "a" else 11))
     assert "Trials a-0 and b-0 were not evaluated on the same images, classes and objects" in (

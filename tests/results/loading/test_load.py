@@ -1,4 +1,4 @@
-"""Workdirs as a data frame: what the files say, in order, and nothing of what is broken."""
+"""Workdirs and trial folders as a data frame, including unfinished and broken trials."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def end(folder: Path, role: str = "train", **fields) -> None:
                "pid_started": None, "started": now, "heartbeat": now, **fields}).write(folder)
 
 
-def test_the_numbers_are_those_of_result_json(tmp_path):
-    """Every number of every trial, in the plan's order, undefined ones missing."""
+def test_metrics_are_those_of_result_json(tmp_path):
+    """The frame has every metric of every result.json, in the order of the plan."""
     workdir = sweep(tmp_path / "w")
     frame = results.load(tmp_path / "w")
-    assert [it.id for it in workdir.read_plan().trials] == list(frame["trial"])
+    assert [planned.id for planned in workdir.read_plan().trials] == list(frame["trial"])
     for trial in frame["trial"]:
         result = json.loads((tmp_path / "w" / "trials" / trial / "result.json").read_text())
         found = row(frame, trial)
@@ -74,12 +74,12 @@ def test_the_numbers_are_those_of_result_json(tmp_path):
         assert [result[name] for name in names] == [found[name] for name in names]
 
 
-def test_a_row_says_all_that_is_known(tmp_path):
-    """By hand, for one trial of a sweep that noted its costs."""
+def test_a_row_has_all_fixed_columns_and_axes(tmp_path):
+    """The row of a finished trial agrees with its files, costs included."""
     workdir = sweep(tmp_path / "w")
     result_workdirs.write_costs(workdir, workdir.read_plan())
-    fixed = {name: it for name, it in row(results.load(str(tmp_path / "w")), "hg+4-1").items()
-             if "/" not in name}
+    found = row(results.load(str(tmp_path / "w")), "hg+4-1")
+    fixed = {name: value for name, value in found.items() if "/" not in name}
     # 3 passes x (2 + 1 + 4 x 0.5) x 600 steps x 8 images.
     assert fixed == {
         "trial": "hg+4-1", "sweep": "heads", "arm": "hg+4", "baseline": False, "seed": 1,
@@ -90,28 +90,29 @@ def test_a_row_says_all_that_is_known(tmp_path):
 
 
 def test_columns_and_their_types_are_as_documented(tmp_path):
-    """Fixed ones first, then axes as in the plan, then numbers by name."""
+    """Fixed columns come first, then axes in the order of the plan, then metrics by name."""
     sweep(tmp_path / "w")
     for workdirs in ([], [tmp_path / "w"]):
         frame = results.load(*workdirs)
-        expected = {name: it.dtype for name, it in columns.FIXED.items()}
+        expected = {name: column.dtype for name, column in columns.FIXED.items()}
         if workdirs:
             expected |= {"head": "string", "width": "string"}
             expected |= dict.fromkeys(sorted(n for n in RESULT if n.count("/") == 2), "Float64")
-        assert list(expected.items()) == [(n, str(it)) for n, it in frame.dtypes.items()]
+        assert list(expected.items()) == [
+            (name, str(dtype)) for name, dtype in frame.dtypes.items()]
     assert ["head", "width"] == columns.axes(frame)
 
 
-def test_an_axis_may_be_called_like_a_column(tmp_path):
-    """The column keeps its meaning."""
+def test_an_axis_may_have_the_name_of_a_column(tmp_path):
+    """An axis with the name of a fixed column gets the prefix "axis:"."""
     result_workdirs.write(tmp_path, result_workdirs.plan({"a": {"seed": "many"}}))
     frame = results.load(tmp_path)
     assert ([0], ["many"]) == (list(frame["seed"]), list(frame["axis:seed"]))
     assert ["axis:seed"] == columns.axes(frame)
 
 
-def test_a_half_finished_sweep_says_what_became_of_each_trial(tmp_path):
-    """What is not finished has no numbers, whatever was evaluated meanwhile."""
+def test_a_half_finished_sweep_has_the_status_of_each_trial(tmp_path):
+    """Unfinished trials have a status, a cause and a step, but no metrics."""
     a_plan = result_workdirs.plan({"a": {"x": "1"}}, seeds=6)
     workdir = result_workdirs.write(tmp_path, a_plan)
     result_workdirs.finish(workdir, a_plan, "a-0", RESULT)
@@ -124,7 +125,9 @@ def test_a_half_finished_sweep_says_what_became_of_each_trial(tmp_path):
     end(workdir.folder("a-3"), state="running")
     end(workdir.folder("a-4"), state="running", heartbeat=time.time() - 3600)
     frame = results.load(tmp_path)
-    found = [tuple(it) for it in frame[["status", "cause", "attempts"]].itertuples(index=False)]
+    found = [
+        tuple(values)
+        for values in frame[["status", "cause", "attempts"]].itertuples(index=False)]
     assert found == [
         ("finished", "", 1), ("failed", "ValueError: no", 3), ("interrupted", "preempted", 1),
         ("running", "", 1), ("interrupted", "", 1), ("new", "", 0)]
@@ -135,8 +138,8 @@ def test_a_half_finished_sweep_says_what_became_of_each_trial(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_launch_that_failed_in_parts(tmp_path):
-    """Real supervisors and processes: the causes are theirs, and the failure is no number."""
+def test_a_launch_with_failed_trials_has_their_causes(tmp_path):
+    """The causes of failed trials are those that their supervisors recorded."""
     a_plan = launching.plan((), ("end = fail no more memory",), ("end = diverge",))
     launching.launch(a_plan, tmp_path)
     frame = results.load(tmp_path)
@@ -148,21 +151,21 @@ def test_a_launch_that_failed_in_parts(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "content", "cause"), [
-    ("result.json", '{"step": 1', "result.json is broken, as it is no JSON ("),
-    ("result.json", "", "result.json is broken, as it is no JSON ("),
-    ("result.json", "[1]", "result.json is broken, as it is no JSON object; delete it."),
+    ("result.json", '{"step": 1', "result.json is broken"),
+    ("result.json", "", "result.json is broken"),
+    ("result.json", "[1]", "result.json is broken"),
     ("result.json", '{"a/b/seen": "0.5"}',
-     "result.json is broken, as 'a/b/seen' is '0.5' and no number; delete it."),
+     "result.json is broken: 'a/b/seen' must be a number, got '0.5'; delete it."),
     ("result.json", '{"a/b/seen": 0.5, "step": "x"}',
-     "result.json is broken, as its 'step' is 'x'; delete it."),
-    ("trial.json", "{", "trial.json is broken, as it is no JSON ("),
-    ("trial.json", '{"id": "conv+2-1", "seed": true}', "trial.json is broken, as its 'seed'"),
-    ("sweep.json", '{"levels": 3}', "sweep.json is broken, as its 'levels' is 3; delete it."),
+     "result.json is broken: its 'step' is 'x'; delete it."),
+    ("trial.json", "{", "trial.json is broken"),
+    ("trial.json", '{"id": "conv+2-1", "seed": true}', "trial.json is broken: its 'seed'"),
+    ("sweep.json", '{"levels": 3}', "sweep.json is broken: its 'levels' is 3; delete it."),
     ("attempts.jsonl", "{}\nx\n{}\n", "Line 2 of attempts.jsonl is broken"),
-    ("attempts.jsonl", '{"steps": "many"}\n', "Line 1 of attempts.jsonl is broken, as its 'steps'"),
+    ("attempts.jsonl", '{"steps": "many"}\n', "Line 1 of attempts.jsonl is broken: its 'steps'"),
 ])
-def test_a_broken_file_costs_one_row_its_numbers(tmp_path, name, content, cause):
-    """The row says which file, the others are as they were, and the next look says the same."""
+def test_a_broken_file_fails_only_its_own_trial(tmp_path, name, content, cause):
+    """A trial with a broken file has the status "failed" and names the file, also when reloaded."""
     workdir = sweep(tmp_path / "w")
     before = results.load(tmp_path / "w")
     (workdir.folder("conv+2-1") / name).write_text(content)
@@ -177,19 +180,19 @@ def test_a_broken_file_costs_one_row_its_numbers(tmp_path, name, content, cause)
         pd.testing.assert_frame_equal(before[others], after[others])
 
 
-def test_a_broken_state_matters_until_there_is_a_result(tmp_path):
-    """Then it no longer does, whether or not the trial was read before."""
+def test_a_broken_state_is_ignored_once_there_is_a_result(tmp_path):
+    """A broken state file fails an unfinished trial, but not a finished one."""
     workdir = sweep(tmp_path)
     for trial in ("conv+2-0", "conv+2-1"):
         (workdir.folder(trial) / "state-train.json").write_text("{}")
     (workdir.folder("conv+2-0") / "result.json").unlink()
     frame = results.load(tmp_path)
     assert ["failed"] + ["finished"] * 5 == list(frame["status"])
-    assert "state-train.json is no state of an attempt" in frame["cause"][0]
+    assert "state-train.json" in frame["cause"][0]
 
 
-def test_an_unreadable_file_costs_one_row_too(tmp_path):
-    """Here a folder in place of it."""
+def test_an_unreadable_file_fails_only_its_own_trial(tmp_path):
+    """A folder in place of result.json fails only its own trial."""
     workdir = sweep(tmp_path / "w")
     (workdir.folder("hg+2-0") / "result.json").unlink()
     (workdir.folder("hg+2-0") / "result.json").mkdir()
@@ -204,7 +207,7 @@ def test_an_unreadable_file_costs_one_row_too(tmp_path):
     ("costs.json", "[]", r"costs\.json is broken, as it is no JSON object; delete it"),
 ])
 def test_a_broken_plan_is_refused(tmp_path, name, content, message):
-    """Nobody could say what is missing, nor what it cost."""
+    """A broken plan or cost file is an error that names the file."""
     sweep(tmp_path / "w")
     (tmp_path / "w" / name).write_text(content)
     with pytest.raises(UserError, match=message):
@@ -212,7 +215,7 @@ def test_a_broken_plan_is_refused(tmp_path, name, content, message):
 
 
 def test_trials_of_earlier_launches_follow_those_of_the_plan(tmp_path):
-    """By arm and seed; names are those of the plan where it has the trial."""
+    """Trials outside the plan follow by arm and seed; planned ones have the plan's names."""
     workdir = sweep(tmp_path)
     smaller = result_workdirs.plan({"mine": ARMS["hg+4"]}, seeds=1, name="renamed")
     [planned] = smaller.trials
@@ -224,8 +227,8 @@ def test_trials_of_earlier_launches_follow_those_of_the_plan(tmp_path):
     assert [True] + [False] * 5 == list(frame["baseline"])
 
 
-def test_without_a_plan_the_trials_are_there_all_the_same(tmp_path):
-    """Their own files say of which sweep they are; what is no trial is left out."""
+def test_a_workdir_without_a_plan_can_be_loaded(tmp_path):
+    """Without plan.json the trials are found by their own files; other files are ignored."""
     sweep(tmp_path)
     expected = results.load(tmp_path)
     (tmp_path / "plan.json").unlink()
@@ -235,7 +238,7 @@ def test_without_a_plan_the_trials_are_there_all_the_same(tmp_path):
 
 
 def test_a_trial_in_several_workdirs_is_one_row(tmp_path):
-    """The finished one, with its levels in both; else the one that came furthest."""
+    """A trial in two workdirs has one row, the finished or furthest one, with all levels."""
     one = result_workdirs.plan({"a": {"x": "1"}}, seeds=2)
     other = result_workdirs.plan({"a": {"y": "2"}}, seeds=2, name="other")
     first = result_workdirs.write(tmp_path / "1", one)
@@ -254,23 +257,26 @@ def test_a_trial_in_several_workdirs_is_one_row(tmp_path):
 
 
 def test_a_sweep_launched_with_other_bindings_is_another_sweep(tmp_path):
-    """Its arms are not taken for further trials of the first one's; further seeds are."""
+    """Workdirs with different trials for an arm and seed are two sweeps; more seeds are not."""
     plan = result_workdirs.plan({"a": {}, "b": {}}, seeds=2)
     more = plan._replace(trials=tuple(
-        it._replace(id=f"{it.id}-more", trial=dataclasses.replace(it.trial, seed=it.trial.seed + 2))
-        for it in plan.trials))
-    other = plan._replace(trials=tuple(it._replace(id=f"{it.id}-b") for it in plan.trials))
+        planned._replace(
+            id=f"{planned.id}-more",
+            trial=dataclasses.replace(planned.trial, seed=planned.trial.seed + 2))
+        for planned in plan.trials))
+    other = plan._replace(trials=tuple(
+        planned._replace(id=f"{planned.id}-b") for planned in plan.trials))
     for name, a_plan in (("1", plan), ("2", more), ("3", other)):
         result_workdirs.write(tmp_path / name, a_plan)
     assert {"heads"} == set(results.load(tmp_path / "1", tmp_path / "2")["sweep"])
     frame = results.load(tmp_path / "1", tmp_path / "3")
     assert ["heads (1)"] * 4 + ["heads (3)"] * 4 == list(frame["sweep"])
-    labels = [arm.label for arm in arms.of(frame).arms]
+    labels = [arm.label for arm in arms.group_by_arm(frame).arms]
     assert ["heads (1)/a", "heads (1)/b", "heads (3)/a", "heads (3)/b"] == labels
 
 
 def test_a_trial_alone_is_a_row(tmp_path):
-    """Trained without a sweep, or in a sweep's folder."""
+    """A single trial folder can be loaded, with or without a sweep."""
     [planned] = result_workdirs.plan({"alone": {}}).trials
     files = TrialWorkdir(tmp_path / "alone")
     files.start(planned.trial, "1d", "")
@@ -285,8 +291,8 @@ def test_a_trial_alone_is_a_row(tmp_path):
 
 
 @pytest.mark.parametrize(("age", "status"), [(0, "running"), (3600, "interrupted")])
-def test_a_trial_that_nobody_watches_runs_while_its_files_say_so(tmp_path, age, status):
-    """A trainer without a supervisor leaves no state."""
+def test_a_trial_without_a_supervisor_runs_while_its_files_change(tmp_path, age, status):
+    """A trial without a supervisor counts as interrupted after minutes without a sign of life."""
     [planned] = result_workdirs.plan({"alone": {}}).trials
     files = TrialWorkdir(tmp_path)
     files.start(planned.trial, "1d", "")
@@ -299,7 +305,7 @@ def test_a_trial_that_nobody_watches_runs_while_its_files_say_so(tmp_path, age, 
 
 
 def test_the_code_is_compared_with_the_present_one(tmp_path):
-    """Also for trials that were read before the code changed."""
+    """The code state is computed for the present code, also for cached trials."""
     a_plan = result_workdirs.plan({"a": {}}, seeds=4)
     workdir = result_workdirs.write(tmp_path, a_plan)
     now = provenance.current_code([])
@@ -314,8 +320,8 @@ def test_the_code_is_compared_with_the_present_one(tmp_path):
         assert [1, 1, 2, 2] == list(frame["attempts"])
 
 
-def test_trials_of_long_ago_lack_what_was_not_noted_then(tmp_path):
-    """No seconds, dataset, costs, code or start."""
+def test_trials_of_earlier_versions_have_missing_values(tmp_path):
+    """Values that an earlier version did not record are missing."""
     workdir = sweep(tmp_path)
     folder = workdir.folder("hg+2-0")
     (folder / "result.json").write_text('{"step": 600, "groundtruth/iou/novel": 0.5}')
@@ -331,7 +337,7 @@ def test_trials_of_long_ago_lack_what_was_not_noted_then(tmp_path):
 
 @pytest.mark.usefixtures("object_store")
 def test_a_workdir_on_an_object_store_is_read_like_one_on_a_disk(tmp_path):
-    """Finished, failed, running and missing trials, a broken one and one alone."""
+    """A workdir on an object store gives the same frame as on a disk, whatever its trials."""
     workdir = sweep(tmp_path / "w")
     states = {"conv+2-0": "failed", "conv+2-1": "running", "hg+2-0": "interrupted"}
     for trial, state in states.items():
@@ -355,17 +361,17 @@ def test_a_workdir_on_an_object_store_is_read_like_one_on_a_disk(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("w/trials", r"trials: neither plan\.json, trials/ nor trial\.json\. "
+    ("w/trials", r"trials: it has neither plan\.json, trials/ nor trial\.json\. "
                  r"Did you mean '.*/w'\?"),
-    ("ww", r"There is no .*/ww\. Did you mean 'w'\?"),
-    ("", r"Name what is below it: .*/alone .*/w\."),
+    ("ww", r"'.*/ww' does not exist\. Did you mean 'w'\?"),
+    ("", r"Pass the folders below it: .*/alone .*/w\."),
     ("empty", "It is empty"),
-    ("other", r"There are notes\.txt\."),
-    ("other/notes.txt", r"notes\.txt is a file: pass the workdir of a sweep or"),
-    ("nowhere/at/all", r"There is no .*/nowhere/at/all\. Name the workdir of a sweep, "),
+    ("other", r"It contains notes\.txt\."),
+    ("other/notes.txt", r"notes\.txt is a file; pass a sweep workdir or a trial folder\."),
+    ("nowhere/at/all", r"/nowhere/at/all' does not exist\. Pass a sweep workdir, a "),
 ])
 def test_a_place_without_results_is_refused(tmp_path, name, message):
-    """It says what is there and what would be right."""
+    """The message says what the place contains and what to pass instead."""
     sweep(tmp_path / "w", seeds=1)
     shutil.copytree(tmp_path / "w" / "trials" / "hg+4-0", tmp_path / "alone")
     (tmp_path / "empty").mkdir()
@@ -375,10 +381,11 @@ def test_a_place_without_results_is_refused(tmp_path, name, message):
         results.load(os.path.join(tmp_path, name))  # noqa: PTH118
 
 
-def test_workdirs_of_one_name_are_told_apart_by_their_paths(tmp_path):
-    """The last part of the path is enough only where it is another one."""
+def test_workdirs_with_the_same_name_are_shown_by_their_paths(tmp_path):
+    """Sweeps in workdirs with the same name have the whole path added to their names."""
     plan = result_workdirs.plan({"a": {}})
-    other = plan._replace(trials=tuple(it._replace(id="other") for it in plan.trials))
+    other = plan._replace(trials=tuple(
+        planned._replace(id="other") for planned in plan.trials))
     for name, a_plan in (("x/w", plan), ("y/w", other)):
         result_workdirs.write(tmp_path / name, a_plan)
     frame = results.load(tmp_path / "x/w", tmp_path / "y/w")

@@ -1,4 +1,4 @@
-"""Numbers by class: read from all trials, beside their means, and averaged by other splits."""
+"""Metrics by class: read from all trials, added to the frame, and averaged by other splits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPLITS = ("all", "none", ["disc", "None"], [2], "random-2-seed-0")
 
 @pytest.fixture
 def sweep(tmp_path, monkeypatch):
-    """Two finished trials with numbers by class, one without, and one that is new."""
+    """Two finished trials with metrics by class, one without, and a new one."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     a_plan = result_workdirs.plan({"a": {"x": "1"}}, seeds=4)
     workdir = result_workdirs.write(tmp_path / "w", a_plan)
@@ -37,13 +37,13 @@ def sweep(tmp_path, monkeypatch):
 
 
 def numbers(frame: pd.DataFrame, trial: str) -> dict[str, float | None]:
-    """The numbers of a trial, with None for what is missing."""
+    """The metrics of a trial, with None for missing ones."""
     [row] = frame.loc[frame["trial"] == trial, columns.metrics(frame)].to_dict("records")
     return {name: None if value is pd.NA else value for name, value in row.items()}
 
 
-def test_every_class_of_every_reading_is_a_row(sweep):
-    """With exactly the numbers that were written; a class may be called "None"."""
+def test_every_class_of_every_box_source_is_a_row(sweep):
+    """Rows have exactly the values that were written; a class may be called "None"."""
     long = results.per_class(results.load(sweep.path))
     assert ["trial", "reading", "category_id", "name", "role", "instances"] == list(long)[:6]
     assert ["Int64", "Int64"] + ["Float64"] * 4 == [
@@ -54,13 +54,13 @@ def test_every_class_of_every_reading_is_a_row(sweep):
             rows = long[(long["trial"] == f"a-{seed}") & (long["reading"] == reading)]
             assert list(CLASSES.values()) == list(rows["name"])
             for name in table.columns:
-                expected = [None if it != it else it for it in table[name]]
-                assert expected == [None if it is pd.NA else it for it in rows[name]]
+                expected = [None if value != value else value for value in table[name]]
+                assert expected == [None if value is pd.NA else value for value in rows[name]]
             assert rows[list(set(list(long)[6:]) - set(table))].isna().all(axis=None)
 
 
 def test_nothing_finished_has_no_rows(tmp_path):
-    """But the columns that all have."""
+    """Without finished trials the frame is empty but has the fixed columns."""
     result_workdirs.write(tmp_path, result_workdirs.plan({"a": {}}))
     long = results.per_class(results.load(tmp_path))
     assert (0, "string", "Int64") == (len(long), str(long["name"].dtype),
@@ -68,31 +68,32 @@ def test_nothing_finished_has_no_rows(tmp_path):
 
 
 @pytest.mark.parametrize("split", SPLITS, ids=str)
-def test_another_split_gives_what_an_evaluation_by_it_gives(sweep, split):
-    """Means over classes and over instances; a trial without numbers by class has none."""
+def test_another_split_agrees_with_an_evaluation_by_it(sweep, split):
+    """Means over classes and instances are those of an evaluation with the split."""
     frame = results.load(sweep.path)
     other = results.with_split(frame, split)
     assert list(other) == list(frame)
     assert dict(other.dtypes) == dict(frame.dtypes)
-    roles = class_splits.roles(split, [Category(*it) for it in CLASSES.items()])
+    roles = class_splits.roles(split, [
+        Category(class_id, name) for class_id, name in CLASSES.items()])
     for seed in (0, 1):
         expected: dict[str, float | None] = {}
         for reading, table in result_workdirs.tables(seed, roles).items():
             expected |= summary.mean_scalars(reading, table)
         found = numbers(other, f"a-{seed}")
-        assert [it for it in expected if expected[it] is None] == [
-            it for it in expected if found[it] is None]
+        assert [name for name in expected if expected[name] is None] == [
+            name for name in expected if found[name] is None]
         assert expected.keys() == found.keys()
         defined = {name: value for name, value in expected.items() if value is not None}
         assert {name: found[name] for name in defined} == pytest.approx(defined, rel=1e-14)
     without = numbers(other, "a-2")
-    assert {None} == {it for name, it in without.items() if not name.endswith("/all")}
+    assert {None} == {value for name, value in without.items() if not name.endswith("/all")}
     assert numbers(frame, "a-2")["groundtruth/iou/all"] == without["groundtruth/iou/all"]
     assert {None} == set(numbers(other, "a-3").values())
 
 
 def test_means_by_hand(sweep):
-    """Over classes each counts alike, over instances 10 discs less than 30 rings."""
+    """Means over classes weight 10 discs and 30 rings equally, means over instances do not."""
     frame = results.load(sweep.path)
     disc, ring = result_workdirs.tables(0)["groundtruth"]["iou"][:2]
     found = numbers(results.with_split(frame, "all"), "a-0")
@@ -104,13 +105,13 @@ def test_means_by_hand(sweep):
 
 
 def test_a_split_that_does_not_fit_is_refused(sweep):
-    """In the words of training."""
+    """A split that names an unknown class is refused with a suggestion."""
     with pytest.raises(UserError, match=r"names class 'rink'.*Did you mean 'ring'"):
         results.with_split(results.load(sweep.path), ["rink"])
 
 
-def test_numbers_of_classes_stand_beside_their_means(sweep):
-    """By the names of the classes; missing where a trial has none."""
+def test_metrics_of_single_classes_can_be_added(sweep):
+    """Columns of single classes are named by the class, and missing if a trial has no such file."""
     frame = results.load(sweep.path, per_class=["groundtruth/iou", "detections/mask_ap"])
     names = [name for name in columns.metrics(frame) if "/class:" in name]
     assert names == [f"{number}/class:{name}" for number in ("detections/mask_ap",
@@ -123,8 +124,8 @@ def test_numbers_of_classes_stand_beside_their_means(sweep):
     assert {"Float64"} == {str(frame[name].dtype) for name in names}
 
 
-def test_classes_of_one_name_are_told_apart_by_their_ids(sweep):
-    """A COCO-format file may have two of them."""
+def test_classes_with_the_same_name_are_shown_with_their_ids(sweep):
+    """Two classes with the same name get their ids added."""
     path = sweep.folder("a-0") / "per_class.csv"
     path.write_text(path.read_text().replace("ring", "disc"))
     (sweep.folder("a-1") / "per_class.csv").unlink()
@@ -135,22 +136,22 @@ def test_classes_of_one_name_are_told_apart_by_their_ids(sweep):
 
 
 @pytest.mark.parametrize("number", ["groundtruth/iuo", "detections/iou", "iou"])
-def test_numbers_that_no_trial_has_are_refused(sweep, number):
-    """With those there are."""
+def test_metrics_that_no_trial_has_by_class_are_refused(sweep, number):
+    """The message about an unknown metric lists the known ones."""
     with pytest.raises(UserError, match=rf"No trial has '{number}' by class\..*Known are .*"
                        "detections/mask_ap, .*groundtruth/iou, groundtruth/mask_ap"):
         results.load(sweep.path, per_class=[number])
 
 
-def test_of_trials_without_numbers_by_class_none_are_missed(tmp_path):
-    """A sweep that has just been launched."""
+def test_metrics_by_class_are_not_required_before_trials_finish(tmp_path):
+    """A sweep without any metrics by class loads without an error."""
     result_workdirs.write(tmp_path, result_workdirs.plan({"a": {}}))
     frame = results.load(tmp_path, per_class=["groundtruth/iou"])
     assert (1, []) == (len(frame), columns.metrics(frame))
 
 
-def test_tables_of_several_forms_come_in_the_order_of_their_trials(sweep):
-    """The first and the last of them have a number that the one between lacks."""
+def test_files_with_different_columns_keep_the_order_of_trials(sweep):
+    """Files with different columns are joined in the order of their trials."""
     folder = sweep.folder("a-1")
     text = (folder / "per_class.csv").read_text()
     (sweep.folder("a-2") / "per_class.csv").write_text(text)
@@ -164,7 +165,7 @@ def test_tables_of_several_forms_come_in_the_order_of_their_trials(sweep):
 
 
 def test_a_class_may_have_a_line_break_in_its_name(sweep):
-    """The rows stay those of their trials."""
+    """A class name with a line break does not mix up the rows of trials."""
     before = results.per_class(results.load(sweep.path))
     path = sweep.folder("a-0") / "per_class.csv"
     path.write_text(path.read_text().replace("ring", '"ri\nng"'))
@@ -175,21 +176,21 @@ def test_a_class_may_have_a_line_break_in_its_name(sweep):
 
 @pytest.mark.parametrize(("content", "reason"), [
     ("", "it has no column 'reading'"),
-    ("reading,category_id,name,role,instances,iou\na,1,b,seen,1,0.", "its last line is not whole"),
+    ("reading,category_id,name,role,instances,iou\na,1,b,seen,1,0.", "its last line is incomplete"),
     ("reading,category_id,name,role,instances,iou\na,1,b,seen,1,x\n", "float: 'x'"),
-    ("reading,category_id,name,role,instances,iou\na,,b,seen,1,0.5\n", "it is no table"),
+    ("reading,category_id,name,role,instances,iou\na,,b,seen,1,0.5\n", "it is not a table"),
     ("reading,category_id,name,role\na,1,b,seen\n", "it has no column 'instances'"),
 ])
 def test_a_broken_table_is_named(sweep, content, reason):
-    """With what is wrong with it; another of its form is not to blame."""
+    """The message about a broken per_class.csv names the file and the reason."""
     (sweep.folder("a-1") / "per_class.csv").write_text(content)
-    with pytest.raises(UserError, match=rf"a-1/per_class\.csv is broken, as .*{reason}"):
+    with pytest.raises(UserError, match=rf"a-1/per_class\.csv is broken: .*{reason}"):
         results.per_class(results.load(sweep.path))
 
 
 @pytest.mark.slow
-def test_ap_of_another_split_is_what_pycocotools_says(finished):
-    """From the numbers by class of a real trial, which has kept the masks that they are of."""
+def test_ap_of_another_split_agrees_with_pycocotools(finished):
+    """AP under another split equals that of pycocotools on the masks of a real trial."""
     split = [2, 3, 5, 8, 11]
     folder = finished.workdir.path
     loaded = results.with_split(results.load(folder), split)

@@ -30,7 +30,7 @@ def swept(name="deep", **fields):
 
 
 def arms_of(frame):
-    return grouping.of(frame).arms
+    return grouping.group_by_arm(frame).arms
 
 
 def drawn(figure):

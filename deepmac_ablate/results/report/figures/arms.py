@@ -29,7 +29,9 @@ def draw(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Fi
     Returns:
         None where no trial of these arms has a number.
     """
-    roles = [role for role in style.ROLES if any(arm.by_seed(f"{metric}/{role}") for arm in arms)]
+    roles = [
+        role for role in style.ROLES
+        if any(arm.values_by_seed(f"{metric}/{role}") for arm in arms)]
     if not roles:
         return None
     with style.applied():
@@ -37,7 +39,7 @@ def draw(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Fi
         panels = figure.subplots(1, len(roles), sharey=True, squeeze=False)[0]
         for panel, role in zip(panels, roles, strict=True):
             for row, arm in enumerate(arms):
-                values = [100 * value for value in arm.by_seed(f"{metric}/{role}").values()]
+                values = [100 * value for value in arm.values_by_seed(f"{metric}/{role}").values()]
                 if values:
                     _draw_arm(panel, row, values, role, arm.baseline, confidence)
             panel.set_title(style.ROLE_TITLES[role])

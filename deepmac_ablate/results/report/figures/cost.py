@@ -86,10 +86,11 @@ def measure(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) ->
 
     Costs are relative to the baseline's where there is one.
     """
-    measured = {arm.label: list(arm.by_seed(f"{metric}/novel").values()) for arm in arms}
+    measured = {arm.label: list(arm.values_by_seed(f"{metric}/novel").values()) for arm in arms}
     measured = {label: values for label, values in measured.items() if values}
     costs = {
-        name: {arm.label: arm.known(name)[0] for arm in arms if arm.known(name)} for name in _COSTS}
+        name: {arm.label: arm.known_values(name)[0] for arm in arms if arm.known_values(name)}
+        for name in _COSTS}
     column = next((name for name in _COSTS if measured.keys() <= costs[name].keys()), None)
     if column is None or not measured:
         return Points([], "")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from deepmac_ablate.results.effects import rendering as effect_cells
 from deepmac_ablate.results.effects.axis_effects import Effect
+from deepmac_ablate.results.effects.effects_rendering import change_text
 from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import style
 
@@ -55,4 +55,4 @@ def draw(effects: Sequence[Effect], metric: str) -> Figure | None:
 
 
 def _row(effect: Effect) -> tuple[str, int]:
-    return effect_cells.changes(effect), effect.difference.n
+    return change_text(effect), effect.difference.n

@@ -55,7 +55,7 @@ def plans(workdirs: Sequence[str], frame: pd.DataFrame) -> dict[str, Plan]:
     for workdir in workdirs:
         if (epath.Path(workdir) / "plan.json").exists():
             plan = SweepWorkdir(workdir).read_plan()
-            apart = load.with_workdir(plan.name, workdir, workdirs)
+            apart = load.name_with_workdir(plan.name, workdir, workdirs)
             known[workdir] = plan._replace(name=apart) if apart in set(frame["sweep"]) else plan
     return known
 

@@ -58,7 +58,7 @@ def of_arms(arms: Sequence[ArmTrials], plans: Mapping[str, Plan]) -> list[Differ
 def _compare(arm: ArmTrials, baseline: ArmTrials, plans: Mapping[str, Plan]) -> Differences:
     try:
         theirs, ours = _side(baseline, plans), _side(arm, plans)
-        comparison = config_diff.compare(theirs, ours)
+        comparison = config_diff.compare_sides(theirs, ours)
     except UserError as error:
         note = f"What is bound cannot be read here: {error}"
         return Differences(arm.label, baseline.label, (), note)
@@ -76,8 +76,8 @@ def _side(arm: ArmTrials, plans: Mapping[str, Plan]) -> Side:
     """Return the bindings of an arm: of a trial that was started, or as a plan has them."""
     for row in arm.trials:
         if row["folder"] and Path(row["folder"], "trial.json").is_file():
-            return config_diff.find(row["folder"])
+            return config_diff.read_side(row["folder"])
     for workdir, plan in plans.items():
         if plan.name == arm.sweep and arm.arm in plan.arms:
-            return config_diff.find(arm.arm, workdir=workdir)
+            return config_diff.read_side(arm.arm, workdir=workdir)
     raise UserError(f"no trial of {arm.label} is on this machine.")

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from deepmac_ablate.results import number_format
-from deepmac_ablate.results.tables import rendering
 from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Score, Table
-from deepmac_ablate.results.tables.rendering import counts
+from deepmac_ablate.results.tables.table_rendering import count_text, table_notes
 
 
 class Head(NamedTuple):
@@ -73,7 +72,7 @@ def make(table: Table) -> MainTable:
     lines = [
         Line(row.arm.label, row.baseline, row.arm.other_code, [cells[place] for place in kept])
         for row, cells in zip(table.rows, rows, strict=True)]
-    return MainTable([heads[place] for place in kept], lines, rendering.sentences(table))
+    return MainTable([heads[place] for place in kept], lines, table_notes(table))
 
 
 def _heads() -> list[Head]:
@@ -95,8 +94,8 @@ def _heads() -> list[Head]:
 
 def _cells(row: Row, metric: str) -> list[Cell]:
     scores, n = row.scores[metric], len(row.arm.finished)
-    parameters = row.arm.known("parameters")
-    cells = [Cell(counts(row), n)]
+    parameters = row.arm.known_values("parameters")
+    cells = [Cell(count_text(row), n)]
     cells += [cell for classes in CLASSES for cell in _score(getattr(scores, classes), n)]
     cells += [
         Cell(number_format.interval(score, n), _number(score.mean))

@@ -78,7 +78,7 @@ def subject_of(
         known = classes.drop_duplicates("category_id").rename(columns={"category_id": "id"})
         roles = class_splits.roles(split, known[["id", "name"]].itertuples())
         classes = classes.assign(role=classes["category_id"].map(roles))
-    return Subject(frame, grouping.of(frame).arms, classes, metric, split is None)
+    return Subject(frame, grouping.group_by_arm(frame).arms, classes, metric, split is None)
 
 
 def arms(subject: Subject) -> Plot:

@@ -1,4 +1,4 @@
-"""Trials kept from earlier looks: they save time and change nothing."""
+"""The cache of finished trials saves time and does not change results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from deepmac_ablate import results
-from deepmac_ablate.results.loading import cache
+from deepmac_ablate.results.loading import record_cache
 from tests.helpers import result_workdirs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,7 +30,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def sweep(tmp_path):
-    """The workdir of three trials, two of which are finished; one has an undefined number."""
+    """A workdir with three trials, two finished, one of them with an undefined metric."""
     a_plan = result_workdirs.plan({"a": {"x": "1"}}, seeds=3)
     workdir = result_workdirs.write(tmp_path / "w", a_plan)
     for seed, number in ((0, 0.5), (1, None)):
@@ -40,14 +40,14 @@ def sweep(tmp_path):
 
 
 def replaced_unseen(path: Path, old: str, new: str) -> None:
-    """Changes a file in a way that nothing but its content tells."""
+    """Change the content of a file without changing its size and time."""
     before = path.stat()
     path.write_text(path.read_text().replace(old, new))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def test_finished_trials_are_not_read_again(sweep):
-    """A change that leaves no trace in size and time goes unseen, which shows it."""
+    """A finished trial whose files have the same stamps is not read again."""
     first = results.load(sweep.path)
     replaced_unseen(sweep.folder("a-0") / "result.json", "0.5", "0.7")
     pd.testing.assert_frame_equal(first, results.load(sweep.path))
@@ -60,9 +60,9 @@ def test_finished_trials_are_not_read_again(sweep):
     (lambda trial: trial.append_attempt(result_workdirs.attempt()), "attempts", 2),
     (lambda trial: (trial.path / "result.json").unlink(), "status", "running"),
 ])
-def test_what_has_changed_is_seen(sweep, change, column, expected):
-    """Whichever file it was; the others are as they were."""
-    # What the plan says is never kept.
+def test_a_changed_file_is_read_again(sweep, change, column, expected):
+    """A change of any file of a trial is seen, and other trials stay the same."""
+    # The plan would override the values of the changed files.
     (sweep.path / "plan.json").unlink()
     before = results.load(sweep.path).set_index("trial")
     change(sweep.trial("a-0"))
@@ -73,24 +73,24 @@ def test_what_has_changed_is_seen(sweep, change, column, expected):
         pd.testing.assert_series_equal(before.loc["a-1", same], after.loc["a-1", same])
 
 
-def test_a_trial_that_has_finished_since_is_kept_too(sweep):
-    """Beside those that were before."""
+def test_a_trial_that_finished_since_is_added(sweep):
+    """A trial that finished since the last load is added to the cache."""
     assert 1 == (results.load(sweep.path)["status"] == "new").sum()
     result_workdirs.finish(sweep, sweep.read_plan(), "a-2", {NAME: 0.25})
     assert ["finished"] * 3 == list(results.load(sweep.path)["status"])
-    assert ["a-0", "a-1", "a-2"] == list(cache.load(str(sweep.path)))
+    assert ["a-0", "a-1", "a-2"] == list(record_cache.read_cache(str(sweep.path)))
 
 
-def test_a_kept_trial_is_the_one_that_was_read(sweep, home):
-    """With undefined numbers, numbers that others lack, and all else."""
+def test_a_cached_trial_equals_the_one_that_was_read(sweep, home):
+    """Cached trials have all values, including undefined metrics and metrics others lack."""
     first = results.load(sweep.path)
-    assert 2 == len(cache.load(str(sweep.path)))
+    assert 2 == len(record_cache.read_cache(str(sweep.path)))
     pd.testing.assert_frame_equal(first, results.load(sweep.path))
     assert 1 == len(list((home / "deepmac_ablate" / "results").iterdir()))
 
 
-def test_a_broken_cache_is_as_good_as_none(sweep, home):
-    """Cut anywhere, with any byte changed, or something else altogether."""
+def test_a_broken_cache_is_ignored_and_replaced(sweep, home):
+    """A cache file that was cut or changed anywhere is ignored and written again."""
     expected = results.load(sweep.path)
     [path] = (home / "deepmac_ablate" / "results").iterdir()
     whole, draw = path.read_bytes(), random.Random(0)
@@ -100,13 +100,13 @@ def test_a_broken_cache_is_as_good_as_none(sweep, home):
         contents += [whole[:at], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:]]
     for content in contents:
         path.write_bytes(content)
-        assert {} == cache.load(str(sweep.path))
+        assert {} == record_cache.read_cache(str(sweep.path))
         pd.testing.assert_frame_equal(expected, results.load(sweep.path))
         assert whole == path.read_bytes()
 
 
-def test_without_a_place_for_it_all_is_read_anew(sweep, home):
-    """A file where the folder should be."""
+def test_an_unusable_cache_folder_is_ignored(sweep, home):
+    """Results load if the cache folder cannot be created."""
     home.write_text("")
     assert ["finished", "finished", "new"] == list(results.load(sweep.path)["status"])
     assert "" == home.read_text()
@@ -114,20 +114,21 @@ def test_without_a_place_for_it_all_is_read_anew(sweep, home):
 
 _SAVES = """
 import sys
-from deepmac_ablate.results.loading import cache
-from deepmac_ablate.results.loading.source import Record
+from deepmac_ablate.results.loading import record_cache
+from deepmac_ablate.results.loading.source import TrialRecord
 count = 0
 while True:
     count = count % 50 + 1
     metrics = {f"a/{n}/all": 1 / (n + count) for n in range(300)}
-    cache.save(sys.argv[1], {
-        f"t{n}": cache.Entry([count], Record(f"t{n}", metrics=metrics)) for n in range(count)})
+    record_cache.write_cache(sys.argv[1], {
+        f"t{n}": record_cache.CachedTrial([count], TrialRecord(f"t{n}", metrics=metrics))
+        for n in range(count)})
     print(count, flush=True)
 """
 
 
-def test_a_killed_writer_leaves_nothing_half(tmp_path):
-    """What a reader meets at any time is one whole content, the last or the one before."""
+def test_a_killed_writer_leaves_a_complete_file(tmp_path):
+    """A reader always finds one complete content, even if a writer was killed."""
     where, draw = str(tmp_path / "w"), random.Random(1)
     for _ in range(3):
         writer = subprocess.Popen(
@@ -137,7 +138,7 @@ def test_a_killed_writer_leaves_nothing_half(tmp_path):
         time.sleep(draw.uniform(0.0, 0.3))
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
-        entries = cache.load(where)
+        entries = record_cache.read_cache(where)
         [count] = {entry.stamps[0] for entry in entries.values()}
         assert [f"t{number}" for number in range(count)] == list(entries)
         metrics = {f"a/{number}/all": 1 / (number + count) for number in range(300)}
