@@ -130,7 +130,7 @@ def plot(
     drawn = ""
     if made.figure is not None:
         drawn = rendering.inline_svg(made.figure, f"{name}-{next(_numbers)}", title)
-    html = page.render("figure.html.j2", title=title, svg=drawn, caption=made.caption)
+    html = page.render_template("figure.html.j2", title=title, svg=drawn, caption=made.caption)
     return Shown(html, f"{title}\n{made.caption}")
 
 
@@ -157,7 +157,7 @@ def gallery(
     chosen = selection.telling(grouping.of(frame).arms, metric, exhibition.MOST_ARMS)
     made = exhibition.make(chosen.arms, images, seed, data)
     notes = [note for note in (*made.notes, chosen.note) if note]
-    html = page.render(
+    html = page.render_template(
         "pictures.html.j2", gallery=made, notes=notes, styles=page.source("gallery.css"))
     return Shown(html, "\n".join(notes))
 

@@ -29,7 +29,7 @@ _LOAD = """
 import sys, time
 from deepmac_ablate import results
 from deepmac_ablate.evaluation.metrics import summary
-from deepmac_ablate.results.loading import loading, other_split
+from deepmac_ablate.results.loading import load, per_class
 start = time.perf_counter()
 frame = results.load(sys.argv[1])
 loaded = time.perf_counter()

@@ -151,7 +151,7 @@ def _inline(plot: Plot) -> str:
 def _page(context: Mapping[str, Any]) -> str:
     script = source("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _render_template(
+    return render_template(
         "report.html.j2", **context, script=script, script_hash=f"sha256-{digest}",
         styles=source("gallery.css") + source("report.css"))
 
@@ -159,7 +159,7 @@ def _page(context: Mapping[str, Any]) -> str:
 _PARTS = re.compile(r"[^+_,/=. -]*[+_,/=. -]?")
 
 
-def _render_template(name: str, **context: Any) -> str:  # noqa: ANN401 - what the template needs
+def render_template(name: str, **context: Any) -> str:  # noqa: ANN401 - what the template needs
     """Return a template with its variables filled in, each of which must be given."""
     return _environment().get_template(name).render(**context)
 

@@ -83,8 +83,8 @@ def test_the_real_client_reads_what_the_real_client_sent(tmp_path):
         failed = server.runs["heads", "other"] = wandb_server.Run()
         failed.fields = {**sent.fields, "config": "{}"}
         failed.exit_code, failed.summary = 1, sent.summary
-        small = ("from deepmac_ablate.results.loading import wandb_api; "
-                 "wandb_api._RUNS_PER_PAGE = 1; from")
+        small = ("from deepmac_ablate.results.loading import wandb_source; "
+                 "wandb_source._RUNS_PER_PAGE = 1; from")
         paged = code.replace("from", small, 1)
         frame = pd.DataFrame(json.loads(python(tmp_path, "-c", paged, **more)))
         missing = python(tmp_path, "-c", code.replace("heads", "tails").replace(
