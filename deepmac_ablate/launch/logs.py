@@ -81,7 +81,7 @@ def _newest(folders: Sequence[str]) -> str | None:
     """Return the log of some trials that was written last; None where there is none."""
     logs = [
         (entry.changed, f"{folder}/{entry.name}")
-        for folder, entries in storage.entries_of_many(f"{it}/logs" for it in folders).items()
+        for folder, entries in storage.list_folders(f"{it}/logs" for it in folders).items()
         for entry in entries if entry.name.endswith(".log")]
     return max(logs)[1] if logs else None
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from deepmac_ablate import cli
 from deepmac_ablate.evaluation.predictor import Predictor
-from deepmac_ablate.serving import trained
+from deepmac_ablate.serving.trained import load_trained
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +73,7 @@ def exported(finished, tmp_path_factory):
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_a_fresh_process_serves_what_the_model_gives(finished, exported):
     """Detections, masks and masks in given boxes, to 1e-5, in pictures that have to be resized."""
-    model = trained.load(finished.workdir.path).model
+    model = load_trained(finished.workdir.path).model
     # By hand: 90 x 150 pixels become 38 x 64, normalised as ImageNet's, padded below.
     normalised = (exported.images / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     resized = tf.image.resize(normalised.astype(np.float32), [38, 64])
@@ -99,7 +99,7 @@ def test_a_fresh_process_serves_what_the_model_gives(finished, exported):
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_served_detections_are_those_of_evaluation(finished, exported):
     """Boxes in pixels of the picture are the detected ones divided by the scale."""
-    model = trained.load(finished.workdir.path)
+    model = load_trained(finished.workdir.path)
     served = exported.served
     data = {"image_ids": tf.range(2), "image_info": tf.constant(served["image_info"])}
     normalised = (exported.images / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
@@ -165,8 +165,8 @@ def test_a_failed_export_leaves_nothing(finished, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("clean_tensorflow")
 @pytest.mark.parametrize(("options", "message"), [
-    (["--batch_size", "0"], r"batch_size = 0 makes no sense; it must be at least 1\."),
-    (["--input_type", "image_bytes"] * 2, r"The input image_bytes is named twice\."),
+    (["--batch_size", "0"], r"batch_size.* at least 1\b.*"),
+    (["--input_type", "image_bytes"] * 2, r"The input type image_bytes is given twice\."),
     (["--input_image_size", "60,64"], r"MaskRCNN\.image_size = \(60, 64\) does not suit .*32\."),
     (["--gin_bindings", "HourglassMaskHead.width = 8"],
      r".*HourglassMaskHead\.width = 8.* has no effect: nothing in the trial's model uses it\."),
@@ -186,7 +186,7 @@ def test_nothing_is_overwritten_and_nothing_made_up(finished, tmp_path, capsys):
     """What is there stays; without trial or checkpoint there is nothing to export."""
     (tmp_path / "e").mkdir()
     assert 2 == export(finished.workdir.path, tmp_path / "e")
-    assert re.search(r"There is something at .*/e already; ", capsys.readouterr().err)
+    assert re.search(r"/e already exists; ", capsys.readouterr().err)
     assert 2 == export(tmp_path / "nothing", tmp_path / "f")
     assert re.search(
         r"There is no trial in .*/nothing: trial\.json is missing\.", capsys.readouterr().err)
@@ -206,7 +206,7 @@ def test_a_model_needs_no_records(finished, tmp_path):
         "TRAIN = 'nowhere/x'", "VAL = '/x/y'", "Runtime.strategy = 'tpu'"))
     (tmp_path / "w" / "trial.json").write_text(
         json.dumps({**json.loads(moved.to_json()), "id": fields["id"]}))
-    model = trained.load(str(tmp_path / "w"))
+    model = load_trained(str(tmp_path / "w"))
     assert (50, {}, {}) == (model.step, model.classes.names, model.classes.roles)
     kept = tf.train.load_variable(
         str(TrialWorkdir(tmp_path / "w").checkpoints),

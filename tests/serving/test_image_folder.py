@@ -11,7 +11,13 @@ from etils import epath
 from PIL import Image
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.serving import image_folder
+from deepmac_ablate.serving.image_folder import (
+    ImageFile,
+    check_output,
+    drawing_names,
+    find_images,
+    read_image,
+)
 
 # An upright picture: red above, blue below, the left column green.
 UPRIGHT = np.zeros((32, 48, 3), np.uint8)
@@ -30,15 +36,15 @@ def test_a_folder_is_searched_with_all_below(tmp_path):
         save(tmp_path / name)
     for name in ("notes.txt", "masks.h5", "movie.mpg"):
         (tmp_path / name).write_text("no picture")
-    names = [picture.name for picture in image_folder.find([tmp_path])]
+    names = [picture.name for picture in find_images([tmp_path])]
     assert ["a.PNG", "b.jpg", "d.tif", "deep/er/c.webp", "e.bmp"] == names
 
 
 def test_files_are_taken_whatever_their_ending(tmp_path):
     """In the order in which they are named."""
     second, first = save(tmp_path / "b.png"), save(tmp_path / "a.bin", format="PNG")
-    assert ((second, "b.png"), (first, "a.bin")) == image_folder.find([second, first])
-    np.testing.assert_array_equal(UPRIGHT, image_folder.read(first))
+    assert ((second, "b.png"), (first, "a.bin")) == find_images([second, first])
+    np.testing.assert_array_equal(UPRIGHT, read_image(first))
 
 
 def test_what_is_missing_is_one_sentence(tmp_path):
@@ -47,11 +53,11 @@ def test_what_is_missing_is_one_sentence(tmp_path):
     save(tmp_path / "two" / "a.png")
     (tmp_path / "empty").mkdir()
     for paths, message in (
-            (["on"], r"There is no file or folder .*/on\. Did you mean 'one'\?"),
-            (["empty"], r"There is no image in .*/empty, nor in a folder below\."),
-            (["one", "two"], r".*one/a\.png and .*two/a\.png are both called a\.png; .*")):
+            (["on"], r"The file or folder .*/on does not exist\. Did you mean 'one'\?"),
+            (["empty"], r"There are no images in .*/empty or its subfolders\."),
+            (["one", "two"], r".*one/a\.png and .*two/a\.png are both named a\.png; .*")):
         with pytest.raises(UserError) as raised:
-            image_folder.find([tmp_path / path for path in paths])
+            find_images([tmp_path / path for path in paths])
         assert re.fullmatch(message, str(raised.value)), raised.value
 
 
@@ -65,7 +71,7 @@ def test_pictures_are_turned_upright(tmp_path, orientation):
     exif = Image.Exif()
     exif[274] = orientation
     path = save(tmp_path / "a.jpg", Image.fromarray(stored), exif=exif, quality=100, subsampling=0)
-    pixels = image_folder.read(path)
+    pixels = read_image(path)
     assert UPRIGHT.shape == pixels.shape
     assert np.abs(pixels.astype(int) - UPRIGHT).max() < 30
 
@@ -86,7 +92,7 @@ def test_every_mode_becomes_8_bit_colours(tmp_path, mode, ending):
     path = save(tmp_path / f"a.{ending}", picture, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pixels = image_folder.read(path)
+        pixels = read_image(path)
     assert ((8, 12, 3), np.uint8) == (pixels.shape, pixels.dtype)
     assert np.abs(pixels.astype(int) - (255 if mode == "1" else 200)).max() <= 2
 
@@ -101,15 +107,15 @@ def test_a_broken_picture_is_one_sentence(tmp_path):
             ("text.png", r"The image .*/text\.png cannot be read: its format is unknown\."),
             ("gone.png", r"The image .*/gone\.png cannot be read: .*")):
         with pytest.raises(UserError) as raised:
-            image_folder.read(tmp_path / name)
+            read_image(tmp_path / name)
         assert re.fullmatch(message, str(raised.value)), raised.value
 
 
 def test_drawings_never_share_a_name(tmp_path):
     """The ending is replaced, unless that of another file differs in nothing else."""
     names = ["x/a.png", "x/b.png", "x/b.webp", "b.png"]
-    pictures = [image_folder.Picture(tmp_path / name, name) for name in names]
-    assert ["x/a.jpg", "x/b.png.jpg", "x/b.webp.jpg", "b.jpg"] == image_folder.drawing_names(
+    pictures = [ImageFile(tmp_path / name, name) for name in names]
+    assert ["x/a.jpg", "x/b.png.jpg", "x/b.webp.jpg", "b.jpg"] == drawing_names(
         pictures)
 
 
@@ -119,7 +125,7 @@ def test_nothing_is_drawn_among_the_images(tmp_path):
     for output, paths in (
             ("in", [file.parent]), ("in/out", [file.parent]), ("in", [file])):
         with pytest.raises(UserError, match=r"The output .* lies among the images in .*/in; "):
-            image_folder.check_output(epath.Path(tmp_path / output), paths)
+            check_output(epath.Path(tmp_path / output), paths)
     for output, path in ((tmp_path / "in/out", file), (tmp_path / "out", file.parent),
                          ("gs://bucket/in", file.parent)):
-        image_folder.check_output(epath.Path(output), [path])
+        check_output(epath.Path(output), [path])

@@ -12,7 +12,7 @@ from etils import epath
 
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.storage import gcs as store_module
+from deepmac_ablate.storage import gcs
 from tests.fakes.gcs_server import GcsServer
 
 FOLDER = epath.Path("gs://bucket/w")
@@ -160,9 +160,8 @@ def test_a_bucket_that_is_not_there_is_named(object_store, work):
 
 
 @pytest.mark.parametrize(("status", "message"), [
-    (401, r"^Google needs valid credentials for gs://bucket/w/x; run `gcloud auth "
-          r"application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to the file of a "
-          r"key\.$"),
+    (401, r"^Access to gs://bucket/w/x needs valid Google credentials; run `gcloud auth "
+          r"application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file\.$"),
     (403, r"^Access to gs://bucket/w/x was denied: somebody@example\.com does not have "
           r"storage\.objects\.get access to .*\.$"),
     (400, r"^gs://bucket/w/x is not a valid location: Invalid bucket name: 'B'\.$"),
@@ -194,7 +193,7 @@ def test_what_fails_for_a_moment_is_tried_again(object_store, how):
 def test_a_store_that_cannot_be_reached_is_named(monkeypatch):
     """After some tries, in one sentence without the addresses of the client's requests."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
-    store = store_module.ObjectStore(store_module.TimeLimits(tries=0.1))
+    store = gcs.ObjectStore(gcs.TimeLimits(tries=0.1))
     with pytest.raises(UserError, match=(
             r"^Cannot reach gs://bucket/w/x: [^<>]*127\.0\.0\.1[^<>]* Connection refused$")):
         store.read("gs://bucket/w/x")
@@ -203,7 +202,7 @@ def test_a_store_that_cannot_be_reached_is_named(monkeypatch):
 def test_no_credentials_are_looked_for_where_there_is_no_google(object_store, monkeypatch):
     """A test must not send anybody's real ones to a stand-in."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent.json")
-    store_module.store().write("gs://bucket/x", b"1")
+    gcs.shared_store().write("gs://bucket/x", b"1")
     assert ["authorization" in request.headers for request in object_store.requests] == [False]
 
 

@@ -19,7 +19,7 @@ def test_bytes_are_written_as_they_are(tmp_path):
 
 def test_a_folder_gets_its_name_when_it_is_full(tmp_path):
     """Not before; then nothing else is left."""
-    with storage.whole_folder(epath.Path(tmp_path / "deep" / "full")) as unfinished:
+    with storage.atomic_folder(epath.Path(tmp_path / "deep" / "full")) as unfinished:
         (unfinished / "file").write_text("x")
         assert not (tmp_path / "deep" / "full").exists()
     assert ["deep", "deep/full", "deep/full/file"] == sorted(
@@ -30,7 +30,7 @@ def test_a_folder_gets_its_name_when_it_is_full(tmp_path):
 def test_a_folder_that_fails_is_not_there(tmp_path, error):
     """Nor anything of it, under whatever name."""
     def fill():
-        with storage.whole_folder(epath.Path(tmp_path / "full")) as unfinished:
+        with storage.atomic_folder(epath.Path(tmp_path / "full")) as unfinished:
             (unfinished / "file").write_text("x")
             raise error
 
@@ -42,14 +42,14 @@ def test_a_folder_that_fails_is_not_there(tmp_path, error):
 def test_a_folder_that_is_there_is_not_replaced(tmp_path):
     """Neither before it is filled nor if another writer was faster."""
     def fill(name):
-        with storage.whole_folder(epath.Path(tmp_path / name)) as unfinished:
+        with storage.atomic_folder(epath.Path(tmp_path / name)) as unfinished:
             (unfinished / "file").write_text("ours")
             (tmp_path / "late").mkdir(exist_ok=True)
             (tmp_path / "late" / "file").write_text("theirs")
 
     (tmp_path / "early").mkdir()
     for name in ("early", "late"):
-        with pytest.raises(UserError, match=f"There is something at .*/{name} already; "):
+        with pytest.raises(UserError, match=f".*/{name} already exists; "):
             fill(name)
     assert "theirs" == (tmp_path / "late" / "file").read_text()
     assert {"early", "late"} == {path.name for path in tmp_path.iterdir()}

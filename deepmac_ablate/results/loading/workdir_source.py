@@ -73,7 +73,7 @@ class Workdir:
 
     def _read(self) -> list[Record]:
         folder = f"{self._path}/trials"
-        names = [entry.name for entry in storage.entries_of_many([folder])[folder]]
+        names = [entry.name for entry in storage.list_folders([folder])[folder]]
         return (_at_once if storage.is_remote(folder) else _through_cache)(self._path, names)
 
 

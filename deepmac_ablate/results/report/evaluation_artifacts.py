@@ -44,7 +44,7 @@ def choose_trials(arms: Sequence[ArmTrials]) -> list[RepresentativeTrial]:
         The trials in the order of the arms, without arms that have no such trial.
     """
     finished = [(arm.label, row) for arm in arms for row in arm.finished if row["folder"]]
-    there = storage.entries_of_many(row["folder"] for _, row in finished)
+    there = storage.list_folders(row["folder"] for _, row in finished)
     found = {
         (label, row["seed"]): RepresentativeTrial(label, row["seed"], epath.Path(row["folder"]))
         for label, row in finished

@@ -18,7 +18,7 @@ from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.progress import Progress
 from deepmac_ablate.storage.strict_json import to_json
-from deepmac_ablate.storage.user_cache import user_cache
+from deepmac_ablate.storage.user_cache import user_cache_path
 from deepmac_ablate.sweep.validation import cache as verdict_cache
 from deepmac_ablate.sweep.validation.verdict import Candidate, Verdict, with_data
 
@@ -47,7 +47,7 @@ def judging(candidates: Sequence[Candidate], cache: Path | None = None) -> Itera
     Raises:
         UserError: If the process that judges dies; what it found until then is kept.
     """
-    path = cache or user_cache("verdicts.jsonl")
+    path = cache or user_cache_path("verdicts.jsonl")
     problems: dict[int, str] = {}
     keys: dict[int, str] = {}
     for index, candidate in enumerate(candidates):

@@ -15,7 +15,7 @@ import pytest
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.storage.user_cache import user_cache
+from deepmac_ablate.storage.user_cache import user_cache_path
 from deepmac_ablate.sweep.validation import cache
 from deepmac_ablate.sweep.validation.client import judging, verdicts
 from deepmac_ablate.sweep.validation.verdict import Candidate, DataNeeds, Verdict
@@ -172,7 +172,7 @@ def test_the_cache_is_in_the_users_cache_folder(folder, interpreter, monkeypatch
     assert (folder / "xdg/deepmac_ablate/verdicts.jsonl").exists()
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(folder))
-    assert folder / ".cache/deepmac_ablate/verdicts.jsonl" == user_cache("verdicts.jsonl")
+    assert folder / ".cache/deepmac_ablate/verdicts.jsonl" == user_cache_path("verdicts.jsonl")
 
 
 def test_a_broken_cache_costs_time_only(folder, interpreter):
