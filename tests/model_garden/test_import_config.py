@@ -15,7 +15,10 @@ from official.projects.deepmac_maskrcnn.configs import deep_mask_head_rcnn  # no
 
 from deepmac_ablate import bindings, cli, errors
 from deepmac_ablate.bindings import registry
-from deepmac_ablate.model_garden import experiments, keys, overrides
+from deepmac_ablate.model_garden import keys
+from deepmac_ablate.model_garden.experiments import experiment_defaults
+from deepmac_ablate.model_garden.overrides import apply_settings, parse_settings, read_yaml
+from deepmac_ablate.training import session  # noqa: F401 (registers)
 from tests.helpers import published_yaml
 
 ROOTS = ("Training", "Evaluation", "Runtime")
@@ -182,7 +185,7 @@ def test_each_published_file_is_the_recipe_of_its_name(name: str, tmp_path: Path
 def test_the_experiments_are_the_published_ones(experiment: str) -> None:
     """Each setting known here has the published default."""
     config = exp_factory.get_exp_config(experiment)
-    for key, value in experiments.defaults(experiment).items():
+    for key, value in experiment_defaults(experiment).items():
         theirs = config
         for name in key.split("."):
             theirs = getattr(theirs, name)
@@ -198,9 +201,9 @@ def test_a_setting_is_read_as_the_published_code_reads_it(tmp_path: Path) -> Non
             "task.model.mask_head.convnet_variant='hourglass20'")
     config = hyperparams.override_params_dict(
         published_config(path, published_yaml.RESNET), text, is_strict=True)
-    values = experiments.defaults(published_yaml.RESNET)
-    overrides.apply(overrides.read_yaml(path), values, "x")
-    overrides.apply(overrides.read_settings(text), values, "x")
+    values = experiment_defaults(published_yaml.RESNET)
+    apply_settings(read_yaml(path), values, "x")
+    apply_settings(parse_settings(text), values, "x")
     for key, value in values.items():
         theirs = config
         for name in key.split("."):
@@ -218,7 +221,7 @@ def test_settings_of_the_readme_arrive(tmp_path: Path) -> None:
     assert bound["Runtime.strategy"] == "'tpu'"
     comments = [line for line in output.read_text().splitlines() if line.startswith("#")]
     assert any(
-        line.endswith("task.annotation_file: records carry their annotations") for line in comments)
+        line.endswith("task.annotation_file: the dataset includes its annotations") for line in comments)
 
 
 @pytest.mark.parametrize(("settings", "comment"), [
@@ -226,10 +229,10 @@ def test_settings_of_the_readme_arrive(tmp_path: Path) -> None:
      "task.model.mask_head.num_convs=2",
      "task.model.mask_head.num_convs: an hourglass has its own depth"),
     ("task.model.use_gt_boxes_for_masks=true,task.model.mask_sampler.num_sampled_masks=9",
-     "task.model.mask_sampler.num_sampled_masks: all ground-truth boxes are taken"),
+     "task.model.mask_sampler.num_sampled_masks: all ground-truth boxes are used"),
     ("task.model.detection_generator.nms_version=batched,"
      "task.model.detection_generator.pre_nms_top_k=9",
-     "task.model.detection_generator.pre_nms_top_k: the batched kernel takes all boxes"),
+     "task.model.detection_generator.pre_nms_top_k: the batched kernel uses all boxes"),
     ("task.model.backbone.spinenet.model_id='96'",
      "task.model.backbone.spinenet.model_id: the backbone is a ResNet"),
 ])
@@ -249,7 +252,7 @@ def test_a_setting_without_effect_is_a_comment(
 def test_every_translated_setting_arrives(tmp_path: Path) -> None:
     """Another value of each setting that is one to one is what our parameter gets."""
     changed = {}
-    defaults = experiments.defaults(published_yaml.RESNET)
+    defaults = experiment_defaults(published_yaml.RESNET)
     for key in {**keys.SAME, **keys.IF_SET}:
         value = defaults[key]
         other = {"relu": "swish", "mirrored": "one_device", None: 3.0}.get(value)
@@ -308,33 +311,35 @@ def test_a_choice_selects_what_stands_for_it(
 
 
 @pytest.mark.parametrize(("content", "options", "sentence"), [
-    ("task: [1, 2", [], r"x\.yaml:\d+ is no YAML: .*\."),
-    ("task:\n  a: b: c\n", [], r"x\.yaml:2 is no YAML: mapping values are not allowed here\."),
-    ("- 1\n", [], r"x\.yaml is no mapping of settings but a list\."),
+    ("task: [1, 2", [], r"x\.yaml:\d+ is not valid YAML: .*\."),
+    ("task:\n  a: b: c\n", [],
+     r"x\.yaml:2 is not valid YAML: mapping values are not allowed here\."),
+    ("- 1\n", [], r"x\.yaml must contain a mapping of settings, not a list\."),
     ("task: {modle: {min_level: 3}, init_checkpont: null}\ntrain_steps: 3\n", [],
-     r"nothing here corresponds to task\.modle\.min_level \(Did you mean 'task\.model\.min_level'"
+     r"no counterpart here for task\.modle\.min_level \(Did you mean 'task\.model\.min_level'"
      r"\?\), task\.init_checkpont \(Did you mean 'task\.init_checkpoint'\?\), train_steps.*; "
-     r"take them out\."),
+     r"remove them\."),
     ("task: {model: {mask_head: null}}", [], r"task\.model\.mask_head \(a group of settings"),
     ("trainer: {train_steps: many}", [],
-     r"trainer\.train_steps = 'many' is of another type than the usual 22500\."),
+     r"trainer\.train_steps = 'many' has another type than the default 22500\."),
     ("task: {model: {outer_boxes_scale: 1.2, rpn_head: {use_separable_conv: true}}}", [],
-     r"no counterpart here: task\.model\.outer_boxes_scale = 1\.2: there is only 1\.0; "
-     r"task\.model\.rpn_head\.use_separable_conv = True: there is only False\."),
+     r"no counterpart here: task\.model\.outer_boxes_scale = 1\.2: must be 1\.0; "
+     r"task\.model\.rpn_head\.use_separable_conv = True: must be False\."),
     ("task: {model: {mask_head: {convnet_variant: hourglas52}}}", [],
-     r"convnet_variant = 'hourglas52': there is 'default', .* \(Did you mean 'hourglass52'\?\)"),
+     r"convnet_variant = 'hourglas52': must be one of 'default', .* "
+     r"\(Did you mean 'hourglass52'\?\)"),
     ("task: {model: {decoder: {type: nasfpn}}}", [],
-     r"decoder\.type = 'nasfpn': there is only 'fpn'"),
+     r"decoder\.type = 'nasfpn': must be 'fpn'"),
     ("task: {model: {roi_generator: {nms_iou_threshold: 0.6}}}", [],
-     r"test_nms_iou_threshold = 0\.7: there is only 0\.6"),
+     r"test_nms_iou_threshold = 0\.7: must be 0\.6"),
     ("task: {model: {backbone: {resnet: {model_id: 77}}}}", [],
-     r"needs gin/backbones/resnet77\.gin, which there is not\."),
+     r"needs gin/backbones/resnet77\.gin, which does not exist\."),
     ("", ["--experiment", "deep_mask_head_rcnn_spinenet"],
      r"no experiment 'deep_mask_head_rcnn_spinenet'\. Did you mean '.*_spinenet_coco'\?"),
     ("", ["--params_override", "trainer.train_steps"],
-     r"'trainer\.train_steps' is no list of settings such as"),
+     r"'trainer\.train_steps' is not a list of settings such as"),
     ("", ["--params_override", "trainer.train_step=3"],
-     r"--params_override: nothing here corresponds to trainer\.train_step \(Did you mean "),
+     r"--params_override: no counterpart here for trainer\.train_step \(Did you mean "),
     ("", ["--output", "nowhere/x.gin"], r"Cannot write nowhere/x\.gin: .*No such file"),
 ])
 def test_what_cannot_be_translated_is_named(
