@@ -112,7 +112,7 @@ class _Reader:
         return self._values[key]
 
     def read_choice(self, key: str, choices: Mapping[Any, str]) -> str:
-        """Return the translation of a setting; an unknown value is refused and read as the first."""
+        """Translate a setting; an unknown value is refused, and read as the first choice."""
         value = self.read(key)
         if value not in choices:
             known = ", ".join(map(repr, choices))

@@ -1,4 +1,4 @@
-"""Published checkpoints become workdirs: all of their tensors, or a sentence that says why not."""
+"""Import of published checkpoints, with all of their tensors or an error."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ OFTEN = ("other depth", "other head", "class-specific", "other backbone")
 
 
 class Imported(NamedTuple):
-    """A checkpoint of the published code's, its model, and the workdir made of it."""
+    """Published checkpoint, its model, and the imported workdir."""
 
     published: published.Published
     config: Path
@@ -103,7 +103,7 @@ def hourglass(tmp_path_factory: pytest.TempPathFactory) -> Imported:
 
 
 def _imported(case: Case, folder: Path) -> Imported:
-    theirs = published.write(case, folder)
+    theirs = published.write_checkpoint(case, folder)
     config = published.write_config(case, folder)
     workdir = TrialWorkdir(folder / "imported")
     assert 0 == cli.main([
@@ -113,7 +113,7 @@ def _imported(case: Case, folder: Path) -> Imported:
 
 
 def assert_near(expected: tf.Tensor, actual: tf.Tensor) -> None:
-    """Equal up to 1e-5 of the largest expected number."""
+    """Assert equality up to 1e-5 of the largest expected number."""
     largest = np.abs(expected).max(initial=0.0)
     assert largest > 0.0
     np.testing.assert_allclose(actual, expected, rtol=0.0, atol=1e-5 * largest)
@@ -151,7 +151,7 @@ def test_a_published_file_and_its_checkpoint_go_together(
     name: str, further: str, tmp_path: Path
 ) -> None:
     """The gin file made of a YAML file describes the model whose checkpoint it trained."""
-    path, experiment = published_yaml.write(name, tmp_path)
+    path, experiment = published_yaml.write_yaml(name, tmp_path)
     # Small images, all digits, and a kernel that chooses alike between equal scores.
     settings = (
         f"{further}task.model.input_size=[128, 128, 3],runtime.mixed_precision_dtype=float32,"
@@ -176,7 +176,7 @@ def test_a_published_file_and_its_checkpoint_go_together(
 def test_the_workdir_can_be_evaluated(
     hourglass: Imported, tiny_recipe, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Evaluation takes an imported workdir like a trained one, and names its step."""
+    """Evaluation accepts an imported workdir like a trained one, and reports its step."""
     output = tmp_path / "evaluation"
     assert 0 == cli.main([
         "evaluate", "--workdir", str(hourglass.workdir.path), "--data",
@@ -200,7 +200,7 @@ def test_the_workdir_says_where_it_comes_from(hourglass: Imported) -> None:
 
 @pytest.mark.extended
 def test_training_can_start_from_it(hourglass: Imported) -> None:
-    """The folder of its checkpoints serves as first weights of another model, all parts."""
+    """The imported checkpoint initializes all parts of another model."""
     prepared = prepare_model(hourglass.workdir.read_trial())
     checkpoints.initialise(prepared.model, str(hourglass.workdir.checkpoints), ["all"])
     head = hourglass.published.model.mask_head
@@ -213,7 +213,7 @@ def test_training_can_start_from_it(hourglass: Imported) -> None:
 
 @pytest.mark.extended
 def test_a_model_alone_is_read_the_same(hourglass: Imported, tmp_path: Path) -> None:
-    """A folder whose checkpoint holds the model under other names gives the same weights."""
+    """A checkpoint with other names of the same model gives the same weights."""
     tf.train.Checkpoint(model=hourglass.published.model).save(str(tmp_path / "ckpt"))
     told = _run(hourglass, str(tmp_path), tmp_path / "w")
     assert told["step"] is None
@@ -225,7 +225,7 @@ def test_a_model_alone_is_read_the_same(hourglass: Imported, tmp_path: Path) -> 
 def test_an_exported_model_gives_all_but_its_missing_detector(
     hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """A SavedModel that segments given boxes lacks the box path; what it has is read by name."""
+    """The parts of a SavedModel without a detector can be imported by name."""
     folder = published.export(hourglass.published, tmp_path / "exported")
     assert errors.USER_ERROR == _main(hourglass, str(folder), tmp_path / "w")
     assert re.search(
@@ -258,7 +258,7 @@ def test_what_does_not_fit_is_described(
     hourglass: Imported, bindings: list[str], sentence: str, tmp_path: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    """The sentence says what the checkpoint holds and what the model is; nothing is written."""
+    """The error describes the checkpoint and the model, and nothing is written."""
     options = [option for binding in bindings for option in ("--gin_bindings", binding)]
     status = _main(hourglass, hourglass.published.checkpoint, tmp_path / "w", *options)
     assert errors.USER_ERROR == status
@@ -270,7 +270,7 @@ def test_what_does_not_fit_is_described(
 def test_a_tensor_of_no_known_kind_is_refused(
     hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Nothing is passed over in silence: one tensor more than the model has is named."""
+    """A single tensor without a counterpart in the model is an error."""
     more = tf.train.Checkpoint(model=hourglass.published.model, teacher=tf.Variable(1.0))
     path = more.save(str(tmp_path / "ckpt"))
     assert errors.USER_ERROR == _main(hourglass, path, tmp_path / "w")
@@ -318,7 +318,7 @@ def _name_based(folder: Path) -> str:
 def test_what_is_no_published_checkpoint_is_refused(
     make, sentence: str, hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """A sentence says what is there instead."""
+    """The error says why a path is not a published checkpoint."""
     assert errors.USER_ERROR == _main(hourglass, make(tmp_path), tmp_path / "w")
     assert re.search(sentence, capsys.readouterr().err)
 
@@ -326,7 +326,7 @@ def test_what_is_no_published_checkpoint_is_refused(
 def test_a_workdir_in_use_is_left_alone(
     hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Neither an imported nor a trained workdir is written over."""
+    """Imported and trained workdirs are not overwritten."""
     shutil.copytree(hourglass.workdir.path, tmp_path / "w")
     (tmp_path / "w" / "trial.json").unlink()
     for folder in (hourglass.workdir.path, tmp_path / "w"):

@@ -1,4 +1,4 @@
-"""A published YAML file becomes a gin file that says the same, or a sentence names what cannot."""
+"""Conversion of published YAML files to gin files with the same meaning, or an error."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ OF_SPINENET = {
 
 
 def published_config(path: Path, experiment: str) -> Any:
-    """The published code's own reading of a file."""
+    """Return the configuration that the published code reads from a file."""
     config = hyperparams.override_params_dict(
         exp_factory.get_exp_config(experiment), str(path), is_strict=True)
     config.validate()
@@ -118,7 +118,7 @@ def published_config(path: Path, experiment: str) -> Any:
 
 
 def convert(path: Path, experiment: str, *options: str) -> Path:
-    """Run the command; returns the gin file."""
+    """Run the command, and return the path of the gin file."""
     output = path.with_suffix(".gin")
     assert 0 == cli.main([
         "import", "config", str(path), "--experiment", experiment, "--output", str(output),
@@ -127,7 +127,7 @@ def convert(path: Path, experiment: str, *options: str) -> Path:
 
 
 def effective(gin_file: Path) -> dict[str, Any]:
-    """All parameters that a gin file binds as text, with macros expanded."""
+    """Return all parameters that a gin file binds, as text with macros expanded."""
     with bindings.isolated():
         parsed = bindings.parse([str(gin_file)], [])
     return {name: value for root in ROOTS
@@ -135,7 +135,7 @@ def effective(gin_file: Path) -> dict[str, Any]:
 
 
 def value_of(parameter: str, bound: dict[str, str]) -> Any:
-    """A parameter's bound value, or its default."""
+    """Return the bound value of a parameter, or its default."""
     if parameter in bound:
         return ast.literal_eval(bound[parameter])
     selector, _, name = parameter.rpartition(".")
@@ -146,7 +146,7 @@ def value_of(parameter: str, bound: dict[str, str]) -> Any:
 @pytest.mark.parametrize("name", published_yaml.FILES)
 def test_each_published_file_says_the_same(name: str, tmp_path: Path) -> None:
     """Every parameter has the value that the published code reads from the file."""
-    path, experiment = published_yaml.write(name, tmp_path)
+    path, experiment = published_yaml.write_yaml(name, tmp_path)
     config = published_config(path, experiment)
     bound = effective(convert(path, experiment))
     head = "HourglassMaskHead" if "hg52" in name else "ConvMaskHead"
@@ -173,8 +173,8 @@ def test_each_published_file_says_the_same(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", published_yaml.FILES)
 def test_each_published_file_is_the_recipe_of_its_name(name: str, tmp_path: Path) -> None:
-    """What a trial is made of is bound exactly as the recipe under gin/experiments binds it."""
-    path, experiment = published_yaml.write(name, tmp_path)
+    """The bindings of a trial equal those of the recipe in gin/experiments."""
+    path, experiment = published_yaml.write_yaml(name, tmp_path)
     files = [f"gin/experiments/deep_mask_head_rcnn_{name}.gin", str(convert(path, experiment))]
     recipe, imported = (
         bindings.explicit_bindings(bindings.read([file], []).bindings) for file in files)
@@ -212,16 +212,16 @@ def test_a_setting_is_read_as_the_published_code_reads_it(tmp_path: Path) -> Non
 
 
 def test_settings_of_the_readme_arrive(tmp_path: Path) -> None:
-    """Data and devices given on the command line are bound; what is left out is named."""
-    path, experiment = published_yaml.write("voc_r50", tmp_path)
+    """Data and devices from the command line are bound, and settings without effect are listed."""
+    path, experiment = published_yaml.write_yaml("voc_r50", tmp_path)
     output = convert(path, experiment, "--params_override", OVERRIDES)
     bound = effective(output)
     assert bound["TrainingData.prefix"] == "'gs://bucket/train'"
     assert bound["EvaluationData.prefix"] == "'gs://bucket/val'"
     assert bound["Runtime.strategy"] == "'tpu'"
     comments = [line for line in output.read_text().splitlines() if line.startswith("#")]
-    assert any(
-        line.endswith("task.annotation_file: the dataset includes its annotations") for line in comments)
+    reason = "task.annotation_file: the dataset includes its annotations"
+    assert any(line.endswith(reason) for line in comments)
 
 
 @pytest.mark.parametrize(("settings", "comment"), [
@@ -239,7 +239,7 @@ def test_settings_of_the_readme_arrive(tmp_path: Path) -> None:
 def test_a_setting_without_effect_is_a_comment(
     settings: str, comment: str, tmp_path: Path
 ) -> None:
-    """What the published code does not read either, given the other settings, changes nothing."""
+    """Settings that the published code ignores, given the others, change nothing."""
     path = tmp_path / "x.yaml"
     path.write_text("")
     output = convert(path, published_yaml.RESNET, "--params_override", settings)
@@ -250,7 +250,7 @@ def test_a_setting_without_effect_is_a_comment(
 
 
 def test_every_translated_setting_arrives(tmp_path: Path) -> None:
-    """Another value of each setting that is one to one is what our parameter gets."""
+    """A new value of a one-to-one setting becomes the value of our parameter."""
     changed = {}
     defaults = experiment_defaults(published_yaml.RESNET)
     for key in {**keys.SAME, **keys.IF_SET}:
@@ -301,7 +301,7 @@ def test_every_translated_setting_arrives(tmp_path: Path) -> None:
 def test_a_choice_selects_what_stands_for_it(
     settings: str, expected: dict[str, str], tmp_path: Path
 ) -> None:
-    """Settings that are choices become the classes and files that mean the same."""
+    """Choices become the corresponding classes and files."""
     path = tmp_path / "x.yaml"
     path.write_text("")
     bound = effective(convert(path, published_yaml.RESNET, "--params_override", settings))
@@ -345,7 +345,7 @@ def test_a_choice_selects_what_stands_for_it(
 def test_what_cannot_be_translated_is_named(
     content: str, options: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """A sentence names the line, or every setting, that nothing here corresponds to."""
+    """The error names the line, or every setting without a counterpart."""
     path = tmp_path / "x.yaml"
     path.write_text(content)
     assert errors.USER_ERROR == cli.main(["import", "config", str(path), *options])
@@ -355,7 +355,7 @@ def test_what_cannot_be_translated_is_named(
 
 
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """The sentence names the path."""
+    """The error names the path of a missing file."""
     path = tmp_path / "x.yaml"
     assert errors.USER_ERROR == cli.main(["import", "config", str(path)])
     assert f"Cannot read {path}" in capsys.readouterr().err

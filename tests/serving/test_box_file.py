@@ -1,4 +1,4 @@
-"""Boxes that a user gives: the three forms of a file, and what is of no use in it."""
+"""The three formats of files of boxes, and errors in them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read(tmp_path, content, names=NAMES):
 
 
 def test_coco_instances_bring_classes_and_ids(tmp_path):
-    """Crowds are no box of an object."""
+    """COCO instances give image ids and class names, and crowds are ignored."""
     boxes = read(tmp_path, COCO)
     assert {"a.jpg": [FileBox(BOX, 5)], "b/c.png": [FileBox([0, 0, 9, 9], 2)]} == boxes.by_name
     assert {"a.jpg": 70, "b/c.png": 4} == boxes.image_ids
@@ -44,19 +44,19 @@ def test_coco_instances_bring_classes_and_ids(tmp_path):
 
 
 def test_a_list_names_the_file_of_each_box(tmp_path):
-    """What else an entry says does not matter, so results can be given back."""
+    """Other fields of an entry are ignored, so predictions.json can be used."""
     boxes = read(tmp_path, LIST)
     assert {"a.jpg": [FileBox(BOX, 5)], "b/c.png": [FileBox([0, 0, 9, 9], None)]} == boxes.by_name
 
 
 def test_boxes_by_file(tmp_path):
-    """As plain numbers, or as objects where there is a class to tell."""
+    """Boxes are lists of numbers, or objects that also have a class."""
     boxes = read(tmp_path, MAPPING)
     assert {"a.jpg": [FileBox(BOX, None), FileBox([0, 0, 9, 9], 2)]} == boxes.by_name
 
 
 def test_files_that_are_not_there_are_one_sentence_together(tmp_path):
-    """With how many they are, and what the first may mean."""
+    """Boxes of missing images are reported together, with a suggestion for the first."""
     boxes = read(tmp_path, {**MAPPING, "b/c.pgn": [BOX], "d.jpg": [BOX, BOX]})
     assert ["a.jpg"] == list(boxes.by_name)
     [problem] = boxes.problems
@@ -89,14 +89,14 @@ def test_files_that_are_not_there_are_one_sentence_together(tmp_path):
                         r"'a\.jpeg'\. Did you mean 'a\.jpg'\?"),
 ])
 def test_a_wrong_file_is_one_sentence(tmp_path, content, message):
-    """Which says what is wrong, and where."""
+    """An error names the problem and its place."""
     with pytest.raises(UserError) as raised:
         read(tmp_path, content)
     assert re.fullmatch(message, str(raised.value)), raised.value
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    """Neither a missing file nor a folder is read."""
+    """A missing file and a folder are errors."""
     with pytest.raises(UserError, match=r"The file of boxes .*/x\.json does not exist\."):
         read_boxes(tmp_path / "x.json", NAMES)
     with pytest.raises(UserError, match="is a folder; pass a JSON file of boxes"):
@@ -104,7 +104,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_boxes_are_cut_to_the_picture(tmp_path):
-    """What lies outside goes; a box of which nothing is left is one sentence."""
+    """Boxes are clipped to the image, and those without area are reported."""
     boxes = [
         FileBox([-5.0, 2.0, 10.0, 4.0], 3), FileBox([90.0, 40.0, 20.0, 20.0], None),
         FileBox([100.0, 0.0, 5.0, 5.0], None), FileBox([3.0, 3.0, 0.0, 5.0], None),

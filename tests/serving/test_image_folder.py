@@ -1,4 +1,4 @@
-"""Pictures of one's own: which are found, what they are called, and how they are read."""
+"""Image files: which are found, their names, and how they are read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def save(path, picture=None, **options):
 
 
 def test_a_folder_is_searched_with_all_below(tmp_path):
-    """By name, whatever the case of the ending; other files are left alone."""
+    """Images are sorted by name, suffixes match in any case, and other files are ignored."""
     for name in ("b.jpg", "a.PNG", "deep/er/c.webp", "d.tif", "e.bmp"):
         save(tmp_path / name)
     for name in ("notes.txt", "masks.h5", "movie.mpg"):
@@ -41,14 +41,14 @@ def test_a_folder_is_searched_with_all_below(tmp_path):
 
 
 def test_files_are_taken_whatever_their_ending(tmp_path):
-    """In the order in which they are named."""
+    """Given files keep their order, whatever their suffix."""
     second, first = save(tmp_path / "b.png"), save(tmp_path / "a.bin", format="PNG")
     assert ((second, "b.png"), (first, "a.bin")) == find_images([second, first])
     np.testing.assert_array_equal(UPRIGHT, read_image(first))
 
 
 def test_what_is_missing_is_one_sentence(tmp_path):
-    """A path, all images, or a name of its own."""
+    """Missing paths, folders without images and duplicate names are errors."""
     save(tmp_path / "one" / "a.png")
     save(tmp_path / "two" / "a.png")
     (tmp_path / "empty").mkdir()
@@ -63,7 +63,7 @@ def test_what_is_missing_is_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_pictures_are_turned_upright(tmp_path, orientation):
-    """As a viewer shows them, whichever way the camera was held (EXIF 2.3, tag 274)."""
+    """Images are turned upright for every orientation of the camera (EXIF 2.3, tag 274)."""
     stored = {
         1: UPRIGHT, 2: UPRIGHT[:, ::-1], 3: UPRIGHT[::-1, ::-1], 4: UPRIGHT[::-1],
         5: UPRIGHT.transpose(1, 0, 2), 6: np.rot90(UPRIGHT), 7: np.rot90(UPRIGHT, 2).transpose(
@@ -80,7 +80,7 @@ def test_pictures_are_turned_upright(tmp_path, orientation):
     ("L", "png"), ("LA", "png"), ("RGBA", "png"), ("P", "gif"), ("P", "png"), ("1", "png"),
     ("CMYK", "jpg"), ("I;16", "png"), ("F", "tif")])
 def test_every_mode_becomes_8_bit_colours(tmp_path, mode, ending):
-    """Grey, transparent, palette, deep and printers' pictures, without a warning."""
+    """Grey, transparent, palette, 16-bit and CMYK images become RGB without a warning."""
     grey = np.full((8, 12), 200, np.uint8)
     picture = {
         "I;16": lambda: Image.fromarray(grey.astype(np.uint16) * 257),
@@ -98,7 +98,7 @@ def test_every_mode_becomes_8_bit_colours(tmp_path, mode, ending):
 
 
 def test_a_broken_picture_is_one_sentence(tmp_path):
-    """Whether it is none, or ends too early."""
+    """A file that is not an image or is truncated is an error."""
     whole = save(tmp_path / "whole.png", Image.effect_noise((64, 64), 80)).read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[:1000])
     (tmp_path / "text.png").write_text("no picture")
@@ -112,7 +112,7 @@ def test_a_broken_picture_is_one_sentence(tmp_path):
 
 
 def test_drawings_never_share_a_name(tmp_path):
-    """The ending is replaced, unless that of another file differs in nothing else."""
+    """The suffix is replaced unless another image differs only in its suffix."""
     names = ["x/a.png", "x/b.png", "x/b.webp", "b.png"]
     pictures = [ImageFile(tmp_path / name, name) for name in names]
     assert ["x/a.jpg", "x/b.png.jpg", "x/b.webp.jpg", "b.jpg"] == drawing_names(
@@ -120,7 +120,7 @@ def test_drawings_never_share_a_name(tmp_path):
 
 
 def test_nothing_is_drawn_among_the_images(tmp_path):
-    """Or pictures would be overwritten, or read the next time."""
+    """An output among the images is an error, as it would overwrite or add images."""
     file = save(tmp_path / "in" / "a.jpg")
     for output, paths in (
             ("in", [file.parent]), ("in/out", [file.parent]), ("in", [file])):

@@ -25,7 +25,7 @@ DEEP = {"novel": [0.50, 0.53, 0.51], "seen": [0.61, 0.65, 0.63]}
 
 
 def swept(name="deep", **fields):
-    """A baseline and another arm, three seeds each."""
+    """Return results of a baseline and another arm with three seeds each."""
     of_plain, of_deep = (
         {f"{METRIC}/{classes}": values for classes, values in numbers.items()}
         for numbers in (PLAIN, DEEP))
@@ -39,7 +39,7 @@ def arms_of(frame):
 
 
 def drawn(figure):
-    """What has a name: its x and y, by panel and name."""
+    """Return the coordinates of lines with an id, by panel and id."""
     return [
         {line.get_gid(): (list(map(float, line.get_xdata())), list(map(float, line.get_ydata())))
          for line in panel.get_lines() if line.get_gid()}
@@ -47,7 +47,7 @@ def drawn(figure):
 
 
 def test_seeds_means_and_intervals_of_arms():
-    """Against scipy: every seed a dot, the mean, and the t interval, in percent."""
+    """Seeds, means and t intervals are in percent and agree with SciPy."""
     novel, seen = drawn(draw_arms(arms_of(swept()), METRIC))
     for panel, role in ((novel, "novel"), (seen, "seen")):
         for row, numbers in enumerate((PLAIN, DEEP)):
@@ -60,7 +60,7 @@ def test_seeds_means_and_intervals_of_arms():
 
 
 def test_one_seed_has_no_interval():
-    """A dot and a mean, and nothing that looks like knowledge of chance."""
+    """One seed is drawn as a marker and a mean without an interval."""
     frame = swept()
     [novel, _] = drawn(draw_arms(arms_of(frame[frame["seed"] == 0]), METRIC))
     assert {"novel-seeds-0", "novel-mean-0", "novel-seeds-1", "novel-mean-1"} == novel.keys()
@@ -68,13 +68,13 @@ def test_one_seed_has_no_interval():
 
 @pytest.mark.parametrize("draw", [draw_arms, draw_cost])
 def test_nothing_finished_is_no_figure(draw):
-    """The page says so instead."""
+    """There is no figure before a trial has finished."""
     rows = result_frames.arm("a", {}, statuses=["new"] * 3, parameters=1)
     assert draw(arms_of(result_frames.frame(rows)), METRIC) is None
 
 
 def test_effects_are_in_percentage_points():
-    """By hand: the deep head adds 0.10, 0.09, 0.09 on novel classes, by seed."""
+    """The effects of 0.10, 0.09 and 0.09 by seed are drawn in percentage points."""
     [panel] = drawn(draw_effects(axis_effects(swept(), METRIC).rows, METRIC))
     assert [28 / 3] == pytest.approx(panel["effect-0"][0])
     low, high = panel["interval-0"][0]
@@ -83,7 +83,7 @@ def test_effects_are_in_percentage_points():
 
 
 def test_costs_are_relative_to_the_baseline():
-    """Thrice the parameters; multiply-adds win where all arms have them."""
+    """Costs are relative to the baseline, in multiply-adds if all arms have them."""
     points, axis = measure_costs(arms_of(swept()), METRIC)
     assert [1.0, 3.0] == [point.cost for point in points]
     assert [42.0, 100 * sum(DEEP["novel"]) / 3] == pytest.approx(
@@ -96,7 +96,7 @@ def test_costs_are_relative_to_the_baseline():
 
 
 def test_names_beside_points_keep_apart():
-    """Nearest to their points, in their order, inside the panel."""
+    """Labels keep their order, stay near their points and inside the panel."""
     heights = spread_labels([5.0, 5.1, 9.9, 0.0], 0.0, 10.0, 10.0)
     assert [5.0, 6.0, 9.5, 0.5] == pytest.approx(heights)
     crowded = spread_labels([1.0] * 4, 0.0, 10.0, 4.0)
@@ -104,7 +104,7 @@ def test_names_beside_points_keep_apart():
 
 
 def class_numbers(frame):
-    """Numbers of three classes, in which the deep arm is 0.1, 0.2 and -0.1 better."""
+    """Return results of three classes, on which the deep arm is 0.1, 0.2 and -0.1 better."""
     trials = frame.loc[frame["status"] == "finished", "trial"]
     gain = [0.0 if trial.startswith("plain") else 1.0 for trial in trials]
     return result_frames.per_class(
@@ -115,7 +115,7 @@ def class_numbers(frame):
 
 
 def test_classes_show_differences_to_the_baseline():
-    """By hand, the largest first, novel classes apart from seen ones and hollow."""
+    """Differences are sorted, with novel classes in a panel of their own and hollow."""
     frame = swept()
     figure = draw_classes(arms_of(frame), class_numbers(frame), METRIC)
     novel, seen = drawn(figure)
@@ -129,7 +129,7 @@ def test_classes_show_differences_to_the_baseline():
 
 
 def test_classes_without_a_baseline_show_values():
-    """An arm that is alone, or a sweep without a baseline."""
+    """Without a baseline, classes show values in percent."""
     frame = swept()
     alone = [arm for arm in arms_of(frame) if not arm.baseline]
     found = summarize_classes(alone, class_numbers(frame), METRIC)
@@ -139,7 +139,7 @@ def test_classes_without_a_baseline_show_values():
 
 
 def test_curves_show_what_was_noted():
-    """The loss and evaluations by step; many steps are averaged in order."""
+    """Curves show losses and evaluations by step, and average many steps."""
     metrics = [{"step": step, "train/total_loss": float(step)} for step in range(1, 301)]
     evaluations = [{"step": 100, f"{METRIC}/novel": 0.2}, {"step": 200, f"{METRIC}/novel": None},
                    {"step": 300, f"{METRIC}/novel": 0.3}]
@@ -157,7 +157,7 @@ def figure():
 
 
 def test_files_for_papers_are_whole_and_always_the_same(figure):
-    """PDF and SVG without dates."""
+    """PDF and SVG files are complete, have no dates and are reproducible."""
     again = draw_arms(arms_of(swept(HOSTILE)), METRIC)
     assert figure_files.to_pdf(figure) == figure_files.to_pdf(again)
     assert figure_files.to_pdf(figure).startswith(b"%PDF-")
@@ -171,7 +171,7 @@ def test_files_for_papers_are_whole_and_always_the_same(figure):
 
 
 def test_a_figure_inside_a_page(figure):
-    """Ids are its own, text is text in the page's colour, and it says what it shows."""
+    """An inline figure has unique ids, real text in the page's colour and a description."""
     one, other = (figure_files.to_inline_svg(figure, name, HOSTILE) for name in ("one", "other"))
     root = ElementTree.fromstring(one)
     assert ("svg", "img", HOSTILE) == (root.tag, root.get("role"), root.get("aria-label"))

@@ -42,7 +42,7 @@ def ids(chosen):
 
 
 def test_groups_by_hand():
-    """The largest ranges are 0.8 and 0.7, the lowest means 0.23 and 0.5; novel ones come first."""
+    """Groups hold the largest ranges, 0.8 and 0.7, and the lowest means, novel classes first."""
     groups = choose_objects(instances(), 3)
     assert [2, 6, 4] == ids(groups["disagreement"])
     assert [3, 2, 5] == ids(groups["worst"])
@@ -52,7 +52,7 @@ def test_groups_by_hand():
 
 
 def test_random_objects_are_those_of_the_seed():
-    """The same for a seed, others for another, and novel classes first."""
+    """Random objects depend only on the seed, and novel classes come first."""
     drawn = {
         seed: ids(choose_objects(instances(), 3, seed)["random"]) for seed in range(20)}
     assert drawn[7] == ids(choose_objects(instances(), 3, 7)["random"])
@@ -62,7 +62,7 @@ def test_random_objects_are_those_of_the_seed():
 
 
 def test_one_role_fills_in_for_the_other():
-    """Where there are not enough of one; and no object is invented."""
+    """If one role has too few objects, the other role fills the group."""
     assert [4, 5] == ids(choose_objects(instances(), 6)["disagreement"])[-2:]
     assert 6 == len(choose_objects(instances(), 100)["worst"])
     seen = instances().query("role == 'seen'")
@@ -70,7 +70,7 @@ def test_one_role_fills_in_for_the_other():
 
 
 def test_objects_that_an_arm_lacks_are_left_out():
-    """A range over other arms would be another number."""
+    """Objects without a mask of some arm are ignored."""
     rows = instances()
     rows = rows[~((rows["annotation_id"] == 2) & (rows["arm"] == "c"))]
     assert 2 not in ids(choose_objects(rows, 6)["disagreement"])
@@ -84,7 +84,7 @@ def test_objects_that_an_arm_lacks_are_left_out():
      ([10, 0, 80, 100], (-35, -35, 170))],  # larger than the image: around its middle
 )
 def test_windows_hold_the_box_and_its_surroundings(box, expected):
-    """Squares, by hand, in an image of 100 x 100 pixels."""
+    """Windows are squares around the box with a margin, inside the image where they fit."""
     assert expected == tuple(crops.window_around(box, 100, 100))
 
 
@@ -93,7 +93,7 @@ def pixels_of(webp):
 
 
 def test_a_mask_is_drawn_where_it_is():
-    """Its middle is red on the grey picture, what is beside it is not."""
+    """A mask is red on grey, and its surroundings are not."""
     mask = np.zeros((100, 100), np.uint8)
     mask[45:55, 45:55] = 1
     picture = pixels_of(crops.draw_crop(
@@ -107,7 +107,7 @@ def test_a_mask_is_drawn_where_it_is():
 
 
 def test_pixels_of_the_image_are_enlarged():
-    """A white spot beside the mask is white in the picture."""
+    """A white spot of the image is white in the enlarged crop."""
     image = np.zeros((100, 100, 3), np.uint8)
     image[42:46, 52:56] = 255
     empty = masks.encode_runs(np.zeros((100, 100), np.uint8))
@@ -127,12 +127,12 @@ def arms_in(workdir):
 
 
 def test_the_seed_that_most_arms_have_is_shown(workdir):
-    """Seed 0, as the baseline's seed 1 failed and the last arm's seed 2 is missing."""
+    """Seed 0 is shown, as the other seeds lack an arm."""
     assert [0] * 4 == [trial.seed for trial in evaluation_artifacts.choose_trials(arms_in(workdir))]
 
 
 def test_pictures_stand_beside_their_numbers(workdir):
-    """IoU as in instances.csv.gz, from which the worst object is found again by hand."""
+    """The worst object and its IoUs agree with instances.csv.gz."""
     arms = arms_in(workdir)
     shown = make_gallery(arms, 2, 0, None)
     assert [arm.label for arm in arms] == shown.headers
@@ -153,7 +153,7 @@ def test_pictures_stand_beside_their_numbers(workdir):
 
 
 def test_a_full_page_takes_no_more(workdir, monkeypatch):
-    """And says how many objects it left out."""
+    """A full page reports the number of omitted objects."""
     monkeypatch.setattr(gallery, "_MAX_BYTES", 10)
     shown = make_gallery(arms_in(workdir), 2, 0, None)
     assert [1, 0, 0] == [len(rows) for _, rows in shown.groups]
@@ -161,7 +161,7 @@ def test_a_full_page_takes_no_more(workdir, monkeypatch):
 
 
 def test_arms_without_masks_are_named(workdir):
-    """Older trials have none; where no arm has any, that is the section."""
+    """Arms without masks are named, and without any masks there is only a note."""
     old = grouping.of(result_frames.frame(result_frames.arm("old", {}))).arms
     [note] = make_gallery(old, 2, 0, None).notes
     assert "Nothing to show: no finished trial of these arms has masks" in note
@@ -170,13 +170,13 @@ def test_arms_without_masks_are_named(workdir):
 
 
 def test_another_data_set_is_refused(workdir, tmp_path):
-    """Named by the user it is a mistake, with what is there and what was evaluated on."""
+    """A wrong dataset of the user is an error."""
     with pytest.raises(UserError, match="There is no dataset"):
         make_gallery(arms_in(workdir), 2, 0, str(tmp_path / "nothing"))
 
 
 def test_broken_files_are_named(tmp_path):
-    """Half a file, as of a killed copy."""
+    """A truncated file is named in an error."""
     broken = report_workdirs.write(tmp_path / "w")
     path = broken.folder("000000000000") / "masks.json.gz"
     path.write_bytes(path.read_bytes()[:100])
@@ -185,7 +185,7 @@ def test_broken_files_are_named(tmp_path):
 
 
 def test_of_many_arms_the_best_and_the_baseline_are_selected():
-    """In their order, and that is said."""
+    """The baseline and the best arms are selected, in their order and with a note."""
     numbers = {"a": 0.1, "b": 0.9, "c": 0.5, "d": 0.8}
     arms = grouping.of(result_frames.frame(*(
         result_frames.arm(label, {"m/x/novel": [value] * 3}, baseline=label == "a")

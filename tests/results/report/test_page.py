@@ -42,7 +42,7 @@ def usual(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """The page of a user who calls things as an attacker would."""
+    """The page of a sweep whose names contain HTML and scripts."""
     folder = tmp_path_factory.mktemp("hostile") / "w"
     report_workdirs.write(folder, HOSTILE)
     write_report([str(folder)], None, ReportOptions(images=2))
@@ -91,13 +91,13 @@ def arms(page):
 
 
 def novel(page, arm):
-    """What the table says of an arm's novel classes."""
+    """Return the mean of an arm on novel classes, as the table shows it."""
     row = page.locator("table.sortable tbody tr", has_text=arm)
     return row.locator("td").nth(1).inner_text()
 
 
 def test_the_command_names_what_it_wrote(usual, capsys):
-    """The page first, then figures as PDF and SVG; the bytes are the same every time."""
+    """The command prints the paths of the page and the figures, which are reproducible."""
     page = (usual / "report.html").read_bytes()
     figures = usual / "figures"
     arguments = ["report", str(usual), "--images", "2", "--figures", str(figures)]
@@ -113,7 +113,7 @@ def test_the_command_names_what_it_wrote(usual, capsys):
 
 
 def test_the_page_needs_nothing_else(usual, visit):
-    """No request but for the file, no complaint, and every link leads somewhere."""
+    """The page loads nothing else, has no errors, and all links have targets."""
     page = visit(usual / "report.html")
     for link in page.locator("nav a").all():
         assert 1 == page.locator(link.get_attribute("href")).count()
@@ -125,7 +125,7 @@ def test_the_page_needs_nothing_else(usual, visit):
 
 
 def test_it_says_what_there_is(usual, visit):
-    """The question, how far it got, an arm's number, what failed, and in what arms differ."""
+    """The page shows question, progress, results, failures and differences."""
     page = visit(usual / "report.html")
     text = page.inner_text("main")
     assert "Is it the deep mask head or the ground-truth boxes" in text
@@ -141,7 +141,7 @@ def test_it_says_what_there_is(usual, visit):
 
 
 def test_heads_sort_by_click_and_by_keyboard(usual, visit):
-    """The largest first, the other way at the second press; the order is said to screen readers."""
+    """Column headers sort by click and key, and expose the order to screen readers."""
     page = visit(usual / "report.html")
     planned = arms(page)
     header = page.locator("th[data-kind=number]").nth(1)
@@ -162,7 +162,7 @@ def test_heads_sort_by_click_and_by_keyboard(usual, visit):
 
 
 def test_rows_without_a_number_stay_below(usual, visit):
-    """The baseline has no difference to itself, whichever way the table is sorted."""
+    """Rows without a number stay last in both orders."""
     page = visit(usual / "report.html")
     button = page.locator("th[data-kind=number] button", has_text="Δ").first
     for _ in range(2):
@@ -171,7 +171,7 @@ def test_rows_without_a_number_stay_below(usual, visit):
 
 
 def test_hostile_names_stay_text(hostile, visit):
-    """In the table, figures, descriptions and causes: no element, no dialog, nothing evaluated."""
+    """Names with HTML and scripts remain text everywhere."""
     page = visit(hostile)
     assert 1 == page.locator("script").count()
     assert 0 == page.locator("img[src=x]").count()
@@ -187,7 +187,7 @@ def test_hostile_names_stay_text(hostile, visit):
 
 @pytest.mark.parametrize("width", [390, 768])
 def test_a_narrow_screen_is_not_left(usual, hostile, visit, width):
-    """Only tables and figures scroll sideways, each for itself."""
+    """On narrow screens only tables and figures scroll sideways."""
     for path in (usual / "report.html", hostile):
         page = visit(path, viewport={"width": width, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -196,7 +196,7 @@ def test_a_narrow_screen_is_not_left(usual, hostile, visit, width):
 
 
 def luminance(colour):
-    """https://www.w3.org/TR/WCAG21/#dfn-relative-luminance."""
+    """Return the relative luminance (https://www.w3.org/TR/WCAG21/#dfn-relative-luminance)."""
     shares = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
     linear = [
         share / 12.92 if share <= 0.03928 else ((share + 0.055) / 1.055) ** 2.4
@@ -207,7 +207,7 @@ def luminance(colour):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_can_be_read_in_light_and_dark(usual, visit, scheme):
-    """Contrast of 4.5 (WCAG AA) for texts, those in figures and captions included."""
+    """All text has a contrast of at least 4.5 (WCAG AA) in both colour schemes."""
     page = visit(usual / "report.html", color_scheme=scheme)
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (luminance(paper) < 0.1) == (scheme == "dark")
@@ -220,7 +220,7 @@ def test_texts_can_be_read_in_light_and_dark(usual, visit, scheme):
 
 
 def test_everything_is_on_paper(usual, visit):
-    """Nothing is closed, nothing stands fast, nothing is cut off at the side."""
+    """In print, details are open, headers are not sticky, and nothing is cut off."""
     page = visit(usual / "report.html", viewport={"width": 1000, "height": 1000})
     page.eval_on_selector_all("details", "found => found.forEach(each => { each.open = false; })")
     page.emulate_media(media="print")
@@ -234,7 +234,7 @@ def test_everything_is_on_paper(usual, visit):
 
 
 def test_pictures_and_figures_are_described(usual, visit):
-    """For those who cannot see them."""
+    """All images and figures have descriptions."""
     page = visit(usual / "report.html")
     assert all(page.eval_on_selector_all("img", "found => found.map(image => image.alt)"))
     described = page.locator("figure.plot svg[role=img]")
@@ -243,7 +243,7 @@ def test_pictures_and_figures_are_described(usual, visit):
 
 
 def test_a_sweep_that_has_not_started_is_a_page_too(tmp_path):
-    """Each section says why it is empty."""
+    """Before the first trial, each section says why it is empty."""
     folder = tmp_path / "w"
     workdir = report_workdirs.write(folder)
     for trial in list((folder / "trials").iterdir()):
@@ -261,7 +261,7 @@ def test_a_sweep_that_has_not_started_is_a_page_too(tmp_path):
 
 
 def test_another_split_changes_the_numbers(usual, tmp_path, visit):
-    """Seen and novel as asked for, and the caption says that training knew others."""
+    """Another class split changes the results and is named in the caption."""
     output = tmp_path / "page.html"
     arguments = ["report", str(usual), "--split", "star,ring", "--images", "0"]
     assert 0 == cli.main([*arguments, "--output", str(output)])
@@ -287,7 +287,7 @@ def test_another_split_changes_the_numbers(usual, tmp_path, visit):
     ],
 )
 def test_mistakes_are_named(usual, tmp_path, options, message):
-    """In a sentence, and no page is written."""
+    """Wrong options are errors, and no page is written."""
     output = tmp_path / "page.html"
     with pytest.raises(UserError) as error:
         write_report([str(usual)], str(output), options)
@@ -296,7 +296,7 @@ def test_mistakes_are_named(usual, tmp_path, options, message):
 
 
 def test_the_page_needs_a_place(usual, tmp_path):
-    """A folder that is not there is no place for it, nor is a server."""
+    """A missing folder or a server as output is an error."""
     with pytest.raises(UserError, match="Cannot write the report"):
         write_report([str(usual)], str(tmp_path / "no" / "page.html"), ReportOptions(images=0))
     with pytest.raises(UserError, match=r"wandb:a/b is not a folder .*; pass a file with --output"):
@@ -304,7 +304,7 @@ def test_the_page_needs_a_place(usual, tmp_path):
 
 
 def test_several_sweeps_share_a_page(usual, tmp_path):
-    """Arms of one name are told apart by their sweep, and each sweep has its question."""
+    """Arms of the same name are labelled with their sweep."""
     other = report_workdirs.write(tmp_path / "w", Names(sweep="again"))
     for number in (0, 3):
         # Ids are hashes of what differs; here they are told apart by hand.
@@ -320,7 +320,7 @@ def test_several_sweeps_share_a_page(usual, tmp_path):
 
 
 def test_two_runs_of_one_sweep_keep_its_question(tmp_path):
-    """Launched with other bindings into another workdir, it is asked twice."""
+    """Two workdirs of the same sweep keep its question."""
     plan = result_workdirs.plan({"a": {"x": "1"}})
     other = plan._replace(trials=tuple(trial._replace(id="other") for trial in plan.trials))
     paths = [str(tmp_path / name) for name in "12"]
@@ -334,7 +334,7 @@ def test_two_runs_of_one_sweep_keep_its_question(tmp_path):
 
 @pytest.mark.extended
 def test_pictures_come_from_the_records(tmp_path):
-    """Found where the trials say, or where the user says; another dataset is refused."""
+    """The images come from the dataset that trials or the user name; another one is an error."""
     from deepmac_ablate.data.convert_coco import convert
     from deepmac_ablate.data.shapes import scenes
 
