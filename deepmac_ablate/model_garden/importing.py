@@ -83,7 +83,7 @@ def _assign(stored: CheckpointTree, matched: CheckpointMatch) -> str:
     """Assign the tensors to the variables, and return a fingerprint of the weights."""
     digest = hashlib.sha256()
     for variable, tensor in matched.assignments:
-        value = stored.value(tensor)
+        value = stored.read_tensor(tensor)
         variable.assign(value)
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:12]
@@ -92,5 +92,5 @@ def _assign(stored: CheckpointTree, matched: CheckpointMatch) -> str:
 def _read_step(stored: CheckpointTree) -> int | None:
     """Return the number of training steps, or None if the checkpoint does not store it."""
     node = find_part(stored, 0, "global_step")
-    name = None if node is None else stored.tensor(node)
-    return None if name is None else int(stored.value(name))
+    name = None if node is None else stored.tensor_name(node)
+    return None if name is None else int(stored.read_tensor(name))

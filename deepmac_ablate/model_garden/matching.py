@@ -64,9 +64,9 @@ def match_checkpoint(
     tensors: dict[int, str] = {}
     for name in ours.keys() & stored.keys():
         tensors |= _match_part(checkpoint, ours[name], stored[name])
-    unused = sorted(set(checkpoint.tensors()) - set(tensors.values()))
+    unused = sorted(set(checkpoint.tensor_names()) - set(tensors.values()))
     kinds = _left_out_kinds(checkpoint, unused, [stored[n] for n in stored if n not in parts])
-    shapes = {name: checkpoint.shape_of(name) for name in tensors.values()}
+    shapes = {name: checkpoint.tensor_shape(name) for name in tensors.values()}
     problems = [
         *_count_names("{} of the model missing in the checkpoint", [
             variable.name for key, variable in wanted.items() if key not in tensors]),
@@ -116,7 +116,7 @@ def _match_part(checkpoint: CheckpointTree, ours: Any, stored: int) -> dict[int,
         if stored in seen:
             continue
         seen.add(stored)
-        name = checkpoint.tensor(stored)
+        name = checkpoint.tensor_name(stored)
         if tree.shape(ours) is not None and name is not None:
             # A second tensor for the same variable stays unused and is reported.
             tensors.setdefault(id(ours), name)
@@ -130,7 +130,7 @@ def _left_out_kinds(
     checkpoint: CheckpointTree, unused: Sequence[str], unwanted: Sequence[int]
 ) -> dict[str, str]:
     """Return the kind of those unused tensors that are left out on purpose, by name."""
-    elsewhere = {name for part in unwanted for name in checkpoint.tensors_below(part)}
+    elsewhere = {name for part in unwanted for name in checkpoint.tensor_names_below(part)}
     kinds = {name: "other parts" for name in unused if name in elsewhere}
     for kind, pattern in LEFT_OUT.items():
         kinds |= {name: kind for name in unused if pattern.search(name)}

@@ -82,30 +82,30 @@ class CheckpointTree:
         """Return the parts of an object by name."""
         return {child.local_name: child.node_id for child in self._nodes[node].children}
 
-    def tensor(self, node: int) -> str | None:
+    def tensor_name(self, node: int) -> str | None:
         """Return the name of the tensor at a node, or None for another object."""
         names = [attribute.checkpoint_key for attribute in self._nodes[node].attributes]
         return names[0] if len(names) == 1 and names[0] in self._shapes else None
 
     def shape(self, node: int) -> tuple[int, ...] | None:
         """Return the shape of a tensor, or None for another object."""
-        name = self.tensor(node)
+        name = self.tensor_name(node)
         return None if name is None else tuple(self._shapes[name])
 
-    def value(self, tensor: str) -> np.ndarray:
+    def read_tensor(self, name: str) -> np.ndarray:
         """Read a tensor."""
-        return self._reader.get_tensor(tensor)
+        return self._reader.get_tensor(name)
 
-    def shape_of(self, tensor: str) -> tuple[int, ...]:
+    def tensor_shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of the tensor with a name."""
-        return tuple(self._shapes[tensor])
+        return tuple(self._shapes[name])
 
-    def tensors_below(self, node: int) -> set[str]:
+    def tensor_names_below(self, node: int) -> set[str]:
         """Return the names of all tensors below an object."""
-        names = (self.tensor(n) for n in descendants(self, node))
+        names = (self.tensor_name(n) for n in descendants(self, node))
         return {name for name in names if name is not None}
 
-    def tensors(self) -> list[str]:
+    def tensor_names(self) -> list[str]:
         """Return the names of all tensors except the object graph."""
         return sorted(self._shapes.keys() - {_GRAPH})
 
