@@ -68,24 +68,24 @@ def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _run_config(args: argparse.Namespace) -> int:
-    from deepmac_ablate.model_garden import recipe
+    from deepmac_ablate.model_garden.recipe import convert_yaml, write_recipe
 
-    text = recipe.convert(args.file, args.experiment, args.params_override)
+    text = convert_yaml(args.file, args.experiment, args.params_override)
     if args.output is None:
         print(text, end="")
         return 0
-    recipe.write(args.output, text)
+    write_recipe(args.output, text)
     print(args.output)
     return 0
 
 
 def _run_checkpoint(args: argparse.Namespace) -> int:
-    from deepmac_ablate.model_garden import importing
+    from deepmac_ablate.model_garden.importing import import_checkpoint
     from deepmac_ablate.trial.trial import Trial
     from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
     trial = Trial(tuple(args.gin_file), tuple(args.gin_bindings), 0, "")
-    imported = importing.run(
+    imported = import_checkpoint(
         args.checkpoint, trial, TrialWorkdir(args.workdir), tuple(args.parts))
     left_out = ", ".join(f"{kind} {n}" for kind, n in sorted(imported["left_out"].items()))
     step = "an unknown number of" if imported["step"] is None else f"{imported['step']:,}"

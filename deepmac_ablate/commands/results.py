@@ -161,11 +161,11 @@ def _register_report(commands: argparse._SubParsersAction) -> None:
 
 
 def _run_report(args: argparse.Namespace) -> int:
-    from deepmac_ablate.results.report import page as report
+    from deepmac_ablate.results.report.page import ReportOptions, write_report
 
-    options = report.Options(
+    options = ReportOptions(
         args.metric, args.split, args.data, args.figures, args.images, args.seed)
-    print("\n".join(report.write(args.workdirs, args.output, options)))
+    print("\n".join(write_report(args.workdirs, args.output, options)))
     return 0
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from etils import epath
 
 from deepmac_ablate.errors import UserError, check_at_least
-from deepmac_ablate.serving import box_file, image_folder
-from deepmac_ablate.serving.inputs import INPUTS
+from deepmac_ablate.serving import INPUT_TYPES
+from deepmac_ablate.serving.box_file import read_boxes
+from deepmac_ablate.serving.image_folder import check_output, find_images
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,7 +35,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--output", metavar="OUTPUT", help="new folder (default: DIR/export)"
     )
     parser.add_argument(
-        "--input-type", action="append", choices=INPUTS, metavar="TYPE",
+        "--input-type", action="append", choices=INPUT_TYPES, metavar="TYPE",
         help=f"input of a signature: {', '.join(INPUTS)}; may be given several times: the first "
         "becomes 'serving_default', and each gets a signature of its own name (default: "
         "image_tensor)",
@@ -94,9 +95,9 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _run_export(args: argparse.Namespace) -> int:
-    from deepmac_ablate.serving import export
+    from deepmac_ablate.serving.export import export_model
 
-    lines = export.run(
+    lines = export_model(
         args.workdir, args.output, args.input_type or ["image_tensor"], args.batch_size,
         args.input_image_size, args.normalized_coordinates, args.gin_bindings)
     print("\n".join(lines))
@@ -108,19 +109,19 @@ def _run_predict(args: argparse.Namespace) -> int:
     if not 0.0 <= args.min_score <= 1.0:
         raise UserError(f"--min-score must be from 0 to 1, got {args.min_score:g}.")
     output = epath.Path(args.output or epath.Path(args.workdir) / "predictions")
-    image_folder.check_output(output, args.images)
-    images = image_folder.find(args.images)
+    check_output(output, args.images)
+    images = find_images(args.images)
     boxes = None
     if args.boxes is not None:
-        boxes = box_file.read(args.boxes, {picture.name for picture in images})
+        boxes = read_boxes(args.boxes, {picture.name for picture in images})
         images = [picture for picture in images if picture.name in boxes.by_name]
     if args.limit is not None:
         check_at_least(1, **{"--limit": args.limit})
         images = images[: args.limit]
     # Report mistakes before TensorFlow is imported, which takes seconds.
-    from deepmac_ablate.serving import predict
+    from deepmac_ablate.serving.predict import predict_images
 
-    report = predict.run(
+    report = predict_images(
         args.workdir, images, boxes, output, args.min_score, args.batch_size)
     for problem in report.problems:
         print(f"deepmac-ablate: {problem}", file=sys.stderr)

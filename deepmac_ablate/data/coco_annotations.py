@@ -18,7 +18,7 @@ import numpy as np
 from deepmac_ablate.data import masks
 from deepmac_ablate.data.dataset_info import Category
 from deepmac_ablate.errors import UserError, did_you_mean
-from deepmac_ablate.storage.strict_json import read_given
+from deepmac_ablate.storage.strict_json import read_json_file
 
 Entry = dict[str, Any]
 _TABLES = ("images", "annotations", "categories")
@@ -87,7 +87,7 @@ def read(path: Path) -> CocoTruth:
 
 
 def _load(path: Path) -> Entry:
-    document = read_given(path, "annotations file", "the COCO JSON file in it")
+    document = read_json_file(path, "annotations file", "the COCO JSON file in it")
     if not isinstance(document, dict):
         raise UserError(f"{path} holds a {type(document).__name__}, not a COCO instances object.")
     for table in _TABLES:

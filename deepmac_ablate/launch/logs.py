@@ -79,7 +79,7 @@ def _read_object(log: str) -> Iterator[Sequence[str]]:
 
 def _find_newest_log(folders: Sequence[str]) -> str | None:
     """Return the log in some trials' folders that was written last; None if there is none."""
-    entries = storage.entries_of_many(f"{folder}/logs" for folder in folders)
+    entries = storage.list_folders(f"{folder}/logs" for folder in folders)
     logs = [
         (entry.changed, f"{folder}/{entry.name}")
         for folder, files in entries.items() for entry in files if entry.name.endswith(".log")]

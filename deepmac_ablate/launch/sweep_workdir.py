@@ -26,7 +26,7 @@ from etils import epath
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.storage.strict_json import from_json, to_json
-from deepmac_ablate.storage.user_cache import user_cache
+from deepmac_ablate.storage.user_cache import user_cache_path
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.sweep.validation.cost import Cost
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
@@ -48,7 +48,7 @@ class SweepWorkdir:
         self.xmanager = self.path / "xmanager"
         if storage.is_remote(self.path):
             name = hashlib.sha256(self._name.encode()).hexdigest()[:16]
-            self.xmanager = user_cache("xmanager", name)
+            self.xmanager = user_cache_path("xmanager", name)
 
     def trial(self, trial_id: str) -> TrialWorkdir:
         """Return a trial's workdir, which may not exist."""

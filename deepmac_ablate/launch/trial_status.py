@@ -176,7 +176,7 @@ class StatusReader:
         folder = f"{self._workdir.path}/trials"
         if not trials or not storage.is_remote(folder):
             return trials
-        there = {entry.name for entry in storage.entries_of_many([folder])[folder]}
+        there = {entry.name for entry in storage.list_folders([folder])[folder]}
         return [planned for planned in trials if planned.id in there]
 
     def _read(self, trials: Sequence[PlannedTrial]) -> Iterator[TrialRow]:

@@ -1,4 +1,4 @@
-"""Reads what Model Garden's `deepmac_maskrcnn` project wrote: checkpoints and YAML files."""
+"""Import of checkpoints and YAML files of Model Garden's `deepmac_maskrcnn` project."""
 
-# The parts of a model, by the names that its checkpoints use and ours, too.
+# Parts of a model, by the names that the checkpoints of both projects use.
 PARTS = ("backbone", "decoder", "rpn_head", "detection_head", "mask_head")

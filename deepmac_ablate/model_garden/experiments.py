@@ -1,8 +1,8 @@
-"""What the published code's experiments set where a YAML file says nothing.
+"""Defaults of the published experiments, for settings that a YAML file leaves out.
 
-Taken from `official.projects.deepmac_maskrcnn.configs.deep_mask_head_rcnn` of Model Garden 2.20.0
-and the configurations it builds on. The defaults of our own classes are those of the ResNet
-experiment, so that a value equal to it needs no binding.
+They come from `official.projects.deepmac_maskrcnn.configs.deep_mask_head_rcnn` of Model Garden
+2.20.0 and the configurations that it builds on. Our classes have the defaults of the ResNet
+experiment, so such values need no binding.
 """
 
 from __future__ import annotations
@@ -240,13 +240,15 @@ _EXPERIMENTS = {
 }
 
 
-def defaults(experiment: str) -> dict[str, Any]:
-    """Return the values of an experiment by dotted key.
+def experiment_defaults(experiment: str) -> dict[str, Any]:
+    """Return the settings of an experiment by dotted key.
 
     Raises:
-        UserError: if the published code has no such experiment.
+        UserError: If the published code has no such experiment.
     """
     if experiment not in _EXPERIMENTS:
-        hint = did_you_mean(experiment, _EXPERIMENTS) or f" There are {', '.join(_EXPERIMENTS)}."
+        hint = (
+            did_you_mean(experiment, _EXPERIMENTS)
+            or f" Its experiments are {', '.join(_EXPERIMENTS)}.")
         raise UserError(f"Model Garden's project has no experiment {experiment!r}.{hint}")
     return dict(_EXPERIMENTS[experiment])

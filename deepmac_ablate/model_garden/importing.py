@@ -1,4 +1,4 @@
-"""A published checkpoint becomes a workdir that can be evaluated, exported and trained from."""
+"""Import of a published checkpoint as a workdir to evaluate, export or train from."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ import tensorflow as tf
 from deepmac_ablate import bindings, storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.model_garden import PARTS
-from deepmac_ablate.model_garden.matching import Match, match
-from deepmac_ablate.model_garden.trees import CheckpointTree, follow
+from deepmac_ablate.model_garden.matching import CheckpointMatch, match_checkpoint
+from deepmac_ablate.model_garden.trees import CheckpointTree, find_part
 from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.training.session import prepare_model
 from deepmac_ablate.trial.trial import Trial, trial_id
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
-# Where a workdir tells what it was imported from.
+# File of a workdir that records the import.
 PROVENANCE = "import.json"
 
 
-def run(
+def import_checkpoint(
     checkpoint: str, trial: Trial, workdir: TrialWorkdir, parts: Sequence[str] = PARTS
 ) -> dict[str, Any]:
-    """Import a checkpoint; no records are needed.
+    """Import a checkpoint; no dataset is needed.
 
     Args:
-        checkpoint: a path without an ending, a folder of checkpoints, whose latest one is taken, or
-            a folder that holds a SavedModel.
-        trial: the configuration that the checkpoint was trained with, or fits.
-        workdir: an empty or new folder; trial.json is written last, so that it is a workdir only
-            once all is there.
-        parts: the parts of the model that are read; the others keep random weights.
+        checkpoint: Path without suffix, folder of checkpoints, of which the latest is taken, or
+            folder of a SavedModel.
+        trial: Configuration that the checkpoint was trained with, or that fits it.
+        workdir: New or empty folder. trial.json is written last, so it is a workdir only when it
+            is complete.
+        parts: Parts of the model to read; the others keep random weights.
 
     Returns:
-        What was written to import.json: `source`, `step` (None where none is stored), `parts`,
-        `tensors` (how many were read), `left_out` (how many were not, by kind) and `fingerprint`
-        (of the weights).
+        The content of import.json: `source`, `step` (None if the checkpoint has none), `parts`,
+        `tensors` (number of tensors read), `left_out` (number of other tensors by kind) and
+        `fingerprint` (of the weights).
 
     Raises:
-        UserError: if the workdir is in use, there is no such checkpoint, or its tensors are not
+        UserError: If the workdir is in use, the checkpoint does not exist, or its tensors are not
             exactly those of the model.
     """
     if workdir.read_trial_id() is not None or tf.train.latest_checkpoint(str(workdir.checkpoints)):
-        raise UserError(f"The workdir {workdir.path} is in use already; choose another one.")
+        raise UserError(f"The workdir {workdir.path} is already in use; pass another one.")
     stored = CheckpointTree(checkpoint)
     prepared = prepare_model(trial)
-    matched = match(stored, prepared.model, parts)
+    matched = match_checkpoint(stored, prepared.model, parts)
     fingerprint = _assign(stored, matched)
-    step = _step(stored)
+    step = _read_step(stored)
     provenance = {
         "source": os.fspath(stored.path),
         "step": step,
@@ -62,7 +62,7 @@ def run(
         "left_out": matched.left_out,
         "fingerprint": fingerprint,
     }
-    # Not a trial that was run here: its data is unknown, its weights stand for it.
+    # The dataset of the published training is unknown; the fingerprint of the weights replaces it.
     bound = bindings.explicit_bindings(prepared.parsed)
     identity = trial_id(
         {**bound, "TrainingData.dataset": repr(f"imported@{fingerprint}")}, trial.seed)
@@ -79,18 +79,18 @@ def run(
     return provenance
 
 
-def _assign(stored: CheckpointTree, matched: Match) -> str:
-    """Give every variable its tensor; returns a hash of all of them."""
+def _assign(stored: CheckpointTree, matched: CheckpointMatch) -> str:
+    """Assign the tensors to the variables, and return a fingerprint of the weights."""
     digest = hashlib.sha256()
     for variable, tensor in matched.assignments:
-        value = stored.value(tensor)
+        value = stored.read_tensor(tensor)
         variable.assign(value)
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:12]
 
 
-def _step(stored: CheckpointTree) -> int | None:
-    """Return how many steps a checkpoint was trained for, if it tells."""
-    node = follow(stored, 0, "global_step")
-    name = None if node is None else stored.tensor(node)
-    return None if name is None else int(stored.value(name))
+def _read_step(stored: CheckpointTree) -> int | None:
+    """Return the number of training steps, or None if the checkpoint does not store it."""
+    node = find_part(stored, 0, "global_step")
+    name = None if node is None else stored.tensor_name(node)
+    return None if name is None else int(stored.read_tensor(name))

@@ -1,12 +1,12 @@
-"""Which of our parameters means what a setting of the published code means.
+"""Tables of the parameters that correspond to settings of the published code.
 
-A setting that is in none of these tables and not read by `translation` either has one value here,
-that of the published experiments.
+Settings that are in none of these tables and that `translation` does not read must have the value
+of the published experiments.
 """
 
 from __future__ import annotations
 
-# One to one. Our classes' defaults are the values of the ResNet experiment.
+# One-to-one correspondences. Our defaults are the values of the ResNet experiment.
 SAME = {
     "task.losses.l2_weight_decay": "MaskRCNN.l2_weight_decay",
     "task.losses.rpn_huber_loss_delta": "Losses.rpn_huber_delta",
@@ -57,15 +57,16 @@ SAME = {
     "trainer.optimizer_config.warmup.linear.warmup_learning_rate": "warm_up.start",
 }
 
-# Written out even where they are our defaults, as `gin/schedules` does: one reads it as a whole.
+# Parameters that are written even if they have our defaults, as in `gin/schedules`, so that a
+# schedule can be read as a whole.
 SPELT_OUT = frozenset({
     "TrainingData.scale_min", "TrainingData.scale_max", "warm_up.steps", "warm_up.start",
     "Norm.momentum", "Norm.epsilon", "BatchNorm.momentum", "BatchNorm.epsilon",
     "Training.init_parts",
 })
 
-# One to one as well, but a matter of the machine and of one's patience: the experiment's own values
-# are not taken over, only those that somebody sets.
+# One-to-one correspondences that depend on the machine and the user: the values of the experiment
+# are ignored, only explicit settings are translated.
 IF_SET = {
     "runtime.distribution_strategy": "Runtime.strategy",
     "runtime.tpu": "Runtime.tpu",
@@ -77,31 +78,31 @@ IF_SET = {
     "task.train_data.shuffle_buffer_size": "TrainingData.shuffle_buffer",
 }
 
-# Without effect on results, and why there is nothing to set.
+# Settings without effect on results, with the reason.
 LEFT_OUT = {
-    "task.annotation_file": "records carry their annotations",
-    "task.per_category_metrics": "every class is always counted",
-    "task.use_coco_metrics": "they are always computed",
+    "task.annotation_file": "the dataset includes its annotations",
+    "task.per_category_metrics": "results per class are always computed",
+    "task.use_coco_metrics": "COCO metrics are always computed",
     "task.use_approx_instance_metrics": "metrics are exact",
-    "task.allow_image_summary": "evaluate --draw shows images",
-    "task.train_data.dtype": "Training.precision says in what is computed",
-    "task.train_data.parser.match_threshold": "nothing reads it",
-    "task.train_data.parser.unmatched_threshold": "nothing reads it",
-    "task.validation_data.dtype": "Training.precision says in what is computed",
+    "task.allow_image_summary": "evaluate --draw draws images",
+    "task.train_data.dtype": "Training.precision decides the precision",
+    "task.train_data.parser.match_threshold": "the published code does not read it",
+    "task.train_data.parser.unmatched_threshold": "the published code does not read it",
+    "task.validation_data.dtype": "Training.precision decides the precision",
     "task.validation_data.drop_remainder": "every image is evaluated",
-    "task.model.detection_generator.use_cpu_nms": "a matter of devices",
-    "task.model.decoder.fpn.use_keras_layer": "the same layer",
+    "task.model.detection_generator.use_cpu_nms": "it depends on the devices",
+    "task.model.decoder.fpn.use_keras_layer": "both values give the same layer",
     "trainer.validation_steps": "every image is evaluated",
-    "trainer.steps_per_loop": "as many as a second or two hold",
-    "trainer.continuous_eval_timeout": "hours",
-    "runtime.num_gpus": "all are used",
-    "runtime.worker_hosts": "TF_CONFIG tells",
-    "runtime.task_index": "TF_CONFIG tells",
-    "runtime.all_reduce_alg": "a matter of devices",
-    "runtime.num_packs": "a matter of devices",
-    "runtime.gpu_thread_mode": "a matter of devices",
-    "runtime.per_gpu_thread_count": "a matter of devices",
-    "runtime.dataset_num_private_threads": "a matter of devices",
-    "runtime.run_eagerly": "steps are compiled",
-    "runtime.loss_scale": "bfloat16 needs none",
+    "trainer.steps_per_loop": "chosen automatically, about a second or two",
+    "trainer.continuous_eval_timeout": "there is no separate process for evaluation",
+    "runtime.num_gpus": "all GPUs are used",
+    "runtime.worker_hosts": "TF_CONFIG decides",
+    "runtime.task_index": "TF_CONFIG decides",
+    "runtime.all_reduce_alg": "it depends on the devices",
+    "runtime.num_packs": "it depends on the devices",
+    "runtime.gpu_thread_mode": "it depends on the devices",
+    "runtime.per_gpu_thread_count": "it depends on the devices",
+    "runtime.dataset_num_private_threads": "it depends on the devices",
+    "runtime.run_eagerly": "steps are always compiled",
+    "runtime.loss_scale": "bfloat16 needs no loss scaling",
 }

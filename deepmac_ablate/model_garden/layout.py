@@ -1,7 +1,7 @@
-"""Where the published code keeps each layer of a model: our layers under its names.
+"""Our layers under the names that the published code gives them.
 
-The backbone, the decoder and the box path are the same layers of Model Garden in both, so their
-variables have the same names; the mask head is not.
+Backbone, decoder and box path are the same layers of Model Garden in both projects, so their
+variables have the same names. The mask heads differ.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ Layers = dict[str, Any]
 
 
 def published_names(model: MaskRCNN) -> Layers:
-    """Return our layers by the names that the published code gives to theirs.
+    """Return the layers of a model under the names of the published code.
 
     Args:
-        model: a model whose variables exist.
+        model: Model whose variables exist.
 
     Returns:
-        A tree of mappings and lists that ends in layers, by part of the model.
+        A tree of mappings and lists with layers as leaves, by part of the model.
 
     Raises:
-        UserError: if the published code has no such mask head, or no such inputs of one.
+        UserError: If the published code has no counterpart to the mask head or its inputs.
     """
     if model.mask_inputs:
         raise UserError(
-            "Model Garden gives its mask head nothing beside the features: leave "
+            "Model Garden's mask head has no inputs besides the features; leave "
             "MaskRCNN.mask_inputs empty.")
     return {
         "backbone": model.backbone,
         "decoder": model.decoder,
         "rpn_head": model.rpn_head,
-        # A list since there are cascades; the head itself in older versions.
+        # A list of cascade stages; in older versions the head itself.
         "detection_head": {
             "0": model.detection_head, **tf.train.TrackableView.children(model.detection_head)},
-        "mask_head": _mask_head(model.mask_head),
+        "mask_head": _mask_head_layers(model.mask_head),
     }
 
 
-def _mask_head(head: mask_heads.MaskHead) -> Layers:
+def _mask_head_layers(head: mask_heads.MaskHead) -> Layers:
     if not isinstance(head, mask_heads.ConvMaskHead | mask_heads.HourglassMaskHead):
         raise UserError(
             f"Model Garden has no counterpart to the mask head {type(head).__name__}; "
-            "it has ConvMaskHead, SeparableConvMaskHead and HourglassMaskHead.")
+            "use ConvMaskHead, SeparableConvMaskHead or HourglassMaskHead.")
     tail = {
         "_deconv": head.upsampling,
         "_deconv_bn": head.upsampling_norm.norm,

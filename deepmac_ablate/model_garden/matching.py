@@ -1,7 +1,7 @@
-"""Which tensor of a published checkpoint belongs to which variable of ours: all of them, or none.
+"""Matching of the tensors of a published checkpoint with the variables of our model.
 
-Objects are paired as TensorFlow pairs them when it restores: parts of the same name in paired
-objects are a pair. What TensorFlow passes over in silence is an error here.
+Objects are paired as in TensorFlow's restore: parts of the same name in paired objects are a pair.
+Mismatches that TensorFlow ignores silently are errors here.
 """
 
 from __future__ import annotations
@@ -16,80 +16,84 @@ import tensorflow as tf
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.model_garden import PARTS
-from deepmac_ablate.model_garden.contents import describe
+from deepmac_ablate.model_garden.contents import describe_parts
 from deepmac_ablate.model_garden.layout import published_names
 from deepmac_ablate.model_garden.trees import CheckpointTree, ModelTree, shapes_below
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 
-# What a checkpoint holds besides the model, by the names of its tensors.
+# Tensors of a checkpoint that do not belong to the model, by patterns of their names.
 LEFT_OUT = {
     "optimizer": re.compile(r"^optimizer/|/\.OPTIMIZER_SLOT/"),
     "step": re.compile(r"^global_step/"),
     "save_counter": re.compile(r"^save_counter/"),
 }
 
-_SHOWN = 3
+# Number of variables that a message names.
+_MAX_NAMES = 3
 
 
-class Match(NamedTuple):
-    """What a checkpoint holds for a model.
+class CheckpointMatch(NamedTuple):
+    """Match of a checkpoint with a model.
 
     Attributes:
-        assignments: each variable of the wanted parts with the name of its tensor.
-        left_out: the number of the other tensors, by kind.
+        assignments: Variables of the requested parts, each with the name of its tensor.
+        left_out: Number of the other tensors, by kind.
     """
 
     assignments: list[tuple[tf.Variable, str]]
     left_out: dict[str, int]
 
 
-def match(checkpoint: CheckpointTree, model: MaskRCNN, parts: Sequence[str]) -> Match:
+def match_checkpoint(
+    checkpoint: CheckpointTree, model: MaskRCNN, parts: Sequence[str]
+) -> CheckpointMatch:
     """Find the tensor of every variable.
 
     Args:
-        checkpoint: one that the published code wrote.
-        model: a model whose variables exist.
-        parts: the parts of the model to find; tensors of the others are left out.
+        checkpoint: Checkpoint of the published code.
+        model: Model whose variables exist.
+        parts: Parts of the model to match; tensors of other parts are left out.
 
     Raises:
-        UserError: unless each variable has one tensor of its shape, and each tensor is a
-            variable's or of a kind that is left out on purpose.
+        UserError: If a variable has no tensor of its shape, or a tensor belongs neither to a
+            variable nor to a kind that is left out on purpose.
     """
     stored = stored_parts(checkpoint)
     ours = {name: part for name, part in published_names(model).items() if name in parts}
     wanted = {id(v): v for name in ours for v in getattr(model, name).variables}
     tensors: dict[int, str] = {}
     for name in ours.keys() & stored.keys():
-        tensors |= _pair(checkpoint, ours[name], stored[name])
-    unused = sorted(set(checkpoint.tensors()) - set(tensors.values()))
-    kinds = _kinds(checkpoint, unused, [stored[n] for n in stored if n not in parts])
-    shapes = {name: checkpoint.shape_of(name) for name in tensors.values()}
+        tensors |= _match_part(checkpoint, ours[name], stored[name])
+    unused = sorted(set(checkpoint.tensor_names()) - set(tensors.values()))
+    kinds = _left_out_kinds(checkpoint, unused, [stored[n] for n in stored if n not in parts])
+    shapes = {name: checkpoint.tensor_shape(name) for name in tensors.values()}
     problems = [
-        *_some("the model's {} missing there", [
+        *_count_names("{} of the model missing in the checkpoint", [
             variable.name for key, variable in wanted.items() if key not in tensors]),
-        *_some("{} there without a place in the model", [
-            _short(name) for name in unused if name not in kinds]),
-        *_some("{} there of another shape", [
-            f"{_short(name)} {_by(shapes[name])} instead of {_by(wanted[key].shape)}"
+        *_count_names("{} of the checkpoint without a counterpart in the model", [
+            _short_name(name) for name in unused if name not in kinds]),
+        *_count_names("{} with a different shape in the checkpoint", [
+            f"{_short_name(name)} {_format_shape(shapes[name])} instead of "
+            f"{_format_shape(wanted[key].shape)}"
             for key, name in sorted(tensors.items(), key=operator.itemgetter(1))
             if shapes[name] != tuple(wanted[key].shape)]),
     ]
     if problems:
         raise UserError(
             f"The checkpoint {checkpoint.path} does not fit the model: "
-            + "; ".join([*_differences(checkpoint, stored, ours), *problems]) + ".")
-    return Match(
+            + "; ".join([*_describe_differences(checkpoint, stored, ours), *problems]) + ".")
+    return CheckpointMatch(
         [(variable, tensors[key]) for key, variable in wanted.items()],
         dict(Counter(kinds.values())))
 
 
 def stored_parts(checkpoint: CheckpointTree) -> dict[str, int]:
-    """Return the nodes of the model's parts that have tensors.
+    """Return the nodes of those parts of a model that have tensors.
 
-    A trainer keeps them at the root and below "model", other writers only there.
+    They are at the root or below "model", depending on what wrote the checkpoint.
 
     Raises:
-        UserError: if there is no mask head, so that it is no checkpoint of the kind.
+        UserError: If there is no mask head.
     """
     root = checkpoint.children(0)
     holder = root if "mask_head" in root else checkpoint.children(root.get("model", 0))
@@ -98,13 +102,13 @@ def stored_parts(checkpoint: CheckpointTree) -> dict[str, int]:
         if name in holder and any(True for _ in shapes_below(checkpoint, holder[name]))}
     if "mask_head" not in stored:
         raise UserError(
-            f"The checkpoint {checkpoint.path} holds no mask head, so it is none of Model Garden's "
-            f"Mask R-CNN; it holds {', '.join(sorted(root)) or 'nothing'}.")
+            f"The checkpoint {checkpoint.path} has no mask head, so it is not a Mask R-CNN of "
+            f"Model Garden; it has {', '.join(sorted(root)) or 'nothing'}.")
     return stored
 
 
-def _pair(checkpoint: CheckpointTree, ours: Any, stored: int) -> dict[int, str]:  # noqa: ANN401
-    """Return the tensors of the variables below an object, by the variable's id."""
+def _match_part(checkpoint: CheckpointTree, ours: Any, stored: int) -> dict[int, str]:  # noqa: ANN401
+    """Return the names of the tensors of all variables below an object, by `id` of the variable."""
     tree, tensors = ModelTree(), {}
     seen, waiting = set(), [(ours, stored)]
     while waiting:
@@ -112,9 +116,9 @@ def _pair(checkpoint: CheckpointTree, ours: Any, stored: int) -> dict[int, str]:
         if stored in seen:
             continue
         seen.add(stored)
-        name = checkpoint.tensor(stored)
+        name = checkpoint.tensor_name(stored)
         if tree.shape(ours) is not None and name is not None:
-            # A second tensor of one variable stays unused, and is reported as such.
+            # A second tensor for the same variable stays unused and is reported.
             tensors.setdefault(id(ours), name)
         parts = checkpoint.children(stored)
         waiting += [
@@ -122,47 +126,48 @@ def _pair(checkpoint: CheckpointTree, ours: Any, stored: int) -> dict[int, str]:
     return tensors
 
 
-def _kinds(
+def _left_out_kinds(
     checkpoint: CheckpointTree, unused: Sequence[str], unwanted: Sequence[int]
 ) -> dict[str, str]:
-    """Return why tensors are left out, for those of which it is known."""
-    elsewhere = {name for part in unwanted for name in checkpoint.tensors_below(part)}
+    """Return the kind of those unused tensors that are left out on purpose, by name."""
+    elsewhere = {name for part in unwanted for name in checkpoint.tensor_names_below(part)}
     kinds = {name: "other parts" for name in unused if name in elsewhere}
     for kind, pattern in LEFT_OUT.items():
         kinds |= {name: kind for name in unused if pattern.search(name)}
     return kinds
 
 
-def _differences(
+def _describe_differences(
     checkpoint: CheckpointTree, stored: dict[str, int], ours: dict[str, Any]
 ) -> list[str]:
-    """Say in which of the things that a configuration decides the two differ."""
-    there = describe(checkpoint, {name: node for name, node in stored.items() if name in ours})
-    here = describe(ModelTree(), ours)
+    """Describe the configured properties in which the checkpoint and the model differ."""
+    there = describe_parts(
+        checkpoint, {name: node for name, node in stored.items() if name in ours})
+    here = describe_parts(ModelTree(), ours)
     absent = [name for name in ours if name not in stored and here.get(name) != "none"]
-    # Such is a model that was exported to segment given boxes.
-    advice = " (import the others: --parts backbone decoder mask_head)"
+    # A model that was exported to segment given boxes has no detector.
+    advice = " (import the other parts with --parts backbone decoder mask_head)"
     without_detector = absent == ["rpn_head", "detection_head"]
     return [
-        *([f"it holds no {', '.join(absent)}{advice if without_detector else ''}"]
+        *([f"it has no {', '.join(absent)}{advice if without_detector else ''}"]
           if absent else []),
-        *(f"its {what}: {there[what]}, the model's: {here[what]}"
-          for what in there if what in here and there[what] != here[what]),
+        *(f"{name}: {there[name]} in the checkpoint, {here[name]} in the model"
+          for name in there if name in here and there[name] != here[name]),
     ]
 
 
-def _some(phrase: str, names: Sequence[str]) -> list[str]:
-    """Put the number of names and the first few into a phrase; none where there is no name."""
+def _count_names(phrase: str, names: Sequence[str]) -> list[str]:
+    """Insert the number of names into a phrase and append the first few; empty without names."""
     if not names:
         return []
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    shown = ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")
     number = f"{len(names)} variable{'s' if len(names) > 1 else ''}"
     return [f"{phrase.format(number)} ({shown})"]
 
 
-def _short(name: str) -> str:
+def _short_name(name: str) -> str:
     return name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
 
 
-def _by(shape: Sequence[int]) -> str:
+def _format_shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))

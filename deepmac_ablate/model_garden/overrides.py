@@ -1,4 +1,4 @@
-"""Settings by dotted key, from a YAML file or from ``key=value,...``, and onto an experiment."""
+"""Settings by dotted key, from YAML files or ``key=value,...``, that override an experiment."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import yaml
 
 from deepmac_ablate.errors import UserError, did_you_mean
 
-# One `key=value`: a value is quoted, a list, or whatever is left up to the next comma.
+# A single `key=value`. The value is quoted, a list, or the text up to the next comma.
 _SETTING = re.compile(r"""\s*(?P<key>[A-Za-z]\w*(?:\.\w+)*)\s*=\s*
     (?P<value>'[^']*'|"[^"]*"|\[[^\]]*\]|[^,\[]*)(?:,|$)""", re.VERBOSE)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1, in which 1e-4 is a number as well."""
+    """Loader of YAML 1.1 that reads 1e-4 as a number."""
 
 
 _Loader.add_implicit_resolver(
@@ -29,10 +29,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file.
 
     Returns:
-        Values by dotted key; lists are values.
+        Settings by dotted key; lists are values.
 
     Raises:
-        UserError: if the file is missing or is no YAML; the message names the line.
+        UserError: If the file does not exist or is not valid YAML; the message names the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -41,84 +41,85 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise UserError(f"{_place(path, error)} is no YAML: {_reason(error)}.") from error
+        raise UserError(f"{_place(path, error)} is not valid YAML: {_reason(error)}.") from error
     if content is not None and not isinstance(content, dict):
-        raise UserError(f"{path} is no mapping of settings but a {type(content).__name__}.")
-    return dict(_flat(content or {}, ""))
+        raise UserError(
+            f"{path} must contain a mapping of settings, not a {type(content).__name__}.")
+    return dict(_flatten(content or {}, ""))
 
 
-def read_settings(text: str) -> dict[str, Any]:
-    """Read ``key=value,key=[1, 2],...``, as the published code takes it on its command line.
+def parse_settings(text: str) -> dict[str, Any]:
+    """Parse ``key=value,key=[1, 2],...``, the command-line syntax of the published code.
 
     Raises:
-        UserError: where the text is something else.
+        UserError: If the text has another form.
     """
     settings, position = {}, 0
     while position < len(text):
         setting = _SETTING.match(text, position)
         if setting is None:
             raise UserError(
-                f"--params-override: {text[position:]!r} is no list of settings such as "
+                f"--params-override: {text[position:]!r} is not a list of settings such as "
                 "'trainer.train_steps=100,task.init_checkpoint=null'.")
-        settings[setting["key"]] = _value(setting["value"])
+        settings[setting["key"]] = _parse_value(setting["value"])
         position = setting.end()
     return settings
 
 
-def apply(settings: Mapping[str, Any], to: dict[str, Any], where: str) -> None:
-    """Replace values by settings.
+def apply_settings(settings: Mapping[str, Any], values: dict[str, Any], where: str) -> None:
+    """Override the values of an experiment in place.
 
     Args:
-        settings: what is set, by dotted key.
-        to: an experiment's values; changed in place.
-        where: what the settings are called in messages.
+        settings: New values by dotted key.
+        values: All values of the experiment.
+        where: Source of the settings, for messages.
 
     Raises:
-        UserError: naming all keys that are unknown or have no counterpart here, or the first value
-            of another type than the experiment's.
+        UserError: If keys have no counterpart here, naming all of them, or a value has another
+            type than that of the experiment.
     """
-    unknown = [f"{key}{_hint(key, to)}" for key in settings if key not in to]
+    unknown = [f"{key}{_hint(key, values)}" for key in settings if key not in values]
     if unknown:
         raise UserError(
-            f"{where}: nothing here corresponds to {', '.join(unknown)}; take "
-            f"{'it' if len(unknown) == 1 else 'them'} out.")
+            f"{where}: no counterpart here for {', '.join(unknown)}; remove "
+            f"{'it' if len(unknown) == 1 else 'them'}.")
     for key, value in settings.items():
-        if not _fits(value, to[key]):
+        if not _has_type_of(value, values[key]):
             raise UserError(
-                f"{where}: {key} = {value!r} is of another type than the usual {to[key]!r}.")
-        to[key] = value
+                f"{where}: {key} = {value!r} has another type than the default {values[key]!r}.")
+        values[key] = value
 
 
 def _hint(key: str, known: Mapping[str, Any]) -> str:
     if any(name.startswith(f"{key}.") for name in known):
-        return " (a group of settings, not one)"
+        return " (a group of settings, not a setting)"
     return f" ({hint.strip()})" if (hint := did_you_mean(key, known)) else ""
 
 
-def _fits(value: Any, usual: Any) -> bool:  # noqa: ANN401
-    """Whether a value has the type of another; None stands for any, as nothing is known of it."""
-    if usual is None or value is None:
+def _has_type_of(value: Any, default: Any) -> bool:  # noqa: ANN401
+    """Return whether a value has the type of a default; None matches every type."""
+    if default is None or value is None:
         return True
-    if isinstance(usual, str) and isinstance(value, list):
+    if isinstance(default, str) and isinstance(value, list):
         return all(isinstance(item, str) for item in value)
-    if isinstance(usual, float):
+    if isinstance(default, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is type(usual)
+    return type(value) is type(default)
 
 
-def _flat(content: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+def _flatten(content: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
     flat = []
     for name, value in content.items():
         key = f"{prefix}{name}"
-        flat += _flat(value, f"{key}.") if isinstance(value, dict) else [(key, value)]
+        flat += _flatten(value, f"{key}.") if isinstance(value, dict) else [(key, value)]
     return flat
 
 
-def _value(text: str) -> Any:  # noqa: ANN401
+def _parse_value(text: str) -> Any:  # noqa: ANN401
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError:
-        # A path with a star, for instance.
+        # For instance a path with a star.
         return text.strip()
 
 

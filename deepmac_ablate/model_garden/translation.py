@@ -1,4 +1,4 @@
-"""An experiment's settings -> the gin files and bindings that say the same."""
+"""Translation of an experiment's settings to gin files and bindings with the same meaning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RATE = "trainer.optimizer_config.learning_rate.stepwise."
 
 
 class Reference(str):
-    """The name of what a parameter is bound to; its `repr` is a gin reference."""
+    """Name of a configurable; its `repr` is a gin reference."""
 
     __slots__ = ()
 
@@ -23,43 +23,43 @@ class Reference(str):
         return f"@{self}"
 
 
-class Bound(NamedTuple):
-    """A binding that may be needed.
+class GinValue(NamedTuple):
+    """Value that a parameter must have.
 
     Attributes:
-        name: of the parameter or macro.
-        value: what it must have.
-        usual: what it has where nothing binds it.
+        name: Name of the parameter or macro.
+        value: The value.
+        default: Value of the parameter without a binding.
     """
 
     name: str
     value: Any
-    usual: Any
+    default: Any
 
 
 class Translation(NamedTuple):
-    """What says in gin what an experiment's settings say.
+    """Gin files and values with the meaning of an experiment's settings.
 
     Attributes:
-        files: to include, in this order.
-        bindings: the values that parameters must have, whatever the files bind.
-        left_out: settings that somebody made and that have no effect here, with the reason.
+        files: Files to include, in this order.
+        bindings: Values that parameters must have, whatever the files bind.
+        left_out: Explicit settings without effect here, with the reason.
     """
 
     files: list[str]
-    bindings: list[Bound]
+    bindings: list[GinValue]
     left_out: dict[str, str]
 
 
-def translate(values: Mapping[str, Any], given: set[str]) -> Translation:
+def translate_settings(values: Mapping[str, Any], given: set[str]) -> Translation:
     """Translate settings.
 
     Args:
-        values: all settings of an experiment by dotted key.
-        given: those that somebody made.
+        values: All settings of an experiment by dotted key.
+        given: Keys of the explicit settings.
 
     Raises:
-        UserError: naming every setting whose value has no counterpart here.
+        UserError: If settings have no counterpart here, naming all of them.
     """
     reader = _Reader(values)
     data = _data(reader)
@@ -75,12 +75,12 @@ def translate(values: Mapping[str, Any], given: set[str]) -> Translation:
         *head_bindings,
         *source_bindings,
         *_detections(reader),
-        *(Bound(ours, reader.read(key), RESNET[key]) for key, ours in SAME.items()),
-        Bound("Anchors.aspect_ratios", tuple(reader.read(f"{_MODEL}anchor.aspect_ratios")),
+        *(GinValue(ours, reader.read(key), RESNET[key]) for key, ours in SAME.items()),
+        GinValue("Anchors.aspect_ratios", tuple(reader.read(f"{_MODEL}anchor.aspect_ratios")),
               (0.5, 1.0, 2.0)),
-        *(Bound(ours, reader.read(key), None) for key, ours in IF_SET.items() if key in given),
+        *(GinValue(ours, reader.read(key), None) for key, ours in IF_SET.items() if key in given),
     ]
-    reader.must_be(
+    reader.require(
         f"{_MODEL}roi_generator.test_nms_iou_threshold",
         reader.read(f"{_MODEL}roi_generator.nms_iou_threshold"))
     reader.read_choice("runtime.distribution_strategy", {
@@ -94,10 +94,10 @@ def translate(values: Mapping[str, Any], given: set[str]) -> Translation:
 
 
 class _Reader:
-    """Hands out settings, and collects what has no counterpart.
+    """Reads settings, and collects those without a counterpart.
 
     Attributes:
-        left_out: settings without effect, with the reason.
+        left_out: Settings without effect, with the reason.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -112,21 +112,21 @@ class _Reader:
         return self._values[key]
 
     def read_choice(self, key: str, choices: Mapping[Any, str]) -> str:
-        """Return what a setting is called here; the first choice where it is none of them."""
+        """Translate a setting; an unknown value is refused, and read as the first choice."""
         value = self.read(key)
         if value not in choices:
             known = ", ".join(map(repr, choices))
             hint = did_you_mean(value, choices) if isinstance(value, str) else ""
-            self.refuse(key, f"there is {known}{f' ({hint.strip()})' if hint else ''}")
+            self.refuse(key, f"must be one of {known}{f' ({hint.strip()})' if hint else ''}")
         return choices.get(value, next(iter(choices.values())))
 
-    def must_be(self, key: str, value: Any) -> None:  # noqa: ANN401
-        """Refuse a setting that has another value."""
+    def require(self, key: str, value: Any) -> None:  # noqa: ANN401
+        """Refuse a setting with another value."""
         if self.read(key) != value:
-            self.refuse(key, f"there is only {value!r}")
+            self.refuse(key, f"must be {value!r}")
 
     def leave_out(self, prefix: str, reason: str) -> None:
-        """Do without settings that the published code does not read either, given the others."""
+        """Ignore settings that the published code does not read because of other settings."""
         for key in [key for key in self._unread if key.startswith(prefix)]:
             self._unread.discard(key)
             self.left_out[key] = reason
@@ -136,91 +136,91 @@ class _Reader:
         self._problems.append(f"{key} = {self._values[key]!r}: {reason}")
 
     def check_rest(self) -> None:
-        """Raise a UserError for all settings that were refused, or read by nobody and unusual."""
+        """Raise a UserError for refused settings, and for unread ones with unusual values."""
         for key in sorted(self._unread):
-            # What differs between the experiments is read by somebody.
-            self.must_be(key, RESNET[key])
+            # Settings that differ between the experiments have all been read.
+            self.require(key, RESNET[key])
         if self._problems:
             raise UserError(
                 f"These settings have no counterpart here: {'; '.join(self._problems)}.")
 
 
-def _data(reader: _Reader) -> list[Bound]:
+def _data(reader: _Reader) -> list[GinValue]:
     size = reader.read(f"{_MODEL}input_size")
     if len(size) != 3 or size[2] != 3:
-        reader.refuse(f"{_MODEL}input_size", "it must be [height, width, 3]")
-    bindings = [Bound("IMAGE_SIZE", tuple(size[:2]), None)]
+        reader.refuse(f"{_MODEL}input_size", "must be [height, width, 3]")
+    bindings = [GinValue("IMAGE_SIZE", tuple(size[:2]), None)]
     for macro, key in (("TRAIN", "task.train_data"), ("VAL", "task.validation_data")):
         path = reader.read(f"{key}.input_path")
         if isinstance(path, list) or "," in path:
-            reader.refuse(f"{key}.input_path", "there is one dataset, named by a prefix")
+            reader.refuse(f"{key}.input_path", "must be a single path")
         elif path != RESNET[f"{key}.input_path"]:
-            # A pattern of files there, what their names begin with here.
-            bindings.append(Bound(macro, path.partition("*")[0].rstrip("-"), None))
-    reader.must_be("task.validation_data.is_training", False)
+            # The published code has a pattern of files, this project their common prefix.
+            bindings.append(GinValue(macro, path.partition("*")[0].rstrip("-"), None))
+    reader.require("task.validation_data.is_training", False)
     classes = reader.read(f"{_MODEL}num_classes")
-    return [*bindings, Bound("NUM_CLASSES", classes, None)]
+    return [*bindings, GinValue("NUM_CLASSES", classes, None)]
 
 
-def _class_split(reader: _Reader) -> tuple[str, list[Bound]]:
+def _class_split(reader: _Reader) -> tuple[str, list[GinValue]]:
     ids = reader.read("task.allowed_mask_class_ids")
     named = {class_splits.VOC: "voc", class_splits.NON_VOC: "nonvoc", frozenset(): "none"}
     name = "all" if ids is None else named.get(frozenset(ids))
     if name is not None:
         return f"gin/class_splits/{name}.gin", []
-    # The file is replaced by the list; it is included so that a recipe always has one.
-    return "gin/class_splits/all.gin", [Bound("Training.seen_classes", list(ids), None)]
+    # The list overrides the file, which is included so that a recipe always has a class split.
+    return "gin/class_splits/all.gin", [GinValue("Training.seen_classes", list(ids), None)]
 
 
-def _training(reader: _Reader) -> list[Bound]:
+def _training(reader: _Reader) -> list[GinValue]:
     rates = reader.read(f"{_RATE}values")
     boundaries = reader.read(f"{_RATE}boundaries")
     parts = reader.read("task.init_checkpoint_modules")
     checkpoint = reader.read("task.init_checkpoint")
     first = [] if checkpoint is None else [
-        Bound("Training.init_checkpoint", checkpoint, None),
-        Bound("Training.init_parts", [parts] if isinstance(parts, str) else parts, ["backbone"])]
+        GinValue("Training.init_checkpoint", checkpoint, None),
+        GinValue("Training.init_parts", [parts] if isinstance(parts, str) else parts, ["backbone"])]
     frozen = reader.read("task.freeze_backbone")
     precision = reader.read_choice(
         "runtime.mixed_precision_dtype",
         {None: "float32", "float32": "float32", "bfloat16": "bfloat16"})
     return [
-        Bound("BATCH_SIZE", reader.read("task.train_data.global_batch_size"), None),
-        Bound("STEPS", reader.read("trainer.train_steps"), None),
-        Bound("LEARNING_RATE", rates[0], None),
-        Bound("warm_up.then", Reference("stepwise()"), None),
-        Bound("stepwise.boundaries", boundaries, None),
-        Bound("stepwise.values", rates, None),
+        GinValue("BATCH_SIZE", reader.read("task.train_data.global_batch_size"), None),
+        GinValue("STEPS", reader.read("trainer.train_steps"), None),
+        GinValue("LEARNING_RATE", rates[0], None),
+        GinValue("warm_up.then", Reference("stepwise()"), None),
+        GinValue("stepwise.boundaries", boundaries, None),
+        GinValue("stepwise.values", rates, None),
         *first,
-        Bound("Training.freeze", ["backbone"] if frozen else [], []),
-        Bound("Training.precision", precision, "float32"),
+        GinValue("Training.freeze", ["backbone"] if frozen else [], []),
+        GinValue("Training.precision", precision, "float32"),
     ]
 
 
-def _backbone(reader: _Reader) -> tuple[str, list[Bound]]:
+def _backbone(reader: _Reader) -> tuple[str, list[GinValue]]:
     kind = reader.read_choice(
         f"{_MODEL}backbone.type", {"resnet": "resnet", "spinenet": "spinenet"})
     if kind == "spinenet":
         for part in ("backbone.resnet", "decoder.fpn"):
             reader.leave_out(f"{_MODEL}{part}.", "the backbone is a SpineNet")
-        reader.must_be(f"{_MODEL}decoder.type", "identity")
+        reader.require(f"{_MODEL}decoder.type", "identity")
         for level in ("min_level", "max_level"):
-            reader.must_be(
+            reader.require(
                 f"{_MODEL}backbone.spinenet.{level}", reader.read(f"{_MODEL}{level}"))
         model_id = reader.read(f"{_MODEL}backbone.spinenet.model_id")
         rate = reader.read(f"{_MODEL}backbone.spinenet.stochastic_depth_drop_rate")
         return f"gin/backbones/spinenet{model_id}.gin", [
-            Bound("SpineNet.stochastic_depth_drop_rate", rate, 0.0)]
+            GinValue("SpineNet.stochastic_depth_drop_rate", rate, 0.0)]
     reader.leave_out(f"{_MODEL}backbone.spinenet.", "the backbone is a ResNet")
-    reader.must_be(f"{_MODEL}decoder.type", "fpn")
+    reader.require(f"{_MODEL}decoder.type", "fpn")
     depth = reader.read(f"{_MODEL}backbone.resnet.model_id")
     return f"gin/backbones/resnet{depth}.gin", [
-        Bound("ResNetFPN.width_multiplier",
+        GinValue("ResNetFPN.width_multiplier",
               reader.read(f"{_MODEL}backbone.resnet.depth_multiplier"), 1.0),
-        Bound("ResNetFPN.fpn_filters", reader.read(f"{_MODEL}decoder.fpn.num_filters"), 256)]
+        GinValue("ResNetFPN.fpn_filters", reader.read(f"{_MODEL}decoder.fpn.num_filters"), 256)]
 
 
-def _mask_head(reader: _Reader) -> tuple[str, list[Bound]]:
+def _mask_head(reader: _Reader) -> tuple[str, list[GinValue]]:
     variant = reader.read_choice(f"{_MODEL}mask_head.convnet_variant", {
         name: name for name in ("default", "hourglass20", "hourglass52", "hourglass100")})
     if variant == "default":
@@ -228,58 +228,58 @@ def _mask_head(reader: _Reader) -> tuple[str, list[Bound]]:
         name, file = (
             ("SeparableConvMaskHead", "separable") if separable else ("ConvMaskHead", "default"))
         convs = reader.read(f"{_MODEL}mask_head.num_convs")
-        usual_width, body = 256, [Bound(f"{name}.num_convs", convs, 4)]
+        usual_width, body = 256, [GinValue(f"{name}.num_convs", convs, 4)]
     else:
         reader.leave_out(f"{_MODEL}mask_head.num_convs", "an hourglass has its own depth")
-        reader.must_be(f"{_MODEL}mask_head.use_separable_conv", False)
+        reader.require(f"{_MODEL}mask_head.use_separable_conv", False)
         name, file, usual_width = "HourglassMaskHead", variant, 64
-        # The published hourglass has no weight decay, and norms of its own.
+        # The published hourglass has no weight decay and its own normalization.
         body = [
-            Bound("HourglassMaskHead.weight_decay", False, True),
-            Bound("hourglass/BatchNorm.momentum", 0.1, None),
-            Bound("hourglass/BatchNorm.epsilon", 1e-5, None),
-            Bound("hourglass/BatchNorm.synchronized", True, None),
+            GinValue("HourglassMaskHead.weight_decay", False, True),
+            GinValue("hourglass/BatchNorm.momentum", 0.1, None),
+            GinValue("hourglass/BatchNorm.epsilon", 1e-5, None),
+            GinValue("hourglass/BatchNorm.synchronized", True, None),
         ]
     norm = f"{_MODEL}norm_activation."
     crop_size = reader.read(f"{_MODEL}mask_roi_aligner.crop_size")
     return f"gin/mask_heads/{file}.gin", [
         *body,
-        Bound(f"{name}.width", reader.read(f"{_MODEL}mask_head.num_filters"), usual_width),
-        Bound(f"{name}.crop_size", crop_size, 14 if variant == "default" else 32),
-        Bound(f"{name}.class_agnostic", reader.read(f"{_MODEL}mask_head.class_agnostic"), True),
-        Bound(f"{name}.activation", reader.read(f"{norm}activation"), "relu"),
-        Bound("Deconvolution.factor", reader.read(f"{_MODEL}mask_head.upsample_factor"), 2),
-        # All layers of the published head but the hourglass's take the model's norm, but never over
-        # all replicas.
-        Bound("BatchNorm.momentum", reader.read(f"{norm}norm_momentum"), 0.99),
-        Bound("BatchNorm.epsilon", reader.read(f"{norm}norm_epsilon"), 0.001),
-        Bound("BatchNorm.synchronized", False, True),
-        Bound("MaskRCNN.pad_to_all_slots", True, False),
+        GinValue(f"{name}.width", reader.read(f"{_MODEL}mask_head.num_filters"), usual_width),
+        GinValue(f"{name}.crop_size", crop_size, 14 if variant == "default" else 32),
+        GinValue(f"{name}.class_agnostic", reader.read(f"{_MODEL}mask_head.class_agnostic"), True),
+        GinValue(f"{name}.activation", reader.read(f"{norm}activation"), "relu"),
+        GinValue("Deconvolution.factor", reader.read(f"{_MODEL}mask_head.upsample_factor"), 2),
+        # All layers of the published head except the hourglass use the model's normalization, but
+        # never synchronize it over replicas.
+        GinValue("BatchNorm.momentum", reader.read(f"{norm}norm_momentum"), 0.99),
+        GinValue("BatchNorm.epsilon", reader.read(f"{norm}norm_epsilon"), 0.001),
+        GinValue("BatchNorm.synchronized", False, True),
+        GinValue("MaskRCNN.pad_to_all_slots", True, False),
     ]
 
 
-def _box_source(reader: _Reader) -> tuple[str, list[Bound]]:
+def _box_source(reader: _Reader) -> tuple[str, list[GinValue]]:
     key = f"{_MODEL}mask_sampler.num_sampled_masks"
     if reader.read(f"{_MODEL}use_gt_boxes_for_masks"):
-        reader.leave_out(key, "all ground-truth boxes are taken")
+        reader.leave_out(key, "all ground-truth boxes are used")
         return "gin/box_sources/groundtruth.gin", []
     return "gin/box_sources/proposals.gin", [
-        Bound("ProposalBoxes.max_per_image", reader.read(key), 128)]
+        GinValue("ProposalBoxes.max_per_image", reader.read(key), 128)]
 
 
-def _detections(reader: _Reader) -> list[Bound]:
+def _detections(reader: _Reader) -> list[GinValue]:
     key = f"{_MODEL}detection_generator."
     name = reader.read_choice(
         f"{key}nms_version", {"v2": "StaticDetections", "batched": "Detections"})
     if name == "StaticDetections":
-        limit = [Bound(f"{name}.pre_nms_top_k", reader.read(f"{key}pre_nms_top_k"), 5000)]
+        limit = [GinValue(f"{name}.pre_nms_top_k", reader.read(f"{key}pre_nms_top_k"), 5000)]
     else:
-        reader.leave_out(f"{key}pre_nms_top_k", "the batched kernel takes all boxes")
+        reader.leave_out(f"{key}pre_nms_top_k", "the batched kernel uses all boxes")
         limit = []
     return [
-        Bound("MaskRCNN.detections", Reference(f"{name}()"), None),
+        GinValue("MaskRCNN.detections", Reference(f"{name}()"), None),
         *limit,
-        Bound(f"{name}.max_per_image", reader.read(f"{key}max_num_detections"), 100),
-        Bound(f"{name}.score_threshold", reader.read(f"{key}pre_nms_score_threshold"), 0.05),
-        Bound(f"{name}.nms_iou", reader.read(f"{key}nms_iou_threshold"), 0.5),
+        GinValue(f"{name}.max_per_image", reader.read(f"{key}max_num_detections"), 100),
+        GinValue(f"{name}.score_threshold", reader.read(f"{key}pre_nms_score_threshold"), 0.05),
+        GinValue(f"{name}.nms_iou", reader.read(f"{key}nms_iou_threshold"), 0.5),
     ]

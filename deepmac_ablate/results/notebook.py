@@ -24,11 +24,11 @@ from deepmac_ablate.results.comparison.comparison_rendering import render_compar
 from deepmac_ablate.results.effects.effects_rendering import render_effects
 from deepmac_ablate.results.formats import Document
 from deepmac_ablate.results.number_format import metric_title
-from deepmac_ablate.results.report import gallery as selection
 from deepmac_ablate.results.report import page
-from deepmac_ablate.results.report.figures import rendering
-from deepmac_ablate.results.report.sections import gallery as exhibition
-from deepmac_ablate.results.report.sections import plots
+from deepmac_ablate.results.report.figures.figure_files import to_inline_svg
+from deepmac_ablate.results.report.sections.gallery import MAX_ARMS, make_gallery
+from deepmac_ablate.results.report.sections.plots import PLOTS, make_plot_data
+from deepmac_ablate.results.report.selection import most_informative_arms
 from deepmac_ablate.results.tables.table_rendering import render_table
 
 # SVG ids must be unique within a notebook, even if a figure is drawn twice.
@@ -120,17 +120,17 @@ def plot(
     Raises:
         UserError: If there is no such figure or split.
     """
-    if name not in plots.PLOTS:
+    if name not in PLOTS:
         raise UserError(
-            f"There is no figure {name!r}.{did_you_mean(name, plots.PLOTS)} Available are "
-            f"{', '.join(plots.PLOTS)}.")
+            f"There is no figure {name!r}.{did_you_mean(name, PLOTS)} Available are "
+            f"{', '.join(PLOTS)}.")
     classes = results.per_class(frame)
-    subject = plots.subject_of(_with_split(frame, split), classes, metric, split)
-    made = plots.PLOTS[name](subject)
+    data = make_plot_data(_with_split(frame, split), classes, metric, split)
+    made = PLOTS[name](data)
     title = f"{made.title}: {metric_title(metric)}"
     drawn = ""
     if made.figure is not None:
-        drawn = rendering.inline_svg(made.figure, f"{name}-{next(_numbers)}", title)
+        drawn = to_inline_svg(made.figure, f"{name}-{next(_numbers)}", title)
     html = page.render_template("figure.html.j2", title=title, svg=drawn, caption=made.caption)
     return NotebookOutput(html, f"{title}\n{made.caption}")
 
@@ -154,11 +154,11 @@ def gallery(
     Raises:
         UserError: If `data` is not a dataset, or not the one that the trials were evaluated on.
     """
-    chosen = selection.telling(group_by_arm(frame).arms, metric, exhibition.MOST_ARMS)
-    made = exhibition.make(chosen.arms, images, seed, data)
+    chosen = most_informative_arms(group_by_arm(frame).arms, metric, MAX_ARMS)
+    made = make_gallery(chosen.arms, images, seed, data)
     notes = [note for note in (*made.notes, chosen.note) if note]
     html = page.render_template(
-        "pictures.html.j2", gallery=made, notes=notes, styles=page.source("gallery.css"))
+        "pictures.html.j2", gallery=made, notes=notes, styles=page.read_template("gallery.css"))
     return NotebookOutput(html, "\n".join(notes))
 
 

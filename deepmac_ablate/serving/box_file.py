@@ -1,10 +1,10 @@
-"""Boxes that a user gives, to have segmented what lies in them.
+"""Files of boxes in which a user wants objects segmented.
 
-Three forms are read, all with boxes as [x, y, width, height] in pixels of the upright picture::
+There are three formats, all with boxes as [x, y, width, height] in pixels of the upright image::
 
     {"images": [...], "annotations": [...], ...}                     COCO instances
-    [{"file_name": "a.jpg", "bbox": [...], "category_id": 1}, ...]   a list; so is predictions.json
-    {"a.jpg": [[x, y, width, height], ...], ...}                     boxes by picture
+    [{"file_name": "a.jpg", "bbox": [...], "category_id": 1}, ...]   a list, like predictions.json
+    {"a.jpg": [[x, y, width, height], ...], ...}                     boxes by image
 
 The category is optional.
 """
@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deepmac_ablate.errors import UserError, did_you_mean
-from deepmac_ablate.storage.strict_json import read_given
+from deepmac_ablate.storage.strict_json import read_json_file
 
 
 class FileBox(NamedTuple):
-    """One box.
+    """Box of a file.
 
     Attributes:
         bbox: [x, y, width, height] in pixels.
-        category_id: the class of what is in it, from 1; None: not known.
+        category_id: Class of the object in the box, at least 1; None if it is unknown.
     """
 
     bbox: list[float]
@@ -34,44 +34,44 @@ class FileBox(NamedTuple):
 
 
 class BoxFile(NamedTuple):
-    """What a file of boxes holds for the pictures at hand.
+    """Boxes of a file for the given images.
 
     Attributes:
-        by_name: the boxes of each picture that has any.
-        image_ids: the id of each picture, where the file says so.
-        names: the names of classes by id, where the file says so.
-        problems: a sentence for each box, or group of boxes, that is of no use.
+        by_name: Boxes by image name, for images that have any.
+        image_ids: Image ids by image name, if the file has them.
+        class_names: Names of classes by id, if the file has them.
+        problems: A sentence for each box, or group of boxes, that cannot be used.
     """
 
     by_name: dict[str, list[FileBox]]
     image_ids: dict[str, int]
-    names: dict[int, str]
+    class_names: dict[int, str]
     problems: list[str]
 
 
-class Clipped(NamedTuple):
-    """The boxes of one picture, none of them larger than it.
+class ClippedBoxes(NamedTuple):
+    """Boxes clipped to their image.
 
     Attributes:
-        boxes: those of which something is left.
-        problems: a sentence for each of which nothing is.
+        boxes: Boxes with an area inside the image.
+        problems: A sentence for each box without one.
     """
 
     boxes: list[FileBox]
     problems: list[str]
 
 
-def read(path: Path, names: Collection[str]) -> BoxFile:
+def read_boxes(path: Path, names: Collection[str]) -> BoxFile:
     """Read a file of boxes.
 
     Args:
-        path: a JSON file of one of the three forms.
-        names: of the pictures that there are.
+        path: JSON file in one of the three formats.
+        names: Names of the images.
 
     Raises:
-        UserError: if it cannot be read, is of another form, or has no box for any of the pictures.
+        UserError: If the file cannot be read, has another format, or has no box for any image.
     """
-    content = read_given(path, "file of boxes", "a JSON file of boxes")
+    content = read_json_file(path, "file of boxes", "a JSON file of boxes")
     image_ids: dict[str, int] = {}
     class_names: dict[int, str] = {}
     if isinstance(content, dict) and "annotations" in content:
@@ -85,8 +85,8 @@ def read(path: Path, names: Collection[str]) -> BoxFile:
         entries = _from_list(content, path)
     else:
         raise UserError(
-            f"{path} holds no boxes but {content!r}; boxes are COCO instances, a list of objects "
-            "with 'file_name' and 'bbox', or an object of lists of boxes by file name.")
+            f"{path} has no boxes but {content!r}; it must have COCO instances, a list of objects "
+            "with 'file_name' and 'bbox', or an object with lists of boxes by file name.")
     by_name: dict[str, list[FileBox]] = defaultdict(list)
     missing: dict[str, None] = {}
     for name, box in entries:
@@ -97,25 +97,25 @@ def read(path: Path, names: Collection[str]) -> BoxFile:
     first = next(iter(missing), "")
     hint = did_you_mean(first, names)
     if not by_name and not missing:
-        raise UserError(f"{path} has no box.")
+        raise UserError(f"{path} has no boxes.")
     if not by_name:
         raise UserError(
-            f"{path} has no box for any of the images; the first of its {len(missing)} files is "
+            f"{path} has no boxes for any of the images; the first of its {len(missing)} files is "
             f"{first!r}.{hint}")
     problems = [] if not missing else [
-        f"{path} has boxes for files that are not among the images, {len(missing)} in all; the "
-        f"first is {first!r}.{hint}"]
+        f"{path} has boxes for {len(missing)} files that are not among the images; the first is "
+        f"{first!r}.{hint}"]
     return BoxFile(dict(by_name), image_ids, class_names, problems)
 
 
-def clip(boxes: list[FileBox], name: str, height: int, width: int) -> Clipped:
-    """Cut off what overruns a picture.
+def clip_boxes(boxes: list[FileBox], name: str, height: int, width: int) -> ClippedBoxes:
+    """Clip boxes to their image.
 
     Args:
-        boxes: of the picture.
-        name: of the picture, for the sentences.
-        height: of the picture in pixels.
-        width: of the picture in pixels.
+        boxes: Boxes of the image.
+        name: Name of the image, for the sentences.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
     """
     kept, problems = [], []
     for box in boxes:
@@ -123,14 +123,14 @@ def clip(boxes: list[FileBox], name: str, height: int, width: int) -> Clipped:
         left, top = max(x, 0.0), max(y, 0.0)
         right, bottom = min(x + box_width, float(width)), min(y + box_height, float(height))
         if box_width <= 0 or box_height <= 0:
-            problems.append(f"{name}: the box {box.bbox} has no area; it is skipped.")
+            problems.append(f"{name}: the box {box.bbox} has no area and is skipped.")
         elif right <= left or bottom <= top:
             problems.append(
-                f"{name}: the box {box.bbox} lies outside the image of {width} x {height} pixels; "
-                "it is skipped.")
+                f"{name}: the box {box.bbox} lies outside the image of {width} x {height} pixels "
+                "and is skipped.")
         else:
             kept.append(box._replace(bbox=[left, top, right - left, bottom - top]))
-    return Clipped(kept, problems)
+    return ClippedBoxes(kept, problems)
 
 
 _Entries = Iterator[tuple[str, FileBox]]
@@ -149,8 +149,8 @@ def _from_coco(content: Mapping[str, Any], names: Mapping[int, str], path: Path)
     for place, entry in _numbered(content["annotations"], f"{path}: annotation"):
         image_id = entry.get("image_id")
         if image_id not in names:
-            raise UserError(f"{place} refers to image {image_id!r}, which is not listed.")
-        # A crowd's box holds many objects and no mask of one.
+            raise UserError(f"{place} refers to image {image_id!r}, which the file does not list.")
+        # The box of a crowd contains many objects, not one.
         if not entry.get("iscrowd", 0):
             yield names[image_id], _box(entry.get("bbox"), entry.get("category_id"), place)
 
@@ -167,7 +167,8 @@ def _from_mapping(content: Mapping[str, Any], path: Path) -> _Entries:
     for name, boxes in content.items():
         if not isinstance(boxes, list):
             raise UserError(
-                f"{path}: {name!r} has a {type(boxes).__name__}; a list of boxes is needed.")
+                f"{path}: the value of {name!r} must be a list of boxes, not a "
+                f"{type(boxes).__name__}.")
         for position, box in enumerate(boxes):
             place = f"{path}: box {position} of {name!r}"
             if isinstance(box, dict):
@@ -178,19 +179,21 @@ def _from_mapping(content: Mapping[str, Any], path: Path) -> _Entries:
 
 def _numbered(entries: Any, what: str) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401
     if not isinstance(entries, list):
-        raise UserError(f"{what}s are a {type(entries).__name__}; a list is needed.")
+        raise UserError(f"{what}s must be a list, not a {type(entries).__name__}.")
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            raise UserError(f"{what} number {position} is a {type(entry).__name__}, not an object.")
+            raise UserError(
+                f"{what} number {position} must be an object, not a {type(entry).__name__}.")
         yield f"{what} number {position}", entry
 
 
 def _box(bbox: Any, category_id: Any, place: str) -> FileBox:  # noqa: ANN401 - JSON
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
-        raise UserError(f"{place} has the bbox {bbox!r}; it is [x, y, width, height].")
+        raise UserError(f"{place} has the bbox {bbox!r}; it must be [x, y, width, height].")
     if category_id is not None and (
             not isinstance(category_id, int) or isinstance(category_id, bool) or category_id < 1):
-        raise UserError(f"{place} has the category_id {category_id!r}; ids count from 1.")
+        raise UserError(
+            f"{place} has the category_id {category_id!r}; it must be an integer of at least 1.")
     return FileBox([float(number) for number in bbox], category_id)
 
 

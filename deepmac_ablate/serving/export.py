@@ -1,10 +1,10 @@
-"""A trained trial -> a SavedModel that serves without this project.
+"""Export of a trained trial as a SavedModel that does not need this project.
 
 ::
 
-    OUTPUT/saved_model/    what `tf.saved_model.load` takes
+    OUTPUT/saved_model/    the model, for `tf.saved_model.load`
     OUTPUT/export.json     trial, step, image size, inputs, class names and roles
-    OUTPUT/config.gin      what the trial was asked for
+    OUTPUT/config.gin      configuration of the trial
 """
 
 from __future__ import annotations
@@ -17,56 +17,57 @@ from etils import epath
 
 from deepmac_ablate import bindings, storage
 from deepmac_ablate.errors import UserError, check_at_least
-from deepmac_ablate.serving import signatures, trained
-from deepmac_ablate.serving.inputs import Input
+from deepmac_ablate.serving import InputType
+from deepmac_ablate.serving.signatures import trace_signature
+from deepmac_ablate.serving.trained import TrainedModel, load_trained
 from deepmac_ablate.storage.strict_json import to_json
 
-# Where loaders look when they are told nothing.
+# Signature that loaders use by default.
 _DEFAULT_NAME = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
-def run(
+def export_model(
     workdir: str,
     output: str | None,
-    inputs: Sequence[Input],
+    inputs: Sequence[InputType],
     batch_size: int | None,
     image_size: Sequence[int] | None,
     normalized: bool,
-    further: Sequence[str],
+    extra_bindings: Sequence[str],
 ) -> list[str]:
-    """Export the last checkpoint of a trial.
+    """Export the latest checkpoint of a trial.
 
     Args:
-        workdir: of the trial; nothing in it is changed but the output below.
-        output: a folder that does not exist yet; None: "export" in `workdir`.
-        inputs: what goes into the functions. The first is "serving_default", as in Model Garden's
-            exports; of several each is also found under its own name.
-        batch_size: how many images go in; None: any number.
-        image_size: height and width that pictures are resized to fit; None: as in training.
-        normalized: whether detected boxes are in units of the picture's size.
-        further: bindings that win over the trial's.
+        workdir: Workdir of the trial. Only the output is written there.
+        output: Folder that does not exist yet; None takes "export" in `workdir`.
+        inputs: Input types, one function each. The first is "serving_default", as in Model
+            Garden's exports; if there are several, each also has its own name.
+        batch_size: Number of images; None allows any number.
+        image_size: Height and width that images are resized to fit; None takes those of training.
+        normalized: True gives detected boxes in units of the image's size.
+        extra_bindings: Bindings that override those of the trial.
 
     Returns:
-        What was written, in lines for people.
+        Lines that describe the export to a user.
 
     Raises:
-        UserError: if there is something at `output`, nothing to export, or an option is wrong.
+        UserError: If `output` exists, there is nothing to export, or an option is wrong.
     """
     folder = epath.Path(output) if output else epath.Path(workdir) / "export"
     storage.refuse_existing(folder)
     if batch_size is not None:
         check_at_least(1, batch_size=batch_size)
     if twice := {kind for kind in inputs if inputs.count(kind) > 1}:
-        raise UserError(f"The input {twice.pop()} is named twice.")
+        raise UserError(f"The input type {twice.pop()} is given twice.")
     if image_size is not None:
-        further = [*further, f"MaskRCNN.image_size = {tuple(image_size)}"]
-    model = trained.load(workdir, further)
+        extra_bindings = [*extra_bindings, f"MaskRCNN.image_size = {tuple(image_size)}"]
+    trained = load_trained(workdir, extra_bindings)
     functions = {
-        kind: signatures.trace(model.model, kind, batch_size, normalized) for kind in inputs}
-    # Only the variables: given the whole model, Keras would trace each of its layers, too.
+        kind: trace_signature(trained.model, kind, batch_size, normalized) for kind in inputs}
+    # Only the variables: with the whole model, Keras would also trace each of its layers.
     holder = tf.Module()
-    holder.weights = list(model.model.variables)
-    with storage.whole_folder(folder) as unfinished:
+    holder.weights = list(trained.model.variables)
+    with storage.atomic_folder(folder) as unfinished:
         named = dict(functions) if len(functions) > 1 else {}
         tf.saved_model.save(
             holder, str(unfinished / "saved_model"),
@@ -74,21 +75,24 @@ def run(
         storage.write(unfinished / "config.gin", bindings.config_text())
         storage.write(
             unfinished / "export.json",
-            to_json(_facts(model, inputs, normalized), indent=2) + "\n")
+            to_json(_describe_model(trained, inputs, normalized), indent=2) + "\n")
     return [
-        f"{folder}: step {model.step} of trial {model.trial_id}",
-        *(line for kind, function in functions.items() for line in _describe(kind, function)),
+        f"{folder}: step {trained.step} of trial {trained.trial_id}",
+        *(line for kind, function in functions.items()
+          for line in _describe_function(kind, function)),
     ]
 
 
-def _facts(model: trained.Trained, inputs: Sequence[Input], normalized: bool) -> dict[str, Any]:
-    classes = model.classes
+def _describe_model(
+    trained: TrainedModel, inputs: Sequence[InputType], normalized: bool
+) -> dict[str, Any]:
+    classes, model = trained.classes, trained.model
     return {
-        "trial": model.trial_id,
-        "step": model.step,
-        "image_size": list(model.model.image_size),
-        "mask_size": model.model.mask_head.mask_size,
-        "class_agnostic": model.model.mask_head.class_agnostic,
+        "trial": trained.trial_id,
+        "step": trained.step,
+        "image_size": list(model.image_size),
+        "mask_size": model.mask_head.mask_size,
+        "class_agnostic": model.mask_head.class_agnostic,
         "inputs": list(inputs),
         "normalized_coordinates": normalized,
         "classes": [
@@ -97,13 +101,15 @@ def _facts(model: trained.Trained, inputs: Sequence[Input], normalized: bool) ->
     }
 
 
-def _describe(kind: Input, function: tf.types.experimental.ConcreteFunction) -> list[str]:
+def _describe_function(
+    kind: InputType, function: tf.types.experimental.ConcreteFunction
+) -> list[str]:
     arguments, _ = function.structured_input_signature
-    lines = [f"{kind}: {', '.join(f'{spec.name} {_spec(spec)}' for spec in arguments)}"]
-    lines += [f"  -> {name} {_spec(spec)}" for name, spec in function.structured_outputs.items()]
-    return lines
+    lines = [f"{kind}: {', '.join(f'{spec.name} {_format_spec(spec)}' for spec in arguments)}"]
+    outputs = function.structured_outputs.items()
+    return lines + [f"  -> {name} {_format_spec(spec)}" for name, spec in outputs]
 
 
-def _spec(spec: tf.TensorSpec) -> str:
+def _format_spec(spec: tf.TensorSpec) -> str:
     sizes = ", ".join("any" if size is None else str(size) for size in spec.shape.as_list())
     return f"[{sizes}] {spec.dtype.name}"

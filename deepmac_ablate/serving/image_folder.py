@@ -1,4 +1,4 @@
-"""Pictures of one's own: found in folders, and read upright in 8-bit colours whatever they are."""
+"""Image files in folders, read upright in 8-bit colours whatever their format."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from deepmac_ablate import storage
 from deepmac_ablate.data.image_example import to_rgb
 from deepmac_ablate.errors import UserError, did_you_mean
 
-# Formats that PIL recognises, but has no decoder of its own for.
+# Formats that PIL recognises but cannot decode.
 _RECOGNISED_ONLY = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
-class Picture(NamedTuple):
-    """A picture that is asked for.
+class ImageFile(NamedTuple):
+    """Image file to predict on.
 
     Attributes:
-        path: where it is.
-        name: what it is called in results: its path within the folder, or the file's name.
+        path: Path of the file.
+        name: Name in results: the path within the given folder, or the name of a given file.
     """
 
     path: Path
     name: str
 
 
-def find(paths: Sequence[Path]) -> tuple[Picture, ...]:
-    """Return the pictures in folders, with all that is below, and given files as they are.
+def find_images(paths: Sequence[Path]) -> tuple[ImageFile, ...]:
+    """Return the given image files, and those in the given folders and below.
 
     Args:
-        paths: folders, whose files are taken in the order of their names if PIL reads their kind;
-            and files of any ending.
+        paths: Files, whatever their suffix, and folders, of which those files are taken whose
+            suffix PIL can read, in the order of their names.
 
     Raises:
-        UserError: if a path or all pictures are missing, or two share a name.
+        UserError: If a path does not exist, a folder has no images, or two images share a name.
     """
-    found = [picture for path in paths for picture in _pictures(path)]
-    for name, number in Counter(picture.name for picture in found).items():
+    found = [image for path in paths for image in _list_images(path)]
+    for name, number in Counter(image.name for image in found).items():
         if number > 1:
-            same = [str(picture.path) for picture in found if picture.name == name]
+            same = [str(image.path) for image in found if image.name == name]
             raise UserError(
-                f"{same[0]} and {same[1]} are both called {name}; predict on them one by one.")
+                f"{same[0]} and {same[1]} are both named {name}; predict on them separately.")
     return tuple(found)
 
 
-def read(path: Path) -> np.ndarray:
-    """Return a picture as [h, w, 3] uint8, turned upright as its EXIF data say.
+def read_image(path: Path) -> np.ndarray:
+    """Read an image as [height, width, 3] uint8, turned upright according to its EXIF data.
 
     Raises:
-        UserError: if it cannot be read, or not to the end.
+        UserError: If the file cannot be read completely.
     """
     try:
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
             if "transparency" in upright.info and upright.mode == "P":
-                # PIL warns of palettes with transparency on the direct way.
+                # PIL warns about a direct conversion of palettes with transparency.
                 upright = upright.convert("RGBA")
             return np.asarray(to_rgb(upright))
     except UnidentifiedImageError as error:
@@ -70,7 +70,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def check_output(output: epath.Path, paths: Sequence[Path]) -> None:
-    """Raise a UserError if pictures drawn to `output` would lie among those that are read."""
+    """Raise a UserError if drawings in `output` would lie among the images that are read."""
     if storage.is_remote(output):
         return
     target = Path(output).resolve()
@@ -79,37 +79,37 @@ def check_output(output: epath.Path, paths: Sequence[Path]) -> None:
         inside = path.is_dir() and target.is_relative_to(folder)
         if inside or target == folder:
             raise UserError(
-                f"The output {output} lies among the images in {folder}; name another place.")
+                f"The output {output} lies among the images in {folder}; pass another folder.")
 
 
-def drawing_names(pictures: Sequence[Picture]) -> list[str]:
-    """Return for each picture the name of the JPEG that shows it, no two the same."""
-    stems = Counter(str(Path(picture.name).with_suffix("")) for picture in pictures)
+def drawing_names(images: Sequence[ImageFile]) -> list[str]:
+    """Return the names of the JPEG files in which images are drawn, all different."""
+    stems = [str(Path(image.name).with_suffix("")) for image in images]
+    count = Counter(stems)
     return [
-        f"{stem if stems[stem] == 1 else picture.name}.jpg"
-        for picture in pictures
-        for stem in [str(Path(picture.name).with_suffix(""))]]
+        f"{stem if count[stem] == 1 else image.name}.jpg"
+        for stem, image in zip(stems, images, strict=True)]
 
 
-def _pictures(path: Path) -> Iterator[Picture]:
+def _list_images(path: Path) -> Iterator[ImageFile]:
     if path.is_file():
-        yield Picture(path, path.name)
+        yield ImageFile(path, path.name)
         return
     if not path.is_dir():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(
-            f"There is no file or folder {path}.{did_you_mean(path.name, siblings)}")
-    endings = _endings()
-    files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in endings and p.is_file()]
+            f"The file or folder {path} does not exist.{did_you_mean(path.name, siblings)}")
+    suffixes = _readable_suffixes()
+    files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes and p.is_file()]
     if not files:
-        raise UserError(f"There is no image in {path}, nor in a folder below.")
+        raise UserError(f"There are no images in {path} or its subfolders.")
     for file in files:
-        yield Picture(file, file.relative_to(path).as_posix())
+        yield ImageFile(file, file.relative_to(path).as_posix())
 
 
-def _endings() -> set[str]:
-    """Return the endings of files that PIL reads, such as ".jpg"."""
-    kinds = Image.registered_extensions()
+def _readable_suffixes() -> set[str]:
+    """Return the suffixes of files that PIL reads, such as ".jpg"."""
+    formats = Image.registered_extensions()
     return {
-        ending for ending, kind in kinds.items()
-        if kind in Image.OPEN and kind not in _RECOGNISED_ONLY}
+        suffix for suffix, name in formats.items()
+        if name in Image.OPEN and name not in _RECOGNISED_ONLY}

@@ -1,8 +1,8 @@
-"""A trained trial -> masks on pictures of one's own.
+"""Predictions of a trained trial on image files.
 
 ::
 
-    OUTPUT/<picture>.jpg       each picture with its masks; folders as in the input
+    OUTPUT/<image>.jpg         each image with its masks; folders as in the input
     OUTPUT/predictions.json    COCO results with file names, written last
 """
 
@@ -26,124 +26,125 @@ from deepmac_ablate.evaluation.given_boxes import GivenBox
 from deepmac_ablate.evaluation.predictor import ImagePrediction, Predictor
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.progress import track
-from deepmac_ablate.serving import box_file, image_folder, trained
-from deepmac_ablate.serving.box_file import BoxFile, FileBox
-from deepmac_ablate.serving.image_folder import Picture
-from deepmac_ablate.serving.trained import Classes
+from deepmac_ablate.serving.box_file import BoxFile, FileBox, clip_boxes
+from deepmac_ablate.serving.image_folder import ImageFile, drawing_names, read_image
+from deepmac_ablate.serving.trained import ModelClasses, TrainedModel, load_trained
 from deepmac_ablate.storage.strict_json import to_json
 
-# What the boxes of a file are called on their way through the model.
+# Name of the file as a box source of the predictor.
 _SOURCE = "file"
 
 
-class Report(NamedTuple):
-    """What was predicted.
+class PredictionSummary(NamedTuple):
+    """Summary of a run.
 
     Attributes:
-        lines: what was written, for people.
-        problems: a sentence for each picture or box that is left out.
+        lines: Lines that describe the written files to a user.
+        problems: A sentence for each image or box that was skipped.
     """
 
     lines: list[str]
     problems: list[str]
 
 
-class _Item(NamedTuple):
-    """A picture on its way through the model."""
+class _LoadedImage(NamedTuple):
+    """Image to predict on, with its boxes if any are given."""
 
-    picture: Picture
+    file: ImageFile
     image_id: int
     pixels: np.ndarray
     boxes: list[FileBox]
 
 
-def run(
+def predict_images(
     workdir: str,
-    images: Sequence[Picture],
+    images: Sequence[ImageFile],
     boxes: BoxFile | None,
     output: epath.Path,
-    least_score: float,
+    min_score: float,
     batch_size: int,
-) -> Report:
-    """Predict with the last checkpoint of a trial.
+) -> PredictionSummary:
+    """Predict masks with the latest checkpoint of a trial and draw them.
 
     Args:
-        workdir: of the trial.
-        images: the pictures.
-        boxes: where to segment, at least one box for each picture; None: detect objects.
-        output: the folder that files go to; what has their names is replaced.
-        least_score: detections that score less are not drawn; predictions.json has all of them.
-        batch_size: pictures that go through the model at once.
+        workdir: Workdir of the trial.
+        images: Image files.
+        boxes: Boxes to segment, at least one for each image; None detects objects.
+        output: Folder to write to; existing files of the same names are replaced.
+        min_score: Lowest score of detections that are drawn, in [0, 1]; predictions.json has all
+            of them.
+        batch_size: Number of images in a batch, at least 1.
 
     Raises:
-        UserError: if there is no trial or checkpoint, or boxes lack a class that the model needs.
+        UserError: If there is no trial or checkpoint, or boxes lack a class that the model needs.
     """
-    model = trained.load(workdir)
+    trained = load_trained(workdir)
     problems = list(boxes.problems) if boxes else []
-    classes = model.classes
+    classes = trained.classes
     if boxes:
-        _check_classes(boxes, model)
-        classes = classes.renamed(boxes.names)
-    predictor = Predictor(model.model, model.strategy, min(batch_size, len(images)))
-    items = _read(track(images, len(images), "Predicting"), boxes, problems)
-    names = dict(zip(images, image_folder.drawing_names(images), strict=True))
+        _check_classes(boxes, trained)
+        classes = classes.with_names(boxes.class_names)
+    predictor = Predictor(trained.model, trained.strategy, min(batch_size, len(images)))
+    loaded = _load_images(track(images, len(images), "Predicting"), boxes, problems)
+    names = dict(zip(images, drawing_names(images), strict=True))
     results: list[dict[str, Any]] = []
     shown: list[dict[str, Any]] = []
-    drawn = 0
-    for item, prediction in _predict(predictor, items, model.model, boxes is None, batch_size):
-        own = _results(item, prediction)
-        visible = [result for result in own if result["score"] >= least_score]
-        path = output / names[item.picture]
+    count = 0
+    for image, prediction in _predict(predictor, loaded, trained.model, boxes is None, batch_size):
+        image_results = _make_results(image, prediction)
+        visible = [result for result in image_results if result["score"] >= min_score]
+        path = output / names[image.file]
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = draw(item.pixels, visible, classes, scored=boxes is None)
-        storage.write(path, to_jpeg(picture))
-        results += own
+        drawn = draw_results(image.pixels, visible, classes, show_scores=boxes is None)
+        storage.write(path, encode_jpeg(drawn))
+        results += image_results
         shown += visible
-        drawn += 1
+        count += 1
     output.mkdir(parents=True, exist_ok=True)
     path = output / "predictions.json"
     storage.write(path, to_json(results) + "\n")
-    return Report(
-        [f"{output}: {drawn} of {len(images)} images, drawn with {len(shown)} masks"
-         + ("" if boxes else f" that score at least {least_score:g}") + _by_role(shown, classes),
+    return PredictionSummary(
+        [f"{output}: {count} of {len(images)} images, drawn with {len(shown)} masks"
+         + ("" if boxes else f" that score at least {min_score:g}")
+         + _count_by_role(shown, classes),
          f"{path}: {len(results)} masks"],
         problems)
 
 
-def _read(
-    images: Iterable[Picture], boxes: BoxFile | None, problems: list[str]
-) -> Iterator[_Item]:
-    """Read pictures one by one; notes the ones that cannot be read, and boxes of no use."""
-    for number, picture in enumerate(images, 1):
+def _load_images(
+    files: Iterable[ImageFile], boxes: BoxFile | None, problems: list[str]
+) -> Iterator[_LoadedImage]:
+    """Read images one by one, and add a sentence to `problems` for each image or box skipped."""
+    for number, file in enumerate(files, 1):
         try:
-            pixels = image_folder.read(picture.path)
+            pixels = read_image(file.path)
         except UserError as error:
             problems.append(f"{str(error).rstrip('.')}; it is skipped.")
             continue
         image_id, given = number, []
         if boxes:
-            image_id = boxes.image_ids.get(picture.name, number)
-            given, useless = box_file.clip(
-                boxes.by_name[picture.name], picture.name, *pixels.shape[:2])
-            problems += useless
-        yield _Item(picture, image_id, pixels, given)
+            image_id = boxes.image_ids.get(file.name, number)
+            given, skipped = clip_boxes(boxes.by_name[file.name], file.name, *pixels.shape[:2])
+            problems += skipped
+        yield _LoadedImage(file, image_id, pixels, given)
 
 
 def _predict(
-    predictor: Predictor, items: Iterator[_Item], model: MaskRCNN, detect: bool, batch_size: int
-) -> Iterator[tuple[_Item, ImagePrediction]]:
-    """Run the model on batches of pictures."""
+    predictor: Predictor, images: Iterator[_LoadedImage], model: MaskRCNN, detect: bool,
+    batch_size: int,
+) -> Iterator[tuple[_LoadedImage, ImagePrediction]]:
+    """Run the model on batches of images."""
     prepare = tf.function(
         lambda pixels: model_input.from_pixels(pixels, model.image_size),
         input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
-    while batch := list(itertools.islice(items, batch_size)):
-        prepared, info = zip(*(prepare(item.pixels) for item in batch), strict=True)
-        # Positions instead of ids: those of a file need not differ.
+    while batch := list(itertools.islice(images, batch_size)):
+        prepared, info = zip(*(prepare(image.pixels) for image in batch), strict=True)
+        # Positions instead of ids, which a file need not make unique.
         wanted = {
             position: [
                 GivenBox(_SOURCE, index, box.category_id or 0, box.bbox)
-                for index, box in enumerate(item.boxes)]
-            for position, item in enumerate(batch)}
+                for index, box in enumerate(image.boxes)]
+            for position, image in enumerate(batch)}
         predictions = predictor.predict(
             {"images": tf.stack(prepared), "image_info": tf.stack(info),
              "image_ids": tf.range(len(batch))},
@@ -151,90 +152,90 @@ def _predict(
         yield from zip(batch, predictions, strict=True)
 
 
-def _results(item: _Item, prediction: ImagePrediction) -> list[dict[str, Any]]:
-    """Return COCO results, best first; a given box has score 1, and a class if it was told."""
-    own = {"image_id": item.image_id, "file_name": item.picture.name}
-    detected = [{**result, **own} for result in prediction.detections]
+def _make_results(image: _LoadedImage, prediction: ImagePrediction) -> list[dict[str, Any]]:
+    """Return COCO results, best first; given boxes have score 1, and their class if known."""
+    common = {"image_id": image.image_id, "file_name": image.file.name}
+    detected = [{**result, **common} for result in prediction.detections]
     given = [
-        {**own, **({} if box.category_id is None else {"category_id": box.category_id}),
+        {**common, **({} if box.category_id is None else {"category_id": box.category_id}),
          "bbox": box.bbox, "score": 1.0,
          "segmentation": prediction.in_boxes[_SOURCE][index]}
-        for index, box in enumerate(item.boxes)]
+        for index, box in enumerate(image.boxes)]
     return sorted(detected, key=lambda result: -result["score"]) + given
 
 
-def _check_classes(boxes: BoxFile, trial: trained.Trained) -> None:
-    """Raise unless each box has a class where the mask head has a mask for each class."""
-    if trial.model.mask_head.class_agnostic:
+def _check_classes(boxes: BoxFile, trained: TrainedModel) -> None:
+    """Raise a UserError if the mask head is class-specific and a box lacks a class it knows."""
+    if trained.model.mask_head.class_agnostic:
         return
-    most, known = trial.model.num_classes - 1, trial.classes.names
+    most, known = trained.model.num_classes - 1, trained.classes.names
     for name, given in boxes.by_name.items():
         for box in given:
             class_id = box.category_id
             if class_id is None or class_id > most:
                 raise UserError(
-                    f"The mask head of this trial predicts a mask for each class, but the box "
-                    f"{box.bbox} of {name} has the category_id {class_id}; from 1 to {most} is "
-                    "needed.")
-            called = boxes.names.get(class_id)
-            if called != known.get(class_id, called) and called is not None:
+                    "The mask head of this trial is class-specific, so every box needs a "
+                    f"category_id from 1 to {most}; the box {box.bbox} of {name} has {class_id}.")
+            given_name = boxes.class_names.get(class_id)
+            if given_name is not None and given_name != known.get(class_id, given_name):
                 raise UserError(
-                    f"The mask head of this trial predicts a mask for each class, but class "
-                    f"{class_id} is {known[class_id]!r} to it and {called!r} to the boxes.")
+                    "The mask head of this trial is class-specific, and class "
+                    f"{class_id} is {known[class_id]!r} in the trial but {given_name!r} in the "
+                    "file of boxes.")
 
 
-def _by_role(shown: Sequence[dict[str, Any]], classes: Classes) -> str:
+def _count_by_role(shown: Sequence[dict[str, Any]], classes: ModelClasses) -> str:
     roles = [classes.roles.get(result.get("category_id")) for result in shown]
     if not any(roles):
         return ""
     return f" ({roles.count('seen')} of seen classes, {roles.count('novel')} of novel ones)"
 
 
-# Larger pictures are drawn smaller, or labels could not be read where the whole is seen; but not
-# so small that `drawing` would enlarge them again.
+# Larger images are drawn smaller, so that labels stay readable when the whole image is shown, but
+# not so small that `drawing` would enlarge them again.
 _MAX_SIDE = 1600
 _MIN_SIDE = 320
 _JPEG_QUALITY = 92
 
 
-def draw(
+def draw_results(
     pixels: np.ndarray,
     results: Sequence[Mapping[str, Any]],
-    classes: Classes,
-    scored: bool,
+    classes: ModelClasses,
+    show_scores: bool,
 ) -> Image.Image:
-    """Draw results on a picture, made smaller if a side has more than 1600 pixels.
+    """Draw results on an image, which is shrunk if a side has more than 1600 pixels.
 
     Args:
-        pixels: [h, w, 3] uint8.
+        pixels: [height, width, 3] uint8.
         results: COCO results with masks as run lengths.
-        classes: of the model.
-        scored: whether scores are written.
+        classes: Classes of the model.
+        show_scores: True writes the scores.
     """
-    picture = Image.fromarray(pixels)
-    scale = min(1.0, max(_MAX_SIDE / max(picture.size), _MIN_SIDE / min(picture.size)))
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
+    image = Image.fromarray(pixels)
+    scale = min(1.0, max(_MAX_SIDE / max(image.size), _MIN_SIDE / min(image.size)))
+    size = tuple(max(1, round(side * scale)) for side in image.size)
     if scale < 1.0:
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
-    # Large ones first, as they would hide the small ones.
-    upwards = sorted(results, key=lambda result: -result["bbox"][2] * result["bbox"][3])
-    boxes = np.array([_yxyx(result["bbox"]) for result in upwards]).reshape(-1, 4) * scale
-    masks = np.zeros((len(upwards), *picture.size[::-1]), np.uint8)
-    for mask, result in zip(masks, upwards, strict=True):
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    # Large objects first, as they would hide small ones.
+    ordered = sorted(results, key=lambda result: -result["bbox"][2] * result["bbox"][3])
+    boxes = np.array([_yxyx(result["bbox"]) for result in ordered]).reshape(-1, 4) * scale
+    masks = np.zeros((len(ordered), *image.size[::-1]), np.uint8)
+    for mask, result in zip(masks, ordered, strict=True):
         whole = Image.fromarray(rle.decode(result["segmentation"]))
         mask[:] = np.asarray(whole.resize(size, Image.Resampling.NEAREST))
-    ids = [result.get("category_id") for result in upwards]
+    ids = [result.get("category_id") for result in ordered]
     return drawing.draw_instances(
-        np.asarray(picture), boxes, masks,
+        np.asarray(image), boxes, masks,
         ["" if class_id is None else classes.label(class_id) for class_id in ids],
         [classes.roles.get(class_id) for class_id in ids],
-        [result["score"] for result in upwards] if scored else None)
+        [result["score"] for result in ordered] if show_scores else None)
 
 
-def to_jpeg(picture: Image.Image) -> bytes:
-    """Return a picture as a JPEG file, without blurred colours at the edges of masks."""
+def encode_jpeg(image: Image.Image) -> bytes:
+    """Encode an image as JPEG without blurred colours at the edges of masks."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    image.save(buffer, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 

@@ -1,22 +1,22 @@
-"""The functions of a SavedModel, with the inputs and outputs that Model Garden's exports have.
+"""Functions of a SavedModel, with the inputs and outputs of Model Garden's exports.
 
-Detecting, for each of b images::
+Detection, for each of b images::
 
-    image_tensor   inputs [b, h, w, 3] uint8, pixels of pictures of one size
-    image_bytes    inputs [b] string, encoded pictures of any sizes
+    image_tensor   inputs [b, h, w, 3] uint8, pixels of images of one size
+    image_bytes    inputs [b] string, encoded images of any size
     tf_example     inputs [b] string, serialised examples with "image/encoded"
     ->  detection_boxes [b, k, 4] float32 (ymin, xmin, ymax, xmax), detection_classes [b, k] int32,
         detection_scores [b, k] float32, num_detections [b] int32, image_info [b, 4, 2] float32,
-        detection_masks [b, k, m, m] float32, the mask's probability on a grid over the box
+        detection_masks [b, k, m, m] float32, mask probabilities on a grid over the box
 
-Segmenting what lies in given boxes::
+Segmentation of the objects in given boxes::
 
     image_and_boxes_tensor   images [b, h, w, 3] uint8, boxes [b, n, 4] float32 in units of the
-                             picture's size; of a class-specific head also classes [b, n] int32
+                             image's size; a class-specific head also takes classes [b, n] int32
     ->  detection_masks [b, n, m, m] float32
 
-Detected boxes are in pixels of the resized image, as Model Garden leaves them: divided by row 2 of
-`image_info` (the scale) they are in pixels of the picture.
+Detected boxes are in pixels of the resized image, as in Model Garden. Divided by row 2 of
+`image_info` (the scale), they are in pixels of the original image.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ import tensorflow as tf
 
 from deepmac_ablate.data import model_input
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
-from deepmac_ablate.serving.inputs import Input
+from deepmac_ablate.serving import InputType
 
 _Outputs = dict[str, tf.Tensor]
 
 
-def trace(
-    model: MaskRCNN, kind: Input, batch_size: int | None, normalized: bool
+def trace_signature(
+    model: MaskRCNN, kind: InputType, batch_size: int | None, normalized: bool
 ) -> tf.types.experimental.ConcreteFunction:
-    """Trace the function for one kind of input.
+    """Trace the function for one input type.
 
     Args:
-        model: a model whose variables exist.
-        kind: what goes in.
-        batch_size: how many images go in; None: any number.
-        normalized: whether detected boxes are in units of the picture's size, clipped to it,
-            instead of in pixels of the resized image.
+        model: Model whose variables exist.
+        kind: Input type.
+        batch_size: Number of images; None allows any number.
+        normalized: True gives detected boxes in units of the image's size, clipped to [0, 1],
+            instead of pixels of the resized image.
     """
     images = tf.TensorSpec([batch_size, None, None, 3], tf.uint8)
     strings = tf.TensorSpec([batch_size], tf.string)
@@ -50,8 +50,8 @@ def trace(
         boxes = tf.TensorSpec([batch_size, None, 4], tf.float32)
         classes = tf.TensorSpec([batch_size, None], tf.int32)
         if model.mask_head.class_agnostic:
-            return tf.function(_segmenting(model)).get_concrete_function(images, boxes)
-        return tf.function(_segmenting_classes(model)).get_concrete_function(
+            return tf.function(_make_segmenter(model)).get_concrete_function(images, boxes)
+        return tf.function(_make_class_segmenter(model)).get_concrete_function(
             images, boxes, classes)
     read, spec = {
         "image_tensor": (lambda pixels: pixels, images),
@@ -75,7 +75,7 @@ def _detect(
     found = model(images, info[:, 1], training=False)
     boxes = found["boxes"]
     if normalized:
-        boxes = tf.clip_by_value(boxes / _picture_size(info), 0.0, 1.0)
+        boxes = tf.clip_by_value(boxes / _resized_extent(info), 0.0, 1.0)
     return {
         "detection_boxes": boxes,
         "detection_classes": found["classes"],
@@ -86,8 +86,8 @@ def _detect(
     }
 
 
-def _segmenting(model: MaskRCNN) -> Callable[[tf.Tensor, tf.Tensor], _Outputs]:
-    segment_classes = _segmenting_classes(model)
+def _make_segmenter(model: MaskRCNN) -> Callable[[tf.Tensor, tf.Tensor], _Outputs]:
+    segment_classes = _make_class_segmenter(model)
 
     def segment(images: tf.Tensor, boxes: tf.Tensor) -> _Outputs:
         return segment_classes(images, boxes, tf.zeros(tf.shape(boxes)[:2], tf.int32))
@@ -95,7 +95,7 @@ def _segmenting(model: MaskRCNN) -> Callable[[tf.Tensor, tf.Tensor], _Outputs]:
     return segment
 
 
-def _segmenting_classes(
+def _make_class_segmenter(
     model: MaskRCNN,
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], _Outputs]:
     size = model.mask_head.mask_size
@@ -105,7 +105,7 @@ def _segmenting_classes(
         batch, number = tf.unstack(tf.shape(boxes)[:2])
         masks = model.predict_masks(
             model.features(prepared),
-            tf.reshape(boxes * _picture_size(info), [-1, 4]),
+            tf.reshape(boxes * _resized_extent(info), [-1, 4]),
             tf.repeat(tf.range(batch), number),
             tf.reshape(classes, [-1]))
         masks = tf.reshape(masks, [batch, number, size, size])
@@ -117,22 +117,22 @@ def _segmenting_classes(
 def _prepare(
     model: MaskRCNN, inputs: tf.Tensor, read: Callable[[tf.Tensor], tf.Tensor]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Read and resize one picture after the other, so that they may differ in size."""
+    """Read and resize the images one by one, as they may differ in size."""
     return tf.map_fn(
-        lambda item: model_input.from_pixels(read(item), model.image_size),
+        lambda image: model_input.from_pixels(read(image), model.image_size),
         inputs,
         fn_output_signature=(
             tf.TensorSpec([*model.image_size, 3], tf.float32),
             tf.TensorSpec([4, 2], tf.float32)))
 
 
-def _picture_size(info: tf.Tensor) -> tf.Tensor:
-    """Return [b, 1, 4], the size of the whole picture once resized, for y, x, y, x."""
+def _resized_extent(info: tf.Tensor) -> tf.Tensor:
+    """Return [b, 1, 4], the sizes of the images after resizing, for y, x, y, x."""
     return tf.tile(info[:, tf.newaxis, 0] * info[:, tf.newaxis, 2], [1, 1, 2])
 
 
 def _decode(encoded: tf.Tensor) -> tf.Tensor:
-    # Of an animation the first picture.
+    # Only the first frame of an animation.
     return tf.ensure_shape(
         tf.io.decode_image(encoded, channels=3, expand_animations=False), [None, None, 3])
 

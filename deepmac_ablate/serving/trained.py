@@ -1,4 +1,4 @@
-"""The model of a trial with its last weights; no records are needed for it."""
+"""Model of a trial with the weights of its latest checkpoint; no dataset is needed."""
 
 from __future__ import annotations
 
@@ -16,121 +16,124 @@ from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.session import PreparedModel, prepare_model
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
-# What a trial was trained on need not be here: a TPU, several GPUs.
-_HERE = "Runtime.strategy = 'one_device'"
+# The devices of training, such as a TPU or several GPUs, may not be available here.
+_LOCAL_STRATEGY = "Runtime.strategy = 'one_device'"
 
 
-class Trained(NamedTuple):
-    """A trained model and what is known about it.
+class TrainedModel(NamedTuple):
+    """Trained model with its trial and classes.
 
     Attributes:
-        trial_id: of the trial.
-        step: how many steps it was trained.
-        classes: the names and roles of its classes, as far as they are known.
-        strategy: where the model lives.
+        trial_id: Id of the trial.
+        step: Number of training steps.
+        classes: Names and roles of the classes, as far as they are known.
+        model: The model.
+        strategy: Distribution strategy of the model.
     """
 
     trial_id: str
     step: int
-    classes: Classes
+    classes: ModelClasses
     model: MaskRCNN
     strategy: tf.distribute.Strategy
 
 
-def load(workdir: str, further: Sequence[str] = ()) -> Trained:
-    """Build the model of a trial on one device and read its last checkpoint.
+def load_trained(workdir: str, extra_bindings: Sequence[str] = ()) -> TrainedModel:
+    """Build the model of a trial on one device and restore its latest checkpoint.
 
     Args:
-        workdir: of the trial.
-        further: bindings that win over the trial's, such as "Detections.max_per_image = 300".
+        workdir: Workdir of the trial.
+        extra_bindings: Bindings that override those of the trial, such as
+            "Detections.max_per_image = 300".
 
     Raises:
-        UserError: if there is no trial or checkpoint, a further binding is wrong or has no effect,
-            or the checkpoint does not fit.
+        UserError: If there is no trial or checkpoint, an extra binding is wrong or has no effect,
+            or the checkpoint does not fit the model.
     """
     files = TrialWorkdir(workdir)
     trial, trial_id = files.read_trial(), files.read_trial_id()
     if trial is None or trial_id is None:
         raise UserError(f"There is no trial in {workdir}: trial.json is missing.")
     prepared = prepare_model(
-        dataclasses.replace(trial, bindings=(*trial.bindings, _HERE, *further)))
-    _check_took_effect(prepared, len(further))
+        dataclasses.replace(trial, bindings=(*trial.bindings, _LOCAL_STRATEGY, *extra_bindings)))
+    _check_extra_bindings(prepared, len(extra_bindings))
     try:
         step = restore_latest(prepared, files)
     except (AssertionError, ValueError) as error:
-        # The first sentence; numbers of the variables follow.
+        # Only the first sentence; lists of variables follow it.
         reason = str(error).strip().splitlines()[0].partition(". ")[0].rstrip(".")
         raise UserError(
             f"The checkpoint in {files.checkpoints} does not fit the model: {reason}.") from error
     if step is None:
         raise UserError(f"There is no checkpoint in {files.checkpoints}.")
-    return Trained(
-        trial_id, step, _classes(prepared), prepared.model, prepared.strategy)
+    return TrainedModel(
+        trial_id, step, _model_classes(prepared), prepared.model, prepared.strategy)
 
 
-def _check_took_effect(prepared: PreparedModel, number: int) -> None:
-    """Raise unless each of the last `number` bindings went into the model."""
+def _check_extra_bindings(prepared: PreparedModel, number: int) -> None:
+    """Raise a UserError unless the model uses each of the last `number` bindings."""
     unused = bindings.inactive_bindings(prepared.parsed)
     for binding in prepared.parsed[len(prepared.parsed) - number:]:
         if binding in unused:
             raise UserError(f"{binding.place} has no effect: nothing in the trial's model uses it.")
 
 
-def _classes(prepared: PreparedModel) -> Classes:
+def _model_classes(prepared: PreparedModel) -> ModelClasses:
     training = prepared.training
     try:
         known = training.data.info.categories
     except UserError:
-        # The records are elsewhere; a model does without.
+        # The dataset is not available here, and the model does not need it.
         known = None
-    return classes_of(known, training.seen_classes, prepared.model.num_classes)
+    return derive_classes(known, training.seen_classes, prepared.model.num_classes)
 
 
-class Classes(NamedTuple):
-    """The classes of a trained model by id; an id that is missing is not known.
+class ModelClasses(NamedTuple):
+    """Classes of a trained model by id; missing ids are unknown.
 
     Attributes:
-        names: what they are called.
-        roles: "seen" if they were trained with masks, otherwise "novel".
+        names: Names of the classes.
+        roles: "seen" for classes that were trained with masks, otherwise "novel".
     """
 
     names: dict[int, str]
     roles: dict[int, class_splits.Role]
 
     def label(self, class_id: int) -> str:
-        """Return the name of a class, or its id where there is none."""
+        """Return the name of a class, or its id if the name is unknown."""
         return self.names.get(class_id, str(class_id))
 
-    def renamed(self, names: Mapping[int, str]) -> Classes:
-        """Return the classes as somebody else calls them.
+    def with_names(self, names: Mapping[int, str]) -> ModelClasses:
+        """Return the classes with the names of another dataset.
 
         Args:
-            names: their names by id, or nothing. A role holds only where both mean the same class.
+            names: Names by id; empty leaves the classes as they are. A class keeps its role if its
+                name there is the same, or was unknown here.
         """
         if not names:
             return self
         same = {i for i in names if self.names.get(i, names[i]) == names[i]}
-        return Classes(dict(names), {i: role for i, role in self.roles.items() if i in same})
+        return ModelClasses(dict(names), {i: role for i, role in self.roles.items() if i in same})
 
 
-def classes_of(
+def derive_classes(
     known: Iterable[Category] | None, seen: class_splits.Split, num_classes: int
-) -> Classes:
-    """Find names and roles.
+) -> ModelClasses:
+    """Derive the names and roles of a model's classes.
 
     Args:
-        known: the classes of the trial's dataset, or None where it is out of reach.
-        seen: the classes that were trained with masks.
-        num_classes: of the model, background included; 91 is taken for COCO's.
+        known: Classes of the trial's dataset; None if the dataset is not available.
+        seen: Classes that were trained with masks.
+        num_classes: Number of the model's classes with background; 91 stands for COCO's.
     """
     if known is None and num_classes == max(class_splits.COCO) + 1:
-        known = [Category(*item) for item in class_splits.COCO.items()]
+        known = [Category(*entry) for entry in class_splits.COCO.items()]
     if known is not None:
         known = list(known)
-        return Classes({c.id: c.name for c in known}, class_splits.roles(seen, known))
+        return ModelClasses({c.id: c.name for c in known}, class_splits.roles(seen, known))
     anonymous = [Category(class_id, str(class_id)) for class_id in range(1, num_classes)]
     try:
-        return Classes({}, dict(class_splits.roles(seen, anonymous)))
+        return ModelClasses({}, dict(class_splits.roles(seen, anonymous)))
     except UserError:
-        # A split that goes by names says nothing about ids.
-        return Classes({}, {})
+        # A split by name does not determine the roles of ids.
+        return ModelClasses({}, {})

@@ -1,7 +1,7 @@
-"""Files on a disk or on ``gs://`` that are whole or not there at all.
+"""Atomic reading and writing of files on disk and on ``gs://``.
 
-Results outlive the machine that wrote them, so a reader must never meet half a file, whether the
-writer was killed, preempted or out of disk space.
+Results outlive the machine that wrote them, so a reader must never find a partial file, even if the
+writer was killed, was preempted or ran out of disk space.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from etils import epath
 
 from deepmac_ablate.errors import UserError
 
-# Makes `gs://` paths this project's own.
+# Registers the paths of `gs://`.
 from deepmac_ablate.storage import disk, gcs_path  # noqa: F401
 from deepmac_ablate.storage.disk import Entry, is_remote
 
 
 def write(path: epath.Path, content: str | bytes) -> None:
-    """Write a file in one step, and to the disk itself, so that it survives a power failure.
+    """Write or replace a file atomically, and flush it to disk to survive a power failure.
 
     Args:
-        path: In a folder that exists.
-        content: Text is written as UTF-8.
+        path: File in a folder that exists.
+        content: New content; text is encoded as UTF-8.
 
     Raises:
-        OSError: If it cannot be written; what was there before is then still there.
+        OSError: If the file cannot be written; the previous file then remains.
     """
     data = content.encode() if isinstance(content, str) else content
     if is_remote(path):
@@ -37,10 +37,8 @@ def write(path: epath.Path, content: str | bytes) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> bytes | None:
-    """Return the content of a file; None where there is no such file.
-
-    To make an `epath.Path` of a name on a disk would take longer than to read the file.
-    """
+    """Return the content of a file; None if it does not exist."""
+    # On disk, making an `epath.Path` would take longer than reading the file.
     if not is_remote(path):
         return disk.read(path)
     try:
@@ -50,9 +48,9 @@ def read(path: str | os.PathLike[str]) -> bytes | None:
 
 
 def read_many(paths: Iterable[str], tail: int | None = None) -> dict[str, bytes | None]:
-    """Return the contents of files, or their last `tail` bytes; None where there is no such file.
+    """Return the contents of files by path, or their last `tail` bytes; None for missing files.
 
-    On ``gs://`` many are read at a time.
+    Files on ``gs://`` are read concurrently.
     """
     paths = list(paths)
     remote = [path for path in paths if is_remote(path)]
@@ -60,42 +58,42 @@ def read_many(paths: Iterable[str], tail: int | None = None) -> dict[str, bytes 
     if remote:
         from deepmac_ablate.storage import gcs
 
-        found |= zip(remote, gcs.store().read_many(remote, tail), strict=True)
+        found |= zip(remote, gcs.shared_store().read_many(remote, tail), strict=True)
     return found | {path: disk.read(path, tail) for path in paths if not is_remote(path)}
 
 
 def read_tail(path: str | os.PathLike[str], size: int) -> bytes | None:
-    """Return the last bytes of a file, at most `size`; None where there is no such file."""
+    """Return the last bytes of a file, at most `size`; None if it does not exist."""
     return read_many([os.fspath(path)], size)[os.fspath(path)]
 
 
-def entries_of_many(folders: Iterable[str]) -> dict[str, list[Entry]]:
-    """Return the files and folders in folders, by name; nothing where there is no such folder."""
+def list_folders(folders: Iterable[str]) -> dict[str, list[Entry]]:
+    """Return the entries of folders by path, sorted by name; none for missing folders."""
     folders = list(folders)
     remote = [folder for folder in folders if is_remote(folder)]
     found: dict[str, list[Entry]] = {}
     if remote:
         from deepmac_ablate.storage import gcs
 
-        found |= zip(remote, gcs.store().list_entries_of_many(remote), strict=True)
+        found |= zip(remote, gcs.shared_store().list_folders(remote), strict=True)
     return found | {
-        folder: disk.entries(folder) for folder in folders if not is_remote(folder)}
+        folder: disk.list_folder(folder) for folder in folders if not is_remote(folder)}
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[bytes]:
-    """Return the lines of a file; none where there is no such file.
+    """Return the lines of a file; none if it does not exist.
 
-    A last line without its end is left out: its writer was killed, maybe within a character.
+    An incomplete last line, left by a killed writer, is dropped.
     """
     return (read(path) or b"").split(b"\n")[:-1]
 
 
 def append_line(path: epath.Path, line: str) -> None:
-    """Append a line; a last line without its end, from a killed writer, is cut off before.
+    """Append a line; an incomplete last line, left by a killed writer, is removed first.
 
     Args:
-        path: A file that exists or not.
-        line: Without line break.
+        path: File to append to or to create.
+        line: Text without a line break.
     """
     if is_remote(path):
         lines = [*read_lines(path), line.encode()]
@@ -112,20 +110,20 @@ def append_line(path: epath.Path, line: str) -> None:
 
 
 def refuse_existing(path: epath.Path) -> None:
-    """Raise a UserError if there is something at a path that is about to be written."""
+    """Raise a UserError if a path that is about to be written exists."""
     if path.exists():
-        raise UserError(f"There is something at {path} already; name another place or delete it.")
+        raise UserError(f"{path} already exists; pass another path or delete it.")
 
 
 @contextlib.contextmanager
-def whole_folder(path: epath.Path) -> Iterator[epath.Path]:
-    """Yield a folder to fill, which gets its name once the context ends well.
+def atomic_folder(path: epath.Path) -> Iterator[epath.Path]:
+    """Yield a temporary folder that is renamed to `path` when the context succeeds.
 
     Args:
-        path: On a disk, in folders that exist or not; there is nothing there yet.
+        path: Path on disk that does not exist yet; parent folders are made.
 
     Raises:
-        UserError: If there is something at `path`.
+        UserError: If `path` exists.
     """
     refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
-"""Files on a disk that are whole or not there at all; `storage` adds ``gs://``.
+"""Atomic reading and writing of files on disk; `storage` adds ``gs://``.
 
-Apart from `storage`, as what only watches another process must not wait for its file systems.
+This is a module of its own because processes that only watch another one must not wait for the
+imports of other file systems.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """File or folder in a folder.
+    """Entry of a folder.
 
     Attributes:
-        name: The last part of its path.
+        name: Last part of its path.
         is_folder: True for a folder.
-        size: In bytes; of a folder it means nothing.
-        changed: Unix time in seconds; 0 for a folder on ``gs://``.
+        size: Size in bytes; meaningless for a folder.
+        changed: Unix time of the last change in seconds; 0 for a folder on ``gs://``.
     """
 
     name: str
@@ -27,12 +28,12 @@ class Entry(NamedTuple):
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Return True for a path in an object store, where objects are replaced, never appended to."""
+    """Return whether a path is in an object store, where objects cannot be appended to."""
     return "://" in os.fspath(path)
 
 
 def read(path: str | os.PathLike[str], tail: int | None = None) -> bytes | None:
-    """Return the content of a file, or its last `tail` bytes; None where there is no such file."""
+    """Return the content of a file, or its last `tail` bytes; None if it does not exist."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             if tail is not None:
@@ -42,8 +43,8 @@ def read(path: str | os.PathLike[str], tail: int | None = None) -> bytes | None:
         return None
 
 
-def entries(folder: str | os.PathLike[str]) -> list[Entry]:
-    """Return the files and folders in a folder, by name; nothing where there is no folder."""
+def list_folder(folder: str | os.PathLike[str]) -> list[Entry]:
+    """Return the entries of a folder, sorted by name; none if it does not exist."""
     found = []
     try:
         with os.scandir(folder) as there:
@@ -56,18 +57,18 @@ def entries(folder: str | os.PathLike[str]) -> list[Entry]:
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file in one step, and to the disk itself, so that it survives a power failure.
+    """Write or replace a file atomically, and flush it to disk to survive a power failure.
 
     Args:
-        path: In a folder that exists.
-        data: The new content.
+        path: File in a folder that exists.
+        data: New content.
 
     Raises:
-        OSError: If it cannot be written; what was there before is then still there.
+        OSError: If the file cannot be written; the previous file then remains.
     """
     folder, name = os.path.split(os.fspath(path))
     folder = folder or "."
-    # The process's number, so that two writers never share a temporary file.
+    # With the process id, so that two writers never share a temporary file.
     temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:  # noqa: PTH123
@@ -80,7 +81,7 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
         raise
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        # The new name is in the folder, which has to reach the disk as well.
+        # The folder holds the new name, so it has to reach the disk as well.
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

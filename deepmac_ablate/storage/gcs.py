@@ -1,7 +1,7 @@
-"""Google's object store at ``gs://``: whole objects, many at a time, and never an old listing.
+"""Client for Google Cloud Storage: whole objects, concurrent requests, consistent listings.
 
-The client takes half a second to import, hence apart from `storage`, which waits for a first
-``gs://`` path.
+The underlying client takes half a second to import, so `storage` imports this module only for the
+first ``gs://`` path.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-# Without this, the client asks for a bucket's location in a thread of its own, with a right that
-# a user of objects need not have.
+# Otherwise a thread of the client asks for the bucket's location, with a permission that users of
+# objects may not have.
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 import google.auth
@@ -33,18 +33,18 @@ from deepmac_ablate.storage.gcs_errors import translating_errors
 
 _T = TypeVar("_T")
 
-# Requests at a time. Each takes 1 ms of this process and some hundredths of a second of the store,
-# so that more would not be faster.
+# Concurrent requests. Each takes 1 ms here and tens of milliseconds in the store, so more would not
+# be faster.
 _CONCURRENT = 64
 
 
 class TimeLimits(NamedTuple):
-    """Seconds after which a request fails.
+    """Time limits of requests, in seconds.
 
     Attributes:
-        connect: To connect.
-        read: Between two pieces of an answer.
-        tries: No request is repeated later than this after the first.
+        connect: Time to connect.
+        read: Time between two pieces of a response.
+        tries: Time after the first try in which a failed request is retried.
     """
 
     connect: float = 10.0
@@ -53,12 +53,12 @@ class TimeLimits(NamedTuple):
 
 
 class Generation(NamedTuple):
-    """One generation of an object.
+    """Generation of an object.
 
     Attributes:
-        number: Changes whenever the object is written.
-        metadata: Written together with the content.
-        age: Seconds since it was written, by the store's clock.
+        number: Number that changes whenever the object is written.
+        metadata: Metadata written together with the content.
+        age: Seconds since it was written, according to the store's clock.
     """
 
     number: int
@@ -67,13 +67,13 @@ class Generation(NamedTuple):
 
 
 class ObjectStore:
-    """All buckets, with the credentials that Google's tools find.
+    """Access to all buckets with the application default credentials.
 
-    Paths are "gs://bucket/name". All methods raise a `StorageError` unless they say otherwise. A
+    Paths are "gs://bucket/name". Unless stated otherwise, all methods raise a `StorageError`. A
     missing bucket is an error, a missing object is not.
 
     Args:
-        limits: For each request.
+        limits: Time limits of each request.
     """
 
     def __init__(self, limits: TimeLimits | None = None) -> None:
@@ -83,82 +83,82 @@ class ObjectStore:
             "retry": DEFAULT_RETRY.with_timeout(limits.tries).with_delay(0.5, 8.0)}
         with translating_errors("gs://"):
             self._new_client = _client_factory()
-        # A client has one connection at a time, so each is used by one thread at a time.
+        # A client has only one connection, so it serves one thread at a time.
         self._idle_clients: collections.deque[Client] = collections.deque()
         self._known_buckets: set[str] = set()
 
     def read(self, path: str, tail: int | None = None) -> bytes | None:
-        """Return an object, or its last `tail` bytes; None where there is none.
+        """Return the content of an object, or its last `tail` bytes; None if it does not exist.
 
-        All bytes are of one generation, even while another process replaces the object.
+        All bytes belong to one generation, even while another process replaces the object.
         """
         start = None if tail is None else -tail
         with self._opened(path) as blob:
             try:
-                # A single shot, as the client continues an interrupted tail at a wrong byte.
+                # In a single request, as the client resumes an interrupted tail at a wrong byte.
                 return blob.download_as_bytes(
                     start=start, single_shot_download=True, **self._limits)
             except exceptions.RequestRangeNotSatisfiable:
-                # An empty object has no last bytes.
+                # The object is empty.
                 return b""
             except exceptions.NotFound:
                 self._check_bucket(blob.bucket)
                 return None
 
     def read_many(self, paths: Sequence[str], tail: int | None = None) -> list[bytes | None]:
-        """Return what `read` returns of each path."""
+        """Read objects concurrently; see `read`."""
         return _map_in_threads(functools.partial(self.read, tail=tail), paths)
 
     def write(self, path: str, data: bytes) -> None:
-        """Make or replace an object, in one step."""
+        """Write or replace an object atomically."""
         with self._opened(path) as blob:
             blob.upload_from_string(data, "application/octet-stream", **self._limits)
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Delete objects; those that are missing are gone already."""
+        """Delete objects; missing ones are ignored."""
         _map_in_threads(self._delete_one, paths)
 
     def find_entry(self, path: str) -> Entry | None:
-        """Return the object or folder at a path; None where there is nothing."""
+        """Return the object or folder at a path; None if there is neither."""
         with self._opened(path) as blob:
             found = blob.bucket.get_blob(blob.name, **self._limits) if blob.name else None
             if found is not None:
                 return _entry(found)
-            # A missing bucket is an error here.
+            # Raises for a missing bucket.
             inside = self._list(blob.bucket, _folder_prefix(blob.name), max_results=1)
             if not list(inside):
                 return None
         return Entry(path.rstrip("/").rpartition("/")[2], is_folder=True)
 
-    def list_entries(self, path: str) -> list[Entry]:
-        """Return the objects and folders in a folder, by name; nothing where there is none."""
+    def list_folder(self, path: str) -> list[Entry]:
+        """Return the objects and folders in a folder, sorted by name; none if it does not exist."""
         with self._opened(path) as blob:
             prefix = _folder_prefix(blob.name)
             listing = self._list(
                 blob.bucket, prefix, delimiter="/",
                 fields="items(name,size,updated),prefixes,nextPageToken")
-            # TensorFlow makes an object for the folder itself.
+            # TensorFlow writes an object for the folder itself.
             found = [_entry(each) for each in listing if each.name != prefix]
-            # These come with the pages of the listing.
+            # Prefixes are known once all pages of the listing have been read.
             found += [Entry(_base_name(name), is_folder=True) for name in listing.prefixes]
         return sorted(found)
 
-    def list_entries_of_many(self, paths: Sequence[str]) -> list[list[Entry]]:
-        """Return what `list_entries` returns of each path."""
-        return _map_in_threads(self.list_entries, paths)
+    def list_folders(self, paths: Sequence[str]) -> list[list[Entry]]:
+        """List folders concurrently; see `list_folder`."""
+        return _map_in_threads(self.list_folder, paths)
 
     def list_objects(self, path: str) -> list[str]:
-        """Return the paths of all objects in a folder and its folders."""
+        """Return the paths of all objects in a folder and its subfolders."""
         with self._opened(path) as blob:
             listing = self._list(
                 blob.bucket, _folder_prefix(blob.name), fields="items(name),nextPageToken")
             return [f"gs://{blob.bucket.name}/{each.name}" for each in listing]
 
     def copy(self, source: str, target: str) -> None:
-        """Copy an object within the store, without fetching it.
+        """Copy an object within the store without downloading it.
 
         Raises:
-            FileNotFoundError: If there is no source.
+            FileNotFoundError: If the source does not exist.
         """
         with self._opened(source) as blob, self._opened(target) as copied:
             token = None
@@ -173,16 +173,16 @@ class ObjectStore:
     def write_generation(
         self, path: str, data: bytes, metadata: Mapping[str, str], replaced: int
     ) -> int | None:
-        """Write an object if it still is in a generation.
+        """Write an object only if it still has the expected generation.
 
         Args:
-            path: Of the object.
-            data: Its content, for people.
-            metadata: Read back by `find_generation`.
-            replaced: Number of the generation to replace; 0 if there must be no object yet.
+            path: Path of the object.
+            data: New content.
+            metadata: Metadata that `find_generation` returns.
+            replaced: Number of the generation to replace; 0 if the object must not exist yet.
 
         Returns:
-            The new generation's number; None if the object was in another generation.
+            The number of the new generation; None if the object had another generation.
         """
         with self._opened(path) as blob:
             blob.metadata = dict(metadata)
@@ -194,29 +194,29 @@ class ObjectStore:
             return blob.generation
 
     def find_generation(self, path: str) -> Generation | None:
-        """Return the present generation of an object; None where there is none."""
+        """Return the current generation of an object; None if it does not exist."""
         with self._opened(path) as blob:
             found = blob.bucket.get_blob(blob.name, **self._limits)
             if found is None:
                 return None
-            # The client does not tell the store's time, but every answer of the store does.
+            # The client does not expose the store's time, but every response has it.
             ask = self._limits["retry"](requests.head)
             answer = ask(blob.client.api_endpoint, timeout=self._limits["timeout"])
         date = answer.headers.get("Date")
-        # An object of unknown age counts as new: its lock is left to its holder.
+        # Without a time the object counts as new, so that a lock stays with its holder.
         now = email.utils.parsedate_to_datetime(date) if date else found.updated
         age = max(0.0, (now - found.updated).total_seconds())
         return Generation(found.generation, found.metadata or {}, age)
 
     def delete_generation(self, path: str, number: int) -> None:
-        """Delete an object if it still is in a generation."""
+        """Delete an object only if it still has the expected generation."""
         with self._opened(path) as blob, contextlib.suppress(
                 exceptions.NotFound, exceptions.PreconditionFailed):
             blob.delete(if_generation_match=number, **self._limits)
 
     @contextlib.contextmanager
     def _opened(self, path: str) -> Iterator[Blob]:
-        """Yield a path's object, with a client of its own, and translates errors."""
+        """Yield the object at a path with a client of its own, and translate errors."""
         bucket, _, name = path.removeprefix("gs://").partition("/")
         with translating_errors(path):
             try:
@@ -241,15 +241,15 @@ class ObjectStore:
     def _check_bucket(self, bucket: Bucket) -> None:
         """Raise `exceptions.NotFound` if there is no such bucket."""
         if bucket.name not in self._known_buckets:
-            # An account that may not list it may yet read.
+            # An account without permission to list may still read.
             with contextlib.suppress(exceptions.Forbidden):
                 list(self._list(bucket, "", max_results=1))
             self._known_buckets.add(bucket.name)
 
 
-def store() -> ObjectStore:
+def shared_store() -> ObjectStore:
     """Return the store of this process."""
-    # Tests have several, one after the other.
+    # Tests use several emulators, one after another.
     return _store(os.environ.get("STORAGE_EMULATOR_HOST"), os.getpid())
 
 
@@ -260,7 +260,7 @@ def _store(emulator: str | None, pid: int) -> ObjectStore:
 
 
 def _client_factory() -> Callable[[], Client]:
-    """Return the maker of clients, which share one set of credentials."""
+    """Return a function that makes clients with shared credentials."""
     if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
         endpoint = emulator if "://" in emulator else f"http://{emulator}"
         return functools.partial(
@@ -274,12 +274,12 @@ def _find_credentials() -> Credentials:
     except DefaultCredentialsError:
         if "GOOGLE_APPLICATION_CREDENTIALS" in os.environ:
             raise
-        # Public buckets can be read without any; the others refuse.
+        # Public buckets need no credentials; others deny access.
         return AnonymousCredentials()
 
 
 def _map_in_threads(work: Callable[[str], _T], paths: Sequence[str]) -> list[_T]:
-    """Apply `work` to many paths at a time; an error of one cancels those that wait."""
+    """Apply a function to paths concurrently; an error cancels the calls that have not started."""
     if len(paths) < 2:
         return [work(path) for path in paths]
     with concurrent.futures.ThreadPoolExecutor(min(_CONCURRENT, len(paths))) as threads:

@@ -1,4 +1,4 @@
-"""Errors of Google's object store, each told in one sentence."""
+"""Errors of Google Cloud Storage, each translated into one sentence."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from deepmac_ablate.errors import UserError
 
 _LOG_IN = (
-    "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to the "
-    "file of a key")
+    "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key "
+    "file")
 
-# The client raises these, and lets through those of the libraries below it.
+# Errors of the client and of the libraries that it uses.
 _ERRORS = (
     OSError, ValueError, exceptions.GoogleAPIError, auth.GoogleAuthError, DataCorruption,
     InvalidResponse, urllib3.exceptions.HTTPError)
 
 
 class StorageError(UserError, OSError):
-    """Failure of the store, told in one sentence.
+    """Failure of the store, described in one sentence.
 
-    It is an `OSError` for those who go on without a file, and else a `UserError`, as mostly rights,
-    a name or the network are wrong.
+    It is an `OSError` for callers that continue without a file. It is a `UserError` because the
+    usual causes are permissions, a wrong name or the network.
     """
 
     def __init__(self, sentence: str) -> None:
@@ -38,17 +38,17 @@ class StorageError(UserError, OSError):
 
 @contextlib.contextmanager
 def translating_errors(path: str) -> Iterator[None]:
-    """Turn errors of the client into a `StorageError` that names a path.
+    """Translate errors of the client into a `StorageError` that names a path.
 
     Raises:
-        StorageError: If the context fails; a `FileNotFoundError` passes.
+        StorageError: If the context fails, except with a `FileNotFoundError`.
     """
     try:
         yield
     except (StorageError, FileNotFoundError):
         raise
     except exceptions.NotFound as error:
-        # Methods handle missing objects themselves.
+        # The methods of `ObjectStore` handle missing objects themselves.
         bucket = path.removeprefix("gs://").partition("/")[0]
         raise StorageError(f"There is no bucket gs://{bucket}.") from error
     except exceptions.RetryError as error:
@@ -60,10 +60,10 @@ def translating_errors(path: str) -> Iterator[None]:
 def _sentence(path: str, error: Exception) -> str:
     response = getattr(error, "response", None)
     status = None if response is None else response.status_code
-    words = _words(error, response)
-    # The second is how the client says that there are none.
+    words = _message(error, response)
+    # The client raises `InvalidOperation` if there are no credentials.
     if status == 401 or isinstance(error, auth.InvalidOperation):
-        return f"Google needs valid credentials for {path}; {_LOG_IN}."
+        return f"Access to {path} needs valid Google credentials; {_LOG_IN}."
     if isinstance(error, auth.DefaultCredentialsError | auth.RefreshError):
         return f"The Google credentials for {path} cannot be used ({words}); {_LOG_IN}."
     if status == 403:
@@ -73,13 +73,13 @@ def _sentence(path: str, error: Exception) -> str:
     return f"Cannot reach {path}: {words}"
 
 
-def _words(error: BaseException, response: requests.Response | None) -> str:
-    """Return the store's own words, or else those of the innermost error, in one line."""
+def _message(error: BaseException, response: requests.Response | None) -> str:
+    """Return the message of the store, or else that of the innermost error, on one line."""
     try:
         words = response.json()["error"]["message"]
     except (AttributeError, ValueError, LookupError, TypeError):
         while error.args and isinstance(error.args[0], BaseException):
             error = error.args[0]
-        # Errors that the client makes of answers begin with the request.
+        # Errors that the client derives from responses start with the request.
         words = re.sub(r"^[A-Z]+ https?://\S+ ", "", str(getattr(error, "reason", None) or error))
     return " ".join(words.split()) or type(error).__name__

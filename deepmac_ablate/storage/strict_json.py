@@ -1,4 +1,4 @@
-"""JSON that any program reads: numbers are numbers, and none of them is NaN."""
+"""JSON that every program can read, without NaN or infinite numbers."""
 
 from __future__ import annotations
 
@@ -12,46 +12,50 @@ from deepmac_ablate.errors import UserError
 
 
 def to_json(value: Any, indent: int | None = None) -> str:  # noqa: ANN401
-    """Write a value as JSON that every reader reads.
+    """Encode a value as strict JSON.
 
     Args:
-        value: Numbers of Python or numpy, strings, None, and lists, arrays and mappings of such.
-            What is not finite becomes null.
-        indent: Spaces a level; None writes a single line.
+        value: Numbers of Python or NumPy, strings, None, and lists, arrays and mappings of these.
+            NaN and infinite numbers become null.
+        indent: Spaces per level; None writes a single line.
 
     Raises:
-        TypeError: If there is anything else in it.
+        TypeError: If the value contains anything else.
     """
     form = {"indent": indent, "sort_keys": indent is not None, "ensure_ascii": False}
     try:
-        # Mostly there is nothing to replace, which the library finds out much faster.
+        # Usually there is nothing to replace, and the library is much faster.
         return json.dumps(value, allow_nan=False, **form)
     except (TypeError, ValueError):
         return json.dumps(_plain(value), **form)
 
 
 def from_json(text: bytes, where: str) -> dict[str, Any]:
-    """Read a JSON object.
+    """Decode a JSON object.
+
+    Args:
+        text: Encoded object.
+        where: Place that it was read from, for messages.
 
     Raises:
-        UserError: If it is none; it names `where` it was read.
+        UserError: If the text is not a JSON object.
     """
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{where} is broken, as it is no JSON ({error}); delete it.") from error
+        raise UserError(f"{where} is broken: it is not valid JSON ({error}); delete it.") from error
     if not isinstance(value, dict):
-        raise UserError(f"{where} is broken, as it is no JSON object; delete it.")
+        raise UserError(f"{where} is broken: it is not a JSON object; delete it.")
     return value
 
 
 def from_json_lines(text: bytes | None, where: str) -> list[dict[str, Any]]:
-    """Read a JSON object of each line; none where there is no text.
+    """Decode a JSON object from each line; none if there is no text.
 
-    A last line without its end is left out: its writer was killed, maybe within a character.
+    An incomplete last line, left by a killed writer, is dropped.
 
     Raises:
-        UserError: If a line is none; it names the line and `where` it was read.
+        UserError: If a line is not a JSON object; the message names the line and `where`.
     """
     lines = enumerate((text or b"").split(b"\n")[:-1], 1)
     return [from_json(line, f"Line {number} of {where}") for number, line in lines]
@@ -68,26 +72,26 @@ def _plain(value: Any, name: str = "") -> Any:  # noqa: ANN401
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
         return value
-    raise TypeError(f"{name!r} is of type {type(value).__name__}, which is no number.")
+    raise TypeError(f"{name!r} has type {type(value).__name__}, which cannot be written as JSON.")
 
 
-def read_given(path: Path, what: str, instead: str) -> Any:  # noqa: ANN401 - JSON
-    """Return the content of a JSON file that a user names.
+def read_json_file(path: Path, what: str, instead: str) -> Any:  # noqa: ANN401 - JSON
+    """Read a JSON file that a user passes.
 
     Args:
-        path: Of the file.
-        what: What it should be, such as "annotations file".
-        instead: What to name where it is a folder.
+        path: Path of the file.
+        what: Kind of file for messages, such as "annotations file".
+        instead: Description of the file to pass if the path is a folder.
 
     Raises:
-        UserError: If there is no such file, or it is not JSON; with line and column.
+        UserError: If the file does not exist or is not valid JSON; with line and column.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"The {what} {path} does not exist.") from error
     except IsADirectoryError as error:
-        raise UserError(f"{path} is a folder; name {instead}.") from error
+        raise UserError(f"{path} is a folder; pass {instead}.") from error
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}."

@@ -1,4 +1,4 @@
-"""The user's cache folder, which holds only what saves time."""
+"""Cache folder of the user; its content can always be recreated."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 
-def user_cache(*names: str) -> Path:
-    """Return a path below the cache folder of this package; nothing is made.
+def user_cache_path(*names: str) -> Path:
+    """Return a path in the cache folder of this package, without creating anything.
 
     Args:
-        *names: Folders and file below it. Without any, the folder itself:
-            ``$XDG_CACHE_HOME/deepmac_ablate``, by default ``~/.cache/deepmac_ablate``.
+        *names: Parts of the path below the folder, which is ``$XDG_CACHE_HOME/deepmac_ablate``, by
+            default ``~/.cache/deepmac_ablate``.
     """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return folder.joinpath("deepmac_ablate", *names)

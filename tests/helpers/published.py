@@ -1,4 +1,4 @@
-"""Checkpoints of the published code, written by it, and the configuration of ours that fits."""
+"""Checkpoints written by the published code, with matching configurations of this project."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Detections.max_per_image = 6
 Norm.momentum = 0.9
 """
 
-# The published code gives its mask head the epsilon of all other layers but the hourglass's.
+# The published mask head has the epsilon of all other layers, except in the hourglass.
 _HEAD = """\
 include 'gin/mask_heads/{head}.gin'
 {name}.width = 8
@@ -55,24 +55,24 @@ BatchNorm.epsilon = 1e-4
 
 
 class Published(NamedTuple):
-    """A model of the published code, its experiment, and where its trainer's checkpoint lies."""
+    """Model of the published code, its experiment, and the path of its checkpoint."""
 
     model: tf_keras.Model
     experiment: config_definitions.ExperimentConfig
     checkpoint: str
 
 
-def write(case: upstream.Case, folder: Path) -> Published:
+def write_checkpoint(case: upstream.Case, folder: Path) -> Published:
     """Write the checkpoint of a tiny model."""
     experiment = exp_factory.get_exp_config("deep_mask_head_rcnn_resnetfpn_coco")
     experiment.task = upstream._upstream_config(case, width=8)
-    # What runs on CPUs here too; the two kernels choose differently between boxes of equal score.
+    # The kernel that runs on CPUs; the two kernels order boxes of equal score differently.
     experiment.task.model.detection_generator.nms_version = "batched"
     return write_experiment(experiment, folder)
 
 
 def write_experiment(experiment: config_definitions.ExperimentConfig, folder: Path) -> Published:
-    """Let the published code's trainer write a checkpoint of random weights after some steps."""
+    """Write a checkpoint of random weights with the published trainer."""
     task = deep_mask_head_rcnn.DeepMaskHeadRCNNTask(experiment.task)
     model = task.build_model()
     optimizer = task.create_optimizer(experiment.trainer.optimizer_config)
@@ -80,7 +80,7 @@ def write_experiment(experiment: config_definitions.ExperimentConfig, folder: Pa
     trainer = base_trainer.Trainer(
         experiment, task, model, optimizer, train=False, evaluate=False,
         train_dataset=nothing, validation_dataset=nothing)
-    # A step, so that there is momentum to be left out.
+    # One step, so that there is momentum, which the import leaves out.
     trained = model.trainable_variables
     optimizer.apply_gradients([(tf.zeros_like(v), v) for v in trained])
     trainer.global_step.assign(STEP)
@@ -89,7 +89,7 @@ def write_experiment(experiment: config_definitions.ExperimentConfig, folder: Pa
 
 
 def write_config(case: upstream.Case, folder: Path) -> Path:
-    """Write the gin file of a model that has the same shapes and compute the same."""
+    """Write the gin file of a model with the same shapes and results."""
     name = {"default": "ConvMaskHead", "separable": "SeparableConvMaskHead"}.get(
         case.head, "HourglassMaskHead")
     head = _HEAD.format(head=case.head, name=name, class_agnostic=case.class_agnostic)
@@ -99,7 +99,7 @@ def write_config(case: upstream.Case, folder: Path) -> Path:
 
 
 def export(theirs: Published, folder: Path) -> Path:
-    """Let the published code export a model that segments given boxes, as its release is."""
+    """Export a model that segments given boxes with the published code, like its release."""
     module = detection.DetectionModule(
         params=theirs.experiment, batch_size=1, input_image_size=[*tiny_model.IMAGE_SIZE],
         input_type="image_and_boxes_tensor", num_channels=3)

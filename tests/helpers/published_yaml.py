@@ -1,4 +1,4 @@
-"""The settings of the five published YAML files, and the experiment that each changes."""
+"""Settings of the five published YAML files, with the experiments that they override."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _spinenet(seen: frozenset[int]) -> dict[str, Any]:
     }
 
 
-# Name without "deep_mask_head_rcnn_" -> experiment and settings.
+# Experiment and settings, by name without "deep_mask_head_rcnn_".
 FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "voc_r50": (
         RESNET, _resnet(50, "resnet50_imagenet/ckpt-28080", {"mask_head": {
@@ -99,8 +99,8 @@ FILES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def write(name: str, folder: Path) -> tuple[Path, str]:
-    """Write one of the files; returns its path and experiment."""
+def write_yaml(name: str, folder: Path) -> tuple[Path, str]:
+    """Write one of the files, and return its path and experiment."""
     experiment, settings = FILES[name]
     path = folder / f"deep_mask_head_rcnn_{name}.yaml"
     path.write_text(yaml.safe_dump(settings))

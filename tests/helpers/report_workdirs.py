@@ -1,4 +1,4 @@
-"""A sweep's workdir as trainers leave it: two axes of two levels, three seeds, drawn masks."""
+"""Workdir of a sweep after training: two axes of two levels, three seeds, and masks."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ Plain.depth = 4
 """
 _HEADS = {"default": (), "hourglass20": ("Model.head = @Deep()", "Deep.depth = 20")}
 _BOXES = {"proposals": (), "groundtruth": ("Model.boxes = 'groundtruth'",)}
-# How far a predicted outline is off, in pixels, by levels: novel, then seen classes.
+# Error of predicted outlines in pixels for novel and seen classes, by levels.
 _ERRORS = {
     ("default", "proposals"): (3.4, 1.6), ("default", "groundtruth"): (2.6, 1.6),
     ("hourglass20", "proposals"): (2.9, 1.5), ("hourglass20", "groundtruth"): (1.5, 1.3)}
 
 
 class Names(NamedTuple):
-    """What users call things."""
+    """Names that a user chooses."""
 
     sweep: str = "heads_and_boxes"
     heads: tuple[str, str] = ("default", "hourglass20")
@@ -57,15 +57,16 @@ _USUAL = Names()
 
 
 def document(star: str = "star") -> dict[str, Any]:
-    """Annotations of `IMAGES` drawn scenes, as COCO writes them; a class may be called otherwise.
+    """Return COCO annotations of `IMAGES` scenes, which `scene_task` describes.
 
-    The pictures themselves are those of `task`.
+    Args:
+        star: Name of the class "star".
     """
     names = list(CLASSES)
     ids = {name: number for number, name in enumerate(names, 1)}
     annotations = []
     for image_id in range(1, IMAGES + 1):
-        for name, entry in scenes.render(task(image_id))[1]:
+        for name, entry in scenes.render(scene_task(image_id))[1]:
             place = {"id": len(annotations) + 1, "image_id": image_id}
             annotations.append({**place, "category_id": ids[name], **entry})
     images = [{"id": i, "file_name": f"{i}.png", "width": SIZE, "height": SIZE}
@@ -74,8 +75,8 @@ def document(star: str = "star") -> dict[str, Any]:
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def task(image_id: int) -> scenes.SceneTask:
-    """What decides one of the scenes."""
+def scene_task(image_id: int) -> scenes.SceneTask:
+    """Return the description of a scene."""
     drawn = np.random.default_rng(image_id).permutation(list(CLASSES))[:4].tolist()
     return scenes.SceneTask(drawn, SIZE, (7, image_id))
 
@@ -84,14 +85,14 @@ def write(
     folder: Path, names: Names = _USUAL, truth: Mapping[str, Any] | None = None,
     dataset: str = "val@0123456789ab", prefix: str = "",
 ) -> SweepWorkdir:
-    """Write the workdir: of twelve trials the second has failed and the last is missing.
+    """Write a workdir of twelve trials, of which the second has failed and the last is missing.
 
     Args:
-        folder: Its place.
-        names: What a hostile user might call things.
-        truth: The annotations; by default `document`.
-        dataset: What they are called.
-        prefix: Where they lie, if anywhere.
+        folder: New folder.
+        names: Names of the sweep, its levels, a class and a cause.
+        truth: COCO annotations; by default those of `document`.
+        dataset: Identity of the dataset that the trials were evaluated on.
+        prefix: Prefix of that dataset; empty if it is not available.
     """
     folder.mkdir(parents=True)
     workdir, plan = SweepWorkdir(folder), _plan(folder, names)
@@ -160,16 +161,16 @@ def _fail(folder: Path, cause: str) -> None:
 def _evaluate(
     truth: Mapping[str, Any], error: tuple[float, float], draw: np.random.Generator
 ) -> tuple[dict[str, float | None], dict[str, bytes]]:
-    """Predict every mask with an outline that is off, and measure it as evaluation does."""
+    """Evaluate masks whose outlines are a little off, with the metrics of an evaluation."""
     categories = truth["categories"]
     # The second half of the classes is novel.
-    roles = {it["id"]: "seen" if place < len(categories) / 2 else "novel"
-             for place, it in enumerate(categories)}
+    roles = {category["id"]: "seen" if place < len(categories) / 2 else "novel"
+             for place, category in enumerate(categories)}
     predicted = {
-        it["id"]: masks.encode_runs(_blurred(
-            masks.decode(it["segmentation"], SIZE, SIZE),
-            error[roles[it["category_id"]] == "seen"], draw))
-        for it in truth["annotations"]}
+        annotation["id"]: masks.encode_runs(_blur(
+            masks.decode(annotation["segmentation"], SIZE, SIZE),
+            error[roles[annotation["category_id"]] == "seen"], draw))
+        for annotation in truth["annotations"]}
     ground_truth = GroundTruth.from_coco(truth)
     ious = mask_iou.instance_ious(ground_truth, predicted)
     frame = summary.per_class_frame(roles, mask_iou.per_class_iou(ground_truth, ious))
@@ -183,8 +184,8 @@ def _evaluate(
         "masks.json.gz": gzip.compress(to_json(results).encode())}
 
 
-def _blurred(mask: np.ndarray, error: float, draw: np.random.Generator) -> np.ndarray:
-    """A mask whose corners are round and whose place is a little off."""
+def _blur(mask: np.ndarray, error: float, draw: np.random.Generator) -> np.ndarray:
+    """Return a mask with rounded corners and a small offset."""
     soft = Image.fromarray(mask * 255).filter(ImageFilter.GaussianBlur(error))
     shift = np.round(draw.normal(0, error / 2, 2)).astype(int)
     return (np.roll(np.asarray(soft), shift, (0, 1)) > draw.uniform(90, 150)).astype(np.uint8)

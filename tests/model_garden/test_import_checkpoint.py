@@ -1,4 +1,4 @@
-"""Published checkpoints become workdirs: all of their tensors, or a sentence that says why not."""
+"""Import of published checkpoints, with all of their tensors or an error."""
 
 from __future__ import annotations
 
@@ -43,43 +43,49 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
 UNFIT = {
     "other depth": (
         ["HourglassMaskHead.depth = 32"],
-        r"its mask head: Hourglass-20 of width 8, the model's: Hourglass-32 of width 8; "
-        r"the model's \d+ variables missing there \(.*, \.\.\.\)"),
+        r"mask head: Hourglass-20 of width 8 in the checkpoint, Hourglass-32 of width 8 in the "
+        r"model; "
+        r"\d+ variables of the model missing in the checkpoint \(.*, \.\.\.\)"),
     "other width": (
         ["HourglassMaskHead.width = 4"],
-        r"mask head: Hourglass-20 of width 8, the model's: Hourglass-20 of width 4; "
-        r"\d+ variables there of another shape \(mask_head/_deconv/bias 8 instead of 4, "),
+        r"Hourglass-20 of width 8 in the checkpoint, Hourglass-20 of width 4 in the model; "
+        r"\d+ variables with a different shape in the checkpoint "
+        r"\(mask_head/_deconv/bias 8 instead of 4, "),
     "other head": (
         ["MaskRCNN.mask_head = @ConvMaskHead()", "ConvMaskHead.width = 8",
          "ConvMaskHead.crop_size = 14"],
-        r"Hourglass-20 of width 8, the model's: 4 convolutions of width 8; "
-        r".*\d+ variables there without a place in the model \(mask_head/_hourglass/"),
+        r"Hourglass-20 of width 8 in the checkpoint, 4 convolutions of width 8 in the model; "
+        r".*\d+ variables of the checkpoint without a counterpart in the model "
+        r"\(mask_head/_hourglass/"),
     "head of ours only": (
         ["MaskRCNN.mask_head = @ResNetMaskHead()", "ResNetMaskHead.depth = 4"],
-        r"^deepmac-ablate: Model Garden has no counterpart to the mask head ResNetMaskHead; it "),
+        r"^deepmac-ablate: Model Garden has no counterpart to the mask head ResNetMaskHead; use "),
     "inputs of ours only": (
         ["MaskRCNN.mask_inputs = [@Coordinates()]"], r"leave MaskRCNN\.mask_inputs empty\."),
     "class-specific": (
         ["HourglassMaskHead.class_agnostic = False"],
-        r"its masks: one for all classes, the model's: one for each of 7 classes"),
+        r"masks: one for all classes in the checkpoint, one for each of 7 classes in the model"),
     "other up-sampling": (
-        ["Deconvolution.factor = 4"], r"its up-sampling: by 2, the model's: by 4"),
+        ["Deconvolution.factor = 4"], r"up-sampling: by 2 in the checkpoint, by 4 in the model"),
     "other backbone": (
         ["ResNetFPN.depth = 18"],
-        r"its backbone: 13 convolutions of up to 64 channels, the model's: 21 convolutions of"),
+        r"backbone: 13 convolutions of up to 64 channels in the checkpoint, 21 convolutions of"),
     "other pyramid": (
-        ["ResNetFPN.fpn_filters = 8"], r"its decoder: a pyramid of 16 channels, the model's: .* 8"),
+        ["ResNetFPN.fpn_filters = 8"],
+        r"decoder: a pyramid of 16 channels in the checkpoint, .* 8 channels in the model"),
     "other anchors": (
-        ["Anchors.num_scales = 2"], r"its anchors: 3 at a position, the model's: 6 at a position"),
+        ["Anchors.num_scales = 2"],
+        r"anchors: 3 per position in the checkpoint, 6 per position in the model"),
     "other classes": (
-        ["MaskRCNN.num_classes = 5"], r"its classes: 7 with background, the model's: 5 with"),
+        ["MaskRCNN.num_classes = 5"],
+        r"classes: 7 including background in the checkpoint, 5 including background in the model"),
 }
 
 OFTEN = ("other depth", "other head", "class-specific", "other backbone")
 
 
 class Imported(NamedTuple):
-    """A checkpoint of the published code's, its model, and the workdir made of it."""
+    """Published checkpoint, its model, and the imported workdir."""
 
     published: published.Published
     config: Path
@@ -97,7 +103,7 @@ def hourglass(tmp_path_factory: pytest.TempPathFactory) -> Imported:
 
 
 def _imported(case: Case, folder: Path) -> Imported:
-    theirs = published.write(case, folder)
+    theirs = published.write_checkpoint(case, folder)
     config = published.write_config(case, folder)
     workdir = TrialWorkdir(folder / "imported")
     assert 0 == cli.main([
@@ -107,7 +113,7 @@ def _imported(case: Case, folder: Path) -> Imported:
 
 
 def assert_near(expected: tf.Tensor, actual: tf.Tensor) -> None:
-    """Equal up to 1e-5 of the largest expected number."""
+    """Assert equality up to 1e-5 of the largest expected number."""
     largest = np.abs(expected).max(initial=0.0)
     assert largest > 0.0
     np.testing.assert_allclose(actual, expected, rtol=0.0, atol=1e-5 * largest)
@@ -145,7 +151,7 @@ def test_a_published_file_and_its_checkpoint_go_together(
     name: str, further: str, tmp_path: Path
 ) -> None:
     """The gin file made of a YAML file describes the model whose checkpoint it trained."""
-    path, experiment = published_yaml.write(name, tmp_path)
+    path, experiment = published_yaml.write_yaml(name, tmp_path)
     # Small images, all digits, and a kernel that chooses alike between equal scores.
     settings = (
         f"{further}task.model.input_size=[128, 128, 3],runtime.mixed_precision_dtype=float32,"
@@ -170,7 +176,7 @@ def test_a_published_file_and_its_checkpoint_go_together(
 def test_the_workdir_can_be_evaluated(
     hourglass: Imported, tiny_recipe, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Evaluation takes an imported workdir like a trained one, and names its step."""
+    """Evaluation accepts an imported workdir like a trained one, and reports its step."""
     output = tmp_path / "evaluation"
     assert 0 == cli.main([
         "evaluate", "--workdir", str(hourglass.workdir.path), "--data",
@@ -194,7 +200,7 @@ def test_the_workdir_says_where_it_comes_from(hourglass: Imported) -> None:
 
 @pytest.mark.extended
 def test_training_can_start_from_it(hourglass: Imported) -> None:
-    """The folder of its checkpoints serves as first weights of another model, all parts."""
+    """The imported checkpoint initializes all parts of another model."""
     prepared = prepare_model(hourglass.workdir.read_trial())
     checkpoints.initialise(prepared.model, str(hourglass.workdir.checkpoints), ["all"])
     head = hourglass.published.model.mask_head
@@ -207,7 +213,7 @@ def test_training_can_start_from_it(hourglass: Imported) -> None:
 
 @pytest.mark.extended
 def test_a_model_alone_is_read_the_same(hourglass: Imported, tmp_path: Path) -> None:
-    """A folder whose checkpoint holds the model under other names gives the same weights."""
+    """A checkpoint with other names of the same model gives the same weights."""
     tf.train.Checkpoint(model=hourglass.published.model).save(str(tmp_path / "ckpt"))
     told = _run(hourglass, str(tmp_path), tmp_path / "w")
     assert told["step"] is None
@@ -219,11 +225,11 @@ def test_a_model_alone_is_read_the_same(hourglass: Imported, tmp_path: Path) -> 
 def test_an_exported_model_gives_all_but_its_missing_detector(
     hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """A SavedModel that segments given boxes lacks the box path; what it has is read by name."""
+    """The parts of a SavedModel without a detector can be imported by name."""
     folder = published.export(hourglass.published, tmp_path / "exported")
     assert errors.USER_ERROR == _main(hourglass, str(folder), tmp_path / "w")
     assert re.search(
-        r"does not fit the model: it holds no rpn_head, detection_head \(.*--parts backbone "
+        r"does not fit the model: it has no rpn_head, detection_head \(.*--parts backbone "
         r"decoder mask_head", capsys.readouterr().err)
     assert not (tmp_path / "w").exists()
     parts = ["backbone", "decoder", "mask_head"]
@@ -252,7 +258,7 @@ def test_what_does_not_fit_is_described(
     hourglass: Imported, bindings: list[str], sentence: str, tmp_path: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    """The sentence says what the checkpoint holds and what the model is; nothing is written."""
+    """The error describes the checkpoint and the model, and nothing is written."""
     options = [option for binding in bindings for option in ("--gin_bindings", binding)]
     status = _main(hourglass, hourglass.published.checkpoint, tmp_path / "w", *options)
     assert errors.USER_ERROR == status
@@ -264,11 +270,12 @@ def test_what_does_not_fit_is_described(
 def test_a_tensor_of_no_known_kind_is_refused(
     hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Nothing is passed over in silence: one tensor more than the model has is named."""
+    """A single tensor without a counterpart in the model is an error."""
     more = tf.train.Checkpoint(model=hourglass.published.model, teacher=tf.Variable(1.0))
     path = more.save(str(tmp_path / "ckpt"))
     assert errors.USER_ERROR == _main(hourglass, path, tmp_path / "w")
-    assert "1 variable there without a place in the model (teacher)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 variable of the checkpoint without a counterpart in the model (teacher)" in said
 
 
 def _not_there(folder: Path) -> str:
@@ -301,17 +308,17 @@ def _name_based(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(("make", "sentence"), [
-    (_not_there, r"There is no checkpoint .*/ckpt-5: .*/ckpt-5\.index is missing\."),
-    (_with_ending, r"A checkpoint's path is given without its ending, such as DIR/ckpt-70000\."),
+    (_not_there, r"The checkpoint .*/ckpt-5 does not exist: .*/ckpt-5\.index is missing\."),
+    (_with_ending, r"Pass the path of a checkpoint without its suffix, such as DIR/ckpt-70000\."),
     (_empty_folder, r"There is no checkpoint in the folder .*\."),
-    (_broken, r"ckpt-1 is no checkpoint: .*\."),
-    (_of_something_else, r"holds no mask head, .*; it holds a, save_counter\."),
-    (_name_based, r"was not written by TensorFlow 2: it has no graph of objects\."),
+    (_broken, r"ckpt-1 is not a checkpoint: .*\."),
+    (_of_something_else, r"has no mask head, .*; it has a, save_counter\."),
+    (_name_based, r"was not written by TensorFlow 2: it has no object graph\."),
 ])
 def test_what_is_no_published_checkpoint_is_refused(
     make, sentence: str, hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """A sentence says what is there instead."""
+    """The error says why a path is not a published checkpoint."""
     assert errors.USER_ERROR == _main(hourglass, make(tmp_path), tmp_path / "w")
     assert re.search(sentence, capsys.readouterr().err)
 
@@ -319,13 +326,13 @@ def test_what_is_no_published_checkpoint_is_refused(
 def test_a_workdir_in_use_is_left_alone(
     hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Neither an imported nor a trained workdir is written over."""
+    """Imported and trained workdirs are not overwritten."""
     shutil.copytree(hourglass.workdir.path, tmp_path / "w")
     (tmp_path / "w" / "trial.json").unlink()
     for folder in (hourglass.workdir.path, tmp_path / "w"):
         status = _main(hourglass, hourglass.published.checkpoint, folder)
         assert errors.USER_ERROR == status
-        assert "is in use already; choose another one." in capsys.readouterr().err
+        assert "is already in use; pass another one." in capsys.readouterr().err
 
 
 def _main(imported: Imported, checkpoint: str, workdir: Path, *options: str) -> int:

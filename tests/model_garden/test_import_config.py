@@ -1,4 +1,4 @@
-"""A published YAML file becomes a gin file that says the same, or a sentence names what cannot."""
+"""Conversion of published YAML files to gin files with the same meaning, or an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from official.projects.deepmac_maskrcnn.configs import deep_mask_head_rcnn  # no
 
 from deepmac_ablate import bindings, cli, errors
 from deepmac_ablate.bindings import registry
-from deepmac_ablate.model_garden import experiments, keys, overrides
+from deepmac_ablate.model_garden import keys
+from deepmac_ablate.model_garden.experiments import experiment_defaults
+from deepmac_ablate.model_garden.overrides import apply_settings, parse_settings, read_yaml
+from deepmac_ablate.training import session  # noqa: F401 (registers)
 from tests.helpers import published_yaml
 
 ROOTS = ("Training", "Evaluation", "Runtime")
@@ -107,7 +110,7 @@ OF_SPINENET = {
 
 
 def published_config(path: Path, experiment: str) -> Any:
-    """The published code's own reading of a file."""
+    """Return the configuration that the published code reads from a file."""
     config = hyperparams.override_params_dict(
         exp_factory.get_exp_config(experiment), str(path), is_strict=True)
     config.validate()
@@ -115,7 +118,7 @@ def published_config(path: Path, experiment: str) -> Any:
 
 
 def convert(path: Path, experiment: str, *options: str) -> Path:
-    """Run the command; returns the gin file."""
+    """Run the command, and return the path of the gin file."""
     output = path.with_suffix(".gin")
     assert 0 == cli.main([
         "import", "config", str(path), "--experiment", experiment, "--output", str(output),
@@ -124,7 +127,7 @@ def convert(path: Path, experiment: str, *options: str) -> Path:
 
 
 def effective(gin_file: Path) -> dict[str, Any]:
-    """All parameters that a gin file binds as text, with macros expanded."""
+    """Return all parameters that a gin file binds, as text with macros expanded."""
     with bindings.isolated():
         parsed = bindings.parse([str(gin_file)], [])
     return {name: value for root in ROOTS
@@ -132,7 +135,7 @@ def effective(gin_file: Path) -> dict[str, Any]:
 
 
 def value_of(parameter: str, bound: dict[str, str]) -> Any:
-    """A parameter's bound value, or its default."""
+    """Return the bound value of a parameter, or its default."""
     if parameter in bound:
         return ast.literal_eval(bound[parameter])
     selector, _, name = parameter.rpartition(".")
@@ -143,7 +146,7 @@ def value_of(parameter: str, bound: dict[str, str]) -> Any:
 @pytest.mark.parametrize("name", published_yaml.FILES)
 def test_each_published_file_says_the_same(name: str, tmp_path: Path) -> None:
     """Every parameter has the value that the published code reads from the file."""
-    path, experiment = published_yaml.write(name, tmp_path)
+    path, experiment = published_yaml.write_yaml(name, tmp_path)
     config = published_config(path, experiment)
     bound = effective(convert(path, experiment))
     head = "HourglassMaskHead" if "hg52" in name else "ConvMaskHead"
@@ -170,8 +173,8 @@ def test_each_published_file_says_the_same(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", published_yaml.FILES)
 def test_each_published_file_is_the_recipe_of_its_name(name: str, tmp_path: Path) -> None:
-    """What a trial is made of is bound exactly as the recipe under gin/experiments binds it."""
-    path, experiment = published_yaml.write(name, tmp_path)
+    """The bindings of a trial equal those of the recipe in gin/experiments."""
+    path, experiment = published_yaml.write_yaml(name, tmp_path)
     files = [f"gin/experiments/deep_mask_head_rcnn_{name}.gin", str(convert(path, experiment))]
     recipe, imported = (
         bindings.explicit_bindings(bindings.read([file], []).bindings) for file in files)
@@ -182,7 +185,7 @@ def test_each_published_file_is_the_recipe_of_its_name(name: str, tmp_path: Path
 def test_the_experiments_are_the_published_ones(experiment: str) -> None:
     """Each setting known here has the published default."""
     config = exp_factory.get_exp_config(experiment)
-    for key, value in experiments.defaults(experiment).items():
+    for key, value in experiment_defaults(experiment).items():
         theirs = config
         for name in key.split("."):
             theirs = getattr(theirs, name)
@@ -198,9 +201,9 @@ def test_a_setting_is_read_as_the_published_code_reads_it(tmp_path: Path) -> Non
             "task.model.mask_head.convnet_variant='hourglass20'")
     config = hyperparams.override_params_dict(
         published_config(path, published_yaml.RESNET), text, is_strict=True)
-    values = experiments.defaults(published_yaml.RESNET)
-    overrides.apply(overrides.read_yaml(path), values, "x")
-    overrides.apply(overrides.read_settings(text), values, "x")
+    values = experiment_defaults(published_yaml.RESNET)
+    apply_settings(read_yaml(path), values, "x")
+    apply_settings(parse_settings(text), values, "x")
     for key, value in values.items():
         theirs = config
         for name in key.split("."):
@@ -209,16 +212,16 @@ def test_a_setting_is_read_as_the_published_code_reads_it(tmp_path: Path) -> Non
 
 
 def test_settings_of_the_readme_arrive(tmp_path: Path) -> None:
-    """Data and devices given on the command line are bound; what is left out is named."""
-    path, experiment = published_yaml.write("voc_r50", tmp_path)
+    """Data and devices from the command line are bound, and settings without effect are listed."""
+    path, experiment = published_yaml.write_yaml("voc_r50", tmp_path)
     output = convert(path, experiment, "--params_override", OVERRIDES)
     bound = effective(output)
     assert bound["TrainingData.prefix"] == "'gs://bucket/train'"
     assert bound["EvaluationData.prefix"] == "'gs://bucket/val'"
     assert bound["Runtime.strategy"] == "'tpu'"
     comments = [line for line in output.read_text().splitlines() if line.startswith("#")]
-    assert any(
-        line.endswith("task.annotation_file: records carry their annotations") for line in comments)
+    reason = "task.annotation_file: the dataset includes its annotations"
+    assert any(line.endswith(reason) for line in comments)
 
 
 @pytest.mark.parametrize(("settings", "comment"), [
@@ -226,17 +229,17 @@ def test_settings_of_the_readme_arrive(tmp_path: Path) -> None:
      "task.model.mask_head.num_convs=2",
      "task.model.mask_head.num_convs: an hourglass has its own depth"),
     ("task.model.use_gt_boxes_for_masks=true,task.model.mask_sampler.num_sampled_masks=9",
-     "task.model.mask_sampler.num_sampled_masks: all ground-truth boxes are taken"),
+     "task.model.mask_sampler.num_sampled_masks: all ground-truth boxes are used"),
     ("task.model.detection_generator.nms_version=batched,"
      "task.model.detection_generator.pre_nms_top_k=9",
-     "task.model.detection_generator.pre_nms_top_k: the batched kernel takes all boxes"),
+     "task.model.detection_generator.pre_nms_top_k: the batched kernel uses all boxes"),
     ("task.model.backbone.spinenet.model_id='96'",
      "task.model.backbone.spinenet.model_id: the backbone is a ResNet"),
 ])
 def test_a_setting_without_effect_is_a_comment(
     settings: str, comment: str, tmp_path: Path
 ) -> None:
-    """What the published code does not read either, given the other settings, changes nothing."""
+    """Settings that the published code ignores, given the others, change nothing."""
     path = tmp_path / "x.yaml"
     path.write_text("")
     output = convert(path, published_yaml.RESNET, "--params_override", settings)
@@ -247,9 +250,9 @@ def test_a_setting_without_effect_is_a_comment(
 
 
 def test_every_translated_setting_arrives(tmp_path: Path) -> None:
-    """Another value of each setting that is one to one is what our parameter gets."""
+    """A new value of a one-to-one setting becomes the value of our parameter."""
     changed = {}
-    defaults = experiments.defaults(published_yaml.RESNET)
+    defaults = experiment_defaults(published_yaml.RESNET)
     for key in {**keys.SAME, **keys.IF_SET}:
         value = defaults[key]
         other = {"relu": "swish", "mirrored": "one_device", None: 3.0}.get(value)
@@ -298,7 +301,7 @@ def test_every_translated_setting_arrives(tmp_path: Path) -> None:
 def test_a_choice_selects_what_stands_for_it(
     settings: str, expected: dict[str, str], tmp_path: Path
 ) -> None:
-    """Settings that are choices become the classes and files that mean the same."""
+    """Choices become the corresponding classes and files."""
     path = tmp_path / "x.yaml"
     path.write_text("")
     bound = effective(convert(path, published_yaml.RESNET, "--params_override", settings))
@@ -308,39 +311,41 @@ def test_a_choice_selects_what_stands_for_it(
 
 
 @pytest.mark.parametrize(("content", "options", "sentence"), [
-    ("task: [1, 2", [], r"x\.yaml:\d+ is no YAML: .*\."),
-    ("task:\n  a: b: c\n", [], r"x\.yaml:2 is no YAML: mapping values are not allowed here\."),
-    ("- 1\n", [], r"x\.yaml is no mapping of settings but a list\."),
+    ("task: [1, 2", [], r"x\.yaml:\d+ is not valid YAML: .*\."),
+    ("task:\n  a: b: c\n", [],
+     r"x\.yaml:2 is not valid YAML: mapping values are not allowed here\."),
+    ("- 1\n", [], r"x\.yaml must contain a mapping of settings, not a list\."),
     ("task: {modle: {min_level: 3}, init_checkpont: null}\ntrain_steps: 3\n", [],
-     r"nothing here corresponds to task\.modle\.min_level \(Did you mean 'task\.model\.min_level'"
+     r"no counterpart here for task\.modle\.min_level \(Did you mean 'task\.model\.min_level'"
      r"\?\), task\.init_checkpont \(Did you mean 'task\.init_checkpoint'\?\), train_steps.*; "
-     r"take them out\."),
+     r"remove them\."),
     ("task: {model: {mask_head: null}}", [], r"task\.model\.mask_head \(a group of settings"),
     ("trainer: {train_steps: many}", [],
-     r"trainer\.train_steps = 'many' is of another type than the usual 22500\."),
+     r"trainer\.train_steps = 'many' has another type than the default 22500\."),
     ("task: {model: {outer_boxes_scale: 1.2, rpn_head: {use_separable_conv: true}}}", [],
-     r"no counterpart here: task\.model\.outer_boxes_scale = 1\.2: there is only 1\.0; "
-     r"task\.model\.rpn_head\.use_separable_conv = True: there is only False\."),
+     r"no counterpart here: task\.model\.outer_boxes_scale = 1\.2: must be 1\.0; "
+     r"task\.model\.rpn_head\.use_separable_conv = True: must be False\."),
     ("task: {model: {mask_head: {convnet_variant: hourglas52}}}", [],
-     r"convnet_variant = 'hourglas52': there is 'default', .* \(Did you mean 'hourglass52'\?\)"),
+     r"convnet_variant = 'hourglas52': must be one of 'default', .* "
+     r"\(Did you mean 'hourglass52'\?\)"),
     ("task: {model: {decoder: {type: nasfpn}}}", [],
-     r"decoder\.type = 'nasfpn': there is only 'fpn'"),
+     r"decoder\.type = 'nasfpn': must be 'fpn'"),
     ("task: {model: {roi_generator: {nms_iou_threshold: 0.6}}}", [],
-     r"test_nms_iou_threshold = 0\.7: there is only 0\.6"),
+     r"test_nms_iou_threshold = 0\.7: must be 0\.6"),
     ("task: {model: {backbone: {resnet: {model_id: 77}}}}", [],
-     r"needs gin/backbones/resnet77\.gin, which there is not\."),
+     r"needs gin/backbones/resnet77\.gin, which does not exist\."),
     ("", ["--experiment", "deep_mask_head_rcnn_spinenet"],
      r"no experiment 'deep_mask_head_rcnn_spinenet'\. Did you mean '.*_spinenet_coco'\?"),
     ("", ["--params_override", "trainer.train_steps"],
-     r"'trainer\.train_steps' is no list of settings such as"),
+     r"'trainer\.train_steps' is not a list of settings such as"),
     ("", ["--params_override", "trainer.train_step=3"],
-     r"--params-override: nothing here corresponds to trainer\.train_step \(Did you mean "),
+     r"--params-override: no counterpart here for trainer\.train_step \(Did you mean "),
     ("", ["--output", "nowhere/x.gin"], r"Cannot write nowhere/x\.gin: .*No such file"),
 ])
 def test_what_cannot_be_translated_is_named(
     content: str, options: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """A sentence names the line, or every setting, that nothing here corresponds to."""
+    """The error names the line, or every setting without a counterpart."""
     path = tmp_path / "x.yaml"
     path.write_text(content)
     assert errors.USER_ERROR == cli.main(["import", "config", str(path), *options])
@@ -350,7 +355,7 @@ def test_what_cannot_be_translated_is_named(
 
 
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """The sentence names the path."""
+    """The error names the path of a missing file."""
     path = tmp_path / "x.yaml"
     assert errors.USER_ERROR == cli.main(["import", "config", str(path)])
     assert f"Cannot read {path}" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from official.projects.deepmac_maskrcnn.configs import deep_mask_head_rcnn as co
 from official.projects.deepmac_maskrcnn.serving import detection
 from PIL import Image
 
-from deepmac_ablate.serving import signatures
+from deepmac_ablate.serving.signatures import trace_signature
 from tests.helpers import tiny_model
 from tests.parity import upstream
 
@@ -73,7 +73,7 @@ INPUTS = {
 def test_signatures_and_outputs_equal_upstreams(agnostic, kind, batch_size):
     """Names, types and shapes of inputs and outputs, and with equal weights the outputs."""
     theirs = their_function(agnostic, kind, batch_size)
-    ours = signatures.trace(agnostic.ours, kind, batch_size, normalized=False)
+    ours = trace_signature(agnostic.ours, kind, batch_size, normalized=False)
     their_arguments, our_arguments = (
         [(a.name, a.shape.as_list(), a.dtype) for a in f.structured_input_signature[0]]
         for f in (theirs, ours))
@@ -101,7 +101,7 @@ def test_a_class_specific_head_is_asked_for_classes():
     """For the class that upstream always takes, background, the mask is upstream's."""
     pair = upstream.build(SPECIFIC)
     theirs = their_function(pair, "image_and_boxes_tensor", 2)(*INPUTS["image_and_boxes_tensor"]())
-    segment = signatures.trace(pair.ours, "image_and_boxes_tensor", 2, normalized=False)
+    segment = trace_signature(pair.ours, "image_and_boxes_tensor", 2, normalized=False)
     *_, classes = segment.structured_input_signature[0]
     assert tf.TensorSpec([2, None], tf.int32, name="classes") == classes
     masks = [
@@ -116,7 +116,7 @@ def test_normalized_boxes_are_in_units_of_the_picture(agnostic):
     """They are those in pixels of the resized image, divided by its part that is picture."""
     images = tf.constant(pictures())
     pixels, units = (
-        signatures.trace(agnostic.ours, "image_tensor", 2, normalized)(images)
+        trace_signature(agnostic.ours, "image_tensor", 2, normalized)(images)
         for normalized in (False, True))
     # 90 pixels become 64, and with the same scale 50 become 36 (rounded).
     expected = np.clip(pixels["detection_boxes"] / np.array([36, 64, 36, 64]), 0.0, 1.0)
@@ -129,7 +129,7 @@ def test_normalized_boxes_are_in_units_of_the_picture(agnostic):
 @pytest.mark.extended
 def test_encoded_pictures_may_differ_in_size(agnostic):
     """Each is resized by itself, as if it were alone."""
-    detect = signatures.trace(agnostic.ours, "image_bytes", None, normalized=False)
+    detect = trace_signature(agnostic.ours, "image_bytes", None, normalized=False)
     encoded = [png(pictures()[0]), png(pictures()[1][:30, :40])]
     together = detect(tf.constant(encoded))
     for i, one in enumerate(encoded):

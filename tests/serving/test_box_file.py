@@ -1,4 +1,4 @@
-"""Boxes that a user gives: the three forms of a file, and what is of no use in it."""
+"""The three formats of files of boxes, and errors in them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import re
 import pytest
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.serving import box_file
-from deepmac_ablate.serving.box_file import FileBox
+from deepmac_ablate.serving.box_file import FileBox, clip_boxes, read_boxes
 
 NAMES = ["a.jpg", "b/c.png"]
 BOX = [1.0, 2.0, 3.0, 4.5]
@@ -32,89 +31,90 @@ MAPPING = {"a.jpg": [BOX, {"bbox": [0, 0, 9, 9], "category_id": 2}], "b/c.png": 
 def read(tmp_path, content, names=NAMES):
     path = tmp_path / "boxes.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return box_file.read(path, names)
+    return read_boxes(path, names)
 
 
 def test_coco_instances_bring_classes_and_ids(tmp_path):
-    """Crowds are no box of an object."""
+    """COCO instances give image ids and class names, and crowds are ignored."""
     boxes = read(tmp_path, COCO)
     assert {"a.jpg": [FileBox(BOX, 5)], "b/c.png": [FileBox([0, 0, 9, 9], 2)]} == boxes.by_name
     assert {"a.jpg": 70, "b/c.png": 4} == boxes.image_ids
-    assert {5: "cat", 2: "dog"} == boxes.names
+    assert {5: "cat", 2: "dog"} == boxes.class_names
     assert [] == boxes.problems
 
 
 def test_a_list_names_the_file_of_each_box(tmp_path):
-    """What else an entry says does not matter, so results can be given back."""
+    """Other fields of an entry are ignored, so predictions.json can be used."""
     boxes = read(tmp_path, LIST)
     assert {"a.jpg": [FileBox(BOX, 5)], "b/c.png": [FileBox([0, 0, 9, 9], None)]} == boxes.by_name
 
 
 def test_boxes_by_file(tmp_path):
-    """As plain numbers, or as objects where there is a class to tell."""
+    """Boxes are lists of numbers, or objects that also have a class."""
     boxes = read(tmp_path, MAPPING)
     assert {"a.jpg": [FileBox(BOX, None), FileBox([0, 0, 9, 9], 2)]} == boxes.by_name
 
 
 def test_files_that_are_not_there_are_one_sentence_together(tmp_path):
-    """With how many they are, and what the first may mean."""
+    """Boxes of missing images are reported together, with a suggestion for the first."""
     boxes = read(tmp_path, {**MAPPING, "b/c.pgn": [BOX], "d.jpg": [BOX, BOX]})
     assert ["a.jpg"] == list(boxes.by_name)
     [problem] = boxes.problems
     assert re.fullmatch(
-        r".*boxes\.json has boxes for files that are not among the images, 2 in all; the first is "
+        r".*boxes\.json has boxes for 2 files that are not among the images; the first is "
         r"'b/c\.pgn'\. Did you mean 'b/c\.png'\?", problem)
 
 
 @pytest.mark.parametrize(("content", "message"), [
     ("{", r".*boxes\.json is not valid JSON: line 1, column 2: .*"),
-    ("3", r".*boxes\.json holds no boxes but 3; boxes are COCO instances, .*"),
+    ("3", r".*boxes\.json has no boxes but 3; it must have COCO instances, .*"),
     ({"annotations": []}, r".* has annotations but no list 'images' .*"),
     ({"annotations": [], "images": []}, r".* has annotations but no list 'categories' .*"),
     ({"images": [], "categories": [], "annotations": {}},
-     r".*: annotations are a dict; a list is needed\."),
+     r".*: annotations must be a list, not a dict\."),
     ({"images": [], "categories": [], "annotations": [{"image_id": 3}]},
-     r".*: annotation number 0 refers to image 3, which is not listed\."),
-    ([BOX], r".*: entry number 0 is a list, not an object\."),
+     r".*: annotation number 0 refers to image 3, which the file does not list\."),
+    ([BOX], r".*: entry number 0 must be an object, not a list\."),
     ([{"filename": "a.jpg", "bbox": BOX}],
      r".*: entry number 0 has no 'file_name'\. Did you mean 'filename'\?"),
-    ([{"file_name": "a.jpg"}], r".*: entry number 0 has the bbox None; it is \[x, y, width, .*"),
-    ({"a.jpg": {"bbox": BOX}}, r".*: 'a\.jpg' has a dict; a list of boxes is needed\."),
+    ([{"file_name": "a.jpg"}], r".*: entry number 0 has the bbox None; it must be \[x, y, .*"),
+    ({"a.jpg": {"bbox": BOX}}, r".*: the value of 'a\.jpg' must be a list of boxes, not a dict\."),
     ({"a.jpg": [BOX, BOX[:3]]}, r".*: box 1 of 'a\.jpg' has the bbox \[1\.0, 2\.0, 3\.0\]; .*"),
     ({"a.jpg": [[0, 0, "9", 9]]}, r".*: box 0 of 'a\.jpg' has the bbox .*"),
     ('{"a.jpg": [[0, 0, NaN, 9]]}', r".*: box 0 of 'a\.jpg' has the bbox .*"),
-    ({"a.jpg": [{"bbox": BOX, "category_id": 0}]}, r".* has the category_id 0; ids count from 1\."),
-    ({"a.jpg": []}, r".* has no box\."),
-    ({"a.jpeg": [BOX]}, r".* has no box for any of the images; the first of its 1 files is "
+    ({"a.jpg": [{"bbox": BOX, "category_id": 0}]},
+     r".* has the category_id 0; it must be an integer of at least 1\."),
+    ({"a.jpg": []}, r".* has no boxes\."),
+    ({"a.jpeg": [BOX]}, r".* has no boxes for any of the images; the first of its 1 files is "
                         r"'a\.jpeg'\. Did you mean 'a\.jpg'\?"),
 ])
 def test_a_wrong_file_is_one_sentence(tmp_path, content, message):
-    """Which says what is wrong, and where."""
+    """An error names the problem and its place."""
     with pytest.raises(UserError) as raised:
         read(tmp_path, content)
     assert re.fullmatch(message, str(raised.value)), raised.value
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    """Neither a missing file nor a folder is read."""
+    """A missing file and a folder are errors."""
     with pytest.raises(UserError, match=r"The file of boxes .*/x\.json does not exist\."):
-        box_file.read(tmp_path / "x.json", NAMES)
-    with pytest.raises(UserError, match="is a folder; name a JSON file of boxes"):
-        box_file.read(tmp_path, NAMES)
+        read_boxes(tmp_path / "x.json", NAMES)
+    with pytest.raises(UserError, match="is a folder; pass a JSON file of boxes"):
+        read_boxes(tmp_path, NAMES)
 
 
 def test_boxes_are_cut_to_the_picture(tmp_path):
-    """What lies outside goes; a box of which nothing is left is one sentence."""
+    """Boxes are clipped to the image, and those without area are reported."""
     boxes = [
         FileBox([-5.0, 2.0, 10.0, 4.0], 3), FileBox([90.0, 40.0, 20.0, 20.0], None),
         FileBox([100.0, 0.0, 5.0, 5.0], None), FileBox([3.0, 3.0, 0.0, 5.0], None),
         FileBox([3.0, 3.0, 5.0, -5.0], None)]
-    clipped = box_file.clip(boxes, "a.jpg", 50, 100)
+    clipped = clip_boxes(boxes, "a.jpg", 50, 100)
     assert [FileBox([0.0, 2.0, 5.0, 4.0], 3),
             FileBox([90.0, 40.0, 10.0, 10.0], None)] == clipped.boxes
     outside, *empty = clipped.problems
     assert outside == ("a.jpg: the box [100.0, 0.0, 5.0, 5.0] lies outside the image of 100 x 50 "
-                       "pixels; it is skipped.")
+                       "pixels and is skipped.")
     assert empty == [
-        f"a.jpg: the box {bbox} has no area; it is skipped."
+        f"a.jpg: the box {bbox} has no area and is skipped."
         for bbox in ([3.0, 3.0, 0.0, 5.0], [3.0, 3.0, 5.0, -5.0])]

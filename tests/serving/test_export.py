@@ -1,4 +1,4 @@
-"""A SavedModel of a trial: it gives elsewhere what the trial's model gives here."""
+"""A SavedModel of a trial gives the same results as the trial's model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from deepmac_ablate import cli
 from deepmac_ablate.evaluation.predictor import Predictor
-from deepmac_ablate.serving import trained
+from deepmac_ablate.serving.trained import load_trained
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ np.savez(folder + "/served.npz", given=segmented["detection_masks"], **found)
 
 
 class Exported(NamedTuple):
-    """What a process that exported and one that served left."""
+    """Output of a process that exported a model and one that served it."""
 
     folder: Path
     printed: str
@@ -72,8 +72,8 @@ def exported(finished, tmp_path_factory):
 
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_a_fresh_process_serves_what_the_model_gives(finished, exported):
-    """Detections, masks and masks in given boxes, to 1e-5, in pictures that have to be resized."""
-    model = trained.load(finished.workdir.path).model
+    """Detections, masks and masks in given boxes are equal to 1e-5 for images that are resized."""
+    model = load_trained(finished.workdir.path).model
     # By hand: 90 x 150 pixels become 38 x 64, normalised as ImageNet's, padded below.
     normalised = (exported.images / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     resized = tf.image.resize(normalised.astype(np.float32), [38, 64])
@@ -98,8 +98,8 @@ def test_a_fresh_process_serves_what_the_model_gives(finished, exported):
 
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_served_detections_are_those_of_evaluation(finished, exported):
-    """Boxes in pixels of the picture are the detected ones divided by the scale."""
-    model = trained.load(finished.workdir.path)
+    """Detected boxes divided by the scale are in pixels of the image."""
+    model = load_trained(finished.workdir.path)
     served = exported.served
     data = {"image_ids": tf.range(2), "image_info": tf.constant(served["image_info"])}
     normalised = (exported.images / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
@@ -119,7 +119,7 @@ def test_served_detections_are_those_of_evaluation(finished, exported):
 
 
 def test_what_was_exported_is_said_and_noted(finished, exported):
-    """Inputs and outputs on stdout; names and roles of the classes beside the model."""
+    """The command prints inputs and outputs, and writes names and roles of the classes."""
     assert "image_tensor: inputs [any, any, any, 3] uint8\n" in exported.printed
     assert ("image_and_boxes_tensor: images [any, any, any, 3] uint8, boxes [any, any, 4] float32\n"
             in exported.printed)
@@ -138,7 +138,7 @@ def export(workdir, output, *options):
 
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_options_reach_the_model(finished, tmp_path, capsys):
-    """The image size, the batch size, and bindings that win over the trial's."""
+    """Options set the image size and batch size, and override bindings of the trial."""
     assert 0 == export(
         finished.workdir.path, tmp_path / "e", "--batch_size", "3", "--input_image_size", "96,128",
         "--gin_bindings", "Detections.max_per_image = 2", "--input_type", "image_bytes")
@@ -151,7 +151,7 @@ def test_options_reach_the_model(finished, tmp_path, capsys):
 
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_a_failed_export_leaves_nothing(finished, tmp_path, monkeypatch):
-    """Not even where it fails within TensorFlow, with half of the files written."""
+    """An export that fails halfway in TensorFlow leaves no files."""
     def save(_, folder, **__):
         Path(folder).mkdir()
         (Path(folder) / "saved_model.pb").write_text("half")
@@ -166,7 +166,7 @@ def test_a_failed_export_leaves_nothing(finished, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("clean_tensorflow")
 @pytest.mark.parametrize(("options", "message"), [
     (["--batch_size", "0"], r"batch_size must be at least 1, got 0\."),
-    (["--input_type", "image_bytes"] * 2, r"The input image_bytes is named twice\."),
+    (["--input_type", "image_bytes"] * 2, r"The input type image_bytes is given twice\."),
     (["--input_image_size", "60,64"], r"MaskRCNN\.image_size = \(60, 64\) does not suit .*32\."),
     (["--gin_bindings", "HourglassMaskHead.width = 8"],
      r".*HourglassMaskHead\.width = 8.* has no effect: nothing in the trial's model uses it\."),
@@ -174,7 +174,7 @@ def test_a_failed_export_leaves_nothing(finished, tmp_path, monkeypatch):
      r"The checkpoint in .*/checkpoints does not fit the model: .*"),
 ])
 def test_wrong_options_are_refused(finished, tmp_path, capsys, options, message):
-    """In one sentence, and nothing is written."""
+    """A wrong option is an error, and nothing is written."""
     assert 2 == export(finished.workdir.path, tmp_path / "e", *options)
     said = capsys.readouterr().err.splitlines()[-1].removeprefix("deepmac-ablate: ")
     assert re.fullmatch(message, said), said
@@ -183,10 +183,10 @@ def test_wrong_options_are_refused(finished, tmp_path, capsys, options, message)
 
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_nothing_is_overwritten_and_nothing_made_up(finished, tmp_path, capsys):
-    """What is there stays; without trial or checkpoint there is nothing to export."""
+    """An existing output, a missing trial and a missing checkpoint are errors."""
     (tmp_path / "e").mkdir()
     assert 2 == export(finished.workdir.path, tmp_path / "e")
-    assert re.search(r"There is something at .*/e already; ", capsys.readouterr().err)
+    assert re.search(r"/e already exists; ", capsys.readouterr().err)
     assert 2 == export(tmp_path / "nothing", tmp_path / "f")
     assert re.search(
         r"There is no trial in .*/nothing: trial\.json is missing\.", capsys.readouterr().err)
@@ -199,14 +199,14 @@ def test_nothing_is_overwritten_and_nothing_made_up(finished, tmp_path, capsys):
 
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_a_model_needs_no_records(finished, tmp_path):
-    """Nor the devices it was trained on; without records it does not know its classes' names."""
+    """A model loads without its dataset and devices; then its classes have no names."""
     shutil.copytree(finished.workdir.path, tmp_path / "w")
     fields = json.loads((tmp_path / "w" / "trial.json").read_text())
     moved = dataclasses.replace(finished.trial, bindings=(
         "TRAIN = 'nowhere/x'", "VAL = '/x/y'", "Runtime.strategy = 'tpu'"))
     (tmp_path / "w" / "trial.json").write_text(
         json.dumps({**json.loads(moved.to_json()), "id": fields["id"]}))
-    model = trained.load(str(tmp_path / "w"))
+    model = load_trained(str(tmp_path / "w"))
     assert (50, {}, {}) == (model.step, model.classes.names, model.classes.roles)
     kept = tf.train.load_variable(
         str(TrialWorkdir(tmp_path / "w").checkpoints),

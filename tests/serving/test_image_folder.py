@@ -1,4 +1,4 @@
-"""Pictures of one's own: which are found, what they are called, and how they are read."""
+"""Image files: which are found, their names, and how they are read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from etils import epath
 from PIL import Image
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.serving import image_folder
+from deepmac_ablate.serving.image_folder import (
+    ImageFile,
+    check_output,
+    drawing_names,
+    find_images,
+    read_image,
+)
 
 # An upright picture: red above, blue below, the left column green.
 UPRIGHT = np.zeros((32, 48, 3), np.uint8)
@@ -25,39 +31,39 @@ def save(path, picture=None, **options):
 
 
 def test_a_folder_is_searched_with_all_below(tmp_path):
-    """By name, whatever the case of the ending; other files are left alone."""
+    """Images are sorted by name, suffixes match in any case, and other files are ignored."""
     for name in ("b.jpg", "a.PNG", "deep/er/c.webp", "d.tif", "e.bmp"):
         save(tmp_path / name)
     for name in ("notes.txt", "masks.h5", "movie.mpg"):
         (tmp_path / name).write_text("no picture")
-    names = [picture.name for picture in image_folder.find([tmp_path])]
+    names = [picture.name for picture in find_images([tmp_path])]
     assert ["a.PNG", "b.jpg", "d.tif", "deep/er/c.webp", "e.bmp"] == names
 
 
 def test_files_are_taken_whatever_their_ending(tmp_path):
-    """In the order in which they are named."""
+    """Given files keep their order, whatever their suffix."""
     second, first = save(tmp_path / "b.png"), save(tmp_path / "a.bin", format="PNG")
-    assert ((second, "b.png"), (first, "a.bin")) == image_folder.find([second, first])
-    np.testing.assert_array_equal(UPRIGHT, image_folder.read(first))
+    assert ((second, "b.png"), (first, "a.bin")) == find_images([second, first])
+    np.testing.assert_array_equal(UPRIGHT, read_image(first))
 
 
 def test_what_is_missing_is_one_sentence(tmp_path):
-    """A path, all images, or a name of its own."""
+    """Missing paths, folders without images and duplicate names are errors."""
     save(tmp_path / "one" / "a.png")
     save(tmp_path / "two" / "a.png")
     (tmp_path / "empty").mkdir()
     for paths, message in (
-            (["on"], r"There is no file or folder .*/on\. Did you mean 'one'\?"),
-            (["empty"], r"There is no image in .*/empty, nor in a folder below\."),
-            (["one", "two"], r".*one/a\.png and .*two/a\.png are both called a\.png; .*")):
+            (["on"], r"The file or folder .*/on does not exist\. Did you mean 'one'\?"),
+            (["empty"], r"There are no images in .*/empty or its subfolders\."),
+            (["one", "two"], r".*one/a\.png and .*two/a\.png are both named a\.png; .*")):
         with pytest.raises(UserError) as raised:
-            image_folder.find([tmp_path / path for path in paths])
+            find_images([tmp_path / path for path in paths])
         assert re.fullmatch(message, str(raised.value)), raised.value
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_pictures_are_turned_upright(tmp_path, orientation):
-    """As a viewer shows them, whichever way the camera was held (EXIF 2.3, tag 274)."""
+    """Images are turned upright for every orientation of the camera (EXIF 2.3, tag 274)."""
     stored = {
         1: UPRIGHT, 2: UPRIGHT[:, ::-1], 3: UPRIGHT[::-1, ::-1], 4: UPRIGHT[::-1],
         5: UPRIGHT.transpose(1, 0, 2), 6: np.rot90(UPRIGHT), 7: np.rot90(UPRIGHT, 2).transpose(
@@ -65,7 +71,7 @@ def test_pictures_are_turned_upright(tmp_path, orientation):
     exif = Image.Exif()
     exif[274] = orientation
     path = save(tmp_path / "a.jpg", Image.fromarray(stored), exif=exif, quality=100, subsampling=0)
-    pixels = image_folder.read(path)
+    pixels = read_image(path)
     assert UPRIGHT.shape == pixels.shape
     assert np.abs(pixels.astype(int) - UPRIGHT).max() < 30
 
@@ -74,7 +80,7 @@ def test_pictures_are_turned_upright(tmp_path, orientation):
     ("L", "png"), ("LA", "png"), ("RGBA", "png"), ("P", "gif"), ("P", "png"), ("1", "png"),
     ("CMYK", "jpg"), ("I;16", "png"), ("F", "tif")])
 def test_every_mode_becomes_8_bit_colours(tmp_path, mode, ending):
-    """Grey, transparent, palette, deep and printers' pictures, without a warning."""
+    """Grey, transparent, palette, 16-bit and CMYK images become RGB without a warning."""
     grey = np.full((8, 12), 200, np.uint8)
     picture = {
         "I;16": lambda: Image.fromarray(grey.astype(np.uint16) * 257),
@@ -86,13 +92,13 @@ def test_every_mode_becomes_8_bit_colours(tmp_path, mode, ending):
     path = save(tmp_path / f"a.{ending}", picture, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pixels = image_folder.read(path)
+        pixels = read_image(path)
     assert ((8, 12, 3), np.uint8) == (pixels.shape, pixels.dtype)
     assert np.abs(pixels.astype(int) - (255 if mode == "1" else 200)).max() <= 2
 
 
 def test_a_broken_picture_is_one_sentence(tmp_path):
-    """Whether it is none, or ends too early."""
+    """A file that is not an image or is truncated is an error."""
     whole = save(tmp_path / "whole.png", Image.effect_noise((64, 64), 80)).read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[:1000])
     (tmp_path / "text.png").write_text("no picture")
@@ -101,25 +107,25 @@ def test_a_broken_picture_is_one_sentence(tmp_path):
             ("text.png", r"The image .*/text\.png cannot be read: its format is unknown\."),
             ("gone.png", r"The image .*/gone\.png cannot be read: .*")):
         with pytest.raises(UserError) as raised:
-            image_folder.read(tmp_path / name)
+            read_image(tmp_path / name)
         assert re.fullmatch(message, str(raised.value)), raised.value
 
 
 def test_drawings_never_share_a_name(tmp_path):
-    """The ending is replaced, unless that of another file differs in nothing else."""
+    """The suffix is replaced unless another image differs only in its suffix."""
     names = ["x/a.png", "x/b.png", "x/b.webp", "b.png"]
-    pictures = [image_folder.Picture(tmp_path / name, name) for name in names]
-    assert ["x/a.jpg", "x/b.png.jpg", "x/b.webp.jpg", "b.jpg"] == image_folder.drawing_names(
+    pictures = [ImageFile(tmp_path / name, name) for name in names]
+    assert ["x/a.jpg", "x/b.png.jpg", "x/b.webp.jpg", "b.jpg"] == drawing_names(
         pictures)
 
 
 def test_nothing_is_drawn_among_the_images(tmp_path):
-    """Or pictures would be overwritten, or read the next time."""
+    """An output among the images is an error, as it would overwrite or add images."""
     file = save(tmp_path / "in" / "a.jpg")
     for output, paths in (
             ("in", [file.parent]), ("in/out", [file.parent]), ("in", [file])):
         with pytest.raises(UserError, match=r"The output .* lies among the images in .*/in; "):
-            image_folder.check_output(epath.Path(tmp_path / output), paths)
+            check_output(epath.Path(tmp_path / output), paths)
     for output, path in ((tmp_path / "in/out", file), (tmp_path / "out", file.parent),
                          ("gs://bucket/in", file.parent)):
-        image_folder.check_output(epath.Path(output), [path])
+        check_output(epath.Path(output), [path])

@@ -1,4 +1,4 @@
-"""Predictions drawn on a picture of any size."""
+"""Predictions drawn on images of any size."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from deepmac_ablate.data.masks import encode_runs
-from deepmac_ablate.serving import predict
-from deepmac_ablate.serving.trained import Classes
+from deepmac_ablate.serving.predict import draw_results, encode_jpeg
+from deepmac_ablate.serving.trained import ModelClasses
 
-CLASSES = Classes({1: "cat"}, {1: "novel"})
+CLASSES = ModelClasses({1: "cat"}, {1: "novel"})
 
 
 def result(height, width, score=0.9, **changes):
-    """The right lower quarter of a picture, whose upper half is the mask."""
+    """Return a box in the lower right quarter of an image, whose upper half is the mask."""
     mask = np.zeros((height, width), np.uint8)
     mask[height // 2 : height * 3 // 4, width // 2 :] = 1
     box = [width / 2, height / 2, width / 2, height / 2]
@@ -28,9 +28,10 @@ def result(height, width, score=0.9, **changes):
     (400, 600, (600, 400)), (2400, 3200, (1600, 1200)), (4000, 800, (320, 1600)),
     (4000, 400, (320, 3200)), (100, 160, (640, 400))])
 def test_masks_lie_where_they_were_predicted(height, width, shown):
-    """Also on a large picture, which is drawn smaller, and on a small one, which is enlarged."""
-    drawn = predict.draw(
-        np.full((height, width, 3), 128, np.uint8), [result(height, width)], CLASSES, scored=True)
+    """Masks keep their place in large images, which shrink, and in small ones, which grow."""
+    drawn = draw_results(
+        np.full((height, width, 3), 128, np.uint8), [result(height, width)], CLASSES,
+        show_scores=True)
     assert shown == drawn.size
     pixels = np.asarray(drawn).astype(int)
     colour = np.ptp(pixels, axis=-1)
@@ -40,14 +41,14 @@ def test_masks_lie_where_they_were_predicted(height, width, shown):
 
 
 def test_the_smallest_is_on_top():
-    """Whatever the order of the results: the contour of a small mask on a large one is whole."""
+    """A small mask is drawn over a large one, whatever the order of the results."""
     picture = np.full((400, 400, 3), 128, np.uint8)
     large = result(400, 400)
     mask = np.zeros((400, 400), np.uint8)
     mask[220:240, 300:340] = 1
     small = {**large, "bbox": [300.0, 220.0, 40.0, 20.0], "segmentation": encode_runs(mask)}
     for results in ([large, small], [small, large]):
-        drawn = np.asarray(predict.draw(picture, results, Classes({}, {}), scored=False))
+        drawn = np.asarray(draw_results(picture, results, ModelClasses({}, {}), show_scores=False))
         # Within the contour's column the colour is one: the large mask has not tinted it.
         column = drawn[224:236, 300].astype(int)
         assert np.ptp(column, axis=0).max() == 0
@@ -55,21 +56,21 @@ def test_the_smallest_is_on_top():
 
 
 def test_labels_say_what_is_known():
-    """Name, role and score; nothing for a box of no class."""
+    """A label has name, role and score, and boxes without a class have none."""
     picture = np.full((400, 400, 3), 128, np.uint8)
     sizes = {}
     for name, changes, scored in (
             ("all", {}, True), ("no score", {}, False), ("nothing", {"category_id": None}, False)):
         drawn = np.asarray(
-            predict.draw(picture, [result(400, 400, **changes)], CLASSES, scored)).astype(int)
+            draw_results(picture, [result(400, 400, **changes)], CLASSES, scored)).astype(int)
         # Labels stand above the box.
         sizes[name] = int((np.ptp(drawn[180:199], axis=-1) > 20).sum())
     assert 0 == sizes["nothing"] < sizes["no score"] < sizes["all"]
 
 
 def test_a_jpeg_keeps_the_picture():
-    """Edges of one pixel in full colour survive."""
+    """JPEG files keep coloured edges of one pixel."""
     picture = np.zeros((64, 64, 3), np.uint8)
     picture[:, 32] = (255, 0, 0)
-    read = np.asarray(Image.open(io.BytesIO(predict.to_jpeg(Image.fromarray(picture)))))
+    read = np.asarray(Image.open(io.BytesIO(encode_jpeg(Image.fromarray(picture)))))
     assert np.abs(read.astype(int) - picture).max() < 40

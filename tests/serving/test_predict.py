@@ -1,4 +1,4 @@
-"""Masks on pictures of one's own: the numbers of evaluation, whatever the pictures and batches."""
+"""Predictions on image files equal those of an evaluation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
 
 
 class Val(NamedTuple):
-    """The pictures that the trial is evaluated on, as files, and what evaluation predicted."""
+    """Evaluated images as files, with the predictions of the evaluation."""
 
     folder: Path
     annotations: Path
@@ -57,7 +57,7 @@ def read(folder):
 
 
 def by_image(results):
-    """Results by image, those of each by box, as batches may order equal scores otherwise."""
+    """Return results by image, sorted by box, as batches may order equal scores differently."""
     return sorted(results, key=lambda r: (r["image_id"], r["category_id"], *np.round(r["bbox"], 2)))
 
 
@@ -73,7 +73,7 @@ def assert_same(expected, actual):
 
 
 def test_detections_are_those_of_evaluation(finished, val, tmp_path, capsys, monkeypatch):
-    """Box by box; the model is traced as often as for one batch; a picture is drawn of each."""
+    """Results equal those of the evaluation, with one trace and one drawing per image."""
     traces = []
     features = MaskRCNN.features
     monkeypatch.setattr(
@@ -102,7 +102,7 @@ def test_detections_are_those_of_evaluation(finished, val, tmp_path, capsys, mon
 
 @pytest.mark.extended
 def test_masks_in_given_boxes_are_those_of_evaluation(finished, val, tmp_path):
-    """With COCO's ids and classes where the file has them, and again from the results' own file."""
+    """Masks in given boxes equal those of the evaluation, also from predictions.json."""
     boxes = val.annotations
     for output in (tmp_path / "once", tmp_path / "again"):
         assert 0 == predict(
@@ -113,7 +113,7 @@ def test_masks_in_given_boxes_are_those_of_evaluation(finished, val, tmp_path):
 
 @pytest.fixture
 def odd(tmp_path):
-    """Pictures of many kinds, two of them broken."""
+    """Images of several formats, two of them broken."""
     folder = tmp_path / "odd"
     folder.mkdir()
     noise = Image.effect_noise((40, 90), 60)
@@ -130,7 +130,7 @@ def odd(tmp_path):
 
 
 def test_odd_pictures_and_boxes(finished, odd, tmp_path, capsys):
-    """Broken ones and useless boxes are a sentence each and skipped; the others are done."""
+    """Broken images and unusable boxes are reported and skipped."""
     boxes = {
         "grey.png": [[0, 0, 40, 90], [50, 0, 9, 9], [0, 0, 0, 9]],
         "wide.jpg": [[1000, 100, 5000, 100]], "turned.jpg": [{"bbox": [0, 0, 80, 30]}],
@@ -155,16 +155,16 @@ def test_odd_pictures_and_boxes(finished, odd, tmp_path, capsys):
             if line.startswith("deepmac-ablate: ")]
     assert 4 == len(said), said
     for message in (
-            r"boxes for files that are not among the images, 1 in all; the first is 'gone\.png'\.",
+            r"boxes for 1 files that are not among the images; the first is 'gone\.png'\.",
             r"grey\.png: the box \[50\.0, 0\.0, 9\.0, 9\.0\] lies outside the image of 40 x 90",
-            r"grey\.png: the box \[0\.0, 0\.0, 0\.0, 9\.0\] has no area; it is skipped\.",
+            r"grey\.png: the box \[0\.0, 0\.0, 0\.0, 9\.0\] has no area and is skipped\.",
             r"cut\.png cannot be read: .*; it is skipped\."):
         assert any(re.search(message, line) for line in said), (message, said)
 
 
 @pytest.mark.extended
 def test_a_picture_that_cannot_be_read_costs_no_other(finished, odd, tmp_path, capsys):
-    """Whatever the batches; the limit counts what is tried, and files are taken alone, too."""
+    """A broken image does not affect the others, and the limit counts it."""
     assert 1 == predict(
         finished.workdir.path, "--images", odd, "--output", tmp_path / "o", "--batch_size", 1)
     assert {"clear.jpg", "grey.jpg", "turned.jpg", "wide.jpg", "predictions.json"} == {
@@ -181,13 +181,13 @@ def test_a_picture_that_cannot_be_read_costs_no_other(finished, odd, tmp_path, c
     (["--images", "{odd}", "--min_score", "30"], r"--min-score must be from 0 to 1, got 30\."),
     (["--images", "{odd}", "--limit", "0"], r"--limit must be at least 1, got 0\."),
     (["--images", "{odd}", "--batch_size", "0"], r"--batch-size must be at least 1, got 0\."),
-    (["--images", "{odd}x"], r"There is no file or folder .*oddx\. Did you mean 'odd'\?"),
+    (["--images", "{odd}x"], r"The file or folder .*oddx does not exist\. Did you mean 'odd'\?"),
     (["--images", "{odd}", "--boxes", "{odd}/b.json"], r"The file of boxes .* does not exist\."),
     (["--images", "{odd}", "--output", "{odd}/o"], r"The output .*/o lies among the images .*"),
     (["--images", "{odd}", "--workdir", "{odd}"], r"There is no trial in .*: trial\.json is .*"),
 ])
 def test_a_mistake_is_one_sentence(finished, odd, tmp_path, capsys, options, message):
-    """And nothing is written."""
+    """A wrong option is an error, and nothing is written."""
     options = [option.format(odd=odd) for option in options]
     assert 2 == predict(finished.workdir.path, "--output", tmp_path / "o", *options)
     said = capsys.readouterr().err.splitlines()[-1].removeprefix("deepmac-ablate: ")
@@ -198,7 +198,7 @@ def test_a_mistake_is_one_sentence(finished, odd, tmp_path, capsys, options, mes
 
 @pytest.mark.extended
 def test_a_class_specific_head_needs_classes(tiny_recipe, odd, tmp_path, capsys):
-    """It has a mask for each class, so a box must say which is wanted."""
+    """Boxes for a class-specific mask head need a known class."""
     workdir = TrialWorkdir(tmp_path / "w")
     run_trial(
         tiny_recipe.trial("ConvMaskHead.class_agnostic = False", "STEPS = 1"), workdir, "train")
@@ -215,11 +215,12 @@ def test_a_class_specific_head_needs_classes(tiny_recipe, odd, tmp_path, capsys)
     said = capsys.readouterr().err
     for class_id in (None, 13):
         assert re.search(
-            r"predicts a mask for each class, but the box \[0\.0, 0\.0, 40\.0, 90\.0\] of "
-            rf"grey\.png has the category_id {class_id}; from 1 to 12 is needed\.", said)
+            r"every box needs a category_id from 1 to 12; the box \[0\.0, 0\.0, 40\.0, 90\.0\] of "
+            rf"grey\.png has {class_id}\.", said)
     (tmp_path / "boxes.json").write_text(json.dumps({
         "images": [{"id": 1, "file_name": "grey.png"}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 40, 90]}],
         "categories": [{"id": 1, "name": "cat"}]}))
     assert 2 == predict(workdir.path, "--images", odd, "--boxes", tmp_path / "boxes.json")
-    assert "class 1 is 'disc' to it and 'cat' to the boxes" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "class 1 is 'disc' in the trial but 'cat' in the file of boxes" in said

@@ -1,4 +1,4 @@
-"""Files on ``gs://``: whole, never old, read by the thousand, and errors in a sentence."""
+"""Files on ``gs://``: atomic writes, fresh listings, concurrent reads and plain errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from etils import epath
 
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.storage import gcs as store_module
+from deepmac_ablate.storage import gcs
 from tests.fakes.gcs_server import GcsServer
 
 FOLDER = epath.Path("gs://bucket/w")
@@ -33,7 +33,7 @@ def paths(server: GcsServer) -> list[str]:
 
 
 def test_gs_is_read_without_tensorflow(object_store):
-    """And what has no gs:// path does without its client, which takes half a second to import."""
+    """TensorFlow is not imported for gs:// paths, nor the client for other paths."""
     run = subprocess.run(
         [sys.executable, "-c", CODE], env=os.environ | object_store.environment(),
         capture_output=True, text=True, check=True)
@@ -41,7 +41,7 @@ def test_gs_is_read_without_tensorflow(object_store):
 
 
 def test_a_file_is_read_and_written_by_one_request(object_store):
-    """So that no reader has half of an old and half of a new one."""
+    """A file is written and read by a single request."""
     storage.write(FOLDER / "a b" / "ü", b"\r\n--==0==\xff")
     assert b"\r\n--==0==\xff" == object_store.objects["bucket/w/a b/ü"]
     assert b"\r\n--==0==\xff" == storage.read(FOLDER / "a b" / "ü")
@@ -50,7 +50,7 @@ def test_a_file_is_read_and_written_by_one_request(object_store):
 
 
 def test_an_interrupted_answer_is_read_again_from_its_start(object_store):
-    """A tail longer than the file is the file, however often the connection breaks within it."""
+    """A tail is complete even if the connection breaks, and may exceed the file."""
     content = bytes(range(256)) * 4000
     object_store.objects["bucket/w/x"] = content
     for tail in (None, 2_000_000, 600_000):
@@ -60,7 +60,7 @@ def test_an_interrupted_answer_is_read_again_from_its_start(object_store):
 
 
 def test_readers_meet_whole_files(object_store):
-    """While a writer replaces a long one by a short one and back."""
+    """Readers see complete files while a writer replaces them."""
     contents = {b"a" * 300_000, b"b" * 10}
     ended = threading.Event()
 
@@ -79,7 +79,7 @@ def test_readers_meet_whole_files(object_store):
 
 
 def test_another_writers_files_are_seen_at_once(object_store):
-    """Nothing that was listed or looked at before is remembered."""
+    """Listings and contents are never cached."""
     assert (False, []) == (FOLDER.exists(), list(FOLDER.iterdir()))
     object_store.objects["bucket/w/x"] = b"1"
     assert (True, [FOLDER / "x"]) == (FOLDER.is_dir(), list(FOLDER.iterdir()))
@@ -91,7 +91,7 @@ def test_another_writers_files_are_seen_at_once(object_store):
 
 
 def test_lines_are_appended(object_store):
-    """A last line without its end is cut off before."""
+    """An incomplete last line is removed before a line is appended."""
     for line in ("1", "2"):
         storage.append_line(FOLDER / "x", line)
     assert [b"1", b"2"] == storage.read_lines(FOLDER / "x")
@@ -101,7 +101,7 @@ def test_lines_are_appended(object_store):
 
 
 def test_many_files_are_read_at_a_time(object_store, tmp_path):
-    """From gs:// and from a disk; what is missing is None, what is empty is not."""
+    """Files on gs:// and on disk are read together; only missing ones are None."""
     (tmp_path / "x").write_text("disk")
     object_store.objects.update(
         {f"bucket/w/{number}": b"%d" % number for number in range(150)})
@@ -117,7 +117,7 @@ def test_many_files_are_read_at_a_time(object_store, tmp_path):
 
 
 def test_a_folder_is_there_while_something_is_in_it(object_store):
-    """Making one asks nobody, least of all for a bucket; TensorFlow's marks are no files."""
+    """Making a folder sends no request, and TensorFlow's folder objects are not files."""
     (FOLDER / "a" / "b").mkdir(parents=True)
     epath.Path("gs://other/a").mkdir(parents=True, exist_ok=True)
     assert [] == object_store.requests
@@ -135,7 +135,7 @@ def test_a_folder_is_there_while_something_is_in_it(object_store):
 
 
 def test_a_file_is_deleted_and_renamed(object_store):
-    """One that is not there is an error only where that is asked for."""
+    """Deleting a missing file is an error unless it is allowed."""
     storage.write(FOLDER / "x", "1")
     (FOLDER / "x").replace(FOLDER / "y")
     assert {"bucket/w/y": b"1"} == dict(object_store.objects)
@@ -152,7 +152,7 @@ def test_a_file_is_deleted_and_renamed(object_store):
     lambda path: path.unlink(missing_ok=True), lambda path: storage.read_many([str(path)]),
 ], ids=["read", "write", "exists", "list", "delete", "many"])
 def test_a_bucket_that_is_not_there_is_named(object_store, work):
-    """It is a wrong name rather than an empty sweep; and none is made."""
+    """A missing bucket is an error and is not created."""
     with pytest.raises(UserError, match=r"^There is no bucket gs://buckt\.$"):
         work(epath.Path("gs://buckt/w/x"))
     assert {"bucket"} == object_store.buckets.keys()
@@ -160,15 +160,14 @@ def test_a_bucket_that_is_not_there_is_named(object_store, work):
 
 
 @pytest.mark.parametrize(("status", "message"), [
-    (401, r"^Google needs valid credentials for gs://bucket/w/x; run `gcloud auth "
-          r"application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to the file of a "
-          r"key\.$"),
+    (401, r"^Access to gs://bucket/w/x needs valid Google credentials; run `gcloud auth "
+          r"application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file\.$"),
     (403, r"^Access to gs://bucket/w/x was denied: somebody@example\.com does not have "
           r"storage\.objects\.get access to .*\.$"),
     (400, r"^gs://bucket/w/x is not a valid location: Invalid bucket name: 'B'\.$"),
 ])
 def test_what_is_refused_is_told_in_a_sentence(object_store, capfd, status, message):
-    """As an error both of the user's and of the system's; no log has a traceback."""
+    """A denied request raises a UserError that is an OSError, without a logged traceback."""
     storage.write(FOLDER / "x", "1")
     for work in (
             lambda: storage.read(FOLDER / "x"), lambda: storage.write(FOLDER / "x", "2"),
@@ -184,7 +183,7 @@ def test_what_is_refused_is_told_in_a_sentence(object_store, capfd, status, mess
 
 @pytest.mark.parametrize("how", [503, 429, "drop", "cut"])
 def test_what_fails_for_a_moment_is_tried_again(object_store, how):
-    """Readers and writers do not notice."""
+    """Requests are repeated after temporary failures."""
     for work in lambda: storage.write(FOLDER / "x", "1"), lambda: storage.read(FOLDER / "x"):
         object_store.fail(how)
         work()
@@ -192,24 +191,24 @@ def test_what_fails_for_a_moment_is_tried_again(object_store, how):
 
 
 def test_a_store_that_cannot_be_reached_is_named(monkeypatch):
-    """After some tries, in one sentence without the addresses of the client's requests."""
+    """An unreachable store is reported in one sentence without internal addresses."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
-    store = store_module.ObjectStore(store_module.TimeLimits(tries=0.1))
+    store = gcs.ObjectStore(gcs.TimeLimits(tries=0.1))
     with pytest.raises(UserError, match=(
             r"^Cannot reach gs://bucket/w/x: [^<>]*127\.0\.0\.1[^<>]* Connection refused$")):
         store.read("gs://bucket/w/x")
 
 
 def test_no_credentials_are_looked_for_where_there_is_no_google(object_store, monkeypatch):
-    """A test must not send anybody's real ones to a stand-in."""
+    """An emulator never receives real credentials."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent.json")
-    store_module.store().write("gs://bucket/x", b"1")
+    gcs.shared_store().write("gs://bucket/x", b"1")
     assert ["authorization" in request.headers for request in object_store.requests] == [False]
 
 
 @pytest.mark.parametrize("has_scheme", [True, False])
 def test_an_emulator_may_be_named_without_its_scheme(object_store, monkeypatch, has_scheme):
-    """Its users write HOST:PORT as well as http://HOST:PORT."""
+    """An emulator's address may omit http://."""
     url = object_store.url if has_scheme else object_store.url.removeprefix("http://")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
     storage.write(FOLDER / "x", "1")
@@ -217,7 +216,7 @@ def test_an_emulator_may_be_named_without_its_scheme(object_store, monkeypatch, 
 
 
 def test_a_bad_file_of_credentials_is_named(monkeypatch, tmp_path):
-    """Without any request, and without anybody else's credentials."""
+    """Broken credentials are reported without a request."""
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "no.json"))
     with pytest.raises(UserError, match=r"^The Google credentials for gs:// cannot be used \(File "

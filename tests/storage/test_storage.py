@@ -1,4 +1,4 @@
-"""Files and folders on a disk that are whole or not there; for ``gs://`` see `cloud`."""
+"""Atomic files and folders on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deepmac_ablate.errors import UserError
 
 
 def test_bytes_are_written_as_they_are(tmp_path):
-    """Text as UTF-8."""
+    """Text is written as UTF-8."""
     for content, stored in ((b"\x00\xff", b"\x00\xff"), ("\u00e9", b"\xc3\xa9")):
         storage.write(epath.Path(tmp_path / "file"), content)
         assert stored == (tmp_path / "file").read_bytes()
@@ -18,8 +18,8 @@ def test_bytes_are_written_as_they_are(tmp_path):
 
 
 def test_a_folder_gets_its_name_when_it_is_full(tmp_path):
-    """Not before; then nothing else is left."""
-    with storage.whole_folder(epath.Path(tmp_path / "deep" / "full")) as unfinished:
+    """A folder appears only when it is complete, and no temporary folder remains."""
+    with storage.atomic_folder(epath.Path(tmp_path / "deep" / "full")) as unfinished:
         (unfinished / "file").write_text("x")
         assert not (tmp_path / "deep" / "full").exists()
     assert ["deep", "deep/full", "deep/full/file"] == sorted(
@@ -28,9 +28,9 @@ def test_a_folder_gets_its_name_when_it_is_full(tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_folder_that_fails_is_not_there(tmp_path, error):
-    """Nor anything of it, under whatever name."""
+    """A failure leaves neither the folder nor a temporary one."""
     def fill():
-        with storage.whole_folder(epath.Path(tmp_path / "full")) as unfinished:
+        with storage.atomic_folder(epath.Path(tmp_path / "full")) as unfinished:
             (unfinished / "file").write_text("x")
             raise error
 
@@ -40,16 +40,16 @@ def test_a_folder_that_fails_is_not_there(tmp_path, error):
 
 
 def test_a_folder_that_is_there_is_not_replaced(tmp_path):
-    """Neither before it is filled nor if another writer was faster."""
+    """An existing folder is not replaced, even if it appeared in the meantime."""
     def fill(name):
-        with storage.whole_folder(epath.Path(tmp_path / name)) as unfinished:
+        with storage.atomic_folder(epath.Path(tmp_path / name)) as unfinished:
             (unfinished / "file").write_text("ours")
             (tmp_path / "late").mkdir(exist_ok=True)
             (tmp_path / "late" / "file").write_text("theirs")
 
     (tmp_path / "early").mkdir()
     for name in ("early", "late"):
-        with pytest.raises(UserError, match=f"There is something at .*/{name} already; "):
+        with pytest.raises(UserError, match=f".*/{name} already exists; "):
             fill(name)
     assert "theirs" == (tmp_path / "late" / "file").read_text()
     assert {"early", "late"} == {path.name for path in tmp_path.iterdir()}

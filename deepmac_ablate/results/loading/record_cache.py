@@ -22,7 +22,7 @@ from deepmac_ablate import bindings
 from deepmac_ablate.results.loading import source, trial_folder
 from deepmac_ablate.results.loading.source import TrialRecord
 from deepmac_ablate.storage import disk
-from deepmac_ablate.storage.user_cache import user_cache
+from deepmac_ablate.storage.user_cache import user_cache_path
 
 _METRICS = TrialRecord._fields.index("metrics")
 _DIGEST = 32
@@ -105,7 +105,7 @@ def _decode(body: memoryview) -> dict[str, CachedTrial]:
 
 def _cache_path(workdir: str) -> Path:
     name = hashlib.sha256(os.path.realpath(workdir).encode()).hexdigest()[:16]
-    return user_cache("results", f"{name}.json")
+    return user_cache_path("results", f"{name}.json")
 
 
 def _digest(body: bytes | memoryview) -> bytes:

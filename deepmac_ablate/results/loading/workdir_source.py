@@ -82,7 +82,7 @@ class SweepWorkdirSource:
 
     def _read_records(self) -> list[TrialRecord]:
         folder = f"{self._path}/trials"
-        names = [entry.name for entry in storage.entries_of_many([folder])[folder]]
+        names = [entry.name for entry in storage.list_folders([folder])[folder]]
         return (_read_remote if storage.is_remote(folder) else _read_local)(self._path, names)
 
 

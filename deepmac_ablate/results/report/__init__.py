@@ -1,1 +1,1 @@
-"""One page about a sweep, its figures, its pictures."""
+"""HTML report of a sweep."""

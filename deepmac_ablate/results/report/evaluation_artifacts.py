@@ -1,4 +1,4 @@
-"""What a trial's evaluation left of each annotated object: IoU, and the predicted mask."""
+"""Artifacts of a trial's evaluation for each annotated object: IoU and predicted mask."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 
-class Shown(NamedTuple):
-    """The trial that stands for an arm.
+class RepresentativeTrial(NamedTuple):
+    """Trial whose masks represent an arm.
 
     Attributes:
-        arm: The label of the arm.
-        seed: Of the trial.
-        folder: The trial's.
+        arm: Label of the arm.
+        seed: Seed of the trial.
+        folder: Folder of the trial.
     """
 
     arm: str
@@ -37,20 +37,20 @@ class Shown(NamedTuple):
     folder: epath.Path
 
 
-def trials(arms: Sequence[ArmTrials]) -> list[Shown]:
-    """Choose a trial for each arm whose masks are at hand: of the seed that most arms have.
+def choose_trials(arms: Sequence[ArmTrials]) -> list[RepresentativeTrial]:
+    """Choose a finished trial with masks for each arm, of the seed that most arms share.
 
     Returns:
-        In the order of the arms, without those that have no finished trial with masks.
+        The trials in the order of the arms, without arms that have no such trial.
     """
     finished = [(arm.label, row) for arm in arms for row in arm.finished if row["folder"]]
-    there = storage.entries_of_many(row["folder"] for _, row in finished)
+    there = storage.list_folders(row["folder"] for _, row in finished)
     found = {
-        (label, row["seed"]): Shown(label, row["seed"], epath.Path(row["folder"]))
+        (label, row["seed"]): RepresentativeTrial(label, row["seed"], epath.Path(row["folder"]))
         for label, row in finished
         if {kept.FILE, "masks.json.gz"} <= {entry.name for entry in there[row["folder"]]}}
     count = Counter(seed for _, seed in found)
-    chosen: dict[str, Shown] = {}
+    chosen: dict[str, RepresentativeTrial] = {}
     for seed in sorted(count, key=lambda seed: (-count[seed], seed)):
         for arm in arms:
             if (arm.label, seed) in found:
@@ -58,15 +58,16 @@ def trials(arms: Sequence[ArmTrials]) -> list[Shown]:
     return [chosen[arm.label] for arm in arms if arm.label in chosen]
 
 
-def instances(shown: Shown) -> pd.DataFrame:
-    """Return a row for each annotated mask, see `results.instances`.
+def read_instances(trial: RepresentativeTrial) -> pd.DataFrame:
+    """Read the IoU of each annotated mask.
 
-    With the `name` and `role` of its class, and the `arm` of the trial.
+    Returns:
+        The columns of `results.instances`, with the `name` and `role` of the class and the `arm`.
 
     Raises:
         UserError: If a file is broken.
     """
-    path, classes_path = shown.folder / kept.FILE, shown.folder / "per_class.csv"
+    path, classes_path = trial.folder / kept.FILE, trial.folder / "per_class.csv"
     rows = kept.parse_instances(storage.read(path) or b"", str(path))
     try:
         with classes_path.open() as file:
@@ -75,74 +76,84 @@ def instances(shown: Shown) -> pd.DataFrame:
         raise UserError(
             f"{classes_path} is broken ({error}); evaluate the trial again.") from error
     rows = rows.merge(classes.drop_duplicates("category_id"), on="category_id", how="left")
-    return rows.assign(arm=shown.arm)
+    return rows.assign(arm=trial.arm)
 
 
-def predicted(shown: Shown, annotation_ids: Collection[int]) -> dict[int, dict[str, Any]]:
-    """Return the masks predicted in the boxes of some annotations, as COCO results by their ids.
+def read_predicted_masks(
+    trial: RepresentativeTrial, annotation_ids: Collection[int]
+) -> dict[int, dict[str, Any]]:
+    """Read the masks predicted in the boxes of some annotations.
+
+    Returns:
+        COCO results by annotation id.
 
     Raises:
         UserError: If the file is broken.
     """
-    path = shown.folder / "masks.json.gz"
+    path = trial.folder / "masks.json.gz"
     try:
         results = json.loads(gzip.decompress(storage.read(path) or b""))
-        return {it["annotation_id"]: it for it in results if it["annotation_id"] in annotation_ids}
+        return {
+            result["annotation_id"]: result for result in results
+            if result["annotation_id"] in annotation_ids}
     except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise UserError(f"{path} is broken ({error}); evaluate the trial again.") from error
 
 
-class EvaluatedImages(NamedTuple):
-    """A dataset.
+class EvaluatedDataset(NamedTuple):
+    """Dataset that trials were evaluated on, as far as it is available here.
 
     Attributes:
-        prefix: Of its files; empty where it is not at hand.
-        annotations: By their ids.
-        note: Why it is not at hand, and what to do; else empty.
+        prefix: Prefix of its files; empty if it is not available.
+        annotations: Annotations by id.
+        note: Why it is not available, and what to do about it; otherwise empty.
     """
 
     prefix: str
     annotations: Mapping[int, Mapping[str, Any]]
     note: str
 
-    def pixels(self, image_ids: Collection[int]) -> Mapping[int, np.ndarray]:
-        """Return [height, width, 3] uint8 of some images by their ids, those that are at hand."""
+    def read_pixels(self, image_ids: Collection[int]) -> Mapping[int, np.ndarray]:
+        """Return [height, width, 3] uint8 by image id, for those images that are available."""
         if not self.prefix:
             return {}
-        # Records need TensorFlow, which tells a notebook's reader of GPUs that it has not found.
+        # Records need TensorFlow, which would tell the reader of a notebook about missing GPUs.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        from deepmac_ablate.results.report import pixels
+        from deepmac_ablate.data.evaluation_data import EvaluationData
 
-        return pixels.load(self.prefix, image_ids)
+        return dict(EvaluationData(self.prefix).images(image_ids))
 
 
-def find(shown: Sequence[Shown], given: str | None) -> EvaluatedImages:
-    """Find the dataset that trials were evaluated on.
+def find_dataset(
+    trials: Sequence[RepresentativeTrial], prefix: str | None
+) -> EvaluatedDataset:
+    """Return the dataset that trials were evaluated on.
 
     Args:
-        shown: The trials, at least one.
-        given: The prefix of the dataset; None: where the trials found it.
+        trials: The trials, at least one.
+        prefix: Prefix of the dataset; None takes the one that the trials recorded.
 
     Raises:
-        UserError: If there is no complete dataset at `given`, or it is another one.
+        UserError: If there is no complete dataset at `prefix`, or it is a different one.
     """
-    results = [TrialWorkdir(it.folder).read_result() or {} for it in shown]
-    prefix = given or results[0].get("data_prefix")
+    results = [TrialWorkdir(trial.folder).read_result() or {} for trial in trials]
+    candidate = prefix or results[0].get("data_prefix")
     try:
-        _check(prefix, {it["dataset"] for it in results if it.get("dataset")})
+        _check(candidate, {result["dataset"] for result in results if result.get("dataset")})
     except UserError as error:
-        if given is not None:
+        if prefix is not None:
             raise
-        return EvaluatedImages("", {}, (
-            f"Masks are drawn on grey, as the evaluated images are not at hand: {error} Name the "
-            "dataset with --data PREFIX to see them."))
-    truth = load_annotations(annotations_path(prefix))
-    return EvaluatedImages(prefix, {it["id"]: it for it in truth["annotations"]}, "")
+        return EvaluatedDataset("", {}, (
+            f"Masks are drawn on grey because the evaluated images are not available: {error} "
+            "Pass the dataset with --data PREFIX to show them."))
+    annotations = load_annotations(annotations_path(candidate))["annotations"]
+    return EvaluatedDataset(
+        candidate, {annotation["id"]: annotation for annotation in annotations}, "")
 
 
 def _check(prefix: str | None, expected: Collection[str]) -> None:
     if not prefix:
-        raise UserError("The trials do not say where they lie.")
+        raise UserError("The trials do not record where their dataset is.")
     identity = DatasetInfo.load(prefix).identity
     if set(expected) - {identity}:
         raise UserError(

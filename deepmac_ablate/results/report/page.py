@@ -1,4 +1,4 @@
-"""One page about a sweep that needs nothing but a browser, and its figures for a paper."""
+"""Self-contained HTML report of a sweep, and its figures for a paper."""
 
 from __future__ import annotations
 
@@ -16,32 +16,36 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results.class_split import apply_split
 from deepmac_ablate.results.number_format import metric_title
-from deepmac_ablate.results.report import gallery as selection
-from deepmac_ablate.results.report.figures import rendering
-from deepmac_ablate.results.report.sections import design, differences, main_table, origins, plots
-from deepmac_ablate.results.report.sections import gallery as exhibition
-from deepmac_ablate.results.report.sections import origins as failures
-from deepmac_ablate.results.report.sections.plots import Plot
+from deepmac_ablate.results.report.figures import figure_files
+from deepmac_ablate.results.report.sections import design, origins
+from deepmac_ablate.results.report.sections.differences import compare_with_baselines
+from deepmac_ablate.results.report.sections.gallery import MAX_ARMS, make_gallery
+from deepmac_ablate.results.report.sections.main_table import make_main_table
+from deepmac_ablate.results.report.sections.plots import PLOTS, Plot, make_plot_data
+from deepmac_ablate.results.report.selection import most_informative_arms
 from deepmac_ablate.results.tables.arm_table import DEFAULT_METRICS, arm_table, default_metrics
 
 if TYPE_CHECKING:
     import jinja2
     from markupsafe import Markup
 
+_MAX_DIFFERENCES = 40
+# Parts of a name, each with the punctuation behind it, after which a browser may break the line.
+_NAME_PARTS = re.compile(r"[^+_,/=. -]*[+_,/=. -]?")
 
-_MOST_DIFFERENCES = 40
 
-
-class Options(NamedTuple):
-    """How a report is made.
+class ReportOptions(NamedTuple):
+    """Options of a report.
 
     Attributes:
-        metric: `<reading>/<metric>`; None: the first of `tables.DEFAULT_METRICS` that there is.
-        split: Name of a class split, or class ids and names with commas; None: as in training.
-        data: The prefix of the evaluated dataset; None: where the trials found it.
-        figures: A folder for the figures as PDF and SVG; None: none are written.
-        images: Objects in each group of the gallery.
-        seed: Of the objects that are drawn at random.
+        metric: `<box source>/<metric>`; None takes the first of `DEFAULT_METRICS` that the trials
+            have.
+        split: Name of a class split, or class ids and names separated by commas; None takes the
+            split of training.
+        data: Prefix of the evaluated dataset; None takes the one that the trials recorded.
+        figures: Folder for the figures as PDF and SVG; None writes none.
+        images: Number of objects in each group of the gallery, at least 0.
+        seed: Seed of the random objects.
     """
 
     metric: str | None = None
@@ -52,25 +56,39 @@ class Options(NamedTuple):
     seed: int = 0
 
 
-def write(workdirs: Sequence[str], output: str | None, options: Options) -> list[str]:
+class ReportFiles(NamedTuple):
+    """Content of a report.
+
+    Attributes:
+        page: HTML of the page.
+        figures: PDF and SVG files by name.
+    """
+
+    page: str
+    figures: Mapping[str, bytes]
+
+
+def write_report(
+    workdirs: Sequence[str], output: str | None, options: ReportOptions
+) -> list[str]:
     """Write a report.
 
     Args:
-        workdirs: What `results.load` takes, at least one.
-        output: The page's file; None: report.html in the first workdir.
-        options: How.
+        workdirs: Sources that `results.load` accepts, at least one.
+        output: File of the page; None writes report.html into the first workdir.
+        options: Options of the report.
 
     Returns:
-        The files that were written.
+        The paths of the written files, the page first.
 
     Raises:
-        UserError: If there is no such workdir, metric or dataset, something that is needed is
+        UserError: If a workdir, the metric or the dataset does not exist, a required file is
             broken, or a file cannot be written.
     """
     if options.images < 0:
-        raise UserError(f"--images {options.images} makes no sense; it must be at least 0.")
-    page = epath.Path(output) if output else _beside(workdirs[0])
-    files = render(workdirs, options)
+        raise UserError(f"--images must be at least 0, got {options.images}.")
+    page = epath.Path(output) if output else _default_output(workdirs[0])
+    files = render_report(workdirs, options)
     written = []
     try:
         for name, content in files.figures.items():
@@ -84,79 +102,42 @@ def write(workdirs: Sequence[str], output: str | None, options: Options) -> list
     return [str(page), *written]
 
 
-class Files(NamedTuple):
-    """A page as HTML, and figures by the names of their files."""
-
-    page: str
-    figures: Mapping[str, bytes]
-
-
-def render(workdirs: Sequence[str], options: Options) -> Files:
-    """Return a report's files.
+def render_report(workdirs: Sequence[str], options: ReportOptions) -> ReportFiles:
+    """Return the files of a report without writing them.
 
     Raises:
-        UserError: As `write`.
+        UserError: As `write_report`.
     """
     frame = results.load(*workdirs)
     classes = results.per_class(frame)
     frame, split = apply_split(frame, classes, options.split)
-    # Where nothing has finished, there is none yet.
+    # Before the first trial has finished, no metric is known.
     metric = options.metric or [*default_metrics(frame), DEFAULT_METRICS[0]][0]
     table = arm_table(frame, [metric], per_class=classes, split=split)
     arms = grouping.group_by_arm(frame).arms
-    in_gallery = selection.telling(arms, metric, exhibition.MOST_ARMS)
-    # Before the figures, for which a mistake should not wait.
-    gallery = exhibition.make(in_gallery.arms, options.images, options.seed, options.data)
-    subject = plots.subject_of(frame, classes, metric, split)
-    drawn = [make(subject) for make in plots.PLOTS.values()]
-    compared = selection.telling(arms, metric, _MOST_DIFFERENCES)
-    known = design.plans(workdirs, frame)
+    gallery_arms = most_informative_arms(arms, metric, MAX_ARMS)
+    # Before the figures, so that a wrong dataset is reported at once.
+    gallery = make_gallery(gallery_arms.arms, options.images, options.seed, options.data)
+    data = make_plot_data(frame, classes, metric, split)
+    plots = [draw(data) for draw in PLOTS.values()]
+    compared_arms = most_informative_arms(arms, metric, _MAX_DIFFERENCES)
+    plans = design.read_plans(workdirs, frame)
     context = {
         "title": ", ".join(dict.fromkeys(filter(None, frame["sweep"]))) or "trials",
         "metric": metric,
         "metric_title": metric_title(metric),
-        "designs": design.designs(frame, known),
-        "table": main_table.make(table),
-        "plots": [(plot, _inline(plot)) for plot in drawn],
+        "as_trained": split is None,
+        "designs": design.sweep_designs(frame, plans),
+        "table": make_main_table(table),
+        "plots": [(plot, _inline_svg(plot)) for plot in plots],
         "gallery": gallery,
-        "gallery_note": in_gallery.note,
-        "differences": differences.of_arms(compared.arms, known),
-        "differences_note": compared.note,
-        "causes": failures.causes(frame),
-        "origins": origins.read(frame, workdirs),
+        "gallery_note": gallery_arms.note,
+        "differences": compare_with_baselines(compared_arms.arms, plans),
+        "differences_note": compared_arms.note,
+        "failures": design.group_failures(frame),
+        "origins": origins.read_origins(frame, workdirs),
     }
-    return Files(_page(context), _figures(drawn) if options.figures else {})
-
-
-def _beside(workdir: str) -> epath.Path:
-    folder = epath.Path(workdir)
-    if workdir.startswith("wandb:") or folder.is_file():
-        raise UserError(
-            f"{workdir} is no folder to write report.html into; name a file with --output.")
-    return folder / "report.html"
-
-
-def _figures(drawn: Sequence[Plot]) -> dict[str, bytes]:
-    there = [plot for plot in drawn if plot.figure is not None]
-    files = {f"{plot.name}.pdf": rendering.pdf(plot.figure) for plot in there}
-    return files | {f"{plot.name}.svg": rendering.svg(plot.figure) for plot in there}
-
-
-def _inline(plot: Plot) -> str:
-    if plot.figure is None:
-        return ""
-    return rendering.inline_svg(plot.figure, plot.name, f"{plot.title}. {plot.caption}")
-
-
-def _page(context: Mapping[str, Any]) -> str:
-    script = source("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return render_template(
-        "report.html.j2", **context, script=script, script_hash=f"sha256-{digest}",
-        styles=source("gallery.css") + source("report.css"))
-
-
-_PARTS = re.compile(r"[^+_,/=. -]*[+_,/=. -]?")
+    return ReportFiles(_render_page(context), _figure_files(plots) if options.figures else {})
 
 
 def render_template(name: str, **context: Any) -> str:  # noqa: ANN401 - what the template needs
@@ -164,9 +145,38 @@ def render_template(name: str, **context: Any) -> str:  # noqa: ANN401 - what th
     return _environment().get_template(name).render(**context)
 
 
-def source(name: str) -> str:
-    """Return a file that lies beside the templates, as it is."""
+def read_template(name: str) -> str:
+    """Return the text of a file in the folder of templates."""
     return _environment().loader.get_source(_environment(), name)[0]
+
+
+def _default_output(workdir: str) -> epath.Path:
+    folder = epath.Path(workdir)
+    if workdir.startswith("wandb:") or folder.is_file():
+        raise UserError(
+            f"{workdir} is not a folder that report.html can be written to; pass a file with "
+            "--output.")
+    return folder / "report.html"
+
+
+def _figure_files(plots: Sequence[Plot]) -> dict[str, bytes]:
+    drawn = [plot for plot in plots if plot.figure is not None]
+    files = {f"{plot.name}.pdf": figure_files.to_pdf(plot.figure) for plot in drawn}
+    return files | {f"{plot.name}.svg": figure_files.to_svg(plot.figure) for plot in drawn}
+
+
+def _inline_svg(plot: Plot) -> str:
+    if plot.figure is None:
+        return ""
+    return figure_files.to_inline_svg(plot.figure, plot.name, f"{plot.title}. {plot.caption}")
+
+
+def _render_page(context: Mapping[str, Any]) -> str:
+    script = read_template("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return render_template(
+        "report.html.j2", **context, script=script, script_hash=f"sha256-{digest}",
+        styles=read_template("gallery.css") + read_template("report.css"))
 
 
 @functools.cache
@@ -181,7 +191,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _breakable(name: str) -> Markup:
-    """Return a name, escaped, that may be broken behind its punctuation."""
+    """Return an escaped name in which lines may break after punctuation."""
     from markupsafe import Markup, escape
 
-    return Markup("<wbr>").join(escape(part) for part in _PARTS.findall(name))
+    return Markup("<wbr>").join(escape(part) for part in _NAME_PARTS.findall(name))

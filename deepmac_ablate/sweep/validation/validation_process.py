@@ -18,7 +18,7 @@ from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.progress import Progress
 from deepmac_ablate.storage.strict_json import to_json
-from deepmac_ablate.storage.user_cache import user_cache
+from deepmac_ablate.storage.user_cache import user_cache_path
 from deepmac_ablate.sweep.validation import result_cache
 from deepmac_ablate.sweep.validation.dataset_checks import check_datasets
 from deepmac_ablate.sweep.validation.validation_result import ArmConfig, ValidationResult
@@ -43,7 +43,7 @@ def validating(
     Raises:
         UserError: If the process dies; the results that it has found are kept.
     """
-    path = cache or user_cache("validation.jsonl")
+    path = cache or user_cache_path("validation.jsonl")
     problems: dict[int, str] = {}
     keys: dict[int, str] = {}
     for index, config in enumerate(configs):

@@ -1,4 +1,4 @@
-"""The report's figures: what is drawn is what was measured, and files are the same every time."""
+"""Figures of the report show the measured results, and their files are reproducible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import scipy.stats
 
 from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results.effects.axis_effects import axis_effects
-from deepmac_ablate.results.report.figures import arms, classes, cost, curves, effects, rendering
+from deepmac_ablate.results.report.figures import figure_files
+from deepmac_ablate.results.report.figures.arms_plot import draw_arms
+from deepmac_ablate.results.report.figures.classes_plot import draw_classes, summarize_classes
+from deepmac_ablate.results.report.figures.cost_plot import draw_cost, measure_costs, spread_labels
+from deepmac_ablate.results.report.figures.curves_plot import Run, draw_curves
+from deepmac_ablate.results.report.figures.effects_plot import draw_effects
 from tests.helpers import result_frames
 
 METRIC = "groundtruth/iou"
@@ -20,7 +25,7 @@ DEEP = {"novel": [0.50, 0.53, 0.51], "seen": [0.61, 0.65, 0.63]}
 
 
 def swept(name="deep", **fields):
-    """A baseline and another arm, three seeds each."""
+    """Return results of a baseline and another arm with three seeds each."""
     of_plain, of_deep = (
         {f"{METRIC}/{classes}": values for classes, values in numbers.items()}
         for numbers in (PLAIN, DEEP))
@@ -34,7 +39,7 @@ def arms_of(frame):
 
 
 def drawn(figure):
-    """What has a name: its x and y, by panel and name."""
+    """Return the coordinates of lines with an id, by panel and id."""
     return [
         {line.get_gid(): (list(map(float, line.get_xdata())), list(map(float, line.get_ydata())))
          for line in panel.get_lines() if line.get_gid()}
@@ -42,8 +47,8 @@ def drawn(figure):
 
 
 def test_seeds_means_and_intervals_of_arms():
-    """Against scipy: every seed a dot, the mean, and the t interval, in percent."""
-    novel, seen = drawn(arms.draw(arms_of(swept()), METRIC))
+    """Seeds, means and t intervals are in percent and agree with SciPy."""
+    novel, seen = drawn(draw_arms(arms_of(swept()), METRIC))
     for panel, role in ((novel, "novel"), (seen, "seen")):
         for row, numbers in enumerate((PLAIN, DEEP)):
             values = [100 * value for value in numbers[role]]
@@ -55,22 +60,22 @@ def test_seeds_means_and_intervals_of_arms():
 
 
 def test_one_seed_has_no_interval():
-    """A dot and a mean, and nothing that looks like knowledge of chance."""
+    """One seed is drawn as a marker and a mean without an interval."""
     frame = swept()
-    [novel, _] = drawn(arms.draw(arms_of(frame[frame["seed"] == 0]), METRIC))
+    [novel, _] = drawn(draw_arms(arms_of(frame[frame["seed"] == 0]), METRIC))
     assert {"novel-seeds-0", "novel-mean-0", "novel-seeds-1", "novel-mean-1"} == novel.keys()
 
 
-@pytest.mark.parametrize("draw", [arms.draw, cost.draw])
+@pytest.mark.parametrize("draw", [draw_arms, draw_cost])
 def test_nothing_finished_is_no_figure(draw):
-    """The page says so instead."""
+    """There is no figure before a trial has finished."""
     rows = result_frames.arm("a", {}, statuses=["new"] * 3, parameters=1)
     assert draw(arms_of(result_frames.frame(rows)), METRIC) is None
 
 
 def test_effects_are_in_percentage_points():
-    """By hand: the deep head adds 0.10, 0.09, 0.09 on novel classes, by seed."""
-    [panel] = drawn(effects.draw(axis_effects(swept(), METRIC).rows, METRIC))
+    """The effects of 0.10, 0.09 and 0.09 by seed are drawn in percentage points."""
+    [panel] = drawn(draw_effects(axis_effects(swept(), METRIC).rows, METRIC))
     assert [28 / 3] == pytest.approx(panel["effect-0"][0])
     low, high = panel["interval-0"][0]
     half = scipy.stats.t.ppf(0.975, 2) * (1 / 3) ** 0.5 / 3 ** 0.5
@@ -78,106 +83,110 @@ def test_effects_are_in_percentage_points():
 
 
 def test_costs_are_relative_to_the_baseline():
-    """Thrice the parameters; multiply-adds win where all arms have them."""
-    points, axis = cost.measure(arms_of(swept()), METRIC)
+    """Costs are relative to the baseline, in multiply-adds if all arms have them."""
+    points, axis = measure_costs(arms_of(swept()), METRIC)
     assert [1.0, 3.0] == [point.cost for point in points]
-    assert [42.0, 100 * sum(DEEP["novel"]) / 3] == pytest.approx([it.value.mean for it in points])
+    assert [42.0, 100 * sum(DEEP["novel"]) / 3] == pytest.approx(
+        [point.value.mean for point in points])
     assert "parameters, baseline = 1" == axis
-    [panel, _] = drawn(cost.draw(arms_of(swept()), METRIC))
+    [panel, _] = drawn(draw_cost(arms_of(swept()), METRIC))
     assert [3.0] == panel["arm-1"][0]
-    _, axis = cost.measure(arms_of(swept(training_gmacs=5.0)), METRIC)
-    assert "multiply-adds of training (an estimate), baseline = 1" == axis
+    _, axis = measure_costs(arms_of(swept(training_gmacs=5.0)), METRIC)
+    assert "training multiply-adds (estimate), baseline = 1" == axis
 
 
 def test_names_beside_points_keep_apart():
-    """Nearest to their points, in their order, inside the panel."""
-    heights = cost.spread([5.0, 5.1, 9.9, 0.0], 0.0, 10.0, 10.0)
+    """Labels keep their order, stay near their points and inside the panel."""
+    heights = spread_labels([5.0, 5.1, 9.9, 0.0], 0.0, 10.0, 10.0)
     assert [5.0, 6.0, 9.5, 0.5] == pytest.approx(heights)
-    crowded = cost.spread([1.0] * 4, 0.0, 10.0, 4.0)
+    crowded = spread_labels([1.0] * 4, 0.0, 10.0, 4.0)
     assert [1.25, 3.75, 6.25, 8.75] == pytest.approx(crowded)
 
 
 def class_numbers(frame):
-    """Numbers of three classes, in which the deep arm is 0.1, 0.2 and -0.1 better."""
+    """Return results of three classes, on which the deep arm is 0.1, 0.2 and -0.1 better."""
     trials = frame.loc[frame["status"] == "finished", "trial"]
-    gain = [0.0 if it.startswith("plain") else 1.0 for it in trials]
+    gain = [0.0 if trial.startswith("plain") else 1.0 for trial in trials]
     return result_frames.per_class(
         list(trials), {"ring": "novel", "star": "novel", "disc": "seen"},
-        {"ring": [0.3 + 0.1 * it for it in gain], "star": [0.3 + 0.2 * it for it in gain],
-         "disc": [0.7 - 0.1 * it for it in gain]})
+        {"ring": [0.3 + 0.1 * share for share in gain],
+         "star": [0.3 + 0.2 * share for share in gain],
+         "disc": [0.7 - 0.1 * share for share in gain]})
 
 
 def test_classes_show_differences_to_the_baseline():
-    """By hand, the largest first, novel classes apart from seen ones and hollow."""
+    """Differences are sorted, with novel classes in a panel of their own and hollow."""
     frame = swept()
-    figure = classes.draw(arms_of(frame), class_numbers(frame), METRIC)
+    figure = draw_classes(arms_of(frame), class_numbers(frame), METRIC)
     novel, seen = drawn(figure)
     assert [20.0, 10.0] == pytest.approx(novel["novel-0"][0])
     assert [-10.0] == pytest.approx(seen["seen-0"][0])
-    assert ["star", "ring"] == [it.get_text() for it in figure.axes[0].get_yticklabels()]
+    assert ["star", "ring"] == [
+        label.get_text() for label in figure.axes[0].get_yticklabels()]
     hollow = {line.get_gid(): line.get_markerfacecolor() == "none"
               for panel in figure.axes for line in panel.get_lines() if line.get_gid()}
     assert {"novel-0": True, "seen-0": False} == hollow
 
 
 def test_classes_without_a_baseline_show_values():
-    """An arm that is alone, or a sweep without a baseline."""
+    """Without a baseline, classes show values in percent."""
     frame = swept()
     alone = [arm for arm in arms_of(frame) if not arm.baseline]
-    found = classes.measure(alone, class_numbers(frame), METRIC)
+    found = summarize_classes(alone, class_numbers(frame), METRIC)
     assert {"deep": {"star": 50.0, "ring": 40.0, "disc": 60.0}} == {
         arm: pytest.approx(values) for arm, values in found.values.items()}
     assert "" == found.baseline
 
 
 def test_curves_show_what_was_noted():
-    """The loss and evaluations by step; many steps are averaged in order."""
+    """Curves show losses and evaluations by step, and average many steps."""
     metrics = [{"step": step, "train/total_loss": float(step)} for step in range(1, 301)]
     evaluations = [{"step": 100, f"{METRIC}/novel": 0.2}, {"step": 200, f"{METRIC}/novel": None},
                    {"step": 300, f"{METRIC}/novel": 0.3}]
-    figure = curves.draw([curves.Run("a", metrics, evaluations)], METRIC)
+    figure = draw_curves([Run("a", metrics, evaluations)], METRIC)
     loss, novel = (panel.get_lines()[0] for panel in figure.axes)
     assert ["loss", "novel classes"] == [panel.get_title() for panel in figure.axes]
     assert [step + 0.5 for step in range(1, 301, 2)] == list(loss.get_ydata())
     assert ([100.0, 300.0], [20.0, 30.0]) == (list(novel.get_xdata()), list(novel.get_ydata()))
-    assert curves.draw([curves.Run("a", [], evaluations[:1])], METRIC) is None
+    assert draw_curves([Run("a", [], evaluations[:1])], METRIC) is None
 
 
 @pytest.fixture(scope="module")
 def figure():
-    return arms.draw(arms_of(swept(HOSTILE)), METRIC)
+    return draw_arms(arms_of(swept(HOSTILE)), METRIC)
 
 
 def test_files_for_papers_are_whole_and_always_the_same(figure):
-    """PDF and SVG without dates."""
-    again = arms.draw(arms_of(swept(HOSTILE)), METRIC)
-    assert rendering.pdf(figure) == rendering.pdf(again)
-    assert rendering.pdf(figure).startswith(b"%PDF-")
-    assert rendering.pdf(figure).rstrip().endswith(b"%%EOF")
-    assert b"CreationDate" not in rendering.pdf(figure)
-    assert rendering.svg(figure) == rendering.svg(again)
-    root = ElementTree.fromstring(rendering.svg(figure))
+    """PDF and SVG files are complete, have no dates and are reproducible."""
+    again = draw_arms(arms_of(swept(HOSTILE)), METRIC)
+    assert figure_files.to_pdf(figure) == figure_files.to_pdf(again)
+    assert figure_files.to_pdf(figure).startswith(b"%PDF-")
+    assert figure_files.to_pdf(figure).rstrip().endswith(b"%%EOF")
+    assert b"CreationDate" not in figure_files.to_pdf(figure)
+    assert figure_files.to_svg(figure) == figure_files.to_svg(again)
+    root = ElementTree.fromstring(figure_files.to_svg(figure))
     assert "{http://www.w3.org/2000/svg}svg" == root.tag
     # Letters are outlines.
     assert [] == list(root.iter("{http://www.w3.org/2000/svg}text"))
 
 
 def test_a_figure_inside_a_page(figure):
-    """Ids are its own, text is text in the page's colour, and it says what it shows."""
-    one, other = (rendering.inline_svg(figure, name, HOSTILE) for name in ("one", "other"))
+    """An inline figure has unique ids, real text in the page's colour and a description."""
+    one, other = (figure_files.to_inline_svg(figure, name, HOSTILE) for name in ("one", "other"))
     root = ElementTree.fromstring(one)
     assert ("svg", "img", HOSTILE) == (root.tag, root.get("role"), root.get("aria-label"))
-    listed = [it.get("id") for it in root.iter() if it.get("id")]
+    listed = [element.get("id") for element in root.iter() if element.get("id")]
     ids = set(listed)
     assert len(listed) == len(ids)
-    assert all(it.startswith("one-") for it in ids)
-    assert set() == ids & {it.get("id") for it in ElementTree.fromstring(other).iter()} - {None}
+    assert all(name.startswith("one-") for name in ids)
+    others = {element.get("id") for element in ElementTree.fromstring(other).iter()}
+    assert set() == ids & others - {None}
     referred = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', one))
     assert referred
     assert referred <= ids
-    texts = [it.text for it in root.iter("text")]
+    texts = [element.text for element in root.iter("text")]
     # As it was written, but for its length.
     assert f"{HOSTILE[:33]}…" in texts
-    assert set() == {"script", "metadata", "style"} & {it.tag for it in root.iter()}
+    assert set() == {"script", "metadata", "style"} & {element.tag for element in root.iter()}
     assert "fill: currentColor" in one
-    assert one == rendering.inline_svg(figure, "one", HOSTILE)
+    assert one == figure_files.to_inline_svg(figure, "one", HOSTILE)

@@ -1,4 +1,4 @@
-"""`deepmac-ablate report`: one page, in a real browser."""
+"""The page that `deepmac-ablate report` writes, in a real browser."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 
 from deepmac_ablate import cli, results
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results.report import page as report
-from deepmac_ablate.results.report.page import Options
+from deepmac_ablate.results.report.page import ReportOptions, render_report, write_report
 from deepmac_ablate.results.report.sections import design
 from tests.helpers import report_workdirs, result_workdirs
 from tests.helpers.report_workdirs import Names
@@ -23,8 +22,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 _SWITCHES = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run"]
-# What a page of 8 MB may be.
-_MOST_BYTES = 8_000_000
+_MAX_BYTES = 8_000_000
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}"
 HOSTILE = Names(
@@ -44,10 +42,10 @@ def usual(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """The page of a user who calls things as an attacker would."""
+    """The page of a sweep whose names contain HTML and scripts."""
     folder = tmp_path_factory.mktemp("hostile") / "w"
     report_workdirs.write(folder, HOSTILE)
-    report.write([str(folder)], None, Options(images=2))
+    write_report([str(folder)], None, ReportOptions(images=2))
     return folder / "report.html"
 
 
@@ -65,7 +63,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Open a page from its file; complaints of the browser, dialogs and requests are noted."""
+    """Open a page from its file, and record console messages, dialogs and requests."""
     contexts = []
 
     def opened(path, **options):
@@ -76,7 +74,8 @@ def visit(browser):
         page.on("console", lambda message: page.trouble.append(message.text))
         page.on("pageerror", lambda error: page.trouble.append(str(error)))
         page.on("dialog", lambda dialog: (page.trouble.append("dialog"), dialog.dismiss()))
-        page.on("request", lambda it: it.url.startswith("data:") or page.trouble.append(it.url))
+        page.on("request", lambda request: (
+            request.url.startswith("data:") or page.trouble.append(request.url)))
         page.goto(path.as_uri())
         assert [path.as_uri()] == page.trouble
         page.trouble.clear()
@@ -92,13 +91,13 @@ def arms(page):
 
 
 def novel(page, arm):
-    """What the table says of an arm's novel classes."""
+    """Return the mean of an arm on novel classes, as the table shows it."""
     row = page.locator("table.sortable tbody tr", has_text=arm)
     return row.locator("td").nth(1).inner_text()
 
 
 def test_the_command_names_what_it_wrote(usual, capsys):
-    """The page first, then figures as PDF and SVG; the bytes are the same every time."""
+    """The command prints the paths of the page and the figures, which are reproducible."""
     page = (usual / "report.html").read_bytes()
     figures = usual / "figures"
     arguments = ["report", str(usual), "--images", "2", "--figures", str(figures)]
@@ -109,24 +108,24 @@ def test_the_command_names_what_it_wrote(usual, capsys):
     assert {str(figures / f"{n}.{form}") for n in names for form in ("pdf", "svg")} == set(
         written[1:])
     assert page == (usual / "report.html").read_bytes()
-    assert len(page) < _MOST_BYTES
+    assert len(page) < _MAX_BYTES
     assert not list(usual.glob("*.tmp"))
 
 
 def test_the_page_needs_nothing_else(usual, visit):
-    """No request but for the file, no complaint, and every link leads somewhere."""
+    """The page loads nothing else, has no errors, and all links have targets."""
     page = visit(usual / "report.html")
     for link in page.locator("nav a").all():
         assert 1 == page.locator(link.get_attribute("href")).count()
-    ids = page.eval_on_selector_all("[id]", "found => found.map(it => it.id)")
+    ids = page.eval_on_selector_all("[id]", "found => found.map(element => element.id)")
     assert len(ids) == len(set(ids))
-    loaded = page.eval_on_selector_all("img", "found => found.map(it => it.naturalWidth)")
+    loaded = page.eval_on_selector_all("img", "found => found.map(image => image.naturalWidth)")
     assert set(loaded) == {320}
     assert page.trouble == []
 
 
 def test_it_says_what_there_is(usual, visit):
-    """The question, how far it got, an arm's number, what failed, and in what arms differ."""
+    """The page shows question, progress, results, failures and differences."""
     page = visit(usual / "report.html")
     text = page.inner_text("main")
     assert "Is it the deep mask head or the ground-truth boxes" in text
@@ -142,18 +141,18 @@ def test_it_says_what_there_is(usual, visit):
 
 
 def test_heads_sort_by_click_and_by_keyboard(usual, visit):
-    """The largest first, the other way at the second press; the order is said to screen readers."""
+    """Column headers sort by click and key, and expose the order to screen readers."""
     page = visit(usual / "report.html")
     planned = arms(page)
-    head = page.locator("th[data-kind=number]").nth(1)
-    head.locator("button").click()
+    header = page.locator("th[data-kind=number]").nth(1)
+    header.locator("button").click()
     column = page.locator("table.sortable tbody td:nth-child(3)")
     numbers = [float(text.split()[0]) for text in column.all_inner_texts()]
     assert sorted(numbers, reverse=True) == numbers
-    assert "descending" == head.get_attribute("aria-sort")
+    assert "descending" == header.get_attribute("aria-sort")
     assert planned != arms(page)
     page.keyboard.press("Enter")
-    assert "ascending" == head.get_attribute("aria-sort")
+    assert "ascending" == header.get_attribute("aria-sort")
     assert sorted(numbers) == [float(text.split()[0]) for text in column.all_inner_texts()]
     page.locator("th[data-kind=name] button").focus()
     page.keyboard.press("Space")
@@ -163,7 +162,7 @@ def test_heads_sort_by_click_and_by_keyboard(usual, visit):
 
 
 def test_rows_without_a_number_stay_below(usual, visit):
-    """The baseline has no difference to itself, whichever way the table is sorted."""
+    """Rows without a number stay last in both orders."""
     page = visit(usual / "report.html")
     button = page.locator("th[data-kind=number] button", has_text="Δ").first
     for _ in range(2):
@@ -172,92 +171,97 @@ def test_rows_without_a_number_stay_below(usual, visit):
 
 
 def test_hostile_names_stay_text(hostile, visit):
-    """In the table, figures, descriptions and causes: no element, no dialog, nothing evaluated."""
+    """Names with HTML and scripts remain text everywhere."""
     page = visit(hostile)
     assert 1 == page.locator("script").count()
     assert 0 == page.locator("img[src=x]").count()
     assert any(EVIL in text for text in arms(page))
     assert EVIL in page.inner_text("h1")
     assert EVIL in page.inner_text("#failures")
-    descriptions = page.eval_on_selector_all("img", "found => found.map(it => it.alt)")
+    descriptions = page.eval_on_selector_all("img", "found => found.map(image => image.alt)")
     assert any(EVIL in text for text in descriptions)
-    drawn = page.eval_on_selector_all("svg text", "found => found.map(it => it.textContent)")
+    drawn = page.eval_on_selector_all("svg text", "found => found.map(text => text.textContent)")
     assert any(text.startswith("default <script>alert(1)") for text in drawn)
     assert page.trouble == []
 
 
 @pytest.mark.parametrize("width", [390, 768])
 def test_a_narrow_screen_is_not_left(usual, hostile, visit, width):
-    """Only tables and figures scroll sideways, each for itself."""
+    """On narrow screens only tables and figures scroll sideways."""
     for path in (usual / "report.html", hostile):
         page = visit(path, viewport={"width": width, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate(
-            "(it => it.scrollWidth > it.clientWidth)(document.querySelector('#table .scroll'))")
+            "(box => box.scrollWidth > box.clientWidth)(document.querySelector('#table .scroll'))")
 
 
 def luminance(colour):
-    """https://www.w3.org/TR/WCAG21/#dfn-relative-luminance."""
+    """Return the relative luminance (https://www.w3.org/TR/WCAG21/#dfn-relative-luminance)."""
     shares = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
-    linear = [it / 12.92 if it <= 0.03928 else ((it + 0.055) / 1.055) ** 2.4 for it in shares]
-    return sum(weight * it for weight, it in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    linear = [
+        share / 12.92 if share <= 0.03928 else ((share + 0.055) / 1.055) ** 2.4
+        for share in shares]
+    return sum(
+        weight * share for weight, share in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_can_be_read_in_light_and_dark(usual, visit, scheme):
-    """Contrast of 4.5 (WCAG AA) for texts, those in figures and captions included."""
+    """All text has a contrast of at least 4.5 (WCAG AA) in both colour schemes."""
     page = visit(usual / "report.html", color_scheme=scheme)
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (luminance(paper) < 0.1) == (scheme == "dark")
     for selector, style in (
             ("p", "color"), ("figcaption", "color"), ("nav a", "color"), ("td", "color"),
             ("svg text", "fill")):
-        colour = page.eval_on_selector(selector, f"it => getComputedStyle(it).{style}")
+        colour = page.eval_on_selector(selector, f"element => getComputedStyle(element).{style}")
         one, other = sorted([luminance(colour), luminance(paper)], reverse=True)
         assert (one + 0.05) / (other + 0.05) >= 4.5, selector
 
 
 def test_everything_is_on_paper(usual, visit):
-    """Nothing is closed, nothing stands fast, nothing is cut off at the side."""
+    """In print, details are open, headers are not sticky, and nothing is cut off."""
     page = visit(usual / "report.html", viewport={"width": 1000, "height": 1000})
-    page.eval_on_selector_all("details", "found => found.forEach(it => { it.open = false; })")
+    page.eval_on_selector_all("details", "found => found.forEach(each => { each.open = false; })")
     page.emulate_media(media="print")
     assert page.locator("details tbody tr").first.is_visible()
-    assert "static" == page.eval_on_selector("thead", "it => getComputedStyle(it).position")
-    assert "visible" == page.eval_on_selector(".scroll", "it => getComputedStyle(it).overflowX")
+    assert "static" == page.eval_on_selector(
+        "thead", "element => getComputedStyle(element).position")
+    assert "visible" == page.eval_on_selector(
+        ".scroll", "element => getComputedStyle(element).overflowX")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.pdf().startswith(b"%PDF-")
 
 
 def test_pictures_and_figures_are_described(usual, visit):
-    """For those who cannot see them."""
+    """All images and figures have descriptions."""
     page = visit(usual / "report.html")
-    assert all(page.eval_on_selector_all("img", "found => found.map(it => it.alt)"))
+    assert all(page.eval_on_selector_all("img", "found => found.map(image => image.alt)"))
     described = page.locator("figure.plot svg[role=img]")
     assert 5 == described.count()
-    assert all(it.get_attribute("aria-label").strip() for it in described.all())
+    assert all(figure.get_attribute("aria-label").strip() for figure in described.all())
 
 
 def test_a_sweep_that_has_not_started_is_a_page_too(tmp_path):
-    """Each section says why it is empty."""
+    """Before the first trial, each section says why it is empty."""
     folder = tmp_path / "w"
     workdir = report_workdirs.write(folder)
     for trial in list((folder / "trials").iterdir()):
         trial.rename(tmp_path / trial.name)
-    [page] = report.write([str(workdir.path)], None, Options())
+    [page] = write_report([str(workdir.path)], None, ReportOptions())
     text = Path(page).read_text()
     for sentence in (
             "12 missing", "No trial has finished yet.",
             "Nothing to draw: no trial has finished with this metric.",
-            "No trial of these arms has left masks", "No trial has failed.",
-            "No trial has noted its code."):
+            "Nothing to show: no finished trial of these arms has masks", "No trial has failed.",
+            "No trial recorded its code."):
         assert sentence in text
     # What is planned can be compared before anything ran.
     assert "Deep.depth" in text
 
 
 def test_another_split_changes_the_numbers(usual, tmp_path, visit):
-    """Seen and novel as asked for, and the caption says that training knew others."""
+    """Another class split changes the results and is named in the caption."""
     output = tmp_path / "page.html"
     arguments = ["report", str(usual), "--split", "star,ring", "--images", "0"]
     assert 0 == cli.main([*arguments, "--output", str(output)])
@@ -268,39 +272,39 @@ def test_another_split_changes_the_numbers(usual, tmp_path, visit):
         means.append(classes.loc[classes.index.difference(["star", "ring"]), "iou"].mean())
     assert novel(page, "default+groundtruth").startswith(f"{100 * sum(means) / 3:.1f} ± ")
     assert "Seen and novel are those of the split" in page.inner_text("#table")
-    assert "No pictures were asked for (--images 0)." in page.inner_text("#gallery")
-    panel = page.locator("#figures svg[aria-label^=Classes]").text_content()
+    assert "No images were requested (--images 0)." in page.inner_text("#gallery")
+    panel = page.locator("#figures svg[aria-label^='Results by class']").text_content()
     assert panel.index("disc") < panel.index("novel classes") < panel.index("star")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (Options(metric="groundtruth/iuo"), "Did you mean 'groundtruth/iou'?"),
-        (Options(split="vok"), "Did you mean 'voc'?"),
-        (Options(data="nowhere/val"), "There is no dataset nowhere/val"),
-        (Options(images=-1), "--images -1 makes no sense"),
+        (ReportOptions(metric="groundtruth/iuo"), "Did you mean 'groundtruth/iou'?"),
+        (ReportOptions(split="vok"), "Did you mean 'voc'?"),
+        (ReportOptions(data="nowhere/val"), "There is no dataset nowhere/val"),
+        (ReportOptions(images=-1), "--images must be at least 0, got -1."),
     ],
 )
 def test_mistakes_are_named(usual, tmp_path, options, message):
-    """In a sentence, and no page is written."""
+    """Wrong options are errors, and no page is written."""
     output = tmp_path / "page.html"
     with pytest.raises(UserError) as error:
-        report.write([str(usual)], str(output), options)
+        write_report([str(usual)], str(output), options)
     assert message in str(error.value)
     assert not output.exists()
 
 
 def test_the_page_needs_a_place(usual, tmp_path):
-    """A folder that is not there is no place for it, nor is a server."""
+    """A missing folder or a server as output is an error."""
     with pytest.raises(UserError, match="Cannot write the report"):
-        report.write([str(usual)], str(tmp_path / "no" / "page.html"), Options(images=0))
-    with pytest.raises(UserError, match=r"wandb:a/b is no folder .*; name a file with --output"):
-        report.write(["wandb:a/b"], None, Options())
+        write_report([str(usual)], str(tmp_path / "no" / "page.html"), ReportOptions(images=0))
+    with pytest.raises(UserError, match=r"wandb:a/b is not a folder .*; pass a file with --output"):
+        write_report(["wandb:a/b"], None, ReportOptions())
 
 
 def test_several_sweeps_share_a_page(usual, tmp_path):
-    """Arms of one name are told apart by their sweep, and each sweep has its question."""
+    """Arms of the same name are labelled with their sweep."""
     other = report_workdirs.write(tmp_path / "w", Names(sweep="again"))
     for number in (0, 3):
         # Ids are hashes of what differs; here they are told apart by hand.
@@ -309,27 +313,28 @@ def test_several_sweeps_share_a_page(usual, tmp_path):
         (tmp_path / f"trial{number}" / "trial.json").write_text(
             text.replace(f"{number:012x}", f"trial{number}"))
     paths = [str(usual), str(tmp_path / "trial0"), str(tmp_path / "trial3")]
-    text = report.render(paths, Options(images=0)).page
+    text = render_report(paths, ReportOptions(images=0)).page
     assert "<h3>again</h3>" in text
     assert 'data-key="again/default+groundtruth"' in text
     assert 'data-key="heads_and_boxes/default+groundtruth"' in text
 
 
 def test_two_runs_of_one_sweep_keep_its_question(tmp_path):
-    """Launched with other bindings into another workdir, it is asked twice."""
+    """Two workdirs of the same sweep keep its question."""
     plan = result_workdirs.plan({"a": {"x": "1"}})
-    other = plan._replace(trials=tuple(it._replace(id="other") for it in plan.trials))
+    other = plan._replace(trials=tuple(trial._replace(id="other") for trial in plan.trials))
     paths = [str(tmp_path / name) for name in "12"]
     for path, a_plan in zip(paths, (plan, other), strict=True):
         result_workdirs.write(path, a_plan)
     frame = results.load(*paths)
-    found = design.designs(frame, design.plans(paths, frame))
-    assert [("heads (1)", "?"), ("heads (2)", "?")] == [(it.name, it.question) for it in found]
+    found = design.sweep_designs(frame, design.read_plans(paths, frame))
+    assert [("heads (1)", "?"), ("heads (2)", "?")] == [
+        (each.name, each.question) for each in found]
 
 
 @pytest.mark.extended
 def test_pictures_come_from_the_records(tmp_path):
-    """Found where the trials say, or where the user says; another dataset is refused."""
+    """The images come from the dataset that trials or the user name; another one is an error."""
     from deepmac_ablate.data.convert_coco import convert
     from deepmac_ablate.data.shapes import scenes
 
@@ -337,21 +342,21 @@ def test_pictures_come_from_the_records(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
     for entry in truth["images"]:
-        png, _ = scenes.render(report_workdirs.task(entry["id"]))
+        png, _ = scenes.render(report_workdirs.scene_task(entry["id"]))
         (images / entry["file_name"]).write_bytes(png)
     (tmp_path / "val.json").write_text(json.dumps(truth))
     prefix = tmp_path / "data" / "val"
     identity = convert(images, tmp_path / "val.json", prefix).info.identity
     workdir = report_workdirs.write(tmp_path / "w", truth=truth, dataset=identity)
-    without = report.render([str(workdir.path)], Options(images=2)).page
-    given = report.render([str(workdir.path)], Options(images=2, data=str(prefix))).page
+    without = render_report([str(workdir.path)], ReportOptions(images=2)).page
+    given = render_report([str(workdir.path)], ReportOptions(images=2, data=str(prefix))).page
     assert "Masks are drawn on grey" in without
     assert "Masks are drawn on grey" not in given
     assert "annotated mask" in given
     assert "annotated mask" not in without
     found = report_workdirs.write(
         tmp_path / "v", truth=truth, dataset=identity, prefix=str(prefix))
-    assert "annotated mask" in report.render([str(found.path)], Options(images=2)).page
+    assert "annotated mask" in render_report([str(found.path)], ReportOptions(images=2)).page
     other = report_workdirs.write(tmp_path / "u", truth=truth)
     with pytest.raises(UserError, match=f"is {identity}, but the trials were evaluated on val@01"):
-        report.render([str(other.path)], Options(images=2, data=str(prefix)))
+        render_report([str(other.path)], ReportOptions(images=2, data=str(prefix)))

@@ -15,7 +15,7 @@ import pytest
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.storage.user_cache import user_cache
+from deepmac_ablate.storage.user_cache import user_cache_path
 from deepmac_ablate.sweep.validation import result_cache
 from deepmac_ablate.sweep.validation.dataset_checks import check_datasets
 from deepmac_ablate.sweep.validation.validation_process import validating
@@ -184,7 +184,7 @@ def test_the_cache_is_in_the_users_cache_folder(folder, interpreter, monkeypatch
     assert (folder / "xdg/deepmac_ablate/validation.jsonl").exists()
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(folder))
-    assert folder / ".cache/deepmac_ablate/validation.jsonl" == user_cache("validation.jsonl")
+    assert folder / ".cache/deepmac_ablate/validation.jsonl" == user_cache_path("validation.jsonl")
 
 
 def test_a_broken_cache_costs_time_only(folder, interpreter):

@@ -1,1 +1,1 @@
-"""The report's figures, one a module: each returns a matplotlib figure, or None without numbers."""
+"""Figures of the report, one per module: a matplotlib figure, or None if there is no data."""

@@ -1,7 +1,7 @@
-"""How figures look: one set of colours, markers and sizes for a page and for a paper.
+"""Style of the figures: colours, markers and sizes for pages and papers.
 
-Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which people with any kind of
-colour vision tell apart; nothing is told by colour alone.
+The colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which readers with any
+kind of colour vision can distinguish. Nothing is encoded by colour alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
-# Text and axes. On a page it becomes the colour of the text around, light or dark.
+# Colour of text and axes. On a page, the colour of the surrounding text replaces it.
 INK = "#262626"
 # Visible on white and on black.
 QUIET = "#8c8c8c"
@@ -28,8 +28,9 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 
-WIDTH = 6.6  # inches: a column of a page, both columns of a paper
-_LONGEST_LABEL = 34
+# In inches: a column of a page, or both columns of a paper.
+WIDTH = 6.6
+_MAX_LABEL_LENGTH = 34
 
 _SETTINGS = {
     "font.family": "DejaVu Sans",
@@ -50,7 +51,7 @@ _SETTINGS = {
     "grid.alpha": 0.35,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    # A dollar in the name of an arm begins no formula.
+    # A dollar sign in the name of an arm does not start a formula.
     "text.parse_math": False,
     "axes.unicode_minus": True,
 }
@@ -58,7 +59,7 @@ _SETTINGS = {
 
 @contextlib.contextmanager
 def applied() -> Iterator[None]:
-    """Let figures be made and written in this style, whatever the user's settings are."""
+    """Apply this style within a context, regardless of the user's settings."""
     import matplotlib as mpl
 
     with mpl.rc_context():
@@ -67,19 +68,19 @@ def applied() -> Iterator[None]:
         yield
 
 
-def figure(height: float, width: float = WIDTH) -> Figure:
-    """Return an empty figure of a size in inches, with room for its labels."""
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """Return an empty figure of a size in inches, with a layout that makes room for labels."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def label(name: str, longest: int = _LONGEST_LABEL) -> str:
-    """Return a name as figures show it: in one line, printable, with an ellipsis if it is long."""
+def shorten_label(name: str, max_length: int = _MAX_LABEL_LENGTH) -> str:
+    """Return a name on one line, printable, and with an ellipsis if it is too long."""
     plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
-    return plain if len(plain) <= longest else f"{plain[:longest - 1]}…"
+    return plain if len(plain) <= max_length else f"{plain[:max_length - 1]}…"
 
 
-def of_arm(position: int) -> Mapping[str, Any]:
-    """Return colour, marker and line of one of several arms; 36 differ from each other."""
+def arm_style(position: int) -> Mapping[str, Any]:
+    """Return colour, marker and line style of an arm; the first 36 positions all differ."""
     count = len(_COLOURS)
     shift = position + position // count
     return {
@@ -89,22 +90,22 @@ def of_arm(position: int) -> Mapping[str, Any]:
     }
 
 
-def rows(panel: Axes, names: list[str], longest: int = _LONGEST_LABEL) -> None:
-    """Make the vertical axis a list of names, the first on top, a line to each."""
-    panel.set_yticks(range(len(names)), [label(name, longest) for name in names])
+def label_rows(panel: Axes, names: list[str], max_length: int = _MAX_LABEL_LENGTH) -> None:
+    """Label the rows of a panel, the first on top."""
+    panel.set_yticks(range(len(names)), [shorten_label(name, max_length) for name in names])
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="both")
     panel.spines["left"].set_visible(False)
 
 
-def x_title(figure: Figure, text: str) -> None:
-    """Say below all panels what their horizontal axes show."""
+def set_x_title(figure: Figure, text: str) -> None:
+    """Set the title below the horizontal axes of all panels."""
     figure.supxlabel(text, fontsize="medium")
 
 
-def number_ticks(axis: Axis) -> None:
-    """Write the ticks of a linear or logarithmic axis as plain numbers, a few of them."""
+def format_ticks(axis: Axis) -> None:
+    """Show a few ticks on a linear or logarithmic axis, as plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     if axis.get_scale() == "log":

@@ -1,4 +1,4 @@
-"""What was asked, with which arms, and how far it got."""
+"""Sweeps of a report: question, design, progress and failures."""
 
 from __future__ import annotations
 
@@ -8,23 +8,29 @@ from typing import NamedTuple
 import pandas as pd
 from etils import epath
 
+from deepmac_ablate.launch import status_rows, trial_status
+from deepmac_ablate.launch.status_rows import TrialRow
+from deepmac_ablate.launch.supervision import attempt
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.results import columns
 from deepmac_ablate.results.loading import load
 from deepmac_ablate.sweep.plan import Plan
 
+# More trials with the same cause are only counted.
+_MAX_NAMED_FAILURES = 8
+
 
 class Design(NamedTuple):
-    """One sweep.
+    """Design and progress of a sweep.
 
     Attributes:
-        name: Of the sweep; empty for trials that were trained without one.
-        question: What it asks; empty where that is not known.
-        axes: The names of the levels by the name of the axis.
-        baseline: The arm to compare with; empty where there is none.
-        arms: How many.
-        seeds: All that occur, in order.
-        counts: How many trials there are of each status that occurs.
+        name: Name of the sweep; empty for trials that were trained without one.
+        question: Question that the sweep asks; empty if it is unknown.
+        axes: Names of the levels, by axis.
+        baseline: Name of the baseline arm; empty if there is none.
+        arms: Number of arms.
+        seeds: All seeds in use, ascending.
+        counts: Number of trials by status.
     """
 
     name: str
@@ -36,43 +42,83 @@ class Design(NamedTuple):
     counts: Mapping[str, int]
 
     def progress(self) -> str:
-        """Return how many trials there are of each status, a new one being missing."""
+        """Return the number of trials by status, such as "10 finished, 2 missing"."""
         named = {"new": "missing"}
         return ", ".join(f"{n} {named.get(status, status)}" for status, n in self.counts.items())
 
 
-def plans(workdirs: Sequence[str], frame: pd.DataFrame) -> dict[str, Plan]:
-    """Return the plans of the workdirs that hold one, by workdir.
+class Failure(NamedTuple):
+    """Failed trial, with the path of its log; empty if there is no log here."""
+
+    trial: str
+    arm: str
+    seed: str
+    log: str
+
+
+class FailureGroup(NamedTuple):
+    """Failures with the same cause.
+
+    Attributes:
+        cause: Cause of the first one.
+        count: Number of failed trials.
+        failures: Some of the trials.
+    """
+
+    cause: str
+    count: int
+    failures: Sequence[Failure]
+
+
+def read_plans(workdirs: Sequence[str], frame: pd.DataFrame) -> dict[str, Plan]:
+    """Read the plans of those workdirs that have one.
 
     Args:
-        workdirs: Of the sweeps.
-        frame: What `results.load` returned of them; plans have the names that sweeps have there.
+        workdirs: Workdirs of sweeps, and other sources of results.
+        frame: Results loaded from them. The plans get the names that sweeps have in it.
+
+    Returns:
+        Plans by workdir.
 
     Raises:
-        UserError: If one is broken.
+        UserError: If a plan is broken.
     """
-    known = {}
+    plans = {}
     for workdir in workdirs:
         if (epath.Path(workdir) / "plan.json").exists():
             plan = SweepWorkdir(workdir).read_plan()
             apart = load.name_with_workdir(plan.name, workdir, workdirs)
-            known[workdir] = plan._replace(name=apart) if apart in set(frame["sweep"]) else plan
-    return known
+            plans[workdir] = plan._replace(name=apart) if apart in set(frame["sweep"]) else plan
+    return plans
 
 
-def designs(frame: pd.DataFrame, known: Mapping[str, Plan]) -> list[Design]:
-    """Return the sweeps of a data frame, in its order; what no plan says is read off the trials.
+def sweep_designs(frame: pd.DataFrame, plans: Mapping[str, Plan]) -> list[Design]:
+    """Return the designs of the sweeps in a data frame, in its order.
 
     Args:
-        frame: As `columns` says.
-        known: Plans by workdir.
+        frame: Results with the columns of `columns`. They replace a missing plan.
+        plans: Plans by workdir.
     """
-    by_name = {plan.name: plan for plan in known.values()}
-    return [_design(name, trials, by_name.get(name))
+    by_name = {plan.name: plan for plan in plans.values()}
+    return [_sweep_design(name, trials, by_name.get(name))
             for name, trials in frame.groupby("sweep", sort=False)]
 
 
-def _design(name: str, trials: pd.DataFrame, plan: Plan | None) -> Design:
+def group_failures(frame: pd.DataFrame) -> list[FailureGroup]:
+    """Return the failed trials of a data frame grouped by cause, the largest group first."""
+    failed = frame[frame["status"] == "failed"]
+    groups = status_rows.group_failures(
+        TrialRow(row.trial, row.arm, row.seed, "failed", cause=row.cause, log=row.folder)
+        for row in failed[["trial", "arm", "seed", "cause", "folder"]].itertuples(index=False))
+    return [
+        FailureGroup(
+            group[0].cause or "unknown cause", len(group),
+            [Failure(row.id, row.arm, str(row.seed), _log_path(row.log))
+             for row in group[:_MAX_NAMED_FAILURES]])
+        for group in groups]
+
+
+def _sweep_design(name: str, trials: pd.DataFrame, plan: Plan | None) -> Design:
     baselines = trials.loc[trials["baseline"].fillna(False), "arm"]
     levels = {axis: list(trials[axis].dropna().unique()) for axis in columns.axes(trials)}
     statuses = trials["status"].value_counts()
@@ -85,3 +131,9 @@ def _design(name: str, trials: pd.DataFrame, plan: Plan | None) -> Design:
         seeds=sorted(int(seed) for seed in trials["seed"].dropna().unique()),
         counts={s: int(statuses[s]) for s in columns.STATUSES if s in statuses},
     )
+
+
+def _log_path(folder: str) -> str:
+    """Return the log of a trial's latest attempt; empty if there is none here."""
+    last = trial_status.read_status(folder).attempt if folder else None
+    return attempt.log_name(folder, last.role, last.number) if last else ""

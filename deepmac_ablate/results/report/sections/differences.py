@@ -1,4 +1,4 @@
-"""In what each arm differs from the baseline: the bindings, with their values."""
+"""Bindings in which each arm differs from the baseline of its sweep."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _NOTHING = "-"
 
 
 class Row(NamedTuple):
-    """A parameter, and its value in the baseline and in the arm."""
+    """Parameter with its value in the baseline and in the arm."""
 
     parameter: str
     baseline: str
     arm: str
 
 
-class Differences(NamedTuple):
-    """What makes an arm.
+class ArmDifferences(NamedTuple):
+    """Differences between an arm and its baseline.
 
     Attributes:
-        arm: Its label.
-        baseline: What it is compared with.
-        rows: In the order of the tree of bindings.
-        note: What the rows do not say, or why there are none; else empty.
+        arm: Label of the arm.
+        baseline: Label of the baseline.
+        rows: Differing parameters, in the order of the tree of bindings.
+        note: Caveats about the rows, or why there are none; may be empty.
     """
 
     arm: str
@@ -39,15 +39,17 @@ class Differences(NamedTuple):
     note: str
 
 
-def of_arms(arms: Sequence[ArmTrials], plans: Mapping[str, Plan]) -> list[Differences]:
+def compare_with_baselines(
+    arms: Sequence[ArmTrials], plans: Mapping[str, Plan]
+) -> list[ArmDifferences]:
     """Compare each arm with the baseline of its sweep.
 
     Args:
-        arms: Which ones.
-        plans: Of the sweeps, by workdir; arms that have not started are found there.
+        arms: Arms to compare, including the baselines.
+        plans: Plans of the sweeps by workdir, for arms that have not started.
 
     Returns:
-        An entry for each arm but the baselines; none for arms of a sweep without one.
+        An entry for each arm other than the baselines; none for sweeps without a baseline.
     """
     baselines = {arm.sweep: arm for arm in arms if arm.baseline}
     return [
@@ -55,25 +57,25 @@ def of_arms(arms: Sequence[ArmTrials], plans: Mapping[str, Plan]) -> list[Differ
         for arm in arms if not arm.baseline and arm.sweep in baselines]
 
 
-def _compare(arm: ArmTrials, baseline: ArmTrials, plans: Mapping[str, Plan]) -> Differences:
+def _compare(arm: ArmTrials, baseline: ArmTrials, plans: Mapping[str, Plan]) -> ArmDifferences:
     try:
-        theirs, ours = _side(baseline, plans), _side(arm, plans)
+        theirs, ours = _find_side(baseline, plans), _find_side(arm, plans)
         comparison = config_diff.compare_sides(theirs, ours)
     except UserError as error:
-        note = f"What is bound cannot be read here: {error}"
-        return Differences(arm.label, baseline.label, (), note)
+        note = f"The bindings cannot be read here: {error}"
+        return ArmDifferences(arm.label, baseline.label, (), note)
     rows = [
         Row(name, *(_NOTHING if side is None else side.value for side in (one, other)))
         for name, one, other in comparison.differences]
     rows += [
-        Row(f"{name} (a default that changed with the code)", one or _NOTHING, other or _NOTHING)
+        Row(f"{name} (default changed in the code)", one or _NOTHING, other or _NOTHING)
         for name, one, other in comparison.defaults]
-    notes = ["" if rows else "Nothing that is bound differs.", theirs.note, ours.note]
-    return Differences(arm.label, baseline.label, rows, " ".join(filter(None, notes)))
+    notes = ["" if rows else "No binding differs.", theirs.note, ours.note]
+    return ArmDifferences(arm.label, baseline.label, rows, " ".join(filter(None, notes)))
 
 
-def _side(arm: ArmTrials, plans: Mapping[str, Plan]) -> Side:
-    """Return the bindings of an arm: of a trial that was started, or as a plan has them."""
+def _find_side(arm: ArmTrials, plans: Mapping[str, Plan]) -> Side:
+    """Return the bindings of an arm, from a trial that has started or else from the plan."""
     for row in arm.trials:
         if row["folder"] and Path(row["folder"], "trial.json").is_file():
             return config_diff.read_side(row["folder"])

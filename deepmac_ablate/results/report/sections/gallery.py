@@ -1,4 +1,8 @@
-"""The gallery: objects beside each other, as they are annotated and as every arm segments them."""
+"""Gallery: the same objects side by side, as annotated and as each arm segments them.
+
+Each arm is represented by one trial, and masks are predicted in ground-truth boxes, so that no
+detector decides which objects there are.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,24 @@ import pandas as pd
 
 from deepmac_ablate.evaluation.metrics.ground_truth import has_mask
 from deepmac_ablate.results.arms import ArmTrials
-from deepmac_ablate.results.report import evaluation_artifacts, gallery
-from deepmac_ablate.results.report import gallery as crops
-from deepmac_ablate.results.report.evaluation_artifacts import Shown
-from deepmac_ablate.results.report.gallery import Chosen
+from deepmac_ablate.results.report import crops, evaluation_artifacts
+from deepmac_ablate.results.report.evaluation_artifacts import RepresentativeTrial
+from deepmac_ablate.results.report.selection import GROUPS, ChosenObject, choose_objects
 
-# Beside the annotation, in a row.
-MOST_ARMS = 6
-# Of pictures, so that a page stays below 8 MB with what else is in it.
-_MOST_BYTES = 5_500_000
+# Arms that fit beside the annotation in a row.
+MAX_ARMS = 6
+# Size of all images, so that a whole page stays below 8 MB.
+_MAX_BYTES = 5_500_000
 
 
 class Cell(NamedTuple):
-    """A picture: its address, what it shows for who cannot see it, and the IoU in percent."""
+    """Image of an object.
+
+    Attributes:
+        uri: Data URI of the image; empty if there is no mask.
+        text: Alternative text.
+        iou: IoU in percent; empty for the annotation.
+    """
 
     uri: str
     text: str
@@ -31,92 +40,82 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An object, annotated and as the arms segment it; `range` is that of its IoU, in percent."""
+    """Object with its images.
+
+    Attributes:
+        name: Name of the class.
+        role: "seen" or "novel".
+        image_id: Id of the image that shows the object.
+        iou_range: Lowest and highest IoU of the arms, in percent.
+        cells: The annotation, if available, and each arm's mask.
+    """
 
     name: str
     role: str
     image_id: int
-    range: str
+    iou_range: str
     cells: Sequence[Cell]
 
 
-class Exhibition(NamedTuple):
-    """All that is shown.
+class Gallery(NamedTuple):
+    """Objects in groups.
 
     Attributes:
-        heads: Of the columns of pictures.
+        headers: Headers of the columns of images.
         groups: Titles and rows.
-        notes: What a reader should know; where nothing is shown, why.
+        notes: Caveats for readers; if nothing is shown, why.
     """
 
-    heads: Sequence[str]
+    headers: Sequence[str]
     groups: Sequence[tuple[str, Sequence[Row]]]
     notes: Sequence[str]
 
 
-def make(arms: Sequence[ArmTrials], count: int, seed: int, data: str | None) -> Exhibition:
+def make_gallery(arms: Sequence[ArmTrials], count: int, seed: int, data: str | None) -> Gallery:
     """Choose objects and draw them.
 
     Args:
-        arms: Those to show.
-        count: Objects of each group; 0: none.
-        seed: Of the group that is drawn at random.
-        data: The prefix of the evaluated dataset; None: where the trials found it.
+        arms: Arms to show.
+        count: Number of objects in each group; 0 shows none.
+        seed: Seed of the random group.
+        data: Prefix of the evaluated dataset; None takes the one that the trials recorded.
 
     Raises:
-        UserError: If `data` is no dataset, or another than the trials were evaluated on; if a file
-            of a trial is broken.
+        UserError: If there is no dataset at `data`, the trials were evaluated on a different one,
+            or a file of a trial is broken.
     """
     if count < 1:
-        return Exhibition((), (), ("No pictures were asked for (--images 0).",))
-    shown = evaluation_artifacts.trials(arms)
-    if not shown:
-        return Exhibition((), (), (
-            "No trial of these arms has left masks (instances.csv.gz and masks.json.gz), so there "
-            "is nothing to show.",))
-    images = evaluation_artifacts.find(shown, data)
-    objects = pd.concat([evaluation_artifacts.instances(arm) for arm in shown])
-    groups = gallery.choose(objects, count, seed)
-    chosen = {it.annotation_id: it for group in groups.values() for it in group}
-    masks = {it.arm: evaluation_artifacts.predicted(it, chosen) for it in shown}
-    pixels = images.pixels({it.image_id for it in chosen.values()})
-    drawn, left_out = _drawn(groups, _Painter(images.annotations, masks, pixels))
-    notes = [_seeds(shown), *_without_masks(arms, shown), images.note]
-    if left_out:
+        return Gallery((), (), ("No images were requested (--images 0).",))
+    trials = evaluation_artifacts.choose_trials(arms)
+    if not trials:
+        return Gallery((), (), (
+            "Nothing to show: no finished trial of these arms has masks (instances.csv.gz and "
+            "masks.json.gz).",))
+    dataset = evaluation_artifacts.find_dataset(trials, data)
+    instances = pd.concat([evaluation_artifacts.read_instances(trial) for trial in trials])
+    groups = choose_objects(instances, count, seed)
+    chosen = {each.annotation_id: each for group in groups.values() for each in group}
+    masks = {
+        trial.arm: evaluation_artifacts.read_predicted_masks(trial, chosen) for trial in trials}
+    pixels = dataset.read_pixels({each.image_id for each in chosen.values()})
+    rows, omitted = _draw_rows(groups, _Painter(dataset.annotations, masks, pixels))
+    notes = [_seed_note(trials), *_missing_arms_note(arms, trials), dataset.note]
+    if omitted:
         notes.append(
-            f"{left_out} objects are left out, as the page would become too large; ask for fewer "
-            "with --images.")
-    heads = [*(["annotated"] if images.annotations else []), *masks]
-    titles = [(title, drawn[name]) for name, title in gallery.GROUPS.items()]
-    return Exhibition(heads, titles, [note for note in notes if note])
-
-
-def _drawn(
-    groups: Mapping[str, Sequence[Chosen]], painter: _Painter
-) -> tuple[dict[str, list[Row]], int]:
-    """Draw the groups in turn, an object of each, until the page is full."""
-    rows: dict[str, list[Row]] = {name: [] for name in groups}
-    left, left_out = _MOST_BYTES, 0
-    for of_each in itertools.zip_longest(*groups.values()):
-        for name, chosen in zip(groups, of_each, strict=True):
-            if chosen is None:
-                continue
-            if left < 0:
-                left_out += 1
-                continue
-            row = painter.row(chosen)
-            left -= sum(len(cell.uri) for cell in row.cells)
-            rows[name].append(row)
-    return rows, left_out
+            f"{omitted} object{'s are' if omitted > 1 else ' is'} omitted to limit the size of the "
+            "page; request fewer with --images.")
+    headers = [*(["annotated"] if dataset.annotations else []), *masks]
+    titled = [(title, rows[name]) for name, title in GROUPS.items()]
+    return Gallery(headers, titled, [note for note in notes if note])
 
 
 class _Painter:
     """Draws objects.
 
     Args:
-        annotations: By their ids; none where they are not at hand.
-        masks: COCO results by arm and annotation.
-        pixels: Of images by their ids.
+        annotations: Annotations by id; empty if they are not available.
+        masks: COCO results by arm and annotation id.
+        pixels: Pixels by image id.
     """
 
     def __init__(
@@ -129,46 +128,71 @@ class _Painter:
         self._masks = masks
         self._pixels = pixels
 
-    def row(self, chosen: Chosen) -> Row:
-        """Return an object with its pictures."""
+    def draw_row(self, chosen: ChosenObject) -> Row:
+        """Return an object with its images."""
         percent = {arm: 100 * iou for arm, iou in chosen.ious.items()}
-        cells = [self._annotated(chosen)] if self._annotations else []
-        for arm, of_arm in self._masks.items():
+        cells = [self._draw_annotation(chosen)] if self._annotations else []
+        for arm, arm_masks in self._masks.items():
             iou = f"{percent[arm]:.0f}"
             text = f"{chosen.name}, mask of {arm}: IoU {iou} %"
-            cells.append(self._cell(of_arm.get(chosen.annotation_id), chosen, text, iou))
-        extent = f"{min(percent.values()):.0f} to {max(percent.values()):.0f}"
-        return Row(chosen.name, chosen.role, chosen.image_id, extent, cells)
+            cells.append(self._draw_cell(arm_masks.get(chosen.annotation_id), chosen, text, iou))
+        iou_range = f"{min(percent.values()):.0f} to {max(percent.values()):.0f}"
+        return Row(chosen.name, chosen.role, chosen.image_id, iou_range, cells)
 
-    def _annotated(self, chosen: Chosen) -> Cell:
+    def _draw_annotation(self, chosen: ChosenObject) -> Cell:
         annotation = self._annotations.get(chosen.annotation_id)
         if annotation is not None and not has_mask(annotation):
             annotation = None
-        return self._cell(annotation, chosen, f"{chosen.name}, annotated mask", "")
+        return self._draw_cell(annotation, chosen, f"{chosen.name}, annotated mask", "")
 
-    def _cell(
-        self, result: Mapping[str, Any] | None, chosen: Chosen, text: str, iou: str
+    def _draw_cell(
+        self, result: Mapping[str, Any] | None, chosen: ChosenObject, text: str, iou: str
     ) -> Cell:
         if result is None:
             return Cell("", text, iou)
         size = next(
-            of_arm[chosen.annotation_id]["segmentation"]["size"]
-            for of_arm in self._masks.values() if chosen.annotation_id in of_arm)
-        picture = crops.draw(
+            arm_masks[chosen.annotation_id]["segmentation"]["size"]
+            for arm_masks in self._masks.values() if chosen.annotation_id in arm_masks)
+        crop = crops.draw_crop(
             self._pixels.get(chosen.image_id), result["segmentation"], size, result["bbox"],
             chosen.role)
-        return Cell(crops.data_uri(picture), text, iou)
+        return Cell(crops.data_uri(crop), text, iou)
 
 
-def _seeds(shown: Sequence[Shown]) -> str:
-    seeds = sorted({it.seed for it in shown})
+def _draw_rows(
+    groups: Mapping[str, Sequence[ChosenObject]], painter: _Painter
+) -> tuple[dict[str, list[Row]], int]:
+    """Draw one object of each group in turn until the page is full.
+
+    Returns:
+        The rows by group, and the number of omitted objects.
+    """
+    rows: dict[str, list[Row]] = {name: [] for name in groups}
+    left, omitted = _MAX_BYTES, 0
+    for row_of_groups in itertools.zip_longest(*groups.values()):
+        for name, chosen in zip(groups, row_of_groups, strict=True):
+            if chosen is None:
+                continue
+            if left < 0:
+                omitted += 1
+                continue
+            row = painter.draw_row(chosen)
+            left -= sum(len(cell.uri) for cell in row.cells)
+            rows[name].append(row)
+    return rows, omitted
+
+
+def _seed_note(trials: Sequence[RepresentativeTrial]) -> str:
+    seeds = {trial.seed for trial in trials}
     if len(seeds) == 1:
-        return f"Masks are those of seed {seeds[0]} of each arm."
-    named = ", ".join(f"{it.seed} of {it.arm}" for it in shown)
-    return f"No seed has left masks in all arms; masks are those of the seeds {named}."
+        return f"All masks are from seed {seeds.pop()}."
+    named = ", ".join(f"seed {trial.seed} of {trial.arm}" for trial in trials)
+    return f"No single seed has masks for every arm; the masks are from {named}."
 
 
-def _without_masks(arms: Sequence[ArmTrials], shown: Sequence[Shown]) -> list[str]:
-    there = {it.arm for it in shown}
-    missing = [arm.label for arm in arms if arm.label not in there]
-    return [f"Without masks, therefore not shown: {', '.join(missing)}."] if missing else []
+def _missing_arms_note(
+    arms: Sequence[ArmTrials], trials: Sequence[RepresentativeTrial]
+) -> list[str]:
+    shown = {trial.arm for trial in trials}
+    missing = [arm.label for arm in arms if arm.label not in shown]
+    return [f"Not shown because they have no masks: {', '.join(missing)}."] if missing else []

@@ -1,4 +1,4 @@
-"""The table of arms for a page: cells as people read them, and what they are sorted by."""
+"""Table of arms for a page: the text of each cell, and the number it is sorted by."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Score, Table
 from deepmac_ablate.results.tables.table_rendering import count_text, table_notes
 
 
-class Head(NamedTuple):
-    """The head of a column, below that of its group; a longer text says what it means."""
+class Header(NamedTuple):
+    """Header of a column.
+
+    Attributes:
+        group: Header above, shared by neighbouring columns.
+        text: Text of the header.
+        meaning: Explanation, shown as a tooltip.
+    """
 
     group: str
     text: str
@@ -21,14 +27,21 @@ class Head(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A cell's text, and the number by which it is sorted; None where there is nothing to sort."""
+    """Text of a cell, and the number it is sorted by; None sorts last."""
 
     text: str
     key: float | None
 
 
 class Line(NamedTuple):
-    """An arm, whether it is the baseline or of other code, and its cells."""
+    """Row of the table.
+
+    Attributes:
+        arm: Label of the arm.
+        baseline: True for the baseline.
+        other_code: True if its trials did not all run the current code.
+        cells: One cell for each header.
+    """
 
     arm: str
     baseline: bool
@@ -37,59 +50,60 @@ class Line(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The head of neighbouring columns, and how many these are."""
+    """Header shared by neighbouring columns, and their number."""
 
     text: str
     columns: int
 
 
 class MainTable(NamedTuple):
-    """The table, of which no column is empty.
+    """Table without empty columns.
 
     Attributes:
-        heads: Of the columns but the first, which names the arms.
-        lines: One for each arm.
-        caption: Sentences that belong to it.
+        headers: Headers of all columns except the first, which names the arms.
+        lines: One row for each arm.
+        caption: Sentences that explain the table.
     """
 
-    heads: Sequence[Head]
+    headers: Sequence[Header]
     lines: Sequence[Line]
     caption: Sequence[str]
 
     @property
     def groups(self) -> list[Group]:
-        """The heads above the heads."""
-        runs = itertools.groupby(self.heads, key=lambda head: head.group)
+        """Headers above the headers."""
+        runs = itertools.groupby(self.headers, key=lambda header: header.group)
         return [Group(text, len(list(run))) for text, run in runs]
 
 
-def make(table: Table) -> MainTable:
-    """Return a table of one metric for a page."""
-    heads, rows = _heads(), [_cells(row, table.metrics[0]) for row in table.rows]
+def make_main_table(table: Table) -> MainTable:
+    """Lay out a table with one metric for a page."""
+    headers, rows = _headers(), [_cells(row, table.metrics[0]) for row in table.rows]
     kept = [
-        place for place in range(len(heads))
+        place for place in range(len(headers))
         if any(cells[place].text != number_format.NOTHING for cells in rows)]
     lines = [
         Line(row.arm.label, row.baseline, row.arm.other_code, [cells[place] for place in kept])
         for row, cells in zip(table.rows, rows, strict=True)]
-    return MainTable([heads[place] for place in kept], lines, table_notes(table))
+    return MainTable([headers[place] for place in kept], lines, table_notes(table))
 
 
-def _heads() -> list[Head]:
-    heads = [Head("trials", "finished", "trials that have finished, of all")]
+def _headers() -> list[Header]:
+    headers = [Header("trials", "finished", "finished trials out of all")]
     for classes in CLASSES:
         group = f"{classes} classes"
-        heads += [
-            Head(group, "mean", "mean over finished seeds, with its interval"),
-            Head(group, "Δ", "difference to the baseline, paired by seed"),
-            Head(group, "p", "of the difference, corrected by Holm's method")]
+        headers += [
+            Header(group, "mean", "mean over finished seeds, with its interval"),
+            Header(group, "Δ", "difference from the baseline, paired by seed"),
+            Header(group, "p", "p-value of the difference, Holm-corrected")]
     return [
-        *heads,
-        Head("novel and seen", "gap", "seen minus novel, within each seed"),
-        Head("novel and seen", "ret.", "share that novel classes keep of full supervision"),
-        Head("cost", "parameters", "of the model, in millions"),
-        Head("cost", "training", "multiply-adds of training over the baseline's"),
-        Head("cost", "time", "of training, mean over finished trials")]
+        *headers,
+        Header("novel and seen", "gap", "seen minus novel, within each seed"),
+        Header("novel and seen", "ret.",
+               "retention: novel classes relative to the same classes under full supervision"),
+        Header("cost", "parameters", "parameters of the model, in millions"),
+        Header("cost", "training", "multiply-adds of training relative to the baseline"),
+        Header("cost", "time", "training time, mean over finished trials")]
 
 
 def _cells(row: Row, metric: str) -> list[Cell]:

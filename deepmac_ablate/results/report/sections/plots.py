@@ -1,4 +1,4 @@
-"""The report's figures with what they are called and how they are read."""
+"""Figures of the report with their titles and captions."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.effects.axis_effects import axis_effects
 from deepmac_ablate.results.number_format import metric_title
-from deepmac_ablate.results.report import gallery
-from deepmac_ablate.results.report.figures import arms as arms_figure
-from deepmac_ablate.results.report.figures import classes as classes_figure
-from deepmac_ablate.results.report.figures import cost as cost_figure
-from deepmac_ablate.results.report.figures import curves as curves_figure
-from deepmac_ablate.results.report.figures import effects as effects_figure
+from deepmac_ablate.results.report.figures.arms_plot import draw_arms
+from deepmac_ablate.results.report.figures.classes_plot import draw_classes
+from deepmac_ablate.results.report.figures.cost_plot import draw_cost
+from deepmac_ablate.results.report.figures.curves_plot import Run, draw_curves
+from deepmac_ablate.results.report.figures.effects_plot import draw_effects
+from deepmac_ablate.results.report.selection import most_informative_arms
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
-_MOST_ARMS = 30
-_MOST_POINTS = 18
-_MOST_EFFECTS = 30
-# Curves and classes are told apart by colours, lines and markers.
-_MOST_TOLD_APART = 6
+_MAX_ARMS = 30
+_MAX_POINTS = 18
+_MAX_EFFECTS = 30
+# As many arms as colours, markers and line styles keep apart.
+_MAX_STYLES = 6
 
 
 class Plot(NamedTuple):
-    """A figure of the page.
+    """Figure of the page.
 
     Attributes:
-        name: Of its files, and what its ids begin with.
-        title: Its head.
-        caption: How it is read; where there is no figure, why.
-        figure: None where there is nothing to draw.
+        name: Name of its files, and prefix of its ids.
+        title: Title above it.
+        caption: How to read it; if there is no figure, why.
+        figure: The figure; None if there is nothing to draw.
     """
 
     name: str
@@ -45,15 +45,15 @@ class Plot(NamedTuple):
     figure: Figure | None
 
 
-class Subject(NamedTuple):
-    """What is drawn.
+class PlotData(NamedTuple):
+    """Data of the figures.
 
     Attributes:
-        frame: As `columns` says.
-        arms: All its arms.
-        classes: Numbers by class, as `results.per_class` returns them.
-        metric: `<reading>/<metric>`.
-        as_trained: Whether seen and novel classes are those of training.
+        frame: Results with the columns of `columns`.
+        arms: All arms of the frame.
+        classes: Results per class, from `results.per_class`.
+        metric: `<box source>/<metric>`, such as "groundtruth/iou".
+        as_trained: True if seen and novel classes are those of training.
     """
 
     frame: pd.DataFrame
@@ -63,91 +63,90 @@ class Subject(NamedTuple):
     as_trained: bool
 
 
-def subject_of(
+def make_plot_data(
     frame: pd.DataFrame, classes: pd.DataFrame, metric: str, split: class_splits.Split
-) -> Subject:
-    """Return what to draw of a data frame.
+) -> PlotData:
+    """Return the data of the figures for a data frame.
 
     Args:
-        frame: From `results.load`, or of a split from `results.with_split`.
-        classes: From `results.per_class`.
-        metric: `<reading>/<metric>`.
-        split: The one that `frame` was made for; None: the trials' own.
+        frame: Results from `results.load`, or for a split from `results.with_split`.
+        classes: Results per class, from `results.per_class`.
+        metric: `<box source>/<metric>`, such as "groundtruth/iou".
+        split: Class split of `frame`; None stands for the split of training.
     """
     if split is not None:
         known = classes.drop_duplicates("category_id").rename(columns={"category_id": "id"})
         roles = class_splits.roles(split, known[["id", "name"]].itertuples())
         classes = classes.assign(role=classes["category_id"].map(roles))
-    return Subject(frame, grouping.group_by_arm(frame).arms, classes, metric, split is None)
+    return PlotData(frame, grouping.group_by_arm(frame).arms, classes, metric, split is None)
 
 
-def arms(subject: Subject) -> Plot:
-    """Draw the numbers of each arm."""
-    shown, note = gallery.telling(subject.arms, subject.metric, _MOST_ARMS)
-    figure = arms_figure.draw(shown, subject.metric)
+def plot_arms(data: PlotData) -> Plot:
+    """Draw the results of each arm."""
+    shown, note = most_informative_arms(data.arms, data.metric, _MAX_ARMS)
     caption = (
-        "Each small mark is one seed; the bar above is their mean and the line its 95 % t interval "
-        "over seeds. The dashed line is the baseline's mean. Both panels have scales of their own.")
-    return _plot("arms", "Arms", figure, caption, note, "no trial has finished with this metric")
+        "Each small marker is one seed; the bar above is the mean, and the line its 95 % t "
+        "interval over seeds. The dashed line is the baseline's mean. The panels have separate "
+        "scales.")
+    return _plot("arms", "Results by arm", draw_arms(shown, data.metric), caption, note,
+                 "no trial has finished with this metric")
 
 
-def effects(subject: Subject) -> Plot:
+def plot_effects(data: PlotData) -> Plot:
     """Draw the effect of each axis."""
-    roles = subject.classes if subject.as_trained else None
-    found = axis_effects(subject.frame, subject.metric, per_class=roles)
-    rows = found.rows[: 2 * _MOST_EFFECTS]
+    classes = data.classes if data.as_trained else None
+    found = axis_effects(data.frame, data.metric, per_class=classes)
+    rows = found.rows[: 2 * _MAX_EFFECTS]
     note = "" if len(rows) == len(found.rows) else (
-        f"Shown are the first {_MOST_EFFECTS} of {len(found.rows) // 2} changes.")
-    figure = effects_figure.draw(rows, subject.metric)
+        f"Showing the first {_MAX_EFFECTS} of {len(found.rows) // 2} changes.")
     caption = (
-        "How much a level changes the metric when it takes the place of the baseline's, by seed, "
-        "and as a mean over the levels of the other axes that both sides have. Lines are 95 % t "
-        "intervals over the n seeds that have finished in all of these arms; where one reaches "
-        "over 0, so many seeds do not tell.")
-    return _plot("effects", "Effects of the axes", figure, caption, note,
-                 "no two trials of one seed that differ in one axis have finished")
+        "Change of the metric when a level replaces the baseline's level, paired by seed and "
+        "averaged over those levels of the other axes that both sides have. Lines are 95 % t "
+        "intervals over the n seeds that finished in all of these arms; an interval that contains "
+        "0 means that n seeds do not show an effect.")
+    return _plot("effects", "Effect of each axis", draw_effects(rows, data.metric), caption, note,
+                 "no two finished trials of the same seed differ in exactly one axis")
 
 
-def cost(subject: Subject) -> Plot:
-    """Draw cost against novel classes."""
-    shown, note = gallery.telling(subject.arms, subject.metric, _MOST_POINTS)
-    figure = cost_figure.draw(shown, subject.metric)
+def plot_cost(data: PlotData) -> Plot:
+    """Draw results on novel classes against cost."""
+    shown, note = most_informative_arms(data.arms, data.metric, _MAX_POINTS)
     caption = (
-        "Up is better on novel classes, left is cheaper; what is worth its cost has no arm above "
-        "it to the left. Vertical lines are 95 % t intervals over seeds.")
-    return _plot("cost", "Cost", figure, caption, note,
-                 "no finished arm's cost is known (costs.json is written by a launch)")
+        "Higher is better on novel classes, further left is cheaper; an arm is worth its cost if "
+        "no other arm lies above it to the left. Vertical lines are 95 % t intervals over seeds.")
+    return _plot("cost", "Results against cost", draw_cost(shown, data.metric), caption, note,
+                 "the cost of the finished arms is unknown (a launch writes costs.json)")
 
 
-def classes(subject: Subject) -> Plot:
-    """Draw each class."""
-    shown, note = gallery.telling(subject.arms, subject.metric, _MOST_TOLD_APART)
-    figure = classes_figure.draw(shown, subject.classes, subject.metric)
+def plot_classes(data: PlotData) -> Plot:
+    """Draw the results for each class."""
+    shown, note = most_informative_arms(data.arms, data.metric, _MAX_STYLES)
     caption = (
-        "A row a class and a mark an arm, means over seeds: right of the line, the arm is better "
-        "than the baseline. Where there is no baseline, values are shown. Means of a few objects "
-        "scatter; no interval is drawn here.")
-    return _plot("classes", "Classes", figure, caption, note,
-                 "no finished trial has left numbers by class")
+        "One row per class and one marker per arm, means over seeds. Right of the line, the arm is "
+        "better than the baseline; without a baseline, the metric itself is shown. Classes with "
+        "few objects vary a lot, and no interval is drawn here.")
+    return _plot("classes", "Results by class", draw_classes(shown, data.classes, data.metric),
+                 caption, note, "no finished trial has results per class")
 
 
-def curves(subject: Subject) -> Plot:
+def plot_curves(data: PlotData) -> Plot:
     """Draw learning curves."""
-    shown, note = gallery.telling(subject.arms, subject.metric, _MOST_TOLD_APART)
-    runs, broken = _runs(shown, subject)
-    figure = curves_figure.draw(runs, subject.metric)
+    shown, note = most_informative_arms(data.arms, data.metric, _MAX_STYLES)
+    runs, broken = _read_runs(shown, data)
     caption = (
-        "A line a trial; seeds of an arm look alike. The loss is averaged over neighbouring steps. "
-        f"What is said of {metric_title(subject.metric)} was evaluated during training.")
-    if not subject.as_trained:
-        caption += " Only the loss is shown: evaluations on the way know no other class split."
-    return _plot("curves", "Learning curves", figure, " ".join([caption, *broken]), note,
-                 "no trial of these arms has left numbers of its training here")
+        "One line per trial; the seeds of an arm share a style. The loss is averaged over "
+        f"neighbouring steps; {metric_title(data.metric)} was evaluated during training.")
+    if not data.as_trained:
+        caption += (
+            " Only the loss is shown, because evaluations during training have no results for "
+            "another class split.")
+    return _plot("curves", "Learning curves", draw_curves(runs, data.metric),
+                 " ".join([caption, *broken]), note,
+                 "no trial of these arms has training metrics here")
 
 
-def _runs(
-    arms: Sequence[ArmTrials], subject: Subject
-) -> tuple[list[curves_figure.Run], Sequence[str]]:
+def _read_runs(arms: Sequence[ArmTrials], data: PlotData) -> tuple[list[Run], Sequence[str]]:
+    """Return the runs of the arms' trials, and a sentence for each broken file."""
     runs, broken = [], []
     for arm in arms:
         for row in arm.trials:
@@ -161,19 +160,23 @@ def _runs(
                 continue
             if row["status"] == "finished":
                 evaluations = [*evaluations, row]
-            shown = evaluations if subject.as_trained else ()
-            runs.append(curves_figure.Run(arm.label, metrics, shown))
+            runs.append(Run(arm.label, metrics, evaluations if data.as_trained else ()))
     return runs, broken
 
 
 def _plot(
-    name: str, title: str, figure: Figure | None, caption: str, note: str, nothing: str
+    name: str, title: str, figure: Figure | None, caption: str, note: str, reason: str
 ) -> Plot:
     if figure is None:
-        return Plot(name, title, f"Nothing to draw: {nothing}.", None)
+        return Plot(name, title, f"Nothing to draw: {reason}.", None)
     return Plot(name, title, f"{caption} {note}".strip(), figure)
 
 
-# In their order on the page; also those that have nothing to show make a plot, which says so.
-PLOTS: Mapping[str, Callable[[Subject], Plot]] = {
-    make.__name__: make for make in (arms, effects, cost, classes, curves)}
+# In their order on the page. A figure without data makes a plot that says so.
+PLOTS: Mapping[str, Callable[[PlotData], Plot]] = {
+    "arms": plot_arms,
+    "effects": plot_effects,
+    "cost": plot_cost,
+    "classes": plot_classes,
+    "curves": plot_curves,
+}

@@ -1,11 +1,11 @@
 "use strict";
 
-// Tables are sorted by the buttons in their heads: numbers largest first, names from A on; a second
-// press turns the order. Rows without a number stay at the end.
-function sortBy(table, head) {
-  const column = Number(head.dataset.column);
-  const numeric = head.dataset.kind === "number";
-  const before = head.getAttribute("aria-sort");
+// Sorts a table by the button in a column header: numbers descending, names ascending, and a second
+// click reverses the order. Rows without a number stay last.
+function sortBy(table, header) {
+  const column = Number(header.dataset.column);
+  const numeric = header.dataset.kind === "number";
+  const before = header.getAttribute("aria-sort");
   const first = numeric ? "descending" : "ascending";
   const second = numeric ? "ascending" : "descending";
   const order = before === first ? second : first;
@@ -22,7 +22,7 @@ function sortBy(table, head) {
   for (const other of table.querySelectorAll("th[aria-sort]")) {
     other.removeAttribute("aria-sort");
   }
-  head.setAttribute("aria-sort", order);
+  header.setAttribute("aria-sort", order);
   const body = table.tBodies[0];
   body.append(...[...body.rows].sort(compare));
 }
@@ -31,7 +31,7 @@ for (const button of document.querySelectorAll("table.sortable thead button")) {
   button.addEventListener("click", () => sortBy(button.closest("table"), button.closest("th")));
 }
 
-// On paper nothing can be opened.
+// Nothing can be unfolded on paper.
 window.addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) {
     details.open = true;

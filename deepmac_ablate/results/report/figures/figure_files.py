@@ -1,4 +1,4 @@
-"""Figures as files: SVG inside a page, SVG and PDF for a paper; the same bytes every time."""
+"""Conversion of figures to PDF, SVG and inline SVG, reproducible byte for byte."""
 
 from __future__ import annotations
 
@@ -13,54 +13,55 @@ from deepmac_ablate.results.report.figures import style
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 _PIXELS_PER_POINT = 96 / 72
-# Verdana is as wide as DejaVu Sans, for which matplotlib has laid the figure out.
+# Verdana is as wide as DejaVu Sans, for which matplotlib lays out the figure.
 _FONTS = "'DejaVu Sans', Verdana, sans-serif"
-# Rules of a style sheet would hold for the whole page; theirs are put in the root's attribute.
+# A style sheet would apply to the whole page; its rules go into the root's attribute instead.
 _UNWANTED = (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 
 
-def pdf(figure: Figure) -> bytes:
-    """Return a figure as a PDF file, its fonts embedded."""
-    return _saved(figure, "pdf", {"pdf.fonttype": 42}, {"CreationDate": None})
+def to_pdf(figure: Figure) -> bytes:
+    """Convert a figure to a PDF file with embedded fonts."""
+    return _save(figure, "pdf", {"pdf.fonttype": 42}, {"CreationDate": None})
 
 
-def svg(figure: Figure) -> bytes:
-    """Return a figure as an SVG file whose letters are outlines, the same on every machine."""
+def to_svg(figure: Figure) -> bytes:
+    """Convert a figure to an SVG file whose letters are outlines, the same on every machine."""
     settings = {"svg.fonttype": "path", "svg.hashsalt": "deepmac_ablate"}
-    return _saved(figure, "svg", settings, {"Date": None})
+    return _save(figure, "svg", settings, {"Date": None})
 
 
-def inline_svg(figure: Figure, name: str, description: str) -> str:
-    """Return a figure as an <svg> element of a page.
+def to_inline_svg(figure: Figure, name: str, description: str) -> str:
+    """Convert a figure to an <svg> element of a page.
 
-    Letters stay text, to be searched and copied; axes and text take the colour of the text around.
+    Letters remain text that can be searched and copied. Axes and text take the colour of the
+    surrounding text.
 
     Args:
-        figure: The figure.
-        name: Letters, digits and hyphens; no other figure of the page has it, as ids begin with it.
-        description: What is to be seen, for who cannot see it.
+        figure: Figure to convert.
+        name: Unique name on the page, of letters, digits and hyphens; the prefix of all ids.
+        description: Alternative text.
     """
     settings = {"svg.fonttype": "none", "svg.hashsalt": name}
-    root = ElementTree.fromstring(_saved(figure, "svg", settings, {"Date": None}))
+    root = ElementTree.fromstring(_save(figure, "svg", settings, {"Date": None}))
     for parent in list(root.iter()):
-        for unwanted in [it for it in parent if it.tag in _UNWANTED]:
+        for unwanted in [child for child in parent if child.tag in _UNWANTED]:
             parent.remove(unwanted)
     for element in root.iter():
-        # In HTML, elements have no name spaces and the link's attribute no prefix.
+        # In HTML, elements have no namespace and the link attribute has no prefix.
         element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
-        attributes = {key: _adapted(key, value, name) for key, value in element.attrib.items()}
+        attributes = {key: _adapt(key, value, name) for key, value in element.attrib.items()}
         if (link := attributes.pop(_LINK, None)) is not None:
             attributes["href"] = f"#{name}-{link.removeprefix('#')}"
         element.attrib = attributes
     width = float(root.attrib.pop("width").removesuffix("pt")) * _PIXELS_PER_POINT
     del root.attrib["height"]
-    look = f"width: {width:.0f}px; stroke-linejoin: round; stroke-linecap: butt"
-    root.attrib |= {"role": "img", "aria-label": description, "style": look}
+    layout = f"width: {width:.0f}px; stroke-linejoin: round; stroke-linecap: butt"
+    root.attrib |= {"role": "img", "aria-label": description, "style": layout}
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
 
 
-def _saved(
+def _save(
     figure: Figure, form: str, settings: dict[str, object], metadata: dict[str, None]
 ) -> bytes:
     import matplotlib as mpl
@@ -71,7 +72,7 @@ def _saved(
     return file.getvalue()
 
 
-def _adapted(key: str, value: str, name: str) -> str:
+def _adapt(key: str, value: str, name: str) -> str:
     if key == "id":
         return f"{name}-{value}"
     if key == "style":

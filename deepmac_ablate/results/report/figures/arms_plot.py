@@ -1,4 +1,4 @@
-"""Every arm's numbers: single seeds as dots, their mean, and its interval."""
+"""Results of each arm: a marker for each seed, their mean, and its interval."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from deepmac_ablate.results.statistics import mean_interval
 
 _INCHES_PER_ARM = 0.34
 _INCHES_BESIDE = 0.9
-# Dots stand below the interval, as a share of the row.
+# Distance of the markers below the interval, as a share of the row.
 _BELOW = 0.24
 
 
-def draw(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Figure | None:
-    """Draw an arm a row, with a panel for novel and one for seen classes, in percent.
+def draw_arms(
+    arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95
+) -> Figure | None:
+    """Draw one row per arm, with a panel each for novel and seen classes, in percent.
 
     Args:
-        arms: Those to draw, the first on top.
-        metric: `<reading>/<metric>`.
-        confidence: Of the intervals, in (0, 1).
+        arms: Arms to draw, the first on top.
+        metric: `<box source>/<metric>`, such as "groundtruth/iou".
+        confidence: Confidence level of the intervals, in (0, 1).
 
     Returns:
-        None where no trial of these arms has a number.
+        The figure; None if no trial of these arms has the metric.
     """
     roles = [
         role for role in style.ROLES
@@ -35,7 +37,7 @@ def draw(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Fi
     if not roles:
         return None
     with style.applied():
-        figure = style.figure(_INCHES_BESIDE + _INCHES_PER_ARM * len(arms))
+        figure = style.new_figure(_INCHES_BESIDE + _INCHES_PER_ARM * len(arms))
         panels = figure.subplots(1, len(roles), sharey=True, squeeze=False)[0]
         for panel, role in zip(panels, roles, strict=True):
             for row, arm in enumerate(arms):
@@ -43,27 +45,27 @@ def draw(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Fi
                 if values:
                     _draw_arm(panel, row, values, role, arm.baseline, confidence)
             panel.set_title(style.ROLE_TITLES[role])
-            style.rows(panel, [arm.label for arm in arms])
-        style.x_title(figure, f"{metric_title(metric)}, in %")
+            style.label_rows(panel, [arm.label for arm in arms])
+        style.set_x_title(figure, f"{metric_title(metric)}, in %")
     return figure
 
 
 def _draw_arm(
     panel: Axes, row: int, values: Sequence[float], role: str, baseline: bool, confidence: float
 ) -> None:
-    look = style.ROLES[role]
+    role_style = style.ROLES[role]
     interval = mean_interval(values, confidence)
     if interval.low is not None:
         panel.plot(
-            [interval.low, interval.high], [row, row], color=look["color"], linewidth=1.6,
+            [interval.low, interval.high], [row, row], color=role_style["color"], linewidth=1.6,
             solid_capstyle="butt", gid=f"{role}-interval-{row}")
     panel.plot(
-        interval.mean, row, marker="|", markersize=11, markeredgewidth=2.2, color=look["color"],
-        gid=f"{role}-mean-{row}")
+        interval.mean, row, marker="|", markersize=11, markeredgewidth=2.2,
+        color=role_style["color"], gid=f"{role}-mean-{row}")
     panel.plot(
-        values, [row + _BELOW] * len(values), linestyle="none", marker=look["marker"],
-        markersize=4, markerfacecolor="none", markeredgecolor=look["color"], markeredgewidth=0.9,
-        gid=f"{role}-seeds-{row}")
+        values, [row + _BELOW] * len(values), linestyle="none", marker=role_style["marker"],
+        markersize=4, markerfacecolor="none", markeredgecolor=role_style["color"],
+        markeredgewidth=0.9, gid=f"{role}-seeds-{row}")
     if baseline:
         panel.axvline(interval.mean, color=style.QUIET, linestyle=(0, (4, 3)), linewidth=1.0,
                       zorder=0)

@@ -1,4 +1,4 @@
-"""Learning curves: the loss, and what evaluations during training said."""
+"""Learning curves: the loss, and the results of evaluations during training."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from matplotlib.figure import Figure
 from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import style
 
-# More points are no sharper on a page; they are averaged in order.
-_MOST_POINTS = 150
+# Neighbouring points are averaged down to this number; a page shows no more.
+_MAX_POINTS = 150
 _LOSS = "train/total_loss"
 _INCHES_HIGH = 3.1
 
 
 class Run(NamedTuple):
-    """What a trial noted on its way.
+    """Metrics of a trial during training.
 
     Attributes:
-        arm: The label of its arm.
+        arm: Label of the trial's arm.
         metrics: Lines of metrics.jsonl.
         evaluations: Lines of evaluations.jsonl, and the result.
     """
@@ -31,30 +31,30 @@ class Run(NamedTuple):
     evaluations: Sequence[Mapping[str, Any]]
 
 
-def draw(runs: Sequence[Run], metric: str) -> Figure | None:
-    """Draw a line a trial, the same for all seeds of an arm: loss, then novel and seen numbers.
+def draw_curves(runs: Sequence[Run], metric: str) -> Figure | None:
+    """Draw one line per trial, in panels for the loss, novel classes and seen classes.
 
     Args:
-        runs: The trials, arm by arm.
-        metric: `<reading>/<metric>` of the evaluations.
+        runs: Trials, arm by arm; those of an arm share a style.
+        metric: `<box source>/<metric>`, such as "groundtruth/iou".
 
     Returns:
-        None where nothing was noted.
+        The figure; None if the runs have no metrics.
     """
     novel, seen = f"{metric}/novel", f"{metric}/seen"
     panels = {"loss": _lines(runs, "metrics", _LOSS)}
     for title, name in (("novel classes", novel), ("seen classes", seen)):
         panels[title] = _lines(runs, "evaluations", name, 100.0)
-    # A single point, at the end, is in every other figure.
+    # A single final result is not a curve; the other figures show it.
     shown = {title: lines for title, lines in panels.items()
              if any(len(steps) > 1 for _, steps, _ in lines)}
     if not shown:
         return None
     arms = list(dict.fromkeys(run.arm for run in runs))
     with style.applied():
-        figure = style.figure(_INCHES_HIGH + 0.18 * ((len(arms) + 1) // 2))
+        figure = style.new_figure(_INCHES_HIGH + 0.18 * ((len(arms) + 1) // 2))
         axes = figure.subplots(1, len(shown), squeeze=False)[0]
-        # Said once: both panels show the same metric.
+        # Written once, as both panels show the same metric.
         y_title = f"{metric_title(metric)}, in %"
         for panel, (title, lines) in zip(axes, shown.items(), strict=True):
             _draw_panel(panel, lines, arms, with_markers=title != "loss")
@@ -74,10 +74,10 @@ def _draw_panel(
     with_markers: bool,
 ) -> None:
     for arm, steps, values in lines:
-        look = {**style.of_arm(arms.index(arm)), "markersize": 3.5, "linewidth": 1.1}
+        arm_style = {**style.arm_style(arms.index(arm)), "markersize": 3.5, "linewidth": 1.1}
         if not with_markers:
-            look["marker"] = None
-        panel.plot(steps, values, label=style.label(arm), alpha=0.85, **look)
+            arm_style["marker"] = None
+        panel.plot(steps, values, label=style.shorten_label(arm), alpha=0.85, **arm_style)
     panel.set_xlabel("step")
     panel.grid()
     panel.margins(x=0.02)
@@ -92,12 +92,12 @@ def _lines(
                   if line.get(name) is not None]
         if points:
             steps, values = zip(*points, strict=True)
-            found.append((run.arm, *(_thinned(it) for it in (steps, values))))
+            found.append((run.arm, _average_neighbours(steps), _average_neighbours(values)))
     return found
 
 
-def _thinned(values: Sequence[float]) -> list[float]:
-    """Average neighbours so that at most `_MOST_POINTS` are left."""
-    size = -(-len(values) // _MOST_POINTS)
+def _average_neighbours(values: Sequence[float]) -> list[float]:
+    """Average neighbouring values so that at most `_MAX_POINTS` remain."""
+    size = -(-len(values) // _MAX_POINTS)
     groups = [values[at : at + size] for at in range(0, len(values), size)]
     return [sum(group) / len(group) for group in groups]

@@ -1,4 +1,4 @@
-"""What a change of level does to novel and to seen classes, with its interval."""
+"""Effect of each change of level on novel and seen classes, with its interval."""
 
 from __future__ import annotations
 
@@ -13,41 +13,42 @@ from deepmac_ablate.results.report.figures import style
 
 _INCHES_PER_CHANGE = 0.4
 _INCHES_BESIDE = 0.95
-_LONGEST_CHANGE = 52
-# Of novel and seen in the row of a change, as a share of the row.
+_MAX_CHANGE_LENGTH = 52
+# Offsets of novel and seen classes within the row of a change, as a share of the row.
 _OFFSETS = {"novel": -0.14, "seen": 0.14}
 
 
-def draw(effects: Sequence[Effect], metric: str) -> Figure | None:
-    """Draw a change a row, novel classes above seen ones, in percentage points.
+def draw_effects(effects: Sequence[Effect], metric: str) -> Figure | None:
+    """Draw one row per change, novel classes above seen ones, in percentage points.
 
     Args:
-        effects: Those to draw, the first on top.
-        metric: `<reading>/<metric>` that they are of.
+        effects: Effects to draw, the first on top.
+        metric: `<box source>/<metric>` of the effects.
 
     Returns:
-        None where no effect is known.
+        The figure; None if no effect is known.
     """
     known = [effect for effect in effects if effect.difference.n]
     if not known:
         return None
     rows = list(dict.fromkeys(map(_row, known)))
     with style.applied():
-        figure = style.figure(_INCHES_BESIDE + _INCHES_PER_CHANGE * len(rows))
+        figure = style.new_figure(_INCHES_BESIDE + _INCHES_PER_CHANGE * len(rows))
         panel = figure.subplots()
         panel.axvline(0, color=style.INK, linewidth=0.8)
         for place, effect in enumerate(known):
             mean, low, high, *_ = effect.difference
             row = rows.index(_row(effect)) + _OFFSETS[effect.on]
-            look = style.ROLES[effect.on]
+            role_style = style.ROLES[effect.on]
             if low is not None:
-                panel.plot([100 * low, 100 * high], [row, row], color=look["color"],
+                panel.plot([100 * low, 100 * high], [row, row], color=role_style["color"],
                            linewidth=1.6, solid_capstyle="butt", gid=f"interval-{place}")
             panel.plot(100 * mean, row, linestyle="none", markersize=6, gid=f"effect-{place}",
-                       label=style.ROLE_TITLES[effect.on], **look)
-        names = [f"{style.label(changes, _LONGEST_CHANGE)}, n {n}" for changes, n in rows]
-        style.rows(panel, names, longest=80)
-        style.x_title(figure, f"change of {metric_title(metric)}, in percentage points")
+                       label=style.ROLE_TITLES[effect.on], **role_style)
+        names = [
+            f"{style.shorten_label(changes, _MAX_CHANGE_LENGTH)}, n {n}" for changes, n in rows]
+        style.label_rows(panel, names, max_length=80)
+        style.set_x_title(figure, f"change of {metric_title(metric)}, in percentage points")
         handles, labels = panel.get_legend_handles_labels()
         named = dict(zip(labels, handles, strict=True))
         figure.legend(named.values(), named.keys(), loc="outside upper right", ncols=2)

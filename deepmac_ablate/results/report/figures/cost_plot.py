@@ -1,4 +1,4 @@
-"""What an arm costs against what it does for novel classes."""
+"""Results on novel classes against the cost of each arm."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ from deepmac_ablate.results.report.figures import style
 from deepmac_ablate.results.statistics import Interval, mean_interval
 
 _COSTS = {
-    "training_gmacs": ("multiply-adds of training (an estimate)", "10⁹ "),
+    "training_gmacs": ("training multiply-adds (estimate)", "10⁹ "),
     "parameters": ("parameters", ""),
 }
 _INCHES_HIGH = 3.4
 _INCHES_PER_LABEL = 0.2
-# From so much between the cheapest and the dearest, equal factors are equal distances.
+# Ratio between the highest and the lowest cost above which the axis is logarithmic.
 _LOGARITHMIC_FROM = 5.0
 
 
 class Point(NamedTuple):
-    """An arm: its place among all, its cost, and its mean on novel classes in percent."""
+    """Arm in the figure.
+
+    Attributes:
+        arm: Label of the arm.
+        place: Position among all arms, which decides its style.
+        cost: Cost of the arm.
+        value: Mean on novel classes with its interval, in percent.
+    """
 
     arm: str
     place: int
@@ -33,46 +40,49 @@ class Point(NamedTuple):
 
 
 class Points(NamedTuple):
-    """What is drawn.
+    """Data of the figure.
 
     Attributes:
-        points: One for each arm of which both is known, in order.
-        axis: What the costs are.
+        points: One point for each arm whose cost and result are known.
+        axis: Title of the axis of costs.
     """
 
     points: Sequence[Point]
     axis: str
 
 
-def draw(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Figure | None:
-    """Draw a point an arm: its mean over seeds, with the interval, over its cost.
+def draw_cost(
+    arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95
+) -> Figure | None:
+    """Draw one point per arm: its mean over seeds, with the interval, against its cost.
 
     Args:
-        arms: Those to draw, in order.
-        metric: `<reading>/<metric>`.
-        confidence: Of the intervals, in (0, 1).
+        arms: Arms to draw.
+        metric: `<box source>/<metric>`, such as "groundtruth/iou".
+        confidence: Confidence level of the intervals, in (0, 1).
 
     Returns:
-        None where costs are not known, or nothing has finished.
+        The figure; None if costs are unknown or no trial has finished.
     """
-    points, axis = measure(arms, metric, confidence)
+    points, axis = measure_costs(arms, metric, confidence)
     if not points:
         return None
     costs = [point.cost for point in points]
     with style.applied():
-        figure = style.figure(max(_INCHES_HIGH, 0.9 + _INCHES_PER_LABEL * len(points)))
+        figure = style.new_figure(max(_INCHES_HIGH, 0.9 + _INCHES_PER_LABEL * len(points)))
         figure.get_layout_engine().set(wspace=0.0)
         panel, names = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
         for point in points:
-            look = style.of_arm(point.place) | {"linestyle": "none"}
+            arm_style = style.arm_style(point.place) | {"linestyle": "none"}
             panel.plot(
-                point.cost, point.value.mean, markersize=6.5, gid=f"arm-{point.place}", **look)
+                point.cost, point.value.mean, markersize=6.5, gid=f"arm-{point.place}",
+                **arm_style)
             if point.value.low is not None:
                 panel.plot([point.cost] * 2, [point.value.low, point.value.high],
-                           color=look["color"], linewidth=1.2, gid=f"interval-{point.place}")
+                           color=arm_style["color"], linewidth=1.2, gid=f"interval-{point.place}")
         if max(costs) > _LOGARITHMIC_FROM * min(costs) > 0:
             panel.set_xscale("log")
-        style.number_ticks(panel.xaxis)
+        style.format_ticks(panel.xaxis)
         panel.set_xlabel(axis)
         panel.set_ylabel(f"{metric_title(metric)},\nnovel classes, in %")
         panel.grid()
@@ -81,10 +91,12 @@ def draw(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Fi
     return figure
 
 
-def measure(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) -> Points:
-    """Return what is drawn: over multiply-adds where all measured arms have them, else parameters.
+def measure_costs(
+    arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95
+) -> Points:
+    """Return costs in multiply-adds if all arms with results have them, otherwise in parameters.
 
-    Costs are relative to the baseline's where there is one.
+    Costs are relative to the baseline if there is one.
     """
     measured = {arm.label: list(arm.values_by_seed(f"{metric}/novel").values()) for arm in arms}
     measured = {label: values for label, values in measured.items() if values}
@@ -107,29 +119,31 @@ def measure(arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95) ->
 
 
 def _name_points(panel: Axes, names: Axes, points: Sequence[Point]) -> None:
-    """Write the arms beside the panel at the heights of their points, apart from each other."""
+    """Write the names of the arms beside their points, without overlap."""
     names.axis("off")
     low, high = panel.get_ylim()
     most = panel.figure.get_figheight() / _INCHES_PER_LABEL
-    heights = spread([point.value.mean for point in points], low, high, most)
+    heights = spread_labels([point.value.mean for point in points], low, high, most)
     for point, height in zip(points, heights, strict=True):
-        look = style.of_arm(point.place) | {"linestyle": "-"}
+        arm_style = style.arm_style(point.place) | {"linestyle": "-"}
         names.plot([0.0, 0.06, 0.1], [point.value.mean, height, height], linewidth=0.8,
-                   **look | {"marker": None})
-        names.plot(0.13, height, markersize=5, **look)
-        names.text(0.18, height, style.label(point.arm), va="center")
+                   **arm_style | {"marker": None})
+        names.plot(0.13, height, markersize=5, **arm_style)
+        names.text(0.18, height, style.shorten_label(point.arm), va="center")
     names.set_xlim(0, 1)
     panel.set_ylim(low, high)
 
 
-def spread(values: Sequence[float], low: float, high: float, most: float) -> list[float]:
-    """Return heights near the values, in their order, apart from each other.
+def spread_labels(
+    values: Sequence[float], low: float, high: float, most: float
+) -> list[float]:
+    """Return heights for labels near their values, in the same order and without overlap.
 
     Args:
-        values: Where the labels would like to be, at most `most`.
-        low: The lowest height.
-        high: The highest height.
-        most: How many labels have room between them.
+        values: Preferred heights.
+        low: Lowest height.
+        high: Highest height.
+        most: Number of labels that fit between `low` and `high`.
     """
     gap = (high - low) / max(most, len(values))
     order = sorted(range(len(values)), key=lambda place: values[place])
