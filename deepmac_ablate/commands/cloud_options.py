@@ -117,18 +117,18 @@ def read(
     if not hours > 0:
         raise UserError(f"--hours {hours:g} leaves jobs no time; it must be more than 0.")
     env = dict(_variable(it) for it in args.env or ())
-    secrets.check_plain(env)
+    secrets.check_no_secrets(env)
     return JobTemplate(
         executor=executor, place=_place(args), workdir=str(workdir.path), image=args.image,
         devices=by_role, options=options, code=code, env=env,
-        secrets=secrets.parse(args.secret or (), executor), spot=rented.spot,
+        secrets=secrets.parse_references(args.secret or (), executor), spot=rented.spot,
         service_account=args.service_account, hours=hours)
 
 
 def _place(args: argparse.Namespace) -> dict[str, Any]:
     if args.executor == "vertex":
         return {
-            "project": credentials.project(args.project), "region": args.region or _REGION}
+            "project": credentials.find_project(args.project), "region": args.region or _REGION}
     # By name: another may be the current one when the sweep is stopped.
     context = args.context or client.current_context()
     given = {
@@ -149,12 +149,12 @@ def _check_tracking(options: JobOptions, given: Sequence[str]) -> None:
 
 def _eval_device(name: str | None, rented: Rental) -> Device:
     if name is None:
-        alike = [devices.device(it) for it in devices.names()]
+        alike = [devices.get_device(it) for it in devices.device_names()]
         return min(
             (it for it in alike if it.generation == rented.device.generation),
             key=lambda it: it.chips)
-    found = devices.device(name)
-    for problem in devices.refusals(found, rented.executor, rented.spot):
+    found = devices.get_device(name)
+    for problem in devices.availability_problems(found, rented.executor, rented.spot):
         raise UserError(problem)
     return found
 

@@ -14,8 +14,8 @@ from deepmac_ablate.commands import plan as sweep_options
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import plan_report
-from deepmac_ablate.launch.cloud_jobs.code_snapshot import Snapshot
-from deepmac_ablate.launch.cloud_jobs.cost_forecast import device_plan
+from deepmac_ablate.launch.cloud_jobs.code_snapshot import CodeSnapshot
+from deepmac_ablate.launch.cloud_jobs.cost_forecast import forecast_cost
 from deepmac_ablate.launch.cloud_jobs.dry_run import DryRun
 from deepmac_ablate.launch.cloud_jobs.executor import CloudExecutor
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
@@ -140,7 +140,7 @@ def _head(
     """Return what is told before a launch: the question, and what it will cost."""
     lines = [plan_report.summary(checked)]
     if rented is not None:
-        lines += device_plan(rented, checked, job.observer.rows(), workdir).lines()
+        lines += forecast_cost(rented, checked, job.observer.rows(), workdir).lines()
     return "\n".join(lines)
 
 
@@ -182,7 +182,7 @@ def _snapshot(plan: Plan) -> Snapshot:
     trials = [planned.trial for planned in plan.trials]
     files = dict.fromkeys(name for trial in trials for name in trial.gin_files)
     bound = dict.fromkeys(binding for trial in trials for binding in trial.bindings)
-    return Snapshot(list(files), list(bound))
+    return CodeSnapshot(list(files), list(bound))
 
 
 def _max_parallel(wanted: int | None, most: int) -> int:

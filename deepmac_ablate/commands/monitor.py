@@ -43,7 +43,7 @@ def _status(args: argparse.Namespace) -> int:
     if launcher == stop.NO_LAUNCHER:
         # Nobody else asks the cloud what has become of jobs.
         try:
-            active_jobs.ask(active_jobs.outstanding(workdir))
+            active_jobs.refresh_all(active_jobs.read_active_jobs(workdir))
         except (OSError, UserError) as error:
             print(f"What is queued may have changed: {error}", file=sys.stderr)
     rows = Observer(workdir, plan).with_code()

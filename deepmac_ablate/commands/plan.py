@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import plan_report
-from deepmac_ablate.launch.cloud_jobs.cost_forecast import device_plan
+from deepmac_ablate.launch.cloud_jobs.cost_forecast import forecast_cost
 from deepmac_ablate.launch.status_reader import Observer
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.sweep import sweep as loading
@@ -37,7 +37,7 @@ def _run(args: argparse.Namespace) -> int:
     workdir = workdir_of(sweep, args)
     plan = checked(sweep, args, rented)
     rows = Observer(workdir, plan.plan).with_code()
-    on_device = None if rented is None else device_plan(rented, plan, rows, workdir)
+    on_device = None if rented is None else forecast_cost(rented, plan, rows, workdir)
     if args.json:
         content = plan_report.as_json(plan, rows, on_device)
         print(json.dumps(content, indent=2, ensure_ascii=False))

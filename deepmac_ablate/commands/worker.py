@@ -50,13 +50,13 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_run)
 
 
-def order(args: argparse.Namespace) -> worker.Order:
+def read_config(args: argparse.Namespace) -> worker.WorkerConfig:
     """Return what the options of the command say.
 
     Raises:
         UserError: If a secret has no variable.
     """
-    return worker.Order(
+    return worker.WorkerConfig(
         folder=args.workdir, role=args.role, mode=args.mode, tracking=args.tracking,
         code=args.code, runtime=tuple(args.runtime), secrets=_references(args.secret),
         silence_limit=args.silence_limit, grace=args.grace,
@@ -75,4 +75,4 @@ def _references(secrets: Sequence[str]) -> dict[str, str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    return worker.run(order(args))
+    return worker.run(read_config(args))

@@ -54,7 +54,7 @@ class LocalExecutor:
         self._options = options
         self._command = command
         self._slots = Slots(devices)
-        self._lease: locks.Lease | None = None
+        self._lease: locks.FileLock | None = None
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -64,7 +64,8 @@ class LocalExecutor:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"Cannot write the workdir {path}: {error}.") from error
-        with locks.Lease.acquire(Path(self._workdir.lock), locks.this_process("a launcher")):
+        holder = locks.describe_this_process("a launcher")
+        with locks.FileLock.acquire(Path(self._workdir.lock), holder):
             yield
 
     @contextlib.asynccontextmanager
@@ -73,8 +74,8 @@ class LocalExecutor:
         # Half a second of imports, which a launch without work does not need.
         from deepmac_ablate.launch.xmanager import local
 
-        holder = locks.this_process("a launcher")
-        with locks.Lease.acquire(Path(launch, "lease"), holder) as lease:
+        holder = locks.describe_this_process("a launcher")
+        with locks.FileLock.acquire(Path(launch, "lease"), holder) as lease:
             self._lease = lease
             async with local.units(plan.name, Path(self._workdir.xmanager)) as run_unit:
 
@@ -115,7 +116,7 @@ class LocalExecutor:
             # Two processes on one GPU: neither may take all of its memory at once.
             env = {**env, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         return Job(
-            folder=folder, role=role, cwd=Path.cwd(), env=env, lease=lease,
+            folder=folder, role=role, cwd=Path.cwd(), env=env, launcher_lock=lease,
             command=self._command(folder, mode, self._options.tracking),
             silence_limit=self._options.silence_limit, grace=self._options.grace,
             companion="train" if role == "eval" else None)

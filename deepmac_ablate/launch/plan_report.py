@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deepmac_ablate.launch.cloud_jobs import cost_forecast
-from deepmac_ablate.launch.cloud_jobs.cost_forecast import DevicePlan
+from deepmac_ablate.launch.cloud_jobs.cost_forecast import CostForecast
 from deepmac_ablate.launch.status_rows import TrialRow, counts
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
 from deepmac_ablate.sweep.validation.cost import Cost
@@ -32,7 +32,7 @@ hours, USD: of one trial on the device, from its first step to its last.
 
 
 def as_json(
-    checked: CheckedPlan, rows: Sequence[TrialRow], rented: DevicePlan | None = None
+    checked: CheckedPlan, rows: Sequence[TrialRow], rented: CostForecast | None = None
 ) -> dict[str, Any]:
     """Return everything as plain values: to the plan's, each trial adds its status and cost.
 
@@ -56,7 +56,7 @@ def as_json(
 
 
 def as_text(
-    checked: CheckedPlan, rows: Sequence[TrialRow], rented: DevicePlan | None = None
+    checked: CheckedPlan, rows: Sequence[TrialRow], rented: CostForecast | None = None
 ) -> str:
     """Return the matrix of arms with status and costs, and how the trials are spread.
 

@@ -24,7 +24,7 @@ NO_LAUNCHER = "No launcher is running."
 
 def launcher_text(workdir: SweepWorkdir) -> str:
     """Say which launcher is at work in a workdir."""
-    holder = locks.holder(workdir.lock)
+    holder = locks.read_holder(workdir.lock)
     if holder is None:
         return NO_LAUNCHER
     return f"A launcher is running: process {holder.get('pid')} on {holder.get('host')}."
@@ -44,7 +44,7 @@ def stop(workdir: SweepWorkdir) -> str:
         return _stop_jobs(workdir)
     if not locks.is_held(workdir.lock):
         return NO_LAUNCHER
-    holder = locks.holder(workdir.lock) or {}
+    holder = locks.read_holder(workdir.lock) or {}
     if holder.get("host") != socket.gethostname():
         raise UserError(f"The launcher runs on {holder.get('host')}; stop it there.")
     _end(workdir, holder)
@@ -53,8 +53,8 @@ def stop(workdir: SweepWorkdir) -> str:
 
 def _stop_jobs(workdir: SweepWorkdir) -> str:
     """Stop a sweep in a cloud from anywhere; its launcher sees that it shall start no more."""
-    jobs = active_jobs.outstanding(workdir)
-    holder = locks.holder(workdir.lock)
+    jobs = active_jobs.read_active_jobs(workdir)
+    holder = locks.read_holder(workdir.lock)
     if holder is not None:
         try:
             stop_request.leave(workdir)
@@ -63,8 +63,8 @@ def _stop_jobs(workdir: SweepWorkdir) -> str:
         if _is_here(holder):
             # At once, and not only when it looks for the request.
             _end(workdir, holder)
-            jobs = active_jobs.outstanding(workdir)
-    active_jobs.cancel(jobs)
+            jobs = active_jobs.read_active_jobs(workdir)
+    active_jobs.cancel_all(jobs)
     if not jobs:
         return "No job is running." if holder is None else "Stopped; launching again goes on."
     return f"Stopped {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}; launching again goes on."

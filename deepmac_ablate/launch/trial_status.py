@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from deepmac_ablate import storage
-from deepmac_ablate.launch.cloud_jobs import submission
-from deepmac_ablate.launch.cloud_jobs.submission import Submission
+from deepmac_ablate.launch.cloud_jobs import active_jobs
+from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
 from deepmac_ablate.launch.supervision import attempt
 from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.supervision.job import ROLES
@@ -16,7 +16,7 @@ from deepmac_ablate.launch.supervision.job import ROLES
 Status = Literal["new", "queued", "running", "finished", "failed", "interrupted"]
 
 # What is read of a trial's folder, before its result is: a trial may finish meanwhile.
-FILES = (*map(attempt.state_name, ROLES), *map(submission.file_name, ROLES))
+FILES = (*map(attempt.state_name, ROLES), *map(active_jobs.submission_name, ROLES))
 RESULT = "result.json"
 
 
@@ -63,8 +63,8 @@ def of_texts(folder: str, texts: Mapping[str, bytes | None], has_result: bool) -
         paths = [f"{folder}/{file_name(role)}" for role in ROLES]
         return [parse(text, path) for path in paths if (text := texts[path]) is not None]
 
-    attempts = parts(attempt.state_name, attempt.parse)
-    submissions = parts(submission.file_name, submission.parse)
+    attempts = parts(attempt.state_name, attempt.parse_attempt)
+    submissions = parts(active_jobs.submission_name, active_jobs.parse_submission)
     return judge(attempts, submissions, has_result, lambda it: attempt.is_running(folder, it))
 
 

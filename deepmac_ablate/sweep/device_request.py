@@ -67,7 +67,7 @@ def rental(args: argparse.Namespace) -> Rental | None:
         raise UserError(
             f"--executor {args.executor} needs a device for each trial; add --device, such as "
             "--device v5e-8 or --device a100-1.")
-    return Rental(args.executor, devices.device(args.device), args.spot)
+    return Rental(args.executor, devices.get_device(args.device), args.spot)
 
 
 def problems(
@@ -86,7 +86,7 @@ def problems(
     name = rented.device.name
     found = [
         (f"--device {name}", sentence)
-        for sentence in devices.refusals(rented.device, rented.executor, rented.spot)]
+        for sentence in devices.availability_problems(rented.device, rented.executor, rented.spot)]
     arms = plan.arms
     for verdict in verdicts:
         # Of what cannot be built nothing else is known.

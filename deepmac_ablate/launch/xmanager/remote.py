@@ -19,14 +19,14 @@ from xmanager import xm
 from xmanager.xm_local import executables, handles, registry, status
 from xmanager.xm_local.storage import database
 
-from deepmac_ablate.cloud.provider import JobRequest, State
+from deepmac_ablate.cloud.provider import JobRequest, JobState
 from deepmac_ablate.launch.xmanager.experiment import experiment
 
 # Is told the cloud's name for a job as soon as it is known.
 Noted = Callable[[str], None]
 # Submits a job, or takes up the one that was, and returns its last state once it has ended, or once
 # nobody waits for it any more.
-Follow = Callable[[JobRequest, Noted], Awaitable[State]]
+Follow = Callable[[JobRequest, Noted], Awaitable[JobState]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Handle(handles.ExecutionHandle):
                 raise error
 
     @staticmethod
-    async def _follow(job: xm.Job, note: Callable[[RemoteJob, str], None]) -> State:
+    async def _follow(job: xm.Job, note: Callable[[RemoteJob, str], None]) -> JobState:
         remote = job.executor.job
         words = xm.merge_args(job.executable.args, job.args).to_list(xm.utils.ARGV_ESCAPER)
         request = dataclasses.replace(remote.request, args=tuple(words))

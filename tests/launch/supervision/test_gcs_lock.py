@@ -13,7 +13,7 @@ import pytest
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision import locks
-from deepmac_ablate.launch.supervision.gcs_lock import RemoteLease
+from deepmac_ablate.launch.supervision.gcs_lock import GcsLock
 from tests.helpers import supervised
 
 pytestmark = pytest.mark.slow  # Locks are waited for until they expire.
@@ -24,15 +24,15 @@ OBJECT = "bucket/w/launcher.lock"
 # Takes the lock when told to, says so, says whether it is lost whenever asked, and holds it.
 HOLDER = """
 import sys
-from deepmac_ablate.sweep import locks
-from deepmac_ablate.launch.supervision.gcs_lock import RemoteLease
+from deepmac_ablate.launch.supervision import locks
+from deepmac_ablate.launch.supervision.gcs_lock import GcsLock
 
 path, ttl = sys.argv[1], float(sys.argv[2])
 print("ready", flush=True)
 input()
 try:
-    lease = RemoteLease.acquire(path, locks.this_process("a launcher"), 0.0, ttl, ttl / 5)
-except locks.Taken:
+    lease = GcsLock.acquire(path, locks.describe_this_process("a launcher"), 0.0, ttl, ttl / 5)
+except locks.LockHeldError:
     print("taken", flush=True)
     sys.exit()
 print("has it", flush=True)
@@ -82,22 +82,22 @@ def start(object_store):
 
 
 def acquire(**options):
-    return RemoteLease.acquire(PATH, locks.this_process("a launcher"), **options)
+    return GcsLock.acquire(PATH, locks.describe_this_process("a launcher"), **options)
 
 
 @pytest.mark.usefixtures("object_store")
 def test_a_lease_is_held_until_it_is_released():
     """Others see that it is, and by whom; afterwards nothing is left."""
-    assert (False, None) == (locks.is_held(PATH), locks.holder(PATH))
-    with locks.acquire(PATH, locks.this_process("a launcher")) as lease:
+    assert (False, None) == (locks.is_held(PATH), locks.read_holder(PATH))
+    with locks.acquire(PATH, locks.describe_this_process("a launcher")) as lease:
         assert (True, False) == (locks.is_held(PATH), lease.lost)
-        holder = locks.holder(PATH)
+        holder = locks.read_holder(PATH)
         assert ("a launcher", os.getpid(), os.uname().nodename) == (
             holder["what"], holder["pid"], holder["host"])
-        with pytest.raises(locks.Taken):
+        with pytest.raises(locks.LockHeldError):
             locks.acquire(PATH, {})
     lease.release()
-    assert (False, None) == (locks.is_held(PATH), locks.holder(PATH))
+    assert (False, None) == (locks.is_held(PATH), locks.read_holder(PATH))
     acquire().release()
 
 
@@ -114,13 +114,13 @@ def test_who_has_a_lease_is_named(object_store):
     with acquire():
         object_store.seconds_ahead = 0.0
         assert os.getpid() == json.loads(object_store.objects[OBJECT])["pid"]
-        with pytest.raises(locks.Taken) as caught:
+        with pytest.raises(locks.LockHeldError) as caught:
             acquire()
     assert (
         f"^gs://bucket/w is in use by a launcher on {os.uname().nodename} (pid {os.getpid()} of "
-        f"user {locks.this_process('')['user']}, started N s ago), whose last sign of life is N s "
-        f"old; wait for it or end it there with `kill {os.getpid()}`, or, if it is dead already, "
-        "try again in N s.") == "^" + _without_seconds(str(caught.value))
+        f"user {locks.describe_this_process('')['user']}, started N s ago), whose last sign of "
+        f"life is N s old; wait for it or end it there with `kill {os.getpid()}`, or, if it is "
+        "already dead, try again in N s.") == "^" + _without_seconds(str(caught.value))
     assert 38 <= _seconds(str(caught.value), "life is ") <= 45
 
 
@@ -149,7 +149,7 @@ def test_a_dead_holder_is_taken_over(object_store, start):
     holder.ask()
     assert "has it" == holder.answer()
     holder.end()
-    with pytest.raises(locks.Taken):
+    with pytest.raises(locks.LockHeldError):
         acquire()
     died = time.monotonic()
     with acquire(patience=60.0):
@@ -163,7 +163,7 @@ def test_a_living_holder_is_not_waited_for(start):
     holder.ask()
     assert "has it" == holder.answer()
     began = time.monotonic()
-    with pytest.raises(locks.Taken):
+    with pytest.raises(locks.LockHeldError):
         acquire(patience=600.0)
     assert time.monotonic() - began < 60
 
@@ -245,7 +245,7 @@ def test_this_machines_clock_does_not_matter(object_store, seconds):
     object_store.seconds_ahead = seconds
     with acquire(ttl=30.0, renewal=10.0):
         assert locks.is_held(PATH)
-        with pytest.raises(locks.Taken):
+        with pytest.raises(locks.LockHeldError):
             acquire()
         object_store.seconds_ahead = seconds + 31.0
         assert not locks.is_held(PATH)
@@ -256,12 +256,12 @@ def test_this_machines_clock_does_not_matter(object_store, seconds):
 def test_an_illegible_lock_is_held_for_its_time(object_store):
     """Whoever put it there; then it is taken."""
     object_store.objects[OBJECT] = b"?"
-    with pytest.raises(locks.Taken, match="in use by another process, which holds launcher"):
+    with pytest.raises(locks.LockHeldError, match="another process, which holds launcher"):
         acquire()
-    assert (True, None) == (locks.is_held(PATH), locks.holder(PATH))
+    assert (True, None) == (locks.is_held(PATH), locks.read_holder(PATH))
     object_store.seconds_ahead = 100.0
     with acquire():
-        assert os.getpid() == locks.holder(PATH)["pid"]
+        assert os.getpid() == locks.read_holder(PATH)["pid"]
 
 
 @pytest.mark.usefixtures("object_store")
