@@ -178,7 +178,7 @@ def results_text(workdir: SweepWorkdir, plan: Plan) -> str:
     return table_formats.markdown(table_cells.document(table))
 
 
-def _snapshot(plan: Plan) -> Snapshot:
+def _snapshot(plan: Plan) -> CodeSnapshot:
     trials = [planned.trial for planned in plan.trials]
     files = dict.fromkeys(name for trial in trials for name in trial.gin_files)
     bound = dict.fromkeys(binding for trial in trials for binding in trial.bindings)

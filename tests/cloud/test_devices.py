@@ -177,7 +177,7 @@ def test_vertex_ai_takes_every_machine():
     from tests.fakes import vertex_rules
 
     vertex = Vertex("p", "us-central1")
-    here = [it for it in map(device, device_names()) if it.vertex is not None]
+    here = [it for it in map(get_device, device_names()) if it.vertex is not None]
     assert {"tpu", "gpu", "cpu"} == {it.kind for it in here}
     for it in here:
         job = vertex_rules.parse(json.dumps(vertex.render(JobRequest(
@@ -194,7 +194,9 @@ def test_a_cluster_takes_every_device():
     from deepmac_ablate.cloud.gke.pod import Placement
     from tests.fakes import kubernetes_schemas
 
-    here = [it for it in map(device, device_names()) if not availability_problems(it, "gke", spot=False)]
+    here = [
+        it for it in map(get_device, device_names())
+        if not availability_problems(it, "gke", spot=False)]
     assert {"tpu", "gpu", "cpu"} == {it.kind for it in here}
     for it in here:
         manifest = manifests.render(JobRequest(
@@ -225,7 +227,9 @@ def test_what_a_cloud_cannot_give(name, executor, spot, expected):
 @pytest.mark.parametrize("name", device_names())
 def test_every_device_is_to_be_had_somewhere(name):
     """From one of the clouds."""
-    assert [] in [availability_problems(get_device(name), executor, spot=False) for executor in ("vertex", "gke")]
+    assert [] in [
+        availability_problems(get_device(name), executor, spot=False)
+        for executor in ("vertex", "gke")]
 
 
 def test_what_nobody_has_tried_is_said():

@@ -45,7 +45,8 @@ def gke(server):
 
 
 def request(device: str, **changes: Any) -> JobRequest:
-    fields = {"name": NAME, "image": "i:1", "args": ("worker",), "device": devices.get_device(device)}
+    fields = {
+        "name": NAME, "image": "i:1", "args": ("worker",), "device": devices.get_device(device)}
     return JobRequest(**{**fields, **changes})
 
 

@@ -23,7 +23,9 @@ RESOURCE = "projects/424242/locations/us-central1/customJobs/1001"
 
 
 V5E, V3, A100_32 = (devices.get_device(name) for name in ["v5e-4", "v3-8", "a100-32"])
-DEVICES = [it for it in map(devices.device, devices.device_names()) if it.vertex is not None]
+DEVICES = [
+    device for device in map(devices.get_device, devices.device_names())
+    if device.vertex is not None]
 
 
 def request(**changes):
@@ -195,7 +197,7 @@ def test_states_of_the_future_end_nothing():
     """A state that is newer than the client is taken for running, and said."""
     job = aiplatform_v1.CustomJob.from_json('{"state": 99}')
     with pytest.warns(UserWarning, match="Unrecognized"):
-        assert JobStatus("running", "in state 99") == client.job_look(job)
+        assert JobStatus("running", "in state 99") == client.read_job_status(job)
 
 
 def test_a_job_that_waits_after_it_ran_was_preempted(server, vertex):
@@ -372,15 +374,3 @@ def test_the_server_refuses_what_vertex_refuses(server, change, says):
         server.answer("POST", "/v1/projects/p/locations/us-central1/customJobs", {},
                       json.dumps(job))
     assert 400 == refused.value.status
-
-
-def test_where_people_read_a_log():
-    """The console's pages of the job and of its log, and the query for gcloud."""
-    text = client.where_to_read(RESOURCE)
-    # As aiplatform's own console_utils writes it, which takes ten seconds to import.
-    assert ("https://console.cloud.google.com/agent-platform/locations/us-central1/training/1001"
-            "?project=424242") in text
-    assert 'resource.type="ml_job" AND resource.labels.job_id="1001"' in text
-    assert "%22ml_job%22%20AND%20resource.labels.job_id%3D%221001%22?project=424242" in text
-    with pytest.raises(UserError, match=r"'job' is no job of Vertex AI"):
-        client.where_to_read("job")

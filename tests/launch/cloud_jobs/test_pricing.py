@@ -74,8 +74,8 @@ def test_every_price_has_a_date_and_a_source(name):
     assert datetime.date.fromisoformat(found.read_on) >= datetime.date(2026, 1, 1)
     assert found.on_demand > 0
     assert found.spot is None or 0 < found.spot < found.on_demand
-    # What comes from memory must say so.
-    assert found.confirmed == ("memory" not in found.source)
+    # Unverified prices must say so.
+    assert found.confirmed == ("unverified" not in found.source)
 
 
 def test_a_size_may_have_a_price_of_its_own():

@@ -12,7 +12,6 @@ import pytest
 from deepmac_ablate import errors
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs import worker
-from deepmac_ablate.launch.cloud_jobs import worker as cluster
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
 from deepmac_ablate.launch.supervision import attempt
 from deepmac_ablate.trial.trial import Trial
@@ -181,7 +180,8 @@ def test_an_evaluator_ends_with_its_trainer(folder, cwd):
     with working.running(supervised.OBEDIENT, *options, cwd=cwd) as evaluator:
         working.run("raise RuntimeError('no luck')", "--workdir", str(folder), cwd=cwd)
         assert 75 == evaluator.wait(20)
-    assert "the train job failed: RuntimeError: no luck" == attempt.read_attempt(folder, "eval").cause
+    cause = attempt.read_attempt(folder, "eval").cause
+    assert "the train job failed: RuntimeError: no luck" == cause
 
 
 def test_a_stubborn_trainer_leaves_time_to_note_it(folder, cwd):
@@ -193,8 +193,8 @@ def test_a_stubborn_trainer_leaves_time_to_note_it(folder, cwd):
         assert 75 == process.wait(20)
     # Of the test's own machine, which may be busy, only the trainer's time is certain.
     assert time.monotonic() - asked >= 0.9
-    assert "asked to end by SIGTERM; it did not end when asked and was killed" == attempt.read_attempt(
-        folder, "train").cause
+    cause = attempt.read_attempt(folder, "train").cause
+    assert "asked to end by SIGTERM; it ignored SIGTERM and was killed" == cause
     assert [] == supervised.processes_in(cwd)
 
 
@@ -297,7 +297,7 @@ def test_each_machine_of_a_job_knows_its_part(folder, cwd):
 def test_the_chief_of_a_platforms_own_cluster_is_found(clustered, task, is_chief):
     """As Vertex AI names it, or the first worker where nobody is called so."""
     given = json.dumps({"cluster": clustered, "task": {"type": task[0], "index": task[1]}})
-    assert (is_chief, {}) == cluster.member(["h0", "h1"], {"TF_CONFIG": given})
+    assert (is_chief, {}) == worker.find_cluster_member(["h0", "h1"], {"TF_CONFIG": given})
 
 
 def test_a_platforms_own_cluster_stays(folder, cwd):
@@ -311,14 +311,14 @@ def test_a_platforms_own_cluster_stays(folder, cwd):
 
 @pytest.mark.parametrize(
     ("environ", "sentence"),
-    [({}, "JOB_COMPLETION_INDEX is '', but --hosts names 2 machines"),
-     ({"JOB_COMPLETION_INDEX": "2"}, "it must be a number from 0 to 1"),
+    [({}, "JOB_COMPLETION_INDEX must be a number from 0 to 1, .*; got ''"),
+     ({"JOB_COMPLETION_INDEX": "2"}, "must be a number from 0 to 1, .*; got '2'"),
      ({"TF_CONFIG": "{"}, "TF_CONFIG names no task of a cluster"),
      ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG names no task")])
 def test_a_machine_without_a_number_is_refused(environ, sentence):
     """In a sentence that names the variable."""
     with pytest.raises(UserError) as refused:
-        cluster.member(["h0", "h1"], environ)
+        worker.find_cluster_member(["h0", "h1"], environ)
     assert sentence in str(refused.value)
 
 

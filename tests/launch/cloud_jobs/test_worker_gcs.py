@@ -207,11 +207,11 @@ def test_code_is_fetched_from_the_store(server, cwd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gin").mkdir()
     (tmp_path / "gin/question.gin").write_text("Training.steps = 7\n")
-    uri = CodeSnapshot(["gin/question.gin"]).keep("gs://bucket/x")
+    uri = CodeSnapshot(["gin/question.gin"]).write("gs://bucket/x")
     assert uri.startswith("gs://bucket/x/code/")
     assert b"Training.steps = 7\n" == server.objects[f"{uri.removeprefix('gs://')}/gin/question.gin"]
     before = len(server.requests)
-    assert uri == CodeSnapshot(["gin/question.gin"]).keep("gs://bucket/x")
+    assert uri == CodeSnapshot(["gin/question.gin"]).write("gs://bucket/x")
     assert not [it for it in server.requests[before:] if it.method != "GET"]
     code = "print(open('gin/question.gin').read(), end='')"
     assert (0, "Training.steps = 7\n", "") == run(server, cwd, code, "--code", uri)
