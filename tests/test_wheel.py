@@ -136,7 +136,7 @@ def test_what_is_installed_runs_a_worker(installed):
     code = (
         "from importlib import resources; from deepmac_ablate.cloud import devices; "
         "from deepmac_ablate.launch.cloud_jobs import pricing; "
-        "assert pricing.price(devices.device('v5e-4')); "
+        "assert pricing.find_price(devices.get_device('v5e-4')); "
         "assert (resources.files('deepmac_ablate') / 'results/report/templates').is_dir()")
     installed.run("python", "-c", code)
     worker = installed.run(

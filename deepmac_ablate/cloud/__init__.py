@@ -1,4 +1,4 @@
-"""What is asked of a cloud: devices, what they cost, and jobs on Vertex AI and GKE.
+"""Clouds: devices, and jobs on Vertex AI and GKE.
 
-Nothing here knows what a sweep is, and nothing imports XManager or TensorFlow.
+This room knows nothing of sweeps, and imports neither XManager nor TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""Who asks Google's services, where they are, and for which project."""
+"""Endpoints, credentials and project for Google's services."""
 
 from __future__ import annotations
 
@@ -16,61 +16,63 @@ if TYPE_CHECKING:
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
-class Access(NamedTuple):
-    """What a client of Google's is made with.
+class ServiceAccess(NamedTuple):
+    """Parameters of a client of a Google service.
 
     Attributes:
-        endpoint: a host, or the URL of a server on this machine.
-        credentials: of the application default; none for a server on this machine.
+        endpoint: Host name, or the URL of a server on this machine.
+        credentials: Application default credentials; anonymous for a server on this machine.
     """
 
     endpoint: str
     credentials: Credentials
 
 
-def access(service: Literal["aiplatform", "secretmanager"], host: str) -> Access:
-    """Return how a service is reached.
+def service_access(
+    service: Literal["aiplatform", "secretmanager"], host: str
+) -> ServiceAccess:
+    """Return the endpoint and the credentials for a service.
 
-    gcloud's variables for its endpoints hold here too: CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM
-    and CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER. Plain http is for servers on this machine,
-    which get no credentials.
+    The endpoint variables of gcloud are respected: CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM and
+    CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER. Plain http is for servers on this machine, which
+    receive no credentials.
 
     Args:
-        service: As in the names of the variables.
-        host: Where the service is without them.
+        service: Name of the service as in these variables.
+        host: Host name of the service if its variable is not set.
 
     Raises:
-        UserError: If there are no credentials, or a variable names no endpoint.
+        UserError: If there are no credentials, or the variable is not a valid endpoint.
     """
     from google.auth.credentials import AnonymousCredentials
 
     variable = f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{service.upper()}"
     override = os.environ.get(variable, "")
     if not override:
-        return Access(host, _default()[0])
+        return ServiceAccess(host, _default_credentials()[0])
     url = urllib.parse.urlsplit(override)
     if url.scheme == "http" and url.netloc and _is_loopback(url.hostname):
-        return Access(f"http://{url.netloc}", AnonymousCredentials())
+        return ServiceAccess(f"http://{url.netloc}", AnonymousCredentials())
     if url.scheme != "https" or not url.netloc:
         raise UserError(
-            f"{variable} = {override!r} is no endpoint: give https://HOST/, or http://127.0.0.1:PORT/"
-            " for a server on this machine, as credentials never go out over plain http.")
-    return Access(url.netloc, _default()[0])
+            f"{variable} must be https://HOST/, or http://127.0.0.1:PORT/ for a server on this "
+            f"machine (credentials are never sent over plain http); got {override!r}.")
+    return ServiceAccess(url.netloc, _default_credentials()[0])
 
 
-def project(given: str | None = None) -> str:
+def find_project(given: str | None = None) -> str:
     """Return the Google Cloud project: the given one, GOOGLE_CLOUD_PROJECT, or the credentials'.
 
     Raises:
-        UserError: If none of them names one.
+        UserError: If none of them names a project.
     """
     named = given or os.environ.get("GOOGLE_CLOUD_PROJECT")
     if named:
         return named
-    missing = ("No Google Cloud project is known: give --project, or set GOOGLE_CLOUD_PROJECT (the "
-               "application default credentials name none).")
+    missing = ("The Google Cloud project is unknown: pass --project, or set GOOGLE_CLOUD_PROJECT "
+               "(the application default credentials name none).")
     try:
-        found = _default()[1]
+        found = _default_credentials()[1]
     except UserError as error:
         raise UserError(missing) from error
     if not found:
@@ -78,8 +80,8 @@ def project(given: str | None = None) -> str:
     return found
 
 
-def _default() -> tuple[Credentials, str | None]:
-    """The application default credentials and their project."""
+def _default_credentials() -> tuple[Credentials, str | None]:
+    """Return the application default credentials and their project."""
     import google.auth
     from google.auth import exceptions
 
@@ -89,11 +91,11 @@ def _default() -> tuple[Credentials, str | None]:
         named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
         if named:
             raise UserError(
-                f"GOOGLE_APPLICATION_CREDENTIALS = {named!r} holds no credentials that can be used "
-                f"({one_line(str(error))}).") from error
+                f"GOOGLE_APPLICATION_CREDENTIALS must be a file with valid credentials, got "
+                f"{named!r} ({one_line(str(error))}).") from error
         raise UserError(
-            f"There are no Google Cloud credentials: {LOGIN}; to see the requests without any, "
-            "--dry-run.") from error
+            f"There are no Google Cloud credentials: {LOGIN}; to print the requests without "
+            "credentials, use --dry-run.") from error
 
 
 def _is_loopback(host: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Accelerators that can be rented, by the names that people use: ``v5e-16``, ``a100-8``."""
+"""Cloud devices by their common names, such as ``v5e-16`` and ``a100-8``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ Executor = Literal["vertex", "gke"]
 
 @dataclasses.dataclass(frozen=True)
 class VertexMachine:
-    """What Vertex AI's `MachineSpec` says of a host.
+    """Host of a device in terms of Vertex AI's `MachineSpec`.
 
     Attributes:
-        machine_type: such as "ct5lp-hightpu-4t".
-        accelerator_type: of the enumeration `AcceleratorType`; None where the machine type says it.
-        accelerator_count: as the enumeration's type counts; None as above.
-        tpu_topology: such as "2x2"; None for all but TPUs from v5e on.
-        replicas: how many such machines the job has.
+        machine_type: Machine type, such as "ct5lp-hightpu-4t".
+        accelerator_type: Member of the enumeration `AcceleratorType`; None if the machine type
+            implies it.
+        accelerator_count: Number of accelerators; None if the machine type implies it.
+        tpu_topology: Topology, such as "2x2", of TPUs from v5e on; else None.
+        replicas: Number of such machines of the job.
     """
 
     machine_type: str
@@ -36,25 +37,25 @@ class VertexMachine:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """What one trial trains on.
+    """Device that one trial trains on.
 
     Attributes:
-        name: such as "v5e-16", as the field says it: v2, v3, v4 and v5p count cores, v5e and GPUs
-            chips, and cpu virtual CPUs.
+        name: Common name, such as "v5e-16"; v2, v3, v4 and v5p count cores, v5e and GPUs count
+            chips, and cpu counts virtual CPUs.
         kind: "tpu", "gpu" or "cpu".
-        generation: the part before the number, such as "v5e" or "a100".
-        chips: how many there are in all; of a CPU, hosts.
-        replicas: parts into which a batch is divided: TPU cores as TensorFlow counts them, GPUs, or
-            1.
-        hosts: virtual machines.
-        topology: of a TPU slice, in chips, such as "4x4" or "2x2x2"; else None.
-        memory_gib: high-bandwidth memory of a chip in GiB; of a CPU, of the host.
-        teraflops: peak of a chip in bfloat16 (TPU) or with its tensor cores, dense, in 10^12 per
-            second; of a CPU a rough figure.
-        gke_accelerator: the value of GKE's node label for it; None where GKE has none.
-        machine_type: of Compute Engine and GKE; of v2, which neither has, Vertex AI's.
-        vertex: None where Vertex AI does not train on it.
-        warnings: what nobody has confirmed about it, one sentence each.
+        generation: Part of the name before the number, such as "v5e" or "a100".
+        chips: Number of chips in total; for a CPU, of hosts.
+        replicas: Number of parts that a batch is divided into: TPU cores as TensorFlow counts them,
+            GPUs, or 1.
+        hosts: Number of virtual machines.
+        topology: Topology of a TPU slice in chips, such as "4x4" or "2x2x2"; else None.
+        memory_gib: High-bandwidth memory of a chip in GiB; for a CPU, memory of the host.
+        teraflops: Peak of a chip in 10^12 operations per second, dense, in bfloat16 (TPU) or with
+            tensor cores (GPU); for a CPU a rough figure.
+        gke_accelerator: Value of GKE's node label; None if GKE does not offer the device.
+        machine_type: Machine type of Compute Engine and GKE; for v2, which they lack, Vertex AI's.
+        vertex: Host in terms of Vertex AI; None if Vertex AI does not train on the device.
+        warnings: Unverified facts about the device, one sentence each.
     """
 
     name: str
@@ -73,23 +74,23 @@ class Device:
 
     @property
     def chips_per_host(self) -> int:
-        """How many chips each virtual machine has."""
+        """Number of chips of each virtual machine."""
         return self.chips // self.hosts
 
     @property
     def variables(self) -> dict[str, str]:
-        """What containers on its machines find in their environment, see `tpu_environment`."""
+        """Environment variables of containers on its machines, see `tpu_environment`."""
         return {"PJRT_DEVICE": "TPU"} if self.generation in generations.PJRT else {}
 
 
-def device(name: str) -> Device:
-    """Return the device of a name.
+def get_device(name: str) -> Device:
+    """Return a device by its name.
 
     Args:
-        name: Such as "v5e-16" or "a100-8", in capitals or not; "v5litepod-16" is "v5e-16".
+        name: Name such as "v5e-16" or "a100-8", in any case; "v5litepod-16" means "v5e-16".
 
     Raises:
-        UserError: If there is none, or TensorFlow does not run on it.
+        UserError: If there is no such device, or TensorFlow does not run on it.
     """
     asked = name.strip().lower()
     known = _devices()
@@ -98,95 +99,98 @@ def device(name: str) -> Device:
             exact = f"{generation}{asked.removeprefix(spelling)}"
             if exact in known:
                 return known[exact]
-            raise UserError(_no_such_size(name, generation, asked.removeprefix(f"{spelling}-")))
+            size = asked.removeprefix(f"{spelling}-")
+            raise UserError(_unknown_size_message(name, generation, size))
     for generation, reason in generations.REFUSED.items():
         if asked.partition("-")[0] == generation:
             raise UserError(f"Trials cannot run on {name!r}: {reason}")
     raise UserError(
-        f"There is no device {name!r}; a device is a generation and a number, such as 'v5e-16', "
-        f"and the generations are {', '.join(_by_generation())}.{did_you_mean(asked, known)}")
+        f"There is no device {name!r}; a device must be a generation and a number, such as "
+        f"'v5e-16', with one of the generations {', '.join(_by_generation())}."
+        f"{did_you_mean(asked, known)}")
 
 
-def names() -> list[str]:
+def device_names() -> list[str]:
     """Return the names of all devices: TPUs, GPUs, then CPUs, each generation by size."""
     return list(_devices())
 
 
-def refusals(rented: Device, executor: Executor, spot: bool) -> list[str]:
-    """Say why an executor cannot give a device; nothing where it can.
+def availability_problems(rented: Device, executor: Executor, spot: bool) -> list[str]:
+    """Return the reasons why a cloud does not offer a device; empty if it does.
 
     Args:
-        rented: The device.
-        executor: Whom it is asked of.
-        spot: Whether the machines may be taken away.
+        rented: Requested device.
+        executor: Cloud that should provide it.
+        spot: Whether spot machines are requested.
     """
     problems = []
-    if not _has(executor, rented):
-        problems.append(_not_there(rented, executor))
+    if not _offers(executor, rented):
+        problems.append(_unavailable_message(rented, executor))
     if executor == "vertex" and rented.kind == "tpu" and spot:
         problems.append(
-            "Vertex AI gives no TPUs as spot machines; leave --spot out, or take --executor gke.")
+            "Vertex AI has no spot machines with TPUs; drop --spot, or use --executor gke.")
     return problems
 
 
-def _has(executor: Executor, rented: Device) -> bool:
+def _offers(executor: Executor, rented: Device) -> bool:
     if executor == "vertex":
         return rented.vertex is not None
     return rented.kind == "cpu" or rented.gke_accelerator is not None
 
 
-def _not_there(rented: Device, executor: Executor) -> str:
-    alike = [it for it in _devices().values() if it.kind == rented.kind]
-    here = _listed(it.name for it in alike if _has(executor, it))
+def _unavailable_message(rented: Device, executor: Executor) -> str:
+    alike = [device for device in _devices().values() if device.kind == rented.kind]
+    offered = _format_names(device.name for device in alike if _offers(executor, device))
     cloud, other = {"vertex": ("Vertex AI", "gke"), "gke": ("GKE", "vertex")}[executor]
-    elsewhere = f"; --executor {other} has it" if _has(other, rented) else ""
-    return f"{cloud} has no {rented.name} to train on; it has {here}{elsewhere}."
+    elsewhere = f"; --executor {other} has it" if _offers(other, rented) else ""
+    return f"{cloud} has no {rented.name} to train on; it has {offered}{elsewhere}."
 
 
-def _listed(found: Iterable[str]) -> str:
-    """Return names in one line, generation by generation: "v2-8 to v2-512, v5e-1 to v5e-8"."""
+def _format_names(names: Iterable[str]) -> str:
+    """Return names in one line by generation, such as "v2-8 to v2-512, v5e-1 to v5e-8"."""
     ends: dict[str, list[str]] = {}
-    for name in found:
+    for name in names:
         ends.setdefault(_devices()[name].generation, []).append(name)
-    return ", ".join(it[0] if len(it) == 1 else f"{it[0]} to {it[-1]}" for it in ends.values())
+    return ", ".join(
+        sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" for sizes in ends.values())
 
 
-def _no_such_size(name: str, generation: str, size: str) -> str:
-    sizes = [it.name for it in _by_generation()[generation]]
+def _unknown_size_message(name: str, generation: str, size: str) -> str:
+    sizes = [device.name for device in _by_generation()[generation]]
     hint = ""
     if size.isdecimal():
-        larger = (it for it in sizes if int(it.rpartition("-")[2]) >= int(size))
+        larger = (known for known in sizes if int(known.rpartition("-")[2]) >= int(size))
         hint = f" Did you mean {next(larger, sizes[-1])!r}?"
-    return f"There is no device {name!r}; {generation} comes as {', '.join(sizes)}.{hint}"
+    return f"There is no device {name!r}; {generation} is available as {', '.join(sizes)}.{hint}"
 
 
 def _spellings() -> Iterator[tuple[str, str]]:
-    """Yield generations and how they are written; "a100-80gb" before "a100", which begins it."""
+    """Yield generations and their spellings, longer ones first: "a100-80gb" before "a100"."""
     pairs = [
-        (it.generation, spelling)
-        for it in (*generations.TPUS, *generations.GPUS)
-        for spelling in (it.generation, *it.spellings)]
+        (known.generation, spelling)
+        for known in (*generations.TPUS, *generations.GPUS)
+        for spelling in (known.generation, *known.spellings)]
     pairs.append((generations.CPU.generation, generations.CPU.generation))
     yield from sorted(pairs, key=lambda pair: len(pair[1]), reverse=True)
 
 
 def _by_generation() -> dict[str, list[Device]]:
     found: dict[str, list[Device]] = {}
-    for it in _devices().values():
-        found.setdefault(it.generation, []).append(it)
+    for device in _devices().values():
+        found.setdefault(device.generation, []).append(device)
     return found
 
 
 @functools.cache
 def _devices() -> dict[str, Device]:
     every = [
-        *(_slice(tpu, topology) for tpu in generations.TPUS for topology in tpu.topologies),
-        *(made for gpu in generations.GPUS for made in _gpus(gpu)),
-        *(_cpu(generations.CPU, size) for size in generations.CPU.sizes)]
-    return {it.name: it for it in every}
+        *(_make_slice(tpu, topology) for tpu in generations.TPUS for topology in tpu.topologies),
+        *(device for gpu in generations.GPUS for device in _make_gpus(gpu)),
+        *(_make_cpu(generations.CPU, size) for size in generations.CPU.sizes)]
+    return {device.name: device for device in every}
 
 
-def _slice(tpu: Tpu, topology: str) -> Device:
+def _make_slice(tpu: Tpu, topology: str) -> Device:
     chips = math.prod(map(int, topology.split("x")))
     whole = chips in tpu.whole
     machine_type = tpu.machine_type.format(chips) if whole else tpu.slice_machine_type
@@ -200,7 +204,7 @@ def _slice(tpu: Tpu, topology: str) -> Device:
         if not whole:
             warnings.append(generations.VERTEX_POD_WARNING)
     elif tpu.vertex == "topology" and whole:
-        # Of larger slices nobody knows whether Vertex AI counts machines or takes the topology.
+        # For larger slices it is undocumented whether Vertex AI counts machines or uses topologies.
         vertex = VertexMachine(machine_type, tpu_topology=topology)
     return Device(
         name=f"{tpu.generation}-{tpu.counted * chips}", kind="tpu", generation=tpu.generation,
@@ -210,7 +214,7 @@ def _slice(tpu: Tpu, topology: str) -> Device:
         vertex=vertex, warnings=tuple(warnings))
 
 
-def _gpus(gpu: Gpu) -> Iterator[Device]:
+def _make_gpus(gpu: Gpu) -> Iterator[Device]:
     most = max(gpu.machine_types)
     for on_host, machine_type in gpu.machine_types.items():
         for hosts in gpu.hosts if on_host == most else (1,):
@@ -224,7 +228,7 @@ def _gpus(gpu: Gpu) -> Iterator[Device]:
                 warnings=() if warning is None else (warning,))
 
 
-def _cpu(cpu: Cpu, size: int) -> Device:
+def _make_cpu(cpu: Cpu, size: int) -> Device:
     machine_type = cpu.machine_type.format(size)
     return Device(
         name=f"{cpu.generation}-{size}", kind="cpu", generation=cpu.generation, chips=1, replicas=1,

@@ -1,4 +1,4 @@
-"""What Google's services answer where they do not do what they are asked, in one sentence."""
+"""Errors of Google's services as one-sentence messages."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from deepmac_ablate.errors import UserError
 
 LOGIN = "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS"
 
-_LONGEST = 600
+_MAX_LENGTH = 600
 
 
 @contextlib.contextmanager
-def told(service: str, task: str, role: str) -> Iterator[None]:
-    """Turn errors of Google's clients into sentences.
+def translating_errors(service: str, task: str, role: str) -> Iterator[None]:
+    """Turn errors of Google's client libraries into a `UserError`.
 
     Args:
-        service: Who is asked, and where, such as "Vertex AI (project p, region r)".
-        task: What did not happen, such as "start the job x".
-        role: Which one of Google's roles lets an account do that.
+        service: Service and its location, such as "Vertex AI (project p, region r)".
+        task: Task in the infinitive, such as "start the job x".
+        role: Google Cloud role that permits the task.
 
     Raises:
-        UserError: For what the service refuses, for credentials that do not work, and where nobody
-            answers.
+        UserError: If the service refuses the task, credentials do not work, or it does not answer.
     """
     import requests
     from google.api_core import exceptions
@@ -33,35 +32,36 @@ def told(service: str, task: str, role: str) -> Iterator[None]:
     try:
         yield
     except credentials.TransportError as error:
-        raise UserError(_silence(failed, error)) from error
+        raise UserError(_no_answer(failed, error)) from error
     except credentials.GoogleAuthError as error:
         raise UserError(
-            f"{failed}, as the Google Cloud credentials do not work (any more): {LOGIN} "
+            f"{failed}, as the Google Cloud credentials are invalid or have expired: {LOGIN} "
             f"({one_line(str(error.args[0] if error.args else error))}).") from error
     except exceptions.Unauthorized as error:
         raise UserError(
-            f"{failed}, as it does not know these Google Cloud credentials: {LOGIN} "
-            f"({_words(error)}).") from error
+            f"{failed}, as it does not accept these Google Cloud credentials: {LOGIN} "
+            f"({_service_message(error)}).") from error
     except exceptions.Forbidden as error:
         raise UserError(
-            f"{failed}: {_words(error)} (PERMISSION_DENIED); the account needs the role {role}, "
-            "and the project the service's API.") from error
+            f"{failed}: {_service_message(error)} (PERMISSION_DENIED); the account needs the role "
+            f"{role}, and the service's API must be enabled in the project.") from error
     except exceptions.NotFound as error:
-        raise UserError(f"{failed}, as there is none: {_words(error)} (NOT_FOUND).") from error
+        raise UserError(
+            f"{failed}, as it does not exist: {_service_message(error)} (NOT_FOUND).") from error
     except exceptions.TooManyRequests as error:
-        raise UserError(_quota(failed, error)) from error
+        raise UserError(_quota_exceeded(failed, error)) from error
     except exceptions.RetryError as error:
         if isinstance(error.cause, exceptions.TooManyRequests):
-            raise UserError(_quota(failed, error.cause)) from error
-        raise UserError(_silence(failed, error.cause or error)) from error
+            raise UserError(_quota_exceeded(failed, error.cause)) from error
+        raise UserError(_no_answer(failed, error.cause or error)) from error
     except (exceptions.ServerError, requests.exceptions.RequestException) as error:
-        raise UserError(_silence(failed, error)) from error
+        raise UserError(_no_answer(failed, error)) from error
     except exceptions.GoogleAPICallError as error:
-        raise UserError(f"{failed}: {_words(error)}.") from error
+        raise UserError(f"{failed}: {_service_message(error)}.") from error
 
 
-def is_passing(error: BaseException) -> bool:
-    """Return whether asking again may help: nobody answered, or too much was asked at once."""
+def is_transient(error: BaseException) -> bool:
+    """Return whether a retry may help: the service did not answer or received too many requests."""
     import requests
     from google.api_core import exceptions
     from google.auth import exceptions as credentials
@@ -73,23 +73,23 @@ def is_passing(error: BaseException) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Return a message in one line, without its full stop; a very long one is cut."""
+    """Return a message in one line, without its final period, cut if it is very long."""
     line = " ".join(text.split()).rstrip(".")
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+    return line if len(line) <= _MAX_LENGTH else f"{line[:_MAX_LENGTH]}..."
 
 
-def _words(error: Exception) -> str:
-    """The service's own message; the clients put method and address of the request before it."""
+def _service_message(error: Exception) -> str:
+    """Return the service's own message, without the method and URL that clients prepend."""
     text = str(getattr(error, "message", error))
     before, separator, after = text.partition(": ")
     return one_line(after if separator and "://" in before else text)
 
 
-def _quota(failed: str, error: Exception) -> str:
-    return (f"{failed}: {_words(error)} (RESOURCE_EXHAUSTED); ask for more quota, or run fewer "
-            "trials at a time.")
+def _quota_exceeded(failed: str, error: Exception) -> str:
+    return (f"{failed}: {_service_message(error)} (RESOURCE_EXHAUSTED); request more quota, or run "
+            "fewer trials at a time.")
 
 
-def _silence(failed: str, error: Exception) -> str:
-    return (f"{failed}, as nobody answers there ({_words(error)}); look at the network and at the "
-            "spelling of the region, and try again.")
+def _no_answer(failed: str, error: Exception) -> str:
+    return (f"{failed}, as it does not answer ({_service_message(error)}); check the network and "
+            "the spelling of the region, and try again.")

@@ -1,11 +1,11 @@
-"""What is documented of each generation of accelerators; `devices` makes the single sizes of it.
+"""Documented properties of each device generation, from which `devices` makes the single sizes.
 
-Of TPUs, names, topologies, memory and peaks are those of Google's pages on Cloud TPU v2 to v5p;
-labels and machine types those of its pages on TPUs in GKE, of gcloud and of xpk. Of GPUs and CPUs,
-machine types are those of Compute Engine's pages on accelerator-optimised and N1 machines, labels
-those of GKE's page on GPUs. They were read in November 2026 unless a comment says otherwise. Peaks
-of GPUs are NVIDIA's for dense 16-bit products with tensor cores; these, their memory, and all
-figures of CPUs are from memory, and only estimates depend on them.
+Sources for TPUs are Google's pages on Cloud TPU v2 to v5p (names, topologies, memory and peaks) and
+its pages on TPUs in GKE, gcloud and xpk (labels and machine types). Sources for GPUs and CPUs are
+Compute Engine's pages on accelerator-optimized and N1 machines (machine types) and GKE's page on
+GPUs (labels). They were read in November 2026 unless a comment says otherwise. Peaks of GPUs are
+NVIDIA's for dense 16-bit products with tensor cores; these, the memory of GPUs, and all figures for
+CPUs are unverified, and only estimates depend on them.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-# TPUs that are reached through PJRT, see `tpu_environment`.
+# TPUs that TensorFlow uses through PJRT, see `tpu_environment`.
 PJRT = frozenset({"v5e", "v5p"})
 
 
 class Tpu(NamedTuple):
-    """A generation of TPUs.
+    """Generation of TPUs.
 
     Attributes:
-        generation: as it is called.
-        spellings: other names of it.
-        counted: what the number in a name counts of each chip: 2 where it counts cores.
-        replicas: parts of a batch that each chip computes.
-        memory_gib: of a chip.
-        teraflops: of a chip.
-        topologies: of its slices in chips, from small to large.
-        whole: slices of so many chips are one virtual machine; of larger ones each has 4 chips.
-        machine_type: of a slice that is one machine; "{}" stands for its chips.
-        slice_machine_type: of each machine of a larger one.
-        gke: the value of GKE's label for a slice that is one machine; None where it has none.
-        gke_slice: the same for a larger one.
-        vertex: how Vertex AI names it: by the accelerator type `TPU_<generation>` and a number of
-            cores, or by machine type and topology; None where it does not train on it.
-        warnings: of all sizes.
+        generation: Name of the generation.
+        counted: Units per chip that the number in a device's name counts: 2 if it counts cores.
+        replicas: Parts of a batch that each chip computes.
+        memory_gib: Memory of a chip in GiB.
+        teraflops: Peak of a chip in 10^12 operations per second.
+        topologies: Topologies of its slices in chips, from small to large.
+        machine_type: Machine type of a slice on one host; "{}" stands for the number of chips.
+        slice_machine_type: Machine type of each host of a larger slice.
+        gke: Value of GKE's label for a slice on one host; None if GKE does not offer it.
+        gke_slice: Value of GKE's label for a larger slice; None if GKE does not offer it.
+        vertex: Naming scheme of Vertex AI: the accelerator type `TPU_<generation>` with a number of
+            cores, or machine type and topology; None if Vertex AI does not train on it.
+        spellings: Other names of the generation.
+        whole: Numbers of chips with which a slice is one host; hosts of larger ones have 4 chips.
+        warnings: Warnings for all sizes.
     """
 
     generation: str
@@ -55,18 +55,18 @@ class Tpu(NamedTuple):
 
 
 class Gpu(NamedTuple):
-    """A kind of GPU.
+    """Generation of GPUs.
 
     Attributes:
-        generation: as it is called.
-        spellings: other names of it.
-        memory_gib: of a GPU.
-        teraflops: of a GPU.
-        machine_types: by the number of GPUs in a machine.
-        hosts: numbers of machines with the most GPUs that a trial may have.
-        gke: the value of GKE's label.
-        vertex: the accelerator type of Vertex AI.
-        warnings: by the number of GPUs in a machine.
+        generation: Name of the generation.
+        memory_gib: Memory of a GPU in GiB.
+        teraflops: Peak of a GPU in 10^12 operations per second.
+        machine_types: Machine types by number of GPUs per host.
+        gke: Value of GKE's label.
+        vertex: Accelerator type of Vertex AI.
+        spellings: Other names of the generation.
+        hosts: Numbers of hosts, each with the maximum number of GPUs, that a trial may have.
+        warnings: Warnings by number of GPUs per host.
     """
 
     generation: str
@@ -84,11 +84,11 @@ class Cpu(NamedTuple):
     """Machines without an accelerator.
 
     Attributes:
-        generation: as it is called.
-        sizes: numbers of virtual CPUs.
-        machine_type: "{}" stands for that number.
-        memory_gib: for each virtual CPU.
-        teraflops: for each virtual CPU, roughly.
+        generation: Name of the generation.
+        sizes: Numbers of virtual CPUs.
+        machine_type: Machine type; "{}" stands for the number of virtual CPUs.
+        memory_gib: Memory per virtual CPU in GiB.
+        teraflops: Rough peak per virtual CPU in 10^12 operations per second.
     """
 
     generation: str
@@ -102,8 +102,8 @@ _FLAT = ("2x2", "4x4", "8x8", "8x16", "16x16")
 _CUBIC = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")
 
 _LOGICAL_CORE = (
-    "The two cores of a chip are taken to be one replica, as Google's price page says of v4; with "
-    "TensorFlow 2.20 nobody has confirmed it.")
+    "The two cores of a chip are assumed to be one replica, as Google's price page says of v4; "
+    "that is unverified with TensorFlow 2.20.")
 
 TPUS = (
     Tpu(
@@ -128,18 +128,17 @@ TPUS = (
         machine_type="ct3-hightpu-{}t", slice_machine_type="ct3p-hightpu-4t",
         gke="tpu-v3-device", gke_slice="tpu-v3-slice", vertex="cores"),
     Tpu(
-        # GKE never had it. Memory and peak are from memory.
+        # GKE never offered it. Memory and peak are unverified.
         "v2", counted=2, replicas=2, memory_gib=16.0, teraflops=45.0, topologies=_FLAT,
         machine_type="cloud-tpu", slice_machine_type="cloud-tpu", gke=None, gke_slice=None,
         vertex="cores"),
 )
 
-# A host of 4 virtual CPUs could not decode images fast enough: 8 for each GPU where one may choose.
+# 4 virtual CPUs per GPU are too few to decode images fast enough, so these have 8.
 _N1 = {1: "n1-standard-8", 2: "n1-standard-16", 4: "n1-standard-32"}
 
 _SMALL_H100 = (
-    "Machines with fewer than 8 H100 are only given as spot machines, or when they happen to be "
-    "free (flex-start).")
+    "Machines with fewer than 8 H100 are only available as spot machines or with flex start.")
 
 GPUS = (
     Gpu("t4", 16.0, 65.0, _N1, "nvidia-tesla-t4", "NVIDIA_TESLA_T4"),
@@ -159,27 +158,26 @@ GPUS = (
         "nvidia-h200-141gb", "NVIDIA_H200_141GB", ("h200-141gb",)),
 )
 
-# 16 single-precision products and sums an instruction, two of them a cycle, at 2.5 GHz: 160 10^9 a
-# second for a core, which is two virtual CPUs.
+# 16 single-precision multiply-adds per instruction, two of them per cycle, at 2.5 GHz: 160 10^9
+# operations per second of a core, which is two virtual CPUs.
 CPU = Cpu("cpu", (4, 8, 16, 32), "n2-standard-{}", memory_gib=4.0, teraflops=0.08)
 
 _NO_V7 = (
-    "TPU v7 (tpu7x) does not support TensorFlow, as Google's page on it says; take v5e or v5p.")
+    "TPU v7 (tpu7x) does not support TensorFlow, according to Google's page on it; use v5e or v5p.")
 
-# What people may ask for, and why they do not get it.
+# Devices that are refused, with the reason.
 REFUSED = {
     "v6e": (
-        "from TPU v6e on, Vertex AI does not support TensorFlow, and elsewhere TensorFlow 2.16 to "
-        "2.19 were seen to fail on it; take v5e or v5p."),
+        "from TPU v6e on, Vertex AI does not support TensorFlow, and TensorFlow 2.16 to 2.19 are "
+        "known to fail on it elsewhere; use v5e or v5p."),
     "v7": _NO_V7,
     "v7x": _NO_V7,
     "tpu7x": _NO_V7,
 }
 
-# True of every TPU, until somebody has run it.
 TPU_WARNING = (
-    "What is said of TPUs is from documents: nobody has run a trial on one with TensorFlow 2.20.")
+    "TPU support is based on documentation: trials on TPUs with TensorFlow 2.20 are untested.")
 SLICE_WARNING = (
-    "Training on several TPU hosts is tested on simulated ones only; try a slice of one host.")
+    "Training on several TPU hosts is tested on simulated hosts only; prefer a slice of one host.")
 VERTEX_POD_WARNING = (
-    "That Vertex AI counts the cores of a pod as those of a single TPU is not confirmed.")
+    "It is unverified that Vertex AI counts the cores of a pod like those of a single TPU.")

@@ -1,4 +1,4 @@
-"""What every cloud can be asked, and what it answers."""
+"""Interface of a cloud that runs jobs."""
 
 from __future__ import annotations
 
@@ -8,84 +8,84 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from deepmac_ablate.cloud.devices import Device
 
-State = Literal["queued", "running", "preempted", "succeeded", "failed", "expired", "cancelled",
-                "gone"]
+JobState = Literal["queued", "running", "preempted", "succeeded", "failed", "expired", "cancelled",
+                   "gone"]
 
-# A job in one of the others will change yet. A preempted one waits for machines to go on.
-ENDED: frozenset[State] = frozenset({"succeeded", "failed", "expired", "cancelled", "gone"})
+# Final states. A preempted job is not final: it waits for machines to continue.
+ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "expired", "cancelled", "gone"})
 
 
-class JobLook(NamedTuple):
-    """A job as its cloud sees it.
+class JobStatus(NamedTuple):
+    """Status of a job as its cloud reports it.
 
     Attributes:
-        state: what it does; "gone" where the cloud knows no such job (any more).
-        message: the cloud's own words on it, in one line; empty where it has none.
+        state: State of the job; "gone" if the cloud does not know the job (any more).
+        message: The cloud's own message in one line; may be empty.
     """
 
-    state: State
+    state: JobState
     message: str = ""
 
 
 class Provider(Protocol):
-    """A cloud. All that it says and does is over the network; nothing is remembered."""
+    """Cloud that runs jobs; it remembers nothing between calls."""
 
     def render(self, request: JobRequest) -> dict[str, Any]:
-        """Return the exact body of the request that `submit` sends, as JSON has it.
+        """Return the exact body of the request that `submit` sends, as JSON values.
 
         Raises:
-            UserError: If this cloud has no such job.
+            UserError: If this cloud does not support such a job.
         """
 
     def submit(self, request: JobRequest) -> str:
-        """Start a job, or find the one that was started by this name before.
+        """Start a job, or find the one that was started with this name before.
 
         Returns:
-            The cloud's name for it, by which the other methods know it.
+            Resource name that the cloud has given the job, for the other methods.
 
         Raises:
-            UserError: If the cloud refuses it, there are no credentials, or nobody answers.
+            UserError: If the cloud refuses the job or does not answer, or credentials are missing.
         """
 
-    def find(self, name: str) -> str | None:
-        """Return the cloud's name for the job that was submitted by a name, or None.
+    def find_job(self, name: str) -> str | None:
+        """Return the resource name of the job that was submitted with a name, or None.
 
         Raises:
-            UserError: If nobody answers.
+            UserError: If the cloud does not answer.
         """
 
-    def look(self, resource: str) -> JobLook:
-        """Return how a job is doing.
+    def status(self, resource: str) -> JobStatus:
+        """Return the status of a job.
 
         Raises:
-            UserError: If nobody answers.
+            UserError: If the cloud does not answer.
         """
 
     def cancel(self, resource: str) -> None:
-        """End a job; one that has ended or is gone stays so.
+        """End a job, unless it has ended or is gone.
 
         Raises:
-            UserError: If nobody answers.
+            UserError: If the cloud does not answer.
         """
 
 
 @dataclasses.dataclass(frozen=True)
 class JobRequest:
-    """One job: one command on one device.
+    """Request for one job: one command on one device.
 
     Attributes:
-        name: unique; at most 40 of a-z, 0-9 and "-", a letter first. Submitting a name again is
-            submitting nothing.
-        image: the container's, with a tag or a digest; its entry point is `deepmac-ablate`.
-        args: what the entry point is given, as it is written.
-        device: what it runs on.
-        env: further variables; no secrets.
-        secrets: references to secrets by the names of variables, see `secrets`.
-        labels: for people and bills; keys and values are a-z, 0-9, "_" and "-".
-        spot: whether the machines may be taken away.
-        service_account: whose rights it has; None: the cloud's default.
-        hours: after which it is ended whatever it does.
-        grace: seconds between being asked to end and being killed.
+        name: Unique name: at most 40 of a-z, 0-9 and "-", a letter first. A second job with the
+            same name is not started.
+        image: Container image with a tag or a digest; its entry point is `deepmac-ablate`.
+        args: Arguments of the entry point, passed on unchanged.
+        device: Device that the job runs on.
+        env: Further environment variables; no secrets.
+        secrets: References to secrets by environment variable, see `secrets`.
+        labels: Labels for people and bills; keys and values consist of a-z, 0-9, "_" and "-".
+        spot: Whether to use spot machines, which may be preempted.
+        service_account: Service account of the job; None for the cloud's default.
+        hours: Time limit in hours.
+        grace: Seconds between SIGTERM and SIGKILL.
     """
 
     name: str

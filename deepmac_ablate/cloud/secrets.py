@@ -1,4 +1,4 @@
-"""Secrets by reference: jobs are told where a key is, and only the job itself reads it."""
+"""References to secrets: a job is given a reference, and only the job itself reads the value."""
 
 from __future__ import annotations
 
@@ -24,81 +24,82 @@ _KUBERNETES = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/[A-Za-z0-9._-]{1
 
 _FORMS = {
     "vertex": (re.compile(f"{_VERSION.pattern}|{_SHORT.pattern}"),
-               "projects/PROJECT/secrets/SECRET/versions/VERSION or the name of a secret of the "
+               "projects/PROJECT/secrets/SECRET/versions/VERSION, or the name of a secret in the "
                "job's project"),
     "gke": (_KUBERNETES, "SECRET/KEY, as in `kubectl create secret generic SECRET "
                          "--from-file=KEY=FILE`"),
 }
 
-# How keys of well-known services begin, private keys, and the files of accounts.
-_MARKED = re.compile(
+# Beginnings of keys of well-known services, private keys, and service account files.
+_KEY_PREFIX = re.compile(
     r"(sk-(?=\S*\d)|AIza|AKIA|ya29\.|gh[opsur]_|github_pat_|glpat-|hf_|xox[abprs]-|wandb_v\d_|eyJ)"
     r"[A-Za-z0-9_.-]{16}|-----BEGIN|\{.*private_key", re.DOTALL)
-# Other keys are random characters; names of secrets are words.
-_LONG = 20
-_RANDOM_BITS = 3.0
+# Other keys are random characters, whereas names of secrets are words: minimum length, and
+# minimum entropy in bits per character.
+_MIN_RANDOM_LENGTH = 20
+_MIN_RANDOM_BITS = 3.0
 
-_SAYS_SECRET = re.compile(
-    r"SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(^|_)(API|ACCESS|AUTH|PRIVATE)?(KEY|TOKEN)S?(_|$)",
+_SECRET_NAME = re.compile(
+    r"SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|"
+    r"(^|_)(API|ACCESS|AUTH|PRIVATE)?(KEY|TOKEN)S?(_|$)",
     re.IGNORECASE)
 
 
-def parse(options: Sequence[str], executor: Literal["vertex", "gke"]) -> dict[str, str]:
-    """Return the references of `--secret VAR=REFERENCE` by variable.
+def parse_references(options: Sequence[str], executor: Literal["vertex", "gke"]) -> dict[str, str]:
+    """Return the references in `--secret VAR=REFERENCE` options by variable.
 
-    No message shows a reference: somebody may have written the secret itself.
+    Messages never show a reference, as it may be the secret itself by mistake.
 
     Args:
-        options: As they were given; "VAR=projects/P/secrets/S/versions/V" or "VAR=S" for Vertex
+        options: Values of the options: "VAR=projects/P/secrets/S/versions/V" or "VAR=S" for Vertex
             AI, "VAR=SECRET/KEY" for GKE.
-        executor: Where the jobs will run.
+        executor: Cloud that the jobs run on.
 
     Raises:
-        UserError: If one is malformed, or holds what looks like a secret, or a variable is given
-            twice.
+        UserError: If an option is malformed or looks like a secret, or a variable is given twice.
     """
-    form, right = _FORMS[executor]
+    form, expected = _FORMS[executor]
     references: dict[str, str] = {}
     for number, option in enumerate(options, 1):
         variable, separator, reference = option.partition("=")
         if not separator or not _VARIABLE.fullmatch(variable) or _looks_secret(variable):
             raise UserError(
-                f"The --secret number {number} does not begin with a variable and \"=\": give "
-                f"VAR=REFERENCE, on {executor} with a reference such as {right}.")
+                f"--secret number {number} must be VAR=REFERENCE with the name of an environment "
+                f"variable; on {executor}, REFERENCE is {expected}.")
         if variable in references:
-            raise UserError(f"--secret {variable} is given twice; give it once.")
+            raise UserError(f"--secret {variable} is given twice; it may be given once.")
         if not form.fullmatch(reference):
             raise UserError(
-                f"--secret {variable} is no reference to a secret{_what_else(reference, executor)};"
-                f" on {executor} it is {right}.")
+                f"--secret {variable} must be a reference to a secret, which is {expected} on "
+                f"{executor}; the value given {_describe_malformed(reference, executor)}.")
         if not _VERSION.fullmatch(reference) and _looks_secret(reference):
             raise UserError(
                 f"--secret {variable} looks like the secret itself, which would be written into "
-                f"every job's description; store it and refer to it: {right}.")
+                f"every job's description; store it and pass a reference: {expected}.")
         references[variable] = reference
     return references
 
 
-def check_plain(env: Mapping[str, str]) -> None:
-    """Check variables that jobs are given in clear text, where many can read them.
+def check_no_secrets(env: Mapping[str, str]) -> None:
+    """Check that environment variables that jobs receive in clear text hold no secrets.
 
     Raises:
-        UserError: For the first that holds a secret, by its name or by its value; the value is not
-            shown.
+        UserError: If the name or the value of a variable suggests a secret; the message does not
+            show the value.
     """
     for variable, value in env.items():
-        if _SAYS_SECRET.search(variable) or _MARKED.match(value):
+        if _SECRET_NAME.search(variable) or _KEY_PREFIX.match(value):
             raise UserError(
-                f"--env {variable} would be readable to everybody who sees the job; give it by "
-                f"reference: --secret {variable}=REFERENCE.")
+                f"--env {variable} looks like a secret, and everyone who can see the job could "
+                f"read it; pass a reference: --secret {variable}=REFERENCE.")
 
 
-def version(reference: str, project: str) -> str:
-    """Return Secret Manager's complete name of a reference for Vertex AI.
+def full_reference(reference: str, project: str) -> str:
+    """Return Secret Manager's full name of a secret's version.
 
     Args:
-        reference: As `parse` returns it; a bare name is the latest version in the project.
-        project: The job's.
+        reference: Reference for Vertex AI; a bare name is the latest version in the project.
+        project: Project of the job.
     """
     if "/" in reference:
         return reference
@@ -106,76 +107,77 @@ def version(reference: str, project: str) -> str:
 
 
 def fetch(references: Mapping[str, str], patience: float = 60.0) -> dict[str, str]:
-    """Return the values of secrets by variable, from Secret Manager.
+    """Return the values of secrets in Secret Manager by variable.
 
-    A line's end after a value is dropped: whoever stores a key with `echo` stores one too.
+    A newline at the end of a value is dropped, as keys stored with `echo` have one.
 
     Args:
-        references: Complete names, as `version` returns them, by variable.
-        patience: Seconds for which Secret Manager is asked again while it does not answer.
+        references: Full names, as `full_reference` returns them, by variable.
+        patience: Seconds of retries while Secret Manager does not answer.
 
     Raises:
-        UserError: If one cannot be had. Messages name the secret, and never its value.
+        UserError: If a secret cannot be read. Messages name the secret, never its value.
     """
     if not references:
         return {}
     from google.cloud import secretmanager_v1
 
-    where = credentials.access("secretmanager", "secretmanager.googleapis.com")
-    with errors.told("Secret Manager", "let itself be asked", ACCESSOR):
+    where = credentials.service_access("secretmanager", "secretmanager.googleapis.com")
+    with errors.translating_errors("Secret Manager", "accept a connection", ACCESSOR):
         client = secretmanager_v1.SecretManagerServiceClient(
             credentials=where.credentials, transport="rest",
             client_options={"api_endpoint": where.endpoint})
-    return {variable: _value(client, variable, reference, patience)
+    return {variable: _fetch_value(client, variable, reference, patience)
             for variable, reference in references.items()}
 
 
-def _value(
+def _fetch_value(
     client: SecretManagerServiceClient, variable: str, reference: str, patience: float
 ) -> str:
     from google.api_core import retry
 
     if not _VERSION.fullmatch(reference):
-        raise UserError(f"--secret {variable} is no reference to a version of a secret: give "
+        raise UserError(f"--secret {variable} must be a reference of the form "
                         "projects/PROJECT/secrets/SECRET/versions/VERSION.")
-    again = retry.Retry(errors.is_passing, initial=0.2, maximum=10.0, timeout=patience)
-    with errors.told("Secret Manager", f"give {reference} for {variable}", ACCESSOR):
+    again = retry.Retry(errors.is_transient, initial=0.2, maximum=10.0, timeout=patience)
+    with errors.translating_errors("Secret Manager", f"give {reference} for {variable}", ACCESSOR):
         answer = client.access_secret_version(name=reference, retry=again, timeout=30.0)
     try:
         value = answer.payload.data.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        # The cause would carry the value.
+        # The cause would contain the value.
         raise UserError(
-            f"{reference} is not UTF-8 text, which {variable} has to be.") from None
+            f"{reference} must be UTF-8 text to be the value of {variable}, but is not.") from None
     if not value or "\0" in value:
-        raise UserError(f"{reference} is empty or holds a zero byte, so {variable} cannot be it.")
+        raise UserError(
+            f"{reference} must not be empty or contain a zero byte to be the value of {variable}.")
     return value
 
 
-def _what_else(reference: str, executor: str) -> str:
-    """What a malformed reference is instead, if that is easily said."""
+def _describe_malformed(reference: str, executor: str) -> str:
+    """Return what is wrong with a malformed reference, as the end of a sentence."""
     if not reference:
-        return ", but empty"
+        return "is empty"
+    if _looks_secret(reference):
+        return "looks like the secret itself"
     other = next(name for name in _FORMS if name != executor)
-    if _FORMS[other][0].fullmatch(reference) and not _looks_secret(reference):
-        return f" on {executor}, but on {other}"
-    return ", and looks like the secret itself" if _looks_secret(reference) else ""
+    return f"is one for {other}" if _FORMS[other][0].fullmatch(reference) else "is malformed"
 
 
 def _looks_secret(text: str) -> bool:
-    """Whether a part of it begins as keys do, or is long and in no order, digits among letters."""
-    return bool(_MARKED.match(text)) or any(
-        _MARKED.match(part) or any(map(_is_random, re.findall(r"[A-Za-z0-9]+", part)))
+    """Return whether a part of a text begins like a key, or is long and random with digits."""
+    return bool(_KEY_PREFIX.match(text)) or any(
+        _KEY_PREFIX.match(part) or any(map(_is_random, re.findall(r"[A-Za-z0-9]+", part)))
         for part in text.split("/"))
 
 
 def _is_random(piece: str) -> bool:
-    if len(piece) < _LONG or _entropy(piece) < _RANDOM_BITS:
+    if len(piece) < _MIN_RANDOM_LENGTH or _entropy(piece) < _MIN_RANDOM_BITS:
         return False
     digits = sum(character.isdigit() for character in piece)
     return digits >= 3 or (digits > 0 and piece.lower() != piece != piece.upper())
 
 
 def _entropy(text: str) -> float:
-    """Bits a character, by how often each occurs."""
+    """Return the entropy in bits per character, by the frequency of each."""
     return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())

@@ -132,18 +132,18 @@ def make_job_template(
     if not hours > 0:
         raise UserError(f"--hours must be greater than 0, got {hours:g}.")
     env = dict(map(_variable, args.env or ()))
-    secrets.check_plain(env)
+    secrets.check_no_secrets(env)
     return JobTemplate(
         executor=executor, place=_place(args), workdir=str(workdir.path), image=args.image,
         devices=by_role, options=options, code=code, env=env,
-        secrets=secrets.parse(args.secret or (), executor), spot=request.spot,
+        secrets=secrets.parse_references(args.secret or (), executor), spot=request.spot,
         service_account=args.service_account, hours=hours)
 
 
 def _place(args: argparse.Namespace) -> dict[str, Any]:
     if args.executor == "vertex":
         return {
-            "project": credentials.project(args.project), "region": args.region or _REGION}
+            "project": credentials.find_project(args.project), "region": args.region or _REGION}
     # Store the name: another context may be current when the sweep is stopped.
     context = args.context or client.current_context()
     given = {
@@ -166,12 +166,12 @@ def _check_tracking(options: JobOptions, given: Sequence[str]) -> None:
 
 def _eval_device(name: str | None, request: DeviceRequest) -> Device:
     if name is None:
-        every = map(devices.device, devices.names())
+        every = [devices.get_device(other) for other in devices.device_names()]
         return min(
             (device for device in every if device.generation == request.device.generation),
             key=lambda device: device.chips)
-    found = devices.device(name)
-    for problem in devices.refusals(found, request.executor, request.spot):
+    found = devices.get_device(name)
+    for problem in devices.availability_problems(found, request.executor, request.spot):
         raise UserError(problem)
     return found
 

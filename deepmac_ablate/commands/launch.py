@@ -14,8 +14,8 @@ from deepmac_ablate.commands.plan import add_sweep_options, edit_and_check, swee
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import check_at_least
 from deepmac_ablate.launch import plan_report
-from deepmac_ablate.launch.cloud_jobs.code_snapshot import Snapshot
-from deepmac_ablate.launch.cloud_jobs.cost_forecast import device_plan
+from deepmac_ablate.launch.cloud_jobs.code_snapshot import CodeSnapshot
+from deepmac_ablate.launch.cloud_jobs.cost_forecast import forecast_cost
 from deepmac_ablate.launch.cloud_jobs.dry_run import DryRun
 from deepmac_ablate.launch.cloud_jobs.executor import CloudExecutor
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
@@ -145,7 +145,7 @@ def _head(
     """Return the text printed before a launch: the sweep's question and the expected cost."""
     lines = [plan_report.render_summary(checked)]
     if request is not None:
-        lines += device_plan(request, checked, job.status_reader.read_rows(), workdir).lines()
+        lines += forecast_cost(request, checked, job.status_reader.read_rows(), workdir).lines()
     return "\n".join(lines)
 
 
@@ -183,11 +183,11 @@ def results_text(workdir: SweepWorkdir, plan: Plan) -> str:
     return table_formats.markdown_text(render_table(table))
 
 
-def _snapshot(plan: Plan) -> Snapshot:
+def _snapshot(plan: Plan) -> CodeSnapshot:
     trials = [planned.trial for planned in plan.trials]
     files = dict.fromkeys(name for trial in trials for name in trial.gin_files)
     bound = dict.fromkeys(binding for trial in trials for binding in trial.bindings)
-    return Snapshot(list(files), list(bound))
+    return CodeSnapshot(list(files), list(bound))
 
 
 def _max_parallel(wanted: int | None, most: int) -> int:

@@ -49,7 +49,7 @@ def _status(args: argparse.Namespace) -> int:
     if launcher == stop.NO_LAUNCHER:
         # A running launcher refreshes the state of cloud jobs; without one, this command does.
         try:
-            active_jobs.ask(active_jobs.outstanding(workdir))
+            active_jobs.refresh_all(active_jobs.read_active_jobs(workdir))
         except (OSError, UserError) as error:
             print(f"The state of cloud jobs may be out of date: {error}", file=sys.stderr)
     rows = StatusReader(workdir, plan).read_rows_with_code()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import plan_report
-from deepmac_ablate.launch.cloud_jobs.cost_forecast import device_plan
+from deepmac_ablate.launch.cloud_jobs.cost_forecast import forecast_cost
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.sweep.checked_plan import CheckedPlan, check_sweep
@@ -41,7 +41,7 @@ def _run(args: argparse.Namespace) -> int:
     workdir = sweep_workdir(sweep, args)
     plan = edit_and_check(sweep, args, request)
     rows = StatusReader(workdir, plan.plan).read_rows_with_code()
-    on_device = None if request is None else device_plan(request, plan, rows, workdir)
+    on_device = None if request is None else forecast_cost(request, plan, rows, workdir)
     if args.json:
         content = plan_report.render_json(plan, rows, on_device)
         print(json.dumps(content, indent=2, ensure_ascii=False))

@@ -54,13 +54,13 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_run)
 
 
-def order(args: argparse.Namespace) -> worker.Order:
+def read_config(args: argparse.Namespace) -> worker.WorkerConfig:
     """Return the worker's configuration from the options of the command.
 
     Raises:
         UserError: If a --secret is not VAR=REFERENCE.
     """
-    return worker.Order(
+    return worker.WorkerConfig(
         folder=args.workdir, role=args.role, mode=args.mode, tracking=args.tracking,
         code=args.code, runtime=tuple(args.runtime), secrets=_references(args.secret),
         silence_limit=args.silence_limit, grace=args.grace,
@@ -80,4 +80,4 @@ def _references(secrets: Sequence[str]) -> dict[str, str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    return worker.run(order(args))
+    return worker.run(read_config(args))

@@ -53,7 +53,7 @@ class LocalExecutor:
         self._options = options
         self._build_command = build_command
         self._gpus = GpuPool(gpus)
-        self._lease: locks.Lease | None = None
+        self._lease: locks.FileLock | None = None
 
     @contextlib.contextmanager
     def exclusive_access(self) -> Iterator[None]:
@@ -63,7 +63,8 @@ class LocalExecutor:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"Cannot write the workdir {path}: {error}.") from error
-        with locks.Lease.acquire(Path(self._workdir.lock), locks.this_process("a launcher")):
+        holder = locks.describe_this_process("a launcher")
+        with locks.FileLock.acquire(Path(self._workdir.lock), holder):
             yield
 
     @contextlib.asynccontextmanager
@@ -72,8 +73,8 @@ class LocalExecutor:
         # This import takes half a second, which a launch without pending trials does not need.
         from deepmac_ablate.launch.xmanager import local
 
-        holder = locks.this_process("a launcher")
-        with locks.Lease.acquire(Path(launch, "lease"), holder) as lease:
+        holder = locks.describe_this_process("a launcher")
+        with locks.FileLock.acquire(Path(launch, "lease"), holder) as lease:
             self._lease = lease
             async with local.work_units(plan.name, Path(self._workdir.xmanager)) as run_unit:
 
@@ -114,7 +115,7 @@ class LocalExecutor:
             # Two processes share the GPU: neither may take all of its memory at once.
             env = {**env, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         return Job(
-            folder=folder, role=role, cwd=Path.cwd(), env=env, lease=lease,
+            folder=folder, role=role, cwd=Path.cwd(), env=env, launcher_lock=lease,
             command=self._build_command(folder, mode, self._options.tracking),
             silence_limit=self._options.silence_limit, grace=self._options.grace,
             companion="train" if role == "eval" else None)

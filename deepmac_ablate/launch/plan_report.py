@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deepmac_ablate.launch.cloud_jobs import cost_forecast
-from deepmac_ablate.launch.cloud_jobs.cost_forecast import DevicePlan
+from deepmac_ablate.launch.cloud_jobs.cost_forecast import CostForecast
 from deepmac_ablate.launch.status_rows import TrialRow, count_by_status
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
 from deepmac_ablate.sweep.validation.cost import Cost
@@ -32,7 +32,7 @@ hours, USD: per trial on the device, from the first training step to the last.
 
 
 def render_json(
-    checked: CheckedPlan, rows: Sequence[TrialRow], forecast: DevicePlan | None = None
+    checked: CheckedPlan, rows: Sequence[TrialRow], forecast: CostForecast | None = None
 ) -> dict[str, Any]:
     """Return the plan as plain values, with the status and cost of each trial.
 
@@ -56,7 +56,7 @@ def render_json(
 
 
 def render_text(
-    checked: CheckedPlan, rows: Sequence[TrialRow], forecast: DevicePlan | None = None
+    checked: CheckedPlan, rows: Sequence[TrialRow], forecast: CostForecast | None = None
 ) -> str:
     """Return a table of the arms with status and cost, and the number of trials of each level.
 

@@ -32,7 +32,7 @@ _HOW_TO_RESUME = "Launch again to resume."
 
 def describe_launcher(workdir: SweepWorkdir) -> str:
     """Return a sentence that names the launcher of a workdir, or `NO_LAUNCHER`."""
-    holder = locks.holder(workdir.lock)
+    holder = locks.read_holder(workdir.lock)
     if holder is None:
         return NO_LAUNCHER
     return f"A launcher is running: process {holder.get('pid')} on {holder.get('host')}."
@@ -52,7 +52,7 @@ def stop_sweep(workdir: SweepWorkdir) -> str:
         return _stop_jobs(workdir)
     if not locks.is_held(workdir.lock):
         return NO_LAUNCHER
-    holder = locks.holder(workdir.lock) or {}
+    holder = locks.read_holder(workdir.lock) or {}
     if (host := holder.get("host")) != socket.gethostname():
         raise UserError(
             f"The launcher runs on host {host}; run 'deepmac-ablate stop {workdir.path}' there.")
@@ -87,8 +87,8 @@ def remove_stop_request(workdir: SweepWorkdir) -> None:
 
 def _stop_jobs(workdir: SweepWorkdir) -> str:
     """Stop a sweep in the cloud from any machine."""
-    jobs = active_jobs.outstanding(workdir)
-    holder = locks.holder(workdir.lock)
+    jobs = active_jobs.read_active_jobs(workdir)
+    holder = locks.read_holder(workdir.lock)
     if holder is not None:
         try:
             write_stop_request(workdir)
@@ -97,8 +97,8 @@ def _stop_jobs(workdir: SweepWorkdir) -> str:
         if _is_here(holder):
             # A signal acts at once; the request only when the launcher looks for it.
             _end_launcher(workdir, holder)
-            jobs = active_jobs.outstanding(workdir)
-    active_jobs.cancel(jobs)
+            jobs = active_jobs.read_active_jobs(workdir)
+    active_jobs.cancel_all(jobs)
     if not jobs:
         return "No job is running." if holder is None else f"Stopped. {_HOW_TO_RESUME}"
     return f"Stopped {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}. {_HOW_TO_RESUME}"

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from deepmac_ablate import storage
-from deepmac_ablate.launch.cloud_jobs import submission
-from deepmac_ablate.launch.cloud_jobs.submission import Submission
+from deepmac_ablate.launch.cloud_jobs import active_jobs
+from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
 from deepmac_ablate.launch.status_rows import Status, TrialRow
 from deepmac_ablate.launch.supervision import attempt
 from deepmac_ablate.launch.supervision.attempt import Attempt
@@ -25,7 +25,7 @@ from deepmac_ablate.trial import provenance
 
 # The files of a trial's folder that `parse_status` needs. The result has to be read after them, as
 # a trial may finish in between.
-FILES = (*map(attempt.state_name, ROLES), *map(submission.file_name, ROLES))
+FILES = (*map(attempt.state_name, ROLES), *map(active_jobs.submission_name, ROLES))
 RESULT = "result.json"
 
 # Bytes at the end of a metrics log in which its last line is searched; a line has about 500 bytes.
@@ -79,8 +79,8 @@ def parse_status(folder: str, texts: Mapping[str, bytes | None], has_result: boo
         paths = [f"{folder}/{file_name(role)}" for role in ROLES]
         return [parse(text, path) for path in paths if (text := texts[path]) is not None]
 
-    attempts = parse_files(attempt.state_name, attempt.parse)
-    submissions = parse_files(submission.file_name, submission.parse)
+    attempts = parse_files(attempt.state_name, attempt.parse_attempt)
+    submissions = parse_files(active_jobs.submission_name, active_jobs.parse_submission)
     return decide_status(
         attempts, submissions, has_result, lambda each: attempt.is_running(folder, each))
 

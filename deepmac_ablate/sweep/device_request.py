@@ -70,7 +70,7 @@ def read_device_request(args: argparse.Namespace) -> DeviceRequest | None:
         raise UserError(
             f"--executor {args.executor} needs --device, such as --device v5e-8 or --device "
             "a100-1.")
-    return DeviceRequest(args.executor, devices.device(args.device), args.spot)
+    return DeviceRequest(args.executor, devices.get_device(args.device), args.spot)
 
 
 def device_problems(
@@ -89,7 +89,8 @@ def device_problems(
     name = request.device.name
     found = [
         (f"--device {name}", sentence)
-        for sentence in devices.refusals(request.device, request.executor, request.spot)]
+        for sentence in devices.availability_problems(
+            request.device, request.executor, request.spot)]
     arms = plan.arms
     for result in results:
         # An arm with problems of its own has neither cost nor data.

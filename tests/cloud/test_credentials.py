@@ -49,7 +49,7 @@ def account(monkeypatch, tmp_path):
 def test_without_credentials_it_is_said_how_to_get_some():
     """One sentence: two ways in, and one way to look without."""
     with pytest.raises(UserError, match="There are no Google Cloud credentials") as none:
-        credentials.access("aiplatform", HOST)
+        credentials.service_access("aiplatform", HOST)
     text = str(none.value)
     assert "gcloud auth application-default login" in text
     assert "GOOGLE_APPLICATION_CREDENTIALS" in text
@@ -65,12 +65,12 @@ def test_a_file_without_credentials_is_named(monkeypatch, tmp_path, content):
         path.write_text(content)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     with pytest.raises(UserError, match=r"GOOGLE_APPLICATION_CREDENTIALS = .*account\.json"):
-        credentials.access("aiplatform", HOST)
+        credentials.service_access("aiplatform", HOST)
 
 
 def test_credentials_may_use_the_cloud(account):
     """Those of a service account ask for the scope that Vertex AI and Secret Manager need."""
-    found = credentials.access("aiplatform", HOST)
+    found = credentials.service_access("aiplatform", HOST)
     assert HOST == found.endpoint
     assert ["https://www.googleapis.com/auth/cloud-platform"] == list(found.credentials.scopes)
 
@@ -80,7 +80,7 @@ def test_credentials_may_use_the_cloud(account):
 def test_servers_on_this_machine_get_no_credentials(monkeypatch, account, url):
     """Plain http is for them alone."""
     monkeypatch.setenv(OVERRIDE, url)
-    found = credentials.access("aiplatform", HOST)
+    found = credentials.service_access("aiplatform", HOST)
     assert url.rstrip("/") == found.endpoint
     assert isinstance(found.credentials, AnonymousCredentials)
 
@@ -92,31 +92,31 @@ def test_credentials_do_not_go_out_in_clear_text(monkeypatch, account, url):
     """Any other address without https is refused by name."""
     monkeypatch.setenv(OVERRIDE, url)
     with pytest.raises(UserError, match=f"{OVERRIDE} = '{url}' is no endpoint: give https://HOST/"):
-        credentials.access("aiplatform", HOST)
+        credentials.service_access("aiplatform", HOST)
 
 
 def test_other_hosts_get_the_credentials(monkeypatch, account):
     """Such as a private endpoint; each service has its own variable."""
     monkeypatch.setenv(OVERRIDE, "https://private.example.org/")
-    found = credentials.access("aiplatform", HOST)
+    found = credentials.service_access("aiplatform", HOST)
     assert "private.example.org" == found.endpoint
     assert not isinstance(found.credentials, AnonymousCredentials)
-    other = credentials.access("secretmanager", "secretmanager.googleapis.com")
+    other = credentials.service_access("secretmanager", "secretmanager.googleapis.com")
     assert "secretmanager.googleapis.com" == other.endpoint
 
 
 def test_the_project_is_the_given_one_before_all_others(monkeypatch, account):
     """Then the variable's, then the credentials' own."""
-    assert "accounts-project" == credentials.project()
+    assert "accounts-project" == credentials.find_project()
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "variables-project")
-    assert "variables-project" == credentials.project()
-    assert "given-project" == credentials.project("given-project")
+    assert "variables-project" == credentials.find_project()
+    assert "given-project" == credentials.find_project("given-project")
 
 
 def test_without_a_project_it_is_said_how_to_give_one():
     """Also where there are no credentials that could name it."""
     with pytest.raises(UserError, match=r"No .* project .*--project.* GOOGLE_CLOUD_PROJECT"):
-        credentials.project()
+        credentials.find_project()
 
 
 def test_credentials_that_were_withdrawn_are_said_to_be(account):
@@ -128,8 +128,8 @@ def test_credentials_that_were_withdrawn_are_said_to_be(account):
 
     with google_api.serving(refuse) as url:
         path.write_text(json.dumps({**fields, "token_uri": url}))
-        found = credentials.access("aiplatform", HOST).credentials
+        found = credentials.service_access("aiplatform", HOST).credentials
         says = r"did not start it, .* credentials do not work .*application-default login"
         with (pytest.raises(UserError, match=says),
-              errors.told("Vertex AI", "start it", "roles/aiplatform.user")):
+              errors.translating_errors("Vertex AI", "start it", "roles/aiplatform.user")):
             found.refresh(Request())

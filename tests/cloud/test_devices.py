@@ -10,7 +10,12 @@ import re
 import pytest
 
 from deepmac_ablate.cloud import devices
-from deepmac_ablate.cloud.devices import VertexMachine, device, names, refusals
+from deepmac_ablate.cloud.devices import (
+    VertexMachine,
+    availability_problems,
+    device_names,
+    get_device,
+)
 from deepmac_ablate.cloud.provider import JobRequest
 from deepmac_ablate.errors import UserError
 
@@ -62,7 +67,7 @@ GPUS = {
 @pytest.mark.parametrize("name", TPUS)
 def test_a_tpu_is_what_the_documentation_says(name):
     """Chips, replicas, machines, topology, and what GKE's nodes are labelled with."""
-    it = device(name)
+    it = get_device(name)
     found = (it.chips, it.replicas, it.hosts, it.topology, it.machine_type, it.gke_accelerator)
     assert ("tpu", TPUS[name]) == (it.kind, found)
 
@@ -70,23 +75,23 @@ def test_a_tpu_is_what_the_documentation_says(name):
 @pytest.mark.parametrize("name", GPUS)
 def test_a_gpu_is_what_the_documentation_says(name):
     """GPUs, machines, and what GKE's nodes are labelled with."""
-    it = device(name)
+    it = get_device(name)
     assert GPUS[name] == (it.chips, it.hosts, it.machine_type, it.gke_accelerator)
     assert ("gpu", it.chips, None) == (it.kind, it.replicas, it.topology)
 
 
 def test_a_cpu_is_a_machine():
     """Of that many virtual CPUs with 4 GiB each."""
-    it = device("cpu-16")
+    it = get_device("cpu-16")
     assert ("cpu", 1, 1, 1, 64.0) == (it.kind, it.chips, it.replicas, it.hosts, it.memory_gib)
     assert "n2-standard-16" == it.machine_type == it.vertex.machine_type
-    assert ["cpu-4", "cpu-8", "cpu-16", "cpu-32"] == names()[-4:]
+    assert ["cpu-4", "cpu-8", "cpu-16", "cpu-32"] == device_names()[-4:]
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", device_names())
 def test_every_device_adds_up(name):
     """The number in its name, its topology and its machines all come to the same chips."""
-    it = device(name)
+    it = get_device(name)
     assert name == it.name
     assert it.chips == it.hosts * it.chips_per_host
     number = int(name.rpartition("-")[2])
@@ -102,8 +107,8 @@ def test_every_device_adds_up(name):
 
 def test_names_are_in_order():
     """Each generation in one piece, from small to large, TPUs before GPUs before CPUs."""
-    listed = [device(name) for name in names()]
-    assert len(set(names())) == len(listed)
+    listed = [get_device(name) for name in device_names()]
+    assert len(set(device_names())) == len(listed)
     kinds = [kind for kind, _ in itertools.groupby(it.kind for it in listed)]
     assert ["tpu", "gpu", "cpu"] == kinds
     pieces = itertools.groupby(listed, key=lambda it: it.generation)
@@ -118,7 +123,7 @@ def test_names_are_in_order():
 ])
 def test_a_device_has_several_spellings(spelling, name):
     """Google's own names, and capitals."""
-    assert device(name) is device(spelling)
+    assert get_device(name) is get_device(spelling)
 
 
 @pytest.mark.parametrize(("name", "message"), [
@@ -144,7 +149,7 @@ def test_a_device_has_several_spellings(spelling, name):
 def test_what_is_no_device(name, message):
     """What was asked for, what there is instead, and why not."""
     with pytest.raises(UserError, match=re.escape(message)):
-        device(name)
+        get_device(name)
 
 
 @pytest.mark.parametrize(("name", "machine"), [
@@ -161,7 +166,7 @@ def test_what_is_no_device(name, message):
 ])
 def test_how_vertex_ai_says_it(name, machine):
     """By cores up to v3, by topology for v5e on one host, by accelerators of a host for GPUs."""
-    assert machine == device(name).vertex
+    assert machine == get_device(name).vertex
 
 
 def test_vertex_ai_takes_every_machine():
@@ -172,7 +177,7 @@ def test_vertex_ai_takes_every_machine():
     from tests.fakes import vertex_rules
 
     vertex = Vertex("p", "us-central1")
-    here = [it for it in map(device, names()) if it.vertex is not None]
+    here = [it for it in map(get_device, device_names()) if it.vertex is not None]
     assert {"tpu", "gpu", "cpu"} == {it.kind for it in here}
     for it in here:
         job = vertex_rules.parse(json.dumps(vertex.render(JobRequest(
@@ -189,7 +194,9 @@ def test_a_cluster_takes_every_device():
     from deepmac_ablate.cloud.gke.pod import Placement
     from tests.fakes import kubernetes_schemas
 
-    here = [it for it in map(device, names()) if not refusals(it, "gke", spot=False)]
+    here = [
+        it for it in map(get_device, device_names())
+        if not availability_problems(it, "gke", spot=False)]
     assert {"tpu", "gpu", "cpu"} == {it.kind for it in here}
     for it in here:
         manifest = manifests.render(JobRequest(
@@ -214,23 +221,25 @@ def test_a_cluster_takes_every_device():
 ])
 def test_what_a_cloud_cannot_give(name, executor, spot, expected):
     """What it has instead, and who has it."""
-    assert expected == refusals(device(name), executor, spot)
+    assert expected == availability_problems(get_device(name), executor, spot)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", device_names())
 def test_every_device_is_to_be_had_somewhere(name):
     """From one of the clouds."""
-    assert [] in [refusals(device(name), executor, spot=False) for executor in ("vertex", "gke")]
+    assert [] in [
+        availability_problems(get_device(name), executor, spot=False)
+        for executor in ("vertex", "gke")]
 
 
 def test_what_nobody_has_tried_is_said():
     """Of every TPU; more of slices of several hosts, and of pods on Vertex AI."""
-    assert all(device(name).warnings for name in TPUS)
-    single, several = (set(device(name).warnings) for name in ("v5e-8", "v5e-16"))
+    assert all(get_device(name).warnings for name in TPUS)
+    single, several = (set(get_device(name).warnings) for name in ("v5e-8", "v5e-16"))
     assert single < several
-    assert any("Vertex AI" in it for it in device("v3-32").warnings)
-    assert not any("Vertex AI" in it for it in device("v3-8").warnings)
-    assert device("h100-4").warnings
-    assert not device("h100-8").warnings
-    sentences = {it for name in names() for it in devices.device(name).warnings}
+    assert any("Vertex AI" in it for it in get_device("v3-32").warnings)
+    assert not any("Vertex AI" in it for it in get_device("v3-8").warnings)
+    assert get_device("h100-4").warnings
+    assert not get_device("h100-8").warnings
+    sentences = {it for name in device_names() for it in devices.get_device(name).warnings}
     assert all(it.endswith(".") for it in sentences)

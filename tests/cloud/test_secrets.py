@@ -53,11 +53,11 @@ def everything_said(error):
 def test_references_are_read_by_variable():
     """In the forms of both clouds."""
     full = "projects/my-project/secrets/hf_token/versions/12"
-    assert {"WANDB_API_KEY": "wandb-api-key", "HF_TOKEN": full} == secrets.parse(
+    assert {"WANDB_API_KEY": "wandb-api-key", "HF_TOKEN": full} == secrets.parse_references(
         ["WANDB_API_KEY=wandb-api-key", f"HF_TOKEN={full}"], "vertex")
-    assert {"WANDB_API_KEY": "wandb/api.key"} == secrets.parse(
+    assert {"WANDB_API_KEY": "wandb/api.key"} == secrets.parse_references(
         ["WANDB_API_KEY=wandb/api.key"], "gke")
-    assert {} == secrets.parse([], "gke")
+    assert {} == secrets.parse_references([], "gke")
 
 
 @pytest.mark.parametrize(("executor", "reference", "says"), [
@@ -76,7 +76,7 @@ def test_references_are_read_by_variable():
 def test_malformed_references_are_refused_by_name(executor, reference, says):
     """The variable is named and the right form shown, but never what was given."""
     with pytest.raises(UserError, match=f"--secret WANDB_API_KEY .*{says}") as refused:
-        secrets.parse([f"WANDB_API_KEY={reference}"], executor)
+        secrets.parse_references([f"WANDB_API_KEY={reference}"], executor)
     assert not reference or f"{reference!r}" not in str(refused.value)
 
 
@@ -85,14 +85,14 @@ def test_malformed_references_are_refused_by_name(executor, reference, says):
 def test_options_without_a_variable_are_refused_by_number(option):
     """They may be a secret through and through, so nothing of them is shown."""
     with pytest.raises(UserError, match=r"--secret number 2 .*VAR=REFERENCE") as refused:
-        secrets.parse(["A=a", option], "vertex")
+        secrets.parse_references(["A=a", option], "vertex")
     assert option not in str(refused.value)
 
 
 def test_a_variable_is_given_once():
     """The second one does not win in silence."""
     with pytest.raises(UserError, match="--secret A is given twice"):
-        secrets.parse(["A=a", "A=b"], "vertex")
+        secrets.parse_references(["A=a", "A=b"], "vertex")
 
 
 @pytest.mark.parametrize("executor", ["vertex", "gke"])
@@ -101,7 +101,7 @@ def test_a_variable_is_given_once():
 def test_real_keys_are_refused_without_showing_them(key, before, executor):
     """Whoever writes the key itself is told so, and it gets into no terminal and no log."""
     with pytest.raises(UserError, match=r"WANDB_API_KEY.* looks like the secret itself") as refused:
-        secrets.parse([f"WANDB_API_KEY={before}{key}"], executor)
+        secrets.parse_references([f"WANDB_API_KEY={before}{key}"], executor)
     assert key not in everything_said(refused.value)
 
 
@@ -111,7 +111,7 @@ def test_real_keys_are_refused_without_showing_them(key, before, executor):
     "hf_token", "wandb_v2_key", "skeleton-key"])
 def test_names_of_secrets_are_not_taken_for_keys(name):
     """Words, years and numbers in names are no random characters."""
-    assert {"A": name} == secrets.parse([f"A={name}"], "vertex")
+    assert {"A": name} == secrets.parse_references([f"A={name}"], "vertex")
 
 
 @pytest.mark.parametrize("variable", [
@@ -120,7 +120,7 @@ def test_names_of_secrets_are_not_taken_for_keys(name):
 def test_variables_that_say_secret_are_not_plain(variable):
     """They are refused with the option that is right."""
     with pytest.raises(UserError, match=f"--secret {variable}=REFERENCE") as refused:
-        secrets.check_plain({"TF_CPP_MIN_LOG_LEVEL": "1", variable: "the value"})
+        secrets.check_no_secrets({"TF_CPP_MIN_LOG_LEVEL": "1", variable: "the value"})
     assert "the value" not in str(refused.value)
 
 
@@ -129,13 +129,13 @@ def test_values_that_are_keys_are_not_plain(kind):
     """Whatever their variable is called."""
     value = KEYS[kind]
     with pytest.raises(UserError, match="--env MODEL would be readable") as refused:
-        secrets.check_plain({"MODEL": value})
+        secrets.check_no_secrets({"MODEL": value})
     assert value not in everything_said(refused.value)
 
 
 def test_other_variables_are_plain():
     """Also such as only contain the letters, and commits."""
-    secrets.check_plain({
+    secrets.check_no_secrets({
         "TOKENIZERS_PARALLELISM": "false", "MONKEY": "1", "KEYBOARD": "de", "WANDB_MODE": "online",
         "COMMIT": KEYS["hexadecimal"]})
 
@@ -145,7 +145,7 @@ def test_values_are_fetched(server):
     server.add(WANDB, b"old")
     server.add(WANDB, b"new\n")
     assert {"OLD": "old", "NEW": "new"} == secrets.fetch({
-        "OLD": f"{WANDB}/versions/1", "NEW": secrets.version("wandb", "p")})
+        "OLD": f"{WANDB}/versions/1", "NEW": secrets.full_reference("wandb", "p")})
 
 
 def test_nothing_is_asked_for_nothing(server):
@@ -201,8 +201,8 @@ def test_values_are_in_no_request_and_no_error(server, monkeypatch):
     """From the option to the job's start: only the job's own variables hold the value."""
     value = "S3CRET" + "c0ffee" * 5
     server.add(WANDB, value.encode())
-    references = secrets.parse(["WANDB_API_KEY=wandb"], "vertex")
-    job = JobRequest("job", "image", ("worker",), devices.device("v5e-4"), secrets=references)
+    references = secrets.parse_references(["WANDB_API_KEY=wandb"], "vertex")
+    job = JobRequest("job", "image", ("worker",), devices.get_device("v5e-4"), secrets=references)
     with vertex_server.serving() as cloud:
         monkeypatch.setenv(vertex_server.VARIABLE, cloud.url)
         vertex = Vertex("p", "us-central1")

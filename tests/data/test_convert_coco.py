@@ -463,8 +463,8 @@ def test_a_killed_conversion_keeps_the_previous_version(tmp_path):
     old = _convert(tmp_path, document(), num_shards=3).info
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     program = (
-        "import sys; from pathlib import Path; from deepmac_ablate.data import coco;"
-        "coco.convert(*map(Path, sys.argv[1:]), num_processes=1)"
+        "import sys; from pathlib import Path; from deepmac_ablate.data import convert_coco;"
+        "convert_coco.convert(*map(Path, sys.argv[1:]), num_processes=1)"
     )
     annotations = coco_tiny.root() / "annotations/instances.json"
     prefix = tmp_path / "out/train"

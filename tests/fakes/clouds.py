@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from google.protobuf import json_format
 
 from deepmac_ablate.cloud import devices
-from deepmac_ablate.launch.cloud_jobs.code_snapshot import Snapshot
+from deepmac_ablate.launch.cloud_jobs.code_snapshot import CodeSnapshot
 from deepmac_ablate.launch.cloud_jobs.dry_run import DryRun
 from deepmac_ablate.launch.cloud_jobs.executor import CloudExecutor
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
@@ -97,8 +97,8 @@ def template(executor: str, **options: Any) -> JobTemplate:
     """What jobs are like; options as in `JobOptions`."""
     return JobTemplate(
         executor, _PLACES[executor], WORKDIR, "example/ablate:1",
-        {"train": devices.device("v5e-4"), "eval": devices.device("v5e-1")},
-        JobOptions(grace=10.0, **options), Snapshot(()).folder(WORKDIR),
+        {"train": devices.get_device("v5e-4"), "eval": devices.get_device("v5e-1")},
+        JobOptions(grace=10.0, **options), CodeSnapshot(()).folder(WORKDIR),
         secrets={"WANDB_API_KEY": {"gke": "wandb/key", "vertex": "wandb"}[executor]})
 
 
@@ -107,7 +107,7 @@ def launch(executor: str, a_plan: Plan, **options: Any) -> Launch:
     choice = LaunchOptions(options.pop("max_parallel", 4), options.pop("retry_failed", False))
     workdir = SweepWorkdir(WORKDIR)
     where = CloudExecutor(
-        template(executor, **options), workdir, Snapshot(()), poll_seconds=0.3)
+        template(executor, **options), workdir, CodeSnapshot(()), poll_seconds=0.3)
     job = Launch(a_plan, workdir, where, choice)
     job.run()
     return job

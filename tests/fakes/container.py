@@ -24,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     worker_command.register(parser.add_subparsers())
     try:
-        return worker.run(worker_command.order(parser.parse_args()), command)
+        return worker.run(worker_command.read_config(parser.parse_args()), command)
     except UserError as error:
         print(f"deepmac-ablate: {error}", file=sys.stderr)
         return errors.USER_ERROR

@@ -38,8 +38,8 @@ time.sleep(60)
 
 LAUNCHER = """
 import pathlib, sys, time
-from deepmac_ablate.sweep import locks
-lease = locks.Lease.acquire(pathlib.Path(sys.argv[1]), locks.this_process("a launcher"))
+from deepmac_ablate.launch.supervision import locks
+lease = locks.FileLock.acquire(pathlib.Path(sys.argv[1]), locks.describe_this_process("a launcher"))
 print("held", flush=True)
 time.sleep(60)
 """

@@ -81,7 +81,7 @@ def main(trainer: str, *options: str) -> int:
         return supervised.python(trainer, folder, mode, tracking, *runtime)
 
     try:
-        return worker.run(worker_command.order(args), command)
+        return worker.run(worker_command.read_config(args), command)
     except UserError as error:
         print(f"deepmac-ablate: {error}", file=sys.stderr)
         return errors.USER_ERROR
@@ -89,10 +89,10 @@ def main(trainer: str, *options: str) -> int:
 
 def _hurry() -> None:
     # Not loaded for a disk.
-    from deepmac_ablate.launch.supervision.gcs_lock import RemoteLease
+    from deepmac_ablate.launch.supervision.gcs_lock import GcsLock
 
     worker.HEARTBEAT = PACE
-    RemoteLease.acquire = functools.partial(RemoteLease.acquire, renewal=PACE, ttl=TTL)
+    GcsLock.acquire = functools.partial(GcsLock.acquire, renewal=PACE, ttl=TTL)
 
 
 if __name__ == "__main__":

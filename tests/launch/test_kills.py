@@ -75,7 +75,7 @@ def _launch_until_finished(folder, seed):
         statuses.append(status)
         attempt.stop_leftovers(folder, "train")
         with supervised.launcher(lease) as launcher:
-            supervisor = supervised.start(supervised.job(folder, TRAINER, lease=lease))
+            supervisor = supervised.start(supervised.job(folder, TRAINER, launcher_lock=lease))
             if len(statuses) <= 3:
                 time.sleep(draw.uniform(0.05, 0.8))
                 _kill(

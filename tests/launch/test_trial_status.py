@@ -11,7 +11,7 @@ from etils import epath
 from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import trial_status
-from deepmac_ablate.launch.cloud_jobs.submission import Submission
+from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
 from deepmac_ablate.launch.supervision.attempt import Attempt
 
 # Of an earlier job than the last submission.

@@ -1,4 +1,4 @@
-"""GKE over the network: jobs are created, looked at and deleted."""
+"""Client of GKE that creates, queries and deletes jobs."""
 
 from __future__ import annotations
 
@@ -10,36 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 from deepmac_ablate.cloud.gke import errors, job_status, manifests
 from deepmac_ablate.cloud.gke.pod import Placement
-from deepmac_ablate.cloud.provider import ENDED, JobLook, JobRequest
+from deepmac_ablate.cloud.provider import ENDED, JobRequest, JobStatus
 from deepmac_ablate.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient, CustomObjectsApi
 
-if TYPE_CHECKING:
-    from kubernetes.client import ApiClient
-
-
-# Kind -> group, version and plural, as paths have them.
+# Kind -> group, version and plural in URLs.
 _APIS = {"Job": ("batch", "v1", "jobs"), "JobSet": ("jobset.x-k8s.io", "v1alpha2", "jobsets")}
-# Seconds to connect, and to be answered.
+# Seconds to connect, and to receive an answer.
 _TIMEOUT = (5, 30)
+_GET_CREDENTIALS = "gcloud container clusters get-credentials CLUSTER --location LOCATION"
 
 
 class Gke:
-    """A namespace of a cluster; a `cloud.provider.Provider`.
+    """Namespace of a GKE cluster; a `cloud.provider.Provider`.
 
-    Nothing is asked before a job is submitted, looked at or cancelled, and `render` never asks.
-    A job's resource is "NAMESPACE/KIND/NAME" in small letters, such as "default/jobset/x".
+    Creating one and `render` use no network. A job's resource name is "namespace/kind/name", such
+    as "default/jobset/x".
 
     Args:
-        namespace: As in `Placement`, and so what follows but `context` and `patience`.
-        context: As in `connection.connect`.
-        reservation: As above.
-        flex_start: As above.
-        queue: As above.
-        pull_secrets: As above.
-        patience: Seconds for which the cluster is asked again while it does not answer.
+        namespace: Namespace of the jobs, their secrets and their service account.
+        context: Context of the kubeconfig, see `connect`.
+        reservation: Name of a reservation of accelerators, see `Placement`.
+        flex_start: Whether to wait for machines with flex start, see `Placement`.
+        queue: Name of a Kueue queue, see `Placement`.
+        pull_secrets: Names of secrets for pulling images, see `Placement`.
+        patience: Seconds of retries while the cluster does not answer.
     """
 
     def __init__(
@@ -55,7 +52,7 @@ class Gke:
         """Return the manifest that `submit` sends.
 
         Raises:
-            UserError: If GKE has no such job.
+            UserError: If GKE does not support such a job.
         """
         return manifests.render(request, self._placement)
 
@@ -63,106 +60,107 @@ class Gke:
         """Create a job, or find the one that has its name.
 
         Returns:
-            Its resource.
+            Resource name of the job.
 
         Raises:
-            UserError: If the cluster refuses it, is not to be found or does not answer.
+            UserError: If the cluster refuses the job, cannot be found or does not answer.
         """
         body = self.render(request)
         kind, namespace = body["kind"], self._placement.namespace
-        # 409: created before, maybe a moment ago by a request whose answer was lost.
-        self._ask("create", kind, namespace, lambda: (
+        # 409: created before, maybe by a request whose answer was lost.
+        self._request("create", kind, namespace, lambda: (
             self._objects.create_namespaced_custom_object(
                 *_path(kind, namespace), body, _request_timeout=_TIMEOUT)), accepted=409)
         return _resource(namespace, kind, request.name)
 
-    def find(self, name: str) -> str | None:
-        """Return the resource of the job that was submitted by a name, or None.
+    def find_job(self, name: str) -> str | None:
+        """Return the resource name of the job that was submitted with a name, or None.
 
         Raises:
-            UserError: If the cluster refuses, is not to be found or does not answer.
+            UserError: If the cluster refuses access, cannot be found or does not answer.
         """
         namespace = self._placement.namespace
-        kinds = [kind for kind in _APIS if self._read(namespace, kind, name) is not None]
+        kinds = [kind for kind in _APIS if self._get(namespace, kind, name) is not None]
         return _resource(namespace, kinds[0], name) if kinds else None
 
-    def look(self, resource: str) -> JobLook:
-        """Return how a job is doing.
+    def status(self, resource: str) -> JobStatus:
+        """Return the status of a job.
 
-        An image that cannot be pulled leaves it "queued", with a message: it may yet be pushed.
+        A job whose image cannot be pulled is "queued" with a message, as it may still be pushed.
 
         Raises:
-            UserError: If the cluster refuses, is not to be found or does not answer.
+            UserError: If the cluster refuses access, cannot be found or does not answer.
         """
         namespace, kind, name = _parts(resource)
-        job = self._read(namespace, kind, name)
+        job = self._get(namespace, kind, name)
         if job is None:
-            return JobLook("gone", "the cluster has no such job (any more)")
+            return JobStatus("gone", "the cluster does not have the job (any more)")
         if kind == "Job":
-            pods = self._pods(namespace, f"batch.kubernetes.io/job-name={name}")
-            return job_status.of_job(job, pods)
+            pods = self._list_pods(namespace, f"batch.kubernetes.io/job-name={name}")
+            return job_status.read_job_status(job, pods)
         label = f"jobset.sigs.k8s.io/jobset-name={name}"
-        jobs = self._ask("list", "Job", namespace, lambda: (
+        jobs = self._request("list", "Job", namespace, lambda: (
             self._objects.list_namespaced_custom_object(
                 *_path("Job", namespace), label_selector=label, _request_timeout=_TIMEOUT)))
-        return job_status.of_jobset(job, jobs["items"], self._pods(namespace, label))
+        return job_status.read_jobset_status(
+            job, jobs["items"], self._list_pods(namespace, label))
 
     def cancel(self, resource: str) -> None:
-        """Delete a job that has not ended; its containers are asked to end first.
+        """Delete a job that has not ended; its containers receive SIGTERM first.
 
-        One that has ended stays, and with it the knowledge of how.
+        A job that has ended is kept, so that its outcome can be read.
 
         Raises:
-            UserError: If the cluster refuses, is not to be found or does not answer.
+            UserError: If the cluster refuses access, cannot be found or does not answer.
         """
-        if self.look(resource).state in ENDED:
+        if self.status(resource).state in ENDED:
             return
         namespace, kind, name = _parts(resource)
-        # In the foreground, so that it is seen for as long as its pods have their grace.
-        self._ask("delete", kind, namespace, lambda: (
+        # In the foreground, so that the job exists until its pods have ended.
+        self._request("delete", kind, namespace, lambda: (
             self._objects.delete_namespaced_custom_object(
                 *_path(kind, namespace), name, propagation_policy="Foreground",
                 _request_timeout=_TIMEOUT)), accepted=404)
 
     @functools.cached_property
     def _client(self) -> ApiClient:
-        """Made when it is needed: importing it takes a second."""
+        """Client library, imported on first use because that takes a second."""
         return connect(self._context)
 
     @functools.cached_property
     def _objects(self) -> CustomObjectsApi:
-        """Knows Jobs too, and gives everything as it was sent."""
+        """API that handles Jobs and JobSets alike, as plain JSON values."""
         from kubernetes.client import CustomObjectsApi
 
         return CustomObjectsApi(self._client)
 
-    def _read(self, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
-        """A Job or JobSet; None where there is none, or no such kind."""
-        return self._ask("get", kind, namespace, lambda: (
+    def _get(self, namespace: str, kind: str, name: str) -> dict[str, Any] | None:
+        """Return a Job or JobSet; None if it, or its kind, does not exist."""
+        return self._request("get", kind, namespace, lambda: (
             self._objects.get_namespaced_custom_object(
                 *_path(kind, namespace), name, _request_timeout=_TIMEOUT)), accepted=404)
 
-    def _pods(self, namespace: str, label: str) -> list[dict[str, Any]]:
+    def _list_pods(self, namespace: str, label: str) -> list[dict[str, Any]]:
         from kubernetes.client import CoreV1Api
 
-        found = self._ask("list", "Pod", namespace, lambda: (
+        found = self._request("list", "Pod", namespace, lambda: (
             CoreV1Api(self._client).list_namespaced_pod(
                 namespace, label_selector=label, _request_timeout=_TIMEOUT)))
         return self._client.sanitize_for_serialization(found)["items"]
 
-    def _ask(self, verb: str, kind: str, namespace: str, ask: Callable[[], Any],
-             accepted: int | None = None) -> Any:  # noqa: ANN401
-        """Ask, and ask again while nobody answers; None where an accepted error is the answer."""
-        # Outside: nobody is asked where a kubeconfig is missing.
+    def _request(self, verb: str, kind: str, namespace: str, send: Callable[[], Any],
+                 accepted: int | None = None) -> Any:  # noqa: ANN401
+        """Send a request, again while the cluster does not answer; None after an accepted error."""
+        # Outside of the translation of errors, as a missing kubeconfig is an error of its own.
         _ = self._client
         from google.api_core import retry
         from kubernetes.client import ApiException
 
-        again = retry.Retry(
-            errors.is_passing, initial=0.2, maximum=10.0, timeout=self._patience)
-        with errors.told(verb, f"{kind.lower()}s", namespace):
+        retrying = retry.Retry(
+            errors.is_transient, initial=0.2, maximum=10.0, timeout=self._patience)
+        with errors.translating_errors(verb, f"{kind.lower()}s", namespace):
             try:
-                return again(ask)()
+                return retrying(send)()
             except ApiException as error:
                 if error.status != accepted:
                     raise
@@ -179,28 +177,26 @@ def _resource(namespace: str, kind: str, name: str) -> str:
 
 
 def _parts(resource: str) -> tuple[str, str, str]:
-    """A resource's namespace, kind and name."""
+    """Split a resource name into namespace, kind and name."""
     namespace, kind, name = resource.split("/")
-    return namespace, {it.lower(): it for it in _APIS}[kind], name
-
-
-_GET_CREDENTIALS = "gcloud container clusters get-credentials CLUSTER --location LOCATION"
+    return namespace, {known.lower(): known for known in _APIS}[kind], name
 
 
 def connect(context: str | None) -> ApiClient:
-    """Return a client for a cluster; nothing is asked of it yet.
+    """Return a client for a cluster, without using the network.
 
     Args:
-        context: The kubeconfig's context; None: its current one, or within a cluster that cluster.
+        context: Context of the kubeconfig; None for its current one, or inside a cluster for that
+            cluster.
 
     Raises:
-        UserError: If there is no kubeconfig, or no such context in it.
+        UserError: If there is no kubeconfig, or it does not have the context.
     """
     import yaml
     from kubernetes import client, config
 
     settings = client.Configuration()
-    # Its own would repeat only some requests, and write about it between the lines of a display.
+    # Its own retries cover only some requests, and print messages into the status display.
     settings.retries = False
     path, exists = _kubeconfig()
     try:
@@ -211,15 +207,15 @@ def connect(context: str | None) -> ApiClient:
     except (config.ConfigException, yaml.YAMLError) as error:
         if not exists:
             raise UserError(
-                f"There is no kubeconfig at {path}, which says where the cluster is; run "
-                f"`{_GET_CREDENTIALS}`, or only look at what would be sent with --dry-run."
+                f"There is no kubeconfig at {path}, so the cluster is unknown; run "
+                f"`{_GET_CREDENTIALS}`, or print the requests only with --dry-run."
             ) from error
-        raise UserError(_why_unusable(path, context, error)) from error
+        raise UserError(_kubeconfig_problem(path, context, error)) from error
     return client.ApiClient(settings)
 
 
 def current_context() -> str | None:
-    """Return the kubeconfig's current context; None where there is no kubeconfig that has one."""
+    """Return the current context of the kubeconfig; None if it is missing or has none."""
     from kubernetes import config
 
     path, exists = _kubeconfig()
@@ -227,23 +223,23 @@ def current_context() -> str | None:
         return None
     try:
         return config.list_kube_config_contexts(path)[1]["name"]
-    except Exception:  # Whatever a broken file makes of the client; `connect` says what is wrong.
+    except Exception:  # The client may raise anything for a broken file; `connect` reports it.
         return None
 
 
 def _kubeconfig() -> tuple[str, bool]:
-    """Return where the kubeconfig would be, and whether it is there."""
+    """Return the path of the kubeconfig, and whether it exists."""
     path = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    # KUBECONFIG names files as PATH names folders.
+    # KUBECONFIG may list several files, separated as in PATH.
     return path, any(map(os.path.exists, path.split(os.pathsep)))
 
 
-def _why_unusable(path: str, context: str | None, error: Exception) -> str:
+def _kubeconfig_problem(path: str, context: str | None, error: Exception) -> str:
     from kubernetes import config
 
     try:
-        names = [it["name"] for it in config.list_kube_config_contexts(path)[0]]
-    except Exception:  # Whatever a broken file makes of the client; `error` is already the reason.
+        names = [known["name"] for known in config.list_kube_config_contexts(path)[0]]
+    except Exception:  # The client may raise anything for a broken file; `error` explains it.
         names = []
     if context is not None and names and context not in names:
         return (f"The kubeconfig {path} has no context {context!r}; it has {', '.join(names)}."

@@ -1,4 +1,4 @@
-"""From what a job shall be to the manifest that a cluster is sent; plain data, without a client."""
+"""Manifests of jobs for a cluster, as plain data without a client."""
 
 from __future__ import annotations
 
@@ -8,152 +8,142 @@ from collections.abc import Sequence
 from typing import Any
 
 from deepmac_ablate.cloud.gke import pod
-from deepmac_ablate.cloud.gke import pod as policies
 from deepmac_ablate.cloud.gke.pod import Placement
 from deepmac_ablate.cloud.provider import JobRequest
 from deepmac_ablate.errors import UserError
 
-# A JobSet's pods add up to 22 characters, "-coordinator-0-0-abcde", of 63 in all.
+INSTALL = ("kubectl apply --server-side -f "
+           "https://github.com/kubernetes-sigs/jobset/releases/download/v0.12.0/manifests.yaml")
+
+# Names of a JobSet's pods add 22 characters, "-coordinator-0-0-abcde", and may have 63.
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
+
+# Time after which the cluster deletes a job that has ended. Until then a launcher can read how it
+# ended; it occupies no machine.
+_KEPT_SECONDS = 30 * 24 * 3600
+
+# Ports of TensorFlow's servers: on TPU hosts the one that its resolver assumes, and on others.
+_TPU_PORT = 8470
+_PEER_PORT = 2222
+# Label of a node pool, which has the machines of one slice and no others.
+_ONE_POOL = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
 
 
 def render(request: JobRequest, placement: Placement) -> dict[str, Any]:
     """Return a job's manifest: a Job for one machine, a JobSet for several.
 
     Args:
-        request: The job. Its secrets are "SECRET/KEY".
-        placement: How it gets into the cluster.
+        request: Request for the job; its secrets are "SECRET/KEY".
+        placement: Placement of the job in the cluster.
 
     Raises:
-        UserError: If GKE has no such job.
+        UserError: If GKE does not support such a job.
     """
-    _check(request, placement)
+    _check_request(request, placement)
     if request.device.hosts == 1:
-        return of_single_host(request, placement)
+        return _single_host_job(request, placement)
     if request.device.kind == "tpu":
-        return of_tpu_slice(request, placement)
-    return of_peers(request, placement)
+        return _tpu_slice_jobset(request, placement)
+    return _peers_jobset(request, placement)
 
 
-def _check(request: JobRequest, placement: Placement) -> None:
+def _check_request(request: JobRequest, placement: Placement) -> None:
     device = request.device
     if not _NAME.fullmatch(request.name):
         raise UserError(
-            f"{request.name!r} is no name for a job on GKE; it must be at most 40 of a-z, 0-9 and "
-            f"'-', a letter first and no '-' last.")
+            "The name of a job on GKE must be at most 40 of a-z, 0-9 and '-', a letter first and "
+            f"no '-' last; got {request.name!r}.")
     if device.kind != "cpu" and device.gke_accelerator is None:
-        raise UserError(f"GKE has no machines with {device.name}; choose another device or Vertex.")
+        raise UserError(f"GKE has no machines with {device.name}; use another --device, or "
+                        "--executor vertex.")
     ways = {"spot machines": request.spot, "a reservation": placement.reservation is not None,
             "flex start": placement.flex_start}
     if len(chosen := [name for name, is_chosen in ways.items() if is_chosen]) > 1:
-        raise UserError(f"GKE gives machines in one way: choose one of {' and '.join(chosen)}.")
+        raise UserError(
+            f"GKE provides machines in one way only; choose one of {' and '.join(chosen)}.")
     if placement.flex_start and device.kind == "cpu":
-        raise UserError(f"Flex start gives accelerators, and {device.name} has none; leave it out.")
+        raise UserError(
+            f"Flex start is for accelerators, but {device.name} has none; drop --flex-start.")
 
 
-# Whoever launched looks again within a month, and finds how it ended; one that has ended holds no
-# machine. After that the cluster cleans up.
-KEPT_SECONDS = 30 * 24 * 3600
-
-
-def of_single_host(request: JobRequest, placement: Placement) -> dict[str, Any]:
-    """Return the manifest of a job on one machine.
-
-    Raises:
-        UserError: If a reference to a secret is none of Kubernetes'.
-    """
+def _single_host_job(request: JobRequest, placement: Placement) -> dict[str, Any]:
+    """Return the manifest of a job on one machine."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": metadata(request, placement),
+        "metadata": _metadata(request, placement),
         "spec": {
             "completions": 1,
             "parallelism": 1,
-            "activeDeadlineSeconds": deadline(request),
-            "ttlSecondsAfterFinished": KEPT_SECONDS,
-            **policies.of_single_host(),
-            "template": pod.on_device(request, placement, request.args, {}),
+            "activeDeadlineSeconds": _deadline(request),
+            "ttlSecondsAfterFinished": _KEPT_SECONDS,
+            **pod.single_host_retry_policy(),
+            "template": pod.device_pod_template(request, placement, request.args, {}),
         },
     }
 
 
-def metadata(request: JobRequest, placement: Placement) -> dict[str, Any]:
-    """Return the metadata of a Job or a JobSet; Kueue finds its queue there."""
+def _metadata(request: JobRequest, placement: Placement) -> dict[str, Any]:
+    """Return the metadata of a Job or a JobSet, from which Kueue reads the queue."""
     labels = pod.labels(request)
     if placement.queue is not None:
         labels["kueue.x-k8s.io/queue-name"] = placement.queue
     return {"name": request.name, "namespace": placement.namespace, "labels": labels}
 
 
-def deadline(request: JobRequest) -> int:
-    """Return after how many seconds a job is ended, waiting for machines included."""
+def _deadline(request: JobRequest) -> int:
+    """Return the time limit of a job in seconds, including the wait for machines."""
     return math.ceil(request.hours * 3600)
 
 
-INSTALL = ("kubectl apply --server-side -f "
-           "https://github.com/kubernetes-sigs/jobset/releases/download/v0.12.0/manifests.yaml")
-
-# Of TensorFlow's servers: on TPU hosts as its resolver assumes it, and on others.
-_TPU_PORT = 8470
-_PEER_PORT = 2222
-# The label of a node pool, which has the machines of one slice and no others.
-_ONE_POOL = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
-
-
-def of_tpu_slice(request: JobRequest, placement: Placement) -> dict[str, Any]:
+def _tpu_slice_jobset(request: JobRequest, placement: Placement) -> dict[str, Any]:
     """Return the manifest of a job on a slice with several hosts.
 
-    Every host runs a server for its chips and never ends by itself. The coordinator, which needs
-    no chips, runs the job's command; it starts once all servers answer, so that no time out runs
-    while a slice is waited for. The job has succeeded when the coordinator has.
-
-    Raises:
-        UserError: If a reference to a secret is none of Kubernetes'.
+    Every host runs a server for its chips, which never ends by itself. The coordinator, which needs
+    no chips, runs the job's command; it starts once all servers answer, so that no timeout runs
+    while the slice is provisioned. The job has succeeded when the coordinator has.
     """
     addresses = ",".join(
         f"grpc://{host}:{_TPU_PORT}" for host in _host_names(request, "host"))
-    server = pod.on_device(
+    server = pod.device_pod_template(
         request, placement, ["tpu-server"],
         {"ports": [{"name": "tensorflow", "containerPort": _TPU_PORT}],
          "readinessProbe": {"tcpSocket": {"port": _TPU_PORT}, "periodSeconds": 5}})
-    # What a server serves has no secrets.
+    # Servers need no secrets.
     container = server["spec"]["containers"][0]
     container["env"] = [variable for variable in container["env"] if "value" in variable]
     hosts = _replicated_job("host", request.device.hosts, server)
-    # Here and not on the JobSet: the coordinator need not have a node pool to itself.
+    # Not on the JobSet: the coordinator does not need a node pool to itself.
     hosts["template"]["metadata"] = {"annotations": dict(_ONE_POOL)}
     args = [*request.args, "--runtime", f"Runtime.tpu = '{addresses}'"]
     coordinator = _replicated_job(
-        "coordinator", 1, pod.of_coordinator(request, placement, args), deadline(request))
+        "coordinator", 1, pod.coordinator_pod_template(request, placement, args),
+        _deadline(request))
     coordinator["dependsOn"] = [{"name": "host", "status": "Ready"}]
     success = {"operator": "All", "targetReplicatedJobs": ["coordinator"]}
     return _jobset(request, placement, [hosts, coordinator], success)
 
 
-def of_peers(request: JobRequest, placement: Placement) -> dict[str, Any]:
-    """Return the manifest of a job that runs the same command on several machines.
-
-    Raises:
-        UserError: If a reference to a secret is none of Kubernetes'.
-    """
+def _peers_jobset(request: JobRequest, placement: Placement) -> dict[str, Any]:
+    """Return the manifest of a job that runs the same command on several machines."""
     args = [*request.args, "--hosts", ",".join(_host_names(request, "worker"))]
     ports = [{"name": "tensorflow", "containerPort": _PEER_PORT}]
-    template = pod.on_device(request, placement, args, {"ports": ports})
-    workers = _replicated_job("worker", request.device.hosts, template, deadline(request))
+    template = pod.device_pod_template(request, placement, args, {"ports": ports})
+    workers = _replicated_job("worker", request.device.hosts, template, _deadline(request))
     return _jobset(request, placement, [workers], {"operator": "All"})
 
 
 def _host_names(request: JobRequest, role: str) -> list[str]:
-    """The names by which the pods of a JobSet's only Job of a role find each other."""
+    """Return the host names of the pods of a JobSet's only Job of a role."""
     return [f"{request.name}-{role}-0-{index}.{request.name}"
             for index in range(request.device.hosts)]
 
 
 def _replicated_job(role: str, pods: int, template: dict[str, Any],
                     deadline: int | None = None) -> dict[str, Any]:
-    """One Job of a JobSet; its deadline begins anew whenever the JobSet starts again."""
+    """Return one Job of a JobSet; its deadline starts anew whenever the JobSet restarts."""
     spec = {"completionMode": "Indexed", "completions": pods, "parallelism": pods,
-            **policies.of_peers(), "template": template}
+            **pod.peers_retry_policy(), "template": template}
     if deadline is not None:
         spec["activeDeadlineSeconds"] = deadline
     return {"name": role, "replicas": 1, "template": {"spec": spec}}
@@ -164,13 +154,13 @@ def _jobset(request: JobRequest, placement: Placement, jobs: Sequence[dict[str, 
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
-        "metadata": metadata(request, placement),
+        "metadata": _metadata(request, placement),
         "spec": {
-            # Gives the pods their names.
+            # Gives the pods their host names.
             "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
-            "ttlSecondsAfterFinished": KEPT_SECONDS,
+            "ttlSecondsAfterFinished": _KEPT_SECONDS,
             "successPolicy": success,
-            "failurePolicy": policies.of_jobset(),
+            "failurePolicy": pod.jobset_retry_policy(),
             "replicatedJobs": list(jobs),
         },
     }

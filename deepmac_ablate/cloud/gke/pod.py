@@ -1,4 +1,4 @@
-"""The pod that a job's container runs in."""
+"""Pod templates of jobs on GKE, and the retry policies for their exit codes."""
 
 from __future__ import annotations
 
@@ -13,32 +13,58 @@ from deepmac_ablate.cloud.devices import Device
 from deepmac_ablate.cloud.provider import JobRequest
 from deepmac_ablate.errors import UserError
 
-# For what a worker still writes when its trainer has ended.
-_FAREWELL = 15
+# Additional seconds for a worker to write the log and state after its trainer has ended.
+_SECONDS_TO_FINISH = 15
 _RESOURCES = {"tpu": "google.com/tpu", "gpu": "nvidia.com/gpu"}
-# Every machine with accelerators has more for each chip. They are not shared, and there are no
-# limits, so that a pod gets what its machine has; the requests keep it off smaller ones.
+# Every machine with accelerators has more per chip. Machines are not shared and there are no
+# limits, so a pod gets all of its machine; the requests keep it off smaller ones.
 _CPUS_PER_CHIP = 2
 _GIB_PER_CHIP = 8
-# Of a machine's, what the system leaves of small ones: it takes a quarter of the first 4 GiB.
+# Shares of a small machine that the system leaves: it takes a quarter of the first 4 GiB.
 _CPU_SHARE = 3 / 4
 _MEMORY_SHARE = 2 / 3
 _COORDINATOR = {"cpu": "4", "memory": "16Gi"}
 _SECRET = re.compile(r"(?P<name>[a-z0-9]([-a-z0-9.]*[a-z0-9])?)/(?P<key>[-._a-zA-Z0-9]+)")
 
+# Pods are restarted after 10 s, 20 s, 40 s and so on: about ten minutes in total, in which the lock
+# of a worker that vanished with its machine expires.
+_TRIES_FOR_THE_LOCK = 6
+# About five minutes in total, in which the cluster notices a lost machine.
+_TRIES_AFTER_A_PEER = 5
 
-def on_device(request: JobRequest, placement: Placement, args: Sequence[str],
-              container: Mapping[str, Any]) -> dict[str, Any]:
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Placement in a cluster, common to all jobs of a launch.
+
+    Attributes:
+        namespace: Namespace of the jobs, their secrets and their service account.
+        reservation: Name of a reservation of accelerators to use; None for none.
+        flex_start: Whether Dynamic Workload Scheduler provides the machines, as soon as some are
+            free and for at most seven days.
+        queue: Name of Kueue's LocalQueue that decides when a job starts; None for none.
+        pull_secrets: Names of the secrets for pulling images from other registries.
+    """
+
+    namespace: str = "default"
+    reservation: str | None = None
+    flex_start: bool = False
+    queue: str | None = None
+    pull_secrets: tuple[str, ...] = ()
+
+
+def device_pod_template(request: JobRequest, placement: Placement, args: Sequence[str],
+                        container: Mapping[str, Any]) -> dict[str, Any]:
     """Return the template of a pod on one of the device's machines.
 
     Args:
-        request: The job.
-        placement: How it gets machines.
-        args: The command, in place of the request's.
+        request: Request for the job.
+        placement: Placement of the job in the cluster.
+        args: Arguments in place of those of the request.
         container: Further fields of the container.
 
     Raises:
-        UserError: If a reference to a secret is none of Kubernetes'.
+        UserError: If a reference to a secret is not of the form SECRET/KEY.
     """
     device = request.device
     request = dataclasses.replace(request, env={**device.variables, **request.env})
@@ -49,38 +75,38 @@ def on_device(request: JobRequest, placement: Placement, args: Sequence[str],
     if tolerations := _tolerations(request):
         spec["tolerations"] = tolerations
     if device.kind == "gpu":
-        # Containers have 64 MB of it; NCCL wants more wherever GPUs cannot reach each other.
+        # Containers have 64 MB of it; NCCL needs more if GPUs have no direct connection.
         spec["volumes"] = [{"name": "shm", "emptyDir": {"medium": "Memory"}}]
         spec["containers"][0]["volumeMounts"] = [{"name": "shm", "mountPath": "/dev/shm"}]
     return template
 
 
-def of_coordinator(request: JobRequest, placement: Placement,
-                   args: Sequence[str]) -> dict[str, Any]:
+def coordinator_pod_template(request: JobRequest, placement: Placement,
+                             args: Sequence[str]) -> dict[str, Any]:
     """Return the template of a pod that needs no accelerator of its own.
 
-    It is never on a spot machine: that would save cents, and losing it stops the whole slice.
+    It never runs on a spot machine: that would save cents, and its loss would stop the whole slice.
 
     Raises:
-        UserError: If a reference to a secret is none of Kubernetes'.
+        UserError: If a reference to a secret is not of the form SECRET/KEY.
     """
     return _template(request, placement, args, {"requests": dict(_COORDINATOR)}, {})
 
 
 def labels(request: JobRequest) -> dict[str, str]:
-    """Return the labels of everything that belongs to a job.
+    """Return the labels of all objects of a job.
 
-    Kubernetes wants values to begin and end with a letter or a digit.
+    Kubernetes requires values to begin and end with a letter or a digit.
     """
-    theirs = {key: value.strip("-_") for key, value in request.labels.items()}
-    return {"app.kubernetes.io/managed-by": "deepmac-ablate", **theirs}
+    valid = {key: value.strip("-_") for key, value in request.labels.items()}
+    return {"app.kubernetes.io/managed-by": "deepmac-ablate", **valid}
 
 
 def _template(request: JobRequest, placement: Placement, args: Sequence[str],
               resources: dict[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": math.ceil(request.grace) + _FAREWELL,
+        "terminationGracePeriodSeconds": math.ceil(request.grace) + _SECONDS_TO_FINISH,
         "containers": [{
             "name": "worker", "image": request.image, "args": [_literal(arg) for arg in args],
             "env": _env(request), "resources": resources, **container}],
@@ -93,7 +119,7 @@ def _template(request: JobRequest, placement: Placement, args: Sequence[str],
 
 
 def _literal(text: str) -> str:
-    """Protect a text from Kubernetes, which replaces $(NAME) in arguments and variables."""
+    """Escape a text for Kubernetes, which replaces $(NAME) in arguments and variables."""
     return text.replace("$", "$$")
 
 
@@ -106,20 +132,20 @@ def _secret(name: str, reference: str) -> dict[str, Any]:
     match = _SECRET.fullmatch(reference)
     if not match:
         raise UserError(
-            # Not shown: somebody may have written the secret itself.
-            f"What is given for the variable {name} is no reference to a secret of Kubernetes'; it "
-            f"must be SECRET/KEY, of a Secret in the jobs' namespace.")
+            # The message must not show the value, which may be the secret itself by mistake.
+            f"--secret {name} must be SECRET/KEY, with a Kubernetes Secret in the jobs' namespace; "
+            "the value given is not.")
     return {"name": name, "valueFrom": {"secretKeyRef": match.groupdict()}}
 
 
 def _resources(device: Device) -> dict[str, Any]:
-    """What a pod asks for of one machine."""
+    """Return the resource requests and limits of a pod for one machine."""
     if device.kind == "cpu":
         count = int(device.name.partition("-")[2])
         return {"requests": {"cpu": f"{count * _CPU_SHARE * 1000:.0f}m",
                              "memory": f"{device.memory_gib * _MEMORY_SHARE * 1024:.0f}Mi"}}
     chips = device.chips_per_host
-    # Equal in both, as Kubernetes wants it of everything that it does not know itself.
+    # Kubernetes requires equal requests and limits for extended resources.
     accelerators = {_RESOURCES[device.kind]: str(chips)}
     return {"requests": {"cpu": str(chips * _CPUS_PER_CHIP), "memory": f"{chips * _GIB_PER_CHIP}Gi",
                          **accelerators},
@@ -127,7 +153,7 @@ def _resources(device: Device) -> dict[str, Any]:
 
 
 def _selector(request: JobRequest, placement: Placement) -> dict[str, str]:
-    """The labels of the machines that will do."""
+    """Return the labels that select suitable machines."""
     device, found = request.device, {}
     if device.kind == "tpu":
         found["cloud.google.com/gke-tpu-accelerator"] = device.gke_accelerator
@@ -145,7 +171,7 @@ def _selector(request: JobRequest, placement: Placement) -> dict[str, str]:
 
 
 def _tolerations(request: JobRequest) -> list[dict[str, str]]:
-    """The taints of such machines that keep others away."""
+    """Return the tolerations for the taints of such machines."""
     found = []
     if resource := _RESOURCES.get(request.device.kind):
         found.append({"key": resource, "operator": "Exists", "effect": "NoSchedule"})
@@ -155,45 +181,18 @@ def _tolerations(request: JobRequest) -> list[dict[str, str]]:
     return found
 
 
-@dataclasses.dataclass(frozen=True)
-class Placement:
-    """What is the same for all jobs of a launch.
+def single_host_retry_policy() -> dict[str, Any]:
+    """Return the retry fields of a Job with one pod.
 
-    Attributes:
-        namespace: of the jobs, their secrets and their service account.
-        reservation: name of the reservation of accelerators that is used up; None for none.
-        flex_start: whether machines are asked for by Dynamic Workload Scheduler, which gives them
-            when there are some, for at most seven days.
-        queue: name of Kueue's LocalQueue that decides when a job starts; None where there is none.
-        pull_secrets: names of the secrets with which images are pulled from other registries.
-    """
-
-    namespace: str = "default"
-    reservation: str | None = None
-    flex_start: bool = False
-    queue: str | None = None
-    pull_secrets: tuple[str, ...] = ()
-
-
-# Pods follow each other after 10 s, 20 s, 40 s and so on: about ten minutes in all, in which the
-# lock of a worker that vanished with its machine expires.
-_TRIES_FOR_THE_LOCK = 6
-# About five minutes in all, in which a machine that is gone is noticed.
-_TRIES_AFTER_A_PEER = 5
-
-
-def of_single_host() -> dict[str, Any]:
-    """Return the part of a Job's spec for a job of one pod.
-
-    The first rule that matches decides. Mistakes come first: they are mistakes on a machine that is
-    being taken away too. Disruptions come before the other exit codes, because a process that is
-    killed on the way out may leave with any code. What no rule matches, `TAKEN` alone, counts
-    towards `backoffLimit`.
+    The first matching rule decides. User errors come first, as a retry would repeat them even if
+    the machine is being preempted. Disruptions come before the other exit codes, as a process that
+    is killed by one may exit with any code. Only `TAKEN` matches no rule, and counts towards
+    `backoffLimit`.
     """
     return {
         "backoffLimit": _TRIES_FOR_THE_LOCK,
         "podFailurePolicy": {"rules": [
-            _on_mistakes("FailJob"),
+            _on_user_error("FailJob"),
             _on_disruption("Ignore"),
             _on_interruption("Ignore"),
             {"action": "FailJob", "onExitCodes": {
@@ -202,33 +201,33 @@ def of_single_host() -> dict[str, Any]:
     }
 
 
-def of_peers() -> dict[str, Any]:
-    """Return the part of the spec of a JobSet's Job, whose pods cannot do without each other.
+def peers_retry_policy() -> dict[str, Any]:
+    """Return the retry fields of a JobSet's Job, whose pods depend on each other.
 
-    A lost pod fails its Job, and the JobSet then starts everything again, see `of_jobset`. JobSet
-    is told the reason of a Job's failure, but not the rule. `FailJob` gives the reason
-    "PodFailurePolicy", so that it is kept for lost machines; mistakes fail their index instead, of
-    which none may fail, and that gives "MaxFailedIndexesExceeded".
+    A lost pod fails its Job, and the JobSet then restarts all Jobs, see `jobset_retry_policy`. A
+    JobSet sees the reason of a Job's failure, but not the rule. `FailJob` gives the reason
+    "PodFailurePolicy" and is used for lost machines only; user errors fail their index instead, and
+    as no index may fail, the reason is "MaxFailedIndexesExceeded".
 
-    Any other exit code is started again within the Job, a few times: where one machine is gone the
-    others' trainers fail for want of it, often before the cluster has noticed what was the cause.
+    After any other exit code the pod is restarted within the Job, a few times: if one machine is
+    lost, the trainers on the others fail too, often before the cluster has noticed the cause.
     """
     return {
         "backoffLimitPerIndex": _TRIES_AFTER_A_PEER,
         "maxFailedIndexes": 0,
         "podFailurePolicy": {"rules": [
-            _on_mistakes("FailIndex"),
+            _on_user_error("FailIndex"),
             _on_disruption("FailJob"),
             _on_interruption("FailJob"),
         ]},
     }
 
 
-def of_jobset() -> dict[str, Any]:
+def jobset_retry_policy() -> dict[str, Any]:
     """Return the `failurePolicy` of a JobSet of such Jobs.
 
     If several Jobs have failed, the first rule that matches any of them decides: a lost machine
-    explains what else went wrong.
+    explains the other failures.
     """
     return {
         "maxRestarts": 0,
@@ -240,18 +239,18 @@ def of_jobset() -> dict[str, Any]:
     }
 
 
-def _on_mistakes(action: str) -> dict[str, Any]:
-    """What another attempt would only repeat."""
+def _on_user_error(action: str) -> dict[str, Any]:
+    """Return the rule for failures that a retry would only repeat."""
     return {"action": action, "onExitCodes": {
         "operator": "In", "values": [errors.USER_ERROR, errors.DIVERGED]}}
 
 
 def _on_disruption(action: str) -> dict[str, Any]:
-    """The kubelet, the scheduler and the autoscaler say so of what they end, for any reason."""
+    """Return the rule for pods that the kubelet, the scheduler or the autoscaler ended."""
     return {"action": action, "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
 def _on_interruption(action: str) -> dict[str, Any]:
-    """A worker that was asked to end, by whomever, and left a checkpoint."""
+    """Return the rule for workers that were asked to stop and left a checkpoint."""
     return {"action": action, "onExitCodes": {
         "operator": "In", "values": [errors.INTERRUPTED]}}

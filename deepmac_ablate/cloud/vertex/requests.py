@@ -1,4 +1,4 @@
-"""Jobs as Vertex AI's REST API has them: a `CustomJob` in JSON."""
+"""Requests of Vertex AI's REST API: a job as a `CustomJob` in JSON."""
 
 from __future__ import annotations
 
@@ -10,37 +10,36 @@ from deepmac_ablate.cloud.devices import VertexMachine
 from deepmac_ablate.cloud.provider import JobRequest
 from deepmac_ablate.errors import UserError
 
-# By it a job is found again whose name a killed launcher could not note.
+# Label by which a job is found again after its launcher was killed.
 LABEL = "deepmac-ablate-job"
 
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
-_MOST_LABELS = 64
-_MOST_VARIABLES = 100
+_MAX_LABELS = 64
+_MAX_VARIABLES = 100
 
 
 def custom_job(request: JobRequest, project: str) -> dict[str, Any]:
-    """Return a job as Vertex AI is asked for it.
+    """Return the `CustomJob` of a request.
 
-    Vertex AI does not retry: a job that ended is started again by whoever launched it, who knows
-    whether going on makes sense, while Vertex AI would repeat a user's mistake. `grace` has no
-    counterpart there.
+    Retries by Vertex AI are disabled, as it would repeat a user's mistake; the launcher submits a
+    job again if that can help. `grace` has no counterpart in Vertex AI.
 
     Args:
-        request: What is asked for.
-        project: Whose secrets are meant where only their name is given.
+        request: Request for the job.
+        project: Project of secrets that are given by their bare name.
 
     Returns:
-        JSON in protobuf's canonical form: numbers of 64 bits are strings, enumerations names.
+        JSON in protobuf's canonical form: 64-bit numbers are strings, enumerations are names.
 
     Raises:
-        UserError: If Vertex AI has no such job.
+        UserError: If Vertex AI does not support such a job.
     """
     machine = _machine(request)
-    _check(request)
+    _check_limits(request)
     args = [*request.args]
     for variable, reference in request.secrets.items():
-        args += ["--secret", f"{variable}={secrets.version(reference, project)}"]
+        args += ["--secret", f"{variable}={secrets.full_reference(reference, project)}"]
     container: dict[str, Any] = {"imageUri": request.image, "args": args}
     if env := {**request.device.variables, **request.env}:
         container["env"] = [{"name": name, "value": value} for name, value in env.items()]
@@ -62,30 +61,30 @@ def custom_job(request: JobRequest, project: str) -> dict[str, Any]:
 
 
 def _pools(machine: VertexMachine) -> list[int]:
-    """Replicas of each pool. The first is the chief, of which there is one; then the workers."""
+    """Return the number of replicas of each pool: one chief in the first, then the workers."""
     return [1] if machine.replicas == 1 else [1, machine.replicas - 1]
 
 
 def _machine(request: JobRequest) -> VertexMachine:
-    """The machine; refuses what Vertex AI does not do with it."""
+    """Return the machine of a request, unless Vertex AI does not support the combination."""
     device = request.device
     machine = device.vertex
     if machine is None:
-        raise UserError(f"Vertex AI does not train on {device.name}; take --executor gke, or "
+        raise UserError(f"Vertex AI does not train on {device.name}; use --executor gke or "
                         "another --device.")
     if device.kind != "tpu":
         return machine
     if machine.replicas > 1:
-        raise UserError(f"Vertex AI gives a job one TPU host, and {device.name} has "
-                        f"{machine.replicas}; take --executor gke.")
+        raise UserError(f"Vertex AI supports one TPU host per job, but {device.name} has "
+                        f"{machine.replicas}; use --executor gke.")
     if request.spot:
-        raise UserError(f"Vertex AI offers no spot machines with TPUs ({device.name}); drop "
-                        "--spot, or take --executor gke.")
+        raise UserError(f"Vertex AI has no spot machines with TPUs ({device.name}); drop "
+                        "--spot, or use --executor gke.")
     if request.service_account and machine.machine_type == "cloud-tpu":
         raise UserError(
             f"Vertex AI does not start {device.name} under a service account "
-            f"({request.service_account}); drop --service_account, which leaves its custom code "
-            "service agent to read and write the workdir, or take v5e.")
+            f"({request.service_account}); drop --service-account, so that Vertex AI's custom code "
+            "service agent reads and writes the workdir, or use v5e.")
     return machine
 
 
@@ -96,20 +95,20 @@ def _machine_spec(machine: VertexMachine) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _check(request: JobRequest) -> None:
-    """Refuse what Vertex AI would refuse, and secrets in clear text."""
-    secrets.check_plain(request.env)
-    if len(request.env) > _MOST_VARIABLES:
+def _check_limits(request: JobRequest) -> None:
+    """Check the limits of Vertex AI, and that no secret is in clear text."""
+    secrets.check_no_secrets(request.env)
+    if len(request.env) > _MAX_VARIABLES:
         raise UserError(f"The job {request.name} has {len(request.env)} variables (--env); Vertex "
-                        f"AI takes at most {_MOST_VARIABLES}.")
-    if len(request.labels) >= _MOST_LABELS:
-        raise UserError(f"The job {request.name} has {len(request.labels)} labels; Vertex AI takes "
-                        f"at most {_MOST_LABELS - 1} beside its name.")
+                        f"AI supports at most {_MAX_VARIABLES}.")
+    if len(request.labels) >= _MAX_LABELS:
+        raise UserError(f"The job {request.name} has {len(request.labels)} labels; Vertex AI "
+                        f"supports at most {_MAX_LABELS - 1} in addition to its name.")
     for key, value in request.labels.items():
         if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
             raise UserError(
-                f"The label {key}={value} is none: keys and values are at most 63 of a-z, 0-9, "
-                "\"_\" and \"-\", and keys begin with a letter.")
+                f"The label {key}={value} is not valid: keys and values must be at most 63 of a-z, "
+                "0-9, \"_\" and \"-\", and keys must begin with a letter.")
     if request.hours * 3600 < 1:
-        raise UserError(f"--hours {request.hours:g} leaves the job {request.name} no time; it must "
-                        "be more than 0.")
+        raise UserError(f"--hours must be at least 1 second for the job {request.name}, got "
+                        f"{request.hours:g}.")

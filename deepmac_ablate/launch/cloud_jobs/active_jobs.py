@@ -1,107 +1,224 @@
-"""Jobs of a sweep in a cloud that have not ended as far as is noted: asked for, and cancelled."""
+"""Jobs of trials in clouds: submissions recorded in trial folders, their refresh and cancellation.
+
+A launcher writes the submissions. The job itself reports in the state that its supervisor writes,
+see `attempt`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from etils import epath
 
 from deepmac_ablate import storage
-from deepmac_ablate.cloud.provider import JobLook, Provider
+from deepmac_ablate.cloud.gke.client import Gke
+from deepmac_ablate.cloud.provider import ENDED, JobState, JobStatus, Provider
+from deepmac_ablate.cloud.vertex.client import Vertex
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.launch.cloud_jobs import submission
-from deepmac_ablate.launch.cloud_jobs.providers import provider
-from deepmac_ablate.launch.cloud_jobs.submission import Submission
 from deepmac_ablate.launch.supervision.job import ROLES
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.storage.strict_json import from_json
 
-_AT_A_TIME = 16
-# A cloud needs a while between asking a job to end and its end.
+_PROVIDERS = {"gke": Gke, "vertex": Vertex}
+
+_PARALLEL_REQUESTS = 16
+# A cloud needs a while between a request to cancel a job and its end.
 _SECONDS_TO_END = 90.0
-_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_BETWEEN_POLLS = 2.0
 
 
-class Outstanding(NamedTuple):
-    """A job that has not ended, by what is noted in its trial's folder."""
+def create_provider(executor: str, place: Mapping[str, Any]) -> Provider:
+    """Create the client for the cloud of an executor.
+
+    Args:
+        executor: "vertex" or "gke".
+        place: Keyword arguments of `Vertex` or `Gke`: project and region, or context, namespace and
+            the rest.
+    """
+    return _PROVIDERS[executor](**place)
+
+
+@dataclasses.dataclass(frozen=True)
+class Submission:
+    """One job of one trial in one cloud; times are Unix times in seconds.
+
+    Attributes:
+        role: "train" or "eval".
+        number: Number among the submissions of this trial and role, from 1 on.
+        executor: "vertex" or "gke".
+        place: Keyword arguments of the cloud's client, see `create_provider`.
+        name: Name of the job, see `JobRequest`.
+        resource: Name that the cloud has given the job; None until it has answered.
+        device: Name of the device, such as "v5e-16".
+        image: Container image.
+        submitted: Time just before the submission.
+        state: Last state that the cloud reported.
+        message: Last message that the cloud reported.
+        looked: Time of that report.
+    """
+
+    role: str
+    number: int
+    executor: str
+    place: dict[str, str]
+    name: str
+    resource: str | None
+    device: str
+    image: str
+    submitted: float
+    state: JobState = "queued"
+    message: str = ""
+    looked: float = 0.0
+
+    @property
+    def has_ended(self) -> bool:
+        """True if the state is final."""
+        return self.state in ENDED
+
+    def with_status(self, status: JobStatus, at: float) -> Submission:
+        """Return a copy with a status that the cloud reported at a time."""
+        return dataclasses.replace(self, state=status.state, message=status.message, looked=at)
+
+    def write(self, folder: str | os.PathLike[str]) -> None:
+        """Write the submission to a trial's folder, in place of the previous one of its role.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        text = json.dumps(dataclasses.asdict(self), indent=2)
+        storage.write(epath.Path(folder) / submission_name(self.role), text + "\n")
+
+
+def submission_name(role: str) -> str:
+    """Return the name of the file in a trial's folder that holds the last submission of a role."""
+    return f"submission-{role}.json"
+
+
+def read_submission(folder: str | os.PathLike[str], role: str) -> Submission | None:
+    """Return the last submission of a role, or None if there was none.
+
+    Raises:
+        UserError: If its file is broken.
+    """
+    path = epath.Path(folder) / submission_name(role)
+    text = storage.read(path)
+    return None if text is None else parse_submission(text, str(path))
+
+
+def parse_submission(text: bytes, where: str) -> Submission:
+    """Parse the content of a submission's file.
+
+    Args:
+        text: Content of the file.
+        where: Path of the file, for messages.
+
+    Raises:
+        UserError: If the content is not a valid submission.
+    """
+    try:
+        fields: dict[str, Any] = from_json(text, where)
+        return Submission(**fields)
+    except TypeError as error:
+        raise UserError(f"{where} is not a valid submission ({error}); delete it.") from error
+
+
+class ActiveJob(NamedTuple):
+    """Job that has not ended according to its submission.
+
+    Attributes:
+        folder: Trial folder.
+        submission: Submission recorded there.
+    """
 
     folder: str
-    noted: Submission
+    submission: Submission
 
-    def ask(self) -> Outstanding:
-        """Ask its cloud, notes the answer, and return it.
+    def refresh(self) -> ActiveJob:
+        """Ask the cloud for the status of the job, record it, and return the updated job.
 
         Raises:
-            UserError: If nobody answers.
-            OSError: If it cannot be noted.
+            UserError: If the cloud does not answer.
+            OSError: If the status cannot be recorded.
         """
-        cloud = _cloud(self.noted)
-        found = dataclasses.replace(
-            self.noted, resource=self.noted.resource or cloud.find(self.noted.name))
-        # The launcher was killed before the cloud had heard of it.
-        look = JobLook("gone") if found.resource is None else cloud.look(found.resource)
-        found = found.seen(look, time.time())
-        found.write(self.folder)
-        return self._replace(noted=found)
+        cloud = self._cloud()
+        resource = self._find_resource(cloud)
+        # Without a resource, the launcher was killed before the cloud had received the job.
+        status = JobStatus("gone") if resource is None else cloud.status(resource)
+        submission = dataclasses.replace(self.submission, resource=resource)
+        submission = submission.with_status(status, time.time())
+        submission.write(self.folder)
+        return self._replace(submission=submission)
 
     def cancel(self) -> None:
-        """Has its cloud end it.
+        """Ask the cloud to cancel the job.
 
         Raises:
-            UserError: If nobody answers.
+            UserError: If the cloud does not answer.
         """
-        cloud = _cloud(self.noted)
-        resource = self.noted.resource or cloud.find(self.noted.name)
+        cloud = self._cloud()
+        resource = self._find_resource(cloud)
         if resource is not None:
             cloud.cancel(resource)
 
+    def _cloud(self) -> Provider:
+        return create_provider(self.submission.executor, self.submission.place)
 
-def outstanding(workdir: SweepWorkdir) -> list[Outstanding]:
-    """Return the jobs that a sweep's trials wait for.
+    def _find_resource(self, cloud: Provider) -> str | None:
+        return self.submission.resource or cloud.find_job(self.submission.name)
+
+
+def read_active_jobs(workdir: SweepWorkdir) -> list[ActiveJob]:
+    """Return the jobs of a sweep's trials that have not ended.
 
     Raises:
-        UserError: If there is no sweep, or a note is broken.
+        UserError: If the workdir holds no sweep, or a submission is broken.
     """
     paths = [
-        (folder, f"{folder}/{submission.file_name(role)}")
+        (folder, f"{folder}/{submission_name(role)}")
         for planned in workdir.read_plan().trials
         for folder in [workdir.location(planned.id)] for role in ROLES]
     texts = storage.read_many([path for _, path in paths])
     found = [
-        Outstanding(folder, submission.parse(text, path))
+        ActiveJob(folder, parse_submission(text, path))
         for folder, path in paths if (text := texts[path]) is not None]
-    return [it for it in found if not it.noted.has_ended]
+    return _unended(found)
 
 
-def ask(jobs: Sequence[Outstanding]) -> list[Outstanding]:
-    """Ask the clouds for news, and return them.
+def refresh_all(jobs: Sequence[ActiveJob]) -> list[ActiveJob]:
+    """Refresh jobs in parallel and return them.
 
     Raises:
         UserError: If a cloud does not answer.
     """
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        return list(pool.map(Outstanding.ask, jobs))
+    with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
+        return list(pool.map(ActiveJob.refresh, jobs))
 
 
-def cancel(jobs: Sequence[Outstanding]) -> None:
+def cancel_all(jobs: Sequence[ActiveJob]) -> None:
     """Cancel jobs and wait until they have ended.
 
     Raises:
-        UserError: If a cloud does not answer, or a job goes on.
+        UserError: If a cloud does not answer, or a job does not end.
     """
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        list(pool.map(Outstanding.cancel, jobs))
+    with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
+        list(pool.map(ActiveJob.cancel, jobs))
     deadline = time.monotonic() + _SECONDS_TO_END
-    while left := [it for it in ask(jobs) if not it.noted.has_ended]:
+    while left := _unended(refresh_all(jobs)):
         if time.monotonic() > deadline:
-            names = ", ".join(it.noted.resource or it.noted.name for it in left[:3])
+            names = ", ".join(
+                job.submission.resource or job.submission.name for job in left[:3])
             raise UserError(
-                f"{len(left)} jobs have been cancelled but have not ended for "
-                f"{_SECONDS_TO_END:.0f} s, such as {names}; look at them in the cloud's console.")
+                f"{len(left)} jobs were cancelled but have not ended after "
+                f"{_SECONDS_TO_END:.0f} s, such as {names}; check them in the cloud's console.")
         jobs = left
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_SECONDS_BETWEEN_POLLS)
 
 
-def _cloud(noted: Submission) -> Provider:
-    return provider(noted.executor, noted.place)
+def _unended(jobs: Sequence[ActiveJob]) -> list[ActiveJob]:
+    return [job for job in jobs if not job.submission.has_ended]

@@ -1,11 +1,11 @@
-"""What a trial needs of its user's to run on another machine: gin files and modules.
+"""Code snapshot: the user's gin files and modules that a trial needs on another machine.
 
-The image has this package; the question at hand is in files beside the user's sweep. They are kept
-as they were at the launch, by their content::
+The image contains this package, but the experiment is in files beside the user's sweep. A launch
+stores them under a name made of their content::
 
     W/code/<12 hexadecimal digits>/gin/my_head.gin
                                    my_heads.py
-                                   snapshot.json      the last one, names all the others
+                                   snapshot.json      written last; lists all other files
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from deepmac_ablate.trial import code_fingerprint
 
 _INDEX = "snapshot.json"
 # 48 bits, as the ids of trials have.
-_LENGTH = 12
+_NAME_LENGTH = 12
 
 
-class Snapshot:
-    """What gin files need.
+class CodeSnapshot:
+    """Files that gin files depend on.
 
-    That is all that they include, and the modules that they import with all that these import, as
-    long as it lies below the working directory; what is installed is the image's matter. Of a
-    package all of its Python files are taken.
+    These are all gin files that they include, and the modules that they import with all that these
+    import, as far as they lie below the working directory; installed packages come with the image.
+    A package contributes all of its Python files.
 
     Args:
-        gin_files: Of all trials of a plan, as `bindings.read` takes them.
+        gin_files: Gin files of all trials of a plan, as `bindings.read` takes them.
         extra: Bindings, which may include and import as well.
 
     Raises:
-        UserError: If a file lies where another machine would not find it.
+        UserError: If another machine would not find a file by its name.
     """
 
     def __init__(self, gin_files: Sequence[str], extra: Sequence[str] = ()) -> None:
@@ -50,14 +50,14 @@ class Snapshot:
         files |= _modules(bindings.modules(gin_files, extra))
         self._content = {name: path.read_bytes() for name, path in sorted(files.items())}
         self._index = {name: _digest(data) for name, data in self._content.items()}
-        self._name = _digest(json.dumps(self._index).encode())[:_LENGTH]
+        self._name = _digest(json.dumps(self._index).encode())[:_NAME_LENGTH]
 
     def folder(self, workdir: str | os.PathLike[str]) -> str:
-        """Return where it is kept in a sweep's workdir, on ``gs://`` or a disk."""
+        """Return the folder of the snapshot in a sweep's workdir, on ``gs://`` or a disk."""
         return os.fspath(epath.Path(workdir) / "code" / self._name)
 
-    def keep(self, workdir: str | os.PathLike[str]) -> str:
-        """Write it into a workdir, unless it is there already; returns `folder`.
+    def write(self, workdir: str | os.PathLike[str]) -> str:
+        """Write the snapshot to a workdir, unless it is there already, and return its folder.
 
         Raises:
             UserError: If the workdir cannot be written.
@@ -71,23 +71,25 @@ class Snapshot:
                 folder.mkdir(parents=True, exist_ok=True)
                 storage.write(folder / _INDEX, to_json({"files": self._index}, indent=2) + "\n")
         except OSError as error:
-            raise UserError(f"Cannot write the code into {folder}: {error}.") from error
+            raise UserError(f"Cannot write the code snapshot {folder}: {error}.") from error
         return os.fspath(folder)
 
 
 def fetch(uri: str, folder: Path) -> None:
-    """Write the files of a snapshot into a folder.
+    """Copy the files of a snapshot to a folder.
 
     Args:
-        uri: What `Snapshot.folder` returned.
-        folder: On this machine; made where there is none.
+        uri: Folder of the snapshot, as `CodeSnapshot.folder` returns it.
+        folder: Folder on this machine; created if missing.
 
     Raises:
-        UserError: If the snapshot is not there, or not as it was.
+        UserError: If the snapshot is missing or was changed.
     """
     text = storage.read(f"{uri}/{_INDEX}")
     if text is None:
-        raise UserError(f"There is no code at {uri}: {_INDEX} is missing; launch the sweep again.")
+        raise UserError(
+            f"{uri} has no {_INDEX}, so it is not a complete code snapshot; launch the sweep "
+            "again.")
     folder.mkdir(parents=True, exist_ok=True)
     index = from_json(text, f"{uri}/{_INDEX}").get("files", {})
     content = storage.read_many(f"{uri}/{name}" for name in index)
@@ -96,29 +98,30 @@ def fetch(uri: str, folder: Path) -> None:
         leads_out = name.startswith("/") or ".." in PurePosixPath(name).parts
         if data is None or _digest(data) != digest or leads_out:
             raise UserError(
-                f"{uri}/{name} is not what was launched; delete {uri} and launch the sweep again.")
+                f"{uri}/{name} is missing or was changed since the launch; delete {uri} and launch "
+                "the sweep again.")
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 
 
-def _gin_files(read: Iterable[bindings.GinFile]) -> dict[str, Path]:
+def _gin_files(files_read: Iterable[bindings.GinFile]) -> dict[str, Path]:
     """Return gin files by their names in the snapshot.
 
     Raises:
-        UserError: If the name by which one is asked for leads elsewhere on another machine.
+        UserError: If the name of one leads elsewhere on another machine.
     """
-    files = {gin.shown(file.path): file.path for file in read}
-    for file in read:
-        if _found(file, files) != file.path:
+    files = {gin.shown(file.path): file.path for file in files_read}
+    for file in files_read:
+        if _find_in_snapshot(file, files) != file.path:
             raise UserError(
-                f"The gin file {file.name!r} is {file.path}, which a job on another machine does "
-                f"not find: it only has what lies below {Path.cwd()}; name it relative to that.")
+                f"The gin file {file.name!r} is {file.path}, which jobs on other machines cannot "
+                f"find; use a path relative to the working directory {Path.cwd()}.")
     return files
 
 
-def _found(file: bindings.GinFile, files: Mapping[str, Path]) -> Path | None:
-    """Return what `gin_files.find` will find by the file's name from within the snapshot."""
+def _find_in_snapshot(file: bindings.GinFile, files: Mapping[str, Path]) -> Path | None:
+    """Return the file that `gin_files.find` will find by the name from within the snapshot."""
     beside = [posixpath.dirname(gin.shown(file.including))] if file.including else []
     names = [posixpath.normpath(posixpath.join(folder, file.name)) for folder in [*beside, ""]]
     return next((files[name] for name in names if name in files and name[0] != "/"), None)
@@ -128,7 +131,7 @@ def _modules(imported: Iterable[str]) -> dict[str, Path]:
     """Return the sources of the user's modules by their names in the snapshot.
 
     Raises:
-        UserError: If one is not found from the working directory alone.
+        UserError: If one cannot be imported from the working directory alone.
     """
     files = {}
     for key, path in code_fingerprint.user_sources(imported).items():
@@ -136,9 +139,8 @@ def _modules(imported: Iterable[str]) -> dict[str, Path]:
         relative = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         if relative.parts[0] not in (module, f"{module}.py"):
             raise UserError(
-                f"The module {module} is {path}, which a job on another machine does not find: it "
-                f"only has what lies in {Path.cwd()}; launch from its folder, or install it in the "
-                "image.")
+                f"The module {module} is {path}, which jobs on other machines cannot find; launch "
+                f"from its folder instead of {Path.cwd()}, or install it in the image.")
         files[relative.as_posix()] = path
     return files
 

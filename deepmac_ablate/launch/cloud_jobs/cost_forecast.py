@@ -1,4 +1,4 @@
-"""What the trials of a sweep take on the device that is rented for them: hours and money."""
+"""Cost forecast: hours and money that the trials of a sweep take on a cloud device."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from deepmac_ablate import storage
 from deepmac_ablate.cloud.devices import Device
-from deepmac_ablate.launch.cloud_jobs import submission
+from deepmac_ablate.launch.cloud_jobs.active_jobs import parse_submission, submission_name
 from deepmac_ablate.launch.cloud_jobs.pricing import (
     ASSUMED_UTILISATION,
     LEAST_SECONDS_PER_STEP,
     Estimate,
     Price,
-    estimate,
-    price,
+    estimate_training,
+    find_price,
 )
 from deepmac_ablate.launch.status_rows import TrialRow
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
@@ -25,22 +25,22 @@ from deepmac_ablate.sweep.device_request import DeviceRequest
 COLUMNS = ("hours", "USD")
 
 _FLOAT32 = (
-    "Training.precision is 'float32', in which a TPU wastes memory and time; bind 'bfloat16' for "
-    "speed, which makes another trial.")
-_VERTEX_FEE = "Vertex AI adds a fee of its own, which is in none of these prices."
-_PARTLY_REMEMBERED = "A part of this price is from memory; look it up before you rely on it."
+    "Training.precision is 'float32', which is slow and takes more memory on TPUs; bind 'bfloat16' "
+    "for speed, which makes a different trial.")
+_VERTEX_FEE = "Vertex AI charges a management fee in addition to these prices."
+_UNVERIFIED_PRICE = "Part of this price is unverified; check the provider's list."
 
 
-class DevicePlan(NamedTuple):
-    """What is rented, and what it takes.
+class CostForecast(NamedTuple):
+    """Cost forecast of a sweep.
 
     Attributes:
-        rented: The device.
-        price: Of its chips; None where it is not known.
-        arms: What one trial takes, from its first step to its last, by the label of its arm.
-        trials: How many have not finished.
-        left: What the steps of all of these that are left take.
-        notes: What else is to be known about it, one sentence each.
+        rented: Requested device.
+        price: Price of its chips; None if it is unknown.
+        arms: Estimate for one trial, from its first step to its last, by the label of its arm.
+        trials: Number of unfinished trials.
+        left: Estimate for the remaining steps of all unfinished trials.
+        notes: Remarks, one sentence each.
     """
 
     rented: DeviceRequest
@@ -51,22 +51,22 @@ class DevicePlan(NamedTuple):
     notes: tuple[str, ...]
 
     def cells(self, arm: str) -> list[str]:
-        """Return what a trial of an arm takes, under `COLUMNS`."""
-        one = self.arms[arm]
-        usd = one.usd_spot if self.rented.spot else one.usd
-        return [_number(one.hours), "?" if usd is None else _number(usd)]
+        """Return the table cells of an arm in the order of `COLUMNS`."""
+        trial = self.arms[arm]
+        usd = trial.usd_spot if self.rented.spot else trial.usd
+        return [_number(trial.hours), "?" if usd is None else _number(usd)]
 
     def lines(self) -> list[str]:
-        """Return what is rented, what it takes, and the notes."""
+        """Return the device, the forecast and the notes as lines of text."""
         return [
-            _description(self.rented),
-            f"{self.trials} trials still to come: about {_number(self.left.hours)} hours one after "
-            f"the other, {_number(self.left.chip_hours)} chip-hours, {self._money()}.",
-            f"That is training alone, {self._basis()}.",
+            _describe_device(self.rented),
+            f"{_count(self.trials, 'unfinished trial')}: about {_number(self.left.hours)} hours in "
+            f"sequence, {_number(self.left.chip_hours)} chip-hours, {self._money()}.",
+            f"Training only, {self._basis()}.",
             *(f"Note: {note}" for note in self.notes)]
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything but the arms as plain values."""
+        """Return all fields except the arms as JSON values."""
         device = self.rented.device
         return {
             "name": device.name, "executor": self.rented.executor, "spot": self.rented.spot,
@@ -79,67 +79,67 @@ class DevicePlan(NamedTuple):
 
     def _money(self) -> str:
         if self.price is None:
-            return "at a price that is not known"
+            return "price unknown"
         ways = [("on demand", self.left.usd), ("on spot machines", self.left.usd_spot)]
         if self.rented.spot:
             ways.reverse()
-        said = [
+        parts = [
             f"an unknown price {way}" if usd is None else f"{_number(usd)} USD {way}"
             for way, usd in ways]
-        return f"{' or '.join(said)} (prices of {self.price.read_on} in {self.price.region})"
+        return f"{' or '.join(parts)} (prices of {self.price.read_on} in {self.price.region})"
 
     def _basis(self) -> str:
         assumed = (
             f"at an assumed {100 * ASSUMED_UTILISATION:.0f} % of the device's peak and at least "
-            f"{LEAST_SECONDS_PER_STEP:g} s a step")
-        measured = [it.measured for it in self.arms.values()]
+            f"{LEAST_SECONDS_PER_STEP:g} s per step")
+        measured = [trial.measured for trial in self.arms.values()]
         if not any(measured):
             return assumed
         if all(measured):
-            return "at the pace of trials that finished on this device"
-        return f"{assumed}, or at the pace of a trial of the arm that finished on this device"
+            return "at the pace of finished trials on this device"
+        return f"{assumed}, or at the pace of a finished trial of the same arm on this device"
 
 
-def device_plan(
+def forecast_cost(
     rented: DeviceRequest, checked: CheckedPlan, rows: Sequence[TrialRow], workdir: SweepWorkdir
-) -> DevicePlan:
-    """Estimate what a sweep takes on a device.
+) -> CostForecast:
+    """Forecast the cost of a sweep on a device.
 
     Args:
-        rented: The device.
-        checked: The sweep.
-        rows: What has become of its trials.
-        workdir: Where they are.
+        rented: Requested device.
+        checked: Checked plan of the sweep.
+        rows: Status of its trials.
+        workdir: Workdir of the sweep.
 
     Raises:
-        UserError: If what a trial left there is broken.
+        UserError: If a submission there is broken.
     """
-    of_chip = price(rented.device)
+    price = find_price(rented.device)
     paces = _paces(rented.device, rows, workdir)
     arms = {
-        label: estimate(result.cost, rented.device, of_chip, paces.get(label))
+        label: estimate_training(result.cost, rented.device, price, paces.get(label))
         for label, result in checked.results.items()}
     unfinished = [row for row in rows if row.status != "finished"]
     parts = [
-        arms[row.arm].of_part(1 - row.step / checked.results[row.arm].cost.steps)
+        arms[row.arm].scaled(1 - row.step / checked.results[row.arm].cost.steps)
         for row in unfinished]
-    return DevicePlan(
-        rented, of_chip, arms, len(unfinished), _sum(parts), _notes(rented, of_chip, checked))
+    return CostForecast(
+        rented, price, arms, len(unfinished), _sum(parts), _notes(rented, price, checked))
 
 
 def _paces(
     device: Device, rows: Sequence[TrialRow], workdir: SweepWorkdir
 ) -> dict[str, float]:
-    """Return steps per second of a trial that finished on a device, by its arm."""
+    """Return steps per second of a finished trial on a device, by arm."""
     finished = {
-        f"{workdir.location(row.id)}/{submission.file_name('train')}": row
+        f"{workdir.location(row.id)}/{submission_name('train')}": row
         for row in rows if row.status == "finished" and row.steps_per_second}
     texts = storage.read_many(finished)
     return {
         row.arm: row.steps_per_second
         for path, row in finished.items()
         if texts[path] is not None
-        and submission.parse(texts[path], path).device == device.name}
+        and parse_submission(texts[path], path).device == device.name}
 
 
 def _sum(estimates: Sequence[Estimate]) -> Estimate:
@@ -147,43 +147,43 @@ def _sum(estimates: Sequence[Estimate]) -> Estimate:
         return None if None in amounts else sum(amounts)
 
     return Estimate(
-        hours=sum(it.hours for it in estimates),
-        chip_hours=sum(it.chip_hours for it in estimates),
-        usd=usd([it.usd for it in estimates]),
-        usd_spot=usd([it.usd_spot for it in estimates]),
-        measured=all(it.measured for it in estimates))
+        hours=sum(one.hours for one in estimates),
+        chip_hours=sum(one.chip_hours for one in estimates),
+        usd=usd([one.usd for one in estimates]),
+        usd_spot=usd([one.usd_spot for one in estimates]),
+        measured=all(one.measured for one in estimates))
 
 
-def _notes(rented: DeviceRequest, of_chip: Price | None, checked: CheckedPlan) -> tuple[str, ...]:
+def _notes(rented: DeviceRequest, price: Price | None, checked: CheckedPlan) -> tuple[str, ...]:
     notes = list(rented.device.warnings)
     if rented.device.kind == "tpu" and device_request.has_float32(checked.plan):
         notes.append(_FLOAT32)
-    if of_chip is not None and not of_chip.confirmed:
-        notes.append(_PARTLY_REMEMBERED)
+    if price is not None and not price.confirmed:
+        notes.append(_UNVERIFIED_PRICE)
     if rented.executor == "vertex":
         notes.append(_VERTEX_FEE)
     return tuple(notes)
 
 
-def _description(rented: DeviceRequest) -> str:
+def _describe_device(rented: DeviceRequest) -> str:
     device = rented.device
     if device.kind == "cpu":
-        has = f"{device.memory_gib:g} GiB"
+        size = f"{device.memory_gib:g} GiB"
     else:
-        what = "GPU" if device.kind == "gpu" else "chip"
+        unit = "GPU" if device.kind == "gpu" else "chip"
         topology = f"{device.topology}, " if device.topology else ""
-        has = f"{_count(device.chips, what)} ({topology}{device.memory_gib:g} GiB each)"
+        size = f"{_count(device.chips, unit)} ({topology}{device.memory_gib:g} GiB each)"
     return (
-        f"{device.name} on {rented.executor}: {has} on {_count(device.hosts, 'host')} of "
+        f"{device.name} on {rented.executor}: {size} on {_count(device.hosts, 'host')} of "
         f"{device.machine_type}; {_count(device.replicas, 'replica')}.")
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _number(value: float) -> str:
-    """Return two digits or so, as more are not known: "<0.01", "0.042", "4.2", "1,235"."""
+    """Format an estimate with about two digits: "<0.01", "0.042", "4.2", "1,235"."""
     if value >= 10:
         return f"{value:,.0f}"
     return "<0.01" if 0 < value < 0.01 else f"{value:.2g}"

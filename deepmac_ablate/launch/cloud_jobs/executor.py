@@ -1,4 +1,4 @@
-"""Trials in a cloud: jobs that go on without their launcher, and are taken up by the next one."""
+"""Cloud executor: its jobs outlive their launcher, and the next launcher follows them."""
 
 from __future__ import annotations
 
@@ -11,31 +11,37 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from deepmac_ablate.cloud.provider import JobRequest, Provider, State
+from deepmac_ablate.cloud.provider import JobRequest, JobState, Provider
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.launch.cloud_jobs import submission
-from deepmac_ablate.launch.cloud_jobs.code_snapshot import Snapshot
+from deepmac_ablate.launch.cloud_jobs.active_jobs import (
+    Submission,
+    create_provider,
+    read_submission,
+)
+from deepmac_ablate.launch.cloud_jobs.code_snapshot import CodeSnapshot
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
-from deepmac_ablate.launch.cloud_jobs.providers import provider
-from deepmac_ablate.launch.cloud_jobs.submission import Submission
 from deepmac_ablate.launch.executor import RunTrial
 from deepmac_ablate.launch.stop import read_stop_request, remove_stop_request
 from deepmac_ablate.launch.supervision import locks
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 
-# A living launcher renews its lock within these; a dead one's is free after them.
-_SECONDS_FOR_A_SIGN = 100.0
+# A live launcher renews its lock within this time; the lock of a dead one expires.
+_LOCK_PATIENCE = 100.0
+# An unchanged status is recorded again after this time, so that readers know its age.
+_SECONDS_BETWEEN_RECORDS = 60.0
+# A cloud that does not answer for this time is given up; its jobs continue.
+_SECONDS_WITHOUT_ANSWER = 600.0
 
 
 class CloudExecutor:
-    """Runs trials in a cloud, see `Executor`.
+    """Executor that runs trials in a cloud, see `Executor`.
 
     Args:
-        template: What the jobs are like, and where they go.
-        workdir: Of the sweep, on ``gs://``.
-        snapshot: Of the gin files and modules that the jobs need.
-        poll_seconds: How often the cloud and the workdir are asked for news.
+        template: Common part of the jobs, and the cloud that they are submitted to.
+        workdir: Workdir of the sweep, on ``gs://``.
+        snapshot: Gin files and modules that the jobs need.
+        poll_seconds: Seconds between two queries of the cloud and the workdir.
     """
 
     jobs_outlive_launchers = True
@@ -44,41 +50,41 @@ class CloudExecutor:
         self,
         template: JobTemplate,
         workdir: SweepWorkdir,
-        snapshot: Snapshot,
+        snapshot: CodeSnapshot,
         poll_seconds: float = 10.0,
     ) -> None:
         self.poll_seconds = poll_seconds
         self.shutdown_message = (
-            "It was asked to end. Its jobs go on: launch again to follow them, or end them with "
-            f"'deepmac-ablate stop {workdir.path}'.")
-        self._provider = provider(template.executor, template.place)
+            "The launcher was asked to stop. Its jobs continue: launch again to follow them, or "
+            f"stop them with 'deepmac-ablate stop {workdir.path}'.")
+        self._provider = create_provider(template.executor, template.place)
         self._workdir = workdir
         self._template = template
         self._snapshot = snapshot
-        self._left = asyncio.Event()
+        self._abandoned = asyncio.Event()
 
     @contextlib.contextmanager
     def exclusive_access(self) -> Iterator[None]:
-        """Hold the launcher's lock, and forget what an earlier launcher was asked."""
-        lock, holder = self._workdir.lock, locks.this_process("a launcher")
+        """Hold the launcher's lock, and withdraw a request to stop an earlier launcher."""
+        lock, holder = self._workdir.lock, locks.describe_this_process("a launcher")
         try:
-            self._lease = locks.acquire(lock, holder)
-        except locks.Taken as taken:
+            self._lock = locks.acquire(lock, holder)
+        except locks.LockHeldError as error:
             # A lock on gs:// outlives its holder.
-            print(f"{taken} Waiting for a sign of its life.", file=sys.stderr)
-            self._lease = locks.acquire(lock, holder, _SECONDS_FOR_A_SIGN)
-        with self._lease:
+            print(f"{error} Waiting for a sign of life.", file=sys.stderr)
+            self._lock = locks.acquire(lock, holder, _LOCK_PATIENCE)
+        with self._lock:
             remove_stop_request(self._workdir)
             yield
 
     @contextlib.asynccontextmanager
     async def experiment(self, plan: Plan, launch: os.PathLike[str]) -> AsyncIterator[RunTrial]:
-        """Yield what submits a trial's jobs and follow them."""
+        """Yield a function that submits a trial's jobs and follows them."""
         del launch
-        # Half a second of imports, which a launch without work does not need.
+        # Takes half a second to import, which a launch without work does not need.
         from deepmac_ablate.launch.xmanager import remote
 
-        await asyncio.to_thread(self._snapshot.keep, self._workdir.path)
+        await asyncio.to_thread(self._snapshot.write, self._workdir.path)
         async with remote.work_units(plan.name, Path(self._workdir.xmanager)) as run_unit:
 
             async def run(planned: PlannedTrial) -> None:
@@ -93,34 +99,34 @@ class CloudExecutor:
             yield run
 
     def reason_to_stop(self) -> str:
-        """Return what another process has asked for, or done."""
-        if self._lease.taken_over:
-            return "Another launcher has taken the workdir over."
+        """Return a request to stop, or that another launcher has taken over; else an empty text."""
+        if self._lock.taken_over:
+            return "Another launcher has taken over the workdir."
         try:
             return read_stop_request(self._workdir)
         except OSError:
-            # It is read again.
+            # The request is read again at the next query.
             return ""
 
     def stop(self) -> None:
-        """Leave the jobs alone."""
-        self._left.set()
+        """Stop following the jobs, which continue."""
+        self._abandoned.set()
 
     def _prepare(self, plan: Plan, planned: PlannedTrial) -> dict[str, CloudJob]:
-        """Make a trial ready to start; returns its jobs by their roles, new or taken up."""
+        """Prepare a trial's folder; return its jobs by role, new or still active."""
         self._workdir.prepare_trial(plan, planned)
         folder = self._workdir.location(planned.id)
         jobs: dict[str, CloudJob] = {}
         for role in self._template.options.modes():
-            last = submission.read(folder, role)
+            last = read_submission(folder, role)
             if last is None or last.has_ended:
-                last = self._submission(plan, planned, role, last.number + 1 if last else 1)
+                last = self._new_submission(plan, planned, role, last.number + 1 if last else 1)
             jobs[role] = CloudJob(
-                self._cloud(last), folder, last, self.poll_seconds, self._left,
+                self._provider_of(last), folder, last, self.poll_seconds, self._abandoned,
                 jobs.get("train"))
         return jobs
 
-    def _submission(
+    def _new_submission(
         self, plan: Plan, planned: PlannedTrial, role: str, number: int
     ) -> Submission:
         request = self._template.request(plan, planned, role, number)
@@ -128,32 +134,27 @@ class CloudExecutor:
             role, number, self._template.executor, dict(self._template.place), request.name, None,
             request.device.name, request.image, time.time())
 
-    def _cloud(self, of: Submission) -> Provider:
-        """Return where a job is, which may have been launched elsewhere before."""
-        if (of.executor, of.place) == (self._template.executor, dict(self._template.place)):
+    def _provider_of(self, submission: Submission) -> Provider:
+        """Return the cloud of a job, which an earlier launch may have sent elsewhere."""
+        place = (self._template.executor, dict(self._template.place))
+        if (submission.executor, submission.place) == place:
             return self._provider
-        return provider(of.executor, of.place)
-
-
-# After which it is noted again that a job is as it was, so that a reader knows how old the news is.
-_SECONDS_BETWEEN_NOTES = 60.0
-# A cloud that does not answer for as long is not waited for any more; its jobs go on.
-_SECONDS_WITHOUT_ANSWER = 600.0
+        return create_provider(submission.executor, submission.place)
 
 
 class CloudJob:
-    """Follows one submission and notes what becomes of it in the trial's folder.
+    """One job that is submitted and followed, and whose status is recorded in the trial's folder.
 
     Args:
-        provider: Where it is, or is to be.
-        folder: The trial's.
-        submission: What was noted of it last.
-        seconds: Between two looks.
-        left: Set once nobody waits for it any more.
-        companion: The job without which this one is in vain; None: there is none.
+        provider: Cloud of the job.
+        folder: Trial folder.
+        submission: Last recorded submission.
+        seconds: Seconds between two queries of the job's status.
+        abandoned: Event that is set once the launcher stops following its jobs.
+        companion: Job without which this one is useless, so that its failure cancels this one.
 
     Attributes:
-        submission: What is noted of it.
+        submission: Last recorded submission.
     """
 
     def __init__(
@@ -162,61 +163,63 @@ class CloudJob:
         folder: str,
         submission: Submission,
         seconds: float,
-        left: asyncio.Event,
+        abandoned: asyncio.Event,
         companion: CloudJob | None = None,
     ) -> None:
         self._provider = provider
         self._folder = folder
         self.submission = submission
         self._seconds = seconds
-        self._left = left
+        self._abandoned = abandoned
         self._companion = companion
         self._answered = time.monotonic()
 
     @property
     def has_failed(self) -> bool:
-        """Whether it has ended, but not well."""
+        """True if the job has ended without success."""
         return self.submission.has_ended and self.submission.state != "succeeded"
 
-    async def follow(self, request: JobRequest, noted: Callable[[str], None]) -> State:
-        """Submit the job unless it has been, and return its state once it is over, or left.
+    async def follow(self, request: JobRequest, on_submit: Callable[[str], None]) -> JobState:
+        """Submit the job unless it has been submitted, and wait until it ends or is abandoned.
 
         Args:
-            request: What to submit.
-            noted: Is told the cloud's name for it.
+            request: Request to submit.
+            on_submit: Called with the cloud's name for the job.
+
+        Returns:
+            Last known state of the job.
 
         Raises:
-            UserError: If the cloud refuses it or gives no answer.
+            UserError: If the cloud refuses the job or does not answer.
             OSError: If the trial's folder cannot be written.
         """
         if self.submission.resource is None:
-            # Before the cloud hears of it: whoever finds the note asks the cloud for it by name.
-            await self._note(self.submission)
+            # Recorded first: a later launcher that finds the record asks the cloud for the name.
+            await self._record(self.submission)
             resource = await asyncio.to_thread(self._provider.submit, request)
-            await self._note(dataclasses.replace(self.submission, resource=resource))
-        noted(self.submission.resource)
+            await self._record(dataclasses.replace(self.submission, resource=resource))
+        on_submit(self.submission.resource)
         while True:
-            await self._look()
-            if self.submission.has_ended or self._left.is_set():
+            await self._refresh()
+            if self.submission.has_ended or self._abandoned.is_set():
                 return self.submission.state
             if self._companion is not None and self._companion.has_failed:
                 await asyncio.to_thread(self._provider.cancel, self.submission.resource)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._left.wait(), self._seconds)
+                await asyncio.wait_for(self._abandoned.wait(), self._seconds)
 
-    async def _look(self) -> None:
+    async def _refresh(self) -> None:
         try:
-            look = await asyncio.to_thread(self._provider.look, self.submission.resource)
+            status = await asyncio.to_thread(self._provider.status, self.submission.resource)
         except UserError:
             if time.monotonic() - self._answered > _SECONDS_WITHOUT_ANSWER:
                 raise
             return
         self._answered, before, now = time.monotonic(), self.submission, time.time()
-        news = before.seen(look, now)
-        changed = (news.state, news.message) != (before.state, before.message)
-        if changed or now - before.looked > _SECONDS_BETWEEN_NOTES:
-            await self._note(news)
+        changed = (status.state, status.message) != (before.state, before.message)
+        if changed or now - before.looked > _SECONDS_BETWEEN_RECORDS:
+            await self._record(before.with_status(status, now))
 
-    async def _note(self, submission: Submission) -> None:
+    async def _record(self, submission: Submission) -> None:
         await asyncio.to_thread(submission.write, self._folder)
         self.submission = submission

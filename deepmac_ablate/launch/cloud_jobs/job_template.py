@@ -1,4 +1,4 @@
-"""What the jobs of a launch have in common, and the request for one of them."""
+"""Job template: the common part of a launch's jobs, which makes the request for each of them."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from deepmac_ablate.cloud.provider import JobRequest
 from deepmac_ablate.launch.executor import JobOptions
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 
-# With the id, what tells workdirs apart, role and number, a name has 40 characters at most.
-_LONGEST_SLUG = 16
-_LONGEST_LABEL = 63
+# With id, digits of the workdir, role and number, a name then has at most 40 characters.
+_MAX_SLUG_LENGTH = 16
+_MAX_LABEL_LENGTH = 63
 
 
 @dataclasses.dataclass(frozen=True)
 class JobTemplate:
-    """A job without its trial.
+    """Job without its trial.
 
     Attributes:
         executor: "vertex" or "gke".
-        place: What that is asked with, see `providers`.
-        workdir: Of the sweep, on ``gs://``.
-        image: As in `JobRequest`, and so all that follow but `devices`, `code` and `options`.
-        devices: What jobs run on, by their role.
-        options: What jobs are like.
-        code: Where the gin files and the user's modules are that trials are made of.
-        env: Further variables.
-        secrets: References to secrets.
-        spot: Whether machines may be taken away.
-        service_account: Whose rights jobs have.
-        hours: After which they are ended.
+        place: Keyword arguments of the cloud's client, see `active_jobs.create_provider`.
+        workdir: Workdir of the sweep, on ``gs://``.
+        image: Container image.
+        devices: Devices by role of the job.
+        options: Options of the jobs.
+        code: Folder of the code snapshot.
+        env: Further environment variables.
+        secrets: References to secrets by environment variable.
+        spot: Whether to use spot machines, which may be preempted.
+        service_account: Service account of the jobs; None for the cloud's default.
+        hours: Time limit of a job in hours.
     """
 
     executor: str
@@ -51,16 +51,17 @@ class JobTemplate:
     hours: float = 168.0
 
     def request(self, plan: Plan, planned: PlannedTrial, role: str, number: int) -> JobRequest:
-        """Return what to ask for.
+        """Return the request for one job.
 
         Args:
-            plan: Of the trial.
-            planned: The trial.
+            plan: Plan that contains the trial.
+            planned: Trial.
             role: "train" or "eval".
-            number: Of the submission.
+            number: Number of the submission.
         """
         device, options = self.devices[role], self.options
-        runtime = [word for it in runtime_bindings(device) for word in ("--runtime", it)]
+        runtime = [
+            word for binding in runtime_bindings(device) for word in ("--runtime", binding)]
         args = (
             "worker", "--workdir", f"{self.workdir}/trials/{planned.id}", "--role", role,
             "--mode", options.modes()[role], "--tracking", options.tracking, "--code", self.code,
@@ -70,21 +71,21 @@ class JobTemplate:
             "sweep": plan.name, "arm": planned.trial.arm, "seed": str(planned.trial.seed),
             "trial": planned.id, "role": role}
         return JobRequest(
-            name=self._name(plan.name, planned.id, role, number), image=self.image, args=args,
+            name=self._job_name(plan.name, planned.id, role, number), image=self.image, args=args,
             device=device, env=self.env, secrets=self.secrets,
-            labels={name: _label(value) for name, value in labels.items()}, spot=self.spot,
+            labels={name: _to_label(value) for name, value in labels.items()}, spot=self.spot,
             service_account=self.service_account, hours=self.hours, grace=options.grace)
 
-    def _name(self, sweep: str, trial_id: str, role: str, number: int) -> str:
-        """Return a name that no job of another workdir has."""
-        slug = re.sub("[^a-z0-9]+", "-", sweep.lower()).strip("-")[:_LONGEST_SLUG].rstrip("-")
-        slug = slug if slug[:1].isalpha() else f"s{slug}"[:_LONGEST_SLUG]
-        place = hashlib.sha256(self.workdir.encode()).hexdigest()[:4]
-        return f"{slug}-{trial_id}-{place}-{role[0]}{number}"
+    def _job_name(self, sweep: str, trial_id: str, role: str, number: int) -> str:
+        """Return a name that is unique among the jobs of all workdirs."""
+        slug = re.sub("[^a-z0-9]+", "-", sweep.lower()).strip("-")[:_MAX_SLUG_LENGTH].rstrip("-")
+        slug = slug if slug[:1].isalpha() else f"s{slug}"[:_MAX_SLUG_LENGTH]
+        workdir = hashlib.sha256(self.workdir.encode()).hexdigest()[:4]
+        return f"{slug}-{trial_id}-{workdir}-{role[0]}{number}"
 
 
 def runtime_bindings(device: Device) -> list[str]:
-    """Return how a trainer has to be told to use a device."""
+    """Return the bindings of `Runtime` that a trainer needs to use a device."""
     if device.kind == "tpu":
         return ["Runtime.strategy = 'tpu'"]
     if device.hosts > 1:
@@ -92,5 +93,5 @@ def runtime_bindings(device: Device) -> list[str]:
     return ["Runtime.strategy = 'mirrored'"] if device.replicas > 1 else []
 
 
-def _label(value: str) -> str:
-    return re.sub("[^a-z0-9_-]+", "-", value.lower())[:_LONGEST_LABEL].strip("-_")
+def _to_label(value: str) -> str:
+    return re.sub("[^a-z0-9_-]+", "-", value.lower())[:_MAX_LABEL_LENGTH].strip("-_")

@@ -1,4 +1,4 @@
-"""How long a trial trains on a device, and what that costs."""
+"""Estimates of the hours and the money that a trial's training takes on a device."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from typing import NamedTuple
 from deepmac_ablate.cloud.devices import Device
 from deepmac_ablate.sweep.validation.cost import Cost
 
-# The share of a device's peak that training is taken to reach. NVIDIA's own Mask R-CNN in
-# TensorFlow 2 trains on 7.0 images a second on a V100 in mixed precision (README of its
-# DeepLearningExamples): at about 300 10^9 multiply-adds an image and three passes 12.6 teraflops,
-# a tenth of 125. On two virtual CPUs this package's shapes reached a fifth; of TPUs nothing is
-# known.
+# Assumed share of a device's peak that training reaches. NVIDIA's Mask R-CNN in TensorFlow 2 trains
+# on 7.0 images per second on a V100 in mixed precision (README of its DeepLearningExamples): at
+# about 300 10^9 multiply-adds per image and three passes 12.6 teraflops, a tenth of 125. On two
+# virtual CPUs this package's built-in synthetic dataset reached a fifth; TPUs are not measured.
 ASSUMED_UTILISATION = 0.1
 
-# No step is taken to be faster, however little it computes: it is started, and its batch is decoded
-# and handed over, by the host. A guess.
+# Assumed minimum duration of a step: the host starts it, and decodes and transfers its batch.
 LEAST_SECONDS_PER_STEP = 0.05
 
 _FLOPS_PER_MULTIPLY_ADD = 2
@@ -26,14 +24,14 @@ _SECONDS_PER_HOUR = 3600.0
 
 
 class Estimate(NamedTuple):
-    """What a trial's training takes; evaluation, start and waiting come on top.
+    """Estimate for the training of a trial, without evaluation, startup and waiting.
 
     Attributes:
-        hours: with the whole device.
-        chip_hours: hours times chips.
-        usd: on demand; None where the price is not known.
-        usd_spot: on machines that may be taken away; None where the price is not known.
-        measured: whether the pace was measured; else it is assumed.
+        hours: Hours on the whole device.
+        chip_hours: Hours times the number of chips.
+        usd: Price on demand in USD; None if it is unknown.
+        usd_spot: Price on spot machines in USD; None if it is unknown.
+        measured: Whether the pace was measured; else it is assumed.
     """
 
     hours: float
@@ -42,24 +40,24 @@ class Estimate(NamedTuple):
     usd_spot: float | None
     measured: bool
 
-    def of_part(self, part: float) -> Estimate:
-        """Return what a part of it takes, such as the steps that are left."""
-        usd, usd_spot = (None if it is None else part * it for it in (self.usd, self.usd_spot))
-        return Estimate(part * self.hours, part * self.chip_hours, usd, usd_spot, self.measured)
+    def scaled(self, share: float) -> Estimate:
+        """Return the estimate for a share of the training from 0 to 1, such as the steps left."""
+        usd, usd_spot = (
+            None if price is None else share * price for price in (self.usd, self.usd_spot))
+        return Estimate(share * self.hours, share * self.chip_hours, usd, usd_spot, self.measured)
 
 
-def estimate(
+def estimate_training(
     cost: Cost, device: Device, price: Price | None, steps_per_second: float | None = None
 ) -> Estimate:
-    """Estimate what a trial takes from its first step to its last.
+    """Estimate the training of a trial from its first step to its last.
 
     Args:
-        cost: What the trial computes.
-        device: What it runs on.
-        price: Of the device's chips; None where it is not known.
-        steps_per_second: A pace that was measured on such a device; None: from the multiply-adds
-            and the device's peak, of which `ASSUMED_UTILISATION` is taken to be reached, and with
-            `LEAST_SECONDS_PER_STEP`.
+        cost: Computational cost of the trial.
+        device: Device that it runs on.
+        price: Price of the device's chips; None if it is unknown.
+        steps_per_second: Pace measured on such a device; None to derive it from the multiply-adds
+            and the device's peak with `ASSUMED_UTILISATION` and `LEAST_SECONDS_PER_STEP`.
     """
     if steps_per_second is None:
         flops = _FLOPS_PER_MULTIPLY_ADD * 1e9 * cost.training_gmacs
@@ -70,23 +68,23 @@ def estimate(
     hours = seconds / _SECONDS_PER_HOUR
     chip_hours = hours * device.chips
 
-    def usd(an_hour: float | None) -> float | None:
-        return None if an_hour is None else an_hour * chip_hours
+    def usd(per_hour: float | None) -> float | None:
+        return None if per_hour is None else per_hour * chip_hours
 
     on_demand, spot = (None, None) if price is None else (price.on_demand, price.spot)
     return Estimate(hours, chip_hours, usd(on_demand), usd(spot), steps_per_second is not None)
 
 
 class Price(NamedTuple):
-    """What an hour of one chip costs, its share of the machine included, in USD.
+    """Price of one chip per hour in USD, including its share of the machine.
 
     Attributes:
-        on_demand: None where it is not known.
-        spot: on machines that may be taken away; None where it is not known.
-        region: where it costs so much.
-        read_on: the day on which that was read, such as "2026-11-22".
-        source: where it was read.
-        confirmed: whether all of it was; else a part of it is somebody's memory.
+        on_demand: Price on demand; None if it is unknown.
+        spot: Price on spot machines; None if it is unknown.
+        region: Region of the price.
+        read_on: Day on which the price was read, such as "2026-11-22".
+        source: Source of the price.
+        confirmed: Whether the whole price was read there; else a part of it is unverified.
     """
 
     on_demand: float | None
@@ -97,14 +95,14 @@ class Price(NamedTuple):
     confirmed: bool
 
 
-def price(device: Device) -> Price | None:
-    """Return the price of a device's chips, or None where there is none in the file."""
-    known = _prices()
+def find_price(device: Device) -> Price | None:
+    """Return the price of a device's chips, or None if it is unknown."""
+    known = _load_prices()
     return known.get(device.name) or known.get(device.generation)
 
 
 @functools.cache
-def _prices() -> dict[str, Price]:
+def _load_prices() -> dict[str, Price]:
     file = resources.files("deepmac_ablate.launch.cloud_jobs") / "prices.json"
     text = file.read_text("utf-8")
     return {name: Price(**fields) for name, fields in json.loads(text)["prices"].items()}

@@ -1,7 +1,7 @@
-"""What a job in a cloud does: fetches what a trial needs, and trains it under a supervisor.
+"""Worker of a job in a cloud: fetches what a trial needs, and trains it under a supervisor.
 
-The trial's folder, on ``gs://`` or on a disk that machines share, is all that a worker knows of a
-sweep. A machine may vanish at any moment, and the next one goes on from there.
+A worker knows of its sweep only the trial's folder, on ``gs://`` or on a disk that machines share.
+A machine may vanish at any moment, and the next one continues from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -20,45 +20,57 @@ from etils import epath
 
 from deepmac_ablate import errors, storage
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.launch.cloud_jobs import code_snapshot, submission
+from deepmac_ablate.launch.cloud_jobs import code_snapshot
+from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission, read_submission
 from deepmac_ablate.launch.cloud_jobs.secret_masking import MaskedOutput, secret_values
-from deepmac_ablate.launch.cloud_jobs.submission import Submission
 from deepmac_ablate.launch.executor import train_command
 from deepmac_ablate.launch.supervision import attempt, locks
-from deepmac_ablate.launch.supervision.attempt_store import DiskNotes, NoNotes, Notes
-from deepmac_ablate.launch.supervision.gcs_attempt_store import HEARTBEAT, RemoteNotes
+from deepmac_ablate.launch.supervision.attempt_store import (
+    AttemptStore,
+    LocalAttemptStore,
+    NullAttemptStore,
+)
+from deepmac_ablate.launch.supervision.gcs_attempt_store import HEARTBEAT, GcsAttemptStore
 from deepmac_ablate.launch.supervision.job import Job
-from deepmac_ablate.launch.supervision.outcome import Outcome, status_of_supervisor
-from deepmac_ablate.launch.supervision.signals import Bell
+from deepmac_ablate.launch.supervision.outcome import Outcome, supervisor_exit_status
+from deepmac_ablate.launch.supervision.signals import SignalListener
 from deepmac_ablate.launch.supervision.supervisor import Supervisor
 from deepmac_ablate.training import tf_config
 
-# Of the time between being asked to end and being killed, what is left for the last log and state;
-# the trainer has the rest.
-_SECONDS_TO_NOTE = 5.0
-_SHARE_TO_NOTE = 0.25
+# Part of the grace period that is reserved for the last log and state; the trainer has the rest.
+_SECONDS_TO_FINISH = 5.0
+_SHARE_TO_FINISH = 0.25
 
 _DISK_HEARTBEAT = 5.0
 
-# How long a worker is waited for that has the lock but gives no sign of life: its machine is gone.
+# Seconds to wait for the lock of a worker that gives no sign of life because its machine is gone.
 _PATIENCE = 120.0
 
+# Kubernetes sets it to the number of a pod in an indexed job, from 0 on.
+POD_INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+# Port of TensorFlow's examples; a pod has all ports to itself.
+_PORT = 2222
 
-class Order(NamedTuple):
-    """What a worker is asked to do.
+# Makes the command that runs a trial from its folder, mode, tracking and bindings of `Runtime`.
+MakeCommand = Callable[[str, str, str, Sequence[str]], tuple[str, ...]]
+
+
+class WorkerConfig(NamedTuple):
+    """Configuration of a worker.
 
     Attributes:
-        folder: The trial's.
+        folder: Trial folder.
         role: "train" or "eval".
-        mode: The trainer's.
+        mode: Mode of the trainer.
         tracking: "off", "offline" or "online".
-        code: Where a snapshot of gin files and modules is, see `code_snapshot`; None: they are in
-            the working directory.
+        code: Snapshot of gin files and modules, see `code_snapshot`; None: they are in the working
+            directory.
         runtime: Bindings of `Runtime` that the device needs.
-        secrets: References to secrets by the variables that the trainer finds them in.
-        silence_limit: Seconds without a sign of life after which the trainer has failed; 0: none.
-        grace: Seconds between being asked to end and being killed.
-        hosts: The machines of the job, see `cluster.member`.
+        secrets: References to secrets by environment variable of the trainer.
+        silence_limit: Seconds without a change of the trial's files after which it has failed; 0:
+            no limit.
+        grace: Seconds between SIGTERM and SIGKILL.
+        hosts: Host names of the machines of the job, see `find_cluster_member`.
     """
 
     folder: str
@@ -73,97 +85,133 @@ class Order(NamedTuple):
     hosts: tuple[str, ...] = ()
 
 
-# Makes the command that runs a trial: folder, mode, tracking and bindings of `Runtime`.
-Command = Callable[[str, str, str, Sequence[str]], tuple[str, ...]]
+class ClusterMember(NamedTuple):
+    """One of the machines that train a trial together.
+
+    Attributes:
+        is_chief: Whether this machine writes the results; a machine alone does.
+        environment: Environment variables that its trainer needs in addition.
+    """
+
+    is_chief: bool
+    environment: Mapping[str, str]
 
 
-def run(order: Order, command: Command = train_command) -> int:
-    """Train what is left of a trial; returns the process's exit status.
+def run(config: WorkerConfig, make_command: MakeCommand = train_command) -> int:
+    """Train the remaining part of a trial.
 
     Args:
-        order: What to do.
-        command: Makes the trainer's command.
+        config: Configuration of the worker.
+        make_command: Makes the command of the trainer.
 
     Returns:
-        0 if there is a result, or the trainer has finished; 75 if it was asked to end; 69 if
-        another worker has the trial, or nothing can be had of it now; else the trainer's exit
-        status, or 1. A failure of this very job is not repeated, should the cluster start it
-        again: its status is returned.
+        Exit status: 0 if there is a result, or the trainer has finished; 75 if it was asked to
+        stop; 69 if another worker has the trial, or storage cannot be reached now; else that of the
+        trainer, or 1. A submission that has failed before returns its exit status again, as the
+        cluster may restart it.
 
     Raises:
-        UserError: If something is wrong that no second try would mend. Once the trial is this
-            worker's, that is its state, too.
+        UserError: For an error that a restart would not cure. Once this worker has the trial, its
+            state is "failed" too.
     """
-    # Before anything else: a container's first process ignores a signal that it has no handler for.
-    bell = Bell()
-    machine = member(order.hosts, os.environ)
+    # First of all: the first process of a container ignores signals that have no handler.
+    listener = SignalListener()
+    member = find_cluster_member(config.hosts, os.environ)
     try:
-        submitted = submission.read(order.folder, order.role)
-        if (status := _status_before(epath.Path(order.folder), order.role, submitted)) is not None:
+        submission = read_submission(config.folder, config.role)
+        status = _previous_exit_status(epath.Path(config.folder), config.role, submission)
+        if status is not None:
             return status
         with tempfile.TemporaryDirectory(prefix="deepmac-ablate-") as scratch:
-            return _Worker(order, command, machine, bell, submitted, Path(scratch)).run()
-    except (locks.Taken, OSError) as error:
-        # Another try may find it otherwise.
+            worker = _Worker(config, make_command, member, listener, submission, Path(scratch))
+            return worker.run()
+    except (locks.LockHeldError, OSError) as error:
+        # A restart may succeed.
         print(f"deepmac-ablate: {error}", file=sys.stderr)
         return errors.TAKEN
 
 
-def _status_before(folder: epath.Path, role: str, submitted: Submission | None) -> int | None:
-    """Return the exit status of work that is over already; None where there is some to do.
+def find_cluster_member(hosts: Sequence[str], environ: Mapping[str, str]) -> ClusterMember:
+    """Return which of the machines of a job this one is.
 
-    A failure of an earlier submission counts for nothing: somebody wants another try.
+    Args:
+        hosts: Host names of all machines in the order of their numbers; empty for a machine alone,
+            or if the platform sets TF_CONFIG itself, as Vertex AI does.
+        environ: Environment variables; a TF_CONFIG among them is left as it is.
+
+    Raises:
+        UserError: If there are hosts but no valid number, or TF_CONFIG is broken.
+    """
+    if environ.get(tf_config.VARIABLE) is not None or not hosts:
+        return ClusterMember(tf_config.read_task(environ).is_chief, {})
+    number = environ.get(POD_INDEX_VARIABLE, "")
+    if not (number.isdigit() and int(number) < len(hosts)):
+        raise UserError(
+            f"{POD_INDEX_VARIABLE} must be a number from 0 to {len(hosts) - 1}, as --hosts names "
+            f"{len(hosts)} machines; got {number!r}.")
+    cluster = json.dumps({
+        "cluster": {"worker": [f"{host}:{_PORT}" for host in hosts]},
+        "task": {"type": "worker", "index": int(number)}})
+    return ClusterMember(number == "0", {tf_config.VARIABLE: cluster})
+
+
+def _previous_exit_status(
+    folder: epath.Path, role: str, submission: Submission | None
+) -> int | None:
+    """Return the exit status of work that is complete; None if work is left.
+
+    Failures of earlier submissions are ignored: the new one is a request to try again.
     """
     if (folder / "result.json").exists():
         return errors.FINISHED
-    last = attempt.read(folder, role)
-    if submitted is None or last is None or last.submission != submitted.number:
+    last = attempt.read_attempt(folder, role)
+    if submission is None or last is None or last.submission != submission.number:
         return None
     if last.state in ("interrupted", "running"):
         return None
-    return status_of_supervisor(Outcome(last.state, last.cause), last.exit_code)
+    return supervisor_exit_status(Outcome(last.state, last.cause), last.exit_code)
 
 
 class _Worker:
-    """A worker whose trial is not over yet.
+    """Worker of an unfinished trial.
 
     Args:
-        order: What to do.
-        command: Makes the trainer's command.
-        member: Which machine of the job this is.
-        bell: Tells that it shall end.
-        submitted: The job, as it was submitted; None: by nobody.
-        scratch: An empty folder on this machine.
+        config: Configuration of the worker.
+        make_command: Makes the command of the trainer.
+        member: This machine among those of the job.
+        listener: Reports whether the worker was asked to stop.
+        submission: Submission of the job; None if no launcher submitted it.
+        scratch: Empty folder on this machine.
     """
 
     def __init__(
-        self, order: Order, command: Command, member: Member, bell: Bell,
-        submitted: Submission | None, scratch: Path,
+        self, config: WorkerConfig, make_command: MakeCommand, member: ClusterMember,
+        listener: SignalListener, submission: Submission | None, scratch: Path,
     ) -> None:
-        self._order = order
-        self._command = command
+        self._config = config
+        self._make_command = make_command
         self._member = member
-        self._bell = bell
-        self._submitted = submitted
+        self._listener = listener
+        self._submission = submission
         self._scratch = scratch
-        self._is_remote = storage.is_remote(order.folder)
+        self._is_remote = storage.is_remote(config.folder)
 
     def run(self) -> int:
-        """Train, or help another machine to; returns the exit status."""
+        """Train, as the chief or for the chief; return the exit status."""
         if self._member.is_chief:
-            with self._notes() as notes:
-                return self._train(self._order, notes)
-        # Its files are the chief's, and so is the judgement of their silence.
-        order = self._order._replace(tracking="off", silence_limit=0.0)
-        return self._train(order, NoNotes(self._scratch / "log"))
+            with self._open_store() as store:
+                return self._train(self._config, store)
+        # The chief tracks the trial and watches its files.
+        config = self._config._replace(tracking="off", silence_limit=0.0)
+        return self._train(config, NullAttemptStore(self._scratch / "log"))
 
-    def _train(self, order: Order, notes: Notes) -> int:
+    def _train(self, config: WorkerConfig, store: AttemptStore) -> int:
         written, number = time.time(), None
-        if self._submitted is not None:
-            written, number = self._submitted.submitted, self._submitted.number
-        supervisor = Supervisor(order.role, notes, self._bell, written, number)
+        if self._submission is not None:
+            written, number = self._submission.submitted, self._submission.number
+        supervisor = Supervisor(config.role, store, self._listener, written, number)
         try:
-            job, output = self._prepared(order, notes)
+            job, output = self._prepare(config, store)
         except UserError as error:
             if not isinstance(error, OSError):
                 supervisor.fail(str(error))
@@ -171,48 +219,49 @@ class _Worker:
         return supervisor.run(job, output)
 
     @contextlib.contextmanager
-    def _notes(self) -> Iterator[Notes]:
-        """Yield where the attempt is noted, and keep other workers out meanwhile.
+    def _open_store(self) -> Iterator[AttemptStore]:
+        """Yield the store of the attempt, and lock out other workers in the meantime.
 
         Raises:
-            Taken: If another worker has the trial.
+            LockHeldError: If another worker has the trial.
             UserError: If the folder cannot be read or written.
         """
-        folder, role = self._order.folder, self._order.role
-        holder = locks.this_process(f"a worker of its {role} job")
+        folder, role = self._config.folder, self._config.role
+        holder = locks.describe_this_process(f"a worker of its {role} job")
         path = f"{folder}/{attempt.lock_path('', role)}"
         with locks.acquire(path, holder, _PATIENCE) as lock:
             if self._is_remote:
-                yield RemoteNotes(
-                    epath.Path(folder), role, lock, self._scratch, self._bell,
-                    _seconds_to_note(self._order.grace))
+                yield GcsAttemptStore(
+                    epath.Path(folder), role, lock, self._scratch, self._listener,
+                    _seconds_to_finish(self._config.grace))
             else:
-                yield DiskNotes(Path(folder), role, lock, _DISK_HEARTBEAT)
+                yield LocalAttemptStore(Path(folder), role, lock, _DISK_HEARTBEAT)
 
-    def _prepared(self, order: Order, notes: Notes) -> tuple[Job, MaskedOutput]:
-        """Fetch what the trainer needs; returns what to run and what takes its output.
+    def _prepare(self, config: WorkerConfig, store: AttemptStore) -> tuple[Job, MaskedOutput]:
+        """Fetch code and secrets; return the job and the destination of its output.
 
         Raises:
-            UserError: If the code or a secret cannot be had.
+            UserError: If the code or a secret cannot be fetched.
         """
-        secrets = _fetched(order.secrets)
+        secrets = _fetch_secrets(config.secrets)
         cwd = Path.cwd()
-        if order.code is not None:
+        if config.code is not None:
             cwd = self._scratch / "code"
-            code_snapshot.fetch(order.code, cwd)
+            code_snapshot.fetch(config.code, cwd)
         job = Job(
-            folder=epath.Path(order.folder), role=order.role, cwd=cwd,
-            command=self._command(order.folder, order.mode, order.tracking, order.runtime),
-            env={**self._member.environment, **secrets}, silence_limit=order.silence_limit,
-            grace=order.grace - _seconds_to_note(order.grace),
+            folder=epath.Path(config.folder), role=config.role, cwd=cwd,
+            command=self._make_command(
+                config.folder, config.mode, config.tracking, config.runtime),
+            env={**self._member.environment, **secrets}, silence_limit=config.silence_limit,
+            grace=config.grace - _seconds_to_finish(config.grace),
             heartbeat=HEARTBEAT if self._is_remote else _DISK_HEARTBEAT,
-            companion="train" if order.role == "eval" else None)
+            companion="train" if config.role == "eval" else None)
         hidden = [*secrets.values(), *secret_values(os.environ)]
-        output = MaskedOutput(self._scratch / "output", notes.log, hidden, sys.stdout.buffer)
+        output = MaskedOutput(self._scratch / "output", store.log, hidden, sys.stdout.buffer)
         return job, output
 
 
-def _fetched(references: Mapping[str, str]) -> dict[str, str]:
+def _fetch_secrets(references: Mapping[str, str]) -> dict[str, str]:
     if not references:
         return {}
     from deepmac_ablate.cloud import secrets
@@ -220,49 +269,5 @@ def _fetched(references: Mapping[str, str]) -> dict[str, str]:
     return secrets.fetch(references)
 
 
-def _seconds_to_note(grace: float) -> float:
-    return min(_SECONDS_TO_NOTE, _SHARE_TO_NOTE * grace)
-
-
-CONFIG = tf_config.VARIABLE
-# Kubernetes numbers the pods of an indexed job from 0 on.
-INDEX = "JOB_COMPLETION_INDEX"
-
-# What TensorFlow's examples use; a pod has all ports to itself.
-_PORT = 2222
-
-
-class Member(NamedTuple):
-    """One of the machines that train a trial together.
-
-    Attributes:
-        is_chief: Whether it is the one that writes; a machine alone is.
-        environment: What its trainer has to be told beside what is there.
-    """
-
-    is_chief: bool
-    environment: Mapping[str, str]
-
-
-def member(hosts: Sequence[str], environ: Mapping[str, str]) -> Member:
-    """Find out which machine this is.
-
-    Args:
-        hosts: The names of all of them, in the order of their numbers; none for a machine alone,
-            or where the platform itself sets TF_CONFIG, as Vertex AI does.
-        environ: The environment; a TF_CONFIG in it stays as it is.
-
-    Raises:
-        UserError: If there are hosts but no number, or TF_CONFIG is broken.
-    """
-    if environ.get(CONFIG) is not None or not hosts:
-        return Member(tf_config.read_task(environ).is_chief, {})
-    number = environ.get(INDEX, "")
-    if not (number.isdigit() and int(number) < len(hosts)):
-        raise UserError(
-            f"{INDEX} is {number!r}, but --hosts names {len(hosts)} machines; it must be a number "
-            f"from 0 to {len(hosts) - 1}.")
-    config = json.dumps({
-        "cluster": {"worker": [f"{host}:{_PORT}" for host in hosts]},
-        "task": {"type": "worker", "index": int(number)}})
-    return Member(number == "0", {CONFIG: config})
+def _seconds_to_finish(grace: float) -> float:
+    return min(_SECONDS_TO_FINISH, _SHARE_TO_FINISH * grace)

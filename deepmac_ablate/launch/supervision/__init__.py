@@ -1,1 +1,1 @@
-"""The process beside a trainer: it starts it, watches it, and records how it ended."""
+"""Supervision of trials: start a trainer, watch it, and record how it ended."""

@@ -1,4 +1,4 @@
-"""Attempts at a trial: the states that its supervisors wrote, and whether they still live."""
+"""Attempts at a trial: the states that supervisors write, and whether an attempt still runs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from deepmac_ablate.launch.supervision import locks, processes
 from deepmac_ablate.storage import disk
 from deepmac_ablate.storage.strict_json import from_json
 
-# In the environment of all that an attempt starts: the trial's folder and the role.
-VARIABLE = "DEEPMAC_ABLATE_ATTEMPT"
+# Environment variable of all processes that an attempt starts; its value is an `attempt_tag`.
+TAG_VARIABLE = "DEEPMAC_ABLATE_ATTEMPT"
 
-# Locks of another machine may not be seen here; a supervisor there writes its state this often.
+# Locks of another machine may not be visible here, but a live supervisor writes its state this
+# often; on ``gs://`` less often.
 _SECONDS_WITHOUT_HEARTBEAT = 60.0
-# On ``gs://`` it does so less often.
 _SECONDS_WITHOUT_REMOTE_HEARTBEAT = 120.0
 # From the death of a process to the release of its locks.
 _SECONDS_TO_RELEASE = 5.0
-_SECONDS_BETWEEN_LOOKS = 0.02
+_SECONDS_BETWEEN_POLLS = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,20 +35,19 @@ class Attempt:
 
     Attributes:
         role: "train" or "eval".
-        number: From 1 on, of the trial and the role; names the log.
-        state: As its supervisor wrote it; a killed supervisor leaves "running" behind.
-        host: The machine.
-        pid: The supervisor's number.
-        pid_started: Tells it from others that had the number, see `processes.process_identity`.
-        started: When the attempt was.
-        heartbeat: When the state was written.
-        process_group: The number of the command's process group and first process; None before it
-            is started.
-        group_started: As `pid_started`, of that process.
-        ended: When it did; None while running.
-        exit_code: The command's exit status; -n where signal n killed it.
-        cause: Why it has not finished: one sentence of at most 300 characters.
-        submission: The number of the `Submission` that it is part of, in a cloud; else None.
+        number: Number among the attempts of this trial and role, from 1 on; part of the log's name.
+        state: State as the supervisor wrote it; a killed supervisor leaves "running" behind.
+        host: Name of the machine.
+        pid: Process ID of the supervisor.
+        pid_started: Identity of the supervisor's process, see `processes.process_identity`.
+        started: Start of the attempt.
+        heartbeat: Time at which the state was written.
+        process_group: ID of the command's process group and first process; None before it starts.
+        group_started: Identity of that process, as `pid_started`.
+        ended: End of the attempt; None while it runs.
+        exit_code: Exit status of the command; -n if signal n killed it.
+        cause: Reason for not finishing: one sentence of at most 300 characters.
+        submission: Number of the `Submission` that the attempt is part of; None outside clouds.
     """
 
     role: str
@@ -67,17 +66,17 @@ class Attempt:
     submission: int | None = None
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write the attempt to a trial's folder, in place of the one before.
+        """Write the attempt to a trial's folder, in place of the previous one.
 
         Raises:
-            OSError: If it cannot be written; what was there before is then still there.
+            OSError: If it cannot be written; the previous state is then unchanged.
         """
         path = _state_path(folder, self.role)
         text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
         if not disk.is_remote(path):
             disk.write(path, text.encode())
             return
-        # Supervisors on a disk do without what this imports.
+        # Slow imports, which supervisors on a disk do without.
         from etils import epath
 
         from deepmac_ablate import storage
@@ -91,29 +90,24 @@ def lock_path(folder: str | os.PathLike[str], role: str) -> Path:
 
 
 def log_name(folder: str | os.PathLike[str], role: str, number: int) -> str:
-    """Return where the command's output of an attempt goes, on a disk or on ``gs://``."""
+    """Return the log of an attempt, on a disk or on ``gs://``."""
     return f"{os.fspath(folder)}/logs/{role}-{number}.log"
 
 
-def log_path(folder: Path, role: str, number: int) -> Path:
-    """Return where the command's output of an attempt goes, on a disk."""
-    return Path(log_name(folder, role, number))
-
-
-def mark(folder: Path, role: str) -> str:
-    """Return the value of `VARIABLE` for a trial's role."""
+def attempt_tag(folder: Path, role: str) -> str:
+    """Return the value of `TAG_VARIABLE` for a trial's folder and a role."""
     return f"{folder.resolve()}:{role}"
 
 
-def read(folder: str | os.PathLike[str], role: str) -> Attempt | None:
-    """Return the last attempt of a role, or None where there was none.
+def read_attempt(folder: str | os.PathLike[str], role: str) -> Attempt | None:
+    """Return the last attempt of a role, or None if there was none.
 
     Raises:
         UserError: If its file is broken.
     """
     path = _state_path(folder, role)
     text = _read_remote(path) if disk.is_remote(path) else disk.read(path)
-    return None if text is None else parse(text, path)
+    return None if text is None else parse_attempt(text, path)
 
 
 def state_name(role: str) -> str:
@@ -121,65 +115,70 @@ def state_name(role: str) -> str:
     return f"state-{role}.json"
 
 
-def parse(text: bytes, where: str) -> Attempt:
-    """Return the attempt that is written in a file.
+def parse_attempt(text: bytes, where: str) -> Attempt:
+    """Parse the content of an attempt's state file.
+
+    Args:
+        text: Content of the file.
+        where: Path of the file, for messages.
 
     Raises:
-        UserError: If it is none; it names `where` it was read.
+        UserError: If the content is not a valid attempt.
     """
     try:
         return Attempt(**from_json(text, where))
     except TypeError as error:
-        raise UserError(f"{where} is no state of an attempt ({error}); delete it.") from error
+        raise UserError(
+            f"{where} is not a valid state of an attempt ({error}); delete it.") from error
 
 
 def is_running(folder: str | os.PathLike[str], attempt: Attempt) -> bool:
-    """Whether an attempt at the trial in a folder runs."""
+    """Return whether an attempt at the trial in a folder runs."""
     if attempt.state != "running":
         return False
     if disk.is_remote(folder):
         return time.time() - attempt.heartbeat < _SECONDS_WITHOUT_REMOTE_HEARTBEAT
     if attempt.host != os.uname().nodename:
         return time.time() - attempt.heartbeat < _SECONDS_WITHOUT_HEARTBEAT
-    # A trainer that outlives its supervisor holds the lock, but nobody watches it any more.
+    # A trainer that outlives its supervisor holds the lock, but is no longer supervised.
     return locks.is_held(lock_path(folder, attempt.role)) and (
         attempt.pid_started is None or _lives(attempt.pid, attempt.pid_started))
 
 
 def stop_leftovers(folder: Path, role: str, grace: float = 30.0) -> None:
-    """End what a dead supervisor left running, so that the next attempt has the folder alone.
+    """End processes that a dead supervisor left behind, to free the folder for the next attempt.
 
-    A supervisor that lives is waited for: it may have noticed by now that its launcher is gone, and
-    be ending its trainer.
+    Wait for a supervisor that is alive: it may have noticed that its launcher is gone, and be
+    ending its trainer.
 
     Args:
-        folder: The trial's.
+        folder: Trial folder.
         role: "train" or "eval".
         grace: Seconds that a supervisor has to end, and leftovers before they are killed.
 
     Raises:
-        UserError: If a supervisor goes on, or if something that cannot be found holds the lock.
+        UserError: If a supervisor does not end, or an unidentified process holds the lock.
     """
     lock = lock_path(folder, role)
-    attempt = read(folder, role)
+    attempt = read_attempt(folder, role)
     if not lock.exists() or (attempt is not None and attempt.host != os.uname().nodename):
-        # Nothing was started here, or on a machine whose processes cannot be reached; whether
-        # that one lives, `is_running` knows.
+        # No attempt was started here, or it is on a machine whose processes cannot be reached;
+        # `is_running` decides whether that one lives.
         return
-    # It frees the lock a moment after its trainer's time is over.
-    if not _wait_for(lambda: not _is_supervised(folder, role), grace + _SECONDS_TO_RELEASE):
+    # A supervisor releases the lock a moment after the grace period of its trainer.
+    if not _wait_until(lambda: not _is_supervised(folder, role), grace + _SECONDS_TO_RELEASE):
         raise UserError(f"The {role} job of {folder} is running; end its supervisor first.")
-    # What it wrote last.
-    attempt = read(folder, role)
+    # The supervisor may have written a new state before it ended.
+    attempt = read_attempt(folder, role)
 
-    def leftovers() -> set[psutil.Process]:
-        found = set(processes.find_by_variable(VARIABLE, mark(folder, role)))
+    def find_leftovers() -> set[psutil.Process]:
+        found = set(processes.find_by_variable(TAG_VARIABLE, attempt_tag(folder, role)))
         if attempt is not None and _lives(attempt.process_group, attempt.group_started):
             found |= set(processes.group_members(attempt.process_group))
         return found
 
-    processes.end_processes(leftovers, grace)
-    if not _wait_for(lambda: not locks.is_held(lock), _SECONDS_TO_RELEASE):
+    processes.end_processes(find_leftovers, grace)
+    if not _wait_until(lambda: not locks.is_held(lock), _SECONDS_TO_RELEASE):
         raise UserError(f"An unknown process holds {lock}; find it with `fuser {lock}` and end it.")
 
 
@@ -194,24 +193,24 @@ def _read_remote(path: str) -> bytes | None:
 
 
 def _is_supervised(folder: Path, role: str) -> bool:
-    """Whether a supervisor lives on this machine; it may not have been able to write its state."""
-    holder = locks.holder(lock_path(folder, role)) or {}
+    """Return whether a supervisor lives on this machine, even if it could not write its state."""
+    holder = locks.read_holder(lock_path(folder, role)) or {}
     if _lives(holder.get("pid"), holder.get("process_started")):
         return True
-    attempt = read(folder, role)
+    attempt = read_attempt(folder, role)
     return attempt is not None and is_running(folder, attempt)
 
 
 def _lives(pid: int | None, started: str | None) -> bool:
-    """Whether the very process lives that had this number; False where that cannot be told."""
+    """Return whether a process with this ID and identity lives; False if either is unknown."""
     return pid is not None and started is not None and processes.process_identity(pid) == started
 
 
-def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until a condition holds; returns whether it does in time."""
+def _wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until a condition holds; return whether it did in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_SECONDS_BETWEEN_POLLS)
     return True

@@ -1,7 +1,7 @@
-"""What an attempt leaves behind while it runs, and where: its state, its log, its lock.
+"""Storage of a running attempt: its state, its log and its lock.
 
-A supervisor writes notes and asks nothing else of the place that they go to. Here that is a disk;
-see `remote_notes` for ``gs://``.
+A supervisor knows its trial's folder only by an `AttemptStore`. The stores here are for disks; see
+`gcs_attempt_store` for ``gs://``.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Protocol
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.launch.supervision import attempt, locks, watchdog
+from deepmac_ablate.launch.supervision import attempt, locks
 from deepmac_ablate.launch.supervision.attempt import Attempt
-from deepmac_ablate.launch.supervision.watchdog import Look
+from deepmac_ablate.launch.supervision.watchdog import Snapshot, snapshot_files
 
-# On a full disk the last state is worth some tries.
-_LAST_WRITES = 3
+# Tries to write the last state on a full disk.
+_FINAL_WRITES = 3
 
 
-class Notes(Protocol):
-    """Where an attempt is noted.
+class AttemptStore(Protocol):
+    """Storage of one attempt.
 
     Attributes:
-        number: The attempt's, from 1 on.
-        log: The file on this machine that the command's output is appended to.
-        descriptors: Open files that the command inherits, as that of a lock.
-        environment: Variables by which the command is known.
+        number: Number of the attempt, from 1 on.
+        log: File on this machine that the command's output is appended to.
+        descriptors: Open file descriptors that the command inherits, such as that of a lock.
+        environment: Environment variables by which the command's processes are found.
     """
 
     number: int
@@ -38,48 +38,48 @@ class Notes(Protocol):
     environment: Mapping[str, str]
 
     def write(self, state: Attempt) -> None:
-        """Write a state, or see to it; where that fails, the next one makes it good."""
+        """Write a state, now or soon; a failure is made good by the next write."""
 
-    def end(self, last: Attempt, hurried: bool) -> None:
-        """Write the last state, after several tries if need be.
+    def finish(self, final: Attempt, hurried: bool) -> None:
+        """Write the final state, with several tries if necessary.
 
         Args:
-            last: The state.
-            hurried: Whether this process was asked to end, and has seconds left.
+            final: Final state.
+            hurried: True if this process was asked to stop and has only seconds left.
         """
 
-    def lost(self) -> bool:
-        """Whether somebody else has the trial by now, so that nothing may be written any more."""
+    def is_lost(self) -> bool:
+        """Return whether another process has the trial, so that nothing may be written any more."""
 
-    def look(self) -> Look:
-        """Return what changes while the command does anything."""
+    def take_snapshot(self) -> Snapshot:
+        """Return the state of the files that change while the command works."""
 
-    def companion(self, role: str) -> Attempt | None:
-        """Return the last attempt of another role; None where there is none, or nobody answers."""
+    def read_companion(self, role: str) -> Attempt | None:
+        """Return the last attempt of another role; None if there is none or it is unknown."""
 
 
-class DiskNotes:
-    """Notes in a trial's folder on a disk, see `Notes`.
+class LocalAttemptStore:
+    """Attempt store in a trial folder on a disk, see `AttemptStore`.
 
     Args:
-        folder: The trial's.
+        folder: Trial folder.
         role: "train" or "eval".
-        lock: That of the role, which keeps others out as long as the command lives.
-        heartbeat: Seconds between two tries to write the last state.
+        lock: Lock of the role, which the command inherits and thus holds while it lives.
+        heartbeat: Seconds between two tries to write the final state.
 
     Raises:
-        UserError: If the file of the attempt before is broken.
+        UserError: If the state file of the previous attempt is broken.
     """
 
-    def __init__(self, folder: Path, role: str, lock: locks.Lease, heartbeat: float) -> None:
+    def __init__(self, folder: Path, role: str, lock: locks.FileLock, heartbeat: float) -> None:
         self._folder = folder
         self._heartbeat = heartbeat
         logs = (path.name for path in (folder / "logs").glob(f"{role}-*.log"))
-        self.number = next_number(attempt.read(folder, role), logs)
-        self.log = attempt.log_path(folder, role, self.number)
+        self.number = next_attempt_number(attempt.read_attempt(folder, role), logs)
+        self.log = Path(attempt.log_name(folder, role, self.number))
         self.descriptors = (lock.descriptor,)
-        self.environment = {attempt.VARIABLE: attempt.mark(folder, role)}
-        # What killed supervisors had not finished writing.
+        self.environment = {attempt.TAG_VARIABLE: attempt.attempt_tag(folder, role)}
+        # Left by supervisors that were killed while writing.
         for path in folder.glob(f".{attempt.state_name(role)}.*.tmp"):
             path.unlink(missing_ok=True)
 
@@ -87,25 +87,25 @@ class DiskNotes:
         """Write a state, unless the disk is full."""
         self._try_to_write(state)
 
-    def end(self, last: Attempt, hurried: bool) -> None:
-        """Write the last state; `hurried` or not, that takes a moment."""
-        for _ in range(_LAST_WRITES):
-            if self._try_to_write(last):
+    def finish(self, final: Attempt, hurried: bool) -> None:
+        """Write the final state; that takes a moment, `hurried` or not."""
+        for _ in range(_FINAL_WRITES):
+            if self._try_to_write(final):
                 return
             time.sleep(self._heartbeat)
 
-    def lost(self) -> bool:
-        """Nobody can take a lock away that the kernel keeps."""
+    def is_lost(self) -> bool:
+        """Return False: the kernel keeps the lock."""
         return False
 
-    def look(self) -> Look:
+    def take_snapshot(self) -> Snapshot:
         """Return the state of the log and of the trial's files."""
-        return watchdog.look(self._folder, self.log)
+        return snapshot_files(self._folder, self.log)
 
-    def companion(self, role: str) -> Attempt | None:
+    def read_companion(self, role: str) -> Attempt | None:
         """Return the last attempt of another role."""
         with contextlib.suppress(OSError, UserError):
-            return attempt.read(self._folder, role)
+            return attempt.read_attempt(self._folder, role)
         return None
 
     def _try_to_write(self, state: Attempt) -> bool:
@@ -116,11 +116,11 @@ class DiskNotes:
         return True
 
 
-class NoNotes:
-    """Notes that nobody takes, see `Notes`: another machine of the job writes for all of them.
+class NullAttemptStore:
+    """Attempt store that keeps nothing, for all machines of a job but its chief.
 
     Args:
-        log: Where the command's output goes on this machine.
+        log: File on this machine that the command's output is appended to.
     """
 
     def __init__(self, log: Path) -> None:
@@ -132,28 +132,28 @@ class NoNotes:
     def write(self, state: Attempt) -> None:
         """Do nothing."""
 
-    def end(self, last: Attempt, hurried: bool) -> None:
+    def finish(self, final: Attempt, hurried: bool) -> None:
         """Do nothing."""
 
-    def lost(self) -> bool:
-        """What was not taken is not lost."""
+    def is_lost(self) -> bool:
+        """Return False: this machine writes nothing."""
         return False
 
-    def look(self) -> Look:
-        """Sees nothing."""
+    def take_snapshot(self) -> Snapshot:
+        """Return an empty snapshot."""
         return []
 
-    def companion(self, role: str) -> Attempt | None:
-        """Knows of none."""
+    def read_companion(self, role: str) -> Attempt | None:
+        """Return None."""
         return None
 
 
-def next_number(last: Attempt | None, logs: Iterable[str]) -> int:
+def next_attempt_number(last: Attempt | None, logs: Iterable[str]) -> int:
     """Return the number of a new attempt; an earlier one may have left its state or only a log.
 
     Args:
-        last: The last attempt of the role.
-        logs: The names of the role's logs.
+        last: Last attempt of the role.
+        logs: File names of the role's logs.
     """
     numbers = [last.number if last else 0]
     for name in logs:

@@ -1,4 +1,4 @@
-"""What a supervisor shall run: one command in one trial's folder."""
+"""Job of a supervisor: one command in one trial's folder."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ ROLES = ("train", "eval")
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One command and how it is watched.
+    """One command and the rules by which it is supervised.
 
     Where two jobs of a trial are companions, write both before either is started: a companion
     counts as failed only if it failed after this job was written.
 
     Attributes:
-        folder: The trial's, on a disk where the job is written.
+        folder: Trial folder, on a disk if the job is written to a file.
         role: "train" or "eval".
-        command: The program and its arguments, run without a shell.
-        cwd: The folder it runs in.
-        env: Variables beside those of the supervisor; no secrets where the job is written.
-        lease: The file whose lock the launcher holds, see `locks`; the job is stopped once nobody
-            holds it. A launcher that takes the lock over at once takes the job over. None: the job
-            does not depend on a launcher.
-        silence_limit: Seconds after which a job whose files do not change has failed; 0: none.
-        grace: Seconds between asking a job to end and killing it.
-        heartbeat: Seconds between two states written, see `attempt`.
-        companion: Another role's name; once that job has failed, this one is stopped.
+        command: Program and arguments, run without a shell.
+        cwd: Working directory of the command.
+        env: Environment variables in addition to those of the supervisor; no secrets if the job is
+            written to a file.
+        launcher_lock: Lock file that the launcher holds; the job is stopped once no process holds
+            it. A launcher that takes the lock over at once takes the job over. None: the job does
+            not depend on a launcher.
+        silence_limit: Seconds without a change of its files after which the job has failed; 0: no
+            limit.
+        grace: Seconds between SIGTERM and SIGKILL.
+        heartbeat: Seconds between two writes of the attempt's state.
+        companion: Role of another job of the trial; once that has failed, this one is stopped.
     """
 
     folder: Path | epath.Path
@@ -47,7 +49,7 @@ class Job:
     command: tuple[str, ...]
     cwd: Path
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    lease: Path | None = None
+    launcher_lock: Path | None = None
     silence_limit: float = 0.0
     grace: float = 30.0
     heartbeat: float = 5.0
@@ -55,32 +57,35 @@ class Job:
 
     def __post_init__(self) -> None:
         if self.role not in ROLES or self.companion not in (None, *ROLES):
-            raise ValueError(f"A role is one of {ROLES}, not {self.role!r} or {self.companion!r}.")
+            raise ValueError(
+                f"Roles must be one of {ROLES}, got {self.role!r} and companion "
+                f"{self.companion!r}.")
         if not self.command:
             raise ValueError(f"The {self.role} job of {self.folder} has no command.")
 
     def write(self) -> Path:
-        """Write the job to its folder, which exists, and return the file's path.
+        """Write the job to its folder, which must exist, and return the path of the file.
 
         Raises:
-            OSError: If it cannot be written; what was there before is then still there.
+            OSError: If the file cannot be written; the previous one is then unchanged.
         """
         fields = dataclasses.asdict(self)
-        # The file's place says it, also after the sweep has been moved.
+        # The folder follows from the place of the file, also after the sweep has been moved.
         del fields["folder"]
         fields["cwd"] = os.path.abspath(self.cwd)  # noqa: PTH100
-        fields["lease"] = os.path.abspath(self.lease) if self.lease else None  # noqa: PTH100
+        lock = fields.pop("launcher_lock")
+        fields["lease"] = os.path.abspath(lock) if lock else None  # noqa: PTH100
         path = self.folder / f"job-{self.role}.json"
-        # In ASCII: an argument may hold bytes that are no UTF-8, which Python keeps as surrogates.
+        # ASCII: an argument may hold bytes that are not UTF-8, which Python keeps as surrogates.
         disk.write(path, json.dumps(fields, indent=2).encode("ascii") + b"\n")
         return path
 
     @classmethod
     def read(cls, path: Path) -> Job:
-        """Read what `write` wrote.
+        """Read a job that `write` wrote.
 
         Raises:
-            UserError: If there is no such file, or it is no job.
+            UserError: If the file is missing or not a valid job.
         """
         try:
             text = path.read_bytes()
@@ -88,15 +93,17 @@ class Job:
             raise UserError(f"Cannot read the job {path}: {error}.") from error
         fields = from_json(text, str(path))
         try:
-            return cls(folder=path.absolute().parent, **_typed(fields))
+            return cls(folder=path.absolute().parent, **_typed_fields(fields))
         except (TypeError, ValueError, KeyError) as error:
-            raise UserError(f"{path} is no job ({error}); launch the trial again.") from error
+            raise UserError(
+                f"{path} is not a valid job ({error}); launch the trial again.") from error
 
 
-def _typed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a job's file with the types that they have in a job."""
-    lease = fields["lease"]
+def _typed_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a job file with the names and types of `Job`."""
+    fields = dict(fields)
+    lock = fields.pop("lease")
     return {
         **fields, "command": tuple(fields["command"]), "cwd": Path(fields["cwd"]),
-        "lease": Path(lease) if lease else None,
+        "launcher_lock": Path(lock) if lock else None,
     }

@@ -1,7 +1,7 @@
-"""Locks on files, and on ``gs://`` on objects, see `remote_lease`.
+"""Locks on files, and on ``gs://`` on objects (see `gcs_lock`).
 
-On a disk the kernel releases them when their holder dies, however it dies. Such a lock is on the
-file itself, so that it is never replaced and never deleted.
+On a disk the kernel releases a lock when its holder dies, however it dies. The lock is on the file
+itself, so the file is never replaced and never deleted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import pwd
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,52 +18,53 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.launch.supervision import lock_holder
-from deepmac_ablate.launch.supervision.lock_holder import Taken, this_process
+from deepmac_ablate.launch.supervision import processes
 from deepmac_ablate.storage import disk
 
 if TYPE_CHECKING:
-    from deepmac_ablate.launch.supervision.gcs_lock import RemoteLease
+    from deepmac_ablate.launch.supervision.gcs_lock import GcsLock
 
-__all__ = ["Lease", "Taken", "acquire", "holder", "is_held", "this_process"]
-
-# Who only looks whether a lock is held has it, shared, for some microseconds.
+# A process that tests whether a lock is held holds it, shared, for some microseconds.
 _SECONDS_OF_TRIES = 1.0
 _SECONDS_BETWEEN_TRIES = 0.02
 
 
+class LockHeldError(UserError):
+    """Another process holds the lock."""
+
+
 def acquire(
     path: str | os.PathLike[str], holder: Mapping[str, Any], patience: float = 0.0
-) -> Lease | RemoteLease:
-    """Take a lock, on a disk or on ``gs://``, or say who has it.
+) -> FileLock | GcsLock:
+    """Acquire a lock on a disk or on ``gs://``.
 
     Args:
-        path: On a disk in a folder that exists.
-        holder: As that of `Lease.acquire`.
-        patience: Seconds to wait on ``gs://`` for a holder that gives no sign of life; see there.
+        path: Lock file or object; a folder on a disk must exist.
+        holder: Description of the holder for others to read, such as `describe_this_process`.
+        patience: Seconds to wait on ``gs://`` for a holder that gives no sign of life.
 
     Raises:
-        Taken: If another process holds it.
-        UserError: If it cannot be taken for another reason.
+        LockHeldError: If another process holds the lock; the message describes the holder.
+        UserError: If the lock cannot be acquired for another reason.
     """
     if not disk.is_remote(path):
-        return Lease.acquire(Path(path), holder)
+        return FileLock.acquire(Path(path), holder)
     # A second of imports, which supervisors on a disk can do without.
-    from deepmac_ablate.launch.supervision.gcs_lock import RemoteLease
+    from deepmac_ablate.launch.supervision.gcs_lock import GcsLock
 
-    return RemoteLease.acquire(os.fspath(path), holder, patience)
+    return GcsLock.acquire(os.fspath(path), holder, patience)
 
 
-class Lease:
-    """A lock that is held until `release`, the end of the context, or this process's death.
+class FileLock:
+    """Lock on a file, held until `release`, the end of the context, or the death of this process.
 
     Programs started by this process do not inherit it, unless `descriptor` is passed to them: then
     it is held as long as any of them lives.
 
     Attributes:
-        path: The file.
-        descriptor: The open file's number.
-        lost: Whether somebody else may have it; on a disk, nobody can take it away.
+        path: Lock file.
+        descriptor: Descriptor of the open file; -1 after `release`.
+        lost: False: on a disk, no other process can take the lock over.
     """
 
     lost = False
@@ -72,15 +74,15 @@ class Lease:
         self.descriptor = descriptor
 
     @classmethod
-    def acquire(cls, path: Path, holder: Mapping[str, Any]) -> Lease:
-        """Take a lock, or say who has it.
+    def acquire(cls, path: Path, holder: Mapping[str, Any]) -> FileLock:
+        """Acquire a lock.
 
         Args:
-            path: In a folder that exists; the file is made where there is none.
-            holder: Written to the file for others to read, such as `this_process`.
+            path: Lock file in an existing folder; created if missing.
+            holder: Description of the holder for others to read, such as `describe_this_process`.
 
         Raises:
-            Taken: If another process holds it.
+            LockHeldError: If another process holds the lock; the message describes the holder.
             UserError: If the file cannot be opened.
         """
         try:
@@ -88,24 +90,24 @@ class Lease:
         except OSError as error:
             raise UserError(f"Cannot open the lock {path}: {error}.") from error
         deadline = time.monotonic() + _SECONDS_OF_TRIES
-        while not _try(descriptor, fcntl.LOCK_EX):
+        while not _try_lock(descriptor, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
                 os.close(descriptor)
-                raise Taken(_who_has(path))
+                raise LockHeldError(_held_message(path))
             time.sleep(_SECONDS_BETWEEN_TRIES)
-        # What is written only tells people; on a full disk the lock holds without it.
+        # The content only informs people; on a full disk the lock holds without it.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(dict(holder)).encode() + b"\n", 0)
         return cls(path, descriptor)
 
     def release(self) -> None:
-        """Let others have it, once the programs that inherited it are gone too."""
+        """Release the lock; programs that inherited the descriptor still hold it."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> FileLock:
         return self
 
     def __exit__(
@@ -118,24 +120,24 @@ class Lease:
 
 
 def is_held(path: str | os.PathLike[str]) -> bool:
-    """Whether some process, maybe this one, holds the lock; False where there is no file."""
+    """Return whether some process, maybe this one, holds a lock; False if the file is missing."""
     if disk.is_remote(path):
-        return _held_remotely(path) is not None
+        return _read_remote_holder(path) is not None
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
-        # Closing the file gives back what was taken.
-        return not _try(descriptor, fcntl.LOCK_SH)
+        # Closing the file releases the shared lock.
+        return not _try_lock(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
 
 
-def holder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return what the holder wrote; None where nobody holds the lock, or nothing is legible."""
+def read_holder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return the description of a lock's holder; None if the lock is free or it is illegible."""
     if disk.is_remote(path):
-        return _held_remotely(path) or None
+        return _read_remote_holder(path) or None
     if not is_held(path):
         return None
     try:
@@ -145,7 +147,56 @@ def holder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     return written if isinstance(written, dict) else None
 
 
-def _try(descriptor: int, kind: int) -> bool:
+def describe_this_process(kind: str) -> dict[str, Any]:
+    """Describe this process as the holder of a lock.
+
+    Args:
+        kind: Kind of process, such as "a launcher".
+
+    Returns:
+        `what` (the kind), host, pid, user, `process_started` (see `processes.process_identity`)
+        and started, the current Unix time in seconds.
+    """
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        # Containers run as users that have no name.
+        user = str(os.getuid())
+    return {
+        "what": kind, "host": os.uname().nodename, "pid": os.getpid(), "user": user,
+        "process_started": processes.process_identity(os.getpid()), "started": time.time(),
+    }
+
+
+def in_use_message(path: str | os.PathLike[str], holder: Mapping[str, Any] | None) -> str:
+    """Return a sentence, without its period, that says which process uses the folder of a lock.
+
+    Args:
+        path: Lock file or object.
+        holder: Description of the holder; None if it is illegible.
+    """
+    folder, _, name = os.fspath(path).rpartition("/")
+    if holder is None:
+        return f"{folder or '.'} is in use by another process, which holds {name}"
+    kind, host = holder.get("what", "a launcher"), holder.get("host", "an unknown host")
+    pid, user = holder.get("pid", "unknown"), holder.get("user", "unknown")
+    started = holder.get("started")
+    age = ""
+    if isinstance(started, int | float):
+        age = f", started {format_duration(time.time() - started)} ago"
+    return f"{folder or '.'} is in use by {kind} on {host} (pid {pid} of user {user}{age})"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in the largest unit of which it has at least one, such as "3 h"."""
+    seconds = max(0, seconds)
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -153,14 +204,13 @@ def _try(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _held_remotely(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return what the holder of a lock on ``gs://`` wrote; None where nobody holds it."""
+def _read_remote_holder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     from deepmac_ablate.launch.supervision import gcs_lock
 
-    return gcs_lock.holder(os.fspath(path))
+    return gcs_lock.read_holder(os.fspath(path))
 
 
-def _who_has(path: Path) -> str:
-    there = holder(path)
-    end = "" if there is None else f" or end it there with `kill {there.get('pid', 'unknown')}`"
-    return f"{lock_holder.in_use(path, there)}; wait for it{end}."
+def _held_message(path: Path) -> str:
+    holder = read_holder(path)
+    kill = "" if holder is None else f" or end it there with `kill {holder.get('pid', 'unknown')}`"
+    return f"{in_use_message(path, holder)}; wait for it{kill}."

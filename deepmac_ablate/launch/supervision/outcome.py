@@ -1,4 +1,4 @@
-"""What the end of a trial's command means, and the one sentence that a person needs about it."""
+"""Outcome of a trial's command, with a one-sentence cause for people."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Literal
 
 from deepmac_ablate.errors import DIVERGED, FINISHED, INTERRUPTED, USER_ERROR
 
-_LONGEST_CAUSE = 300
-# Of a log's end; a traceback of TensorFlow's takes some 20 kB.
+_MAX_CAUSE_LENGTH = 300
+# Read from the end of a log; a TensorFlow traceback takes about 20 kB.
 _BYTES_READ = 1 << 16
 
 _TRACEBACK = "Traceback (most recent call last):"
 _GRAPH_ERROR = re.compile(r"[\w.]*\b(?P<name>\w+): Graph execution error:")
-# The program's own sentences, and argparse's.
-_SAID = re.compile(r"deepmac-ablate(?: [\w-]+)*: (?:error: )?(?P<sentence>.+)")
+# Error messages of this program, and those of argparse.
+_PROGRAM_MESSAGE = re.compile(r"deepmac-ablate(?: [\w-]+)*: (?:error: )?(?P<sentence>.+)")
 
 
 @dataclasses.dataclass(frozen=True)
-class Stop:
-    """Why a supervisor ended a command.
+class StopReason:
+    """Reason for which a supervisor ended a command.
 
     Attributes:
-        state: What the attempt is then, unless the command finished all the same.
-        cause: In one sentence.
+        state: State of the attempt, unless the command finished all the same.
+        cause: Reason in one sentence.
     """
 
     state: Literal["interrupted", "failed"]
@@ -36,34 +36,40 @@ class Stop:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended; `state` and `cause` as those of `attempt.Attempt`."""
+    """Final state and cause of an attempt, as in `attempt.Attempt`."""
 
     state: Literal["finished", "failed", "interrupted"]
     cause: str | None
 
 
-def judge(code: int, stop: Stop | None, log: Path) -> Outcome:
-    """Say what the end of a command means.
+def decide_outcome(code: int, stop: StopReason | None, log: Path) -> Outcome:
+    """Return the outcome of a command that has ended.
 
     Args:
-        code: The command's exit status; -n where signal n killed it.
-        stop: Why the supervisor ended it; None where it ended by itself.
-        log: The file of its output, which may be missing or unreadable.
+        code: Exit status of the command; -n if signal n killed it.
+        stop: Reason for which the supervisor ended it; None if it ended by itself.
+        log: File with its output, which may be missing or unreadable.
     """
     if code == FINISHED:
         return Outcome("finished", None)
     if stop is not None and (stop.state == "failed" or code not in (USER_ERROR, DIVERGED)):
-        killed = "; it did not end when asked and was killed" if code == -signal.SIGKILL else ""
-        return Outcome(stop.state, _short(stop.cause + killed))
+        killed = "; it ignored SIGTERM and was killed" if code == -signal.SIGKILL else ""
+        return Outcome(stop.state, _shorten(stop.cause + killed))
     lines = _last_lines(log)
     if code < 0:
-        return Outcome("failed", _short(_killed_by(-code, lines)))
+        return Outcome("failed", _shorten(_describe_kill(-code, lines)))
     state = "interrupted" if code == INTERRUPTED else "failed"
-    return Outcome(state, _short(_said(lines) or f"exit status {code}{_end(lines)}"))
+    cause = _last_error(lines) or f"exit status {code}{_log_ending(lines)}"
+    return Outcome(state, _shorten(cause))
 
 
-def status_of_supervisor(outcome: Outcome, code: int | None) -> int:
-    """Return the supervisor's own exit status; `code` is the command's, if it was started."""
+def supervisor_exit_status(outcome: Outcome, code: int | None) -> int:
+    """Return the exit status of the supervisor.
+
+    Args:
+        outcome: Outcome of the attempt.
+        code: Exit status of the command; None if it was not started.
+    """
     if outcome.state == "finished":
         return FINISHED
     if outcome.state == "interrupted":
@@ -72,7 +78,7 @@ def status_of_supervisor(outcome: Outcome, code: int | None) -> int:
 
 
 def _last_lines(log: Path) -> list[str]:
-    """Return the last lines of a log that are not empty; a progress bar's are lines too."""
+    """Return the non-empty lines at the end of a log; each update of a progress bar is a line."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _BYTES_READ))
@@ -82,21 +88,21 @@ def _last_lines(log: Path) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
-def _said(lines: list[str]) -> str | None:
-    """Return the last sentence of the program's own, or the last exception of a traceback."""
+def _last_error(lines: list[str]) -> str | None:
+    """Return the last error message of this program or the last exception of a traceback."""
     sentence, in_traceback = None, False
     for number, line in enumerate(lines):
-        if match := _SAID.fullmatch(line):
+        if match := _PROGRAM_MESSAGE.fullmatch(line):
             sentence, in_traceback = match["sentence"], False
         elif line == _TRACEBACK:
             in_traceback = True
         elif in_traceback and not line.startswith(" "):
-            sentence, in_traceback = _exception(line, lines[number + 1:]), False
+            sentence, in_traceback = _exception_message(line, lines[number + 1:]), False
     return sentence
 
 
-def _exception(line: str, after: list[str]) -> str:
-    """Return what an exception says; TensorFlow's says it below a traceback of its own."""
+def _exception_message(line: str, after: list[str]) -> str:
+    """Return the message of an exception; TensorFlow prints it below a traceback of its own."""
     if match := _GRAPH_ERROR.fullmatch(line):
         for below in after:
             if not below.startswith((" ", "\t", "Detected at node")):
@@ -104,20 +110,22 @@ def _exception(line: str, after: list[str]) -> str:
     return line
 
 
-def _killed_by(number: int, lines: list[str]) -> str:
+def _describe_kill(number: int, lines: list[str]) -> str:
     if number == signal.SIGKILL:
-        # The kernel's out-of-memory killer leaves no word in the log.
+        # The out-of-memory killer of the kernel leaves no message in the log.
         return "killed by SIGKILL (out of memory?)"
     try:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
-    return f"killed by {name}{_end(lines)}"
+    return f"killed by {name}{_log_ending(lines)}"
 
 
-def _end(lines: list[str]) -> str:
-    return f"; its log ends with: {lines[-1].strip()}" if lines else ""
+def _log_ending(lines: list[str]) -> str:
+    return f"; last line of the log: {lines[-1].strip()}" if lines else ""
 
 
-def _short(cause: str) -> str:
-    return cause if len(cause) <= _LONGEST_CAUSE else f"{cause[:_LONGEST_CAUSE - 3]}..."
+def _shorten(cause: str) -> str:
+    if len(cause) <= _MAX_CAUSE_LENGTH:
+        return cause
+    return f"{cause[:_MAX_CAUSE_LENGTH - 3]}..."

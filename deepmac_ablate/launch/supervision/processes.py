@@ -1,6 +1,6 @@
-"""Find and end processes of this machine.
+"""Find and end processes on this machine.
 
-Process IDs are reused, so a process is recognized by its start or by a variable in its environment
+Process IDs are reused, so a process is identified by its start time or by an environment variable
 before it is ended.
 """
 
@@ -20,16 +20,16 @@ _SECONDS_TO_DIE = 5.0
 
 
 def process_identity(pid: int) -> str | None:
-    """Return a text that no other process with this ID ever has on this machine.
+    """Return a text that identifies a process even if its ID is reused on this machine.
 
-    It does not depend on the clock, which may be set while the process runs.
+    The text does not depend on the wall clock, which may be set while the process runs.
 
     Args:
-        pid: The process ID.
+        pid: Process ID.
 
     Returns:
-        The boot ID and the clock ticks from boot to the start of the process; None if there is no
-        such process or only a zombie.
+        Boot ID and clock ticks from boot to the start of the process; None if the process does not
+        exist or is a zombie.
     """
     with contextlib.suppress(psutil.Error):
         return f"{_boot_id()}/{_ticks_since_boot(pid)}" if _living(pid) else None
@@ -49,17 +49,17 @@ def find_by_variable(name: str, value: str) -> list[psutil.Process]:
             if (process := _living(pid)) and _environment(process).get(name) == value]
 
 
-def end_processes(find: Callable[[], Iterable[psutil.Process]], grace: float) -> None:
-    """Send SIGTERM to processes, and SIGKILL to those that are left after a while.
+def end_processes(find_remaining: Callable[[], Iterable[psutil.Process]], grace: float) -> None:
+    """Send SIGTERM to processes, and SIGKILL to those that remain after a grace period.
 
     Args:
-        find: Returns the processes that are left, including those that they started meanwhile.
+        find_remaining: Returns the remaining processes, including those started meanwhile.
         grace: Seconds between SIGTERM and SIGKILL.
     """
-    for process in find():
+    for process in find_remaining():
         _signal(process.terminate)
     kill_at = time.monotonic() + grace
-    while left := find():
+    while left := find_remaining():
         if time.monotonic() >= kill_at + _SECONDS_TO_DIE:
             # Blocked in the kernel, for example by a broken disk.
             return
@@ -70,7 +70,7 @@ def end_processes(find: Callable[[], Iterable[psutil.Process]], grace: float) ->
 
 
 def _signal(send: Callable[[], None]) -> None:
-    # The process has ended, its ID is another process's by now, or it is another user's.
+    # The process may have ended, or it belongs to another user.
     with contextlib.suppress(psutil.Error):
         send()
 
@@ -90,7 +90,7 @@ def _group(pid: int) -> int | None:
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:
-    """Return the variables of a process; none if it has ended or is another user's."""
+    """Return the environment of a process; empty if it has ended or belongs to another user."""
     try:
         return process.environ()
     except (psutil.Error, OSError):
@@ -98,7 +98,7 @@ def _environment(process: psutil.Process) -> dict[str, str]:
 
 
 def _ticks_since_boot(pid: int) -> int:
-    # psutil adds the time of boot, which changes with the clock: both must be of the same reading.
+    # psutil adds the time of boot, which changes with the clock: read until both agree.
     boot, after = None, psutil.boot_time()
     while boot != after:
         boot = after
@@ -109,7 +109,7 @@ def _ticks_since_boot(pid: int) -> int:
 
 @functools.cache
 def _boot_id() -> str:
-    """Return Linux's random ID of the time since boot, which psutil does not have."""
+    """Return the random ID that Linux draws at boot, which psutil does not provide."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""A sleep that signals end."""
+"""Interruptible sleep: returns early when the process receives a signal."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import select
 import signal
 
 
-class Bell:
-    """Wakes its owner at signals, and notes the first that asks the process to end.
+class SignalListener:
+    """Wakes its owner on signals and records the first request to stop the process.
 
-    There is one to a process, in its main thread; it stays until the process ends.
+    Create at most one per process, in the main thread; it stays active until the process ends.
 
     Attributes:
-        asked_by: The first of SIGTERM, SIGINT and SIGHUP that came; None before.
+        stop_signal: First SIGTERM, SIGINT or SIGHUP received; None before that.
     """
 
     def __init__(self) -> None:
-        self.asked_by: signal.Signals | None = None
+        self.stop_signal: signal.Signals | None = None
         self._read_end, write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         os.set_blocking(write_end, False)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        for asking in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            # nohup ignores SIGHUP so that the programs it starts do, too.
-            if asking is not signal.SIGHUP or signal.getsignal(asking) is not signal.SIG_IGN:
-                signal.signal(asking, self._note)
-        # Only what has a handler wakes.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # nohup ignores SIGHUP on behalf of the programs that it starts.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._record)
+        # Only signals with a handler write to the wakeup descriptor.
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)
 
     def wait(self, seconds: float) -> None:
-        """Return after some time, or at once when a signal comes or came since the last wait."""
+        """Wait for a time, or less if a signal arrives or has arrived since the last wait."""
         if select.select([self._read_end], [], [], max(0.0, seconds))[0]:
             os.read(self._read_end, 4096)
 
-    def _note(self, signum: int, frame: object) -> None:
+    def _record(self, signum: int, frame: object) -> None:
         del frame
-        if self.asked_by is None:
-            self.asked_by = signal.Signals(signum)
+        if self.stop_signal is None:
+            self.stop_signal = signal.Signals(signum)

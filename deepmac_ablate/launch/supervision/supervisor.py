@@ -1,14 +1,14 @@
-"""Runs one command of a trial, and notes what became of it whatever happens.
+"""Supervisor: runs one command of a trial and records its outcome.
 
 ::
 
     python -m deepmac_ablate.launch.supervision.supervisor TRIAL/job-train.json
 
-Nothing outlives what it was started for: the command is asked to end when its supervisor is asked
-to, when the launcher is gone, and, on Linux, by the kernel when the supervisor is killed.
+No process outlives its purpose: the command is asked to stop when its supervisor is, when the
+launcher is gone, and, on Linux, by the kernel when the supervisor is killed.
 
-The supervisor waits for days beside a trainer that needs the machine, and one is started for each
-trial: it imports little. In a cloud the same is done by `worker`, beside notes on ``gs://``.
+One supervisor runs for days beside each trainer, which needs the machine, so it imports little. In
+a cloud, `cloud_jobs.worker` does the same with an attempt store on ``gs://``.
 """
 
 from __future__ import annotations
@@ -26,145 +26,157 @@ from deepmac_ablate import errors
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision import attempt, locks, processes
 from deepmac_ablate.launch.supervision.attempt import Attempt
-from deepmac_ablate.launch.supervision.attempt_store import DiskNotes, Notes
+from deepmac_ablate.launch.supervision.attempt_store import AttemptStore, LocalAttemptStore
+from deepmac_ablate.launch.supervision.child_process import ChildProcess, LogOutput, Output
 from deepmac_ablate.launch.supervision.job import Job
-from deepmac_ablate.launch.supervision.outcome import Outcome, Stop, judge, status_of_supervisor
-from deepmac_ablate.launch.supervision.process import Command, LogOutput, Output
-from deepmac_ablate.launch.supervision.signals import Bell
-from deepmac_ablate.launch.supervision.watchdog import SignsOfLife
+from deepmac_ablate.launch.supervision.outcome import (
+    Outcome,
+    StopReason,
+    decide_outcome,
+    supervisor_exit_status,
+)
+from deepmac_ablate.launch.supervision.signals import SignalListener
+from deepmac_ablate.launch.supervision.watchdog import Watchdog
 
-_SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS_BETWEEN_POLLS = 0.2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job in a file; returns the process's exit status.
+    """Run the job in a file.
 
     Returns:
-        0 if the command finished, 75 if it was interrupted, 69 if another supervisor has the
-        trial's role, 2 if the file is no job; else the command's exit status, or 1.
+        Exit status: 0 if the command finished, 75 if it was interrupted, 69 if another supervisor
+        has the trial's role, 2 if the file is not a valid job; else that of the command, or 1.
     """
-    parser = argparse.ArgumentParser(description="Runs one job of a trial and watches it.")
-    parser.add_argument("job", type=Path, metavar="JOBFILE")
+    parser = argparse.ArgumentParser(description="Run one job of a trial and supervise it.")
+    parser.add_argument("job", type=Path, metavar="JOBFILE", help="job-ROLE.json of the trial")
     path = parser.parse_args(argv).job
     try:
         job = Job.read(path)
-        lock = locks.Lease.acquire(
+        lock = locks.FileLock.acquire(
             attempt.lock_path(job.folder, job.role),
-            locks.this_process(f"a supervisor of its {job.role} job"))
+            locks.describe_this_process(f"a supervisor of its {job.role} job"))
         with lock:
-            notes = DiskNotes(job.folder, job.role, lock, job.heartbeat)
-            supervisor = Supervisor(job.role, notes, Bell(), path.stat().st_mtime)
-            return supervisor.run(job, LogOutput(notes.log))
+            store = LocalAttemptStore(job.folder, job.role, lock, job.heartbeat)
+            supervisor = Supervisor(job.role, store, SignalListener(), path.stat().st_mtime)
+            return supervisor.run(job, LogOutput(store.log))
     except UserError as error:
         print(f"deepmac-ablate: {error}", file=sys.stderr)
-        return errors.TAKEN if isinstance(error, locks.Taken) else errors.USER_ERROR
+        is_held = isinstance(error, locks.LockHeldError)
+        return errors.TAKEN if is_held else errors.USER_ERROR
 
 
 class Supervisor:
-    """One attempt at a job; either `run` or `fail` is called, once.
+    """Supervisor of one attempt; call either `run` or `fail`, once.
 
     Args:
         role: "train" or "eval".
-        notes: Where the attempt is noted.
-        bell: What tells that this process shall end. It is there before the command is, which a
-            signal would leave behind.
-        job_written: When the job was, as Unix time; a companion's failure before does not count.
+        store: Storage of the attempt.
+        listener: Reports whether this process was asked to stop. Create it before the command
+            starts: a signal in between would leave the command behind.
+        job_written: Unix time in seconds at which the job was written; earlier failures of a
+            companion are ignored.
+        submission: Number of the cloud submission; None outside clouds.
     """
 
     def __init__(
-        self, role: str, notes: Notes, bell: Bell, job_written: float,
+        self, role: str, store: AttemptStore, listener: SignalListener, job_written: float,
         submission: int | None = None,
     ) -> None:
-        self._notes = notes
-        self._bell = bell
+        self._store = store
+        self._listener = listener
         self._job_written = job_written
-        self._stop: Stop | None = None
+        self._stop: StopReason | None = None
         # In seconds of time.monotonic().
         self._kill_at = float("inf")
-        self._next_beat = 0.0
-        self._signs = SignsOfLife(notes.look)
+        self._next_heartbeat = 0.0
+        self._watchdog = Watchdog(store.take_snapshot)
         now, pid = time.time(), os.getpid()
         self._attempt = Attempt(
-            role, notes.number, "running", os.uname().nodename, pid,
+            role, store.number, "running", os.uname().nodename, pid,
             processes.process_identity(pid), started=now, heartbeat=now, submission=submission)
 
     def run(self, job: Job, output: Output) -> int:
-        """Run the command to its end, or end it; returns the supervisor's exit status.
+        """Run the command to its end, or end it; return the exit status of the supervisor.
 
         Args:
-            job: What to run.
-            output: What takes its output and brings it into the notes' log.
+            job: Job to run.
+            output: Destination of the command's output, which transfers it to the store's log.
         """
-        self._beat(job)
+        self._write_heartbeat(job)
         try:
-            command = Command(
-                job, output.path, self._notes.descriptors, self._notes.environment)
+            child = ChildProcess(
+                job, output.path, self._store.descriptors, self._store.environment)
         except (OSError, ValueError) as error:
-            return self._end(Outcome("failed", f"cannot start the command: {error}"), None)
+            return self._finish(Outcome("failed", f"cannot start the command: {error}"), None)
         self._attempt = dataclasses.replace(
-            self._attempt, process_group=command.group,
-            group_started=processes.process_identity(command.group))
-        self._beat(job)
-        while (code := command.poll()) is None:
-            self._bell.wait(min(_SECONDS_BETWEEN_LOOKS, self._seconds_to_kill()))
-            output.keep()
-            self._look_after(job, command)
-        command.end_rest(min(job.grace, self._seconds_to_kill()))
-        output.keep(last=True)
-        return self._end(judge(code, self._stop, self._notes.log), code)
+            self._attempt, process_group=child.group,
+            group_started=processes.process_identity(child.group))
+        self._write_heartbeat(job)
+        while (code := child.poll()) is None:
+            self._listener.wait(min(_SECONDS_BETWEEN_POLLS, self._seconds_to_kill()))
+            output.transfer()
+            self._check(job, child)
+        child.end_remaining(min(job.grace, self._seconds_to_kill()))
+        output.transfer(final=True)
+        return self._finish(decide_outcome(code, self._stop, self._store.log), code)
 
     def fail(self, cause: str) -> None:
-        """Record that the command cannot be started, and why in one sentence."""
-        self._end(Outcome("failed", cause), None)
+        """Record that the command cannot be started.
 
-    def _look_after(self, job: Job, command: Command) -> None:
-        """End the command if it has to, and record that it runs."""
-        if self._notes.lost():
-            # Another one trains here by now, beside which no checkpoint may be written.
-            command.kill()
+        Args:
+            cause: Reason in one sentence.
+        """
+        self._finish(Outcome("failed", cause), None)
+
+    def _check(self, job: Job, child: ChildProcess) -> None:
+        """End the command if necessary, and record that it runs."""
+        if self._store.is_lost():
+            # Another worker trains here by now; no checkpoint may be written beside it.
+            child.kill()
         elif self._stop is None:
-            self._stop = self._reason_to_stop(job)
+            self._stop = self._find_stop_reason(job)
             if self._stop is not None:
                 self._kill_at = time.monotonic() + job.grace
-                command.ask_to_end()
+                child.terminate()
         elif self._seconds_to_kill() == 0:
-            command.kill()
-        if time.monotonic() >= self._next_beat:
-            self._beat(job)
+            child.kill()
+        if time.monotonic() >= self._next_heartbeat:
+            self._write_heartbeat(job)
 
-    def _reason_to_stop(self, job: Job) -> Stop | None:
-        asked_by = self._bell.asked_by
-        if asked_by is not None:
-            return Stop("interrupted", f"asked to end by {asked_by.name}")
+    def _find_stop_reason(self, job: Job) -> StopReason | None:
+        stop_signal = self._listener.stop_signal
+        if stop_signal is not None:
+            return StopReason("interrupted", f"asked to end by {stop_signal.name}")
         if _launcher_is_gone(job):
-            return Stop("interrupted", "its launcher has ended")
-        if (cause := self._failure_of_companion(job)) is not None:
-            return Stop("interrupted", f"the {job.companion} job failed: {cause}")
-        if job.silence_limit and self._signs.seconds_of_silence() > job.silence_limit:
-            return Stop("failed", f"no sign of life for {job.silence_limit:g} s")
+            return StopReason("interrupted", "its launcher has ended")
+        if (cause := self._companion_failure(job)) is not None:
+            return StopReason("interrupted", f"the {job.companion} job failed: {cause}")
+        if job.silence_limit and self._watchdog.seconds_without_change() > job.silence_limit:
+            return StopReason("failed", f"no sign of life for {job.silence_limit:g} s")
         return None
 
-    def _failure_of_companion(self, job: Job) -> str | None:
-        other = self._notes.companion(job.companion) if job.companion else None
+    def _companion_failure(self, job: Job) -> str | None:
+        other = self._store.read_companion(job.companion) if job.companion else None
         if other and other.state == "failed" and (other.ended or 0) >= self._job_written:
             return other.cause
         return None
 
-    def _beat(self, job: Job) -> None:
-        self._next_beat = time.monotonic() + job.heartbeat
+    def _write_heartbeat(self, job: Job) -> None:
+        self._next_heartbeat = time.monotonic() + job.heartbeat
         self._attempt = dataclasses.replace(self._attempt, heartbeat=time.time())
-        self._notes.write(self._attempt)
+        self._store.write(self._attempt)
 
-    def _end(self, outcome: Outcome, code: int | None) -> int:
-        if self._notes.lost():
-            # The state that is there is that of the other one.
+    def _finish(self, outcome: Outcome, code: int | None) -> int:
+        if self._store.is_lost():
+            # The stored state is that of another worker.
             return errors.TAKEN
         now = time.time()
         self._attempt = dataclasses.replace(
             self._attempt, state=outcome.state, heartbeat=now, ended=now, exit_code=code,
             cause=outcome.cause)
-        self._notes.end(self._attempt, hurried=self._bell.asked_by is not None)
-        return status_of_supervisor(outcome, code)
+        self._store.finish(self._attempt, hurried=self._listener.stop_signal is not None)
+        return supervisor_exit_status(outcome, code)
 
     def _seconds_to_kill(self) -> float:
         return max(0.0, self._kill_at - time.monotonic())
@@ -173,7 +185,7 @@ class Supervisor:
 def _launcher_is_gone(job: Job) -> bool:
     # A file system that does not answer is no reason to end a trainer.
     with contextlib.suppress(OSError):
-        return job.lease is not None and not locks.is_held(job.lease)
+        return job.launcher_lock is not None and not locks.is_held(job.launcher_lock)
     return False
 
 

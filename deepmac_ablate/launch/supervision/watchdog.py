@@ -1,4 +1,4 @@
-"""Whether a job does anything, as its files tell."""
+"""Watchdog: measures how long a job has changed none of its files."""
 
 from __future__ import annotations
 
@@ -8,38 +8,36 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# What tells that a file was changed; equal as long as it was not.
-Look = list[tuple[str, int, int]]
+# Name, size in bytes and modification time in ns of each file; equal while nothing changes.
+Snapshot = list[tuple[str, int, int]]
 
 
-class SignsOfLife:
-    """Tells how long none of a job's files has changed.
+class Watchdog:
+    """Timer since the last change of a job's files.
 
     Args:
-        look: Returns what changes with them.
+        take_snapshot: Returns the current state of the files.
     """
 
-    def __init__(self, look: Callable[[], Look]) -> None:
-        self._look = look
-        self._seen: Look = []
+    def __init__(self, take_snapshot: Callable[[], Snapshot]) -> None:
+        self._take_snapshot = take_snapshot
+        self._last: Snapshot = []
         self._last_change = time.monotonic()
 
-    def seconds_of_silence(self) -> float:
-        """Return the seconds since the look that found the last change."""
-        there = self._look()
-        if there != self._seen:
-            self._seen, self._last_change = there, time.monotonic()
+    def seconds_without_change(self) -> float:
+        """Return the seconds since the snapshot that showed the last change."""
+        current = self._take_snapshot()
+        if current != self._last:
+            self._last, self._last_change = current, time.monotonic()
         return time.monotonic() - self._last_change
 
 
-def look(folder: Path, log: Path) -> Look:
-    """Return the name, size and time of the last change, in ns, of each file that is there.
-
-    They are a job's log, the trial's metrics and evaluations, and its checkpoints.
+def snapshot_files(folder: Path, log: Path) -> Snapshot:
+    """Return the state of a job's log, the trial's metrics, evaluations and checkpoints.
 
     Args:
-        folder: The trial's, on a disk.
-        log: The job's.
+        folder: Trial folder on a disk.
+        log: Log of the job.
     """
     paths = [log, folder / "metrics.jsonl", folder / "evaluations.jsonl"]
     with contextlib.suppress(OSError):

@@ -19,14 +19,14 @@ from xmanager import xm
 from xmanager.xm_local import executables, handles, registry, status
 from xmanager.xm_local.storage import database
 
-from deepmac_ablate.cloud.provider import JobRequest, State
+from deepmac_ablate.cloud.provider import JobRequest, JobState
 from deepmac_ablate.launch.xmanager.experiment import open_experiment
 
 # Receives the cloud's name of a job as soon as it is known.
 ReportResource = Callable[[str], None]
 # Submits a job unless it has been submitted before, waits until it ends or the launcher stops, and
 # returns its last state.
-FollowJob = Callable[[JobRequest, ReportResource], Awaitable[State]]
+FollowJob = Callable[[JobRequest, ReportResource], Awaitable[JobState]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +135,7 @@ class JobsHandle(handles.ExecutionHandle):
                 raise error
 
     @staticmethod
-    async def _follow(job: xm.Job, report: Callable[[RemoteJob, str], None]) -> State:
+    async def _follow(job: xm.Job, report: Callable[[RemoteJob, str], None]) -> JobState:
         remote = job.executor.job
         words = xm.merge_args(job.executable.args, job.args).to_list(xm.utils.ARGV_ESCAPER)
         request = dataclasses.replace(remote.request, args=tuple(words))

@@ -45,7 +45,8 @@ def gke(server):
 
 
 def request(device: str, **changes: Any) -> JobRequest:
-    fields = {"name": NAME, "image": "i:1", "args": ("worker",), "device": devices.device(device)}
+    fields = {
+        "name": NAME, "image": "i:1", "args": ("worker",), "device": devices.get_device(device)}
     return JobRequest(**{**fields, **changes})
 
 
@@ -60,13 +61,13 @@ def test_a_job_from_beginning_to_end(gke, cluster):
     """A job waits, says what for, runs and has succeeded."""
     job = gke.submit(request("v5e-8"))
     assert "default/job/trial-1" == job
-    assert ("queued", "") == gke.look(job)
+    assert ("queued", "") == gke.status(job)
     cluster.set_state(NAME, "unschedulable", message="0/3 nodes are available:\n3 Insufficient.")
-    assert ("queued", "Unschedulable: 0/3 nodes are available: 3 Insufficient.") == gke.look(job)
+    assert ("queued", "Unschedulable: 0/3 nodes are available: 3 Insufficient.") == gke.status(job)
     cluster.set_state(NAME, "running")
-    assert ("running", "") == gke.look(job)
+    assert ("running", "") == gke.status(job)
     cluster.set_state(NAME, "succeeded")
-    assert ("succeeded", "") == gke.look(job)
+    assert ("succeeded", "") == gke.status(job)
 
 
 def test_an_image_that_cannot_be_pulled_is_seen(gke, cluster):
@@ -74,7 +75,7 @@ def test_an_image_that_cannot_be_pulled_is_seen(gke, cluster):
     job = gke.submit(request("v5e-8"))
     cluster.set_state(NAME, "image", message='Back-off pulling image "i:1"')
     assert ("queued", 'ImagePullBackOff: Back-off pulling image "i:1" '
-                      "(its machine is held meanwhile)") == gke.look(job)
+                      "(its machine is held meanwhile)") == gke.status(job)
 
 
 def test_a_suspended_job_is_queued(gke, cluster):
@@ -82,8 +83,8 @@ def test_a_suspended_job_is_queued(gke, cluster):
     for device in ("v5e-8", "v5e-16"):
         job = gke.submit(request(device, name=device))
         cluster.set_state(device, "suspended")
-        assert "queued" == gke.look(job).state
-        assert "uspended" in gke.look(job).message
+        assert "queued" == gke.status(job).state
+        assert "uspended" in gke.status(job).message
 
 
 def test_machines_may_be_taken_away_again_and_again(gke, cluster):
@@ -91,14 +92,14 @@ def test_machines_may_be_taken_away_again_and_again(gke, cluster):
     job = gke.submit(request("v5e-8", spot=True))
     for code in (75, 137, 143, 1) * 3:
         cluster.set_state(NAME, "running")
-        assert "running" == gke.look(job).state
+        assert "running" == gke.status(job).state
         cluster.exits(NAME, code, disrupted=True)
-        look = gke.look(job)
+        look = gke.status(job)
         assert "preempted" == look.state
         assert "imminent node shutdown" in look.message
     cluster.set_state(NAME, "running")
     cluster.set_state(NAME, "succeeded")
-    assert "succeeded" == gke.look(job).state
+    assert "succeeded" == gke.status(job).state
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 134, 137])
@@ -107,7 +108,7 @@ def test_a_failed_trainer_is_not_started_again(gke, cluster, code):
     job = gke.submit(request("v5e-8"))
     cluster.set_state(NAME, "running")
     cluster.set_state(NAME, "failed", code=code)
-    look = gke.look(job)
+    look = gke.status(job)
     assert "failed" == look.state
     assert f"PodFailurePolicy: Container worker for pod default/{NAME}" in look.message
     assert f"exit code {code}" in look.message
@@ -118,7 +119,7 @@ def test_a_mistake_remains_one_while_a_machine_is_taken_away(gke, cluster, code)
     """A user's mistake is not repeated on the next machine."""
     job = gke.submit(request("v5e-8"))
     cluster.exits(NAME, code, disrupted=True)
-    assert "failed" == gke.look(job).state
+    assert "failed" == gke.status(job).state
 
 
 def test_a_worker_that_was_asked_to_end_goes_on(gke, cluster):
@@ -126,7 +127,7 @@ def test_a_worker_that_was_asked_to_end_goes_on(gke, cluster):
     job = gke.submit(request("v5e-8"))
     for _ in range(10):
         cluster.exits(NAME, 75)
-        assert "queued" == gke.look(job).state
+        assert "queued" == gke.status(job).state
     assert 1 == len(cluster.pods(NAME))
 
 
@@ -135,11 +136,11 @@ def test_a_trial_that_is_taken_is_tried_again_a_few_times(gke, cluster):
     job = gke.submit(request("v5e-8"))
     for _ in range(6):
         cluster.exits(NAME, 69)
-        look = gke.look(job)
+        look = gke.status(job)
         assert ("queued", "its container ended with status 69 and will be started again") == look
     cluster.exits(NAME, 69)
     assert ("failed", "BackoffLimitExceeded: Job has reached the specified backoff limit; "
-                      "its container ended with status 69") == gke.look(job)
+                      "its container ended with status 69") == gke.status(job)
 
 
 def test_a_job_that_takes_too_long_has_expired(gke, cluster):
@@ -148,8 +149,8 @@ def test_a_job_that_takes_too_long_has_expired(gke, cluster):
         job = gke.submit(request(device, name=device))
         cluster.set_state(device, "running")
         cluster.set_state(device, "expired")
-        assert "expired" == gke.look(job).state
-        assert "DeadlineExceeded" in gke.look(job).message
+        assert "expired" == gke.status(job).state
+        assert "DeadlineExceeded" in gke.status(job).message
 
 
 # Slices of several hosts.
@@ -163,14 +164,14 @@ def test_a_slice_from_beginning_to_end(gke, cluster):
     assert 4 == len(hosts)
     for host in hosts:
         assert ["trial-1-host-0"] == of_kind(cluster, "Job")
-        assert "queued" == gke.look(job).state
+        assert "queued" == gke.status(job).state
         cluster.pod_runs(host)
     assert ["trial-1-host-0", "trial-1-coordinator-0"] == of_kind(cluster, "Job")
-    assert "queued" == gke.look(job).state
+    assert "queued" == gke.status(job).state
     cluster.set_state(NAME, "running")
-    assert ("running", "") == gke.look(job)
+    assert ("running", "") == gke.status(job)
     cluster.exits(NAME, 0)
-    assert "succeeded" == gke.look(job).state
+    assert "succeeded" == gke.status(job).state
     assert [] == cluster.pods("trial-1-host-0")
 
 
@@ -180,14 +181,14 @@ def test_a_slice_that_loses_a_host_starts_again(gke, cluster, code, disrupted):
     job = gke.submit(request("v5e-16", spot=True))
     for time in range(8):
         cluster.set_state(NAME, "running")
-        assert "running" == gke.look(job).state
+        assert "running" == gke.status(job).state
         before = set(of_kind(cluster, "Pod"))
         cluster.exits(NAME, code, role="host", index=time % 4, disrupted=disrupted)
-        assert "preempted" == gke.look(job).state
+        assert "preempted" == gke.status(job).state
         assert not before & set(of_kind(cluster, "Pod"))
     cluster.set_state(NAME, "running")
     cluster.set_state(NAME, "succeeded")
-    assert "succeeded" == gke.look(job).state
+    assert "succeeded" == gke.status(job).state
 
 
 def test_a_coordinator_that_misses_its_hosts_first_does_not_fail_the_trial(gke, cluster):
@@ -195,10 +196,10 @@ def test_a_coordinator_that_misses_its_hosts_first_does_not_fail_the_trial(gke, 
     job = gke.submit(request("v5e-16", spot=True))
     cluster.set_state(NAME, "running")
     cluster.exits(NAME, 1)
-    assert "queued" == gke.look(job).state
+    assert "queued" == gke.status(job).state
     cluster.exits(NAME, 143, role="host", index=2, disrupted=True)
     cluster.set_state(NAME, "running")
-    assert "running" == gke.look(job).state
+    assert "running" == gke.status(job).state
 
 
 @pytest.mark.parametrize(("device", "role"), [
@@ -209,12 +210,12 @@ def test_a_mistake_ends_all_pods_at_once(gke, cluster, device, role, code):
     job = gke.submit(request(device))
     cluster.set_state(NAME, "running")
     cluster.exits(NAME, code, role=role)
-    look = gke.look(job)
+    look = gke.status(job)
     assert "failed" == look.state
     assert f"first failed job: {NAME}-{role}-0" in look.message
     assert f"container ended with status {code}" in look.message
     assert "\n" not in look.message
-    assert not any(pod["status"]["phase"] == "Running" for pod in cluster.find("Pod", {}))
+    assert not any(pod["status"]["phase"] == "Running" for pod in cluster.find_job("Pod", {}))
 
 
 @pytest.mark.parametrize(("device", "role"), [("v5e-16", "coordinator"), ("a100-16", "worker")])
@@ -225,10 +226,10 @@ def test_other_failures_of_many_machines_end_after_a_few_times(gke, cluster, dev
     cluster.set_state(NAME, "running")
     for _ in range(5):
         cluster.exits(NAME, code, role=role)
-        assert "queued" == gke.look(job).state
+        assert "queued" == gke.status(job).state
     cluster.exits(NAME, code, role=role)
-    assert "failed" == gke.look(job).state
-    assert "MaxFailedIndexesExceeded" in gke.look(job).message
+    assert "failed" == gke.status(job).state
+    assert "MaxFailedIndexesExceeded" in gke.status(job).message
 
 
 def test_machines_with_gpus_start_again_together(gke, cluster):
@@ -239,12 +240,12 @@ def test_machines_with_gpus_start_again_together(gke, cluster):
     # The other one's trainer fails for want of its peer.
     cluster.exits(NAME, 1, index=1)
     cluster.exits(NAME, 75, index=0, disrupted=True)
-    assert "preempted" == gke.look(job).state
+    assert "preempted" == gke.status(job).state
     cluster.set_state(NAME, "running")
     cluster.exits(NAME, 0, index=0)
-    assert "running" == gke.look(job).state
+    assert "running" == gke.status(job).state
     cluster.exits(NAME, 0)
-    assert "succeeded" == gke.look(job).state
+    assert "succeeded" == gke.status(job).state
 
 
 def test_the_indexes_of_pods_are_those_of_their_hosts(cluster, gke):
@@ -268,7 +269,7 @@ def test_submitting_twice_is_submitting_once(gke, server):
         server.cluster.set_state(device, "running")
         server.cluster.set_state(device, "succeeded")
         assert first == gke.submit(request(device, name=device))
-        assert "succeeded" == gke.look(first).state
+        assert "succeeded" == gke.status(first).state
 
 
 def test_a_lost_answer_does_not_start_a_job_twice(gke, server):
@@ -277,16 +278,16 @@ def test_a_lost_answer_does_not_start_a_job_twice(gke, server):
     job = gke.submit(request("v5e-8"))
     assert 2 == len([it for it in server.requests if it[0] == "POST"])
     assert [NAME] == of_kind(server.cluster, "Job")
-    assert "queued" == gke.look(job).state
+    assert "queued" == gke.status(job).state
 
 
 def test_a_job_is_found_by_its_name(gke, server):
     """Its resource is found whether it is a Job or a JobSet, also where JobSet is missing."""
-    assert gke.submit(request("v5e-8", name="one")) == gke.find("one")
-    assert gke.submit(request("v5e-16", name="many")) == gke.find("many")
-    assert gke.find("none") is None
+    assert gke.submit(request("v5e-8", name="one")) == gke.find_job("one")
+    assert gke.submit(request("v5e-16", name="many")) == gke.find_job("many")
+    assert gke.find_job("none") is None
     server.has_jobset = False
-    assert gke.find("none") is None
+    assert gke.find_job("none") is None
 
 
 def test_a_busy_cluster_is_asked_again(gke, server):
@@ -294,14 +295,14 @@ def test_a_busy_cluster_is_asked_again(gke, server):
     job = gke.submit(request("v5e-8"))
     for status in (503, 429, 0):
         server.refuse(status, "try later")
-        assert "queued" == gke.look(job).state
+        assert "queued" == gke.status(job).state
 
 
 def test_a_job_that_somebody_deleted_is_gone(gke, cluster):
     """A name that is unknown is gone, and cancelling it does nothing."""
     job = gke.submit(request("v5e-16"))
     cluster.set_state(NAME, "deleted")
-    assert "gone" == gke.look(job).state
+    assert "gone" == gke.status(job).state
     gke.cancel(job)
 
 
@@ -312,13 +313,13 @@ def test_cancelling_gives_containers_their_grace(gke, cluster, device):
     cluster.on_delete = lambda kind, body: asked.append((kind, body["metadata"]["name"]))
     job = gke.submit(request(device))
     cluster.set_state(NAME, "running")
-    running = {("Pod", pod["metadata"]["name"]) for pod in cluster.find("Pod", {})}
+    running = {("Pod", pod["metadata"]["name"]) for pod in cluster.find_job("Pod", {})}
     gke.cancel(job)
     assert running <= set(asked)
-    assert ("running", "it is being deleted") == gke.look(job)
+    assert ("running", "it is being deleted") == gke.status(job)
     for _, pod in running:
         cluster.pod_exits(pod, 75)
-    assert "gone" == gke.look(job).state
+    assert "gone" == gke.status(job).state
     assert {} == cluster.objects
 
 
@@ -326,9 +327,9 @@ def test_what_has_ended_is_not_cancelled(gke, cluster):
     """How a job ended is still known after it was cancelled too late."""
     job = gke.submit(request("v5e-8"))
     cluster.set_state(NAME, "failed", code=2)
-    before = gke.look(job)
+    before = gke.status(job)
     gke.cancel(job)
-    assert before == gke.look(job)
+    assert before == gke.status(job)
 
 
 def test_containers_are_started_with_what_the_request_says(gke, cluster, tmp_path):
@@ -355,11 +356,11 @@ def test_containers_are_started_with_what_the_request_says(gke, cluster, tmp_pat
         first.send_signal(signal.SIGTERM)
         assert 75 == first.wait()
     cluster.pod_exits(started[0]["metadata"]["name"], first.returncode, disrupted=True)
-    assert "preempted" == gke.look(job).state
+    assert "preempted" == gke.status(job).state
     with run(started[1], "-c", code, "go on") as second:
         assert 0 == second.wait()
     cluster.pod_exits(started[1]["metadata"]["name"], second.returncode)
-    assert "succeeded" == gke.look(job).state
+    assert "succeeded" == gke.status(job).state
 
 
 def test_states_can_be_played(gke, cluster):
@@ -367,7 +368,7 @@ def test_states_can_be_played(gke, cluster):
     job = gke.submit(request("v5e-8"))
     cluster.play(NAME, ["pending", "running", "preempted", "running", ("failed", {"code": 3})])
     assert ["queued", "running", "preempted", "running", "failed", "failed"] == [
-        gke.look(job).state for _ in range(6)]
+        gke.status(job).state for _ in range(6)]
 
 
 @pytest.mark.parametrize("device", ["v5e-8", "v5e-16"])

@@ -22,7 +22,7 @@ LONGEST = "a" + "b" * 39
 
 def request(device: str, **changes: Any) -> JobRequest:
     fields = {"name": "trial-1", "image": "region-docker.pkg.dev/p/r/i:1",
-              "args": ("worker", "--workdir", "gs://b/x"), "device": devices.device(device)}
+              "args": ("worker", "--workdir", "gs://b/x"), "device": devices.get_device(device)}
     return JobRequest(**{**fields, **changes})
 
 
@@ -222,10 +222,10 @@ def test_dollars_are_kept():
     assert [{"name": "A", "value": "$$(B)"}] == container(job)["env"]
 
 
-@pytest.mark.parametrize("name", [it for it in devices.names() if it.startswith("cpu-")])
+@pytest.mark.parametrize("name", [it for it in devices.device_names() if it.startswith("cpu-")])
 def test_a_cpu_machine_holds_its_pod(name):
     """A pod asks for less than GKE leaves of the machine, whose share its page on sizes tells."""
-    size, memory = int(name.removeprefix("cpu-")), devices.device(name).memory_gib
+    size, memory = int(name.removeprefix("cpu-")), devices.get_device(name).memory_gib
     shares = [(4, 0.25), (4, 0.20), (8, 0.10), (112, 0.06), (float("inf"), 0.02)]
     taken, left = 100 / 1024, memory
     for width, share in shares:

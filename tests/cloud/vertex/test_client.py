@@ -13,7 +13,7 @@ from google.protobuf import json_format
 
 from deepmac_ablate.cloud import devices
 from deepmac_ablate.cloud.devices import VertexMachine
-from deepmac_ablate.cloud.provider import ENDED, JobLook, JobRequest
+from deepmac_ablate.cloud.provider import ENDED, JobRequest, JobStatus
 from deepmac_ablate.cloud.vertex import client
 from deepmac_ablate.cloud.vertex.client import Vertex
 from deepmac_ablate.errors import UserError
@@ -22,8 +22,10 @@ from tests.fakes import vertex_rules, vertex_server
 RESOURCE = "projects/424242/locations/us-central1/customJobs/1001"
 
 
-V5E, V3, A100_32 = (devices.device(name) for name in ["v5e-4", "v3-8", "a100-32"])
-DEVICES = [it for it in map(devices.device, devices.names()) if it.vertex is not None]
+V5E, V3, A100_32 = (devices.get_device(name) for name in ["v5e-4", "v3-8", "a100-32"])
+DEVICES = [
+    device for device in map(devices.get_device, devices.device_names())
+    if device.vertex is not None]
 
 
 def request(**changes):
@@ -105,10 +107,10 @@ def test_secrets_are_references_in_the_arguments():
 
 
 @pytest.mark.parametrize(("changes", "says"), [
-    ({"device": devices.device("v5p-8")}, "does not train on v5p-8; take --executor gke"),
+    ({"device": devices.get_device("v5p-8")}, "does not train on v5p-8; take --executor gke"),
     ({"spot": True}, "no spot machines with TPUs.*v5e-4.*drop --spot"),
     ({"device": dataclasses.replace(
-        devices.device("v5e-16"), vertex=VertexMachine("m", tpu_topology="4x4", replicas=4))},
+        devices.get_device("v5e-16"), vertex=VertexMachine("m", tpu_topology="4x4", replicas=4))},
      "one TPU host, and v5e-16 has 4"),
     ({"device": V3, "service_account": "a@p.iam.gserviceaccount.com"},
      "does not start v3-8 under a service account.*drop --service_account"),
@@ -159,7 +161,7 @@ def test_a_life(server, vertex):
     assert vertex_rules.parse(json.dumps(vertex.render(asked))) == vertex_rules.parse(
         server.bodies[0])
     assert ["queued", "queued", "running", "succeeded", "succeeded"] == [
-        vertex.look(resource).state for _ in range(5)]
+        vertex.status(resource).state for _ in range(5)]
 
 
 def test_several_machines_arrive(server, vertex):
@@ -180,7 +182,7 @@ def test_every_state_of_vertex_is_known(server, vertex, state, seen):
     """Each is one of ours; those that Vertex AI never leaves are those that end a job."""
     resource = vertex.submit(request())
     server.set_state(resource, state)
-    assert seen == vertex.look(resource).state
+    assert seen == vertex.status(resource).state
     ended = {"succeeded", "failed", "partially_succeeded", "cancelled", "expired"}
     assert (state in ended) == (seen in ENDED)
 
@@ -195,14 +197,14 @@ def test_states_of_the_future_end_nothing():
     """A state that is newer than the client is taken for running, and said."""
     job = aiplatform_v1.CustomJob.from_json('{"state": 99}')
     with pytest.warns(UserWarning, match="Unrecognized"):
-        assert JobLook("running", "in state 99") == client.job_look(job)
+        assert JobStatus("running", "in state 99") == client.read_job_status(job)
 
 
 def test_a_job_that_waits_after_it_ran_was_preempted(server, vertex):
     """Its machines were taken away; it has not ended."""
     server.play("m40-hourglass-s0-1", ["running", "pending", "running"])
     resource = vertex.submit(request())
-    seen = [vertex.look(resource).state for _ in range(3)]
+    seen = [vertex.status(resource).state for _ in range(3)]
     assert ["running", "preempted", "running"] == seen
 
 
@@ -211,14 +213,14 @@ def test_the_clouds_own_words_are_passed_on(server, vertex, state):
     """In one line."""
     server.play("m40-hourglass-s0-1", [state], error="The replica workerpool0-0 exited\nwith 137.")
     resource = vertex.submit(request())
-    assert JobLook(state, "The replica workerpool0-0 exited with 137") == vertex.look(resource)
+    assert JobStatus(state, "The replica workerpool0-0 exited with 137") == vertex.status(resource)
 
 
 def test_a_deleted_job_is_gone(server, vertex):
     """It is no error to ask for it, or to cancel it."""
     resource = vertex.submit(request())
     server.forget(resource)
-    assert JobLook("gone") == vertex.look(resource)
+    assert JobStatus("gone") == vertex.status(resource)
     vertex.cancel(resource)
 
 
@@ -227,14 +229,14 @@ def test_cancelling(server, vertex):
     resource = vertex.submit(request())
     server.on_cancel = lambda job: None
     vertex.cancel(resource)
-    assert JobLook("running", "being cancelled") == vertex.look(resource)
+    assert JobStatus("running", "being cancelled") == vertex.status(resource)
     vertex.cancel(resource)
     server.set_state(resource, "cancelled")
     vertex.cancel(resource)
-    assert "cancelled" == vertex.look(resource).state
+    assert "cancelled" == vertex.status(resource).state
     server.set_state(resource, "succeeded")
     vertex.cancel(resource)
-    assert "succeeded" == vertex.look(resource).state
+    assert "succeeded" == vertex.status(resource).state
 
 
 def test_a_running_job_that_cannot_be_cancelled_is_an_error(server, vertex):
@@ -259,8 +261,8 @@ def test_a_name_is_submitted_once(server, vertex):
 def test_a_job_is_found_by_its_name(server, vertex):
     """Without submitting anything; no other job is taken for it."""
     resource = vertex.submit(request(name="a-1"))
-    assert resource == vertex.find("a-1")
-    assert vertex.find("a") is None
+    assert resource == vertex.find_job("a-1")
+    assert vertex.find_job("a") is None
     assert 1 == len(server.resources())
 
 
@@ -297,7 +299,7 @@ def test_passing_failures_are_sat_out(server, vertex, statuses):
     for method in ["list", "create", "get", "cancel"]:
         server.refuse(method, *statuses)
     resource = vertex.submit(request())
-    assert "queued" == vertex.look(resource).state
+    assert "queued" == vertex.status(resource).state
     vertex.cancel(resource)
     assert "cancelled" == server.state(resource)
     assert 1 == len(server.resources())
@@ -329,8 +331,8 @@ def test_a_server_that_is_not_there(monkeypatch):
     with vertex_server.serving() as gone:
         monkeypatch.setenv(vertex_server.VARIABLE, gone.url)
     nobody = Vertex("my-project", "us-central1", patience=0)
-    for ask in [lambda: nobody.submit(request()), lambda: nobody.look(RESOURCE),
-                lambda: nobody.cancel(RESOURCE), lambda: nobody.find("a")]:
+    for ask in [lambda: nobody.submit(request()), lambda: nobody.status(RESOURCE),
+                lambda: nobody.cancel(RESOURCE), lambda: nobody.find_job("a")]:
         with pytest.raises(UserError, match=r"my-project, region us-central1.*nobody answers"):
             ask()
 
@@ -347,7 +349,7 @@ def test_the_server_runs_what_was_created(server, vertex):
     server.on_create = run
     resource = vertex.submit(request())
     assert [[*request().args]] == ran
-    assert "running" == vertex.look(resource).state
+    assert "running" == vertex.status(resource).state
 
 
 @pytest.mark.parametrize(("change", "says"), [
@@ -372,15 +374,3 @@ def test_the_server_refuses_what_vertex_refuses(server, change, says):
         server.answer("POST", "/v1/projects/p/locations/us-central1/customJobs", {},
                       json.dumps(job))
     assert 400 == refused.value.status
-
-
-def test_where_people_read_a_log():
-    """The console's pages of the job and of its log, and the query for gcloud."""
-    text = client.where_to_read(RESOURCE)
-    # As aiplatform's own console_utils writes it, which takes ten seconds to import.
-    assert ("https://console.cloud.google.com/agent-platform/locations/us-central1/training/1001"
-            "?project=424242") in text
-    assert 'resource.type="ml_job" AND resource.labels.job_id="1001"' in text
-    assert "%22ml_job%22%20AND%20resource.labels.job_id%3D%221001%22?project=424242" in text
-    with pytest.raises(UserError, match=r"'job' is no job of Vertex AI"):
-        client.where_to_read("job")

@@ -81,7 +81,7 @@ def files(folder: Path) -> set[str]:
 
 def test_the_same_trial_is_found_elsewhere(project, tmp_path):
     """Its id and its code's name are those of the launch, whose files are out of reach."""
-    uri = code_snapshot.Snapshot([RECIPE, QUESTION]).keep(tmp_path / "w")
+    uri = code_snapshot.CodeSnapshot([RECIPE, QUESTION]).write(tmp_path / "w")
     elsewhere = tmp_path / "elsewhere"
     code_snapshot.fetch(uri, elsewhere)
     here = resolved(project)
@@ -95,28 +95,28 @@ def test_the_same_trial_is_found_elsewhere(project, tmp_path):
 
 def test_what_a_question_needs_is_kept_and_nothing_else(project, tmp_path):
     """Plain files, below a name made of their content: the same again is written once."""
-    uri = Path(code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w"))
+    uri = Path(code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w"))
     assert {*KEPT, "snapshot.json"} == files(uri)
     assert (uri.parent, 12) == (tmp_path / "w" / "code", len(uri.name))
     assert all(PROJECT[name] == (uri / name).read_text() for name in KEPT)
     before = {path: path.stat().st_mtime_ns for path in uri.rglob("*")}
-    assert str(uri) == code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w")
+    assert str(uri) == code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w")
     assert before == {path: path.stat().st_mtime_ns for path in uri.rglob("*")}
     (project / "my_parts.py").write_text("layer = 2\n")
-    assert str(uri) != code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w")
+    assert str(uri) != code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w")
 
 
 def test_bindings_include_and_import_too(project, tmp_path):
     """What only a binding names is kept as well."""
-    uri = Path(code_snapshot.Snapshot((), ["include 'gin/unused.gin'"]).keep(tmp_path / "w"))
+    uri = Path(code_snapshot.CodeSnapshot((), ["include 'gin/unused.gin'"]).write(tmp_path / "w"))
     assert {"gin/unused.gin", "snapshot.json"} == files(uri)
-    uri = Path(code_snapshot.Snapshot((), ["import unused"]).keep(tmp_path / "w"))
+    uri = Path(code_snapshot.CodeSnapshot((), ["import unused"]).write(tmp_path / "w"))
     assert {"unused.py", "snapshot.json"} == files(uri)
 
 
 def test_files_of_the_checkout_keep_their_names(project, tmp_path):
     """`gin/` of this package need not lie in the image."""
-    uri = Path(code_snapshot.Snapshot([RECIPE]).keep(tmp_path / "w"))
+    uri = Path(code_snapshot.CodeSnapshot([RECIPE]).write(tmp_path / "w"))
     for file in bindings.files_read([RECIPE]):
         name = file.path.relative_to(supervised.ROOT)
         assert file.path.read_bytes() == (uri / name).read_bytes()
@@ -127,26 +127,26 @@ def test_gin_files_of_an_installed_package_keep_their_names(project, tmp_path, m
     root = project / ".venv/lib/python3.11/site-packages/deepmac_ablate"
     shutil.copytree(supervised.ROOT / "gin", root / "gin")
     monkeypatch.setattr(gin_files, "ROOT", root)
-    uri = Path(code_snapshot.Snapshot([RECIPE, QUESTION]).keep(tmp_path / "w"))
+    uri = Path(code_snapshot.CodeSnapshot([RECIPE, QUESTION]).write(tmp_path / "w"))
     assert (root / RECIPE).read_bytes() == (uri / RECIPE).read_bytes()
     assert {"gin"} == {name.partition("/")[0] for name in files(uri) if name.endswith(".gin")}
 
 
 def test_an_unfinished_snapshot_is_finished(project, tmp_path):
     """Its launcher was killed before the last file."""
-    uri = Path(code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w"))
+    uri = Path(code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w"))
     (uri / "snapshot.json").unlink()
     (uri / "my_parts.py").write_text("half")
     with pytest.raises(UserError, match=r"There is no code at .*: snapshot\.json is missing"):
         code_snapshot.fetch(str(uri), tmp_path / "early")
-    assert str(uri) == code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w")
+    assert str(uri) == code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w")
     code_snapshot.fetch(str(uri), tmp_path / "fetched")
     assert files(tmp_path / "fetched") == KEPT
 
 
 def test_a_changed_snapshot_is_refused(project, tmp_path):
     """A trial of other code would pass for this one."""
-    uri = Path(code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w"))
+    uri = Path(code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w"))
     (uri / "my_parts.py").write_text("layer = 2\n")
     with pytest.raises(UserError, match=r"my_parts\.py is not what was launched; delete"):
         code_snapshot.fetch(str(uri), tmp_path / "fetched")
@@ -176,7 +176,7 @@ def test_gin_files_that_no_other_machine_finds_are_refused(project, tmp_path):
             ("absolute.gin", project / "gin/shared.gin"),
             ("leaves.gin", tmp_path / "outside.gin")):
         with pytest.raises(UserError) as refused:
-            code_snapshot.Snapshot([name]).keep(tmp_path / "w")
+            code_snapshot.CodeSnapshot([name]).write(tmp_path / "w")
         assert f"is {where}, which a job on another machine does not find" in str(refused.value)
         assert f"what lies below {project}; name it relative to that" in str(refused.value)
     assert not (tmp_path / "w").exists()
@@ -191,16 +191,16 @@ def test_modules_that_no_other_machine_finds_are_refused(project, tmp_path, monk
     for module, path in (("from_elsewhere", tmp_path / "lib/from_elsewhere.py"),
                          ("from_below", project / "lib/from_below.py")):
         with pytest.raises(UserError) as refused:
-            code_snapshot.Snapshot((), [f"import {module}"]).keep(tmp_path / "w")
+            code_snapshot.CodeSnapshot((), [f"import {module}"]).write(tmp_path / "w")
         assert f"The module {module} is {path}, which a job" in str(refused.value)
     installed = ["import numpy", "import deepmac_ablate.modeling.mask_heads"]
     assert {"snapshot.json"} == files(
-        Path(code_snapshot.Snapshot((), installed).keep(tmp_path / "w")))
+        Path(code_snapshot.CodeSnapshot((), installed).write(tmp_path / "w")))
 
 
 def test_a_worker_runs_in_its_snapshot(project, tmp_path):
     """The trainer finds gin files and modules in its working directory, as at the launch."""
-    uri = code_snapshot.Snapshot([QUESTION]).keep(tmp_path / "w")
+    uri = code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w")
     folder, empty = tmp_path / "w/trials/t0", tmp_path / "empty"
     folder.mkdir(parents=True)
     empty.mkdir()

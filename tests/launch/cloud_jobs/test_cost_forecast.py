@@ -9,7 +9,7 @@ import re
 import pytest
 
 from deepmac_ablate import cli
-from deepmac_ablate.launch.cloud_jobs.submission import Submission
+from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
 from deepmac_ablate.sweep import checked_plan
 from deepmac_ablate.sweep.validation.cost import Cost
 from deepmac_ablate.sweep.validation.validation_result import DataRequirements, ValidationResult

@@ -7,8 +7,8 @@ import datetime
 
 import pytest
 
-from deepmac_ablate.cloud.devices import device, names
-from deepmac_ablate.launch.cloud_jobs.pricing import Price, estimate, price
+from deepmac_ablate.cloud.devices import device_names, get_device
+from deepmac_ablate.launch.cloud_jobs.pricing import Price, estimate_training, find_price
 from deepmac_ablate.sweep.validation.cost import Cost
 
 # 100 10^9 multiply-adds an image: 3 * 100 * 90,000 * 64 of them in all, twice as many operations,
@@ -22,7 +22,7 @@ PRICE = Price(1.2, 0.25, "us-central1", "2026-11-25", "a page", confirmed=True)
 
 def test_an_estimate_by_multiply_adds():
     """At a tenth of 16 chips of 197 teraflops each, 3.152e14 a second: 10,964 seconds."""
-    found = estimate(COST, device("v5e-16"), PRICE)
+    found = estimate_training(COST, get_device("v5e-16"), PRICE)
     assert 3.0457 == pytest.approx(found.hours, rel=1e-4)
     assert 48.731 == pytest.approx(found.chip_hours, rel=1e-4)
     assert 58.477 == pytest.approx(found.usd, rel=1e-4)
@@ -32,28 +32,28 @@ def test_an_estimate_by_multiply_adds():
 
 def test_an_estimate_by_pace():
     """90,000 steps at 5 a second are 5 hours, whatever the device's peak."""
-    found = estimate(COST, device("v5e-16"), PRICE, 5.0)
+    found = estimate_training(COST, get_device("v5e-16"), PRICE, 5.0)
     assert (5.0, 80.0, 96.0, 20.0, True) == found
 
 
 def test_an_estimate_for_a_cpu():
     """8 virtual CPUs of 0.08 teraflops, a tenth of it: 5.4e7 seconds, that is 15,000 hours."""
-    found = estimate(COST, device("cpu-8"), PRICE)
+    found = estimate_training(COST, get_device("cpu-8"), PRICE)
     assert (15_000, 15_000, 18_000) == pytest.approx((found.hours, found.chip_hours, found.usd))
 
 
 def test_a_small_model_does_not_make_a_step_free():
     """Each step takes 0.05 s at least; a pace that was measured is believed."""
     small = dataclasses.replace(COST, backbone_gmacs=0.1, box_gmacs=0.1, mask_gmacs=0.0, steps=7200)
-    assert 0.1 == pytest.approx(estimate(small, device("v5e-16"), PRICE).hours)
-    assert 0.02 == pytest.approx(estimate(small, device("v5e-16"), PRICE, 100.0).hours)
+    assert 0.1 == pytest.approx(estimate_training(small, get_device("v5e-16"), PRICE).hours)
+    assert 0.02 == pytest.approx(estimate_training(small, get_device("v5e-16"), PRICE, 100.0).hours)
 
 
 def test_what_is_not_known_is_not_made_up():
     """No price, no costs; the hours are there all the same."""
-    none = estimate(COST, device("v5e-16"), None)
+    none = estimate_training(COST, get_device("v5e-16"), None)
     assert (None, None) == (none.usd, none.usd_spot)
-    no_spot = estimate(COST, device("v5e-16"), PRICE._replace(spot=None))
+    no_spot = estimate_training(COST, get_device("v5e-16"), PRICE._replace(spot=None))
     assert 58.477 == pytest.approx(no_spot.usd, rel=1e-4)
     assert no_spot.usd_spot is None
     assert none.hours == no_spot.hours
@@ -61,26 +61,26 @@ def test_what_is_not_known_is_not_made_up():
 
 def test_a_part_of_an_estimate():
     """A quarter of the steps takes a quarter of everything, unknown things aside."""
-    whole = estimate(COST, device("v5e-16"), PRICE._replace(spot=None), 5.0)
-    assert (1.25, 20.0, 24.0, None, True) == whole.of_part(0.25)
+    whole = estimate_training(COST, get_device("v5e-16"), PRICE._replace(spot=None), 5.0)
+    assert (1.25, 20.0, 24.0, None, True) == whole.scaled(0.25)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", device_names())
 def test_every_price_has_a_date_and_a_source(name):
     """And spot machines are the cheaper ones."""
-    found = price(device(name))
+    found = find_price(get_device(name))
     assert found.region
     assert found.source
     assert datetime.date.fromisoformat(found.read_on) >= datetime.date(2026, 1, 1)
     assert found.on_demand > 0
     assert found.spot is None or 0 < found.spot < found.on_demand
-    # What comes from memory must say so.
-    assert found.confirmed == ("memory" not in found.source)
+    # Unverified prices must say so.
+    assert found.confirmed == ("unverified" not in found.source)
 
 
 def test_a_size_may_have_a_price_of_its_own():
     """A single TPU v2 costs less than the chips of a pod; 16 CPUs cost twice as much as 8."""
-    assert price(device("v2-8")).on_demand < price(device("v2-32")).on_demand
-    assert price(device("v5e-1")) == price(device("v5e-256"))
-    cpus = [price(device(name)).on_demand for name in ("cpu-8", "cpu-16")]
+    assert find_price(get_device("v2-8")).on_demand < find_price(get_device("v2-32")).on_demand
+    assert find_price(get_device("v5e-1")) == find_price(get_device("v5e-256"))
+    cpus = [find_price(get_device(name)).on_demand for name in ("cpu-8", "cpu-16")]
     assert 2 * cpus[0] == pytest.approx(cpus[1], rel=0.01)

@@ -28,15 +28,15 @@ def test_pieces_make_the_same_log(files):
     text = "".join(draw.choice(words) for _ in range(2000)).encode()
     shown = io.BytesIO()
     masked = MaskedOutput(output, log, ["short", SECRET, "marker-"], shown)
-    masked.keep()
+    masked.transfer()
     with output.open("ab", buffering=0) as file:
         rest = text
         while rest:
             size = draw.randint(1, 40)
             file.write(rest[:size])
             rest = rest[size:]
-            masked.keep()
-    masked.keep(last=True)
+            masked.transfer()
+    masked.transfer(final=True)
     expected = text.replace(SECRET.encode(), b"***").replace(b"short", b"***")
     assert expected.replace(b"marker-", b"***") == log.read_bytes() == shown.getvalue()
 
@@ -46,9 +46,9 @@ def test_a_line_is_brought_once_it_is_complete(files):
     output, log = files
     masked = MaskedOutput(output, log, [])
     output.write_bytes(b"one\ntw")
-    masked.keep()
+    masked.transfer()
     assert b"one\n" == log.read_bytes()
-    masked.keep(last=True)
+    masked.transfer(final=True)
     assert b"one\ntw" == log.read_bytes()
 
 
@@ -59,9 +59,9 @@ def test_an_endless_line_is_brought_too(files, place):
     masked = MaskedOutput(output, log, [SECRET])
     before = b"x" * ((1 << 20) - 2 * len(SECRET) + place)
     output.write_bytes(before + SECRET.encode() + b"y" * 1000)
-    masked.keep()
+    masked.transfer()
     assert log.stat().st_size > 1 << 19
-    masked.keep(last=True)
+    masked.transfer(final=True)
     assert before + b"***" + b"y" * 1000 == log.read_bytes()
 
 
@@ -72,10 +72,10 @@ def test_what_a_disk_refuses_comes_later(files):
     log.parent.write_text("no folder")
     masked = MaskedOutput(output, log, [])
     output.write_bytes(b"one\n")
-    masked.keep()
+    masked.transfer()
     log.parent.unlink()
     output.write_bytes(b"one\ntwo\n")
-    masked.keep()
+    masked.transfer()
     assert b"one\ntwo\n" == log.read_bytes()
 
 
@@ -84,7 +84,7 @@ def test_each_line_of_a_secret_is_one(files):
     output, log = files
     output.write_bytes(b"-----BEGIN\n  abcdefgh123\n}\n-----END-----\n")
     masked = MaskedOutput(output, log, ["-----BEGIN\nabcdefgh123\n}\n-----END-----\n"])
-    masked.keep()
+    masked.transfer()
     assert b"***\n  ***\n}\n***\n" == log.read_bytes()
 
 
@@ -100,7 +100,7 @@ def test_of_a_long_log_the_end_is_sent(tmp_path):
     """In whole lines, after one that says how much is left out."""
     log = tmp_path / "log"
     log.write_bytes(b"first\nsecond\nthird\n")
-    assert b"first\nsecond\nthird\n" == gcs_attempt_store.end_of(log, 19)
+    assert b"first\nsecond\nthird\n" == gcs_attempt_store.read_log_end(log, 19)
     rest = b"[the first 13 bytes are in the logs of the machine]\nthird\n"
-    assert rest == gcs_attempt_store.end_of(log, 12)
-    assert rest == gcs_attempt_store.end_of(log, 7)
+    assert rest == gcs_attempt_store.read_log_end(log, 12)
+    assert rest == gcs_attempt_store.read_log_end(log, 7)

@@ -12,8 +12,7 @@ import pytest
 from deepmac_ablate import errors
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs import worker
-from deepmac_ablate.launch.cloud_jobs import worker as cluster
-from deepmac_ablate.launch.cloud_jobs.submission import Submission
+from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
 from deepmac_ablate.launch.supervision import attempt
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
@@ -54,7 +53,7 @@ def test_a_worker_runs_the_trial_in_its_folder(folder, cwd):
     describe(folder, "steps = 3")
     assert 0 == working.run(working.COUNTING, "--workdir", str(folder), cwd=cwd)[0]
     assert {"step": 3} == TrialWorkdir(folder).read_result()
-    noted = attempt.read(folder, "train")
+    noted = attempt.read_attempt(folder, "train")
     assert ("finished", 1, os.uname().nodename) == (noted.state, noted.number, noted.host)
     started = "raise RuntimeError('started again')"
     assert (0, "", "") == working.run(started, "--workdir", str(folder), cwd=cwd)
@@ -74,7 +73,7 @@ def test_the_trainer_is_told_all_that_it_needs(folder, cwd):
                "--runtime", "Runtime.strategy = 'tpu'")
     _, out, _ = working.run(told, "--workdir", str(folder), *options, cwd=cwd)
     assert f"{[str(folder), 'continuous_eval', 'offline', options[-1]]}\n" == out
-    assert "finished" == attempt.read(folder, "eval").state
+    assert "finished" == attempt.read_attempt(folder, "eval").state
 
 
 def test_what_the_trainer_prints_is_in_its_log_and_in_that_of_the_machine(folder, cwd):
@@ -98,14 +97,14 @@ def test_a_preempted_trial_goes_on(folder, cwd):
     process.terminate()
     process.communicate(timeout=20)
     assert 75 == process.returncode
-    noted = attempt.read(folder, "train")
+    noted = attempt.read_attempt(folder, "train")
     assert ("interrupted", "asked to end by SIGTERM") == (noted.state, noted.cause)
     done = json.loads((folder / "checkpoint.json").read_text())
     assert 0 < done < 200
     assert 0 == working.run(working.COUNTING, "--workdir", str(folder), cwd=cwd)[0]
     steps = [line["step"] for line in TrialWorkdir(folder).read_metrics()]
     assert list(range(1, 201)) == steps
-    assert 2 == attempt.read(folder, "train").number
+    assert 2 == attempt.read_attempt(folder, "train").number
 
 
 def test_a_killed_worker_leaves_no_trainer(folder, cwd):
@@ -117,7 +116,7 @@ def test_a_killed_worker_leaves_no_trainer(folder, cwd):
         supervised.wait_until(lambda: not supervised.processes_in(cwd))
     assert 0 == working.run("print('again')", "--workdir", str(folder), cwd=cwd)[0]
     assert ("finished", 2) == (
-        attempt.read(folder, "train").state, attempt.read(folder, "train").number)
+        attempt.read_attempt(folder, "train").state, attempt.read_attempt(folder, "train").number)
 
 
 def test_of_two_workers_one_trains(folder, cwd):
@@ -127,7 +126,7 @@ def test_of_two_workers_one_trains(folder, cwd):
         assert (errors.TAKEN, "") == (status, out)
         assert f"is in use by a worker of its train job on {os.uname().nodename} (pid " in err
         assert f"(pid {first.pid} " in err
-        assert 1 == attempt.read(folder, "train").number
+        assert 1 == attempt.read_attempt(folder, "train").number
 
 
 @pytest.mark.parametrize(
@@ -137,7 +136,7 @@ def test_of_two_workers_one_trains(folder, cwd):
 def test_a_failure_is_noted(folder, cwd, code, status, cause):
     """With its cause; the exit status tells a cluster whether to try again."""
     assert status == working.run(code, "--workdir", str(folder), cwd=cwd)[0]
-    noted = attempt.read(folder, "train")
+    noted = attempt.read_attempt(folder, "train")
     assert ("failed", cause) == (noted.state, noted.cause)
 
 
@@ -149,11 +148,11 @@ def test_a_failure_is_not_repeated_by_the_same_job(folder, cwd):
     again = ("print('again')", "--workdir", str(folder))
     assert (3, "", "") == working.run(*again, cwd=cwd)
     assert ("failed", 1) == (
-        attempt.read(folder, "train").state, attempt.read(folder, "train").number)
+        attempt.read_attempt(folder, "train").state, attempt.read_attempt(folder, "train").number)
     submit(folder, time.time(), 2)
     assert (0, "again\n", "") == working.run(*again, cwd=cwd)
     assert ("finished", 2) == (
-        attempt.read(folder, "train").state, attempt.read(folder, "train").number)
+        attempt.read_attempt(folder, "train").state, attempt.read_attempt(folder, "train").number)
 
 
 def test_a_mistake_before_training_is_the_trials_state(folder, cwd):
@@ -162,7 +161,7 @@ def test_a_mistake_before_training_is_the_trials_state(folder, cwd):
         "print('never')", "--workdir", str(folder), "--code", str(cwd / "gone"), cwd=cwd)
     sentence = f"There is no code at {cwd}/gone: snapshot.json is missing; launch the sweep again."
     assert (2, f"deepmac-ablate: {sentence}\n") == (status, err)
-    noted = attempt.read(folder, "train")
+    noted = attempt.read_attempt(folder, "train")
     assert ("failed", sentence, None) == (noted.state, noted.cause, noted.exit_code)
 
 
@@ -170,7 +169,7 @@ def test_a_silent_trainer_is_ended(folder, cwd):
     """After the limit that the launch gave."""
     assert 1 == working.run(
         supervised.OBEDIENT, "--workdir", str(folder), "--silence_limit", "0.5", cwd=cwd)[0]
-    assert "no sign of life for 0.5 s" == attempt.read(folder, "train").cause
+    assert "no sign of life for 0.5 s" == attempt.read_attempt(folder, "train").cause
     assert (cwd / "asked").exists()
 
 
@@ -181,7 +180,8 @@ def test_an_evaluator_ends_with_its_trainer(folder, cwd):
     with working.running(supervised.OBEDIENT, *options, cwd=cwd) as evaluator:
         working.run("raise RuntimeError('no luck')", "--workdir", str(folder), cwd=cwd)
         assert 75 == evaluator.wait(20)
-    assert "the train job failed: RuntimeError: no luck" == attempt.read(folder, "eval").cause
+    cause = attempt.read_attempt(folder, "eval").cause
+    assert "the train job failed: RuntimeError: no luck" == cause
 
 
 def test_a_stubborn_trainer_leaves_time_to_note_it(folder, cwd):
@@ -193,8 +193,8 @@ def test_a_stubborn_trainer_leaves_time_to_note_it(folder, cwd):
         assert 75 == process.wait(20)
     # Of the test's own machine, which may be busy, only the trainer's time is certain.
     assert time.monotonic() - asked >= 0.9
-    assert "asked to end by SIGTERM; it did not end when asked and was killed" == attempt.read(
-        folder, "train").cause
+    cause = attempt.read_attempt(folder, "train").cause
+    assert "asked to end by SIGTERM; it ignored SIGTERM and was killed" == cause
     assert [] == supervised.processes_in(cwd)
 
 
@@ -215,7 +215,7 @@ raise RuntimeError("refused: " + os.environ["WANDB_API_KEY"])
     assert 1 == status
     assert "the key is ***!" in out
     assert out == (folder / "logs" / "train-1.log").read_text()
-    assert "RuntimeError: refused: ***" == attempt.read(folder, "train").cause
+    assert "RuntimeError: refused: ***" == attempt.read_attempt(folder, "train").cause
     found = [path for path in folder.rglob("*") if path.is_file() and SECRET in path.read_text()]
     assert [] == found
 
@@ -252,7 +252,7 @@ def test_a_secret_that_is_not_given_is_the_trials_state(folder, cwd):
             "print('never')", "--workdir", str(folder), "--secret", f"WANDB_API_KEY={reference}",
             cwd=cwd, environ={secret_server.VARIABLE: server.url})
     assert (2, "", 1) == (status, out, len(err.splitlines()))
-    noted = attempt.read(folder, "train")
+    noted = attempt.read_attempt(folder, "train")
     assert ("failed", err) == (noted.state, f"deepmac-ablate: {noted.cause}\n")
     assert reference in noted.cause
     assert "roles/secretmanager.secretAccessor" in noted.cause
@@ -283,7 +283,7 @@ def test_each_machine_of_a_job_knows_its_part(folder, cwd):
             "cluster": {"worker": ["h0:2222", "h1:2222"]},
             "task": {"type": "worker", "index": index}} == json.loads(config)
         assert (index == 1) == (there == sorted(folder.rglob("*")))
-    assert "failed" == attempt.read(folder, "train").state
+    assert "failed" == attempt.read_attempt(folder, "train").state
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_each_machine_of_a_job_knows_its_part(folder, cwd):
 def test_the_chief_of_a_platforms_own_cluster_is_found(clustered, task, is_chief):
     """As Vertex AI names it, or the first worker where nobody is called so."""
     given = json.dumps({"cluster": clustered, "task": {"type": task[0], "index": task[1]}})
-    assert (is_chief, {}) == cluster.member(["h0", "h1"], {"TF_CONFIG": given})
+    assert (is_chief, {}) == worker.find_cluster_member(["h0", "h1"], {"TF_CONFIG": given})
 
 
 def test_a_platforms_own_cluster_stays(folder, cwd):
@@ -311,14 +311,14 @@ def test_a_platforms_own_cluster_stays(folder, cwd):
 
 @pytest.mark.parametrize(
     ("environ", "sentence"),
-    [({}, "JOB_COMPLETION_INDEX is '', but --hosts names 2 machines"),
-     ({"JOB_COMPLETION_INDEX": "2"}, "it must be a number from 0 to 1"),
+    [({}, "JOB_COMPLETION_INDEX must be a number from 0 to 1, .*; got ''"),
+     ({"JOB_COMPLETION_INDEX": "2"}, "must be a number from 0 to 1, .*; got '2'"),
      ({"TF_CONFIG": "{"}, "TF_CONFIG does not name a task of a cluster"),
      ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG does not name a task")])
 def test_a_machine_without_a_number_is_refused(environ, sentence):
     """In a sentence that names the variable."""
     with pytest.raises(UserError) as refused:
-        cluster.member(["h0", "h1"], environ)
+        worker.find_cluster_member(["h0", "h1"], environ)
     assert sentence in str(refused.value)
 
 

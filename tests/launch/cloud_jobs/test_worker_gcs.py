@@ -11,8 +11,8 @@ import urllib.request
 import pytest
 
 from deepmac_ablate import errors
-from deepmac_ablate.launch.cloud_jobs.code_snapshot import Snapshot
-from deepmac_ablate.launch.cloud_jobs.submission import Submission
+from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
+from deepmac_ablate.launch.cloud_jobs.code_snapshot import CodeSnapshot
 from deepmac_ablate.launch.supervision import attempt
 from tests.fakes.gcs_server import GcsServer
 from tests.helpers import supervised, working
@@ -62,7 +62,7 @@ def cwd(tmp_path):
 def state(server) -> attempt.Attempt | None:
     """What is noted of the trial."""
     content = server.objects.get(STATE)
-    return None if content is None else attempt.parse(content, STATE)
+    return None if content is None else attempt.parse_attempt(content, STATE)
 
 
 def start(server, cwd, trainer=WAITING, *options, **environ):
@@ -207,11 +207,11 @@ def test_code_is_fetched_from_the_store(server, cwd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gin").mkdir()
     (tmp_path / "gin/question.gin").write_text("Training.steps = 7\n")
-    uri = Snapshot(["gin/question.gin"]).keep("gs://bucket/x")
+    uri = CodeSnapshot(["gin/question.gin"]).write("gs://bucket/x")
     assert uri.startswith("gs://bucket/x/code/")
     assert b"Training.steps = 7\n" == server.objects[f"{uri.removeprefix('gs://')}/gin/question.gin"]
     before = len(server.requests)
-    assert uri == Snapshot(["gin/question.gin"]).keep("gs://bucket/x")
+    assert uri == CodeSnapshot(["gin/question.gin"]).write("gs://bucket/x")
     assert not [it for it in server.requests[before:] if it.method != "GET"]
     code = "print(open('gin/question.gin').read(), end='')"
     assert (0, "Training.steps = 7\n", "") == run(server, cwd, code, "--code", uri)
@@ -225,5 +225,5 @@ def test_an_evaluator_hears_of_its_trainer(server, cwd):
     with start(server, cwd, WAITING, "--role", "eval", "--mode", "continuous_eval") as process:
         server.objects[STATE] = json.dumps(dataclasses.asdict(failed)).encode()
         assert 75 == process.wait(20)
-    noted = attempt.parse(server.objects[f"{HERE}/state-eval.json"], "")
+    noted = attempt.parse_attempt(server.objects[f"{HERE}/state-eval.json"], "")
     assert ("interrupted", "the train job failed: no luck") == (noted.state, noted.cause)

@@ -32,7 +32,7 @@ def an_attempt(**fields) -> Attempt:
 @pytest.fixture
 def locked(tmp_path):
     """The lock of the trial in `tmp_path` is held."""
-    with locks.Lease.acquire(attempt.lock_path(tmp_path, "train"), {}):
+    with locks.FileLock.acquire(attempt.lock_path(tmp_path, "train"), {}):
         yield
 
 
@@ -44,7 +44,7 @@ def test_a_folder_without_attempts_is_new(tmp_path):
     """Whether it exists or not."""
     assert TrialStatus("new") == trial_status.read_status(tmp_path)
     assert TrialStatus("new") == trial_status.read_status(tmp_path / "no")
-    assert attempt.read(tmp_path, "train") is None
+    assert attempt.read_attempt(tmp_path, "train") is None
 
 
 def test_an_attempt_is_read_as_it_was_written(tmp_path):
@@ -53,9 +53,9 @@ def test_an_attempt_is_read_as_it_was_written(tmp_path):
         state="failed", process_group=7, group_started="x/1", ended=2.5, exit_code=-9,
         cause="größe")
     written.write(tmp_path)
-    assert written == attempt.read(tmp_path, "train")
+    assert written == attempt.read_attempt(tmp_path, "train")
     assert TrialStatus("failed", written, "größe") == trial_status.read_status(tmp_path)
-    assert attempt.read(tmp_path, "eval") is None
+    assert attempt.read_attempt(tmp_path, "eval") is None
 
 
 @pytest.mark.parametrize("state", ["running", "failed", "interrupted", "finished"])
@@ -110,7 +110,7 @@ def test_two_jobs_of_a_trial_make_one_status(tmp_path, train, evaluation, expect
     an_attempt(state=train, started=1.0).write(tmp_path)
     if evaluation:
         an_attempt(role="eval", state=evaluation, started=2.0).write(tmp_path)
-    with locks.Lease.acquire(attempt.lock_path(tmp_path, "eval"), {}):
+    with locks.FileLock.acquire(attempt.lock_path(tmp_path, "eval"), {}):
         found = trial_status.read_status(tmp_path)
     assert (expected, role) == (found.status, found.attempt.role)
 
@@ -163,7 +163,7 @@ time.sleep(60)
         supervisor.wait()
         supervised.wait_until(lambda: 1 == len(supervised.processes_in(tmp_path)))
         if forget:
-            noted = attempt.read(tmp_path, "train")
+            noted = attempt.read_attempt(tmp_path, "train")
             dataclasses.replace(noted, process_group=None, group_started=None).write(tmp_path)
         attempt.stop_leftovers(tmp_path, "train", grace=0.2)
     assert [] == supervised.processes_in(tmp_path)
@@ -204,7 +204,7 @@ def test_a_supervisor_that_is_ending_is_waited_for(tmp_path):
     code = supervised.OBEDIENT.replace('    pathlib.Path("asked")', """
     time.sleep(1)
     pathlib.Path("asked")""")
-    work = supervised.job(tmp_path, code, lease=lease)
+    work = supervised.job(tmp_path, code, launcher_lock=lease)
     with supervised.launcher(lease) as launcher, supervised.running(work) as supervisor:
         launcher.kill()
         launcher.wait()
@@ -212,7 +212,7 @@ def test_a_supervisor_that_is_ending_is_waited_for(tmp_path):
         attempt.stop_leftovers(tmp_path, "train", grace=10)
         assert (tmp_path / "asked").exists()
         assert 75 == supervisor.wait(5)
-    assert "its launcher has ended" == attempt.read(tmp_path, "train").cause
+    assert "its launcher has ended" == attempt.read_attempt(tmp_path, "train").cause
 
 
 def test_a_living_supervisor_has_no_leftovers(tmp_path, monkeypatch):

@@ -22,17 +22,17 @@ from tests.helpers import supervised
 def test_a_lease_is_held_until_it_is_released(tmp_path):
     """Others see that it is, and by whom."""
     path = tmp_path / "lease"
-    assert (False, None) == (locks.is_held(path), locks.holder(path))
+    assert (False, None) == (locks.is_held(path), locks.read_holder(path))
     before = time.time()
-    with locks.Lease.acquire(path, locks.this_process("a launcher")) as lease:
+    with locks.FileLock.acquire(path, locks.describe_this_process("a launcher")) as lease:
         assert locks.is_held(path)
-        holder = locks.holder(path)
+        holder = locks.read_holder(path)
         assert ("a launcher", os.getpid(), os.uname().nodename) == (
             holder["what"], holder["pid"], holder["host"])
         assert before <= holder["started"] <= time.time()
         assert psutil.Process().username() == holder["user"]
     lease.release()
-    assert (False, None) == (locks.is_held(path), locks.holder(path))
+    assert (False, None) == (locks.is_held(path), locks.read_holder(path))
 
 
 def test_a_lease_dies_with_its_holder(tmp_path):
@@ -42,16 +42,16 @@ def test_a_lease_dies_with_its_holder(tmp_path):
         assert locks.is_held(path)
         launcher.kill()
         launcher.wait()
-        assert (False, None) == (locks.is_held(path), locks.holder(path))
-    locks.Lease.acquire(path, {}).release()
+        assert (False, None) == (locks.is_held(path), locks.read_holder(path))
+    locks.FileLock.acquire(path, {}).release()
 
 
 def test_who_has_a_lease_is_named(tmp_path):
     """With its age, and how to end it."""
     path = tmp_path / "lease"
     with supervised.launcher(path) as launcher:
-        with pytest.raises(locks.Taken) as caught:
-            locks.Lease.acquire(path, {"pid": 1})
+        with pytest.raises(locks.LockHeldError) as caught:
+            locks.FileLock.acquire(path, {"pid": 1})
         user = psutil.Process().username()
         pattern = (
             f"{tmp_path} is in use by a launcher on {os.uname().nodename} (pid {launcher.pid} of "
@@ -60,7 +60,7 @@ def test_who_has_a_lease_is_named(tmp_path):
         started = str(caught.value).partition("started ")[2].partition(" s ago")[0]
         assert pattern == str(caught.value).replace(f"started {started} s", "started N s")
         assert 0 <= int(started) < 20
-        assert launcher.pid == locks.holder(path)["pid"]
+        assert launcher.pid == locks.read_holder(path)["pid"]
 
 
 @pytest.fixture
@@ -74,10 +74,10 @@ def _impatient(monkeypatch):
 @pytest.mark.usefixtures("_impatient")
 def test_an_age_is_told_in_a_fitting_unit(tmp_path, seconds, age):
     """A launcher of last week is no launcher of a minute ago."""
-    holder = {**locks.this_process("a launcher"), "started": time.time() - seconds}
-    with locks.Lease.acquire(tmp_path / "lease", holder), pytest.raises(
-            locks.Taken, match=rf", started {age} ago\); "):
-        locks.Lease.acquire(tmp_path / "lease", {})
+    holder = {**locks.describe_this_process("a launcher"), "started": time.time() - seconds}
+    with locks.FileLock.acquire(tmp_path / "lease", holder), pytest.raises(
+            locks.LockHeldError, match=rf", started {age} ago\); "):
+        locks.FileLock.acquire(tmp_path / "lease", {})
 
 
 @pytest.mark.parametrize("written", ["", "{", "[1]"])
@@ -85,20 +85,20 @@ def test_an_age_is_told_in_a_fitting_unit(tmp_path, seconds, age):
 def test_a_lease_holds_without_its_text(tmp_path, written):
     """A disk may be full when it is taken; the message then names the file."""
     path = tmp_path / "lease"
-    with locks.Lease.acquire(path, {}):
+    with locks.FileLock.acquire(path, {}):
         path.write_text(written)
         assert locks.is_held(path)
-        assert locks.holder(path) is None
-        with pytest.raises(locks.Taken, match=r"in use by another process, which holds lease;"):
-            locks.Lease.acquire(path, {})
+        assert locks.read_holder(path) is None
+        with pytest.raises(locks.LockHeldError, match=r"another process, which holds lease;"):
+            locks.FileLock.acquire(path, {})
 
 
 def test_a_shorter_text_replaces_a_longer_one(tmp_path):
     """Nothing of the holder before is left."""
     path = tmp_path / "lease"
-    locks.Lease.acquire(path, {"what": "x" * 1000}).release()
-    with locks.Lease.acquire(path, {"pid": 1}):
-        assert {"pid": 1} == json.loads(path.read_text()) == locks.holder(path)
+    locks.FileLock.acquire(path, {"what": "x" * 1000}).release()
+    with locks.FileLock.acquire(path, {"pid": 1}):
+        assert {"pid": 1} == json.loads(path.read_text()) == locks.read_holder(path)
 
 
 def test_a_look_at_a_lease_does_not_keep_others_from_it(tmp_path):
@@ -110,7 +110,7 @@ def test_a_look_at_a_lease_does_not_keep_others_from_it(tmp_path):
     assert not locks.is_held(path)
     end = threading.Timer(0.3, os.close, [look])
     end.start()
-    locks.Lease.acquire(path, {}).release()
+    locks.FileLock.acquire(path, {}).release()
     end.join()
 
 
@@ -119,9 +119,9 @@ def test_many_looks_do_not_disturb(tmp_path):
     path = tmp_path / "lease"
     path.write_text("")
     code = (
-        "import sys; from deepmac_ablate.sweep import locks\n"
+        "import sys; from deepmac_ablate.launch.supervision import locks\n"
         "print(all([locks.is_held(sys.argv[1]) for _ in range(3000)]))")
-    with locks.Lease.acquire(path, {}):
+    with locks.FileLock.acquire(path, {}):
         looks = [
             subprocess.Popen([sys.executable, "-c", code, path], env=supervised.ENVIRONMENT,
                              stdout=subprocess.PIPE, text=True)
@@ -135,7 +135,7 @@ def test_programs_do_not_inherit_a_lease(tmp_path):
     """A launcher's children that outlive it do not stand for it; those that are given it do."""
     path = tmp_path / "lease"
     for given in (False, True):
-        lease = locks.Lease.acquire(path, {})
+        lease = locks.FileLock.acquire(path, {})
         child = subprocess.Popen(["sleep", "30"], pass_fds=[lease.descriptor] if given else [])
         lease.release()
         assert given == locks.is_held(path)
@@ -147,7 +147,7 @@ def test_programs_do_not_inherit_a_lease(tmp_path):
 def test_a_lock_that_cannot_be_opened_is_named(tmp_path):
     """In a sentence."""
     with pytest.raises(UserError, match=f"^Cannot open the lock {tmp_path}/no/lease: "):
-        locks.Lease.acquire(tmp_path / "no" / "lease", {})
+        locks.FileLock.acquire(tmp_path / "no" / "lease", {})
 
 
 def test_a_process_is_told_from_others_of_its_number():

@@ -7,13 +7,18 @@ import sys
 
 import pytest
 
-from deepmac_ablate.launch.supervision.outcome import Outcome, Stop, judge, status_of_supervisor
+from deepmac_ablate.launch.supervision.outcome import (
+    Outcome,
+    StopReason,
+    decide_outcome,
+    supervisor_exit_status,
+)
 
 
 def cause(tmp_path, log: str | bytes, code: int = 1) -> str | None:
     path = tmp_path / "log"
     path.write_bytes(log.encode() if isinstance(log, str) else log)
-    return judge(code, None, path).cause
+    return decide_outcome(code, None, path).cause
 
 
 TRACEBACK = """Traceback (most recent call last):
@@ -82,8 +87,8 @@ def test_a_cause_is_short(tmp_path):
     """At most 300 characters, also from a long log, of which the end is read."""
     found = cause(tmp_path, "x\n" * (1 << 17) + "deepmac-ablate: " + "y" * 1000 + "\n")
     assert "y" * 297 + "..." == found
-    assert 300 == len(judge(1, Stop("failed", "z" * 400), tmp_path / "no").cause)
-    assert "exit status 1" == judge(1, None, tmp_path / "no").cause
+    assert 300 == len(decide_outcome(1, StopReason("failed", "z" * 400), tmp_path / "no").cause)
+    assert "exit status 1" == decide_outcome(1, None, tmp_path / "no").cause
 
 
 @pytest.mark.parametrize(
@@ -109,7 +114,8 @@ def test_a_signal_is_named(tmp_path, code, expected):
 )  # fmt: skip
 def test_who_ended_a_command_decides(tmp_path, stop, code, state):
     """What the supervisor ended is interrupted or, for silence, failed."""
-    assert state == judge(code, Stop(stop, "why") if stop else None, tmp_path / "no").state
+    reason = StopReason(stop, "why") if stop else None
+    assert state == decide_outcome(code, reason, tmp_path / "no").state
 
 
 @pytest.mark.parametrize(
@@ -118,4 +124,4 @@ def test_who_ended_a_command_decides(tmp_path, stop, code, state):
      ("failed", -9, 1), ("failed", 75, 1), ("failed", None, 1)])
 def test_the_supervisors_status_follows(state, code, status):
     """It never says 0 or 75 of what has failed."""
-    assert status == status_of_supervisor(Outcome(state, "why"), code)
+    assert status == supervisor_exit_status(Outcome(state, "why"), code)

@@ -43,7 +43,7 @@ def test_the_end_of_the_command_is_noted(tmp_path, code, status, state, exit_cod
     """State, exit status and cause say how it ended, and so does the supervisor's exit status."""
     before = time.time()
     assert status == supervised.run(supervised.job(tmp_path, code))
-    noted = attempt.read(tmp_path, "train")
+    noted = attempt.read_attempt(tmp_path, "train")
     assert (state, exit_code, cause) == (noted.state, noted.exit_code, noted.cause)
     assert before <= noted.started <= noted.ended <= time.time()
     assert (1, os.uname().nodename) == (noted.number, noted.host)
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_job_is_refused(tmp_path, content, message):
 def test_a_command_that_cannot_be_started_has_failed(tmp_path, command):
     """With the reason as its cause."""
     assert 1 == supervised.run(Job(tmp_path, "train", command, tmp_path))
-    noted = attempt.read(tmp_path, "train")
+    noted = attempt.read_attempt(tmp_path, "train")
     assert ("failed", None) == (noted.state, noted.exit_code)
     assert noted.cause.startswith("cannot start the command: ")
 
@@ -114,7 +114,7 @@ def test_each_attempt_has_its_number_and_its_log(tmp_path):
         supervised.run(supervised.job(tmp_path, f"print('attempt', {number})"))
     (tmp_path / "state-train.json").unlink()
     supervised.run(supervised.job(tmp_path, "print('attempt', 3)"))
-    assert 3 == attempt.read(tmp_path, "train").number
+    assert 3 == attempt.read_attempt(tmp_path, "train").number
     logs = {path.name: path.read_text() for path in (tmp_path / "logs").iterdir()}
     assert {f"train-{n}.log": f"attempt {n}\n" for n in (1, 2, 3)} == logs
 
@@ -122,15 +122,15 @@ def test_each_attempt_has_its_number_and_its_log(tmp_path):
 def test_the_state_beats_while_the_command_runs(tmp_path):
     """It names processes that are there, and tells them from others of the same number."""
     with supervised.running(supervised.job(tmp_path, supervised.OBEDIENT)) as supervisor:
-        first = attempt.read(tmp_path, "train")
+        first = attempt.read_attempt(tmp_path, "train")
         supervised.wait_until(
-            lambda: attempt.read(tmp_path, "train").heartbeat > first.heartbeat + 0.2)
-        noted = attempt.read(tmp_path, "train")
+            lambda: attempt.read_attempt(tmp_path, "train").heartbeat > first.heartbeat + 0.2)
+        noted = attempt.read_attempt(tmp_path, "train")
         assert ("running", supervisor.pid, None) == (noted.state, noted.pid, noted.ended)
         trainer, = supervised.processes_in(tmp_path)
         assert noted.process_group == trainer.pid == os.getpgid(trainer.pid)
-        assert ("running", noted.started) == (
-            trial_status.read_status(tmp_path).status, attempt.read(tmp_path, "train").started)
+        assert "running" == trial_status.read_status(tmp_path).status
+        assert noted.started == attempt.read_attempt(tmp_path, "train").started
 
 
 def test_a_trial_has_one_supervisor(tmp_path):
@@ -144,13 +144,14 @@ def test_a_trial_has_one_supervisor(tmp_path):
         assert f"{tmp_path} is in use by a supervisor of its train job on " in second.stderr
         assert f"(pid {first.pid} of user " in second.stderr
         assert (1, "running") == (
-            attempt.read(tmp_path, "train").number, trial_status.read_status(tmp_path).status)
+            attempt.read_attempt(tmp_path, "train").number,
+            trial_status.read_status(tmp_path).status)
 
 
 def test_a_killed_trainer_has_failed(tmp_path):
     """Though nobody asked it to end and it said nothing."""
     with supervised.running(supervised.job(tmp_path, supervised.OBEDIENT)) as supervisor:
-        os.kill(attempt.read(tmp_path, "train").process_group, signal.SIGKILL)
+        os.kill(attempt.read_attempt(tmp_path, "train").process_group, signal.SIGKILL)
         assert 1 == supervisor.wait(10)
     assert "failed" == trial_status.read_status(tmp_path).status
 
@@ -161,7 +162,7 @@ def test_a_killed_supervisor_leaves_no_process(tmp_path):
         supervisor.kill()
         supervised.wait_until(lambda: not supervised.processes_in(tmp_path))
     assert (tmp_path / "asked").exists()
-    assert "running" == attempt.read(tmp_path, "train").state
+    assert "running" == attempt.read_attempt(tmp_path, "train").state
     assert "interrupted" == trial_status.read_status(tmp_path).status
 
 
@@ -188,7 +189,7 @@ print(fork(lambda: bind() or 7), fork(lambda: fork(lambda: bind() or 7)))
 def test_a_killed_launcher_leaves_no_process(tmp_path):
     """Its supervisors notice, ask the trainers to end, and note why."""
     lease = tmp_path / "lease"
-    work = supervised.job(tmp_path, supervised.OBEDIENT, lease=lease)
+    work = supervised.job(tmp_path, supervised.OBEDIENT, launcher_lock=lease)
     with supervised.launcher(lease) as launcher, supervised.running(work) as supervisor:
         time.sleep(0.5)
         assert supervisor.poll() is None
@@ -209,7 +210,7 @@ def test_a_supervisor_passes_on_that_it_shall_end(tmp_path, signum):
         supervisor.send_signal(signum)
         assert 75 == supervisor.wait(10)
     assert (tmp_path / "asked").exists()
-    noted = attempt.read(tmp_path, "train")
+    noted = attempt.read_attempt(tmp_path, "train")
     assert ("interrupted", f"asked to end by {signum.name}") == (noted.state, noted.cause)
 
 
@@ -232,7 +233,7 @@ def test_what_a_trainer_makes_of_being_asked_counts(tmp_path, end, state):
     with supervised.running(supervised.job(tmp_path, code)) as supervisor:
         supervisor.terminate()
         supervisor.wait(10)
-    assert state == attempt.read(tmp_path, "train").state
+    assert state == attempt.read_attempt(tmp_path, "train").state
 
 
 def test_a_trainer_that_does_not_listen_is_killed(tmp_path):
@@ -244,7 +245,7 @@ def test_a_trainer_that_does_not_listen_is_killed(tmp_path):
         assert 75 == supervisor.wait(10)
         assert time.monotonic() - asked > 0.6
     assert [] == supervised.processes_in(tmp_path)
-    noted = attempt.read(tmp_path, "train")
+    noted = attempt.read_attempt(tmp_path, "train")
     assert ("interrupted", -9) == (noted.state, noted.exit_code)
     assert "asked to end by SIGTERM; it did not end when asked and was killed" == noted.cause
 
@@ -268,7 +269,7 @@ def test_a_silent_trainer_has_failed(tmp_path):
     """One whose files have not changed for the limit is ended."""
     work = supervised.job(tmp_path, supervised.OBEDIENT, silence_limit=0.5)
     assert 1 == supervised.run(work)
-    noted = attempt.read(tmp_path, "train")
+    noted = attempt.read_attempt(tmp_path, "train")
     assert ("failed", "no sign of life for 0.5 s") == (noted.state, noted.cause)
     assert [] == supervised.processes_in(tmp_path)
 
@@ -299,7 +300,7 @@ def test_a_companions_failure_ends_a_job(tmp_path):
         trainer = supervised.job(tmp_path, "raise RuntimeError('no luck')", companion="eval")
         assert 1 == supervised.run(trainer)
         assert 75 == supervisor.wait(10)
-    noted = attempt.read(tmp_path, "eval")
+    noted = attempt.read_attempt(tmp_path, "eval")
     assert ("interrupted", "the train job failed: RuntimeError: no luck") == (
         noted.state, noted.cause)
     found = trial_status.read_status(tmp_path)
@@ -339,9 +340,9 @@ while not pathlib.Path("../go").exists():
     supervised.wait_until((small_disk.parent / "ready").exists)
     # A state that was half written when the disk became full may still come.
     time.sleep(0.3)
-    stale = attempt.read(small_disk, "train").heartbeat
+    stale = attempt.read_attempt(small_disk, "train").heartbeat
     time.sleep(0.6)
-    assert (stale, None) == (attempt.read(small_disk, "train").heartbeat, supervisor.poll())
+    assert (stale, None) == (attempt.read_attempt(small_disk, "train").heartbeat, supervisor.poll())
     assert "running" == trial_status.read_status(small_disk).status
     if ends_first:
         (small_disk.parent / "go").write_text("yes")
@@ -349,18 +350,18 @@ while not pathlib.Path("../go").exists():
         (small_disk / "filler").unlink()
     else:
         (small_disk / "filler").unlink()
-        supervised.wait_until(lambda: attempt.read(small_disk, "train").heartbeat > stale)
-        assert "running" == attempt.read(small_disk, "train").state
+        supervised.wait_until(lambda: attempt.read_attempt(small_disk, "train").heartbeat > stale)
+        assert "running" == attempt.read_attempt(small_disk, "train").state
         (small_disk.parent / "go").write_text("yes")
     assert 0 == supervisor.wait(10)
-    assert "finished" == attempt.read(small_disk, "train").state
+    assert "finished" == attempt.read_attempt(small_disk, "train").state
 
 
 def test_a_log_that_cannot_be_written_is_a_failure(tmp_path):
     """As nobody would learn what went wrong."""
     (tmp_path / "logs").write_text("no folder")
     assert 1 == supervised.run(supervised.job(tmp_path, "print('never')"))
-    noted = attempt.read(tmp_path, "train")
+    noted = attempt.read_attempt(tmp_path, "train")
     assert "failed" == noted.state
     assert f"{tmp_path}/logs" in noted.cause
 
@@ -372,7 +373,7 @@ def test_a_trainer_without_room_has_failed(tmp_path):
         supervised.job(tmp_path, "open('checkpoint', 'wb').write(bytes(1 << 15))"),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
     assert 1 == supervisor.wait(10)
-    noted = attempt.read(tmp_path, "train")
+    noted = attempt.read_attempt(tmp_path, "train")
     assert ("failed", "OSError: [Errno 27] File too large") == (noted.state, noted.cause)
 
 

@@ -223,7 +223,7 @@ def giga_multiply_adds(head: MaskHead, channels: int) -> float:
     graph = tf.function(lambda x: head(x, tf.zeros([1], tf.int32), training=False))
     concrete = graph.get_concrete_function(
         tf.TensorSpec([1, head.crop_size, head.crop_size, channels]))
-    return multiply_adds.count(concrete.graph) / 1e9
+    return multiply_adds.count_multiply_adds(concrete.graph) / 1e9
 
 
 @pytest.mark.parametrize("depth", [4, 8, 12, 16, 20])

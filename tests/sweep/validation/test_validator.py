@@ -37,7 +37,7 @@ def built(config):
     """The objects of a trial, really made."""
     from deepmac_ablate.trial.trial import Trial
 
-    return session.prepare(Trial(config.gin_files, config.bindings, 0, ""))
+    return session.prepare_session(Trial(config.gin_files, config.bindings, 0, ""))
 
 
 def size(variables):

@@ -1,4 +1,4 @@
-"""A program that runs for this process, and does not outlive it."""
+"""Child process of a supervisor, which does not outlive it."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from deepmac_ablate.errors import INTERRUPTED
 from deepmac_ablate.launch.supervision import processes
 from deepmac_ablate.launch.supervision.job import Job
 
-# prctl's option, from linux/prctl.h.
+# Option of prctl, from linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
 
 
-class Command:
-    """A job's command, in a process group of its own together with what it starts.
+class ChildProcess:
+    """Running command of a job, in its own process group together with what it starts.
 
-    On Linux the kernel sends it SIGTERM when this process dies. It is started by the main thread:
-    the kernel takes the end of the thread for that of the process.
+    On Linux the kernel sends it SIGTERM when this process dies. Start it from the main thread: the
+    kernel takes the end of the starting thread for the end of the process.
 
     Args:
-        job: What to run.
-        log: The file that its output is appended to; its folder is made.
-        descriptors: Open files that it inherits, as that of a lock.
-        env: Variables beside those of this process and of the job.
+        job: Job whose command is started.
+        log: File that the output is appended to; its folder is created.
+        descriptors: Open file descriptors to inherit, such as that of a lock.
+        env: Environment variables in addition to those of this process and of the job.
 
     Attributes:
-        group: The number of the process group and of its first process.
+        group: ID of the process group and of its first process.
 
     Raises:
         OSError: If the log cannot be opened or the program cannot be started.
-        ValueError: If an argument holds a zero byte, with which no program can be started.
+        ValueError: If an argument contains a zero byte.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Command:
             self._process = subprocess.Popen(
                 job.command, cwd=job.cwd, env={**os.environ, **job.env, **env},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0,
-                pass_fds=tuple(descriptors), preexec_fn=_bound_to_this_process())
+                pass_fds=tuple(descriptors), preexec_fn=_make_death_signal_setter())
         self.group = self._process.pid
 
     def poll(self) -> int | None:
         """Return the exit status, -n after signal n; None while the first process runs."""
         return self._process.poll()
 
-    def ask_to_end(self) -> None:
+    def terminate(self) -> None:
         """Send SIGTERM to the group while its first process runs."""
         self._signal(signal.SIGTERM)
 
@@ -62,49 +62,49 @@ class Command:
         """Send SIGKILL to the group while its first process runs."""
         self._signal(signal.SIGKILL)
 
-    def end_rest(self, grace: float) -> None:
-        """End what is left of the group after its first process.
+    def end_remaining(self, grace: float) -> None:
+        """End processes of the group that outlive its first process.
 
         Args:
-            grace: Seconds between asking and killing.
+            grace: Seconds between SIGTERM and SIGKILL.
         """
         processes.end_processes(lambda: processes.group_members(self.group), grace)
 
     def _signal(self, signum: int) -> None:
-        # Before `poll` has seen its end, the number cannot be another process's.
+        # Until `poll` has seen the end, the ID cannot be reused by another process.
         if self._process.returncode is None:
             os.killpg(self.group, signum)
 
 
-def _bound_to_this_process() -> Callable[[], None] | None:
-    """Return what a child does before it becomes the program."""
+def _make_death_signal_setter() -> Callable[[], None] | None:
+    """Return the function that a child calls before it becomes the program."""
     if sys.platform != "linux":
         return None
     parent, libc = os.getpid(), ctypes.CDLL(None)
 
-    def bind() -> None:
+    def set_death_signal() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM))
-        # It may have died before; then nobody would tell.
+        # The parent may have died before the call; then no signal would come.
         if os.getppid() != parent:
             os._exit(INTERRUPTED)
 
-    return bind
+    return set_death_signal
 
 
 class Output(Protocol):
-    """What takes the output of a command.
+    """Destination of a command's output.
 
     Attributes:
-        path: The file that the command writes to.
+        path: File that the command writes to.
     """
 
     path: Path
 
-    def keep(self, last: bool = False) -> None:
-        """Bring what the command has written since to where people read it.
+    def transfer(self, final: bool = False) -> None:
+        """Copy new output of the command to the log that people read.
 
         Args:
-            last: Whether nothing more will come, so that an unfinished line is brought too.
+            final: True once the command has ended, so that an unfinished line is copied too.
         """
 
 
@@ -112,11 +112,11 @@ class LogOutput:
     """Output that goes straight to the log.
 
     Args:
-        log: The log; its folder is made once the command starts.
+        log: Log file; its folder is created when the command starts.
     """
 
     def __init__(self, log: Path) -> None:
         self.path = log
 
-    def keep(self, last: bool = False) -> None:
-        """Do nothing: it is there already."""
+    def transfer(self, final: bool = False) -> None:
+        """Do nothing: the output is already in the log."""
