@@ -79,7 +79,7 @@ class Jitter:
             "" if self.mode == "default" else f"-{self.mode}")
 
 
-def parse(name: str) -> Jitter | None:
+def parse_jitter(name: str) -> Jitter | None:
     """Return what a name stands for, or None if it names no noise.
 
     Raises:

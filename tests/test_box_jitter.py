@@ -20,20 +20,20 @@ from deepmac_ablate.errors import UserError
 )
 def test_a_name_says_ratio_and_mode(name, expected):
     """Names are read back from what they were written from."""
-    assert expected == box_jitter.parse(name)
+    assert expected == box_jitter.parse_jitter(name)
     assert name == expected.name
 
 
 def test_a_small_ratio_has_a_name_without_exponent():
     """1e-05 is no part of the grammar."""
     assert Jitter(1e-05).name == "jittered0.00001"
-    assert box_jitter.parse(Jitter(1e-05).name) == Jitter(1e-05)
+    assert box_jitter.parse_jitter(Jitter(1e-05).name) == Jitter(1e-05)
 
 
 @pytest.mark.parametrize("name", ["detections", "groundtruth", "jitter0.1", "jittered", ""])
 def test_other_names_name_no_noise(name):
     """They are left to whoever knows them."""
-    assert box_jitter.parse(name) is None
+    assert box_jitter.parse_jitter(name) is None
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_other_names_name_no_noise(name):
 def test_mistakes_are_named(name, message):
     """What looks like noise but is none is refused in a sentence."""
     with pytest.raises(UserError, match=message):
-        box_jitter.parse(name)
+        box_jitter.parse_jitter(name)
 
 
 @pytest.mark.parametrize(("ratio", "bound"), [(-0.1, "at least 0"), (float("nan"), "at least 0")])

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from deepmac_ablate.bindings.parameters import Listed
+from deepmac_ablate.bindings.parameters import ListedParameter
 from deepmac_ablate.bindings.tree import Node, Parameter
 from deepmac_ablate.results.config_diff import Comparison, Side
 
@@ -21,7 +21,7 @@ Cell = list[tuple[str, str]]
 _NOTHING = "-"
 
 
-def list_lines(rows: Sequence[Listed]) -> Iterator[Line]:
+def list_lines(rows: Sequence[ListedParameter]) -> Iterator[Line]:
     """Write parameters below their configurables, with what is bound below them."""
     for selector, group in itertools.groupby(rows, lambda row: row.selector):
         members = list(group)
@@ -39,7 +39,7 @@ def list_lines(rows: Sequence[Listed]) -> Iterator[Line]:
                     (_places(bound.where), PLACE)])
 
 
-def list_fields(rows: Iterable[Listed]) -> list[dict[str, Any]]:
+def list_fields(rows: Iterable[ListedParameter]) -> list[dict[str, Any]]:
     """Return parameters as objects of JSON; values are gin text."""
     return [
         {

@@ -76,7 +76,7 @@ class CheckReport:
         return [*lines, "Problems:", *(f"  {problem}" for problem in self.problems)]
 
 
-def check(
+def check_dataset(
     prefix: str | os.PathLike[str],
     output_dir: str | os.PathLike[str],
     num_images: int = 16,
@@ -204,7 +204,7 @@ def _verify_totals(
             f"{len(annotated - set(digests))} annotated images are not in the records, "
             f"{len(set(digests) - annotated)} recorded ones have no annotations.",
         )
-    fingerprint = records.fingerprint(
+    fingerprint = records.dataset_fingerprint(
         (digest for _, digest in sorted(digests.items())), info.categories
     )
     if fingerprint != info.fingerprint:

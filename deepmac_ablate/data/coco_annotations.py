@@ -46,7 +46,7 @@ class CocoTruth:
     num_derived_area: int
 
 
-def read(path: Path) -> CocoTruth:
+def read_coco(path: Path) -> CocoTruth:
     """Return the content of a COCO instances file.
 
     The annotations stay as they are but for what COCO's evaluation fails on: missing `iscrowd`
@@ -184,7 +184,7 @@ def mask_of(annotation: Entry, height: int, width: int) -> np.ndarray:
         UserError: Its segmentation is malformed.
     """
     try:
-        return masks.decode(annotation["segmentation"], height, width)
+        return masks.decode_segmentation(annotation["segmentation"], height, width)
     except masks.MaskError as error:
         raise UserError(
             f"The mask of annotation {annotation['id']} (image {annotation['image_id']}) cannot "

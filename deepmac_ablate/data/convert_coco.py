@@ -1,4 +1,4 @@
-"""COCO-format instances to records: `convert`, what ``deepmac-ablate data coco`` calls."""
+"""COCO-format instances to records: `convert_dataset`, what ``deepmac-ablate data coco`` calls."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ConversionSummary:
         return lines + [f"  {count} {what}" for what, count in exceptions.items() if count]
 
 
-def convert(
+def convert_dataset(
     images: Path,
     annotations: Path,
     output_prefix: str | os.PathLike[str],
@@ -102,7 +102,7 @@ def convert(
             f"The output {output_prefix} is a folder; name the dataset in it, "
             f"such as {prefix / 'train'}."
         )
-    truth = coco_annotations.read(annotations)
+    truth = coco_annotations.read_coco(annotations)
     _refuse_missing_images(truth.images, images)
     num_images = len(truth.images)
     if num_shards is None:
@@ -119,7 +119,7 @@ def convert(
     counts: collections.Counter[str] = collections.Counter()
     skipped: collections.Counter[str] = collections.Counter()
     with RecordWriter(prefix, num_shards, truth.categories) as writer:
-        prepare = functools.partial(image_example.prepare, folder=images)
+        prepare = functools.partial(image_example.prepare_example, folder=images)
         examples = ordered_map(prepare, tasks, num_processes)
         for example in track(examples, num_images, f"Converting {prefix.name}"):
             writer.add_image_example(example)

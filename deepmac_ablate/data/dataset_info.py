@@ -151,7 +151,7 @@ def _missing_files(info: DatasetInfo, prefix: epath.Path) -> str:
 
 def _why_missing(prefix: epath.Path) -> str:
     if prefix.is_dir():
-        known = _data_sets_in(prefix)
+        known = _datasets_in(prefix)
         found = f"it holds {', '.join(known)}" if known else "and holds no dataset"
         return f"{prefix} is a folder ({found}); name a dataset, such as {prefix}/train."
     if not prefix.parent.is_dir():
@@ -161,7 +161,7 @@ def _why_missing(prefix: epath.Path) -> str:
             f"The dataset {prefix} is incomplete: {info_path(prefix).name} is missing, so its "
             f"conversion was interrupted; convert it again."
         )
-    known = _data_sets_in(prefix.parent)
+    known = _datasets_in(prefix.parent)
     listed = f" The folder holds: {', '.join(known)}." if known else ""
     return (
         f"There is no dataset {prefix}: {info_path(prefix).name} is missing."
@@ -169,5 +169,5 @@ def _why_missing(prefix: epath.Path) -> str:
     )
 
 
-def _data_sets_in(folder: epath.Path) -> list[str]:
+def _datasets_in(folder: epath.Path) -> list[str]:
     return sorted(path.name.removesuffix("-info.json") for path in folder.glob("*-info.json"))

@@ -51,7 +51,7 @@ class EvaluationData:
         """
         def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
             example = self._decoder.decode(record)
-            image, info = model_input.from_pixels(example["image"], image_size)
+            image, info = model_input.prepare_image(example["image"], image_size)
             return {
                 "images": image,
                 "image_info": info,

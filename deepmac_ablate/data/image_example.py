@@ -76,7 +76,7 @@ class ImageExample:
     digest: bytes
 
 
-def prepare(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageExample:
+def prepare_example(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageExample:
     """Return the record content of an entry of COCO's `images` and its annotations.
 
     Boxes are clipped to the image. Annotations whose box is empty are left out and counted; those
@@ -84,7 +84,7 @@ def prepare(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageExample:
 
     Args:
         entries: An image with `id`, `file_name` (relative to `folder`), `height` and `width`; and
-            its annotations, completed (see `coco_json.read`).
+            its annotations, completed (see `coco_annotations.read_coco`).
         folder: Where the image files lie.
 
     Raises:

@@ -23,7 +23,7 @@ class MaskError(ValueError):
     """A segmentation that is no mask; the message says why, the caller knows whose it is."""
 
 
-def decode(segmentation: Any, height: int, width: int) -> np.ndarray:  # noqa: ANN401 - JSON
+def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:  # noqa: ANN401 - JSON
     """Return the mask of a COCO segmentation.
 
     Args:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from official.vision.ops import preprocess_ops
 
 
-def from_pixels(pixels: tf.Tensor, image_size: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
+def prepare_image(pixels: tf.Tensor, image_size: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
     """Normalise a picture, resizes it to fit and pad it below and to the right.
 
     Args:

@@ -20,7 +20,7 @@ _FINGERPRINT_DIGITS = 12
 _EDGES = ("ymin", "xmin", "ymax", "xmax")
 
 
-def to_proto(image: ImageExample, names: Mapping[int, str]) -> tf.train.Example:
+def encode_record(image: ImageExample, names: Mapping[int, str]) -> tf.train.Example:
     """Return the record of an image in Model Garden's format (`TfExampleDecoder` reads it).
 
     Args:
@@ -45,7 +45,7 @@ def to_proto(image: ImageExample, names: Mapping[int, str]) -> tf.train.Example:
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 
-def fingerprint(digests: Iterable[bytes], categories: Sequence[Category]) -> str:
+def dataset_fingerprint(digests: Iterable[bytes], categories: Sequence[Category]) -> str:
     """Return the fingerprint of a dataset.
 
     Args:
@@ -107,7 +107,7 @@ class RecordWriter:
     def add_image_example(self, image: ImageExample) -> None:
         """Append an image to the next shard."""
         writer = self._writers[len(self._digests) % self._num_shards]
-        writer.write(to_proto(image, self._names).SerializeToString())
+        writer.write(encode_record(image, self._names).SerializeToString())
         self._digests[image.image_id] = image.digest
         self._num_crowds += sum(image.crowds)
         self._num_instances += len(image.crowds) - sum(image.crowds)
@@ -128,7 +128,7 @@ class RecordWriter:
         self._partial(annotations_path).write_text(json.dumps(annotations))
         info = DatasetInfo(
             name=self._prefix.name,
-            fingerprint=fingerprint(
+            fingerprint=dataset_fingerprint(
                 (digest for _, digest in sorted(self._digests.items())), self._categories
             ),
             num_images=len(self._digests),

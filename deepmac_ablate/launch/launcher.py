@@ -96,7 +96,7 @@ class Launch:
         with self._executor.alone():
             folder = self._workdir.new_launch()
             files = dict.fromkeys(name for it in self._plan.trials for name in it.trial.gin_files)
-            provenance.record(folder, bindings.modules(list(files)))
+            provenance.record(folder, bindings.imported_modules(list(files)))
             self._workdir.write_plan(self._plan)
             self._workdir.write_costs(self._plan, self._costs)
             if self.missing:

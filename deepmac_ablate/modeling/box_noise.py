@@ -8,7 +8,7 @@ import tensorflow as tf
 from deepmac_ablate.box_jitter import Jitter
 
 
-def jittered(
+def jitter_boxes(
     boxes: tf.Tensor, draws: tf.Tensor, jitter: Jitter, image_size: tf.types.experimental.TensorLike
 ) -> tf.Tensor:
     """Move the edges of boxes.
@@ -43,7 +43,7 @@ def jittered(
         [tf.clip_by_value(low, 0.0, size), tf.clip_by_value(high, 0.0, size)], axis=-1)
 
 
-def draws_of_annotation(seed: int, annotation_id: int) -> np.ndarray:
+def annotation_draws(seed: int, annotation_id: int) -> np.ndarray:
     """Return [4] float64 in [0, 1), a function of the arguments alone, for ever.
 
     So each annotation is moved in the same direction at every ratio and in every trial, and curves

@@ -147,7 +147,7 @@ class JitteredGroundTruthBoxes(BoxSource):
         del regions
         batch, slots = tf.shape(truth.classes)[0], truth.classes.shape[1]
         draws = sampling.uniform(tf.shape(truth.boxes), seed)
-        moved = box_noise.jittered(truth.boxes, draws, self._jitter, image_size)
+        moved = box_noise.jitter_boxes(truth.boxes, draws, self._jitter, image_size)
         present = truth.classes > 0
         # Padding stays what it was.
         boxes = tf.where(present[..., tf.newaxis], moved, truth.boxes)

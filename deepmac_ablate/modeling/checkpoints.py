@@ -13,7 +13,7 @@ from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 Part = Literal["all", "backbone", "decoder"]
 
 
-def items(model: MaskRCNN) -> dict[str, tf.Module]:
+def named_parts(model: MaskRCNN) -> dict[str, tf.Module]:
     """Return the named parts of a model as Model Garden's checkpoints name them."""
     parts = {
         "backbone": model.backbone,
@@ -25,7 +25,7 @@ def items(model: MaskRCNN) -> dict[str, tf.Module]:
     return parts | {each.name: each for each in model.mask_inputs}
 
 
-def initialise(model: MaskRCNN, checkpoint: str, parts: Sequence[Part]) -> None:
+def load_initial_weights(model: MaskRCNN, checkpoint: str, parts: Sequence[Part]) -> None:
     """Read weights into a model whose variables exist.
 
     Args:
@@ -41,7 +41,7 @@ def initialise(model: MaskRCNN, checkpoint: str, parts: Sequence[Part]) -> None:
         path = tf.train.latest_checkpoint(path)
     if path is None or not tf.io.gfile.exists(f"{path}.index"):
         raise UserError(f"Training.init_checkpoint = {checkpoint!r}: there is no checkpoint there.")
-    named = items(model)
+    named = named_parts(model)
     wanted = named if "all" in parts else {part: named[part] for part in parts}
     try:
         status = tf.train.Checkpoint(**wanted).read(path)

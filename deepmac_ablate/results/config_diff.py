@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from deepmac_ablate import bindings
 from deepmac_ablate.bindings.text import Text
-from deepmac_ablate.bindings.tree import Parameter, compose, flat
+from deepmac_ablate.bindings.tree import Parameter, compose_tree, flatten_tree
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.sweep.plan import PlannedTrial
@@ -74,9 +74,9 @@ def compare(a: Side, b: Side) -> Comparison:
     """Compare what two sides bind.
 
     Raises:
-        UserError: As `text.merge` and `values.expand`.
+        UserError: As `text.merge` and `values.expand_macros`.
     """
-    bound_a, bound_b = (flat(compose(side.bindings)) for side in (a, b))
+    bound_a, bound_b = (flatten_tree(compose_tree(side.bindings)) for side in (a, b))
     differences = []
     for name in _in_both_orders(list(bound_a), list(bound_b)):
         one, other = bound_a.get(name), bound_b.get(name)
@@ -126,7 +126,7 @@ def _changed_defaults(a: Side, b: Side) -> Iterable[ChangedDefault]:
 
 def _operative(side: Side) -> Mapping[str, bindings.Binding]:
     """What took effect in a trial, by the names that gin writes, with macros expanded."""
-    return {binding.name: binding for binding in bindings.expanded(side.operative or ())}
+    return {binding.name: binding for binding in bindings.expanded_bindings(side.operative or ())}
 
 
 def _configurable(name: str) -> str:
@@ -217,7 +217,7 @@ def _values(text: Text) -> dict[tuple[str, str, str], str]:
     """What wins, by names without modules: gin writes its own spelling of them."""
     reached = {}
     for root in bindings.ROOTS:
-        for binding in bindings.reachable(text.bindings, root).values():
+        for binding in bindings.reachable_bindings(text.bindings, root).values():
             key = (binding.scope, binding.short_selector, binding.parameter)
             reached[key] = binding.canonical_value
     return reached

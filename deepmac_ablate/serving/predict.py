@@ -134,7 +134,7 @@ def _predict(
 ) -> Iterator[tuple[_Item, ImagePrediction]]:
     """Run the model on batches of pictures."""
     prepare = tf.function(
-        lambda pixels: model_input.from_pixels(pixels, model.image_size),
+        lambda pixels: model_input.prepare_image(pixels, model.image_size),
         input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
     while batch := list(itertools.islice(items, batch_size)):
         prepared, info = zip(*(prepare(item.pixels) for item in batch), strict=True)

@@ -119,7 +119,7 @@ def _prepare(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Read and resize one picture after the other, so that they may differ in size."""
     return tf.map_fn(
-        lambda item: model_input.from_pixels(read(item), model.image_size),
+        lambda item: model_input.prepare_image(read(item), model.image_size),
         inputs,
         fn_output_signature=(
             tf.TensorSpec([*model.image_size, 3], tf.float32),

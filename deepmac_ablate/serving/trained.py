@@ -70,7 +70,7 @@ def load(workdir: str, further: Sequence[str] = ()) -> Trained:
 
 def _check_took_effect(prepared: PreparedModel, number: int) -> None:
     """Raise unless each of the last `number` bindings went into the model."""
-    unused = bindings.inactive_bindings(prepared.parsed)
+    unused = bindings.find_unused_bindings(prepared.parsed)
     for binding in prepared.parsed[len(prepared.parsed) - number:]:
         if binding in unused:
             raise UserError(f"{binding.place} has no effect: nothing in the trial's model uses it.")

@@ -90,7 +90,7 @@ def run(
         workdir.append_attempt({
             "mode": mode, "step": step or 0, "steps": session.training.steps,
             "runtime": list(runtime),
-            **provenance.describe(bindings.modules(trial.gin_files), trial.gin_files)})
+            **provenance.describe(bindings.imported_modules(trial.gin_files), trial.gin_files)})
     if trains:
         train(session, trial.seed, workdir, workers)
     if mode == "train":

@@ -41,7 +41,7 @@ class Training:
         seen_classes: the classes that bring their masks; see `class_splits.resolve`.
         losses: what is minimised.
         steps: how many steps are taken.
-        freeze: parts of the model that stay as they are, as `checkpoints.items` names them.
+        freeze: parts of the model that stay as they are, as `checkpoints.named_parts` names them.
         make_model: makes the model without its variables.
         make_optimizer: makes the optimizer without its variables.
     """
@@ -111,7 +111,7 @@ class Training:
         model = self.make_model()
         model.create_variables()
         for part in self.freeze:
-            checkpoints.items(model)[part].trainable = False
+            checkpoints.named_parts(model)[part].trainable = False
         return model
 
     def build_optimizer(self, model: MaskRCNN) -> tf_keras.optimizers.Optimizer:
@@ -140,7 +140,7 @@ class Training:
     def initialise(self, model: MaskRCNN) -> None:
         """Read the first weights, if they come from a checkpoint."""
         if self._init_checkpoint is not None:
-            checkpoints.initialise(model, self._init_checkpoint, self._init_parts)
+            checkpoints.load_initial_weights(model, self._init_checkpoint, self._init_parts)
 
 
 class Settings(NamedTuple):
@@ -210,11 +210,12 @@ def prepare(trial: Trial, runtime: Sequence[str] = ()) -> Session:
         model = training.build_model(trial.seed)
         training.check_classes(model)
         optimizer = training.build_optimizer(model)
-    bindings.check_took_effect(parsed)
+    bindings.check_all_bindings_used(parsed)
     config = config or bindings.config_text()
     identity = trial_id(bindings.explicit_bindings(parsed), trial.seed)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, **checkpoints.items(model))
-    inactive = tuple(binding.place for binding in bindings.inactive_bindings(parsed))
+    checkpoint = tf.train.Checkpoint(
+        model=model, optimizer=optimizer, **checkpoints.named_parts(model))
+    inactive = tuple(binding.place for binding in bindings.find_unused_bindings(parsed))
     return Session(
         identity, config, inactive, training, evaluation, settings, strategy, model, optimizer,
         checkpoint)
@@ -262,9 +263,9 @@ def _check_declared(data: TrainingData, parsed: Sequence[bindings.Binding]) -> N
         return
     merged = bindings.merge(parsed)
     binding = next(
-        it for name, it in bindings.reachable(parsed, "Training").items()
+        it for name, it in bindings.reachable_bindings(parsed, "Training").items()
         if it.parameter == "dataset" and it.value == data.declared)
-    origin = bindings.sources(merged[binding.name], merged)[-1]
+    origin = bindings.binding_sources(merged[binding.name], merged)[-1]
     raise UserError(
         f"{data.prefix} is the dataset {found.identity}, but {origin.place} declares another; "
         f"bind {origin.name} = {found.identity!r}, which makes another trial, or None.")

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from deepmac_ablate.data import convert_coco, dataset_info, masks
-from deepmac_ablate.data.check import check
+from deepmac_ablate.data.check import check_dataset
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
 from tests.helpers import coco_tiny
@@ -26,7 +26,7 @@ def prefix(tmp_path):
     content["annotations"][5]["category_id"] = 7
     content["annotations"].append(square(99, 6, 3, 3, 8, iscrowd=1))
     images, annotations = write(tmp_path, content)
-    convert_coco.convert(images, annotations, tmp_path / "out/train", num_shards=2)
+    convert_coco.convert_dataset(images, annotations, tmp_path / "out/train", num_shards=2)
     return tmp_path / "out/train"
 
 
@@ -47,7 +47,7 @@ def _rewrite(prefix, change):
 
 def test_a_sound_data_set_has_no_problems(prefix, tmp_path):
     """Counts by class, crowds apart; drawn images are there to be looked at."""
-    report = check(prefix, tmp_path / "seen", num_images=4)
+    report = check_dataset(prefix, tmp_path / "seen", num_images=4)
 
     assert [] == report.problems
     assert {3: 5, 7: 1} == report.num_instances
@@ -63,8 +63,8 @@ def test_a_sound_data_set_has_no_problems(prefix, tmp_path):
 
 def test_roles_are_counted_and_drawn(prefix, tmp_path):
     """With a split each class has its role, and novel boxes look different."""
-    report = check(prefix, tmp_path / "a", 6, seen_ids=frozenset([3]))
-    check(prefix, tmp_path / "b", 6, seen_ids=frozenset([7]))
+    report = check_dataset(prefix, tmp_path / "a", 6, seen_ids=frozenset([3]))
+    check_dataset(prefix, tmp_path / "b", 6, seen_ids=frozenset([7]))
 
     assert ("seen", "novel") == (report.role(3), report.role(7))
     text = "\n".join(report.lines())
@@ -80,7 +80,7 @@ def test_the_seed_chooses_the_images(prefix, tmp_path):
     chosen = {}
     for seed in (0, 0, 1, 2, 3, 4):
         folder = tmp_path / f"{len(chosen)}-{seed}"
-        check(prefix, folder, 1, seed=seed)
+        check_dataset(prefix, folder, 1, seed=seed)
         found = {path.name for path in folder.iterdir()} - {"contact_sheet.png"}
         assert found == chosen.setdefault(seed, found)
     assert len({tuple(found) for found in chosen.values()}) > 1
@@ -143,7 +143,7 @@ def _far_mask():
 def test_a_planted_fault_is_found(prefix, tmp_path, change, message):
     """One record is damaged; the report says where and how, and goes on to the end."""
     _rewrite(prefix, change)
-    report = check(prefix, tmp_path / "seen", num_images=6)
+    report = check_dataset(prefix, tmp_path / "seen", num_images=6)
 
     assert any(_matches(message, problem) for problem in report.problems), report.problems
     assert any("not of the same conversion" in problem for problem in report.problems)
@@ -164,7 +164,7 @@ def test_a_torn_record_file_is_found(prefix, tmp_path):
     """A file copied in part: the rest is still read."""
     path = DatasetInfo.load(prefix).record_files(prefix)[0]
     path.write_bytes(path.read_bytes()[:-20])
-    report = check(prefix, tmp_path / "seen")
+    report = check_dataset(prefix, tmp_path / "seen")
 
     assert any("train-00000-of-00002.tfrecord is torn after record 2" in p for p in report.problems)
     assert any("The info file says 6 images, the records 5" in p for p in report.problems)
@@ -178,11 +178,11 @@ def test_shards_of_two_conversions_are_found(prefix, tmp_path):
     for annotation in content["annotations"]:
         annotation["bbox"][2] += 1
     images, annotations = write(tmp_path / "other", content)
-    convert_coco.convert(images, annotations, tmp_path / "other/train", num_shards=2)
+    convert_coco.convert_dataset(images, annotations, tmp_path / "other/train", num_shards=2)
     shard = dataset_info.shard_path(prefix, 1, 2)
     shutil.copy(tmp_path / "other" / shard.name, shard)
 
-    problems = check(prefix, tmp_path / "seen").problems
+    problems = check_dataset(prefix, tmp_path / "seen").problems
     assert len(problems) == 1
     assert "they are not of the same conversion" in problems[0]
 
@@ -191,7 +191,7 @@ def test_a_fault_of_every_record_is_not_a_line_for_each(prefix, tmp_path):
     """Five sentences of a kind, then how many more."""
     info = DatasetInfo.load(prefix)
     dataclasses.replace(info, categories=info.categories[1:]).save(prefix)
-    problems = check(prefix, tmp_path / "seen").problems
+    problems = check_dataset(prefix, tmp_path / "seen").problems
 
     assert sum("the class 3 is not of this dataset" in problem for problem in problems) == 5
     assert "1 more like this (class)." in problems
@@ -204,7 +204,7 @@ def test_annotations_of_other_images_are_found(prefix, tmp_path):
     content["images"].append({"id": 77})
     path.write_text(json.dumps(content))
 
-    problems = check(prefix, tmp_path / "seen").problems
+    problems = check_dataset(prefix, tmp_path / "seen").problems
     assert [
         "1 annotated images are not in the records, 0 recorded ones have no annotations."
     ] == problems
@@ -212,18 +212,18 @@ def test_annotations_of_other_images_are_found(prefix, tmp_path):
 
 def test_drawing_nothing_is_fine_and_less_is_refused(prefix, tmp_path):
     """Counting alone needs no pictures."""
-    report = check(prefix, tmp_path / "seen", num_images=0)
+    report = check_dataset(prefix, tmp_path / "seen", num_images=0)
 
     assert report.contact_sheet is None
     assert [] == list((tmp_path / "seen").iterdir())
     with pytest.raises(UserError, match="-1 images cannot be drawn"):
-        check(prefix, tmp_path / "seen", num_images=-1)
+        check_dataset(prefix, tmp_path / "seen", num_images=-1)
 
 
 def test_a_missing_data_set_is_refused(tmp_path):
     """With the sentence of the info file."""
     with pytest.raises(UserError, match="There is no dataset"):
-        check(tmp_path / "no", tmp_path / "seen")
+        check_dataset(tmp_path / "no", tmp_path / "seen")
 
 
 def test_boxes_without_masks_are_counted_by_class(tmp_path):
@@ -233,8 +233,8 @@ def test_boxes_without_masks_are_counted_by_class(tmp_path):
         annotation |= {"category_id": 7, "segmentation": []}
     content["annotations"].append(square(99, 3, 3, 3, 8, iscrowd=1, segmentation=[]))
     images, annotations = write(tmp_path, content)
-    convert_coco.convert(images, annotations, tmp_path / "train")
-    report = check(tmp_path / "train", tmp_path / "drawn", seen_ids=frozenset([3]))
+    convert_coco.convert_dataset(images, annotations, tmp_path / "train")
+    report = check_dataset(tmp_path / "train", tmp_path / "drawn", seen_ids=frozenset([3]))
 
     assert [] == report.problems
     assert ({3: 1, 7: 2}, {7: 2}) == (report.num_instances, report.num_boxes_only)
@@ -246,8 +246,8 @@ def test_boxes_without_masks_are_counted_by_class(tmp_path):
 def test_coco_has_no_problems(tmp_path):
     """On real annotations no tolerance is too tight."""
     annotations = coco_tiny.root() / "annotations/instances.json"
-    convert_coco.convert(coco_tiny.root() / "images", annotations, tmp_path / "all")
-    report = check(tmp_path / "all", tmp_path / "seen")
+    convert_coco.convert_dataset(coco_tiny.root() / "images", annotations, tmp_path / "all")
+    report = check_dataset(tmp_path / "all", tmp_path / "seen")
 
     assert [] == report.problems
     assert sum(report.num_instances.values()) == 1463

@@ -14,7 +14,7 @@ from tests.helpers.data_fixtures import document, square
 def _read(tmp_path, content):
     path = tmp_path / "instances.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return coco_annotations.read(path)
+    return coco_annotations.read_coco(path)
 
 
 def test_reads_images_annotations_and_categories_by_id(tmp_path):
@@ -89,16 +89,16 @@ def test_a_file_that_is_not_coco_instances_is_refused(tmp_path, content, message
 def test_a_missing_file_is_refused(tmp_path):
     """No traceback for a wrong path."""
     with pytest.raises(UserError, match=r"no\.json does not exist"):
-        coco_annotations.read(tmp_path / "no.json")
+        coco_annotations.read_coco(tmp_path / "no.json")
     with pytest.raises(UserError, match="is a folder"):
-        coco_annotations.read(tmp_path)
+        coco_annotations.read_coco(tmp_path)
 
 
 def test_binary_files_are_refused(tmp_path):
     """An image given as the annotations, say."""
     (tmp_path / "x.json").write_bytes(b"\x89PNG\xff")
     with pytest.raises(UserError, match="not a JSON text file"):
-        coco_annotations.read(tmp_path / "x.json")
+        coco_annotations.read_coco(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class Example(NamedTuple):
 
 def _converted(folder, content, num_shards=2):
     images, annotations = write(folder, content)
-    convert_coco.convert(images, annotations, folder / "train", num_shards=num_shards)
+    convert_coco.convert_dataset(images, annotations, folder / "train", num_shards=num_shards)
     return folder / "train"
 
 
@@ -89,7 +89,8 @@ def tiny(tmp_path_factory):
     for table, key in (("images", "id"), ("annotations", "image_id")):
         content[table] = [entry for entry in content[table] if entry[key] in chosen]
     (folder / "instances.json").write_text(json.dumps(content))
-    convert_coco.convert(coco_tiny.root() / "images", folder / "instances.json", folder / "few")
+    convert_coco.convert_dataset(
+        coco_tiny.root() / "images", folder / "instances.json", folder / "few")
     return folder / "few"
 
 

@@ -65,7 +65,7 @@ def document(star: str = "star") -> dict[str, Any]:
     ids = {name: number for number, name in enumerate(names, 1)}
     annotations = []
     for image_id in range(1, IMAGES + 1):
-        for name, entry in scenes.render(task(image_id))[1]:
+        for name, entry in scenes.render_scene(task(image_id))[1]:
             place = {"id": len(annotations) + 1, "image_id": image_id}
             annotations.append({**place, "category_id": ids[name], **entry})
     images = [{"id": i, "file_name": f"{i}.png", "width": SIZE, "height": SIZE}
@@ -167,7 +167,7 @@ def _evaluate(
              for place, it in enumerate(categories)}
     predicted = {
         it["id"]: masks.encode_runs(_blurred(
-            masks.decode(it["segmentation"], SIZE, SIZE),
+            masks.decode_segmentation(it["segmentation"], SIZE, SIZE),
             error[roles[it["category_id"]] == "seen"], draw))
         for it in truth["annotations"]}
     ground_truth = GroundTruth.from_coco(truth)

@@ -306,7 +306,7 @@ def test_what_is_kept_gives_the_numbers_again(finished):
 def test_frozen_parts_stay_as_they_are(finished, tmp_path, frozen):
     """Weights and statistics alike; every other part learns."""
     session = prepare(finished.trial_with(f"Training.freeze = {list(frozen)}", "STEPS = 2"))
-    parts = checkpoints.items(session.model)
+    parts = checkpoints.named_parts(session.model)
     before = {name: [v.numpy() for v in part.variables] for name, part in parts.items()}
     workdir = TrialWorkdir(tmp_path)
     workdir.checkpoints.mkdir()

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmac_ablate.data.coco_annotations import Entry
-from deepmac_ablate.data.convert_coco import ConversionSummary, convert
+from deepmac_ablate.data.convert_coco import ConversionSummary, convert_dataset
 from deepmac_ablate.data.parallel import ordered_map
 from deepmac_ablate.data.shapes import scenes
 from deepmac_ablate.data.shapes.outlines import CLASSES
@@ -47,7 +47,7 @@ class ShapesSummary:
         return [*self.train.lines(), *self.val.lines()]
 
 
-def generate(
+def generate_dataset(
     output_dir: str | os.PathLike[str],
     seed: int = 0,
     num_train: int = 1200,
@@ -80,7 +80,7 @@ def generate(
     summaries = {}
     for part, num_images in zip(_PARTS, (num_train, num_val), strict=True):
         images, annotations = _draw_part(folder / "images", part, num_images, size, seed)
-        summaries[part] = convert(images, annotations, folder / part)
+        summaries[part] = convert_dataset(images, annotations, folder / part)
     return ShapesSummary(**summaries)
 
 
@@ -92,7 +92,7 @@ def _draw_part(
     partial.mkdir(parents=True)
     num_processes = min(os.cpu_count() or 1, max(1, num_images // _MIN_IMAGES_PER_PROCESS))
     tasks = _tasks(part, num_images, size, seed)
-    drawn = ordered_map(scenes.render, tasks, num_processes)
+    drawn = ordered_map(scenes.render_scene, tasks, num_processes)
     ids = {category["name"]: category["id"] for category in _CATEGORIES}
     entries: list[Entry] = []
     annotations: list[Entry] = []

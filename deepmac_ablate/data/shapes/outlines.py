@@ -132,7 +132,7 @@ CLASSES: dict[str, ShapeClass] = {
 }
 
 
-def draw(name: str, extent: float, rng: np.random.Generator) -> Polygons:
+def draw_outline(name: str, extent: float, rng: np.random.Generator) -> Polygons:
     """Return one outline of a class, warped and turned.
 
     Args:

@@ -48,12 +48,12 @@ class SceneTask(NamedTuple):
     seed: tuple[int, ...]
 
 
-def render(task: SceneTask) -> tuple[bytes, list[tuple[str, Entry]]]:
+def render_scene(task: SceneTask) -> tuple[bytes, list[tuple[str, Entry]]]:
     """Return a picture as a PNG file, and per instance its class name and COCO annotation.
 
     The annotations have `bbox`, `area`, `iscrowd` and `segmentation`; ids are the caller's.
     """
-    scene = draw(task.names, task.size, np.random.default_rng(task.seed))
+    scene = draw_scene(task.names, task.size, np.random.default_rng(task.seed))
     buffer = io.BytesIO()
     Image.fromarray(scene.image).save(buffer, format="PNG")
     found = zip(scene.names, scene.visible, strict=True)
@@ -71,7 +71,7 @@ def _annotation(mask: np.ndarray) -> Entry:
     }
 
 
-def draw(names: list[str], size: int, rng: np.random.Generator) -> Scene:
+def draw_scene(names: list[str], size: int, rng: np.random.Generator) -> Scene:
     """Return a picture with an instance of each of `names`, later ones in front.
 
     An instance that would leave less than a quarter visible of itself or of another one wherever
@@ -88,7 +88,7 @@ def draw(names: list[str], size: int, rng: np.random.Generator) -> Scene:
     areas: list[int] = []
     for name in names:
         extent = rng.uniform(MIN_EXTENT, MAX_EXTENT) * size
-        polygons = outlines.draw(name, extent, rng)
+        polygons = outlines.draw_outline(name, extent, rng)
         mask = _place(polygons, visible, areas, size, rng)
         if mask is None:
             continue
@@ -104,7 +104,7 @@ def draw(names: list[str], size: int, rng: np.random.Generator) -> Scene:
 
 def _ground(size: int, rng: np.random.Generator) -> np.ndarray:
     # Up to three surfaces, with smooth borders that bound no object.
-    canvas = textures.paint(size, rng)
+    canvas = textures.paint_surface(size, rng)
     for _ in range(rng.integers(0, 3)):
         angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.7, 0.7)
         position = np.linspace(-1, 1, size)
@@ -113,7 +113,7 @@ def _ground(size: int, rng: np.random.Generator) -> np.ndarray:
             position * np.sin(angle) - position[:, None] * np.cos(angle)
         )
         beyond = distance + bend**2 > 0
-        canvas = np.where(beyond[..., None], textures.paint(size, rng), canvas)
+        canvas = np.where(beyond[..., None], textures.paint_surface(size, rng), canvas)
     return canvas
 
 
@@ -151,7 +151,7 @@ def _paint_object(canvas: np.ndarray, mask: np.ndarray, rng: np.random.Generator
     height, width = part.shape
     below = canvas[box][part].mean(axis=0)
     for _ in range(_SURFACES_TRIED):
-        surface = textures.paint(max(height, width), rng)[:height, :width]
+        surface = textures.paint_surface(max(height, width), rng)[:height, :width]
         if np.abs(surface[part].mean(axis=0) - below).mean() >= _MIN_CONTRAST:
             break
     framed = np.pad(part, 1)

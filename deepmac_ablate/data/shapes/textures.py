@@ -17,7 +17,7 @@ _MAX_TINT = 50.0
 _GRAIN = 6.0
 
 
-def paint(size: int, rng: np.random.Generator) -> np.ndarray:
+def paint_surface(size: int, rng: np.random.Generator) -> np.ndarray:
     """Return a random surface: two colours mixed by a pattern, shading and grain.
 
     The pattern's scale is in pixels, so a small surface looks like a part of a large one.

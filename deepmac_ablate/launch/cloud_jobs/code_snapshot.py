@@ -46,8 +46,8 @@ class Snapshot:
     """
 
     def __init__(self, gin_files: Sequence[str], extra: Sequence[str] = ()) -> None:
-        files = _gin_files(bindings.files_read(gin_files, extra))
-        files |= _modules(bindings.modules(gin_files, extra))
+        files = _gin_files(bindings.all_gin_files(gin_files, extra))
+        files |= _modules(bindings.imported_modules(gin_files, extra))
         self._content = {name: path.read_bytes() for name, path in sorted(files.items())}
         self._index = {name: _digest(data) for name, data in self._content.items()}
         self._name = _digest(json.dumps(self._index).encode())[:_LENGTH]
@@ -108,7 +108,7 @@ def _gin_files(read: Iterable[bindings.GinFile]) -> dict[str, Path]:
     Raises:
         UserError: If the name by which one is asked for leads elsewhere on another machine.
     """
-    files = {gin.shown(file.path): file.path for file in read}
+    files = {gin.display_name(file.path): file.path for file in read}
     for file in read:
         if _found(file, files) != file.path:
             raise UserError(
@@ -118,8 +118,8 @@ def _gin_files(read: Iterable[bindings.GinFile]) -> dict[str, Path]:
 
 
 def _found(file: bindings.GinFile, files: Mapping[str, Path]) -> Path | None:
-    """Return what `gin_files.find` will find by the file's name from within the snapshot."""
-    beside = [posixpath.dirname(gin.shown(file.including))] if file.including else []
+    """Return what `find_gin_file` will find by the file's name from within the snapshot."""
+    beside = [posixpath.dirname(gin.display_name(file.including))] if file.including else []
     names = [posixpath.normpath(posixpath.join(folder, file.name)) for folder in [*beside, ""]]
     return next((files[name] for name in names if name in files and name[0] != "/"), None)
 

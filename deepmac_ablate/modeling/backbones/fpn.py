@@ -51,7 +51,7 @@ class ResNetFPN(Backbone):
             kernel_regularizer=regularizer,
             **norm.options(),
         )
-        decoder = build(
+        decoder = build_decoder(
             backbone.output_specs, min_level, max_level, self.fpn_filters, norm, regularizer)
         return backbone, decoder
 
@@ -100,12 +100,12 @@ class MobileNetFPN(Backbone):
         # Behind the features lie layers for classification; here nothing would train them.
         backbone = tf_keras.Model(
             network.input, {level: network.output[level] for level in features}, name="mobilenet")
-        decoder = build(
+        decoder = build_decoder(
             features, min_level, max_level, self.fpn_filters, norm, regularizer)
         return backbone, decoder
 
 
-def build(
+def build_decoder(
     features: Mapping[str, tf.TensorShape],
     min_level: int,
     max_level: int,

@@ -43,7 +43,7 @@ class Entry(NamedTuple):
 def stamps(folder: str) -> list[Any]:
     """Return what changes when the files of a finished trial do, on a disk."""
     return [
-        None if (stamp := bindings.stamp(f"{folder}/{name}")) is None else list(stamp)
+        None if (stamp := bindings.file_stamp(f"{folder}/{name}")) is None else list(stamp)
         for name in trial_folder.WATCHED]
 
 

@@ -176,7 +176,7 @@ def draw(
     if pixels is None:
         pixels = np.full((height, width, 3), _GREY, np.uint8)
     part = window(box, height, width)
-    mask = masks.decode(segmentation, height, width)
+    mask = masks.decode_segmentation(segmentation, height, width)
     image = np.asarray(_cut(Image.fromarray(pixels), part, Image.Resampling.LANCZOS))
     # Enlarged smoothly and cut at a half: outlines without stairs.
     alpha = np.asarray(_cut(Image.fromarray(mask * 255), part, Image.Resampling.BILINEAR))

@@ -85,7 +85,7 @@ def _bound(workdir: TrialWorkdir) -> dict[str, Any]:
     """Return what is bound and reachable, with macros resolved."""
     parsed = bindings.read([str(workdir.path / "config.gin")], []).bindings
     reached = {name: binding for root in bindings.ROOTS
-               for name, binding in bindings.reachable(parsed, root).items()}
+               for name, binding in bindings.reachable_bindings(parsed, root).items()}
     return {name: _plain(reached[name].value) for name in sorted(reached)}
 
 
