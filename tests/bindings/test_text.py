@@ -211,8 +211,8 @@ def test_one_parameter_under_two_names_is_refused():
     with pytest.raises(UserError) as caught:
         merge(read([], ["heads.Head.depth = 1", "Head.depth = 2"]).bindings)
     assert (
-        "binding 'Head.depth = 2' and binding 'heads.Head.depth = 1' name one parameter in two "
-        "ways; use one."
+        "binding 'Head.depth = 2' and binding 'heads.Head.depth = 1' spell the same parameter "
+        "differently; use one spelling."
     ) == str(caught.value)
     assert 2 == len(merge(read([], ["a.Head.depth = 1", "b.Head.depth = 2"]).bindings))
 

@@ -323,11 +323,11 @@ def _turn_image(images):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (lambda images: (images / "2.png").unlink(), r"1 of 3 images are not in .*'2\.png'"),
+        (lambda images: (images / "2.png").unlink(), r"1 of 3 images are missing from .*'2\.png'"),
         (lambda images: (images / "2.png").write_text("x"), r"image file .*2\.png cannot be read"),
         (_break_image, r"image file .*2\.png cannot be read"),
-        (_resize_image, r"2\.png is 20 x 20 pixels, its annotations say 40 x 30\."),
-        (_turn_image, r"is 30 x 40 pixels, .* say 40 x 30; it is turned by its EXIF orientation"),
+        (_resize_image, r"2\.png is 20 x 20 pixels, but its annotations say 40 x 30\."),
+        (_turn_image, r"is 30 x 40 pixels, .* say 40 x 30; it is rotated by its EXIF orientation"),
     ],
 )
 @pytest.mark.parametrize("num_processes", [1, 2])
@@ -345,8 +345,8 @@ def test_a_faulty_image_leaves_nothing_behind(tmp_path, fault, message, num_proc
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_shards": 0}, "0 shards of 3 images; 1 to 3 can be"),
-        ({"num_shards": 4}, "4 shards of 3 images; 1 to 3 can be"),
+        ({"num_shards": 0}, "must be from 1 to the number of images, 3; got 0"),
+        ({"num_shards": 4}, "must be from 1 to the number of images, 3; got 4"),
         ({"prefix": ""}, "is a folder; name the dataset in it"),
         ({"prefix": "new/"}, None),
     ],

@@ -203,13 +203,13 @@ def test_surfaces_do_not_tell_classes_or_ground_apart():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_val": 0}, "1200 and 0 images: each part needs one at least"),
-        ({"size": 32}, "Images of 32 pixels are too small; 64 is the least"),
-        ({"seed": -1}, "The seed -1 is negative"),
+        ({"num_val": 0}, "at least 1 image, got 1200 for training and 0 for val"),
+        ({"size": 32}, "image size must be at least 64 pixels, got 32"),
+        ({"seed": -1}, "The seed must be at least 0, got -1"),
     ],
 )
 def test_impossible_wishes_are_refused(tmp_path, options, message):
-    """Before anything is written."""
+    """Values out of range are refused before anything is written."""
     with pytest.raises(UserError, match=message):
         generate.generate_dataset(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
