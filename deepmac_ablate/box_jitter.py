@@ -1,10 +1,10 @@
-"""Noise on ground-truth boxes: how much of it, and in which way.
+"""Jitter of ground-truth boxes: ratio, mode, and the names of box sources with jitter.
 
 The seven modes are those of the paper's other code base (`random_jitter_boxes` of
 tensorflow/models, research/object_detection/core/preprocessor.py, used by its DeepMAC), so that a
-ratio means the same there and here. With u drawn uniformly, ratio r, and distances from the centre:
+ratio means the same in both. With ratio r, u drawn uniformly, and distances from the centre:
 
-| mode | what is multiplied by 1 + u | u in |
+| mode | multiplied by 1 + u | u in |
 |---|---|---|
 | default | the distance of each of the four edges, each by its own u | -r..r |
 | expand | the same | 0..r |
@@ -14,8 +14,8 @@ ratio means the same there and here. With u drawn uniformly, ratio r, and distan
 | expand_symmetric_xy | height and width by one u; centre and aspect ratio stay | 0..r |
 | shrink_symmetric_xy | the same | -r..0 |
 
-So an edge moves by at most r / 2 of the side that it bounds. Boxes are clipped to the image; the
-symmetric modes instead grow no further than the nearest border of the image, on both sides alike.
+So an edge moves by at most r / 2 of the side that it bounds. Boxes are clipped to the image; in the
+symmetric modes, growth instead ends on both sides at the nearest border of the image.
 """
 
 from __future__ import annotations
@@ -33,68 +33,67 @@ Mode = Literal[
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 _PREFIX = "jittered"
-# One spelling for each ratio, as `Jitter.name` writes it.
+# Each ratio has one spelling, that of `Jitter.name`.
 _NAME = re.compile(rf"{_PREFIX}(\d+(?:\.\d+)?)(?:-(\w+))?")
 
 
 @dataclasses.dataclass(frozen=True)
 class Jitter:
-    """A kind of noise on boxes.
+    """Noise on boxes.
 
     Attributes:
-        ratio: r above, at least 0. Where a box may shrink it is less than 1, which would leave
-            nothing of the box.
-        mode: one of `MODES`.
+        ratio: The ratio r above, at least 0; less than 1 in modes in which boxes may shrink.
+        mode: One of `MODES`.
     """
 
     ratio: float
     mode: Mode = "default"
 
     def __post_init__(self) -> None:
-        """Check both.
+        """Check mode and ratio.
 
         Raises:
-            UserError: If the mode is unknown or the ratio outside of its range.
+            UserError: If the mode is unknown or the ratio out of range.
         """
         if self.mode not in MODES:
             raise UserError(
-                f"Unknown jitter mode {self.mode!r}.{did_you_mean(self.mode, MODES)} Known are "
+                f"Unknown jitter mode {self.mode!r}.{did_you_mean(self.mode, MODES)} Known modes: "
                 f"{', '.join(MODES)}.")
         below = float("inf") if self.grows_only else 1.0
         if not 0.0 <= self.ratio < below:
             bound = "" if self.grows_only else " and less than 1"
             raise UserError(
-                f"The jitter ratio {self.ratio} makes no sense in mode {self.mode!r}; it must be "
-                f"at least 0{bound}.")
+                f"The jitter ratio must be at least 0{bound} in mode {self.mode!r}, got "
+                f"{self.ratio}.")
 
     @property
     def grows_only(self) -> bool:
-        """Whether a box never shrinks."""
+        """True if boxes never shrink in this mode."""
         return self.mode.startswith("expand")
 
     @property
     def name(self) -> str:
-        """How this noise is called: "jittered0.1", or "jittered0.1-expand" unless by default."""
+        """Name of the box source: "jittered0.1", or "jittered0.1-expand" in another mode."""
         return f"{_PREFIX}{_plain(self.ratio)}" + (
             "" if self.mode == "default" else f"-{self.mode}")
 
 
-def parse(name: str) -> Jitter | None:
-    """Return what a name stands for, or None if it names no noise.
+def parse_jitter(name: str) -> Jitter | None:
+    """Parse the name of a box source; return None if it does not name jittered boxes.
 
     Raises:
-        UserError: If it does, but with an unknown mode, a ratio outside of its range, or in another
-            spelling than `Jitter.name`, which numbers are stored by.
+        UserError: If the mode is unknown, the ratio is out of range, or the spelling is not that of
+            `Jitter.name`, under which results are stored.
     """
     found = _NAME.fullmatch(name)
     if not found:
         return None
     jitter = Jitter(float(found[1]), found[2] or "default")
     if jitter.name != name:
-        raise UserError(f"Jittered boxes {name!r} are called {jitter.name!r}.")
+        raise UserError(f"Box source {name!r} must be spelled {jitter.name!r}.")
     return jitter
 
 
 def _plain(ratio: float) -> str:
-    """0.1 -> "0.1", 1.0 -> "1"; never with an exponent, which the grammar does not know."""
+    """Format a ratio: 0.1 -> "0.1", 1.0 -> "1"; without an exponent, which names cannot have."""
     return f"{ratio:.6f}".rstrip("0").rstrip(".")

@@ -1,11 +1,11 @@
-"""Which classes are seen (trained with masks); all the others are novel.
+"""Class splits: seen classes are trained with masks; all other classes are novel.
 
-A split is what an experiment binds, so it is a plain value: the name of a known split, or a list
-of class ids and names. The masks of a novel class are withheld in training and asked for at the
-end; a class on the wrong side would spoil the result without a sign, so nothing is guessed here::
+A split is bound in gin, so it is a plain value: the name of a known split, or a list of class ids
+and names. The masks of a novel class are withheld in training and scored in evaluation; a class on
+the wrong side would silently spoil the result, so nothing is guessed here::
 
     resolve("voc", categories)                # the 20 classes of PASCAL VOC
-    resolve("random-20-seed-3", categories)   # 20 classes, the same for ever
+    resolve("random-20-seed-3", categories)   # 20 classes, always the same
     resolve([1, "zebra"], categories)         # two classes
     resolve(None, categories)                 # all: the fully supervised oracle
     resolve([], categories)                   # none
@@ -41,15 +41,15 @@ COCO: dict[int, str] = {
     89: "hair drier", 90: "toothbrush",
 }  # fmt: skip
 
-# The 20 classes that COCO shares with PASCAL VOC, the split of the paper (arXiv 2104.00613); ids
+# The 20 classes that COCO shares with PASCAL VOC, the split of the paper (arXiv:2104.00613); ids
 # as `allowed_mask_class_ids` of tensorflow/models, official/projects/deepmac_maskrcnn.
 VOC: frozenset[int] = frozenset(
     [1, 2, 3, 4, 5, 6, 7, 9, 16, 17, 18, 19, 20, 21, 44, 62, 63, 64, 67, 72]
 )
 # The other 60: the paper's second direction, "non-VOC -> VOC".
 NON_VOC: frozenset[int] = frozenset(COCO) - VOC
-# VOC and 20 more: the 40-class split of OPMask (Biertimpel et al., ICCV 2021), whose code counts
-# classes from 0 without gaps (class_splits.py).
+# VOC and 20 more: the 40-class split of OPMask (Biertimpel et al., ICCV 2021), whose code numbers
+# classes from 0 without gaps.
 COCO40: frozenset[int] = VOC | {
     10, 11, 15, 25, 27, 28, 31, 41, 48, 53, 54, 55, 58, 60, 70, 73, 80, 85, 87, 90}
 
@@ -60,7 +60,7 @@ SHAPES_B: tuple[str, ...] = ("ellipse", "ring", "square", "l_shape", "cross", "g
 NAMES: tuple[str, ...] = ("voc", "nonvoc", "coco40", "all", "none", "shapes_a", "shapes_b")
 
 _COCO_SPLITS: dict[str, frozenset[int]] = {"voc": VOC, "nonvoc": NON_VOC, "coco40": COCO40}
-# One spelling for each draw, so that one trial has one name.
+# Each draw has one spelling, so that equal trials have the same id.
 _RANDOM = re.compile(r"random-([1-9]\d*)-seed-(0|[1-9]\d*)")
 
 
@@ -69,24 +69,24 @@ class Category(Protocol):
 
     @property
     def id(self) -> int:
-        """The id in the annotations, from 1."""
+        """Id in the annotations, at least 1."""
 
     @property
     def name(self) -> str:
-        """The name in the annotations."""
+        """Name in the annotations."""
 
 
 def resolve(split: Split, categories: Iterable[Category]) -> frozenset[int]:
     """Return the ids of the seen classes of a dataset.
 
     Args:
-        split: One of `NAMES`; "random-<k>-seed-<s>", k classes drawn by the seed s; or class ids
-            and/or names; None is all classes, an empty list none.
-        categories: All classes of the dataset, with `id` and `name`.
+        split: One of `NAMES`; "random-<k>-seed-<s>" for k classes drawn with seed s; a list of
+            class ids and names; or None for all classes.
+        categories: All classes of the dataset.
 
     Raises:
-        UserError: The split is unknown, names a class twice or one that the dataset lacks, draws
-            more classes than there are, or is COCO's where the classes are not COCO's.
+        UserError: If the split is unknown, lists a class twice or one that the dataset lacks, draws
+            more classes than there are, or is a split of COCO but the classes are not COCO's.
     """
     names = {category.id: category.name for category in categories}
     if split is None or split == "all":
@@ -103,21 +103,23 @@ def resolve(split: Split, categories: Iterable[Category]) -> frozenset[int]:
         return _random(split, names)
     if isinstance(split, str):
         if split in names.values():
-            raise UserError(f"Class split {split!r} is the name of a class: list it, [{split!r}].")
+            raise UserError(
+                f"Class split {split!r} is the name of a class; to select this class, write "
+                f"[{split!r}].")
         check_name(split)
     if not isinstance(split, Sequence):
         raise UserError(
-            f"A class split is one of {', '.join(NAMES)} or a list of class ids and names, "
-            f"not {split!r}."
+            f"A class split must be one of {', '.join(NAMES)} or a list of class ids and names, "
+            f"got {split!r}."
         )
     return _listed(split, names)
 
 
 def check_name(split: Split) -> None:
-    """Check what can be known about a split where the classes are not: its name, if it has one.
+    """Check the name of a split without knowing the classes; a list of classes is not checked.
 
     Raises:
-        UserError: There is no such split.
+        UserError: If there is no split of this name.
     """
     if not isinstance(split, str) or split in NAMES:
         return
@@ -131,10 +133,10 @@ def check_name(split: Split) -> None:
 
 
 def roles(split: Split, categories: Iterable[Category]) -> dict[int, Role]:
-    """Return the role of every class of a dataset, by id in the dataset's order.
+    """Return the role of each class of a dataset, by id, in the order of the dataset.
 
     Raises:
-        UserError: As `resolve`.
+        UserError: See `resolve`.
     """
     categories = list(categories)
     seen = resolve(split, categories)
@@ -142,7 +144,7 @@ def roles(split: Split, categories: Iterable[Category]) -> dict[int, Role]:
 
 
 def _coco(split: str, names: dict[int, str]) -> frozenset[int]:
-    """Return the part of a COCO split that the dataset has."""
+    """Return the classes of a COCO split that the dataset has."""
     for class_id, name in names.items():
         if COCO.get(class_id) != name:
             coco = repr(COCO[class_id]) if class_id in COCO else "no class"
@@ -154,16 +156,16 @@ def _coco(split: str, names: dict[int, str]) -> frozenset[int]:
     if not seen:
         raise UserError(
             f"Class split {split!r} has no class in common with the dataset; "
-            "write 'none' if no class shall be trained with masks."
+            "write 'none' to train no class with masks."
         )
     return seen
 
 
 def _random(split: str, names: dict[int, str]) -> frozenset[int]:
-    """Return k classes of a dataset, drawn by a seed.
+    """Return k classes of a dataset, drawn with a seed.
 
-    Classes are ranked by a hash of seed and id, not by a generator, whose numbers may change with
-    its version. So k + 1 classes of a seed are the k and one more.
+    Classes are ranked by a hash of seed and id, not by a random generator, whose numbers may change
+    between versions. So the k + 1 classes of a seed are its k classes and one more.
     """
     number, seed = _number_and_seed(split)
     if number > len(names):
@@ -183,7 +185,7 @@ def _number_and_seed(split: str) -> tuple[int, int]:
 
 
 def _listed(entries: Sequence[int | str], names: dict[int, str]) -> frozenset[int]:
-    """Return the ids of classes that are listed by id or name."""
+    """Return the ids of classes listed by id or name."""
     seen: set[int] = set()
     for entry in entries:
         class_id = _class_id(entry, names)
@@ -200,16 +202,17 @@ def _class_id(entry: int | str, names: dict[int, str]) -> int:
     if isinstance(entry, str):
         ids = [class_id for class_id, name in names.items() if name == entry]
         if len(ids) > 1:
-            raise UserError(f"The dataset has {len(ids)} classes {entry!r}: list by id, {ids}.")
+            raise UserError(
+                f"The dataset has {len(ids)} classes {entry!r}; list them by id: {ids}.")
         if not ids:
             raise UserError(
                 f"The class split names class {entry!r}, which the dataset lacks."
                 f"{did_you_mean(entry, names.values())}"
             )
         return ids[0]
-    # bool is an int to Python; True is never meant as the class with id 1.
+    # A bool is an int in Python, but True is never meant as the class with id 1.
     if not isinstance(entry, int) or isinstance(entry, bool):
-        raise UserError(f"The class split lists {entry!r}, which is no class id or name.")
+        raise UserError(f"The class split lists {entry!r}, which is not a class id or name.")
     if entry not in names:
         known = f"{len(names)} ids in {min(names)}..{max(names)}" if names else "no classes"
         raise UserError(

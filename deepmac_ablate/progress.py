@@ -1,4 +1,4 @@
-"""How far a long loop is: a bar on a terminal, a line now and then in a log; on stderr."""
+"""Progress of long loops on stderr: a bar on a terminal, a line every 15 seconds in a log."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """Shows how many of `total` are done, while the context lasts.
+    """Progress display, shown while the context lasts.
 
     Attributes:
-        done: how many are done.
+        done: Number of items that are done.
     """
 
     def __init__(
@@ -27,10 +27,10 @@ class Progress:
         """Prepare the display.
 
         Args:
-            description: what is being done, such as "Training".
-            total: how many there are.
-            done: how many of them were done before.
-            console: where to show it instead of stderr.
+            description: Name of the activity, such as "Training".
+            total: Number of items.
+            done: Number of items that were done before.
+            console: Console to use instead of stderr.
         """
         self.done = done
         self._description = description
@@ -62,7 +62,7 @@ class Progress:
             self._bar.stop()
 
     def update(self, done: int, **numbers: float) -> None:
-        """Show that `done` are done, and some numbers beside it."""
+        """Show the number of items that are done, and further numbers such as losses."""
         self.done = done
         shown = " ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         if self._bar is not None:
@@ -76,13 +76,13 @@ class Progress:
 def track(
     items: Iterable[_Item], total: int, description: str, console: Console | None = None
 ) -> Iterator[_Item]:
-    """Yield `items` and show how many of `total` are done.
+    """Yield `items` while showing how many of them are done.
 
     Args:
-        items: what the loop runs over.
-        total: how many items there are.
-        description: what is being done, such as "Converting".
-        console: where to show it instead of stderr.
+        items: Items to yield.
+        total: Number of items.
+        description: Name of the activity, such as "Converting".
+        console: Console to use instead of stderr.
 
     Yields:
         The items.

@@ -1,4 +1,4 @@
-"""The names of noise on boxes, and which noise there is."""
+"""Names and ranges of jitter on boxes."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from deepmac_ablate.errors import UserError
     ],
 )
 def test_a_name_says_ratio_and_mode(name, expected):
-    """Names are read back from what they were written from."""
-    assert expected == box_jitter.parse(name)
+    """Parsing a name gives the jitter that has this name."""
+    assert expected == box_jitter.parse_jitter(name)
     assert name == expected.name
 
 
 def test_a_small_ratio_has_a_name_without_exponent():
-    """1e-05 is no part of the grammar."""
+    """Names never contain an exponent such as 1e-05."""
     assert Jitter(1e-05).name == "jittered0.00001"
-    assert box_jitter.parse(Jitter(1e-05).name) == Jitter(1e-05)
+    assert box_jitter.parse_jitter(Jitter(1e-05).name) == Jitter(1e-05)
 
 
 @pytest.mark.parametrize("name", ["detections", "groundtruth", "jitter0.1", "jittered", ""])
-def test_other_names_name_no_noise(name):
-    """They are left to whoever knows them."""
-    assert box_jitter.parse(name) is None
+def test_other_names_are_not_jitter(name):
+    """Names of other box sources are not parsed."""
+    assert box_jitter.parse_jitter(name) is None
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("jittered0.1-shrnk", r"^Unknown jitter mode 'shrnk'\. Did you mean 'shrink'\? Known are "),
-        ("jittered1", r"ratio 1\.0 makes no sense in mode 'default'; .* 0 and less than 1"),
-        ("jittered1.5-shrink", r"ratio 1\.5 makes no sense in mode 'shrink'"),
-        ("jittered0.10", r"^Jittered boxes 'jittered0\.10' are called 'jittered0\.1'\.$"),
-        ("jittered0.1-default", r"'jittered0\.1-default' are called 'jittered0\.1'"),
+        ("jittered0.1-shrnk", r"^Unknown jitter mode 'shrnk'\. Did you mean 'shrink'\? Known "),
+        ("jittered1", r"must be at least 0 and less than 1 in mode 'default', got 1\.0\.$"),
+        ("jittered1.5-shrink", r"ratio must be .* in mode 'shrink', got 1\.5\.$"),
+        ("jittered0.10", r"^Box source 'jittered0\.10' must be spelled 'jittered0\.1'\.$"),
+        ("jittered0.1-default", r"'jittered0\.1-default' must be spelled 'jittered0\.1'"),
     ],
 )
 def test_mistakes_are_named(name, message):
-    """What looks like noise but is none is refused in a sentence."""
+    """Malformed names of jittered boxes are refused with one sentence."""
     with pytest.raises(UserError, match=message):
-        box_jitter.parse(name)
+        box_jitter.parse_jitter(name)
 
 
 @pytest.mark.parametrize(("ratio", "bound"), [(-0.1, "at least 0"), (float("nan"), "at least 0")])
-def test_a_ratio_is_a_share(ratio, bound):
-    """Negative ratios and what is no number are refused, in growing modes too."""
+def test_a_ratio_has_a_lower_bound(ratio, bound):
+    """Negative ratios and NaN are refused, even in modes in which boxes only grow."""
     with pytest.raises(UserError, match=bound):
         Jitter(ratio, "expand")

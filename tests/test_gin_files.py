@@ -89,7 +89,7 @@ def test_a_file_says_what_it_is(file):
     assert len(lines) <= 60
     comments = "\n".join(line.partition("#")[2] for line in lines if "#" in line)
     for name, rest in re.findall(r"\b([A-Z]\w+)((?:\.[a-z]\w+(?:, )?)+)", comments):
-        known = registry.parameters(registry.find(name))
+        known = registry.bindable_parameters(registry.find_configurable(name))
         assert set() == set(re.findall(r"\.(\w+)", rest)) - known.keys()
 
 

@@ -53,7 +53,7 @@ def test_three_steps_add_an_arm(tmp_path: Path) -> None:
     (tmp_path / "my_heads.py").write_text(code)
     (tmp_path / "dilated.gin").write_text(gin_text)
     (tmp_path / "reach.py").write_text(sweep)
-    generate.generate(tmp_path / "data", num_train=4, num_val=1, size=64)
+    generate.generate_dataset(tmp_path / "data", num_train=4, num_val=1, size=64)
     smaller = [
         f"--gin_bindings={binding}" for binding in (
             f"TRAIN = '{tmp_path}/data/train'", f"VAL = '{tmp_path}/data/val'", "DATASET = None",

@@ -1,18 +1,21 @@
-"""Gin in one place: nothing else calls ``gin.parse_*``, reads gin's state or words its errors.
+"""Gin in one place: only this room calls ``gin.parse_*``, reads gin's state or words its errors.
 
-The way of a binding::
+A binding goes through these modules::
 
-    text (read, with file and line) -> checks (names, types, required) -> parsing (gin holds it)
-      └-> identity (what the trial's id is made of)    everything is constructed -> effect
+    text (reads it, with file and line) -> checks (names, types, missing values) -> parsing (gin)
+      └-> identity (the bindings that make up a trial's id)    construction -> unused_bindings
+
+Other rooms call the functions listed below through the package: `bindings.read(...)`,
+`bindings.parse(...)`, `bindings.merge(...)`. Modules of this room import them by name.
 """
 
-from deepmac_ablate.bindings.effect import (
-    BindingHadNoEffect,
-    check_took_effect,
-    effect_problems,
-    inactive_bindings,
+from deepmac_ablate.bindings.identity import (
+    ROOTS,
+    binding_sources,
+    expanded_bindings,
+    explicit_bindings,
+    reachable_bindings,
 )
-from deepmac_ablate.bindings.identity import ROOTS, expanded, explicit_bindings, reachable, sources
 from deepmac_ablate.bindings.parsing import (
     config_text,
     configure_gin,
@@ -20,49 +23,55 @@ from deepmac_ablate.bindings.parsing import (
     isolated,
     operative_text,
     parse,
-    read_known,
+    read_partial,
 )
 from deepmac_ablate.bindings.registry import Calls, add_calls, recorded_calls, signature_problems
-from deepmac_ablate.bindings.statements import stamp
+from deepmac_ablate.bindings.statements import file_stamp
 from deepmac_ablate.bindings.text import (
     Binding,
     GinFile,
     Text,
-    files_read,
+    all_gin_files,
+    imported_modules,
     merge,
-    modules,
     read,
     same_configurable,
+)
+from deepmac_ablate.bindings.unused_bindings import (
+    UnusedBindingError,
+    check_all_bindings_used,
+    find_unused_bindings,
+    unused_binding_problems,
 )
 
 __all__ = [
     "ROOTS",
     "Binding",
-    "BindingHadNoEffect",
     "Calls",
     "GinFile",
     "Text",
+    "UnusedBindingError",
     "add_calls",
-    "check_took_effect",
+    "all_gin_files",
+    "binding_sources",
+    "check_all_bindings_used",
     "config_text",
     "configure_gin",
     "constructing",
-    "effect_problems",
-    "expanded",
+    "expanded_bindings",
     "explicit_bindings",
-    "files_read",
-    "inactive_bindings",
+    "file_stamp",
+    "find_unused_bindings",
+    "imported_modules",
     "isolated",
     "merge",
-    "modules",
     "operative_text",
     "parse",
-    "reachable",
+    "reachable_bindings",
     "read",
-    "read_known",
+    "read_partial",
     "recorded_calls",
     "same_configurable",
     "signature_problems",
-    "sources",
-    "stamp",
+    "unused_binding_problems",
 ]

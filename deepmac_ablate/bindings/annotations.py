@@ -1,6 +1,6 @@
-"""Whether a value fits the annotation of the parameter it is bound to.
+"""Type checks of bound values against the annotations of their parameters.
 
-gin never looks at annotations: ``depth = '52'`` reaches the module and fails there, or does not.
+gin ignores annotations: ``depth = '52'`` reaches the module, which may or may not fail.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from deepmac_ablate.bindings.values import Macro, Reference
 from deepmac_ablate.errors import did_you_mean
 
 
-def of(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:  # noqa: ANN401
-    """Return a parameter's annotation as an object.
+def parameter_annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:  # noqa: ANN401
+    """Return the annotation of one parameter as an object.
 
-    One at a time: where one annotation names a type that is imported for type checkers only, the
-    others still resolve.
+    Annotations are resolved one at a time, so that one that names a type imported only for type
+    checkers does not prevent the others from being resolved.
 
     Raises:
         NameError: If the annotation is a string that does not resolve.
     """
-    alone = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-    return typing.get_type_hints(alone, globalns=function.__globals__)[parameter.name]
+    holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    return typing.get_type_hints(holder, globalns=function.__globals__)[parameter.name]
 
 
-def fits(value: Any, annotation: Any) -> bool:  # noqa: ANN401
-    """Whether a value is of an annotated type, exactly: an int is a float, a bool is no int.
+def value_fits(value: Any, annotation: Any) -> bool:  # noqa: ANN401
+    """Return whether a value has an annotated type; an int passes as a float, a bool not as an int.
 
-    What constants and ``@Name()`` stand for exists only later; they fit everything. ``@Name``
-    without parentheses is a function or class, which fits what can be called.
+    The values of constants and of ``@Name()`` do not exist yet, so they fit every annotation.
+    ``@Name`` without parentheses is a function or class, so it fits callable types.
     """
     if isinstance(value, Macro) or annotation in (Any, object, inspect.Parameter.empty):
         return True
@@ -41,7 +41,7 @@ def fits(value: Any, annotation: Any) -> bool:  # noqa: ANN401
         return True
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType):
-        return any(fits(value, choice) for choice in arguments)
+        return any(value_fits(value, choice) for choice in arguments)
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in arguments)
     cls = origin or annotation
@@ -53,8 +53,8 @@ def fits(value: Any, annotation: Any) -> bool:  # noqa: ANN401
     return _fits_class(value, cls) and _items_fit(value, cls, arguments)
 
 
-def expected(value: Any, annotation: Any) -> str:  # noqa: ANN401
-    """Say what an annotation asks for instead of a value: "must be int, not '52' (str)."."""
+def describe_mismatch(value: Any, annotation: Any) -> str:  # noqa: ANN401
+    """Describe how a value violates an annotation: "must be int, not '52' (str)."."""
     choices = [choice for choice in _choices(annotation) if isinstance(choice, str)]
     hint = did_you_mean(value, choices) if isinstance(value, str) else ""
     kind = type(value).__name__
@@ -67,7 +67,7 @@ def _fits_class(value: Any, cls: type) -> bool:  # noqa: ANN401
     if cls in (int, float):
         return isinstance(value, int | cls) and not isinstance(value, bool)
     if cls is collections.abc.Callable or _is_protocol(cls):
-        # A literal is neither a function nor a module.
+        # A literal is neither a function nor a module object.
         return False
     if cls in (collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection):
         return isinstance(value, list | tuple)
@@ -78,11 +78,13 @@ def _items_fit(value: Any, origin: type, arguments: tuple[Any, ...]) -> bool:  #
     if not arguments:
         return True
     if origin is tuple and Ellipsis not in arguments:
-        return len(value) == len(arguments) and all(map(fits, value, arguments))
+        return len(value) == len(arguments) and all(map(value_fits, value, arguments))
     if isinstance(value, dict):
         key_type, item_type = arguments
-        return all(fits(k, key_type) and fits(item, item_type) for k, item in value.items())
-    return all(fits(item, arguments[0]) for item in value)
+        return all(
+            value_fits(key, key_type) and value_fits(item, item_type)
+            for key, item in value.items())
+    return all(value_fits(item, arguments[0]) for item in value)
 
 
 def _choices(annotation: Any) -> list[Any]:  # noqa: ANN401

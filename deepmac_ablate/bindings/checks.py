@@ -1,4 +1,4 @@
-"""What can be known to be wrong before anything is built: names, types and missing values."""
+"""Checks of bindings before anything is built: names, types and missing values."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from deepmac_ablate.bindings import annotations, registry
 from deepmac_ablate.bindings.text import Binding, merge
-from deepmac_ablate.bindings.values import Macro, Reference, expand, parts
+from deepmac_ablate.bindings.values import Macro, Reference, expand_macros, leaf_values
 from deepmac_ablate.errors import UserError, did_you_mean
 
 
-def problems(bindings: Sequence[Binding]) -> Iterator[UserError]:
-    """Yield every problem with bindings against the registered configurables, with its place.
+def binding_problems(bindings: Sequence[Binding]) -> Iterator[UserError]:
+    """Yield every conflict of bindings with the registered configurables, with file and line.
 
-    Problems with names come first: an unknown configurable or parameter, a reference to nothing.
-    They are looked for in every binding; those with values only in bindings that win, as
-    ``%gin.REQUIRED`` is there to be replaced: a macro that is not defined, another type than the
-    parameter's annotation, a value that is still required.
+    Problems with names come first: an unknown configurable or parameter, or a reference to an
+    unknown configurable. Every binding is checked for them. Values are checked only in bindings
+    that win, because ``%gin.REQUIRED`` is meant to be replaced: an undefined macro, a type other
+    than the parameter's annotation, or a value that is still required.
     """
     wrong = []
     for binding in bindings:
@@ -31,16 +31,16 @@ def problems(bindings: Sequence[Binding]) -> Iterator[UserError]:
         return
     macros = {binding.parameter: binding.value for binding in merged.values() if binding.is_macro}
     for binding in merged.values():
-        # Values of what nobody knows cannot be judged.
+        # The value of an unknown parameter cannot be checked.
         if binding.name not in wrong and (problem := value_problem(binding, macros)):
             yield problem
 
 
 def value_problem(binding: Binding, macros: Mapping[str, Any]) -> UserError | None:
-    """Return what is wrong with the value of a binding whose names are known, if anything is.
+    """Return the problem with the value of a binding whose names are known, or None.
 
     Args:
-        binding: One that wins.
+        binding: A binding that wins.
         macros: The value of each macro by its name.
     """
     def check() -> None:
@@ -62,11 +62,11 @@ def _problem(binding: Binding, check: Callable[[], None]) -> UserError | None:
 
 
 def check_names(bindings: Iterable[Binding]) -> None:
-    """Check that there is what bindings name, and nothing else.
+    """Check that the configurables and parameters that bindings name exist; values are not checked.
 
     Raises:
         UserError: For the first binding of an unknown configurable or parameter, or with a
-            reference to nothing.
+            reference to an unknown configurable.
     """
     for binding in bindings:
         if problem := _problem(binding, lambda binding=binding: _check_names(binding)):
@@ -74,38 +74,39 @@ def check_names(bindings: Iterable[Binding]) -> None:
 
 
 def _check_names(binding: Binding) -> None:
-    for part in parts(binding.value):
+    for part in leaf_values(binding.value):
         if isinstance(part, Reference):
-            registry.find(part.selector)
+            registry.find_configurable(part.selector)
     if binding.is_macro:
         return
-    configurable = registry.find(binding.selector)
-    known = registry.parameters(configurable)
+    configurable = registry.find_configurable(binding.selector)
+    known = registry.bindable_parameters(configurable)
     if binding.parameter not in known:
         hint = did_you_mean(binding.parameter, known) or f" It has {', '.join(known) or 'none'}."
         raise UserError(f"{binding.selector} has no parameter '{binding.parameter}'.{hint}")
 
 
 def _check_macros(binding: Binding, macros: Mapping[str, Any]) -> None:
-    for part in parts(binding.value):
+    for part in leaf_values(binding.value):
         if not isinstance(part, Macro):
             continue
         if part.is_required:
             raise UserError(
                 f"{binding.name} must be set; add a binding such as '{binding.name} = ...'."
             )
-        if part.name not in macros and not registry.constants(part.name):
-            raise UserError(f"no macro {part} is defined.{did_you_mean(part.name, macros)}")
+        if part.name not in macros and not registry.matching_constants(part.name):
+            raise UserError(f"macro {part} is not defined.{did_you_mean(part.name, macros)}")
 
 
 def _check_type(binding: Binding, macros: Mapping[str, Any]) -> None:
-    configurable = registry.find(binding.selector)
-    parameter = registry.parameters(configurable)[binding.parameter]
-    value = expand(binding.value, macros)
+    configurable = registry.find_configurable(binding.selector)
+    parameter = registry.bindable_parameters(configurable)[binding.parameter]
+    value = expand_macros(binding.value, macros)
     try:
-        annotation = annotations.of(registry.function(configurable), parameter)
+        annotation = annotations.parameter_annotation(
+            registry.bindable_function(configurable), parameter)
     except NameError:
-        # `signature_problems` reports it for our own configurables; others cannot be judged.
+        # `signature_problems` reports this for our own configurables; others cannot be checked.
         return
-    if not annotations.fits(value, annotation):
-        raise UserError(f"{binding.parameter} {annotations.expected(value, annotation)}")
+    if not annotations.value_fits(value, annotation):
+        raise UserError(f"{binding.parameter} {annotations.describe_mismatch(value, annotation)}")

@@ -1,4 +1,4 @@
-"""Where gin files are: the same name finds the same file from every working directory."""
+"""Search paths of gin files: a name finds the same file from every working directory."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = _PACKAGE if (_PACKAGE / "gin").is_dir() else _PACKAGE.parent
 
 
-def find(name: str, including: Path | None = None, where: str = "") -> Path:
+def find_gin_file(name: str, including: Path | None = None, where: str = "") -> Path:
     """Find a gin file.
 
     Args:
         name: An absolute path, or one relative to the including file, to the working directory or
-            to `ROOT`, looked for in this order.
+            to `ROOT`, tried in this order.
         including: The file whose ``include`` statement names this one.
         where: File and line of that statement, for the message.
 
     Raises:
-        UserError: If there is no such file; it names the nearest one that exists.
+        UserError: If there is no such file; the message suggests a similar name that exists.
     """
-    for path in candidates(name, including):
+    for path in candidate_paths(name, including):
         if path.is_file():
             return path.resolve()
     prefix = f"{where}: there" if where else "There"
@@ -32,17 +32,17 @@ def find(name: str, including: Path | None = None, where: str = "") -> Path:
     raise UserError(f"{prefix} is no gin file {name!r}.{nearest}")
 
 
-def candidates(name: str, including: Path | None = None) -> list[Path]:
-    """Return where a gin file is looked for, in this order; see `find`."""
+def candidate_paths(name: str, including: Path | None = None) -> list[Path]:
+    """Return the paths where a gin file is searched, in order; see `find_gin_file`."""
     return [folder / Path(name).expanduser() for folder in _folders(including)]
 
 
-def shown(path: Path) -> str:
-    """The shortest name of a file that ``find`` would find from here."""
+def display_name(path: Path) -> str:
+    """Return the shortest name by which `find_gin_file` finds a file from the working directory."""
     cwd = Path.cwd()
     names = [path.relative_to(folder) for folder in (cwd, ROOT) if path.is_relative_to(folder)]
-    # With two names one folder lies in the other, such as a virtual environment in a project, whose
-    # own `gin/` comes first.
+    # If there are two names, one folder lies in the other, such as a virtual environment in a
+    # project, whose own `gin/` comes first.
     if len(names) == 2 and names[0] != names[1] and (cwd / names[1]).is_file():
         names.pop()
     return str(min(names, key=lambda name: len(name.parts), default=path))
@@ -53,7 +53,7 @@ def _folders(including: Path | None) -> list[Path]:
 
 
 def _nearest(name: str, folders: list[Path]) -> str:
-    known = {shown(path) for path in (ROOT / "gin").rglob("*.gin")}
+    known = {display_name(path) for path in (ROOT / "gin").rglob("*.gin")}
     for folder in folders:
         beside = (folder / name).parent
         if beside.is_dir():

@@ -1,6 +1,6 @@
-"""What makes two trials the same: the bindings that their training can reach, as text.
+"""Identity of a trial: the bindings that its training can reach, as canonical text.
 
-Resolved from the text alone, so that a plan of hundreds of trials needs no TensorFlow.
+Resolved from the text alone, so that planning hundreds of trials needs no TensorFlow.
 """
 
 from __future__ import annotations
@@ -9,48 +9,48 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 from deepmac_ablate.bindings.text import Binding, merge, same_configurable
-from deepmac_ablate.bindings.values import Macro, expand, parts
+from deepmac_ablate.bindings.values import Macro, expand_macros, leaf_values
 
-# What a trial is, then what it may be without becoming another: devices, logs and how it is
-# evaluated. A binding that both reach is part of the trial.
+# The first root defines a trial. The others may change without making it another trial: devices,
+# logs and evaluation. A binding that is reachable from both belongs to the trial.
 TRAINING = "Training"
 ROOTS = (TRAINING, "Runtime", "Evaluation")
 
 
 def explicit_bindings(bindings: Iterable[Binding], root: str = TRAINING) -> dict[str, str]:
-    """Return what a root is bound to, directly and through references, as canonical text.
+    """Return the bindings of a root, direct ones and those of its references, as canonical text.
 
     Args:
-        bindings: What `read` or `parse` returned.
-        root: A configurable.
+        bindings: The result of `read` or `parse`.
+        root: The name of a configurable.
 
     Returns:
-        Values by name, sorted by name, with macros expanded. Equal exactly where the same values
-        are bound; defaults are not in it.
+        Values by name, sorted by name, with macros expanded. Two results are equal if and only if
+        the same values are bound; defaults are not included.
 
     Raises:
-        UserError: As `text.merge` and `values.expand`.
+        UserError: See `text.merge` and `values.expand_macros`.
     """
-    reached = reachable(bindings, root)
+    reached = reachable_bindings(bindings, root)
     return {name: reached[name].canonical_value for name in sorted(reached)}
 
 
-def reachable(bindings: Iterable[Binding], root: str) -> dict[str, Binding]:
-    """Return the winning bindings of a root and of what its values refer to, by name.
+def reachable_bindings(bindings: Iterable[Binding], root: str) -> dict[str, Binding]:
+    """Return the winning bindings of a root and of everything that its values refer to, by name.
 
-    As in gin, a reference without a scope is called in the scope of the call that needs it. What
-    code calls without being told by a reference cannot be seen here; `check_took_effect` refuses
-    it.
+    As in gin, a reference without a scope is called in the scope of the call that needs it. Calls
+    that code makes without a reference are invisible here; `check_all_bindings_used` refuses their
+    bindings.
 
     Args:
-        bindings: What `read` or `parse` returned.
-        root: A configurable, with its scope if it is called in one.
+        bindings: The result of `read` or `parse`.
+        root: The name of a configurable, with its scope if it is called in one.
 
     Returns:
         The bindings with macros expanded in their values.
     """
     bound: dict[str, list[Binding]] = {}
-    for binding in expanded(bindings):
+    for binding in expanded_bindings(bindings):
         bound.setdefault(binding.short_selector, []).append(binding)
     reached: dict[str, Binding] = {}
     outer, _, configurable = root.rpartition("/")
@@ -67,32 +67,32 @@ def reachable(bindings: Iterable[Binding], root: str) -> dict[str, Binding]:
     return reached
 
 
-def sources(binding: Binding, merged: Mapping[str, Binding]) -> tuple[Binding, ...]:
-    """Return a binding, and the macros that its value is made of; the last decides the value.
+def binding_sources(binding: Binding, merged: Mapping[str, Binding]) -> tuple[Binding, ...]:
+    """Return a binding and the macros in its value, resolved in turn; the last sets the value.
 
     Args:
-        binding: As it was written.
-        merged: What `text.merge` returned.
+        binding: The binding as it was written.
+        merged: The result of `text.merge`.
     """
     found, waiting = [binding], [binding]
     while waiting:
-        for part in parts(waiting.pop().value):
+        for part in leaf_values(waiting.pop().value):
             if isinstance(part, Macro) and (macro := merged.get(part.name)) not in (None, *found):
                 found.append(macro)
                 waiting.append(macro)
     return tuple(found)
 
 
-def expanded(bindings: Iterable[Binding]) -> list[Binding]:
-    """Return the bindings of parameters that win, with macros expanded in their values.
+def expanded_bindings(bindings: Iterable[Binding]) -> list[Binding]:
+    """Return the winning bindings of parameters, with macros expanded in their values.
 
     Raises:
-        UserError: As `text.merge` and `values.expand`.
+        UserError: See `text.merge` and `values.expand_macros`.
     """
     merged = merge(bindings).values()
     macros = {binding.parameter: binding.value for binding in merged if binding.is_macro}
     return [
-        dataclasses.replace(binding, value=expand(binding.value, macros))
+        dataclasses.replace(binding, value=expand_macros(binding.value, macros))
         if binding.has_macros
         else binding
         for binding in merged

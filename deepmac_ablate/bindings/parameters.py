@@ -1,4 +1,4 @@
-"""Every parameter that can be bound, and what some gin files bind of it."""
+"""Listing of all configurable parameters: types, defaults, documentation and current bindings."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import Any
 import gin
 
 from deepmac_ablate.bindings import registry
-from deepmac_ablate.bindings.identity import sources
+from deepmac_ablate.bindings.identity import binding_sources
 from deepmac_ablate.bindings.text import Binding, merge
-from deepmac_ablate.bindings.values import canonical, expand
+from deepmac_ablate.bindings.values import canonical_text, expand_macros
 from deepmac_ablate.errors import UserError, did_you_mean
 
-# Language models and such, registered by Model Garden as soon as its layers are imported.
-_NO_PART_OF_A_TRIAL = "official."
+# Model Garden registers language models and other unrelated code when its layers are imported.
+_UNRELATED_MODULES = "official."
 
 
 @dataclasses.dataclass(frozen=True)
-class Bound:
+class BoundValue:
     """One binding of a parameter.
 
     Attributes:
         name: The left-hand side, with its scope.
-        value: With macros expanded, as gin text.
-        written: As it was written.
-        where: Where the binding stands, and the macros that its value is made of.
+        value: The value as gin text, with macros expanded.
+        written: The value as it was written.
+        where: The place of the binding, as file and line, then those of the macros in its value.
     """
 
     name: str
@@ -41,16 +41,16 @@ class Bound:
 
 
 @dataclasses.dataclass(frozen=True)
-class Listed:
+class ListedParameter:
     """One parameter that can be bound.
 
     Attributes:
-        selector: Of its configurable; with modules only where another has the same name.
-        summary: What the configurable is, in one sentence, or an empty string.
-        parameter: The name.
-        type: Its annotation, as in the code.
-        default: As in the code; None where it must be bound or passed.
-        doc: What its docstring says, on one line, or an empty string.
+        selector: The configurable; with its module only where another has the same name.
+        summary: The first sentence of the configurable's docstring, or an empty string.
+        parameter: The name of the parameter.
+        type: The annotation, as in the code.
+        default: The default, as in the code; None where a value must be bound or passed.
+        doc: The description in the docstring, on one line, or an empty string.
         bound: The bindings that win, one for each scope.
     """
 
@@ -60,70 +60,70 @@ class Listed:
     type: str
     default: str | None
     doc: str
-    bound: tuple[Bound, ...]
+    bound: tuple[BoundValue, ...]
 
     @property
     def name(self) -> str:
-        """As it is bound: ``selector.parameter``."""
+        """The left-hand side of a binding: ``selector.parameter``."""
         return f"{self.selector}.{self.parameter}"
 
 
-def everything(bindings: Iterable[Binding] = ()) -> list[Listed]:
+def list_parameters(bindings: Iterable[Binding] = ()) -> list[ListedParameter]:
     """Return all parameters of all registered configurables, sorted by selector.
 
-    Those that come with Model Garden are left out.
+    The configurables of Model Garden are left out.
 
     Args:
-        bindings: What `text.read` returned; they are not checked.
+        bindings: The result of `text.read`; values are not checked.
 
     Raises:
-        UserError: As `text.merge` and `values.expand`, or if one names no configurable.
+        UserError: See `text.merge` and `values.expand_macros`; or if a binding names an unknown
+            configurable.
     """
     merged = merge(bindings)
-    macros = {it.parameter: it.value for it in merged.values() if it.is_macro}
+    macros = {
+        binding.parameter: binding.value for binding in merged.values() if binding.is_macro}
     bound = collections.defaultdict(list)
     for binding in merged.values():
         if not binding.is_macro:
-            key = (registry.find(binding.selector).selector, binding.parameter)
-            bound[key].append(Bound(
-                binding.name, canonical(expand(binding.value, macros)), binding.canonical_value,
-                tuple(source.where for source in sources(binding, merged))))
+            key = (registry.find_configurable(binding.selector).selector, binding.parameter)
+            value = canonical_text(expand_macros(binding.value, macros))
+            bound[key].append(BoundValue(
+                binding.name, value, binding.canonical_value,
+                tuple(source.where for source in binding_sources(binding, merged))))
     configurables = [
         known for known in registry.configurables()
-        if not known.module.startswith(_NO_PART_OF_A_TRIAL)]
+        if not known.module.startswith(_UNRELATED_MODULES)]
     names = collections.Counter(known.name for known in configurables)
     rows = []
     for known in configurables:
         selector = known.name if names[known.name] == 1 else known.selector
-        said, about = of_parameters(known), summary(known)
-        for parameter in registry.parameters(known).values():
-            rows.append(Listed(
-                selector, about, parameter.name, _type(parameter), _default(parameter),
-                said.get(parameter.name, ""), tuple(bound[known.selector, parameter.name])))
+        docs, summary = parameter_docs(known), docstring_summary(known)
+        for parameter in registry.bindable_parameters(known).values():
+            rows.append(ListedParameter(
+                selector, summary, parameter.name, _type(parameter), _default(parameter),
+                docs.get(parameter.name, ""), tuple(bound[known.selector, parameter.name])))
     return sorted(rows, key=lambda row: row.selector)
 
 
-def matching(rows: Sequence[Listed], wanted: str) -> list[Listed]:
-    """Return the rows whose name contains a text, or match it where it has wildcards.
+def filter_parameters(rows: Sequence[ListedParameter], wanted: str) -> list[ListedParameter]:
+    """Return the parameters whose name contains a text, or matches a pattern with wildcards.
 
     Args:
-        rows: To choose from.
-        wanted: Such as "mask_head", "HourglassMaskHead.*"; case is ignored.
+        rows: The parameters to choose from.
+        wanted: A part of a name or a pattern, such as "mask_head" or "HourglassMaskHead.*"; case is
+            ignored.
 
     Raises:
-        UserError: If there is none; it names the nearest.
+        UserError: If no parameter matches; the message suggests a similar name.
     """
-    pattern = wanted.lower() if set("*?[") & set(wanted) else f"*{_literal(wanted.lower())}*"
+    pattern = wanted.lower() if set("*?[") & set(wanted) else f"*{wanted.lower()}*"
     found = [row for row in rows if fnmatch.fnmatchcase(row.name.lower(), pattern)]
     if not found:
         known = {word for row in rows for word in (row.name, row.selector, row.parameter)}
         raise UserError(
             f"No parameter matches {wanted!r}.{did_you_mean(wanted, sorted(known))}")
     return found
-
-
-def _literal(text: str) -> str:
-    return text.replace("[", "[[]")
 
 
 def _type(parameter: inspect.Parameter) -> str:
@@ -144,36 +144,36 @@ _SECTION = re.compile(r"(Args|Attributes):\s*$")
 _ENTRY = re.compile(r"\*{0,2}(\w+)(?: \([^)]*\))?: (.*)", re.DOTALL)
 
 
-def summary(configurable: gin.config.Configurable) -> str:
-    """Return the first sentence of a class's or function's own docstring, or nothing."""
+def docstring_summary(configurable: gin.config.Configurable) -> str:
+    """Return the first paragraph of a class's or function's own docstring, or an empty string."""
     doc = inspect.cleandoc(configurable.wrapped.__doc__ or "")
     return " ".join(doc.partition("\n\n")[0].split())
 
 
-def of_parameters(configurable: gin.config.Configurable) -> dict[str, str]:
-    """Return what is said of each parameter, as one line.
+def parameter_docs(configurable: gin.config.Configurable) -> dict[str, str]:
+    """Return the description of each documented parameter, as one line, by name.
 
-    Looked for in "Args" of the constructor or function, and in "Args" and "Attributes" of the class
-    and those that it derives from, in this order.
+    Descriptions are taken from "Args" of the constructor or function, then from "Args" and
+    "Attributes" of the class and its base classes, in this order.
     """
-    said: dict[str, str] = {}
+    docs: dict[str, str] = {}
     for doc in _docstrings(configurable):
         for name, text in _entries(inspect.cleandoc(doc)):
-            said.setdefault(name, text)
-    return said
+            docs.setdefault(name, text)
+    return docs
 
 
 def _docstrings(configurable: gin.config.Configurable) -> Iterator[str]:
     wrapped = configurable.wrapped
-    yield registry.function(configurable).__doc__ or ""
+    yield registry.bindable_function(configurable).__doc__ or ""
     for cls in wrapped.__mro__ if inspect.isclass(wrapped) else ():
         yield cls.__doc__ or ""
-        # A derived class may pass on what a constructor above explains.
+        # A derived class may pass parameters on to the constructor of a base class.
         yield vars(cls)["__init__"].__doc__ or "" if "__init__" in vars(cls) else ""
 
 
 def _entries(doc: str) -> Iterator[tuple[str, str]]:
-    """Yield the names in a docstring's sections "Args" and "Attributes", and what is said."""
+    """Yield the names and descriptions in the sections "Args" and "Attributes" of a docstring."""
     lines = iter(doc.splitlines())
     for line in lines:
         if not _SECTION.match(line):
@@ -183,7 +183,7 @@ def _entries(doc: str) -> Iterator[tuple[str, str]]:
             if below.strip() and not below.startswith(" "):
                 break
             section.append(below)
-        # An entry goes on in lines that are indented further.
+        # Continuation lines of an entry are indented further.
         for entry in re.split(r"\n(?=\S)", textwrap.dedent("\n".join(section)).strip()):
             if found := _ENTRY.match(entry):
                 yield found[1], " ".join(found[2].split())

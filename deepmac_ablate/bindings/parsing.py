@@ -1,6 +1,6 @@
-"""Puts bindings into gin, and gin's complaints into one sentence.
+"""Hands checked bindings to gin, and turns gin's errors into one sentence.
 
-gin's state is global and its scopes are per thread: everything here belongs on the main thread.
+gin's state is global and its scopes are per thread: call everything here from the main thread.
 """
 
 from __future__ import annotations
@@ -11,26 +11,27 @@ from collections.abc import Iterator, Sequence
 
 import gin
 
-from deepmac_ablate.bindings.checks import check_names, problems
+from deepmac_ablate.bindings.checks import binding_problems, check_names
 from deepmac_ablate.bindings.text import Binding, Import, Text, merge, read
 from deepmac_ablate.errors import UserError
 
 
 def parse(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, ...]:
-    """Make gin hold exactly these bindings, checked and locked.
+    """Read and check gin files and bindings, and replace gin's configuration with them.
 
     Configurables must have been imported before, by Python or by the gin files themselves.
 
     Args:
-        gin_files: Absolute, or relative to the working directory or to `gin_files.ROOT`.
-        bindings: Each ``selector.parameter = value`` or ``MACRO = value``. Later ones win, over
-            earlier ones and over all files.
+        gin_files: Absolute paths, or paths relative to the working directory or to
+            `gin_files.ROOT`.
+        bindings: Texts such as ``selector.parameter = value`` or ``MACRO = value``. Later ones
+            override earlier ones and all files.
 
     Returns:
-        Every binding that was read, in order, replaced ones included.
+        Every binding that was read, in order, including those that were overridden.
 
     Raises:
-        UserError: For the first mistake; gin then holds nothing.
+        UserError: For the first mistake; gin's configuration is then empty.
     """
     text = read(gin_files, bindings)
     for problem in configure_gin(text):
@@ -39,23 +40,23 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, .
 
 
 def configure_gin(text: Text) -> list[UserError]:
-    """Make gin hold exactly these bindings, checked and locked.
+    """Check bindings, replace gin's configuration with them and lock it.
 
     Args:
-        text: What `text.read` returned.
+        text: The result of `text.read`.
 
     Returns:
-        Every problem with names, types and missing values, with file and line; gin then holds
-        nothing.
+        Every problem with names, types and missing values, with file and line. If there is one,
+        gin's configuration is left empty.
     """
     gin.clear_config()
     try:
         for statement in text.imports:
-            run_import(statement)
-        found = list(problems(text.bindings))
+            execute_import(statement)
+        found = list(binding_problems(text.bindings))
         if not found:
             for binding in merge(text.bindings).values():
-                bind(binding)
+                apply_binding(binding)
             gin.finalize()
     except UserError as problem:
         found = [problem]
@@ -67,26 +68,26 @@ def configure_gin(text: Text) -> list[UserError]:
     return found
 
 
-def read_known(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, ...]:
-    """Read bindings that need not be complete, having imported what the files import.
+def read_partial(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, ...]:
+    """Read a part of a configuration, run its imports and check names, without configuring gin.
 
-    gin holds nothing of them. Values are not checked, as a part of a configuration may leave
-    macros to others.
+    Values are not checked, because a part of a configuration may use macros that others define.
 
     Raises:
-        UserError: As `text.read`; for an import that fails, and for a binding of what there is not.
+        UserError: See `text.read`; or if an import fails, or a binding names an unknown
+            configurable or parameter.
     """
     text = read(gin_files, bindings)
     with isolated():
         for statement in text.imports:
-            run_import(statement)
+            execute_import(statement)
     check_names(text.bindings)
     return text.bindings
 
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Leave gin without bindings before and after, whatever happened within."""
+    """Clear gin's configuration before and after the block, even if the block fails."""
     gin.clear_config()
     try:
         yield
@@ -96,11 +97,11 @@ def isolated() -> Iterator[None]:
 
 @contextlib.contextmanager
 def constructing() -> Iterator[None]:
-    """Turn gin's complaints while configurables are called into one sentence.
+    """Turn errors that gin raises or extends during construction into one sentence.
 
     Raises:
-        UserError: If a parameter without a value was bound nowhere, or if a configurable raised a
-            UserError: gin appends a line for every call on the way, which this takes off.
+        UserError: If a required parameter is not bound, or if a configurable raised a UserError:
+            the lines that gin appends for every enclosing call are removed.
     """
     try:
         yield
@@ -116,24 +117,25 @@ def constructing() -> Iterator[None]:
 
 
 def config_text() -> str:
-    """Return what was asked for: every binding, as a gin file."""
+    """Return the requested configuration: every binding, as the text of a gin file."""
     return gin.config_str()
 
 
 def operative_text() -> str:
-    """Return what took effect, defaults included, as a gin file; complete once all is built."""
+    """Return the effective configuration, defaults included; complete after construction."""
     return gin.operative_config_str()
 
 
-def run_import(statement: Import) -> None:
+def execute_import(statement: Import) -> None:
     """Execute an import statement of a gin file.
 
     Raises:
-        UserError: If there is no such module.
+        UserError: If the module does not exist, or the import is of `__gin__`.
     """
     if "__gin__" in statement.statement:
-        # It would last for this one statement, as each is given to gin alone.
-        raise UserError(f"{statement.where} '{statement.statement}': write an import of modules.")
+        # It would apply to this one statement only, because gin receives each one separately.
+        raise UserError(
+            f"{statement.where} '{statement.statement}': gin files can import modules only.")
     try:
         gin.parse_config(statement.statement)
     except ImportError as error:
@@ -141,30 +143,31 @@ def run_import(statement: Import) -> None:
         raise UserError(f"{statement.where} '{statement.statement}': {reason}.") from error
 
 
-def bind(binding: Binding) -> None:
-    """Give gin a binding that has been checked.
+def apply_binding(binding: Binding) -> None:
+    """Add a checked binding to gin's configuration.
 
     Raises:
-        UserError: If gin does not take it.
+        UserError: If gin rejects it.
     """
     try:
         gin.parse_config(str(binding))
     except SyntaxError as error:
-        # Text was read into this value, so the value is what gin cannot read back: 1e999 is `inf`.
-        raise UserError(f"{binding.place}: gin has no way to write this value.") from error
+        # The text was read, so the value is what gin cannot read back: 1e999 becomes `inf`.
+        raise UserError(f"{binding.place}: gin cannot represent this value.") from error
     except ValueError as error:
-        # What `check` does not look for, such as a denylist.
+        # `checks` does not cover everything, such as denylists.
         raise UserError(f"{binding.place}: {str(error).splitlines()[0]}") from error
 
 
 def _missing_parameter(message: str) -> str | None:
-    """Find the parameter that nobody gave a value in what gin says of a call."""
+    """Return the parameter without a value that an error of gin is about, or None."""
     required = re.search(r"Required bindings for `(.+?)` not provided .*?\['(.+?)'", message)
     if required:
         return f"{required[1]}.{required[2]}"
     unbound = re.search(r"No values supplied by Gin or caller for arguments: \['(.+?)'", message)
     called = re.search(r"In call to configurable '(.+?)'", message)
-    # gin lists an argument as soon as any call below raises a TypeError; Python says if it is that.
+    # gin lists arguments whenever a nested call raises a TypeError; Python's own message tells
+    # whether one was missing.
     if unbound and called and "missing" in message.partition("\n")[0]:
         return f"{called[1]}.{unbound[1]}"
     return None

@@ -1,7 +1,7 @@
-"""Gin text as gin's own parser reads it, without a registry; each file is parsed once.
+"""Statements of gin files and texts, from gin's own parser; no registry is needed.
 
-A plan reads the same few files for thousands of arms. A file is parsed again when its inode, time
-of modification or size is another.
+A plan reads the same few files for every arm, so each file is parsed once, and again only when its
+inode, modification time or size changes.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from deepmac_ablate.bindings import gin_files as files
 from deepmac_ablate.bindings.values import Macro, Reference
 from deepmac_ablate.errors import UserError
 
-# One of gin's: `BindingStatement`, `ImportStatement`, `IncludeStatement` or `BlockDeclaration`.
+# One of gin's types: `BindingStatement`, `ImportStatement`, `IncludeStatement`, `BlockDeclaration`.
 Statement = Any
 Stamp = tuple[int, int, int]
 
 _parsed: dict[Path, tuple[Stamp | None, tuple[Statement, ...]]] = {}
 
 
-def stamp(path: str | os.PathLike[str]) -> Stamp | None:
-    """Return what changes when a file does, or None where there is no file."""
+def file_stamp(path: str | os.PathLike[str]) -> Stamp | None:
+    """Return a value that changes whenever a file does, or None if there is no such file."""
     try:
         status = os.stat(path)  # noqa: PTH116 (half the time of Path.stat)
     except OSError:
@@ -39,38 +39,38 @@ def stamp(path: str | os.PathLike[str]) -> Stamp | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def of_file(path: Path) -> tuple[Statement, ...]:
-    """Return the statements of a file, in order; those that it includes are not followed.
+def file_statements(path: Path) -> tuple[Statement, ...]:
+    """Return the statements of a file, in order, without following its includes.
 
     Raises:
-        UserError: If it cannot be read, or is no gin.
+        UserError: If the file cannot be read or is not valid gin.
     """
-    # Before reading, so that a change in between is seen the next time.
-    now = stamp(path)
+    # Taken before reading, so that a change in between is noticed the next time.
+    now = file_stamp(path)
     known = _parsed.get(path)
     if known and now is not None and known[0] == now:
         return known[1]
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read {files.shown(path)!r} as text: {error}.") from error
+        raise UserError(f"Cannot read {files.display_name(path)!r} as text: {error}.") from error
     statements = _parse(text, path)
     _parsed[path] = now, statements
     return statements
 
 
 @functools.lru_cache(maxsize=65536)
-def of_text(text: str) -> tuple[Statement, ...]:
-    """Return the statements of a text that was not read from a file.
+def text_statements(text: str) -> tuple[Statement, ...]:
+    """Return the statements of a text that does not come from a file.
 
     Raises:
-        UserError: If it is no gin.
+        UserError: If the text is not valid gin.
     """
     return _parse(text)
 
 
 class _Delegate(config_parser.ParserDelegate):
-    """To gin's parser, the maker of references and macros."""
+    """Factory of references and macros for gin's parser."""
 
     def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Reference:
         return Reference(scoped_configurable_name, evaluate)
@@ -83,25 +83,25 @@ def _parse(text: str, path: Path | None = None) -> tuple[Statement, ...]:
     statements = []
     try:
         parser = config_parser.ConfigParser(io.StringIO(text), _Delegate())
-        # `parse_statement`, as the parser's iterator takes running out of tokens for the end.
+        # `parse_statement`, because the parser's iterator takes premature end of text for the end.
         while statement := parser.parse_statement():
             statements.append(statement)
     except (SyntaxError, tokenize.TokenError, StopIteration, TypeError) as error:
-        raise UserError(_no_gin(error, text, path)) from error
+        raise UserError(_describe_syntax_error(error, text, path)) from error
     return tuple(statements)
 
 
-def _no_gin(error: Exception, text: str, path: Path | None) -> str:
-    """Word what gin's parser or Python's tokenizer says in one sentence."""
+def _describe_syntax_error(error: Exception, text: str, path: Path | None) -> str:
+    """Return an error of gin's parser or Python's tokenizer as one sentence, with file and line."""
     if isinstance(error, SyntaxError):
         line_number, reason = error.lineno or 1, error.msg
     elif isinstance(error, tokenize.TokenError):
         line_number, reason = error.args[1][0], "a bracket or quotation mark is not closed"
     else:
-        line_number, reason = 1, str(error) or "it ends too early"
-    if no_literal := re.search(r"Failed to parse token '(.*)'$", reason, re.DOTALL):
-        reason = f"{no_literal[1]} is no value (a string needs quotation marks)"
+        line_number, reason = 1, str(error) or "the text ends too early"
+    if failed := re.search(r"Failed to parse token '(.*)'$", reason, re.DOTALL):
+        reason = f"{failed[1]} is not a valid value (strings need quotation marks)"
     lines = text.splitlines() or [""]
     line = lines[min(line_number, len(lines)) - 1].strip()
-    place = f"{files.shown(path)}:{line_number}" if path else "binding"
-    return f"{place} '{line}' is no gin: {reason.rstrip('.')}."
+    place = f"{files.display_name(path)}:{line_number}" if path else "binding"
+    return f"{place} '{line}' is not valid gin: {reason.rstrip('.')}."

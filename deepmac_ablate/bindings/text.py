@@ -1,8 +1,8 @@
-"""Reads gin files and bindings without a registry: what is bound to what, and in which line.
+"""Reader of gin files and bindings that needs no registry and keeps file and line of each binding.
 
-gin-config 0.5.0 forgets where a binding came from, and reads a file only once everything in it has
-been imported, TensorFlow included. This walks gin's own parser over the same text, so that each
-message can name file and line, and a plan resolves a trial in less than a millisecond.
+gin-config 0.5.0 does not record where a binding came from, and cannot read a file before everything
+in it has been imported, TensorFlow included. This module runs gin's own parser over the same text,
+so that messages can name file and line, and a plan resolves a trial in less than a millisecond.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gin import config_parser
 
 from deepmac_ablate.bindings import gin_files as files
 from deepmac_ablate.bindings import statements
-from deepmac_ablate.bindings.values import Macro, Reference, canonical, parts
+from deepmac_ablate.bindings.values import Macro, Reference, canonical_text, leaf_values
 from deepmac_ablate.errors import UserError
 
 
@@ -29,14 +29,14 @@ from deepmac_ablate.errors import UserError
 class Binding:
     """One ``scope/selector.parameter = value``, or one ``MACRO = value``.
 
-    Its properties are computed once, as thousands of arms share most bindings.
+    Properties are computed once, because the arms of a sweep share most bindings.
 
     Attributes:
         scope: Scopes joined by slashes, or an empty string.
         selector: The configurable as written; empty for a macro.
         parameter: The parameter's name, or the macro's name with its scope.
-        value: Python literals, `Reference` and `Macro`, nested as written; nobody changes it.
-        where: ``file:line``, or "binding" where it was not read from a file.
+        value: Python literals, `Reference` and `Macro`, nested as written; never modified.
+        where: ``file:line``, or "binding" if it was not read from a file.
         in_file: Whether it was read from a file.
     """
 
@@ -49,7 +49,7 @@ class Binding:
 
     @property
     def is_macro(self) -> bool:
-        """Whether this defines a macro instead of binding a parameter."""
+        """True if this defines a macro instead of binding a parameter."""
         return not self.selector
 
     @functools.cached_property
@@ -60,7 +60,7 @@ class Binding:
 
     @property
     def place(self) -> str:
-        """Where it was written and what, the beginning of every message about it."""
+        """The place and the (shortened) text; every message about the binding starts with it."""
         return f"{self.where} '{textwrap.shorten(str(self), 100, placeholder='...')}'"
 
     @functools.cached_property
@@ -70,21 +70,21 @@ class Binding:
 
     @functools.cached_property
     def has_macros(self) -> bool:
-        """Whether there is a macro in its value."""
-        return any(isinstance(part, Macro) for part in parts(self.value))
+        """True if the value contains a macro."""
+        return any(isinstance(part, Macro) for part in leaf_values(self.value))
 
     @functools.cached_property
     def references(self) -> tuple[Reference, ...]:
-        """The references in its value, in order."""
-        return tuple(part for part in parts(self.value) if isinstance(part, Reference))
+        """The references in the value, in order."""
+        return tuple(part for part in leaf_values(self.value) if isinstance(part, Reference))
 
     @functools.cached_property
     def canonical_value(self) -> str:
-        """The value as `values.canonical` writes it."""
-        return canonical(self.value)
+        """The value as `values.canonical_text` writes it."""
+        return canonical_text(self.value)
 
     def applies_in(self, scope: str) -> bool:
-        """Whether gin uses it for a call in a scope: its own, or one nested in its own."""
+        """Return whether gin uses the binding for a call in a scope: its own or a nested one."""
         return not self.scope or f"{scope}/".startswith(f"{self.scope}/")
 
     def __str__(self) -> str:
@@ -99,14 +99,14 @@ class Import(NamedTuple):
 
     @property
     def module(self) -> str:
-        """The complete name of the module that it imports."""
+        """The complete name of the imported module."""
         node = ast.parse(self.statement).body[0]
         name = node.names[0].name
         return f"{node.module}.{name}" if isinstance(node, ast.ImportFrom) else name
 
 
 class GinFile(NamedTuple):
-    """A gin file, the name by which it was asked for, and the file that includes it, if any."""
+    """A gin file: the name it was requested by, its path, and the file that includes it, if any."""
 
     name: str
     path: Path
@@ -121,14 +121,14 @@ class Text(NamedTuple):
 
 
 def read(gin_files: Sequence[str], bindings: Sequence[str]) -> Text:
-    """Read files with all they include, then bindings.
+    """Read files with everything they include, then bindings.
 
     Args:
-        gin_files: Names as `gin_files.find` takes them.
-        bindings: Each ``selector.parameter = value`` or ``MACRO = value``.
+        gin_files: Names of files; see `gin_files.find_gin_file`.
+        bindings: Texts such as ``selector.parameter = value`` or ``MACRO = value``.
 
     Raises:
-        UserError: If a file is missing, includes itself, or is no gin.
+        UserError: If a file is missing, includes itself, or is not valid gin.
     """
     given = [(name, True) for name in gin_files] + [(text, False) for text in bindings]
     all_bindings: list[Binding] = []
@@ -137,29 +137,29 @@ def read(gin_files: Sequence[str], bindings: Sequence[str]) -> Text:
         found = _walked(source, is_file)
         if not (is_file or found.bindings or found.imports or found.stamps):
             raise UserError(f"The binding {source!r} binds nothing; write 'Name.parameter = 1'.")
-        # What is given twice is two bindings, of which only the later one wins.
+        # A source that is given twice yields two bindings, of which only the later one wins.
         again = (source, is_file) in given[:position]
         all_bindings += map(copy.copy, found.bindings) if again else found.bindings
         all_imports += found.imports
     return Text(tuple(all_bindings), tuple(all_imports))
 
 
-def files_read(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[GinFile]:
-    """Return all files that gin files and bindings are made of, included ones too.
+def all_gin_files(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[GinFile]:
+    """Return all files that gin files and bindings consist of, with those that they include.
 
     Raises:
-        UserError: As `read`.
+        UserError: See `read`.
     """
     walks = [_walked(name, is_file=True) for name in gin_files]
     walks += [_walked(text, is_file=False) for text in bindings]
     return list(dict.fromkeys(file for walk in walks for file in walk.files))
 
 
-def modules(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[str]:
+def imported_modules(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> list[str]:
     """Return the complete names of the modules that gin files and bindings import, sorted.
 
     Raises:
-        UserError: As `read`.
+        UserError: See `read`.
     """
     return sorted({found.module for found in read(gin_files, bindings).imports})
 
@@ -168,8 +168,8 @@ def merge(bindings: Iterable[Binding]) -> dict[str, Binding]:
     """Return the bindings that win, by name; a later one replaces an earlier one.
 
     Raises:
-        UserError: If a file that is included again takes back what was bound in between, or if
-            two bindings name one parameter in two ways, so that nobody could tell which wins.
+        UserError: If a file that is included again overrides a binding made in between, or if two
+            bindings spell one parameter differently, so that it is unclear which one wins.
     """
     merged: dict[str, Binding] = {}
     read_before: dict[str, set[str]] = {}
@@ -179,7 +179,7 @@ def merge(bindings: Iterable[Binding]) -> dict[str, Binding]:
             places = read_before.setdefault(name, {last.where})
             if binding.where in places and binding.in_file and last.value != binding.value:
                 raise UserError(
-                    f"{binding.place} takes back {last.place} because its file is read twice; "
+                    f"{binding.place} overrides {last.place} because its file is read twice; "
                     "include it once, before the others."
                 )
             places.add(binding.where)
@@ -189,7 +189,7 @@ def merge(bindings: Iterable[Binding]) -> dict[str, Binding]:
 
 
 def same_configurable(one: str, other: str) -> bool:
-    """Whether two selectors name one configurable: ``Head`` and ``mask_heads.Head`` do."""
+    """Return whether two selectors name one configurable: ``Head`` and ``mask_heads.Head`` do."""
     return one == other or f".{one}".endswith(f".{other}") or f".{other}".endswith(f".{one}")
 
 
@@ -200,20 +200,21 @@ def _check_one_spelling(bindings: Iterable[Binding]) -> None:
         for other in by_last_name.setdefault(key, []):
             if same_configurable(binding.selector, other.selector):
                 raise UserError(
-                    f"{binding.place} and {other.place} name one parameter in two ways; use one."
+                    f"{binding.place} and {other.place} spell the same parameter differently; "
+                    "use one spelling."
                 )
         by_last_name[key].append(binding)
 
 
 class _Walk:
-    """Follows the statements of a file or text through all that it includes.
+    """Walk through the statements of a file or text and of everything that it includes.
 
     Attributes:
-        bindings: In the order gin would execute them.
-        imports: The same.
-        files: That were read.
-        stamps: The files that were read, and those that an include would have found instead, had
-            they been there; with their stamps, None where there is none.
+        bindings: Bindings in the order in which gin would execute them.
+        imports: Imports in the same order.
+        files: Files that were read.
+        stamps: Stamps of the files that were read, and None for paths that would have been read
+            instead, had there been a file.
     """
 
     def __init__(self) -> None:
@@ -224,27 +225,27 @@ class _Walk:
         self._open: list[Path] = []
 
     def is_current(self) -> bool:
-        """Whether the files would be read as they were."""
-        return all(statements.stamp(path) == then for path, then in self.stamps.items())
+        """Return whether reading the files again would give the same result."""
+        return all(statements.file_stamp(path) == then for path, then in self.stamps.items())
 
     def find_and_read(self, name: str, including: Path | None = None, where: str = "") -> None:
-        """Read the file that a name stands for, in an ``include`` or on its own."""
-        path = files.find(name, including, where)
+        """Read a file by its name, as given by the caller or by an ``include``."""
+        path = files.find_gin_file(name, including, where)
         if path in self._open:
-            raise UserError(f"{where}: {files.shown(path)!r} includes itself.")
-        for candidate in files.candidates(name, including):
-            self.stamps[str(candidate)] = found = statements.stamp(candidate)
+            raise UserError(f"{where}: {files.display_name(path)!r} includes itself.")
+        for candidate in files.candidate_paths(name, including):
+            self.stamps[str(candidate)] = found = statements.file_stamp(candidate)
             if found is not None:
                 break
         self.files.append(GinFile(name, path, including))
         self._open.append(path)
-        for statement in statements.of_file(path):
+        for statement in statements.file_statements(path):
             self.take(statement, path)
         self._open.pop()
 
     def take(self, statement: statements.Statement, path: Path | None) -> None:
-        """Record one statement of a file, or of a text that is in no file."""
-        where = f"{files.shown(path)}:{statement.location.line_num}" if path else "binding"
+        """Record one statement of a file, or of a text that is not in a file."""
+        where = f"{files.display_name(path)}:{statement.location.line_num}" if path else "binding"
         if isinstance(statement, config_parser.BindingStatement):
             scope, selector, parameter, value, _ = statement
             if not parameter:
@@ -262,8 +263,8 @@ _walks: dict[tuple[str, bool, str, Path], _Walk] = {}
 
 
 def _walked(source: str, is_file: bool) -> _Walk:
-    """Return the walk through a file by its name, or through a text; an earlier one if current."""
-    # Names are found from the working directory, and places are shown from it.
+    """Return the walk through a file or text; an earlier one if no file has changed."""
+    # File names and the places in messages are relative to the working directory.
     key = (source, is_file, os.getcwd(), files.ROOT)  # noqa: PTH109
     walk = _walks.get(key)
     if walk is None or not walk.is_current():
@@ -271,7 +272,7 @@ def _walked(source: str, is_file: bool) -> _Walk:
         if is_file:
             walk.find_and_read(source)
         else:
-            for statement in statements.of_text(source):
+            for statement in statements.text_statements(source):
                 walk.take(statement, None)
         _walks[key] = walk
     return walk

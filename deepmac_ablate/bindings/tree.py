@@ -1,13 +1,13 @@
-"""What a configuration is composed of, from the text alone: what refers to what, and who set it."""
+"""Tree of a configuration, from the text alone: references between configurables, with places."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from deepmac_ablate.bindings.identity import ROOTS, sources
+from deepmac_ablate.bindings.identity import ROOTS, binding_sources
 from deepmac_ablate.bindings.text import Binding, merge, same_configurable
-from deepmac_ablate.bindings.values import Macro, expand
+from deepmac_ablate.bindings.values import Macro, expand_macros
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,10 +15,10 @@ class Parameter:
     """One parameter of a call, with the value that it gets.
 
     Attributes:
-        name: Of the parameter.
+        name: Name of the parameter.
         binding: The binding that gin uses for this call, with macros expanded.
-        sources: That binding as it was written, and the macros that its value is made of.
-        below: What the value refers to, in order.
+        sources: That binding as it was written, then the macros in its value.
+        below: The configurables that the value refers to, in order.
     """
 
     name: str
@@ -38,12 +38,12 @@ class Parameter:
 
     @property
     def where(self) -> tuple[str, ...]:
-        """Where the binding stands, and the macros that decide its value."""
+        """The place of the binding, as file and line, then those of the macros in its value."""
         return tuple(binding.where for binding in self.sources)
 
     @property
     def decided(self) -> tuple[str, ...]:
-        """Where the value is written: of a macro alone, only where that is set."""
+        """The places that set the value; if it is a single macro, only the place of the macro."""
         return self.where[-1:] if isinstance(self.sources[0].value, Macro) else self.where
 
 
@@ -53,8 +53,9 @@ class Node:
 
     Attributes:
         name: The configurable as it is referred to, with the scope of the call.
-        parameters: What is bound of it, in the order of the text; none where it is shown before.
-        shown_at: The parameter that refers to it for the first time, or None where this one does.
+        parameters: The bound parameters, in the order of the text; empty if the same call is shown
+            earlier in the tree.
+        shown_at: The parameter whose node shows the same call earlier, or None.
     """
 
     name: str
@@ -62,33 +63,33 @@ class Node:
     shown_at: str | None = None
 
 
-def compose(bindings: Iterable[Binding], roots: Sequence[str] = ROOTS) -> tuple[Node, ...]:
-    """Follow the references of the winning bindings down from the roots.
+def compose_tree(bindings: Iterable[Binding], roots: Sequence[str] = ROOTS) -> tuple[Node, ...]:
+    """Build the tree of the winning bindings by following references down from the roots.
 
     As in gin, a reference without a scope is called in the scope of the call that needs it, and of
     several bindings of a parameter the one of the innermost scope is used.
 
     Args:
-        bindings: What `read` or `parse` returned.
-        roots: The configurables that code calls without being told to by a reference.
+        bindings: The result of `read` or `parse`.
+        roots: The configurables that code calls without a reference.
 
     Returns:
         A node for each root.
 
     Raises:
-        UserError: As `text.merge` and `values.expand`.
+        UserError: See `text.merge` and `values.expand_macros`.
     """
     composer = _Composer(merge(bindings))
-    return tuple(composer.node("", root, root) for root in roots)
+    return tuple(composer.build_node("", root, root) for root in roots)
 
 
-def flat(nodes: Iterable[Node]) -> dict[str, Parameter]:
+def flatten_tree(nodes: Iterable[Node]) -> dict[str, Parameter]:
     """Return all parameters of a tree by their complete names, in the tree's order."""
     return dict(_flat(nodes))
 
 
 class _Composer:
-    """Makes the nodes, each call once.
+    """Builder of the nodes, which shows each call once.
 
     Args:
         merged: The bindings that win, by name.
@@ -96,15 +97,16 @@ class _Composer:
 
     def __init__(self, merged: Mapping[str, Binding]) -> None:
         self._merged = merged
-        self._macros = {it.parameter: it.value for it in merged.values() if it.is_macro}
+        self._macros = {
+            binding.parameter: binding.value for binding in merged.values() if binding.is_macro}
         self._shown: dict[tuple[str, str], str] = {}
 
-    def node(self, scope: str, selector: str, referring: str) -> Node:
-        """Make the node of a call.
+    def build_node(self, scope: str, selector: str, referring: str) -> Node:
+        """Build the node of a call.
 
         Args:
-            scope: Of the call.
-            selector: Of the configurable.
+            scope: Scope of the call, or an empty string.
+            selector: The configurable.
             referring: Complete name of the parameter that refers to it.
         """
         name = f"{scope}/{selector}" if scope else selector
@@ -123,12 +125,12 @@ class _Composer:
         return Node(name, tuple(found))
 
     def _parameter(self, scope: str, node_name: str, written: Binding) -> Parameter:
-        binding = dataclasses.replace(written, value=expand(written.value, self._macros))
+        binding = dataclasses.replace(written, value=expand_macros(written.value, self._macros))
         referring = f"{node_name}.{binding.parameter}"
         below = tuple(
-            self.node(reference.scope or scope, reference.selector, referring)
+            self.build_node(reference.scope or scope, reference.selector, referring)
             for reference in binding.references)
-        return Parameter(binding.parameter, binding, sources(written, self._merged), below)
+        return Parameter(binding.parameter, binding, binding_sources(written, self._merged), below)
 
 
 def _flat(nodes: Iterable[Node]) -> Iterator[tuple[str, Parameter]]:

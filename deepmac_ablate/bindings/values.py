@@ -1,7 +1,7 @@
-"""The right-hand side of a binding: literals, references and macros, as written.
+"""Right-hand sides of bindings: literals, references and macros, as written.
 
-gin's own reference objects need a registered configurable behind them, and compare equal when only
-their scopes differ. These stand for the text alone.
+Gin's own reference objects need a registered configurable, and compare equal when only their scopes
+differ. The classes here represent the text alone.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from deepmac_ablate.errors import UserError
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Reference:
-    """``@scope/Selector``, or ``@scope/Selector()`` for what calling it returns."""
+    """``@scope/Selector``, or ``@scope/Selector()`` for the result of calling it."""
 
     scoped_selector: str
     evaluate: bool
 
     @property
     def scope(self) -> str:
-        """What stands before the last slash, or an empty string."""
+        """The part before the last slash, or an empty string."""
         return self.scoped_selector.rpartition("/")[0]
 
     @property
@@ -36,39 +36,39 @@ class Reference:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Macro:
-    """``%NAME``: the value of a macro, or a constant that Python code registered."""
+    """``%NAME``: a macro, or a constant that Python code registered."""
 
     name: str
 
     @property
     def is_required(self) -> bool:
-        """Whether this is ``%gin.REQUIRED``, which stands for a value still to be given."""
+        """True for ``%gin.REQUIRED``, a placeholder for a value that must be bound later."""
         return self.name in ("gin.REQUIRED", "REQUIRED")
 
     def __repr__(self) -> str:
         return f"%{self.name}"
 
 
-def parts(value: Any) -> Iterator[Any]:  # noqa: ANN401
-    """Yield everything inside a value that is not a container, the value itself included."""
+def leaf_values(value: Any) -> Iterator[Any]:  # noqa: ANN401
+    """Yield everything in a value that is not a container; a plain value yields itself."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from parts(key)
-            yield from parts(item)
+            yield from leaf_values(key)
+            yield from leaf_values(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from parts(item)
+            yield from leaf_values(item)
     else:
         yield value
 
 
-def expand(value: Any, macros: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def expand_macros(value: Any, macros: Mapping[str, Any]) -> Any:  # noqa: ANN401
     """Replace every macro by its value.
 
     Args:
-        value: A literal, reference or macro, or a container of such.
-        macros: The value of each macro by its name. Names that are not there (constants,
-            ``%gin.REQUIRED``) stay as they are.
+        value: A literal, reference or macro, or a container of these.
+        macros: The value of each macro by its name. Unknown names (constants, ``%gin.REQUIRED``)
+            are left unchanged.
 
     Raises:
         UserError: If a macro refers to itself.
@@ -77,24 +77,25 @@ def expand(value: Any, macros: Mapping[str, Any]) -> Any:  # noqa: ANN401
         if value.name not in macros:
             return value
         others = {name: bound for name, bound in macros.items() if name != value.name}
-        expanded = expand(macros[value.name], others)
-        if value in parts(expanded):
+        expanded = expand_macros(macros[value.name], others)
+        if value in leaf_values(expanded):
             raise UserError(f"The macro %{value.name} refers to itself.")
         return expanded
     if isinstance(value, Mapping):
-        return {expand(key, macros): expand(item, macros) for key, item in value.items()}
+        return {
+            expand_macros(key, macros): expand_macros(item, macros) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(expand(item, macros) for item in value)
+        return type(value)(expand_macros(item, macros) for item in value)
     return value
 
 
-def canonical(value: Any) -> str:  # noqa: ANN401
-    """Write a value as text that is equal exactly where the values are, types included."""
+def canonical_text(value: Any) -> str:  # noqa: ANN401
+    """Return a value as text; texts are equal if and only if the values and their types are."""
     if isinstance(value, Mapping):
-        items = sorted((canonical(key), canonical(item)) for key, item in value.items())
+        items = sorted((canonical_text(key), canonical_text(item)) for key, item in value.items())
         return "{" + ", ".join(f"{key}: {item}" for key, item in items) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(canonical, value)) + "]"
+        return "[" + ", ".join(map(canonical_text, value)) + "]"
     if isinstance(value, tuple):
-        return "(" + ", ".join(map(canonical, value)) + (",)" if len(value) == 1 else ")")
+        return "(" + ", ".join(map(canonical_text, value)) + (",)" if len(value) == 1 else ")")
     return repr(value)

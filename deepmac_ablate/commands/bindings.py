@@ -81,7 +81,7 @@ def _run_bindings(args: argparse.Namespace) -> int:
     from deepmac_ablate.commands import config_text
     from deepmac_ablate.storage.strict_json import to_json
 
-    nodes = tree.compose(bindings.read(args.gin_file, args.gin_bindings).bindings)
+    nodes = tree.compose_tree(bindings.read(args.gin_file, args.gin_bindings).bindings)
     if args.json:
         print(to_json(config_text.tree_fields(nodes), indent=2))
     else:
@@ -101,9 +101,9 @@ def _run_list(args: argparse.Namespace) -> int:
     from deepmac_ablate.storage.strict_json import to_json
     from deepmac_ablate.training import session  # noqa: F401
 
-    rows = parameters.everything(bindings.read_known(args.gin_file, args.gin_bindings))
+    rows = parameters.list_parameters(bindings.read_partial(args.gin_file, args.gin_bindings))
     if args.filter is not None:
-        rows = parameters.matching(rows, args.filter)
+        rows = parameters.filter_parameters(rows, args.filter)
     if args.json:
         print(to_json(config_text.list_fields(rows), indent=2))
     else:

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from deepmac_ablate.bindings.parameters import Listed
+from deepmac_ablate.bindings.parameters import ListedParameter
 from deepmac_ablate.bindings.tree import Node, Parameter
 from deepmac_ablate.results.config_diff import Comparison, Side
 
@@ -42,7 +42,7 @@ class Line(NamedTuple):
     pieces: Sequence[tuple[str, str]]
 
 
-def list_lines(rows: Sequence[Listed]) -> Iterator[Line]:
+def list_lines(rows: Sequence[ListedParameter]) -> Iterator[Line]:
     """Yield parameters below their configurables, each with its bindings below."""
     for selector, group in itertools.groupby(rows, lambda row: row.selector):
         members = list(group)
@@ -60,7 +60,7 @@ def list_lines(rows: Sequence[Listed]) -> Iterator[Line]:
                     (_place_text(bound.where), PLACE)])
 
 
-def list_fields(rows: Iterable[Listed]) -> list[dict[str, Any]]:
+def list_fields(rows: Iterable[ListedParameter]) -> list[dict[str, Any]]:
     """Return parameters as JSON objects; values are gin text."""
     return [
         {

@@ -92,7 +92,7 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run_coco(args: argparse.Namespace) -> int:
     from deepmac_ablate.data import convert_coco
 
-    summary = convert_coco.convert(args.images, args.annotations, args.output, args.shards)
+    summary = convert_coco.convert_dataset(args.images, args.annotations, args.output, args.shards)
     print("\n".join([*summary.lines(), _declaration(summary.info)]))
     return 0
 
@@ -100,7 +100,7 @@ def _run_coco(args: argparse.Namespace) -> int:
 def _run_shapes(args: argparse.Namespace) -> int:
     from deepmac_ablate.data.shapes import generate
 
-    summary = generate.generate(args.output, args.seed)
+    summary = generate.generate_dataset(args.output, args.seed)
     print("\n".join([*summary.lines(), _declaration(summary.train.info)]))
     return 0
 
@@ -116,7 +116,7 @@ def _run_check(args: argparse.Namespace) -> int:
     from deepmac_ablate.data import check
 
     output = args.output or f"{args.prefix}-check"
-    report = check.check(args.prefix, output, args.images, seen_ids=seen_ids)
+    report = check.check_dataset(args.prefix, output, args.images, seen_ids=seen_ids)
     print("\n".join(report.lines()))
     return 1 if report.problems else 0
 

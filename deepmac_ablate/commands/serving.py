@@ -36,8 +36,8 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument(
         "--input-type", action="append", choices=INPUT_TYPES, metavar="TYPE",
-        help=f"input of a signature: {', '.join(INPUT_TYPES)}; may be given several times: the first "
-        "becomes 'serving_default', and each gets a signature of its own name (default: "
+        help=f"input of a signature: {', '.join(INPUT_TYPES)}; may be given several times: the "
+        "first becomes 'serving_default', and each gets a signature of its own name (default: "
         "image_tensor)",
     )
     parser.add_argument(

@@ -1,6 +1,6 @@
-"""Records read back as training reads them: do they say what the dataset's info says?
+"""Verification of a dataset: records are read as in training and compared with the info file.
 
-Every record goes through Model Garden's decoder; some are drawn, to be looked at.
+Every record goes through Model Garden's decoder; some are drawn, for inspection by eye.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _THUMBNAIL = (360, 360)
 
 @dataclasses.dataclass(frozen=True)
 class CheckReport:
-    """What was found in the records of a dataset.
+    """Findings in the records of a dataset.
 
     Attributes:
-        info: What the info file says.
-        seen_ids: Classes trained with masks, where a split was given.
-        num_instances: Instances in the records by category id, crowds not counted.
-        num_boxes_only: How many of them have a box but no mask, by category id.
-        problems: One sentence each; empty where all is well.
-        contact_sheet: The drawn images in one picture, or None where none could be drawn.
+        info: The content of the info file.
+        seen_ids: Ids of the classes trained with masks; None if no split was given.
+        num_instances: Number of instances in the records by category id, crowds not counted.
+        num_boxes_only: Number of these that have a box but no mask, by category id.
+        problems: One sentence for each problem; empty if there is none.
+        contact_sheet: Path of one picture with all drawn images, or None if none was drawn.
     """
 
     info: DatasetInfo
@@ -51,7 +51,7 @@ class CheckReport:
     contact_sheet: epath.Path | None
 
     def role(self, category_id: int) -> str:
-        """Return "seen", "novel", or an empty text where no split was given."""
+        """Return "seen" or "novel", or an empty string if no split was given."""
         if self.seen_ids is None:
             return ""
         return "seen" if category_id in self.seen_ids else "novel"
@@ -70,13 +70,13 @@ class CheckReport:
             by_role[role or "all"] += count
         lines += [f"  {role:<{width}} {count:>8} in total" for role, count in by_role.items()]
         if self.contact_sheet is not None:
-            lines.append(f"Look at {self.contact_sheet}")
+            lines.append(f"Contact sheet: {self.contact_sheet}")
         if not self.problems:
             return [*lines, "No problems."]
         return [*lines, "Problems:", *(f"  {problem}" for problem in self.problems)]
 
 
-def check(
+def check_dataset(
     prefix: str | os.PathLike[str],
     output_dir: str | os.PathLike[str],
     num_images: int = 16,
@@ -86,17 +86,17 @@ def check(
     """Read all records of a dataset, verify them and draw some.
 
     Args:
-        prefix: Of the dataset.
-        output_dir: Where the drawn images and ``contact_sheet.png`` go; it is created.
-        num_images: How many to draw.
-        seed: Chooses which.
+        prefix: Prefix of the dataset; see `dataset_info`.
+        output_dir: Folder for the drawn images and ``contact_sheet.png``; created if needed.
+        num_images: Number of images to draw, at least 0.
+        seed: Seed of the choice of images.
         seen_ids: Ids of the classes trained with masks; the others are drawn as novel.
 
     Raises:
-        UserError: There is no such dataset, or it is incomplete.
+        UserError: If there is no such dataset, or it is incomplete.
     """
     if num_images < 0:
-        raise UserError(f"{num_images} images cannot be drawn; it is 0 or more.")
+        raise UserError(f"The number of images to draw must be at least 0, got {num_images}.")
     info = DatasetInfo.load(prefix)
     folder = epath.Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,16 +160,17 @@ def _read(
             except StopIteration:
                 break
             except tf.errors.DataLossError as error:
-                problems.add("torn", f"{path.name} is torn after record {position}: {_say(error)}")
+                reason = _first_line(error)
+                problems.add("corrupt", f"{path.name} is corrupt after record {position}: {reason}")
                 break
             except tf.errors.OpError as error:
                 where = f"Record {position} of {path.name}"
-                problems.add("undecodable", f"{where} does not decode: {_say(error)}")
+                problems.add("undecodable", f"{where} does not decode: {_first_line(error)}")
                 continue
             yield raw.numpy(), {key: value.numpy() for key, value in record.items()}
 
 
-def _say(error: tf.errors.OpError) -> str:
+def _first_line(error: tf.errors.OpError) -> str:
     return error.message.splitlines()[0].rstrip(".") + "."
 
 
@@ -201,17 +202,17 @@ def _verify_totals(
     if annotated != set(digests):
         problems.add(
             "totals",
-            f"{len(annotated - set(digests))} annotated images are not in the records, "
-            f"{len(set(digests) - annotated)} recorded ones have no annotations.",
+            f"{len(annotated - set(digests))} annotated images are not in the records, and "
+            f"{len(set(digests) - annotated)} images in the records have no annotations.",
         )
-    fingerprint = records.fingerprint(
+    fingerprint = records.dataset_fingerprint(
         (digest for _, digest in sorted(digests.items())), info.categories
     )
     if fingerprint != info.fingerprint:
         problems.add(
             "totals",
             f"The records have the fingerprint {fingerprint}, the info file {info.fingerprint}: "
-            f"they are not of the same conversion.",
+            "they come from different conversions.",
         )
 
 

@@ -1,7 +1,7 @@
-"""COCO instances files: read, checked to the last reference, completed where COCO leaves gaps.
+"""Reader of COCO instances files: checks all references and fills in what COCO leaves optional.
 
-Everything a converter or an evaluator would stumble over later is refused here, in one sentence
-that names the entry, before any image is opened.
+Everything on which conversion or evaluation would fail later is refused here, in one sentence that
+names the entry, before any image is opened.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class CocoTruth:
     """A checked COCO instances file.
 
     Attributes:
-        document: The whole file with completed annotations; what evaluation reads.
-        images: Its images by ascending id.
+        document: The whole file with completed annotations, as evaluation reads it.
+        images: Entries of the images, by ascending id.
         annotations: Annotations by image id, in the order of the file.
-        categories: Its classes by ascending id.
-        num_derived_crowd: Annotations without `iscrowd`, which were given 0.
-        num_derived_area: Annotations without `area`, which were given that of their mask or, where
-            they have none, of their box.
+        categories: Classes by ascending id.
+        num_derived_crowd: Number of annotations without `iscrowd`, for which 0 was assumed.
+        num_derived_area: Number of annotations without `area`, which was set to that of the mask
+            or, if there is none, of the box.
     """
 
     document: Entry
@@ -46,17 +46,17 @@ class CocoTruth:
     num_derived_area: int
 
 
-def read(path: Path) -> CocoTruth:
+def read_coco(path: Path) -> CocoTruth:
     """Return the content of a COCO instances file.
 
-    The annotations stay as they are but for what COCO's evaluation fails on: missing `iscrowd`
-    and `area` are derived; polygons of fewer than three corners are left out; annotations with a
-    box but no mask get an empty one, which says the same; and where an annotation has the id 0,
-    all ids are raised by one, as the evaluation takes a match with 0 for no match.
+    Annotations are changed only where COCO's evaluation would fail: missing `iscrowd` and `area`
+    are derived; polygons of fewer than three corners are left out; annotations with a box but no
+    mask get an empty mask; and if an annotation has the id 0, all ids are raised by one, because
+    the evaluation takes a match with id 0 for no match.
 
     Raises:
-        UserError: The file is missing, not JSON, not COCO instances, or refers to what is not
-            there.
+        UserError: If the file is missing, is not JSON or not a COCO instances file, or refers to
+            images or categories that it does not list.
     """
     document = _load(path)
     categories = _categories(document["categories"], path)
@@ -93,7 +93,7 @@ def _load(path: Path) -> Entry:
     for table in _TABLES:
         if not isinstance(document.get(table), list):
             raise UserError(
-                f"{path} lacks the list {table!r}.{did_you_mean(table, document)} "
+                f"{path} has no list {table!r}.{did_you_mean(table, document)} "
                 f"A COCO instances file has {', '.join(_TABLES)}."
             )
         if not all(isinstance(entry, dict) for entry in document[table]):
@@ -106,8 +106,8 @@ def _categories(entries: list[Entry], path: Path) -> tuple[Category, ...]:
         _require(entry, {"id": int, "name": str}, f"{path}: category number {position}")
         if entry["id"] < 1:
             raise UserError(
-                f"{path}: category {entry['name']!r} has the id {entry['id']}; ids begin at 1, "
-                f"0 is background."
+                f"{path}: category {entry['name']!r} has the id {entry['id']}; ids must be at "
+                "least 1, as 0 is the background."
             )
     _refuse_duplicates((entry["id"] for entry in entries), f"{path}: category id")
     _refuse_duplicates((entry["name"] for entry in entries), f"{path}: category name")
@@ -125,7 +125,7 @@ def _images(entries: list[Entry], path: Path) -> list[Entry]:
         if entry["height"] < 1 or entry["width"] < 1:
             raise UserError(
                 f"{path}: image {entry['file_name']!r} has the size "
-                f"{entry['width']} x {entry['height']}."
+                f"{entry['width']} x {entry['height']}; both sides must be at least 1 pixel."
             )
     _refuse_duplicates((entry["id"] for entry in entries), f"{path}: image id")
     return sorted(entries, key=lambda entry: entry["id"])
@@ -145,15 +145,17 @@ def _check_annotations(
             raise UserError(f"{where} refers to image {entry['image_id']}, which is not listed.")
         if entry["category_id"] not in names:
             raise UserError(
-                f"{where} has the category {entry['category_id']}, which is not listed; known "
-                f"are {min(names)} to {max(names)} ({len(names)} categories)."
+                f"{where} has the category {entry['category_id']}, which is not listed; the "
+                f"file lists {len(names)} categories from {min(names)} to {max(names)}."
             )
         if len(entry["bbox"]) != 4 or not all(_is_number(number) for number in entry["bbox"]):
-            raise UserError(f"{where} has the bbox {entry['bbox']}; it is [x, y, width, height].")
+            raise UserError(
+                f"{where} has the bbox {entry['bbox']}; it must be [x, y, width, height].")
         if entry.get("iscrowd", 0) not in (0, 1):
-            raise UserError(f"{where} has iscrowd {entry['iscrowd']!r}; it is 0 or 1.")
+            raise UserError(f"{where} has iscrowd {entry['iscrowd']!r}; it must be 0 or 1.")
         if not _is_number(entry.get("area", 0)):
-            raise UserError(f"{where} has the area {entry['area']!r}; it is a number of pixels.")
+            raise UserError(
+                f"{where} has the area {entry['area']!r}; it must be a number of pixels.")
     _refuse_duplicates((entry["id"] for entry in entries), f"{path}: annotation id")
 
 
@@ -170,7 +172,7 @@ def _complete(entry: Entry, height: int, width: int, offset: int) -> Entry:
 
 
 def _segmentation(entry: Entry) -> Any:  # noqa: ANN401 - JSON
-    """Return what the annotation says about its mask, falsy where it has none."""
+    """Return the usable segmentation of an annotation; a false value if it has none."""
     segmentation = entry.get("segmentation")
     if isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
         return masks.enclosing_polygons(segmentation)
@@ -181,10 +183,10 @@ def mask_of(annotation: Entry, height: int, width: int) -> np.ndarray:
     """Return the [height, width] uint8 mask of an annotation.
 
     Raises:
-        UserError: Its segmentation is malformed.
+        UserError: If the segmentation is malformed.
     """
     try:
-        return masks.decode(annotation["segmentation"], height, width)
+        return masks.decode_segmentation(annotation["segmentation"], height, width)
     except masks.MaskError as error:
         raise UserError(
             f"The mask of annotation {annotation['id']} (image {annotation['image_id']}) cannot "
@@ -197,15 +199,15 @@ def _require(entry: Entry, kinds: Mapping[str, type], where: str) -> None:
         value = entry.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
             found = f"has the {key} {value!r}" if key in entry else f"has no {key!r}"
-            expected = {int: "an integer", str: "a text", list: "a list"}[kind]
-            raise UserError(f"{where} {found}; {expected} is needed.")
+            expected = {int: "an integer", str: "a string", list: "a list"}[kind]
+            raise UserError(f"{where} {found}; it must be {expected}.")
 
 
 def _refuse_duplicates(values: Iterable[int | str], what: str) -> None:
     counts = collections.Counter(values)
     twice = [value for value, count in counts.items() if count > 1]
     if twice:
-        raise UserError(f"{what} {twice[0]!r} is used {counts[twice[0]]} times; it is unique.")
+        raise UserError(f"{what} {twice[0]!r} is used {counts[twice[0]]} times; it must be unique.")
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""COCO-format instances to records: `convert`, what ``deepmac-ablate data coco`` calls."""
+"""Conversion of COCO instances to records, for ``deepmac-ablate data coco``."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from deepmac_ablate.data.records import RecordWriter
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.progress import track
 
-# About 150 MB of COCO; many enough to shuffle and to spread over the hosts of a TPU.
+# About 150 MB of COCO: enough shards to shuffle and to distribute over the hosts of a TPU.
 _IMAGES_PER_SHARD = 1000
 _MAX_SHARDS = 256
-# Below, starting processes costs more than it saves (a COCO image takes about 20 ms).
+# For fewer images, starting processes costs more than it saves (20 ms per COCO image).
 _MIN_IMAGES_PER_PROCESS = 200
 _MAX_PROCESSES = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class ConversionSummary:
-    """What a conversion wrote and what it left out.
+    """Counts of what a conversion wrote, changed and left out.
 
     Attributes:
-        info: The dataset.
-        skipped: Annotations that are not in the records, by reason.
-        num_clipped: Boxes cut to their image.
-        num_reencoded: Images stored as PNG because TensorFlow does not read their format.
-        num_without_instances: Images kept without any instance.
-        num_derived_crowd: Annotations that lacked `iscrowd`.
-        num_derived_area: Annotations that lacked `area`.
+        info: The dataset that was written.
+        skipped: Number of annotations that are not in the records, by reason.
+        num_clipped: Number of boxes clipped to their image.
+        num_reencoded: Number of images stored as PNG because TensorFlow cannot read their format.
+        num_without_instances: Number of images without any instance; they are kept.
+        num_derived_crowd: Number of annotations without `iscrowd`.
+        num_derived_area: Number of annotations without `area`.
     """
 
     info: DatasetInfo
@@ -65,13 +65,13 @@ class ConversionSummary:
             "boxes clipped to their image": self.num_clipped,
             "images stored as PNG": self.num_reencoded,
             "images without instances": self.num_without_instances,
-            "annotations lacked iscrowd, taken as 0": self.num_derived_crowd,
-            "annotations lacked area, taken from mask or box": self.num_derived_area,
+            "annotations without iscrowd, taken as 0": self.num_derived_crowd,
+            "annotations without area, taken from mask or box": self.num_derived_area,
         }
         return lines + [f"  {count} {what}" for what, count in exceptions.items() if count]
 
 
-def convert(
+def convert_dataset(
     images: Path,
     annotations: Path,
     output_prefix: str | os.PathLike[str],
@@ -80,19 +80,20 @@ def convert(
 ) -> ConversionSummary:
     """Convert a dataset in COCO's format to records.
 
-    All is written beside the target first; a previous version stays whole until then.
+    The new version is written beside the target first; a previous version stays intact until then.
 
     Args:
         images: Folder of the image files.
-        annotations: COCO instances JSON; category ids are kept as they are.
-        output_prefix: Where to write, such as ``data/coco/train`` (see `dataset_info`).
-        num_shards: Record files; by default one per 1000 images.
-        num_processes: Worker processes; by default by the number of images. A script that may
-            get more than one guards its calls with ``if __name__ == "__main__":``, as each
-            process imports it.
+        annotations: COCO instances JSON file; category ids are kept.
+        output_prefix: Prefix of the dataset to write, such as ``data/coco/train``; see
+            `dataset_info`.
+        num_shards: Number of record files; None for one per 1000 images.
+        num_processes: Number of worker processes; None to choose by the number of images. A script
+            that may use several must guard its calls with ``if __name__ == "__main__":``, because
+            each process imports it.
 
     Raises:
-        UserError: The input is faulty (the message names the entry); nothing was written.
+        UserError: If the input is faulty; the message names the entry, and nothing is written.
     """
     prefix = epath.Path(output_prefix)
     if not images.is_dir():
@@ -102,24 +103,26 @@ def convert(
             f"The output {output_prefix} is a folder; name the dataset in it, "
             f"such as {prefix / 'train'}."
         )
-    truth = coco_annotations.read(annotations)
-    _refuse_missing_images(truth.images, images)
+    truth = coco_annotations.read_coco(annotations)
+    _check_images_exist(truth.images, images)
     num_images = len(truth.images)
     if num_shards is None:
         num_shards = min(math.ceil(num_images / _IMAGES_PER_SHARD), _MAX_SHARDS)
     if not 1 <= num_shards <= num_images:
-        raise UserError(f"{num_shards} shards of {num_images} images; 1 to {num_images} can be.")
+        raise UserError(
+            f"The number of shards must be from 1 to the number of images, {num_images}; got "
+            f"{num_shards}.")
     if num_processes is None:
         useful = max(1, num_images // _MIN_IMAGES_PER_PROCESS)
         num_processes = min(useful, os.cpu_count() or 1, _MAX_PROCESSES)
     order = list(truth.images)
-    # A shard must not be one part of the dataset; the same order every time.
+    # A fixed order that mixes the images, so that no shard holds one part of the dataset.
     random.Random(0).shuffle(order)
     tasks = ((image, truth.annotations.get(image["id"], [])) for image in order)
     counts: collections.Counter[str] = collections.Counter()
     skipped: collections.Counter[str] = collections.Counter()
     with RecordWriter(prefix, num_shards, truth.categories) as writer:
-        prepare = functools.partial(image_example.prepare, folder=images)
+        prepare = functools.partial(image_example.prepare_example, folder=images)
         examples = ordered_map(prepare, tasks, num_processes)
         for example in track(examples, num_images, f"Converting {prefix.name}"):
             writer.add_image_example(example)
@@ -148,10 +151,10 @@ def _summary(
     )
 
 
-def _refuse_missing_images(entries: list[Entry], folder: Path) -> None:
+def _check_images_exist(entries: list[Entry], folder: Path) -> None:
     missing = [entry for entry in entries if not (folder / entry["file_name"]).is_file()]
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(entries)} images are not in {folder}, the first is "
+            f"{len(missing)} of {len(entries)} images are missing from {folder}, the first is "
             f"{missing[0]['file_name']!r}."
         )

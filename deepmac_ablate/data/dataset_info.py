@@ -1,13 +1,13 @@
-"""What a converted dataset is: the small file beside its records.
+"""Description of a converted dataset: the info file beside its records.
 
-A dataset with the prefix ``P`` (a path without an ending) consists of
+A dataset with the prefix ``P`` (a path without extension) consists of
 
 * ``P-00000-of-00008.tfrecord`` and so on: the records that training reads,
-* ``P-annotations.json``: the COCO annotations of exactly these images, the truth of evaluation,
-* ``P-info.json``: counts, categories and the fingerprint; written last, so that where it exists
-  the rest is complete.
+* ``P-annotations.json``: the COCO annotations of exactly these images, used by evaluation,
+* ``P-info.json``: counts, categories and the fingerprint. It is written last, so if it exists, the
+  dataset is complete.
 
-Plans and tables read it, therefore nothing here needs TensorFlow.
+Plans and tables read it, so nothing here imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAMED_AT_MOST = 5
 
 @dataclasses.dataclass(frozen=True)
 class Category:
-    """A class as the annotations know it: `id` >= 1 (0 is background) and `name`."""
+    """A class of the annotations: its `id`, at least 1 (0 is background), and its `name`."""
 
     id: int
     name: str
@@ -36,18 +36,18 @@ class Category:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """The facts of a converted dataset.
+    """Summary of a converted dataset.
 
     Attributes:
         name: The last part of the prefix.
-        fingerprint: 12 hex digits, a hash of the pictures and of the converted annotations. It
-            depends neither on the number of shards nor on paths nor on the order in the source.
-        num_images: Images in the records, those without instances included.
-        num_instances: Instances in the records, crowds not counted.
-        num_crowds: Crowd regions in the records.
-        num_shards: Record files.
+        fingerprint: Hash of the images and the converted annotations, 12 hexadecimal digits. It
+            does not depend on the number of shards, on paths or on the order in the source.
+        num_images: Number of images in the records, including those without instances.
+        num_instances: Number of instances in the records, crowds not counted.
+        num_crowds: Number of crowd regions in the records.
+        num_shards: Number of record files.
         categories: All classes of the source, by ascending id.
-        num_boxes_only: How many of the instances have a box but no mask.
+        num_boxes_only: Number of instances that have a box but no mask.
     """
 
     name: str
@@ -61,15 +61,15 @@ class DatasetInfo:
 
     @property
     def identity(self) -> str:
-        """What a gin file declares to be trained on: ``name@fingerprint``."""
+        """The name under which gin files declare the dataset: ``name@fingerprint``."""
         return f"{self.name}@{self.fingerprint}"
 
     @classmethod
     def load(cls, prefix: str | os.PathLike[str]) -> DatasetInfo:
-        """Return the facts of the dataset at `prefix`, having checked that its files are there.
+        """Read the info file of `prefix` and check that all files of the dataset exist.
 
         Raises:
-            UserError: There is no such dataset, or a part of it is missing.
+            UserError: If there is no such dataset, or a part of it is missing.
         """
         path = info_path(prefix)
         try:
@@ -93,17 +93,17 @@ class DatasetInfo:
         return cls(**{**fields, "categories": categories})
 
     def save(self, prefix: str | os.PathLike[str]) -> None:
-        """Write the info file of `prefix` in one step."""
+        """Write the info file of `prefix` atomically."""
         storage.write(info_path(prefix), json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     def check_num_classes(self, num_classes: int) -> None:
-        """Check that a model can tell all classes.
+        """Check that a model has enough classes for the dataset.
 
         Args:
-            num_classes: Those of the model, background included.
+            num_classes: Number of classes of the model, background included.
 
         Raises:
-            UserError: If they are too few.
+            UserError: If it has too few.
         """
         largest = max(category.id for category in self.categories)
         if num_classes <= largest:
@@ -118,17 +118,17 @@ class DatasetInfo:
 
 
 def info_path(prefix: str | os.PathLike[str]) -> epath.Path:
-    """Return where the info file of `prefix` lies."""
+    """Return the path of the info file of `prefix`."""
     return _beside(prefix, "-info.json")
 
 
 def annotations_path(prefix: str | os.PathLike[str]) -> epath.Path:
-    """Return where the COCO annotations of `prefix` lie."""
+    """Return the path of the COCO annotations of `prefix`."""
     return _beside(prefix, "-annotations.json")
 
 
 def shard_path(prefix: str | os.PathLike[str], shard: int, num_shards: int) -> epath.Path:
-    """Return where one of the record files of `prefix` lies."""
+    """Return the path of one of the record files of `prefix`."""
     return _beside(prefix, f"-{shard:05d}-of-{num_shards:05d}.tfrecord")
 
 
@@ -139,7 +139,7 @@ def _beside(prefix: str | os.PathLike[str], ending: str) -> epath.Path:
 
 def _missing_files(info: DatasetInfo, prefix: epath.Path) -> str:
     expected = [*info.record_files(prefix), annotations_path(prefix)]
-    # One listing instead of one question per shard: on a bucket each question is a request.
+    # One listing instead of a request per shard, which would be slow on a bucket.
     present = {path.name for path in prefix.parent.iterdir()}
     missing = [path.name for path in expected if path.name not in present]
     if not missing:
@@ -151,9 +151,9 @@ def _missing_files(info: DatasetInfo, prefix: epath.Path) -> str:
 
 def _why_missing(prefix: epath.Path) -> str:
     if prefix.is_dir():
-        known = _data_sets_in(prefix)
-        found = f"it holds {', '.join(known)}" if known else "and holds no dataset"
-        return f"{prefix} is a folder ({found}); name a dataset, such as {prefix}/train."
+        known = _datasets_in(prefix)
+        found = f"holds {', '.join(known)}" if known else "holds no dataset"
+        return f"{prefix} is a folder that {found}; name a dataset, such as {prefix}/train."
     if not prefix.parent.is_dir():
         return f"There is no dataset {prefix}: the folder {prefix.parent} does not exist."
     if any(prefix.parent.glob(f"{prefix.name}-*-of-*.tfrecord")):
@@ -161,7 +161,7 @@ def _why_missing(prefix: epath.Path) -> str:
             f"The dataset {prefix} is incomplete: {info_path(prefix).name} is missing, so its "
             f"conversion was interrupted; convert it again."
         )
-    known = _data_sets_in(prefix.parent)
+    known = _datasets_in(prefix.parent)
     listed = f" The folder holds: {', '.join(known)}." if known else ""
     return (
         f"There is no dataset {prefix}: {info_path(prefix).name} is missing."
@@ -169,5 +169,5 @@ def _why_missing(prefix: epath.Path) -> str:
     )
 
 
-def _data_sets_in(folder: epath.Path) -> list[str]:
+def _datasets_in(folder: epath.Path) -> list[str]:
     return sorted(path.name.removesuffix("-info.json") for path in folder.glob("*-info.json"))

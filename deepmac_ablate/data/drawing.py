@@ -1,7 +1,7 @@
-"""Pictures with their instances drawn in: what the data, and later a model, says is there.
+"""Drawing of instances, from annotations or predictions, into images.
 
-Novel classes are told from seen ones without colours: their boxes are dashed and their labels
-carry the word.
+Novel classes differ from seen ones without relying on colour: their boxes are dashed and their
+labels say "novel".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# Smaller pictures are enlarged, or labels would hide what they name.
+# Smaller images are enlarged, so that labels do not hide the objects.
 _MIN_SIDE = 320
 _MASK_OPACITY = 0.4
 _LABEL_SIZE = 13
@@ -36,13 +36,13 @@ def draw_instances(
     An image whose shorter side has less than 320 pixels is enlarged by a whole factor.
 
     Args:
-        image: [height, width, 3] uint8.
-        boxes: [n, 4], ``[ymin, xmin, ymax, xmax]`` in pixels of `image`.
-        masks: [n, height, width], drawn where non-zero; or None.
-        labels: [n] texts; nothing is written for an empty one.
-        roles: [n] "seen", "novel" or None; novel ones get a dashed box and say so.
-        scores: [n] confidences, 0..1, shown behind the label.
-        line_width: Of contours, inside the mask, and of boxes, in pixels of the picture.
+        image: Image, [height, width, 3] uint8.
+        boxes: Boxes, [n, 4], ``[ymin, xmin, ymax, xmax]`` in pixels of `image`.
+        masks: Masks, [n, height, width], drawn where non-zero; None to draw no masks.
+        labels: Text for each of the n instances; an empty one is not drawn.
+        roles: "seen", "novel" or None for each instance; novel ones get a dashed box and a note.
+        scores: Confidence of each instance, 0..1, shown after the label; None to show none.
+        line_width: Width of boxes, and of contours inside the mask, in pixels of the result.
     """
     factor = max(1, math.ceil(_MIN_SIDE / min(image.shape[:2])))
     canvas = _enlarge(image, factor)
@@ -68,9 +68,10 @@ def contact_sheet(
     """Return the images side by side, row by row, with a caption under each.
 
     Args:
-        images: At least one; a row is as high as its highest image, columns are equally wide.
-        columns: Images in a row, >= 1.
-        captions: One per image.
+        images: At least one image; a row is as high as its highest image, and all columns have
+            the same width.
+        columns: Number of images in a row, at least 1.
+        captions: One caption per image, or None.
     """
     font = ImageFont.load_default(_LABEL_SIZE)
     caption_height = _LABEL_SIZE + 2 * _PAD if captions else 0
@@ -89,7 +90,7 @@ def contact_sheet(
 
 
 def _color(index: int) -> tuple[int, int, int]:
-    # Steps of the golden ratio around the colour wheel: neighbours in number are far in hue.
+    # Steps of the golden ratio around the colour wheel: consecutive numbers differ much in hue.
     red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN_RATIO % 1, 0.85, 1.0)
     return round(red * 255), round(green * 255), round(blue * 255)
 
@@ -119,9 +120,9 @@ def _draw_box(
     line_width: int,
 ) -> None:
     top, left, bottom, right = (round(edge) for edge in box)
-    # The last pixel inside: a box ends where the next pixel begins.
+    # The last pixel inside the box: its end is where the next pixel begins.
     bottom, right = max(top, bottom - 1), max(left, right - 1)
-    # Lines grow outwards, so as to hide nothing of what is inside.
+    # Lines grow outwards, so that they hide nothing inside the box.
     for grown in range(line_width):
         edges = (left - grown, top - grown, right + grown, bottom + grown)
         if dashed:
@@ -149,7 +150,7 @@ def _draw_label(
     font = ImageFont.load_default(_LABEL_SIZE)
     _, _, width, height = pen.textbbox((0, 0), text, font=font)
     picture_width, picture_height = pen.im.size
-    # Above the box, or inside where there is no room; never outside the picture.
+    # Above the box, or inside if there is no space above; never outside the picture.
     top = box[0] - height - 2 if box[0] >= height + 2 else box[0]
     x = min(max(round(box[1]), 0), max(0, picture_width - math.ceil(width) - 3))
     y = min(max(round(top), 0), max(0, picture_height - math.ceil(height) - 2))

@@ -1,4 +1,4 @@
-"""Records to images to evaluate on: each exactly once, in the order of the records."""
+"""Input pipeline of evaluation: every image exactly once, in the order of the records."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class EvaluationData:
     """Images to evaluate on, each exactly once.
 
     Attributes:
-        prefix: of the record files.
-        batch_size: images per step, over all replicas; the last batch may be smaller.
+        prefix: Path of the dataset without extension, such as "data/coco/val".
+        batch_size: Images per step over all replicas, at least 1; the last batch may be smaller.
     """
 
     def __init__(self, prefix: str = gin.REQUIRED, batch_size: int = 8) -> None:
@@ -32,10 +32,10 @@ class EvaluationData:
 
     @functools.cached_property
     def info(self) -> DatasetInfo:
-        """What the records hold.
+        """Summary of the dataset, from its info file.
 
         Raises:
-            UserError: if there is no complete dataset at `prefix`.
+            UserError: If there is no complete dataset at `prefix`.
         """
         return DatasetInfo.load(self.prefix)
 
@@ -43,15 +43,15 @@ class EvaluationData:
         """Return a finite dataset of dictionaries.
 
         Args:
-            image_size: height and width of the batches' images in pixels.
+            image_size: Height and width of the images in a batch, in pixels.
 
         Returns:
-            `images` [b, h, w, 3] float32 normalised, `image_info` [b, 4, 2] with rows [original
-            size, wanted size, scale, offset] as (y, x), `image_ids` [b] int64.
+            `images` [b, h, w, 3] float32, normalised; `image_info` [b, 4, 2] with rows [original
+            size, `image_size`, scale, offset] as (y, x); `image_ids` [b] int64.
         """
         def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
             example = self._decoder.decode(record)
-            image, info = model_input.from_pixels(example["image"], image_size)
+            image, info = model_input.prepare_image(example["image"], image_size)
             return {
                 "images": image,
                 "image_info": info,
@@ -63,7 +63,7 @@ class EvaluationData:
         return dataset.batch(self.batch_size).prefetch(2)
 
     def images(self, image_ids: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (image id, [h, w, 3] uint8) of some images, as they are in the records."""
+        """Yield (image id, [h, w, 3] uint8 pixels) of the given images, as in the records."""
         wanted = {str(image_id).encode() for image_id in image_ids}
         for record in tf.data.TFRecordDataset(self._paths()):
             example = tf.io.parse_single_example(

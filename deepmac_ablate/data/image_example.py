@@ -1,7 +1,7 @@
-"""One image and its annotations, checked and ready to be written as a record.
+"""Content of one record: an image and its annotations, checked and encoded.
 
-This is the slow half of a conversion (decode, draw masks, compress), so it runs in worker
-processes, which start quickly because nothing here needs TensorFlow.
+This is the slow part of a conversion (decoding, drawing masks, compressing), so it runs in worker
+processes, which start quickly because nothing here imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from deepmac_ablate.data import masks
 from deepmac_ablate.data.coco_annotations import Entry, mask_of
 from deepmac_ablate.errors import UserError
 
-# What `tf.io.decode_image(channels=3)` reads as a person would see it. Not so: GIF and WebP (a
-# fourth dimension), TIFF (unknown), 16-bit PNG.
+# Formats and modes that `tf.io.decode_image(channels=3)` decodes faithfully, unlike GIF and WebP (a
+# fourth dimension), TIFF (not supported) and 16-bit PNG.
 _KEPT_MODES = {
     "JPEG": {"RGB", "L", "CMYK"},
     "PNG": {"RGB", "RGBA", "L", "LA", "P", "1"},
 }
 _RECORD_FORMATS = {"JPEG": "jpg", "PNG": "png"}
-# COCO's coordinates have two decimals; what overruns by less is rounding, not a wrong box.
+# COCO's coordinates have two decimals; a smaller excess is rounding, not a wrong box.
 _CLIP_TOLERANCE = 0.01
 _EXIF_ORIENTATION = 0x0112
 
@@ -39,23 +39,23 @@ class ImageExample:
     """The content of one record.
 
     Attributes:
-        image_id: Id in the annotations, becomes the record's source id.
-        file_name: Name in the annotations.
-        height: In pixels.
-        width: In pixels.
-        encoded: The image file, JPEG or PNG.
-        encoding: "jpg" or "png".
-        category_ids: Per instance, >= 1.
-        boxes: [n, 4] float32, ``[ymin, xmin, ymax, xmax]`` in units of the image's size, 0..1.
-        crowds: Per instance, 0 or 1.
-        areas: [n] float32, pixels, as annotated.
-        mask_pngs: Per instance, a PNG of [height, width] with values 0 and 1; all 0 says that there
-            is a box but no mask.
-        num_boxes_only: Instances without a mask, crowds not counted.
-        skipped: How many annotations were left out, by reason.
-        num_clipped: Boxes that overran the image and were cut.
-        reencoded: Whether `encoded` is not the original file.
-        digest: Hash of the content (see `content_digest`).
+        image_id: Id in the annotations; becomes the record's source id.
+        file_name: File name in the annotations.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        encoded: Content of the image file, JPEG or PNG.
+        encoding: Format of `encoded`, "jpg" or "png".
+        category_ids: Class id of each instance, at least 1.
+        boxes: Boxes, [n, 4] float32, ``[ymin, xmin, ymax, xmax]`` relative to the image size, 0..1.
+        crowds: For each instance 1 if it is a crowd, otherwise 0.
+        areas: Annotated areas, [n] float32, in pixels.
+        mask_pngs: For each instance a PNG of [height, width] with values 0 and 1; all 0 if it has a
+            box but no mask.
+        num_boxes_only: Number of instances without a mask, crowds not counted.
+        skipped: Number of annotations that were left out, by reason.
+        num_clipped: Number of boxes that extended beyond the image and were clipped.
+        reencoded: Whether `encoded` differs from the original file.
+        digest: Hash of the content; see `content_digest`.
     """
 
     image_id: int
@@ -76,19 +76,19 @@ class ImageExample:
     digest: bytes
 
 
-def prepare(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageExample:
-    """Return the record content of an entry of COCO's `images` and its annotations.
+def prepare_example(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageExample:
+    """Return the content of the record for an entry of COCO's `images` and its annotations.
 
-    Boxes are clipped to the image. Annotations whose box is empty are left out and counted; those
-    whose mask is missing or empty stay, as they still say where an object is.
+    Boxes are clipped to the image. Annotations with an empty box are left out and counted; those
+    with a missing or empty mask are kept, because they still locate an object.
 
     Args:
         entries: An image with `id`, `file_name` (relative to `folder`), `height` and `width`; and
-            its annotations, completed (see `coco_json.read`).
-        folder: Where the image files lie.
+            its annotations, completed by `coco_annotations.read_coco`.
+        folder: Folder of the image files.
 
     Raises:
-        UserError: The image cannot be read or has another size, or a mask is malformed.
+        UserError: If the image cannot be read or has another size, or a mask is malformed.
     """
     image, annotations = entries
     height, width = image["height"], image["width"]
@@ -142,10 +142,10 @@ def content_digest(
     areas: np.ndarray,
     instance_masks: Iterable[np.ndarray],
 ) -> bytes:
-    """Return a hash of what a record says, the same for equal content on every machine.
+    """Return a hash of the content of a record, equal for equal content on every machine.
 
-    Pictures count by their file, lossless ones by their pixels and masks by theirs: how well a
-    machine's zlib compresses is not content. The arguments are as in `ImageExample`.
+    JPEG files are hashed as they are, PNG files and masks by their pixels, because the bytes of a
+    PNG depend on the machine's zlib. For the arguments see `ImageExample`.
     """
     digest = hashlib.sha256(f"{image_id}".encode())
     with Image.open(io.BytesIO(encoded)) as picture:
@@ -175,8 +175,8 @@ def _read_picture(path: Path, height: int, width: int) -> tuple[bytes, str, bool
                 raise UserError(_size_mismatch(path, picture, height, width))
             kept = picture.mode in _KEPT_MODES.get(picture.format, ())
             if kept:
-                # A scaled-down decode reads the whole file in half the time: a truncated one
-                # must not end a training run.
+                # Decoding at reduced size still reads the whole file, in half the time: a truncated
+                # file must be found here, not during training.
                 picture.draft(picture.mode, (width // 8, height // 8))
                 picture.load()
                 return encoded, _RECORD_FORMATS[picture.format], False
@@ -190,9 +190,9 @@ def _read_picture(path: Path, height: int, width: int) -> tuple[bytes, str, bool
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Return a picture of any mode in 8-bit colours; transparency is dropped."""
+    """Convert an image of any mode to 8-bit RGB; transparency is dropped."""
     if picture.mode.startswith("I"):
-        # PIL cuts 16 bits off at 255 instead of scaling them.
+        # PIL clips 16-bit values at 255 instead of scaling them.
         deep = np.clip(np.asarray(picture), 0, 65535)
         return Image.fromarray((deep // 257).astype(np.uint8)).convert("RGB")
     return picture.convert("RGB")
@@ -200,8 +200,8 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 def _size_mismatch(path: Path, picture: Image.Image, height: int, width: int) -> str:
     turned = picture.size == (height, width) and picture.getexif().get(_EXIF_ORIENTATION, 1) > 1
-    hint = "; it is turned by its EXIF orientation, store it upright" if turned else ""
+    hint = "; it is rotated by its EXIF orientation, so store it upright" if turned else ""
     return (
-        f"The image {path} is {picture.width} x {picture.height} pixels, its annotations say "
+        f"The image {path} is {picture.width} x {picture.height} pixels, but its annotations say "
         f"{width} x {height}{hint}."
     )

@@ -1,4 +1,4 @@
-"""A picture as the model wants it, in one place for evaluation, prediction and export."""
+"""Preprocessing of images, shared by evaluation, prediction and export."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import tensorflow as tf
 from official.vision.ops import preprocess_ops
 
 
-def from_pixels(pixels: tf.Tensor, image_size: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Normalise a picture, resizes it to fit and pad it below and to the right.
+def prepare_image(pixels: tf.Tensor, image_size: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Normalise an image, resize it to fit, and pad it below and to the right.
 
     Args:
-        pixels: [h, w, 3] uint8.
-        image_size: the model's height and width.
+        pixels: Image, [h, w, 3] uint8.
+        image_size: Height and width of the model's input in pixels.
 
     Returns:
         [*image_size, 3] float32; and [4, 2] float32 with rows [original size, `image_size`, scale,

@@ -1,4 +1,4 @@
-"""A map over processes that keeps order and does not run ahead of its reader."""
+"""Parallel map over processes that keeps order and limits how far it runs ahead."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def ordered_map(
 ) -> Iterator[_Result]:
     """Yield ``function(task)`` in the order of `tasks`, computed by `num_processes` processes.
 
-    With one process, it is computed by the caller's own. An exception of `function` is raised here
-    and ends the work.
+    With one process, the calls are made in the caller's process. An exception of `function` is
+    raised here and ends the map.
 
     Args:
-        function: Of a module that imports quickly: every process imports it.
-        tasks: What can be pickled.
-        num_processes: Processes, >= 1.
+        function: Function to apply; every process imports its module, which should be quick.
+        tasks: Arguments that can be pickled.
+        num_processes: Number of processes, at least 1.
     """
     if num_processes <= 1:
         yield from map(function, tasks)
         return
-    # Fresh interpreters: a fork of a process that runs TensorFlow's threads may hang. They leave
-    # Ctrl-C to the parent.
+    # Fresh interpreters, because forking a process that runs TensorFlow's threads may hang. They
+    # ignore Ctrl-C, which the parent handles.
     pool = futures.ProcessPoolExecutor(
         num_processes,
         mp_context=multiprocessing.get_context("spawn"),
@@ -42,7 +42,7 @@ def ordered_map(
         initargs=(signal.SIGINT, signal.SIG_IGN),
     )
     try:
-        # Finished chunks wait in memory, so only a few may be ahead: COCO has 19 GB.
+        # Finished chunks are held in memory (COCO has 19 GB), so only a few are computed ahead.
         waiting: collections.deque[futures.Future[list[_Result]]] = collections.deque()
         for chunk in _chunks(tasks):
             waiting.append(pool.submit(_apply, function, chunk))

@@ -1,6 +1,6 @@
-"""What can be wrong with a record, said in sentences.
+"""Checks of single records; each problem is reported in one sentence.
 
-A record is what Model Garden's `TfExampleDecoder` makes of one image, as numpy arrays.
+A record is the output of Model Garden's `TfExampleDecoder` for one image, as numpy arrays.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import numpy as np
 
 Record = Mapping[str, Any]
 
-# Pixels that a mask may reach over its box: COCO's boxes are tight around polygons, not pixels.
+# Pixels by which a mask may exceed its box: COCO's boxes are tight around polygons, not pixels.
 _BOX_MARGIN = 2
-# Share of a mask that may lie further out; in 1480 annotations of COCO none has any.
+# Share of a mask that may lie further out; none of 1480 annotations of COCO has any.
 _MAX_OUTSIDE = 0.05
 _BOX_TOLERANCE = 1e-6
 _SHOWN_PER_KIND = 5
 
 
 class Problems:
-    """Sentences by kind; a fault of every record must not become a million lines."""
+    """Collection of problems by kind, with a limited number of sentences per kind."""
 
     def __init__(self) -> None:
         self._by_kind: dict[str, list[str]] = {}
@@ -31,7 +31,7 @@ class Problems:
         self._by_kind.setdefault(kind, []).append(sentence)
 
     def sentences(self) -> list[str]:
-        """Return the first sentences of each kind, and how many more there are."""
+        """Return the first sentences of each kind, and the number of further ones."""
         shown: list[str] = []
         for kind, sentences in self._by_kind.items():
             shown += sentences[:_SHOWN_PER_KIND]
@@ -41,11 +41,11 @@ class Problems:
 
 
 def verify_sizes(record: Record, problems: Problems) -> bool:
-    """Return whether the parts of a record fit each other; adds a problem where they do not."""
+    """Check that sizes and numbers in a record agree; return whether they do."""
     image_id, size = record["source_id"].decode(), record["image"].shape[:2]
     stated = (int(record["height"]), int(record["width"]))
     if size != stated:
-        problems.add("size", f"Image {image_id} is {size} pixels, its record says {stated}.")
+        problems.add("size", f"Image {image_id} is {size} pixels, but its record says {stated}.")
     num_instances = len(record["groundtruth_classes"])
     fields = ("boxes", "is_crowd", "area", "instance_masks")
     numbers = {field: len(record[f"groundtruth_{field}"]) for field in fields}
@@ -54,7 +54,7 @@ def verify_sizes(record: Record, problems: Problems) -> bool:
         problems.add("uneven", f"Image {image_id} has {num_instances} classes, but {uneven}.")
     mask_size = record["groundtruth_instance_masks"].shape[1:]
     if mask_size != size:
-        problems.add("size", f"Image {image_id} is {size} pixels, its masks are {mask_size}.")
+        problems.add("size", f"Image {image_id} is {size} pixels, but its masks are {mask_size}.")
     return size == stated and not uneven and mask_size == size
 
 
@@ -62,9 +62,9 @@ def verify_instances(record: Record, names: Mapping[int, str], problems: Problem
     """Add a problem for each instance with an unknown class, a bad box or a bad mask.
 
     Args:
-        record: One whose parts fit each other.
+        record: A record that has passed `verify_sizes`.
         names: Class names by category id.
-        problems: Where to add.
+        problems: Collection to add to.
     """
     height, width = record["image"].shape[:2]
     limits = np.array([height, width, height, width])
@@ -72,7 +72,7 @@ def verify_instances(record: Record, names: Mapping[int, str], problems: Problem
         name = names.get(category_id, category_id)
         where = f"Image {record['source_id'].decode()}, instance {index} ({name})"
         if category_id not in names:
-            problems.add("class", f"{where}: the class {category_id} is not of this dataset.")
+            problems.add("class", f"{where}: class {category_id} is not in this dataset.")
         box = record["groundtruth_boxes"][index]
         low, high = -_BOX_TOLERANCE, 1 + _BOX_TOLERANCE
         if not (low <= box[0] < box[2] <= high and low <= box[1] < box[3] <= high):
@@ -83,9 +83,9 @@ def verify_instances(record: Record, names: Mapping[int, str], problems: Problem
             continue
         mask = record["groundtruth_instance_masks"][index]
         if not np.isin(mask, (0, 1)).all():
-            problems.add("values", f"{where}: the mask holds {mask.max():g}; it is 0 or 1.")
+            problems.add("values", f"{where}: the mask holds {mask.max():g}; it must be 0 or 1.")
         if (outside := _share_outside(mask > 0, box * limits)) > _MAX_OUTSIDE:
-            problems.add("outside", f"{where}: {outside:.0%} of the mask lie outside the box.")
+            problems.add("outside", f"{where}: {outside:.0%} of the mask lies outside the box.")
 
 
 def _share_outside(mask: np.ndarray, box: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Records of a dataset, written beside the old ones and put in their place at the end."""
+"""Writer of records: a new version is written beside the old one and replaces it at the end."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FINGERPRINT_DIGITS = 12
 _EDGES = ("ymin", "xmin", "ymax", "xmax")
 
 
-def to_proto(image: ImageExample, names: Mapping[int, str]) -> tf.train.Example:
-    """Return the record of an image in Model Garden's format (`TfExampleDecoder` reads it).
+def encode_record(image: ImageExample, names: Mapping[int, str]) -> tf.train.Example:
+    """Return the record of an image in Model Garden's format, which `TfExampleDecoder` reads.
 
     Args:
-        image: Its content.
+        image: Content of the record.
         names: Class names by category id.
     """
     features = tfrecord_lib.image_info_to_feature_dict(
@@ -45,12 +45,12 @@ def to_proto(image: ImageExample, names: Mapping[int, str]) -> tf.train.Example:
     return tf.train.Example(features=tf.train.Features(feature=features))
 
 
-def fingerprint(digests: Iterable[bytes], categories: Sequence[Category]) -> str:
+def dataset_fingerprint(digests: Iterable[bytes], categories: Sequence[Category]) -> str:
     """Return the fingerprint of a dataset.
 
     Args:
-        digests: `ImageExample.digest` of its images by ascending image id.
-        categories: Its classes by ascending id.
+        digests: `ImageExample.digest` of all images, by ascending image id.
+        categories: Classes of the dataset, by ascending id.
     """
     whole = hashlib.sha256(json.dumps([[c.id, c.name] for c in categories]).encode())
     for digest in digests:
@@ -59,14 +59,14 @@ def fingerprint(digests: Iterable[bytes], categories: Sequence[Category]) -> str
 
 
 class RecordWriter:
-    """Writes one version of a dataset; until `publish`, the previous one stays whole.
+    """Writer of one version of a dataset; the previous version stays intact until `publish`.
 
-    Use it as a context; leaving it without `publish` leaves nothing behind.
+    A context manager; leaving it without `publish` leaves nothing behind.
 
     Args:
-        prefix: Of the dataset.
-        num_shards: Record files, filled in turn.
-        categories: All classes.
+        prefix: Prefix of the dataset.
+        num_shards: Number of record files, which are filled in turn.
+        categories: All classes of the dataset.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class RecordWriter:
         self._num_shards = num_shards
         self._categories = tuple(categories)
         self._names = {category.id: category.name for category in categories}
-        # A folder beside the target: a rename within one file system is one step.
+        # A folder beside the target, because a rename within one file system is atomic.
         self._folder = prefix.parent / f".{prefix.name}.partial"
         self._writers: list[tf.io.TFRecordWriter] = []
         self._digests: dict[int, bytes] = {}
@@ -107,20 +107,20 @@ class RecordWriter:
     def add_image_example(self, image: ImageExample) -> None:
         """Append an image to the next shard."""
         writer = self._writers[len(self._digests) % self._num_shards]
-        writer.write(to_proto(image, self._names).SerializeToString())
+        writer.write(encode_record(image, self._names).SerializeToString())
         self._digests[image.image_id] = image.digest
         self._num_crowds += sum(image.crowds)
         self._num_instances += len(image.crowds) - sum(image.crowds)
         self._num_boxes_only += image.num_boxes_only
 
     def publish(self, annotations: Mapping[str, Any]) -> DatasetInfo:
-        """Put this version in the place of the previous one.
+        """Replace the previous version by this one.
 
-        The info file goes first and comes last, so that whoever stops in between leaves a dataset
-        that refuses to be loaded, never a mixture.
+        The old info file is removed first and the new one written last, so that an interruption
+        leaves a dataset that cannot be loaded, never a mixture of both versions.
 
         Args:
-            annotations: The COCO document of these images.
+            annotations: COCO document of the images.
         """
         for writer in self._writers:
             writer.close()
@@ -128,7 +128,7 @@ class RecordWriter:
         self._partial(annotations_path).write_text(json.dumps(annotations))
         info = DatasetInfo(
             name=self._prefix.name,
-            fingerprint=fingerprint(
+            fingerprint=dataset_fingerprint(
                 (digest for _, digest in sorted(self._digests.items())), self._categories
             ),
             num_images=len(self._digests),

@@ -1,8 +1,8 @@
-"""Records to training batches, whose order and augmentation are functions of (seed, position).
+"""Input pipeline of training; order and augmentation are functions of (seed, position).
 
 Position p is the p-th image of an endless stream of epochs, each shuffled by (seed, epoch); batch s
-holds positions s * batch_size and following. So a resumed run sees exactly the images, flips and
-scales that the interrupted one would have seen, on any number of hosts.
+starts at position s * batch_size. So a resumed run sees exactly the images, flips and scales that
+the interrupted run would have seen, on any number of hosts.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class TrainingData:
     """Batches to train on.
 
     Attributes:
-        prefix: of the record files.
-        batch_size: images per step, over all replicas.
-        max_instances: annotated instances per image; more are cut off, fewer padded.
-        mask_crop_size: side of the grid that an instance's mask is sampled on in its box.
-        declared: the dataset that it is declared to be, as `name@fingerprint`, or None.
+        prefix: Path of the dataset without extension.
+        batch_size: Images per step over all replicas.
+        max_instances: Annotated instances per image; further ones are dropped, fewer are padded.
+        mask_crop_size: Side in pixels of the grid on which a mask is sampled inside its box.
+        declared: Declared identity of the dataset as `name@fingerprint`, or None.
     """
 
     def __init__(
@@ -48,23 +48,27 @@ class TrainingData:
         shuffle_buffer: int = 1024,
         dataset: str | None = None,
     ) -> None:
-        """Record what is wanted; the dataset is opened when it is first asked for.
+        """Store the settings; the dataset is opened when it is first needed.
 
         Args:
-            prefix: of the record files.
-            batch_size: images per step, over all replicas.
-            max_instances: annotated instances per image; more are cut off, fewer padded.
-            mask_crop_size: side of the grid that an instance's mask is sampled on in its box.
-            flip: whether half of the images are mirrored.
-            scale_min: an image is resized to fit `image_size` times a number from here ...
-            scale_max: ... to here, and cropped or padded.
-            shuffle_buffer: records held in memory and shuffled together, beside the order of files.
-            dataset: what the records are, as `name@fingerprint`; then a trial is the same wherever
-                they lie. None: not known, and the same records at another `prefix` are another
+            prefix: Path of the dataset without extension, such as "data/coco/train".
+            batch_size: Images per step over all replicas, at least 1.
+            max_instances: Annotated instances per image, at least 1; further ones are dropped,
+                fewer are padded.
+            mask_crop_size: Side in pixels of the grid on which a mask is sampled inside its box, at
+                least 2.
+            flip: Whether images are mirrored horizontally with probability 1/2.
+            scale_min: Lower end of the random scale, above 0: an image is resized to fit
+                `image_size` times the scale, then cropped or padded.
+            scale_max: Upper end of the random scale, at least `scale_min`.
+            shuffle_buffer: Number of records that are shuffled together in memory, at least 1; the
+                order of files is shuffled too.
+            dataset: Declared identity of the records as `name@fingerprint`, which makes a trial
+                independent of their path. None: the same records at another `prefix` are another
                 trial.
 
         Raises:
-            UserError: if a number makes no sense.
+            UserError: If a value is out of range.
         """
         check_at_least(
             1, TrainingData__batch_size=batch_size, TrainingData__max_instances=max_instances,
@@ -76,8 +80,8 @@ class TrainingData:
                 "positive and in ascending order.")
         if dataset is not None and not _DATASET.fullmatch(dataset):
             raise UserError(
-                f"TrainingData.dataset = {dataset!r} is no name@fingerprint; bind what the "
-                "conversion printed, such as 'train@0123456789ab', or None.")
+                f"TrainingData.dataset = {dataset!r} is not of the form name@fingerprint; bind "
+                "what the conversion printed, such as 'train@0123456789ab', or None.")
         self.batch_size = batch_size
         self.max_instances = max_instances
         self.prefix = prefix
@@ -90,10 +94,10 @@ class TrainingData:
 
     @functools.cached_property
     def info(self) -> DatasetInfo:
-        """What the records hold.
+        """Summary of the dataset, from its info file.
 
         Raises:
-            UserError: if there is no complete dataset.
+            UserError: If there is no complete dataset.
         """
         return DatasetInfo.load(self.prefix)
 
@@ -109,28 +113,29 @@ class TrainingData:
         """Return an endless dataset of (images, labels).
 
         Args:
-            image_size: height and width of the batches' images in pixels.
-            anchors: the anchors to label.
-            seen_ids: classes whose masks training may see; other masks do not leave this function.
-            seed: what order and augmentation are a function of, with the position.
-            first_step: the step whose batch comes first.
-            input_context: which part of each batch is wanted; None: all of it.
+            image_size: Height and width of the images in a batch, in pixels.
+            anchors: Anchors to label.
+            seen_ids: Classes whose masks training may see; other masks are replaced by zeros here.
+            seed: Seed of order and augmentation, which depend on it and the position alone.
+            first_step: The step whose batch comes first.
+            input_context: The part of each batch to return; None for all of it.
 
         Returns:
-            images [b, h, w, 3] float32, normalised; labels `image_info` [b, 4, 2], `gt_boxes`
+            Images [b, h, w, 3] float32, normalised; labels `image_info` [b, 4, 2], `gt_boxes`
             [b, m, 4] and `gt_classes` [b, m] padded with -1, `gt_masks` [b, m, s, s] in [0, 1],
             `gt_has_mask` [b, m] bool, true for instances of seen classes whose mask is annotated;
-            `rpn_score_targets` and `rpn_box_targets` by level; `position` [b] int32, where in the
-            endless stream each image is.
+            `rpn_score_targets` and `rpn_box_targets` by level; `position` [b] int32, the position
+            of each image in the endless stream.
 
         Raises:
-            UserError: if the replicas cannot share a batch equally.
+            UserError: If the batch cannot be divided equally among the replicas.
         """
         context = input_context or tf.distribute.InputContext()
         replicas = context.num_replicas_in_sync
         if self.batch_size % replicas:
             raise UserError(
-                f"TrainingData.batch_size = {self.batch_size} must divide by {replicas} replicas.")
+                f"TrainingData.batch_size = {self.batch_size} must be divisible by the "
+                f"number of replicas, {replicas}.")
         seen = tf.constant(sorted(seen_ids), tf.int64)
 
         def parse(position: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
@@ -144,14 +149,14 @@ class TrainingData:
         dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
         dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         dataset = dataset.batch(self.batch_size // replicas, drop_remainder=True)
-        # Unless it is known to be endless, a strategy expects a smaller last batch, and gives the
-        # step batches whose size is only known when it runs.
+        # Without this, a strategy expects a smaller last batch, and passes the step batches whose
+        # size is known only at run time.
         dataset = dataset.apply(
             tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     def _records(self, seed: int, start: int) -> tf.data.Dataset:
-        """Serialised examples from position `start` on; skipping reads, but decodes nothing."""
+        """Return serialised examples from position `start`; skipped ones are read, not decoded."""
         number = self.info.num_images
         paths = [str(path) for path in self.info.record_files(self.prefix)]
         first_epoch, offset = divmod(start, number)
@@ -228,10 +233,10 @@ class TrainingData:
         self, image: tf.Tensor, image_size: Sequence[int], scale_seed: tf.Tensor,
         offset_seed: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Resize to a random scale and crops or pad to `image_size`.
+        """Resize an image to a random scale, then crop or pad it to `image_size`.
 
         Returns:
-            The image and its info, rows [original size, wanted size, scale, offset] as (y, x).
+            The image, and its info with rows [original size, wanted size, scale, offset] as (y, x).
         """
         wanted = tf.constant(image_size, tf.float32)
         original = tf.cast(tf.shape(image)[:2], tf.float32)
@@ -249,15 +254,15 @@ class TrainingData:
 
 
 def _crop_masks(masks: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
-    """Sample each mask on a grid over its box, corners on corners, as upstream's parser does.
+    """Sample each mask on a grid over its box, with aligned corners, as upstream's parser does.
 
-    The same numbers as `tf.image.crop_and_resize`, whose cost TensorFlow cannot estimate for
-    images of unknown size; it says so on stderr every time.
+    Gives the same numbers as `tf.image.crop_and_resize`, which prints a warning to stderr for
+    images of unknown size.
 
     Args:
-        masks: [n, h, w] float32.
-        boxes: [n, 4] float32, in units of the image's sides.
-        size: side of the grid.
+        masks: Masks, [n, h, w] float32.
+        boxes: Boxes, [n, 4] float32, relative to the image size.
+        size: Side of the grid.
 
     Returns:
         [n, size, size] float32.

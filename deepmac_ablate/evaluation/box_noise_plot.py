@@ -68,7 +68,7 @@ def _curves(
         plain = result.get(f"groundtruth/iou/{role}")
         for name, value in result.items():
             box_source, _, rest = name.partition("/")
-            noise = box_jitter.parse(box_source)
+            noise = box_jitter.parse_jitter(box_source)
             if noise is None or value is None or rest != f"iou/{role}":
                 continue
             start = {} if plain is None else {0.0: plain}

@@ -45,7 +45,7 @@ def given_boxes(
     annotated = np.array([a.box for a in objects], np.float64).reshape(-1, 4)
     by_image: dict[int, list[GivenBox]] = defaultdict(list)
     for source in sources:
-        noise = box_jitter.parse(source)
+        noise = box_jitter.parse_jitter(source)
         boxes = annotated if noise is None else _jitter_boxes(
             annotated, ground_truth, noise, noise_seed)
         for annotation, box in zip(objects, boxes.tolist(), strict=True):
@@ -62,10 +62,10 @@ def _jitter_boxes(
         [ground_truth.image_sizes[a.image_id] for a in ground_truth.objects],
         np.float64).reshape(-1, 2)
     draws = np.array(
-        [box_noise.draws_of_annotation(noise_seed, a.id) for a in ground_truth.objects]
+        [box_noise.annotation_draws(noise_seed, a.id) for a in ground_truth.objects]
     ).reshape(-1, 4)
     low, size = boxes[:, 1::-1], boxes[:, :1:-1]
-    moved = box_noise.jittered(
+    moved = box_noise.jitter_boxes(
         tf.constant(np.concatenate([low, low + size], axis=1)), tf.constant(draws), noise,
         image_sizes).numpy()
     return np.concatenate([moved[:, 1::-1], (moved[:, 2:] - moved[:, :2])[:, ::-1]], axis=1)

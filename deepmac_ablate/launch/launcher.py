@@ -97,7 +97,7 @@ class Launch:
             folder = self._workdir.new_launch()
             files = dict.fromkeys(
                 name for planned in self._plan.trials for name in planned.trial.gin_files)
-            provenance.write_provenance(folder, bindings.modules(list(files)))
+            provenance.write_provenance(folder, bindings.imported_modules(list(files)))
             self._workdir.write_plan(self._plan)
             self._workdir.write_costs(self._plan, self._costs)
             if self.pending:

@@ -69,7 +69,7 @@ def import_checkpoint(
     try:
         workdir.checkpoints.mkdir(parents=True, exist_ok=True)
         tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=prepared.model, **checkpoints.items(prepared.model)),
+            tf.train.Checkpoint(model=prepared.model, **checkpoints.named_parts(prepared.model)),
             str(workdir.checkpoints), max_to_keep=1,
         ).save(checkpoint_number=step or 0)
         storage.write(workdir.path / PROVENANCE, to_json(provenance, indent=2) + "\n")

@@ -13,18 +13,19 @@ from deepmac_ablate.modeling import sampling
 
 @gin.register(module="deepmac_ablate.modeling.anchors")
 class Anchors:
-    """Anchor boxes over a feature pyramid, and how ground truth labels them.
+    """Anchor boxes over a feature pyramid, and their labels from ground-truth boxes.
 
     Attributes:
-        min_level: finest pyramid level; level l has a stride of 2**l pixels.
-        max_level: coarsest pyramid level.
-        num_scales: intermediate scales per level.
-        aspect_ratios: width over height of each anchor shape.
-        size: side of the base anchor in units of its level's stride.
-        match_iou: an anchor with at least this IoU to a ground-truth box is positive.
-        unmatched_iou: one with less than this is negative; between the two it is ignored.
-        samples_per_image: how many labelled anchors enter the loss.
-        positive_fraction: at most this share of them are positives.
+        min_level: Finest pyramid level; level l has a stride of 2**l pixels.
+        max_level: Coarsest pyramid level, at least `min_level`.
+        num_scales: Number of anchor scales per pyramid level.
+        aspect_ratios: Ratios of width to height, one for each anchor shape.
+        size: Side of the base anchor in units of its level's stride.
+        match_iou: Anchors with at least this IoU with a ground-truth box are positive, 0 to 1.
+        unmatched_iou: Anchors with less than this IoU with every ground-truth box are negative, 0
+            to 1; those between `unmatched_iou` and `match_iou` are ignored.
+        samples_per_image: Number of labelled anchors per image that enter the loss.
+        positive_fraction: Largest share of positives among the sampled anchors, 0 to 1.
     """
 
     def __init__(
@@ -50,14 +51,14 @@ class Anchors:
 
     @property
     def per_location(self) -> int:
-        """How many anchors sit on one feature-map position."""
+        """Number of anchors at each position of a feature map."""
         return self.num_scales * len(self.aspect_ratios)
 
     def boxes(self, image_size: Sequence[int]) -> dict[str, tf.Tensor]:
-        """Return the anchors of an image, level -> [h, w, per_location * 4] float32, in pixels.
+        """Return the anchors of an image in pixels, level -> [h, w, per_location * 4] float32.
 
         Args:
-            image_size: height and width in pixels, multiples of 2**max_level.
+            image_size: Height and width of the image in pixels, multiples of 2**max_level.
         """
         return anchor.Anchor(
             min_level=self.min_level,
@@ -71,17 +72,17 @@ class Anchors:
     def label(
         self, image_size: Sequence[int], gt_boxes: tf.Tensor, seed: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Labels the anchors of one image.
+        """Label the anchors of one image.
 
         Args:
-            image_size: height and width of the image in pixels.
-            gt_boxes: [n, 4] float32 ground-truth boxes, without padding.
-            seed: [2] integers that the choice of anchors is a function of.
+            image_size: Height and width of the image in pixels.
+            gt_boxes: Ground-truth boxes, [n, 4] float32, without padding.
+            seed: Seed of the choice of anchors, [2] integers.
 
         Returns:
-            Score targets, level -> [h, w, per_location] int32: 1 object, 0 background, -1 not in
-            the loss. Box targets, level -> [h, w, per_location * 4] float32, zero where there are
-            none.
+            Score targets, level -> [h, w, per_location] int32: 1 for objects, 0 for background, -1
+            for anchors outside the loss. Box targets, level -> [h, w, per_location * 4] float32,
+            zero for anchors without one.
         """
         anchors = self.boxes(image_size)
         ones = tf.ones([tf.shape(gt_boxes)[0], 1], tf.float32)
@@ -97,8 +98,8 @@ class Anchors:
         )
         drawn = sampling.sample_mask(priorities, self.samples_per_image)[0]
         scores = tf.where(drawn, tf.cast(matched, tf.int32), -1)
-        # The labeler encodes a zero box where nothing matches; the loss takes any target that is
-        # not zero for one that counts.
+        # The labeler encodes a zero box for anchors without a match, but the loss counts every
+        # target that is not zero.
         offsets = tf.concat([tf.reshape(t, [-1, 4]) for t in box_targets.values()], axis=0)
         offsets = tf.where(matched[:, tf.newaxis], offsets, 0.0)
         return anchor.unpack_targets(scores, anchors), anchor.unpack_targets(offsets, anchors)

@@ -1,4 +1,7 @@
-"""What every box source offers, and from what."""
+"""Box sources: the boxes in which the mask head is trained, and the target mask in each.
+
+A new box source is a new subclass of `BoxSource`, and a gin file that selects it.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ class GroundTruth(NamedTuple):
     """The annotated instances of a batch, padded to the same number per image.
 
     Attributes:
-        boxes: [b, m, 4] float32, padding -1.
-        classes: [b, m] integers, padding -1.
-        masks: [b, m, s, s] float32, each instance's mask inside its own box.
-        has_mask: [b, m] bool, true where training may see the mask.
+        boxes: Ground-truth boxes, [b, m, 4] float32, padded with -1.
+        classes: Classes, [b, m] integers, padded with -1.
+        masks: Mask of each instance inside its own box, [b, m, s, s] float32.
+        has_mask: True where training may see the mask, [b, m] bool.
     """
 
     boxes: tf.Tensor
@@ -32,13 +35,13 @@ class GroundTruth(NamedTuple):
 
 
 class MaskBoxes(NamedTuple):
-    """Boxes that the mask head may be trained in.
+    """Boxes in which the mask head may be trained.
 
     Attributes:
-        boxes: [b, n, 4] float32.
-        classes: [b, n] class of the instance in each box; <= 0 where there is none.
-        gt_index: [b, n] int32, which of the image's instances that is; 0 where there is none.
-        valid: [b, n] bool, true where the box has a mask that training may see.
+        boxes: Boxes, [b, n, 4] float32.
+        classes: Class of the instance in each box, [b, n] integers; at most 0 if there is none.
+        gt_index: Index of that instance in its image, [b, n] int32; 0 if there is none.
+        valid: True where the box has a mask that training may see, [b, n] bool.
     """
 
     boxes: tf.Tensor
@@ -48,12 +51,13 @@ class MaskBoxes(NamedTuple):
 
 
 class BoxSource(abc.ABC):
-    """Offers boxes to the mask head, and the mask inside each.
+    """Source of the boxes in which the mask head is trained, and of the target mask in each.
 
     Attributes:
-        slots_per_image: how many boxes of an image the mask head is trained in; pooled over the
-            images of a replica, so that one image may use the room that another leaves. Boxes
-            beyond that are drawn from, and counted as dropped.
+        slots_per_image: Number of boxes per image in which the mask head is trained. The slots are
+            pooled over the images of a replica, so that one image may use those that another leaves
+            empty. If there are more boxes than slots, a random choice is trained on, and the rest
+            are counted as dropped.
     """
 
     def __init__(self, slots_per_image: int) -> None:
@@ -66,23 +70,23 @@ class BoxSource(abc.ABC):
         """Offer boxes.
 
         Args:
-            truth: the annotations.
-            regions: what the box head is trained on.
-            image_size: height and width of the images in pixels.
-            seed: what all draws are a function of, as `sampling.uniform` takes it.
+            truth: Annotated instances.
+            regions: Regions on which the box head is trained.
+            image_size: Height and width of the images in pixels.
+            seed: Seed of all draws; see `sampling.uniform`.
         """
 
     @abc.abstractmethod
     def targets(
         self, boxes: tf.Tensor, gt_boxes: tf.Tensor, gt_masks: tf.Tensor, mask_size: int
     ) -> tf.Tensor:
-        """Crop the masks that belong into boxes.
+        """Return the target mask inside each box.
 
         Args:
-            boxes: [n, 4] boxes that `boxes` offered.
-            gt_boxes: [n, 4] the box of the instance in each.
-            gt_masks: [n, s, s] float32, the instance's mask inside `gt_boxes`.
-            mask_size: side of the result.
+            boxes: Boxes from the method `boxes`, [n, 4].
+            gt_boxes: Ground-truth box of the instance in each, [n, 4].
+            gt_masks: Mask of the instance inside `gt_boxes`, [n, s, s] float32.
+            mask_size: Side of the target masks.
 
         Returns:
             [n, mask_size, mask_size] float32 in [0, 1], soft at edges.
@@ -91,7 +95,7 @@ class BoxSource(abc.ABC):
 
 @gin.register(module="deepmac_ablate.modeling.box_sources")
 class GroundTruthBoxes(BoxSource):
-    """The ground-truth boxes themselves: what the paper trains with (arXiv:2104.00613)."""
+    """The ground-truth boxes, as the paper recommends for training (arXiv:2104.00613)."""
 
     def __init__(self, slots_per_image: int = 16) -> None:
         super().__init__(slots_per_image)
@@ -108,34 +112,35 @@ class GroundTruthBoxes(BoxSource):
     def targets(
         self, boxes: tf.Tensor, gt_boxes: tf.Tensor, gt_masks: tf.Tensor, mask_size: int
     ) -> tf.Tensor:
-        """Resize the masks, which already are those inside the boxes."""
+        """Resize the masks, which are already those inside the boxes."""
         del boxes, gt_boxes
         return tf.squeeze(tf.image.resize(gt_masks[..., tf.newaxis], [mask_size, mask_size]), -1)
 
 
 @gin.register(module="deepmac_ablate.modeling.box_sources")
 class JitteredGroundTruthBoxes(BoxSource):
-    """The ground-truth boxes, each moved a little, differently at every step.
+    """Ground-truth boxes with random jitter, drawn anew at every step.
 
-    What the mask head sees and what it is to answer are moved together: the target is the part of
-    the annotated mask that lies in the jittered box, and nothing outside the ground-truth box. (The
-    paper's other code base did so when it was published; later it crops features in ground-truth
-    boxes and moves the target alone.)
+    Input and target of the mask head are moved together: the target is the part of the annotated
+    mask that lies in the jittered box, and zero outside the ground-truth box. (The paper's other
+    code base did so when it was published; later versions crop features in the ground-truth boxes
+    and move the target alone.)
     """
 
     def __init__(
         self, ratio: float = gin.REQUIRED, mode: Mode = "default", slots_per_image: int = 16
     ) -> None:
-        """Record the noise.
+        """Store the settings.
 
         Args:
-            ratio: an edge moves by at most half of this share of the side that it bounds, 0 or
-                more; less than 1 where boxes may shrink.
-            mode: which edges move and where to; see `jitter`.
-            slots_per_image: see `BoxSource`.
+            ratio: Strength of the jitter, at least 0: an edge moves by at most half of this share
+                of the side that it bounds. Less than 1 in modes in which boxes may shrink.
+            mode: Edges that move, and in which direction; see `box_jitter`.
+            slots_per_image: Number of boxes per image in which the mask head is trained, pooled
+                over the images of a replica; see `BoxSource`.
 
         Raises:
-            UserError: if the ratio is out of its range.
+            UserError: If the ratio is out of range.
         """
         super().__init__(slots_per_image)
         self._jitter = Jitter(ratio, mode)
@@ -143,13 +148,13 @@ class JitteredGroundTruthBoxes(BoxSource):
     def boxes(
         self, truth: GroundTruth, regions: Regions, image_size: Sequence[int], seed: tf.Tensor
     ) -> MaskBoxes:
-        """Offer every ground-truth box, moved; see `BoxSource.boxes`."""
+        """Offer every ground-truth box with jitter; see `BoxSource.boxes`."""
         del regions
         batch, slots = tf.shape(truth.classes)[0], truth.classes.shape[1]
         draws = sampling.uniform(tf.shape(truth.boxes), seed)
-        moved = box_noise.jittered(truth.boxes, draws, self._jitter, image_size)
+        moved = box_noise.jitter_boxes(truth.boxes, draws, self._jitter, image_size)
         present = truth.classes > 0
-        # Padding stays what it was.
+        # Padding stays -1.
         boxes = tf.where(present[..., tf.newaxis], moved, truth.boxes)
         index = tf.tile(tf.range(slots)[tf.newaxis], [batch, 1])
         return MaskBoxes(boxes, truth.classes, index, present & truth.has_mask)
@@ -157,9 +162,9 @@ class JitteredGroundTruthBoxes(BoxSource):
     def targets(
         self, boxes: tf.Tensor, gt_boxes: tf.Tensor, gt_masks: tf.Tensor, mask_size: int
     ) -> tf.Tensor:
-        """Sample each mask on a grid over its moved box; zero outside the ground-truth box.
+        """Sample each mask on a grid over its jittered box; zero outside the ground-truth box.
 
-        Where a box did not move, this is what `GroundTruthBoxes` gives.
+        For a box that did not move, this is the target of `GroundTruthBoxes`.
         """
         side = gt_masks.shape[-1]
         rows = _interpolation(boxes[:, 0::2], gt_boxes[:, 0::2], mask_size, side)
@@ -167,47 +172,23 @@ class JitteredGroundTruthBoxes(BoxSource):
         return tf.einsum("nij,njk,nlk->nil", rows, gt_masks, columns)
 
 
-def _interpolation(
-    target: tf.Tensor, source: tf.Tensor, target_cells: int, source_cells: int
-) -> tf.Tensor:
-    """Return the matrices that resample one axis linearly from one interval to another.
-
-    Args:
-        target: [n, 2] first and last coordinate of the interval that is wanted.
-        source: [n, 2] those of the interval that is known.
-        target_cells: cells of the one, whose centres are sampled.
-        source_cells: cells of the other, whose values stand at their centres.
-
-    Returns:
-        [n, target_cells, source_cells] float32: weights; all zero for a sample outside `source`.
-    """
-    at = (tf.range(target_cells, dtype=tf.float32) + 0.5) / target_cells
-    positions = target[:, :1] + at * (target[:, 1:] - target[:, :1])
-    # 0..1 from end to end of the source.
-    relative = tf.math.divide_no_nan(positions - source[:, :1], source[:, 1:] - source[:, :1])
-    inside = (relative >= 0.0) & (relative <= 1.0)
-    # Between the last cell's centre and the end, its value.
-    cells = tf.clip_by_value(relative * source_cells - 0.5, 0.0, source_cells - 1.0)
-    distance = tf.abs(cells[..., tf.newaxis] - tf.range(source_cells, dtype=tf.float32))
-    return tf.where(inside[..., tf.newaxis], tf.maximum(1.0 - distance, 0.0), 0.0)
-
-
 @gin.register(module="deepmac_ablate.modeling.box_sources")
 class ProposalBoxes(BoxSource):
-    """The box head's sampled regions: how Mask R-CNN is usually trained (arXiv:1703.06870)."""
+    """Regions sampled for the box head, as Mask R-CNN is usually trained (arXiv:1703.06870)."""
 
     def __init__(
         self, max_per_image: int = 128, slots_per_image: int = 64, with_groundtruth: bool = True
     ) -> None:
-        """Record what to offer.
+        """Store the settings.
 
         Args:
-            max_per_image: how many regions of an image are offered at most; all that hold an
-                object, if not less than `RegionSampler.num_samples * foreground_fraction`.
-            slots_per_image: see `BoxSource`.
-            with_groundtruth: whether a region may be exactly the ground-truth box of its object, as
-                those are that `RegionSampler.mix_gt_boxes` adds. Without them the box head is
-                trained as before; without mixing it would be trained differently, too.
+            max_per_image: Largest number of regions offered per image. All regions with an object
+                are offered if this is at least `RegionSampler.num_samples * foreground_fraction`.
+            slots_per_image: Number of boxes per image in which the mask head is trained, pooled
+                over the images of a replica; see `BoxSource`.
+            with_groundtruth: Whether to offer regions that equal the ground-truth box of their
+                object, such as those that `RegionSampler.mix_gt_boxes` adds. Leaving them out here
+                does not change the training of the box head, as turning off the mixing would.
         """
         super().__init__(slots_per_image)
         self._max_per_image = max_per_image
@@ -238,3 +219,28 @@ class ProposalBoxes(BoxSource):
             gt_masks[tf.newaxis], gt_boxes[tf.newaxis], boxes[tf.newaxis], mask_size,
             sample_offset=0.5,
         )[0]
+
+
+def _interpolation(
+    target: tf.Tensor, source: tf.Tensor, target_cells: int, source_cells: int
+) -> tf.Tensor:
+    """Return the matrices that resample one axis linearly from one interval to another.
+
+    Args:
+        target: First and last coordinate of the target intervals, [n, 2].
+        source: First and last coordinate of the source intervals, [n, 2].
+        target_cells: Number of cells of a target interval, which are sampled at their centres.
+        source_cells: Number of cells of a source interval, whose values are at their centres.
+
+    Returns:
+        Weights, [n, target_cells, source_cells] float32; zero for a sample outside `source`.
+    """
+    at = (tf.range(target_cells, dtype=tf.float32) + 0.5) / target_cells
+    positions = target[:, :1] + at * (target[:, 1:] - target[:, :1])
+    # From 0 to 1 over the source.
+    relative = tf.math.divide_no_nan(positions - source[:, :1], source[:, 1:] - source[:, :1])
+    inside = (relative >= 0.0) & (relative <= 1.0)
+    # Between the centre of the last cell and the end, the value is that of the last cell.
+    cells = tf.clip_by_value(relative * source_cells - 0.5, 0.0, source_cells - 1.0)
+    distance = tf.abs(cells[..., tf.newaxis] - tf.range(source_cells, dtype=tf.float32))
+    return tf.where(inside[..., tf.newaxis], tf.maximum(1.0 - distance, 0.0), 0.0)

@@ -1,4 +1,4 @@
-"""Where the first weights come from."""
+"""Parts of a model by their names in checkpoints, and initial weights from a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 Part = Literal["all", "backbone", "decoder"]
 
 
-def items(model: MaskRCNN) -> dict[str, tf.Module]:
-    """Return the named parts of a model as Model Garden's checkpoints name them."""
+def named_parts(model: MaskRCNN) -> dict[str, tf.Module]:
+    """Return the parts of a model by the names that Model Garden's checkpoints use."""
     parts = {
         "backbone": model.backbone,
         "decoder": model.decoder,
@@ -25,23 +25,24 @@ def items(model: MaskRCNN) -> dict[str, tf.Module]:
     return parts | {each.name: each for each in model.mask_inputs}
 
 
-def initialise(model: MaskRCNN, checkpoint: str, parts: Sequence[Part]) -> None:
-    """Read weights into a model whose variables exist.
+def load_initial_weights(model: MaskRCNN, checkpoint: str, parts: Sequence[Part]) -> None:
+    """Load weights from a checkpoint into a model whose variables exist.
 
     Args:
-        model: the model.
-        checkpoint: a checkpoint's path without an ending, or a folder, whose latest one is taken.
-        parts: what is read; every variable of these parts must be in the checkpoint.
+        model: The model.
+        checkpoint: Path of a checkpoint without extension, or of a folder, whose latest checkpoint
+            is used.
+        parts: Parts to load; every variable of these parts must be in the checkpoint.
 
     Raises:
-        UserError: if there is no such checkpoint, or a variable is missing or has another shape.
+        UserError: If there is no such checkpoint, or a variable is missing or has another shape.
     """
     path = checkpoint
     if tf.io.gfile.isdir(path):
         path = tf.train.latest_checkpoint(path)
     if path is None or not tf.io.gfile.exists(f"{path}.index"):
-        raise UserError(f"Training.init_checkpoint = {checkpoint!r}: there is no checkpoint there.")
-    named = items(model)
+        raise UserError(f"Training.init_checkpoint = {checkpoint!r}: there is no such checkpoint.")
+    named = named_parts(model)
     wanted = named if "all" in parts else {part: named[part] for part in parts}
     try:
         status = tf.train.Checkpoint(**wanted).read(path)

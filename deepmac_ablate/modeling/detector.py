@@ -16,24 +16,25 @@ from deepmac_ablate.modeling import sampling
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Norm
 
-# How box offsets are scaled for regression, [y, x, h, w] (arXiv:1506.01497 as implemented
-# everywhere since Detectron).
+# Factors on box offsets for regression, [y, x, h, w] (arXiv:1506.01497, as in Detectron and its
+# successors).
 REGRESSION_WEIGHTS = [10.0, 10.0, 5.0, 5.0]
 
 
 @gin.register(module="deepmac_ablate.modeling.detector")
 @dataclasses.dataclass(frozen=True)
 class RegionProposals:
-    """The region proposal network and how its output becomes proposals.
+    """The region proposal network and the selection of proposals.
 
     Attributes:
-        num_convs: convolutions before the outputs.
-        num_filters: their channels.
-        pre_nms_top_k: boxes per level that enter non-maximum suppression, in training.
-        num_proposals: proposals per image that leave it, in training.
-        nms_iou: a box overlapping a better one by more than this is suppressed.
-        test_pre_nms_top_k: as `pre_nms_top_k`, in evaluation.
-        test_num_proposals: as `num_proposals`, in evaluation.
+        num_convs: Number of convolutions before the outputs.
+        num_filters: Number of channels of these convolutions.
+        pre_nms_top_k: Number of boxes per level that enter non-maximum suppression in training.
+        num_proposals: Largest number of proposals per image after non-maximum suppression in
+            training.
+        nms_iou: Boxes that overlap a better one by more than this IoU are suppressed, 0 to 1.
+        test_pre_nms_top_k: The same as `pre_nms_top_k`, in evaluation.
+        test_num_proposals: The same as `num_proposals`, in evaluation.
     """
 
     num_convs: int = 1
@@ -48,7 +49,7 @@ class RegionProposals:
         self, anchors: Anchors, norm: Norm,
         regularizer: tf_keras.regularizers.Regularizer | None,
     ) -> tf_keras.layers.Layer:
-        """Build the network: pyramid -> (scores, box offsets) per level."""
+        """Build the network: feature pyramid -> (scores, box offsets) per level."""
         return dense_prediction_heads.RPNHead(
             min_level=anchors.min_level,
             max_level=anchors.max_level,
@@ -60,7 +61,7 @@ class RegionProposals:
         )
 
     def build_generator(self) -> tf_keras.layers.Layer:
-        """Build the step from scores and offsets to [b, num_proposals, 4] boxes."""
+        """Build the layer from scores and offsets to boxes, [b, num_proposals, 4]."""
         return roi_generator.MultilevelROIGenerator(
             pre_nms_top_k=self.pre_nms_top_k,
             num_proposals=self.num_proposals,
@@ -72,13 +73,13 @@ class RegionProposals:
 
 
 class Regions(NamedTuple):
-    """Regions that the box head is trained on.
+    """Regions on which the box head is trained.
 
     Attributes:
-        boxes: [b, k, 4] float32.
-        gt_boxes: [b, k, 4] the matched ground-truth box; zero for background.
-        gt_classes: [b, k] its class; 0 for background.
-        gt_index: [b, k] its index among the image's ground truth; -1 for background.
+        boxes: Boxes, [b, k, 4] float32.
+        gt_boxes: Matched ground-truth box, [b, k, 4]; zero for background.
+        gt_classes: Class of that box, [b, k]; 0 for background.
+        gt_index: Index of that box in its image, [b, k]; -1 for background.
     """
 
     boxes: tf.Tensor
@@ -90,14 +91,16 @@ class Regions(NamedTuple):
 @gin.register(module="deepmac_ablate.modeling.detector")
 @dataclasses.dataclass(frozen=True)
 class RegionSampler:
-    """Matches proposals with ground truth and draws the regions that the box head learns from.
+    """Sampler of the regions on which the box head is trained, from proposals and ground truth.
 
     Attributes:
-        num_samples: regions per image.
-        foreground_fraction: at most this share of them are objects.
-        foreground_iou: a proposal with at least this IoU to a ground-truth box is an object.
-        background_iou: one with less than this is background; between the two it is neither.
-        mix_gt_boxes: whether ground-truth boxes are added to the proposals.
+        num_samples: Number of regions per image.
+        foreground_fraction: Largest share of regions with an object, 0 to 1.
+        foreground_iou: Proposals with at least this IoU, 0 to 1, with a ground-truth box have an
+            object.
+        background_iou: Proposals with less than this IoU with every ground-truth box are
+            background, 0 to 1; those between the two thresholds are neither.
+        mix_gt_boxes: Whether ground-truth boxes are added to the proposals.
     """
 
     num_samples: int = 512
@@ -112,10 +115,10 @@ class RegionSampler:
         """Draw regions.
 
         Args:
-            proposals: [b, n, 4] float32.
-            gt_boxes: [b, m, 4] float32, padded with -1.
-            gt_classes: [b, m] integers, padded with -1.
-            seed: what the draw is a function of, as `sampling.uniform` takes it.
+            proposals: Proposals, [b, n, 4] float32.
+            gt_boxes: Ground-truth boxes, [b, m, 4] float32, padded with -1.
+            gt_classes: Classes, [b, m] integers, padded with -1.
+            seed: Seed of the draw; see `sampling.uniform`.
         """
         boxes = tf.concat([proposals, gt_boxes], axis=1) if self.mix_gt_boxes else proposals
         iou = iou_similarity.IouSimilarity()(
@@ -125,7 +128,8 @@ class RegionSampler:
         )
         best, match = tf.reduce_max(iou, axis=-1), tf.argmax(iou, axis=-1, output_type=tf.int32)
         foreground = best >= self.foreground_iou
-        # The IoU of padding is -1: it is no candidate, and background if it is taken as filling.
+        # The IoU of padding is -1: it is not a candidate, and counts as background if it is used to
+        # fill up the sample.
         background = (best >= 0.0) & (best < self.background_iou)
         unmatched = best < self.background_iou
         priorities = sampling.balanced_priorities(
@@ -144,14 +148,14 @@ class RegionSampler:
 @gin.register(module="deepmac_ablate.modeling.detector")
 @dataclasses.dataclass(frozen=True)
 class BoxHead:
-    """Classifies regions and refines their boxes.
+    """Head that classifies regions and refines their boxes.
 
     Attributes:
-        num_convs: convolutions.
-        num_filters: their channels.
-        num_fcs: fully connected layers.
-        fc_dims: their width.
-        crop_size: side of the feature crop of a region.
+        num_convs: Number of convolutions, at least 0.
+        num_filters: Number of channels of the convolutions.
+        num_fcs: Number of fully connected layers after the convolutions, at least 0.
+        fc_dims: Number of units of the fully connected layers.
+        crop_size: Side of the feature crop of a region, in cells.
     """
 
     num_convs: int = 4
@@ -179,15 +183,16 @@ class BoxHead:
 @gin.register(module="deepmac_ablate.modeling.detector")
 @dataclasses.dataclass(frozen=True)
 class Detections:
-    """How refined, classified regions become the final detections of an image.
+    """Selection of the final detections of an image from classified, refined regions.
 
-    One kernel does it, which CPUs and GPUs have. Where the model is built on a TPU, which has not,
-    `StaticDetections` takes its place: it finds the same boxes, and the trial stays the same.
+    It uses one kernel that CPUs and GPUs have but TPUs do not. If the model is built on a TPU,
+    `StaticDetections` is used instead, which finds the same boxes; the trial stays the same.
 
     Attributes:
-        max_per_image: how many there are at most.
-        score_threshold: boxes that score less are dropped.
-        nms_iou: a box overlapping a better one of its class by more than this is suppressed.
+        max_per_image: Largest number of detections per image.
+        score_threshold: Boxes with a lower score are dropped, 0 to 1.
+        nms_iou: Boxes that overlap a better one of their class by more than this IoU are
+            suppressed, 0 to 1.
     """
 
     max_per_image: int = 100
@@ -209,13 +214,13 @@ class Detections:
 @gin.register(module="deepmac_ablate.modeling.detector")
 @dataclasses.dataclass(frozen=True)
 class StaticDetections(Detections):
-    """The same of operations with static shapes, wherever it runs; how published models do it.
+    """Selection of final detections with static shapes on every device, as in published models.
 
-    It takes most of a minute to trace for COCO's 90 classes. The boxes are those of `Detections`,
+    Tracing takes most of a minute for COCO's 90 classes. The boxes are those of `Detections`,
     unless `pre_nms_top_k` leaves some out.
 
     Attributes:
-        pre_nms_top_k: boxes per class that enter non-maximum suppression.
+        pre_nms_top_k: Number of boxes per class that enter non-maximum suppression.
     """
 
     pre_nms_top_k: int = 5000

@@ -1,8 +1,8 @@
-"""The hourglass network as a mask head's body (arXiv:1603.06937; depths as in arXiv:2104.00613).
+"""Hourglass network as the body of a mask head (arXiv:1603.06937; depths as in arXiv:2104.00613).
 
-Same layers and initialisation as the head of the paper's published code, with two differences:
-up-sampling is a reshape, because nearest-neighbour resizing has no gradient under XLA on every
-device, and batch normalisation can leave padding slots out of its statistics.
+Layers and initialisation are those of the paper's published code, with two differences: up-sampling
+is a reshape, because nearest-neighbour resizing has no gradient under XLA on some devices; and
+batch normalisation can leave padding slots out of its statistics.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from deepmac_ablate.modeling.normalization import HeadNorm
 
 @dataclasses.dataclass(frozen=True)
 class HourglassShape:
-    """What a depth stands for: one entry per resolution, the finest first.
+    """Shape of an hourglass: one entry per resolution, the finest first.
 
     Attributes:
-        blocks: residual blocks at each resolution.
-        multipliers: channels at each resolution, as multiples of the head's width.
+        blocks: Number of residual blocks at each resolution.
+        multipliers: Number of channels at each resolution, as a multiple of the head's width.
     """
 
     blocks: tuple[int, ...]
@@ -31,7 +31,7 @@ class HourglassShape:
 
     @property
     def num_stages(self) -> int:
-        """How often the hourglass halves the resolution."""
+        """Number of times that the hourglass halves the resolution."""
         return len(self.blocks) - 1
 
 
@@ -46,11 +46,11 @@ SHAPES = {
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-    """What all convolutions of an hourglass have in common.
+    """Settings that all convolutions of an hourglass share.
 
     Attributes:
-        norm: the normalisation that follows each.
-        regularizer: weight decay of each kernel.
+        norm: Normalisation after each convolution.
+        regularizer: Weight decay of each kernel.
     """
 
     norm: HeadNorm
@@ -58,7 +58,7 @@ class Layers:
 
 
 class ConvNorm(tf_keras.layers.Layer):
-    """Convolution without bias, normalisation, and a ReLU unless told otherwise."""
+    """Convolution without bias, then normalisation, then optionally a ReLU."""
 
     def __init__(
         self, filters: int, kernel_size: int, layers: Layers, stride: int = 1, relu: bool = True
@@ -83,7 +83,7 @@ class ConvNorm(tf_keras.layers.Layer):
 
 
 class ResidualBlock(tf_keras.layers.Layer):
-    """Two 3x3 convolutions around a shortcut, which is a 1x1 convolution where shapes differ."""
+    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution if shapes differ."""
 
     def __init__(
         self, filters: int, layers: Layers, stride: int = 1, project: bool = False
@@ -106,7 +106,7 @@ class ResidualBlock(tf_keras.layers.Layer):
 
 
 class Stage(tf_keras.layers.Layer):
-    """One resolution of the hourglass: around a shortcut, down, the next resolution, and up."""
+    """One resolution of the hourglass: down, the next resolution and up, beside a shortcut."""
 
     def __init__(
         self,
@@ -159,11 +159,11 @@ class Hourglass(tf_keras.layers.Layer):
         """Create the layers.
 
         Args:
-            shape: what the depth stands for.
-            width: channels of the first convolution.
-            layers: what all convolutions have in common.
-            downsampling: whether resolution halves from stage to stage.
-            shortcuts: whether each resolution is led around the lower ones and added.
+            shape: Blocks and channels at each resolution.
+            width: Number of channels of the first convolution.
+            layers: Settings that all convolutions share.
+            downsampling: Whether the resolution halves from stage to stage.
+            shortcuts: Whether each resolution has a shortcut beside the lower ones.
         """
         super().__init__()
         channels = [width * multiplier for multiplier in shape.multipliers]
@@ -190,7 +190,7 @@ def _residual_blocks(
     hidden: int | None = None,
     project_first: bool = False,
 ) -> list[ResidualBlock]:
-    """`count` blocks in a row: the first strides, the last changes from `hidden` to `filters`."""
+    """Create a row of blocks: the first strides, the last changes from `hidden` to `filters`."""
     hidden = filters if hidden is None else hidden
     if count == 1:
         return [ResidualBlock(filters, layers, stride=stride, project=stride > 1)]

@@ -1,4 +1,4 @@
-"""How convolutions of mask heads are initialised."""
+"""Initialisation of the convolutions of mask heads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import tf_keras
 
 
 def fan_out() -> tf_keras.initializers.Initializer:
-    """Normal numbers of variance 2 / (kernel area * output channels) (arXiv:1502.01852)."""
+    """Return a normal initialiser of variance 2 / (kernel area * channels) (arXiv:1502.01852)."""
     return tf_keras.initializers.VarianceScaling(
         scale=2, mode="fan_out", distribution="untruncated_normal")

@@ -1,8 +1,8 @@
-"""The losses of Mask R-CNN, summed and weighted.
+"""Losses of Mask R-CNN and their weighted sum.
 
-They are Model Garden's. Those that are means over what is counted (matched anchors, regions of
-objects, pixels in slots) are written anew: there, 0.01 is added on each replica to the number that
-is divided by, so that losses would change, in the fourth digit, with the number of devices.
+The losses are Model Garden's. Those that are means over a number of counted items (matched anchors,
+regions with objects, pixels in slots) are implemented here, because Model Garden adds 0.01 to the
+divisor on each replica, so that losses depend, in the fourth digit, on the number of devices.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class Losses:
     """Model Garden's Mask R-CNN losses and their weights.
 
     Attributes:
-        rpn_score_weight: weight of the anchors' objectness loss.
-        rpn_box_weight: weight of their box loss.
-        class_weight: weight of the regions' classification loss.
-        box_weight: weight of their box loss.
-        mask_weight: weight of the mask loss.
-        rpn_huber_delta: where the anchors' box loss turns from quadratic to linear.
-        box_huber_delta: the same for the regions' box loss.
+        rpn_score_weight: Weight of the objectness loss of anchors.
+        rpn_box_weight: Weight of the box loss of anchors.
+        class_weight: Weight of the classification loss of regions.
+        box_weight: Weight of the box loss of regions.
+        mask_weight: Weight of the mask loss.
+        rpn_huber_delta: Error at which the box loss of anchors turns from quadratic to linear.
+        box_huber_delta: Error at which the box loss of regions turns from quadratic to linear.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class Losses:
         labels: Mapping[str, Any],
         regularization: list[tf.Tensor],
     ) -> dict[str, tf.Tensor]:
-        """Compute the losses of one replica; their mean over replicas is that of the batch.
+        """Compute the losses of one replica; their mean over replicas is the loss of the batch.
 
         Args:
-            outputs: what `MaskRCNN` returns in training.
-            labels: a batch's labels, with the anchors' targets.
-            regularization: the model's weight-decay terms.
+            outputs: Outputs of `MaskRCNN` in training.
+            labels: Labels of the batch, including the targets of anchors.
+            regularization: Weight-decay terms of the model.
 
         Returns:
-            Scalars float32: each loss before weighting, `regularization_loss`, and `total_loss`.
+            Float32 scalars: each loss before weighting, `regularization_loss`, and `total_loss`.
         """
         regions_per_image = tf.shape(outputs["box_outputs"])[1]
         losses = {
@@ -88,7 +88,7 @@ class Losses:
 
 
 def _rpn_box_loss(offsets: tf.Tensor, targets: tf.Tensor, delta: float) -> tf.Tensor:
-    """Compare a level's box offsets [b, h, w, a * 4] with their targets, zero where none are."""
+    """Return the loss of box offsets [b, h, w, a * 4] of a level; a target of 0 is none."""
     targets = tf.reshape(targets, [-1, 4])
     matched = tf.reduce_any(tf.abs(targets) > 1e-6, axis=-1, keepdims=True)
     errors = tf.reshape(offsets, [-1, 4]) - targets
@@ -98,17 +98,17 @@ def _rpn_box_loss(offsets: tf.Tensor, targets: tf.Tensor, delta: float) -> tf.Te
 def _box_loss(
     outputs: tf.Tensor, classes: tf.Tensor, targets: tf.Tensor, delta: float
 ) -> tf.Tensor:
-    """Compare the box offsets [b, n, c * 4] of each region's class [b, n] with [b, n, 4]."""
+    """Return the loss of the offsets [b, n, c * 4] of each region's class [b, n] to [b, n, 4]."""
     number, width = outputs.shape[1:]
     by_class = tf.reshape(outputs, [-1, number, width // 4, 4])
-    # A product, as gathering is slow on a TPU.
+    # A product, because gathering is slow on a TPU.
     chosen = tf.one_hot(classes, width // 4, dtype=outputs.dtype)
     errors = tf.einsum("bnci,bnc->bni", by_class, chosen) - targets
     return _mean_over_all(_huber(errors, delta), (classes > 0)[..., tf.newaxis])
 
 
 def _mask_loss(logits: tf.Tensor, targets: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """Compare masks [n, s, s] with their targets, where a slot [n] holds one."""
+    """Return the loss of masks [n, s, s] in the slots [n] that are valid."""
     losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
     return _mean_over_all(losses, valid[:, tf.newaxis, tf.newaxis])
 
@@ -119,18 +119,18 @@ def _huber(errors: tf.Tensor, delta: float) -> tf.Tensor:
 
 
 def _mean_over_all(losses: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
-    """Return a replica's part of the mean over what is counted in all replicas.
+    """Return a replica's part of the mean over the counted items of all replicas.
 
     Args:
-        losses: of any shape.
-        counted: bool, of a shape that is broadcast to theirs.
+        losses: Losses of any shape.
+        counted: True for the items to count, bool, broadcastable to the shape of `losses`.
 
     Returns:
-        A scalar; its mean over the replicas is the mean.
+        A scalar whose mean over the replicas is the mean over all counted items.
     """
     weights = tf.broadcast_to(tf.cast(counted, losses.dtype), tf.shape(losses))
     context = tf.distribute.get_replica_context()
     number = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
-    # Upstream's way of not dividing by zero.
+    # Upstream avoids division by zero in this way.
     mean = tf.reduce_sum(losses * weights) / (number + 0.01)
     return mean * context.num_replicas_in_sync

@@ -1,7 +1,7 @@
-"""Mask inputs: what a mask head is told beside the features inside the box.
+"""Mask inputs: further channels for a mask head, beside the features inside the box.
 
-Whatever the head is: they are further channels of its crop. DeepMAC, the paper's detector without
-anchors, has both (arXiv:2104.00613; tensorflow/models, research/object_detection, `use_xy` and
+They work with every head. DeepMAC, the paper's detector without anchors, uses both
+(arXiv:2104.00613; tensorflow/models, research/object_detection, `use_xy` and
 `use_instance_embedding`).
 """
 
@@ -26,7 +26,7 @@ class MaskInput(tf_keras.layers.Layer, abc.ABC):
 
 @gin.register(module="deepmac_ablate.modeling.mask_inputs")
 class Coordinates(MaskInput):
-    """Two channels that say where in the box a cell is: y and x from -1 to 1, edge to edge."""
+    """Two channels with the position of each cell in the box: y and x from -1 to 1."""
 
     def __init__(self) -> None:
         super().__init__(name="coordinates")
@@ -41,14 +41,14 @@ class Coordinates(MaskInput):
 
 @gin.register(module="deepmac_ablate.modeling.mask_inputs")
 class InstanceEmbedding(MaskInput):
-    """What lies at the centre of the box, embedded, in every cell: which object is meant."""
+    """Embedding of the features at the centre of the box, repeated in every cell."""
 
     def __init__(self, dim: int = 32, hidden: int = 256) -> None:
-        """Record the sizes.
+        """Create the layers.
 
         Args:
-            dim: channels of the embedding.
-            hidden: units of the layer between features and embedding.
+            dim: Number of channels of the embedding, at least 1.
+            hidden: Number of units of the layer between features and embedding, at least 1.
         """
         super().__init__(name="instance_embedding")
         check_at_least(1, InstanceEmbedding__dim=dim, InstanceEmbedding__hidden=hidden)
@@ -58,7 +58,7 @@ class InstanceEmbedding(MaskInput):
     def call(self, crops: tf.Tensor) -> tf.Tensor:
         """[n, s, s, c] -> [n, s, s, dim], the same in every cell of a box."""
         size = crops.shape[1]
-        # The middle cell of an odd crop; the mean of the four around the middle of an even one.
+        # The middle cell of an odd crop; the mean of the four middle cells of an even one.
         middle = slice((size - 1) // 2, size // 2 + 1)
         centre = tf.reduce_mean(crops[:, middle, middle], axis=[1, 2])
         embedding = self.embedding(self.hidden(centre))

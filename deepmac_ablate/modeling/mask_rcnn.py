@@ -1,4 +1,4 @@
-"""Mask R-CNN whose backbone, mask head and box source are exchangeable (arXiv:1703.06870)."""
+"""Mask R-CNN with exchangeable backbone, mask head and box source (arXiv:1703.06870)."""
 
 from __future__ import annotations
 
@@ -26,21 +26,19 @@ from deepmac_ablate.modeling.detector import (
 )
 from deepmac_ablate.modeling.mask_heads import MaskHead
 from deepmac_ablate.modeling.mask_inputs import MaskInput
-from deepmac_ablate.modeling.roi_align import crop_boxes
+from deepmac_ablate.modeling.roi_align import crop_features
 
 
 @gin.register(module="deepmac_ablate.modeling.mask_rcnn")
 class MaskRCNN(tf_keras.Model):
-    """Detects objects and segments them, inside detected or given boxes.
+    """Mask R-CNN: detects objects, and segments them inside detected or given boxes.
 
     Attributes:
-        num_classes: classes including background; the largest class id plus one.
-        image_size: height and width of the images in pixels.
-        mask_inputs: what the mask head is told beside the features inside a box.
-        anchors: the anchors of the region proposal network.
-        pad_to_all_slots: run the mask branch on everything that the box source offers, padding
-            included, as the paper's published code does; the source's `slots_per_image` is without
-            effect then.
+        num_classes: Number of classes including background.
+        image_size: Height and width of the images in pixels.
+        mask_inputs: Further channels for the mask head.
+        anchors: Anchors of the region proposal network.
+        pad_to_all_slots: Whether the mask head runs on padding too.
     """
 
     def __init__(
@@ -60,26 +58,29 @@ class MaskRCNN(tf_keras.Model):
         pad_to_all_slots: bool = False,
         l2_weight_decay: float = 4e-5,
     ) -> None:
-        """Make the layers.
+        """Create the layers.
 
         Args:
-            num_classes: classes including background; the largest class id plus one.
-            image_size: height and width of the images in pixels.
-            backbone: the feature pyramid that all heads look at.
-            mask_head: predicts a mask from a box's features.
-            mask_boxes: the boxes that the mask head is trained in.
-            anchors: of the region proposal network.
-            region_proposals: where boxes may be.
-            region_sampler: which proposals the box head is trained on.
-            box_head: classifies and refines proposals.
-            detections: what becomes of the box head's predictions.
-            norm: normalises backbone, pyramid, proposals and box head.
-            mask_inputs: what the mask head is told beside the features inside a box.
-            pad_to_all_slots: whether the mask branch runs on padding, too.
-            l2_weight_decay: of kernels; half of the sum of squares is weighted with it.
+            num_classes: Number of classes including background: the largest class id plus 1.
+            image_size: Height and width of the images in pixels, multiples of 2**max_level.
+            backbone: Network that computes the feature pyramid for all heads.
+            mask_head: Head that predicts a mask from the features inside a box.
+            mask_boxes: Source of the boxes in which the mask head is trained.
+            anchors: Anchors of the region proposal network.
+            region_proposals: Region proposal network.
+            region_sampler: Sampler of the proposals on which the box head is trained.
+            box_head: Head that classifies and refines proposals.
+            detections: Selection of final detections from the predictions of the box head.
+            norm: Batch normalisation of backbone, pyramid, region proposals and box head.
+            mask_inputs: Further channels for the mask head, beside the features inside a box.
+            pad_to_all_slots: Whether the mask head runs on everything that the box source offers,
+                padding included, as in the paper's published code; the box source's
+                `slots_per_image` then has no effect.
+            l2_weight_decay: Weight of half the sum of squares of the kernels in the loss, at least
+                0.
 
         Raises:
-            UserError: if `image_size` does not suit the pyramid.
+            UserError: If `image_size` does not suit the pyramid.
         """
         super().__init__()
         stride = 2**anchors.max_level
@@ -93,7 +94,7 @@ class MaskRCNN(tf_keras.Model):
         self.pad_to_all_slots = pad_to_all_slots
         self._mask_boxes = mask_boxes
         self._region_sampler = region_sampler
-        # tf.nn.l2_loss halves the sum of squares, Keras does not.
+        # tf.nn.l2_loss halves the sum of squares; Keras does not.
         decay = tf_keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
 
         self.backbone, self.decoder = self.build_pyramid(backbone, norm, decay)
@@ -115,11 +116,11 @@ class MaskRCNN(tf_keras.Model):
 
     @property
     def regions_per_image(self) -> int:
-        """How many regions of an image the box head is trained on."""
+        """Number of regions per image on which the box head is trained."""
         return self._region_sampler.num_samples
 
     def create_variables(self) -> None:
-        """Create all variables by calling the model on one blank image's symbols."""
+        """Create all variables by calling the model on symbolic inputs."""
         images = tf_keras.Input([*self.image_size, 3])
         self(images, tf_keras.Input([2]), training=False)
 
@@ -134,17 +135,16 @@ class MaskRCNN(tf_keras.Model):
         """Run the whole model.
 
         Args:
-            images: [b, h, w, 3] normalised.
-            image_shape: [b, 2] float32, height and width that boxes are clipped to: of the whole
-                image, padding included, as upstream has it.
-            labels: with `gt_boxes` [b, m, 4], `gt_classes` [b, m], `gt_masks` [b, m, s, s] and
+            images: Normalised images, [b, h, w, 3].
+            image_shape: Height and width to which boxes are clipped, [b, 2] float32: those of the
+                whole image including padding, as upstream.
+            labels: Labels `gt_boxes` [b, m, 4], `gt_classes` [b, m], `gt_masks` [b, m, s, s] and
                 `gt_has_mask` [b, m]; needed in training.
-            seed: what all draws of a training step are a function of, as `sampling.uniform` takes
-                it.
-            training: whether outputs are for the losses or for people.
+            seed: Seed of all draws of a training step; see `sampling.uniform`.
+            training: Whether to return the inputs of the losses or final predictions.
 
         Returns:
-            In training what `Losses` takes. Otherwise `boxes` [b, k, 4], `classes` [b, k],
+            In training, the inputs of `Losses`. Otherwise `boxes` [b, k, 4], `classes` [b, k],
             `scores` [b, k], `num_detections` [b], `masks` [b, k, mask_size, mask_size] in [0, 1]
             and the decoder's `features`.
         """
@@ -169,7 +169,7 @@ class MaskRCNN(tf_keras.Model):
     def train_boxes(
         self, features: Mapping[str, tf.Tensor], regions: Regions
     ) -> dict[str, tf.Tensor]:
-        """Run the box head on regions; returns its outputs and their targets."""
+        """Run the box head on regions; return its outputs and their targets."""
         crops = self._roi_aligner(features, regions.boxes)
         class_outputs, box_outputs = _float32(self.detection_head(crops, training=True))
         targets = box_ops.encode_boxes(regions.gt_boxes, regions.boxes, weights=REGRESSION_WEIGHTS)
@@ -188,10 +188,10 @@ class MaskRCNN(tf_keras.Model):
         labels: Mapping[str, tf.Tensor],
         seed: tf.Tensor,
     ) -> dict[str, Any]:
-        """Run the mask head on the boxes of its source; returns logits, targets and slots."""
+        """Run the mask head on the boxes of its source; return logits, targets and slots."""
         truth = GroundTruth(
             labels["gt_boxes"], labels["gt_classes"], labels["gt_masks"], labels["gt_has_mask"])
-        # The region sampler draws from `seed` itself; shifted seeds keep the draws apart.
+        # The region sampler draws from `seed` itself; shifted seeds keep the draws independent.
         boxes = self._mask_boxes.boxes(truth, regions, self.image_size, tf.add(seed, [2, 0]))
         if self.pad_to_all_slots:
             slots = mask_slots.all_slots(boxes, truth)
@@ -217,17 +217,17 @@ class MaskRCNN(tf_keras.Model):
         image_index: tf.Tensor,
         classes: tf.Tensor,
     ) -> tf.Tensor:
-        """Segment what lies in boxes.
+        """Segment the objects in boxes.
 
         Args:
-            features: the decoder's features.
-            boxes: [n, 4] float32 in pixels of the image.
-            image_index: [n] int32, the image of the batch that each box lies in.
-            classes: [n] integers; without effect if the head is class-agnostic.
+            features: Features from the decoder.
+            boxes: Boxes in pixels of the image, [n, 4] float32.
+            image_index: Index in the batch of the image of each box, [n] int32.
+            classes: Classes, [n] integers; ignored if the head is class-agnostic.
 
         Returns:
-            [n, mask_size, mask_size] float32, the probability of each cell of a grid over the box
-            to belong to the object.
+            For each cell of a grid over the box, the probability that it belongs to the object,
+            [n, mask_size, mask_size] float32.
         """
         crops = self._mask_crops(features, boxes, image_index)
         logits = self.mask_head(crops, classes, training=False)
@@ -239,9 +239,9 @@ class MaskRCNN(tf_keras.Model):
         """Detect objects.
 
         Args:
-            features: the decoder's features.
-            image_shape: [b, 2] float32, height and width that boxes are clipped to: of the whole
-                image, padding included, as upstream has it.
+            features: Features from the decoder.
+            image_shape: Height and width to which boxes are clipped, [b, 2] float32: those of the
+                whole image including padding, as upstream.
 
         Returns:
             `boxes` [b, k, 4], `classes` [b, k], `scores` [b, k] and `num_detections` [b].
@@ -275,8 +275,8 @@ class MaskRCNN(tf_keras.Model):
     def _mask_crops(
         self, features: Mapping[str, tf.Tensor], boxes: tf.Tensor, image_index: tf.Tensor
     ) -> tf.Tensor:
-        """Return what the mask head sees in boxes: features and further inputs."""
-        crops = crop_boxes(features, boxes, image_index, self.mask_head.crop_size)
+        """Return the input of the mask head in each box: features and further channels."""
+        crops = crop_features(features, boxes, image_index, self.mask_head.crop_size)
         return tf.concat([crops, *(more(crops) for more in self.mask_inputs)], axis=-1)
 
     def _propose(
@@ -295,5 +295,5 @@ class MaskRCNN(tf_keras.Model):
 
 
 def _float32(outputs: Any) -> Any:  # noqa: ANN401 (any nest of tensors)
-    """Box decoding and losses need more digits than bfloat16 has."""
+    """Cast all tensors to float32, since bfloat16 is too coarse for box decoding and losses."""
     return tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), outputs)

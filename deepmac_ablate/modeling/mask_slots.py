@@ -1,9 +1,9 @@
-"""Packing: the boxes that carry a mask loss, gathered into a fixed number of slots.
+"""Mask slots: the boxes with a mask loss, packed into a fixed number of slots.
 
-Most of what could enter the mask branch has no loss there: padding, classes without masks,
-background regions. Running the head on all of it costs most of a training step and lets it into
-the head's batch statistics. The slots are pooled over the images of a replica, so an image with
-many objects may use the room that another leaves.
+Most boxes that a source offers have no mask loss: padding, classes without masks, background
+regions. Running the mask head on all of them would take most of a training step and would affect
+the head's batch statistics. The slots are pooled over the images of a replica, so that an image
+with many objects may use the slots that another leaves empty.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from deepmac_ablate.modeling.box_sources import GroundTruth, MaskBoxes
 
 
 class MaskSlots(NamedTuple):
-    """What the mask branch runs on.
+    """Boxes on which the mask head runs.
 
     Attributes:
-        boxes: [n, 4] float32.
-        classes: [n].
-        image_index: [n] int32, the image each box lies in.
-        gt_boxes: [n, 4] the box of the instance in each.
-        gt_masks: [n, s, s] that instance's mask inside its own box.
-        valid: [n] bool, false for an empty slot.
-        offered: scalar float32, how many valid boxes there were.
-        dropped: scalar float32, how many of them found no slot.
+        boxes: Boxes, [n, 4] float32.
+        classes: Classes, [n].
+        image_index: Index in the batch of the image of each box, [n] int32.
+        gt_boxes: Ground-truth box of the instance in each box, [n, 4].
+        gt_masks: Mask of that instance inside its ground-truth box, [n, s, s].
+        valid: False for empty slots, [n] bool.
+        offered: Number of valid boxes that were offered, float32 scalar.
+        dropped: Number of valid boxes without a slot, float32 scalar.
     """
 
     boxes: tf.Tensor
@@ -41,19 +41,19 @@ class MaskSlots(NamedTuple):
 
 
 def all_slots(boxes: MaskBoxes, truth: GroundTruth) -> MaskSlots:
-    """Give every offered box a slot, valid or not: b * n slots in order."""
+    """Give every offered box a slot, whether valid or not: b * n slots in order."""
     batch, number = tf.shape(boxes.classes)[0], boxes.classes.shape[1]
     return _gather(boxes, truth, tf.range(batch * number))
 
 
 def packed_slots(boxes: MaskBoxes, truth: GroundTruth, budget: int, seed: tf.Tensor) -> MaskSlots:
-    """Give valid boxes a slot each; if there are more than slots, a uniform draw of them.
+    """Give each valid box a slot; if there are too few slots, choose boxes at random.
 
     Args:
-        boxes: what a box source offers, [b, n].
-        truth: the annotations.
-        budget: number of slots.
-        seed: what the draw is a function of, as `sampling.uniform` takes it.
+        boxes: Boxes of a box source, [b, n].
+        truth: Annotated instances.
+        budget: Number of slots.
+        seed: Seed of the choice; see `sampling.uniform`.
     """
     valid = tf.reshape(boxes.valid, [-1])
     random = sampling.uniform(tf.shape(valid), seed)
@@ -63,7 +63,7 @@ def packed_slots(boxes: MaskBoxes, truth: GroundTruth, budget: int, seed: tf.Ten
 
 
 def _gather(boxes: MaskBoxes, truth: GroundTruth, chosen: tf.Tensor) -> MaskSlots:
-    """Gather the offered boxes numbered `chosen` (counted through the whole batch)."""
+    """Gather the offered boxes whose numbers, counted through the batch, are in `chosen`."""
     number = boxes.classes.shape[1]
     image_index = chosen // number
     valid = tf.gather(tf.reshape(boxes.valid, [-1]), chosen)

@@ -1,9 +1,9 @@
-"""Normalisation in mask heads, which a padding slot cannot touch.
+"""Normalisation in mask heads that is not affected by padding.
 
-The mask branch runs on a fixed number of slots of which some are empty. Keras normalises over all
-of them; upstream's statistics therefore depend on how much padding a batch happens to hold. Given
-`valid`, batch normalisation takes its statistics from the valid slots alone; without it, it is
-Keras's. Group normalisation knows one slot at a time.
+The mask head runs on a fixed number of slots, some of which are empty. Keras normalises over all of
+them, so upstream's statistics depend on the amount of padding in a batch. Given `valid`, the batch
+normalisation here uses the valid slots only; otherwise it is that of Keras. Group normalisation
+treats each slot separately.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import tf_keras
 
 from deepmac_ablate.errors import UserError, check_at_least
 
-# What may follow a normalisation, by the names of `official.modeling.tf_utils.get_activation`.
+# Activations after a normalisation, by their names in `official.modeling.tf_utils.get_activation`.
 Activation = Literal["relu", "relu6", "swish", "gelu", "identity"]
 
 
 class HeadNorm(abc.ABC):
-    """Makes the normalisation layers of a mask head."""
+    """Builder of the normalisation layers of a mask head."""
 
     @abc.abstractmethod
     def build(self) -> tf_keras.layers.Layer:
@@ -33,13 +33,13 @@ class HeadNorm(abc.ABC):
 @gin.register(module="deepmac_ablate.modeling.normalization")
 @dataclasses.dataclass(frozen=True)
 class BatchNorm(HeadNorm):
-    """Batch normalisation over the boxes of a batch (arXiv:1502.03167), padding left out.
+    """Batch normalisation over the boxes of a batch, without padding (arXiv:1502.03167).
 
     Attributes:
-        momentum: share of the old value that a moving statistic keeps per step.
-        epsilon: added to the variance.
-        synchronized: whether statistics are taken over all replicas; if not, what a trial computes
-            depends on how many devices share a batch.
+        momentum: Share of the old value that a moving statistic keeps in each step, 0 to 1.
+        epsilon: Small positive number that is added to the variance.
+        synchronized: Whether statistics are taken over all replicas; if not, the results of a trial
+            depend on the number of devices that share a batch.
     """
 
     momentum: float = 0.99
@@ -54,11 +54,11 @@ class BatchNorm(HeadNorm):
 @gin.register(module="deepmac_ablate.modeling.normalization")
 @dataclasses.dataclass(frozen=True)
 class GroupNorm(HeadNorm):
-    """Normalisation over groups of channels of one box (arXiv:1803.08494); no box sees another.
+    """Normalisation over groups of channels within each box (arXiv:1803.08494).
 
     Attributes:
-        groups: how many groups the channels are divided into.
-        epsilon: added to the variance.
+        groups: Number of groups, at least 1; must divide the number of channels of every layer.
+        epsilon: Small positive number that is added to the variance.
     """
 
     groups: int = 16
@@ -73,7 +73,7 @@ class GroupNorm(HeadNorm):
 
 
 class _GroupNormalization(tf_keras.layers.Layer):
-    """Keras's layer in float32, under the arguments of a masked one."""
+    """Keras layer in float32, with the call arguments of `MaskedBatchNormalization`."""
 
     def __init__(self, groups: int, epsilon: float) -> None:
         super().__init__(dtype="float32", autocast=False)
@@ -84,7 +84,7 @@ class _GroupNormalization(tf_keras.layers.Layer):
         """Create the variables of the wrapped layer.
 
         Raises:
-            UserError: if the channels do not divide into the groups.
+            UserError: If the number of channels is not divisible by the number of groups.
         """
         channels = input_shape[-1]
         if channels % self._groups:
@@ -106,11 +106,11 @@ class MaskedBatchNormalization(tf_keras.layers.Layer):
     """Batch normalisation over the valid rows of a batch.
 
     Attributes:
-        norm: the Keras layer that holds the variables and does the work where no row is padding.
+        norm: Keras layer that holds the variables, and is called if no row is padding.
     """
 
     def __init__(self, momentum: float, epsilon: float, synchronized: bool) -> None:
-        # float32 whatever the policy: statistics of bfloat16 sums would be rough.
+        # Always float32, because statistics of bfloat16 sums would be too coarse.
         super().__init__(dtype="float32", autocast=False)
         self._synchronized = synchronized
         self.norm = tf_keras.layers.BatchNormalization(
@@ -128,13 +128,13 @@ class MaskedBatchNormalization(tf_keras.layers.Layer):
         """Normalise.
 
         Args:
-            inputs: [n, h, w, c].
-            valid: [n] bool, the rows that statistics are taken from; None: all.
-            training: whether statistics come from the batch (and are remembered).
+            inputs: Features, [n, h, w, c].
+            valid: True for the rows to take statistics from, [n] bool; None for all rows.
+            training: Whether to use, and update the moving averages with, statistics of the batch.
 
         Returns:
-            [n, h, w, c] in the dtype of `inputs`. With no valid row at all, the remembered
-            statistics are used and stay as they are.
+            [n, h, w, c] in the dtype of `inputs`. If no row is valid, the moving averages are used
+            and stay unchanged.
         """
         if valid is None or not training:
             return self.norm(inputs, training=training)

@@ -1,4 +1,4 @@
-"""SGD with momentum, and the learning rate by step."""
+"""Optimizer and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Schedule = tf_keras.optimizers.schedules.LearningRateSchedule
 @gin.register(module="deepmac_ablate.modeling.optimization")
 def stepwise(boundaries: Sequence[int] = gin.REQUIRED, values: Sequence[float] = gin.REQUIRED
              ) -> Schedule:
-    """A learning rate that falls in steps.
+    """Build a learning rate that is constant between given steps.
 
     Args:
-        boundaries: after these steps ...
-        values: ... the rate changes from one of these values to the next; one more than boundaries.
+        boundaries: Steps after which the rate changes, in ascending order.
+        values: Rates before, between and after the boundaries; one more than there are boundaries.
 
     Raises:
-        UserError: if the two do not fit each other.
+        UserError: If the number of values is not one more than that of boundaries.
     """
     if len(values) != len(boundaries) + 1:
         raise UserError(
@@ -35,23 +35,23 @@ def stepwise(boundaries: Sequence[int] = gin.REQUIRED, values: Sequence[float] =
 
 @gin.register(module="deepmac_ablate.modeling.optimization")
 def cosine(initial: float = gin.REQUIRED, steps: int = gin.REQUIRED) -> Schedule:
-    """A learning rate that falls to 0 along half a cosine.
+    """Build a learning rate that falls to 0 along half a cosine.
 
     Args:
-        initial: the rate at step 0.
-        steps: where it is 0.
+        initial: Rate at step 0.
+        steps: Step at which the rate reaches 0.
     """
     return tf_keras.optimizers.schedules.CosineDecay(float(initial), steps)
 
 
 @gin.register(module="deepmac_ablate.modeling.optimization")
 def warm_up(then: Schedule = gin.REQUIRED, steps: int = 500, start: float = 0.0067) -> Schedule:
-    """Raise the rate linearly, and go on with another schedule.
+    """Build a learning rate that rises linearly and then follows another schedule.
 
     Args:
-        then: the schedule that follows; its rate at the end of the warm-up is what is reached.
-        steps: how long the warm-up is.
-        start: the rate at step 0.
+        then: Schedule that follows; the warm-up ends at its rate at that step.
+        steps: Number of steps of the warm-up.
+        start: Rate at step 0.
     """
     return lr_schedule.LinearWarmup(then, steps, start)
 
@@ -61,9 +61,10 @@ class SGD(tf_keras.optimizers.SGD):
     """Stochastic gradient descent with momentum.
 
     Attributes:
-        momentum: share of the last update that goes into the next.
-        clip_norm: the gradient of all variables together is scaled down to this norm if longer;
-            None: never.
+        learning_rate: Schedule of the learning rate.
+        momentum: Share of the last update that is added to the next one, 0 to 1.
+        clip_norm: Largest norm of the gradient of all variables together; longer gradients are
+            scaled down. None: no limit.
     """
 
     def __init__(

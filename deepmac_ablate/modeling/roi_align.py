@@ -1,9 +1,9 @@
-"""ROIAlign over a feature pyramid for boxes pooled over the images of a replica.
+"""ROIAlign over a feature pyramid for boxes that are pooled over the images of a replica.
 
-Model Garden's aligner takes the same number of boxes from every image. The mask branch runs on a
-pool of boxes that come from whichever image has them, so each box brings its image's index along.
-Level assignment, sample positions and border treatment are Model Garden's (FPN, arXiv:1612.03144
-section 4.2; ROIAlign, arXiv:1703.06870 figure 3, one sample per bin); a test compares the two.
+Model Garden's aligner takes the same number of boxes from every image. The mask head runs on a pool
+of boxes from any of the images, so each box comes with the index of its image. Level assignment,
+sample positions and border treatment are Model Garden's (FPN, arXiv:1612.03144 section 4.2;
+ROIAlign, arXiv:1703.06870 figure 3, one sample per bin); a test compares the two.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 
-def crop_boxes(
+def crop_features(
     features: Mapping[str, tf.Tensor],
     boxes: tf.Tensor,
     image_index: tf.Tensor,
@@ -24,11 +24,11 @@ def crop_boxes(
     """Crop features inside boxes.
 
     Args:
-        features: level -> [b, h, w, c]; level l has a stride of 2**l pixels.
-        boxes: [n, 4] float32, pixels of the image.
-        image_index: [n] int32, which image of the batch each box lies in.
-        crop_size: side of the crops.
-        sample_offset: where in a bin its one sample is taken, in [0, 1].
+        features: Feature pyramid, level -> [b, h, w, c]; level l has a stride of 2**l pixels.
+        boxes: Boxes in pixels of the image, [n, 4] float32.
+        image_index: Index in the batch of the image of each box, [n] int32.
+        crop_size: Side of the crops.
+        sample_offset: Position in each bin of its one sample, in [0, 1].
 
     Returns:
         [n, crop_size, crop_size, c] in the features' dtype.
@@ -40,7 +40,7 @@ def crop_boxes(
     channels = shapes[0][3]
     starts = np.concatenate([[0], np.cumsum(heights * widths)[:-1]])
     pixels_per_image = int(np.sum(heights * widths))
-    # [b * all positions of all levels, c]: one gather serves every image and level.
+    # [b * all positions of all levels, c]: one gather for all images and levels.
     flat = tf.reshape(
         tf.concat([tf.reshape(features[str(level)], [-1, h * w, channels])
                    for level, h, w in zip(levels, heights, widths, strict=True)], axis=1),
@@ -71,9 +71,9 @@ def crop_boxes(
 
 
 def _level_of(boxes: tf.Tensor, min_level: int, max_level: int) -> tf.Tensor:
-    """Assign each box the pyramid level of its size (a 224-pixel box goes to level 4)."""
+    """Return the pyramid level for the size of each box (level 4 for a 224-pixel box)."""
     height, width = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    # Padding boxes have no area; any level will do for them, a NaN would not.
+    # Padding boxes have no area; their level does not matter, but it must not be NaN.
     side = tf.maximum(tf.sqrt(tf.maximum(height * width, 0.0)), 1e-6)
     level = tf.math.floordiv(tf.math.log(side / 224.0), tf.math.log(2.0)) + 4.0
     return tf.cast(tf.clip_by_value(level, float(min_level), float(max_level)), tf.int32)

@@ -1,9 +1,8 @@
-"""Random choice with static shapes and without state.
+"""Stateless random sampling with static shapes.
 
-Model Garden's samplers shuffle with TensorFlow's stateful generators, whose position no checkpoint
-holds: a resumed run would draw other anchors and regions than the run that was not interrupted.
-Here every draw is a function of its seed, and nothing has a data-dependent shape, so it compiles
-for a TPU too.
+Model Garden's samplers use TensorFlow's stateful generators, whose state is not in checkpoints: a
+resumed run would draw other anchors and regions than an uninterrupted one. Here every draw is a
+function of its seed, and no shape depends on data, so that everything compiles for a TPU too.
 """
 
 from __future__ import annotations
@@ -12,32 +11,33 @@ import tensorflow as tf
 
 
 def uniform(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draw float32 numbers from (0, 1), never 0 or 1, the same for a seed wherever it runs.
+    """Draw float32 numbers from the open interval (0, 1), the same for a seed on every device.
 
-    TensorFlow's stateless generators give other numbers under XLA than elsewhere, whatever the
-    algorithm. Here each number is a hash of its position and the seed, in integer arithmetic.
+    TensorFlow's stateless generators give different numbers under XLA, whatever the algorithm. Here
+    each number is a hash of its position and the seed, in integer arithmetic.
 
     Args:
-        shape: of the result; fewer than 2**31 numbers.
-        seed: [2] integers, or [b, 2], one for each of b equal parts of the result: for each image
-            of a batch, whose draws then do not depend on what else is in the batch.
+        shape: Shape of the result, of fewer than 2**31 numbers.
+        seed: Seed, [2] integers; or [b, 2], one for each of b equal parts of the result, such as
+            the images of a batch, whose draws then do not depend on each other.
     """
     first, second = tf.unstack(_keys(tf.reshape(seed, [-1, 1, 2])), axis=-1)
     position = tf.cast(tf.range(tf.reduce_prod(shape) // tf.shape(first)[0]), tf.uint32)
     bits = _mix(_mix(tf.bitwise.bitwise_xor(position, first)) + second)
-    # 23 bits and a half: a float32 holds each of these numbers exactly.
+    # 23 bits plus one half: a float32 represents each of these numbers exactly.
     draws = (tf.cast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), tf.float32) + 0.5)
     return tf.reshape(draws * 2.0**-23, shape)
 
 
 def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """Return seeds [..., 2] int32 whose draws have nothing to do with those of other numbers.
+    """Return seeds, [..., 2] int32, whose draws are independent of those for other numbers.
 
-    Not by adding: the first layer of the trial with seed 1 would draw as the second of seed 0.
+    The number is not simply added: the first layer of a trial with seed 1 would draw the same as
+    the second layer with seed 0.
 
     Args:
-        seed: [..., 2] integers.
-        number: at least 0.
+        seed: Seeds, [..., 2] integers.
+        number: Number to combine with the seeds, at least 0.
     """
     first, second = tf.unstack(_keys(seed), axis=-1)
     own = _mix(tf.constant(number + 1, tf.uint32))
@@ -45,7 +45,7 @@ def fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
 
 
 def _keys(seed: tf.Tensor) -> tf.Tensor:
-    """Return two words [..., 2] uint32, each of which depends on both numbers of a seed."""
+    """Return two words, [..., 2] uint32, each of which depends on both numbers of a seed."""
     one, other = tf.unstack(tf.bitcast(tf.cast(seed, tf.int32), tf.uint32), axis=-1)
     first = _mix(_mix(one) + other)
     return tf.stack([first, _mix(first + tf.constant(0x9E3779B9, tf.uint32))], axis=-1)
@@ -70,17 +70,17 @@ def balanced_priorities(
     """Rank candidates for a sample with a bounded share of positives.
 
     Args:
-        positive: [b, n] bool, the candidates that may be drawn as positives.
-        negative: [b, n] bool, those that may be drawn as negatives.
-        num_samples: how many are wanted per row.
-        positive_fraction: at most this share of them, rounded down, are positives; negatives fill
-            the rest, and are fewer than wanted when there are not enough of them.
-        seed: as `uniform` takes it; the same seed gives the same ranks.
+        positive: True for candidates that may be drawn as positives, [b, n] bool.
+        negative: True for candidates that may be drawn as negatives, [b, n] bool.
+        num_samples: Number of samples per row.
+        positive_fraction: Largest share of positives; their number is rounded down. Negatives make
+            up the rest, which may be fewer than needed.
+        seed: Seed; see `uniform`.
 
     Returns:
-        [b, n] float32. The sample are the `num_samples` highest; among them, those >= 2 were drawn
-        by the rule above. Below 2 come surplus positives, then everything else, which a caller that
-        needs exactly `num_samples` takes as filling.
+        Priorities, [b, n] float32. The sample consists of the `num_samples` highest; those of at
+        least 2 are drawn by the rule above. Lower ones are surplus positives, then all other
+        candidates, with which a caller that needs exactly `num_samples` fills up the sample.
     """
     random = uniform(tf.shape(positive), seed)
     max_positives = min(int(num_samples * positive_fraction), positive.shape[-1])
@@ -95,12 +95,12 @@ def balanced_priorities(
 
 
 def sample_indices(priorities: tf.Tensor, num_samples: int) -> tf.Tensor:
-    """Return the [b, num_samples] int32 indices of the highest priorities."""
+    """Return the indices of the highest priorities, [b, num_samples] int32."""
     return tf.math.top_k(priorities, k=num_samples).indices
 
 
 def sample_mask(priorities: tf.Tensor, num_samples: int) -> tf.Tensor:
-    """Return [b, n] bool: which candidates `balanced_priorities` drew (never filling)."""
+    """Return a mask of the candidates drawn by `balanced_priorities`, without filling, [b, n]."""
     num_samples = min(num_samples, priorities.shape[-1])
     smallest = tf.math.top_k(priorities, k=num_samples).values[:, -1:]
     return (priorities >= smallest) & (priorities >= 2.0)

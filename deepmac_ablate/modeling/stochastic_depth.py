@@ -1,9 +1,9 @@
-"""Stochastic depth without state (arXiv:1603.09382).
+"""Stateless stochastic depth (arXiv:1603.09382).
 
-Model Garden's layer draws from TensorFlow's stateful generator, whose position no checkpoint
-holds. Here the draws of a step are a function of the step's seed. Networks take nothing but images,
-so the seed reaches the layers in them around their inputs: `seeded` holds for all layers that are
-called within it, on its thread, as each replica of a strategy has its own.
+Model Garden's layer draws from TensorFlow's stateful generator, whose state is not in checkpoints.
+Here the draws of a step are a function of the step's seed. Networks take images only, so the seed
+reaches their layers through a context variable: `seeded` applies to all layers that are called
+within it on the same thread; each replica of a strategy has its own thread.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _SEED: contextvars.ContextVar[tf.Tensor | None] = contextvars.ContextVar("seed",
 
 @contextlib.contextmanager
 def seeded(seed: tf.Tensor | None) -> Iterator[None]:
-    """Make all layers that are called within it draw as a function of a seed.
+    """Set the seed of all layers that are called within the context.
 
     Args:
-        seed: as `sampling.uniform` takes it; None: no layer may draw.
+        seed: Seed; see `sampling.uniform`. None: drawing is an error.
     """
     before = _SEED.set(seed)
     try:
@@ -36,47 +36,47 @@ def seeded(seed: tf.Tensor | None) -> Iterator[None]:
 
 
 class StochasticDepth(tf_keras.layers.Layer):
-    """In training drops its input for some images of a batch, and scales it up for the rest."""
+    """Layer that, in training, drops its input for some images and scales up the others."""
 
     def __init__(self, drop_rate: float, number: int) -> None:
-        """Record what to do.
+        """Store the settings.
 
         Args:
-            drop_rate: share of images that are dropped, in [0, 1).
-            number: keeps the draws of a network's layers apart.
+            drop_rate: Share of images that are dropped, in [0, 1).
+            number: Number of the layer in its network, which makes its draws independent.
         """
         super().__init__()
         self.drop_rate = drop_rate
         self._number = number
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Drop.
+        """Drop some images of a batch.
 
         Args:
-            inputs: [b, h, w, c].
-            training: whether anything is dropped.
+            inputs: Features, [b, h, w, c].
+            training: Whether anything is dropped.
 
         Returns:
             [b, h, w, c]; the mean over many draws is the input.
 
         Raises:
-            RuntimeError: if it would have to draw outside of `seeded`.
+            RuntimeError: If called in training outside of `seeded`.
         """
         if not training:
             return inputs
         seed = _SEED.get()
         if seed is None:
-            raise RuntimeError("A network with stochastic depth is trained within `seeded` only.")
+            raise RuntimeError("A network with stochastic depth must be trained within `seeded`.")
         own = sampling.fold_in(seed, self._number)
         kept = sampling.uniform([tf.shape(inputs)[0], 1, 1, 1], own) >= self.drop_rate
         return tf.where(kept, inputs / (1.0 - self.drop_rate), tf.zeros_like(inputs))
 
 
 def make_stateless(network: tf_keras.Model) -> None:
-    """Give the residual blocks of a Model Garden network this layer in place of its own.
+    """Replace the stochastic-depth layers of a Model Garden network by `StochasticDepth`.
 
     Args:
-        network: made of blocks, each with the drop rate that it was made with.
+        network: Network of residual blocks, which is modified.
     """
     kinds = (nn_blocks.ResidualBlock, nn_blocks.BottleneckBlock)
     blocks = [layer for layer in network.layers if isinstance(layer, kinds)]

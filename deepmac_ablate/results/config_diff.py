@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from deepmac_ablate import bindings
 from deepmac_ablate.bindings.text import Text
-from deepmac_ablate.bindings.tree import Parameter, compose, flat
+from deepmac_ablate.bindings.tree import Parameter, compose_tree, flatten_tree
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.sweep.plan import PlannedTrial
@@ -106,9 +106,9 @@ def compare_sides(a: Side, b: Side) -> Comparison:
     """Compare two configurations.
 
     Raises:
-        UserError: As `text.merge` and `values.expand`.
+        UserError: As `text.merge` and `values.expand_macros`.
     """
-    bound_a, bound_b = (flat(compose(side.bindings)) for side in (a, b))
+    bound_a, bound_b = (flatten_tree(compose_tree(side.bindings)) for side in (a, b))
     differences = []
     for name in _merge_orders(list(bound_a), list(bound_b)):
         one, other = bound_a.get(name), bound_b.get(name)
@@ -185,7 +185,7 @@ def _changed_defaults(a: Side, b: Side) -> Iterable[ChangedDefault]:
 
 def _operative_bindings(side: Side) -> Mapping[str, bindings.Binding]:
     """Return a trial's operative bindings by the names that gin writes, with macros expanded."""
-    return {binding.name: binding for binding in bindings.expanded(side.operative or ())}
+    return {binding.name: binding for binding in bindings.expanded_bindings(side.operative or ())}
 
 
 def _configurable(name: str) -> str:
@@ -226,7 +226,7 @@ def _effective_values(text: Text) -> dict[tuple[str, str, str], str]:
     """Return the values in effect by names without modules, which gin spells in its own way."""
     reached = {}
     for root in bindings.ROOTS:
-        for binding in bindings.reachable(text.bindings, root).values():
+        for binding in bindings.reachable_bindings(text.bindings, root).values():
             key = (binding.scope, binding.short_selector, binding.parameter)
             reached[key] = binding.canonical_value
     return reached

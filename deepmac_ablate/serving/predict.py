@@ -135,7 +135,7 @@ def _predict(
 ) -> Iterator[tuple[_LoadedImage, ImagePrediction]]:
     """Run the model on batches of images."""
     prepare = tf.function(
-        lambda pixels: model_input.from_pixels(pixels, model.image_size),
+        lambda pixels: model_input.prepare_image(pixels, model.image_size),
         input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
     while batch := list(itertools.islice(images, batch_size)):
         prepared, info = zip(*(prepare(image.pixels) for image in batch), strict=True)

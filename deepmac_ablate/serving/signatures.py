@@ -119,7 +119,7 @@ def _prepare(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Read and resize the images one by one, as they may differ in size."""
     return tf.map_fn(
-        lambda image: model_input.from_pixels(read(image), model.image_size),
+        lambda image: model_input.prepare_image(read(image), model.image_size),
         inputs,
         fn_output_signature=(
             tf.TensorSpec([*model.image_size, 3], tf.float32),

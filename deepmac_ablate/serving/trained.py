@@ -72,7 +72,7 @@ def load_trained(workdir: str, extra_bindings: Sequence[str] = ()) -> TrainedMod
 
 def _check_extra_bindings(prepared: PreparedModel, number: int) -> None:
     """Raise a UserError unless the model uses each of the last `number` bindings."""
-    unused = bindings.inactive_bindings(prepared.parsed)
+    unused = bindings.find_unused_bindings(prepared.parsed)
     for binding in prepared.parsed[len(prepared.parsed) - number:]:
         if binding in unused:
             raise UserError(f"{binding.place} has no effect: nothing in the trial's model uses it.")

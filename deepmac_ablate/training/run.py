@@ -98,7 +98,8 @@ def run_trial(
         workdir.append_attempt({
             "mode": mode, "step": step or 0, "steps": session.training.steps,
             "runtime": list(runtime),
-            **provenance.describe_code(bindings.modules(trial.gin_files), trial.gin_files)})
+            **provenance.describe_code(
+                bindings.imported_modules(trial.gin_files), trial.gin_files)})
     if trains:
         train_model(session, trial.seed, workdir, workers)
     if mode == "train":

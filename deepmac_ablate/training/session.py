@@ -41,7 +41,7 @@ class Training:
         seen_classes: The classes whose masks are used; see `class_splits.resolve`.
         losses: The losses to minimise.
         steps: The number of training steps.
-        freeze: The parts of the model that are not trained, named as in `checkpoints.items`.
+        freeze: The parts of the model that are not trained, named as in `checkpoints.named_parts`.
         make_model: Makes the model without its variables.
         make_optimizer: Makes the optimizer without its variables.
     """
@@ -111,7 +111,7 @@ class Training:
         model = self.make_model()
         model.create_variables()
         for part in self.freeze:
-            checkpoints.items(model)[part].trainable = False
+            checkpoints.named_parts(model)[part].trainable = False
         return model
 
     def build_optimizer(self, model: MaskRCNN) -> tf_keras.optimizers.Optimizer:
@@ -140,7 +140,7 @@ class Training:
     def load_initial_weights(self, model: MaskRCNN) -> None:
         """Initialise the model from `init_checkpoint`, if one is bound."""
         if self._init_checkpoint is not None:
-            checkpoints.initialise(model, self._init_checkpoint, self._init_parts)
+            checkpoints.load_initial_weights(model, self._init_checkpoint, self._init_parts)
 
 
 class Settings(NamedTuple):
@@ -220,11 +220,12 @@ def prepare_session(trial: Trial, runtime: Sequence[str] = ()) -> Session:
         model = training.build_model(trial.seed)
         training.check_classes(model)
         optimizer = training.build_optimizer(model)
-    bindings.check_took_effect(parsed)
+    bindings.check_all_bindings_used(parsed)
     config = config or bindings.config_text()
     identity = trial_id(bindings.explicit_bindings(parsed), trial.seed)
-    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, **checkpoints.items(model))
-    inactive = tuple(binding.place for binding in bindings.inactive_bindings(parsed))
+    checkpoint = tf.train.Checkpoint(
+        model=model, optimizer=optimizer, **checkpoints.named_parts(model))
+    inactive = tuple(binding.place for binding in bindings.find_unused_bindings(parsed))
     return Session(
         identity, config, inactive, training, evaluation, settings, strategy, model, optimizer,
         checkpoint)
@@ -273,9 +274,9 @@ def _check_declared(data: TrainingData, parsed: Sequence[bindings.Binding]) -> N
         return
     merged = bindings.merge(parsed)
     declaration = next(
-        binding for binding in bindings.reachable(parsed, "Training").values()
+        binding for binding in bindings.reachable_bindings(parsed, "Training").values()
         if binding.parameter == "dataset" and binding.value == data.declared)
-    origin = bindings.sources(merged[declaration.name], merged)[-1]
+    origin = bindings.binding_sources(merged[declaration.name], merged)[-1]
     raise UserError(
         f"{data.prefix} is the dataset {found.identity}, but {origin.place} declares another; "
         f"bind {origin.name} = {found.identity!r}, which makes another trial, or None.")

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from etils import epath
 
 from deepmac_ablate import storage
-from deepmac_ablate.bindings.gin_files import find
+from deepmac_ablate.bindings.gin_files import find_gin_file
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.trial.code_fingerprint import (
@@ -59,7 +59,7 @@ def describe_code(
         ``lock`` (hash of the lock file, or None), ``versions`` and ``host``.
     """
     modules = sorted(set(modules))
-    places = {name: _relative_path(find(name)) for name in gin_files}
+    places = {name: _relative_path(find_gin_file(name)) for name in gin_files}
     state = git_state(root)
     return {
         "code": code_fingerprint(*modules, gin_files=_locate(places)),

@@ -111,7 +111,7 @@ def upstream_step(head: str) -> Callable[[tf.Tensor, dict], tf.Tensor]:
 def batch(size: int) -> tuple[tf.Tensor, dict]:
     """Draw images of the built-in synthetic dataset and make a training batch of them."""
     with tempfile.TemporaryDirectory() as folder:
-        generate.generate(Path(folder), num_train=4 * size, num_val=1)
+        generate.generate_dataset(Path(folder), num_train=4 * size, num_val=1)
         data = TrainingData(f"{folder}/train", size)
         return next(iter(data.dataset((128, 128), ANCHORS, frozenset(SEEN), seed=0)))
 

@@ -1,4 +1,4 @@
-"""Files are read once a process, and again as soon as they or what they include change."""
+"""Gin files are read once per process, and again when they or their includes change."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def test_a_changed_file_is_read_again(folder):
 
 
 def test_a_nearer_file_that_appears_is_read_instead(folder):
-    """An include is looked for beside its file first, as if nothing had been read before."""
+    """An include is searched beside its file first, even if another file was read before."""
     assert ["A.x = 1", "A.y = 2"] == bound("inner/top.gin")
     (folder / "inner/base.gin").write_text("A.x = 5\n")
     assert ["A.x = 5", "A.y = 2"] == bound("inner/top.gin")
 
 
 def test_places_are_shown_from_where_one_is(folder, monkeypatch):
-    """A file that was read from elsewhere before is shown by its name from here."""
+    """Names of files are relative to the current working directory, even if read before."""
     path = str(folder / "inner/top.gin")
     assert ["base.gin:1", "inner/top.gin:2"] == [b.where for b in read([path], []).bindings]
     monkeypatch.chdir(folder / "inner")
@@ -72,7 +72,7 @@ def test_places_are_shown_from_where_one_is(folder, monkeypatch):
 
 
 def test_the_same_binding_twice_is_two_bindings(folder):
-    """Only the later one wins, so that the earlier one can be told to have no effect."""
+    """The later one wins, so the earlier one can be reported to have no effect."""
     first, last = read([], ["A.x = 1", "A.x = 1"]).bindings
     assert first == last
     assert first is not last

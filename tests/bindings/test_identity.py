@@ -1,4 +1,4 @@
-"""Which bindings belong to a trial, from the text alone."""
+"""The bindings that make up a trial's identity, from the text alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def identity(*given):
 
 
 def test_what_training_reaches_is_the_identity():
-    """References are followed, macros expanded; what nothing selects and other roots stay out."""
+    """References are followed and macros expanded; unselected modules and other roots stay out."""
     assert {
         "HeadA.depth": "4",
         "Model.head": "@HeadA()",
@@ -47,7 +47,7 @@ def test_what_training_reaches_is_the_identity():
     ],
 )
 def test_what_does_not_change_the_training_does_not_change_the_identity(given):
-    """Evaluation, devices, unselected modules and spelling leave a trial what it is."""
+    """Evaluation, devices, unselected modules and spelling do not change the identity."""
     assert identity() == identity(given)
 
 
@@ -65,7 +65,7 @@ def test_what_does_not_change_the_training_does_not_change_the_identity(given):
     ],
 )
 def test_what_changes_the_training_changes_the_identity(given):
-    """Values, types, references and their scopes are told apart."""
+    """Different values, types, references and scopes give different identities."""
     assert identity() != identity(given)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
-from tests.helpers import toy_configurables as toy
+from tests.helpers import toy_configurables  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def studio():
 
 
 def test_files_then_bindings_reach_the_configurables(tmp_path):
-    """Later files beat earlier ones and bindings beat files; macros and scopes work."""
+    """Later files override earlier ones and bindings override files; macros and scopes work."""
     (tmp_path / "a.gin").write_text("WIDTH = 4\nStudio.brush = @fine/RoundBrush()\nStudio.steps=1")
     (tmp_path / "b.gin").write_text("Studio.steps = 2\nfine/RoundBrush.width = %WIDTH\n")
     parsed = bindings.parse(["a.gin", "b.gin"], ["Studio.rate = 1", "WIDTH = 5"])
@@ -73,13 +73,13 @@ WRONG = [
     ("FlatBrush.bristles = 1", "FlatBrush has no parameter 'bristles'. It has hairs, grid."),
     ("Studio.brush = @RoundBursh()", "no configurable is called 'RoundBursh'. Did you mean "
      "'RoundBrush'?"),
-    ("Studio.steps = %STEPS", "no macro %STEPS is defined."),
+    ("Studio.steps = %STEPS", "macro %STEPS is not defined."),
     ("Studio.steps = %gin.REQUIRED", "Studio.steps must be set; add a binding such as "
      "'Studio.steps = ...'."),
     ("FlatBrush.hairs = [1, %gin.REQUIRED]", "FlatBrush.hairs must be set; add a binding such as "
      "'FlatBrush.hairs = ...'."),
     ("STEPS = %gin.REQUIRED", "STEPS must be set; add a binding such as 'STEPS = ...'."),
-    ("hang.height = 2.0", "'hang' may be gallery.left.hang or gallery.right.hang; write which."),
+    ("hang.height = 2.0", "'hang' is ambiguous: write gallery.left.hang or gallery.right.hang."),
     ("mix.pigmets = {}", "mix has no parameter 'pigmets'. Did you mean 'pigments'?"),
     ("Studio.steps = '52'", "steps must be int, not '52' (str)."),
     ("Studio.steps = 5.0", "steps must be int, not 5.0 (float)."),
@@ -107,7 +107,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("binding", "message"), WRONG)
 def test_a_wrong_binding_is_named_with_what_would_be_right(binding, message):
-    """Unknown names, wrong types and missing values are told apart, in one sentence each."""
+    """Unknown names, wrong types and missing values are reported in one sentence each."""
     with pytest.raises(UserError) as caught:
         bindings.parse([], [binding])
     assert f"binding '{binding}': {message}" == str(caught.value)
@@ -120,12 +120,12 @@ def test_a_wrong_binding_in_a_file_is_named_with_its_line(tmp_path):
     with pytest.raises(UserError) as caught:
         bindings.parse(["a.gin"], [])
     assert (
-        "b.gin:4 'fine/Studio.steps = %STEPZ': no macro %STEPZ is defined. Did you mean 'STEPS'?"
+        "b.gin:4 'fine/Studio.steps = %STEPZ': macro %STEPZ is not defined. Did you mean 'STEPS'?"
     ) == str(caught.value)
 
 
 def test_a_macro_of_the_wrong_type_is_refused_where_it_is_used():
-    """What a macro stands for is checked against the parameter's annotation."""
+    """The value of a macro is checked against the parameter's annotation."""
     with pytest.raises(UserError, match=r"'Studio.steps = %N': steps must be int, not '3' \(str\)"):
         bindings.parse([], ["N = '3'", "Studio.steps = %N"])
 
@@ -139,7 +139,7 @@ def test_a_macro_of_the_wrong_type_is_refused_where_it_is_used():
      "Studio.rate = %GOLDEN", "Studio.on_stroke = @sell"],
 )  # fmt: skip
 def test_a_right_binding_passes(binding):
-    """An int is a float, None and choices fit, references and constants are not judged."""
+    """An int passes as a float, None and choices fit, references and constants are not checked."""
     bindings.parse([], [binding])
     assert binding.partition(" =")[0].rpartition(".")[2] in bindings.config_text()
 
@@ -180,13 +180,13 @@ def test_dynamic_registration_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("binding", "message"),
     [
-        ("Studio.rate = 1e999", "binding 'Studio.rate = inf': gin has no way to write this value."),
+        ("Studio.rate = 1e999", "binding 'Studio.rate = inf': gin cannot represent this value."),
         ("sign.text = 'me'", "binding 'sign.text = 'me'': Configurable 'sign' has denylisted kwarg "
          "'text'."),
     ],
 )  # fmt: skip
 def test_what_only_gin_finds_is_still_one_sentence(binding, message):
-    """What gin alone refuses is named with the binding too."""
+    """Errors that only gin detects name the binding too."""
     with pytest.raises(UserError) as caught:
         bindings.parse([], [binding])
     assert message == str(caught.value)
@@ -205,7 +205,7 @@ def test_a_parameter_without_value_is_named_when_it_is_constructed(given, missin
 
 
 def test_a_user_error_within_a_configurable_stays_one_sentence():
-    """Gin's lines about the calls on the way are taken off."""
+    """The lines that gin appends about enclosing calls are removed."""
     bindings.parse([], ["sell.price = -1.0"])
     with pytest.raises(UserError) as caught, bindings.constructing():
         gin.get_configurable("sell")()
@@ -230,12 +230,12 @@ def test_signature_problems_name_what_would_let_a_mistake_pass():
         "Parameter 'price' of toy_configurables.frame: its annotation does not resolve "
         "(name 'Decimal' is not defined).",
         "Parameter 'wood' of toy_configurables.frame has no annotation.",
-        "toy_configurables.mix has **kwargs, which take every misspelt parameter.",
-    ] == bindings.signature_problems(toy.__name__)
+        "toy_configurables.mix has **kwargs, which accepts every misspelled parameter.",
+    ] == bindings.signature_problems("toy_configurables")
 
 
 def test_all_problems_are_told():
-    """Of names and of values, in one go; gin then holds nothing."""
+    """Problems with names and values are reported together; gin then holds nothing."""
     problems = bindings.configure_gin(bindings.read([], [
         "Studio.stepz = 1", "RoundBrush.width = '3'", "Studio.on_stroke = @varnsh",
         "FlatBrush.grid = %gin.REQUIRED"]))

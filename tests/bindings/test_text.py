@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from deepmac_ablate.bindings import gin_files
 from deepmac_ablate.bindings.text import Binding, merge, read
-from deepmac_ablate.bindings.values import Macro, Reference, canonical, expand
+from deepmac_ablate.bindings.values import Macro, Reference, canonical_text, expand_macros
 from deepmac_ablate.errors import UserError
 
 
@@ -49,7 +49,7 @@ def test_every_kind_of_statement_is_read_with_its_place(folder):
         Binding("", "Model", "widths", [1, 2], "all.gin:7", True),
         Binding("a/b", "Head", "name", "größe", "binding", False),
     )
-    assert [("import os.path", "all.gin:2")] == [tuple(it) for it in text.imports]
+    assert [("import os.path", "all.gin:2")] == [tuple(statement) for statement in text.imports]
     assert "fine/mask_heads.Head.depth = %DEPTH" == str(text.bindings[1])
 
 
@@ -64,7 +64,7 @@ def test_every_kind_of_statement_is_read_with_its_place(folder):
     ],
 )
 def test_an_import_names_its_module(folder, statement, module):
-    """However it is written."""
+    """The module of an import statement is found in each of its forms."""
     write(folder / "all.gin", f"{statement}\n")
     (imported,) = read(["all.gin"], ()).imports
     assert module == imported.module
@@ -93,10 +93,10 @@ def test_a_package_installed_below_the_working_directory_shows_short_names(folde
     write(root / "gin" / "base.gin", "A.x = 1\n")
     assert ["gin/base.gin:1"] == [binding.where for binding in read(["gin/base.gin"], []).bindings]
     installed = root / "gin" / "base.gin"
-    assert "gin/base.gin" == gin_files.shown(installed)
+    assert "gin/base.gin" == gin_files.display_name(installed)
     write(folder / "gin" / "base.gin", "A.x = 2\n")
-    assert ".venv/deepmac_ablate/gin/base.gin" == gin_files.shown(installed)
-    assert "gin/base.gin" == gin_files.shown(folder / "gin" / "base.gin")
+    assert ".venv/deepmac_ablate/gin/base.gin" == gin_files.display_name(installed)
+    assert "gin/base.gin" == gin_files.display_name(folder / "gin" / "base.gin")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_package_installed_below_the_working_directory_shows_short_names(folde
     ],
 )
 def test_a_missing_file_names_the_nearest_one(folder, monkeypatch, name, suggestion):
-    """A misspelt or misplaced file name is answered with the file that was meant."""
+    """The message about a misspelled or misplaced file name suggests the right one."""
     monkeypatch.setattr(gin_files, "ROOT", folder)
     write(folder / "gin" / "heads" / "hourglass52.gin", "A.x = 1\n")
     with pytest.raises(UserError) as caught:
@@ -117,7 +117,7 @@ def test_a_missing_file_names_the_nearest_one(folder, monkeypatch, name, suggest
 
 
 def test_a_missing_include_names_the_including_line(folder):
-    """An include that leads nowhere is found in the file that has it."""
+    """The message about a missing include names the including file and line."""
     write(folder / "a.gin", "\ninclude 'bass.gin'\n")
     write(folder / "base.gin", "")
     with pytest.raises(UserError) as caught:
@@ -134,7 +134,7 @@ def test_a_circle_of_includes_is_refused(folder):
 
 
 def test_a_binary_file_is_refused(folder):
-    """A file that is no text is named as such."""
+    """The message about a file that is not text names the file."""
     (folder / "a.gin").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"^Cannot read 'a\.gin' as text: "):
         read(["a.gin"], [])
@@ -143,19 +143,20 @@ def test_a_binary_file_is_refused(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("A.x = hourglass", "binding 'A.x = hourglass' is no gin: hourglass is no value (a string "
-         "needs quotation marks)."),
-        ("A.x 3", "binding 'A.x 3' is no gin: Couldn't parse statement, expected ':' or '='."),
-        ("A.x = [1, 2", "binding 'A.x = [1, 2' is no gin: a bracket or quotation mark is not "
-         "closed."),
-        ("A.x = ", "binding 'A.x =' is no gin: Unable to parse value."),
-        ("A.x = {[1]: 2}", "binding 'A.x = {[1]: 2}' is no gin: unhashable type: 'list'."),
-        ("A.x = 1 A.y = 2", "binding 'A.x = 1 A.y = 2' is no gin: Expected newline."),
+        ("A.x = hourglass", "binding 'A.x = hourglass' is not valid gin: hourglass is not a valid "
+         "value (strings need quotation marks)."),
+        ("A.x 3",
+         "binding 'A.x 3' is not valid gin: Couldn't parse statement, expected ':' or '='."),
+        ("A.x = [1, 2", "binding 'A.x = [1, 2' is not valid gin: a bracket or quotation mark is "
+         "not closed."),
+        ("A.x = ", "binding 'A.x =' is not valid gin: Unable to parse value."),
+        ("A.x = {[1]: 2}", "binding 'A.x = {[1]: 2}' is not valid gin: unhashable type: 'list'."),
+        ("A.x = 1 A.y = 2", "binding 'A.x = 1 A.y = 2' is not valid gin: Expected newline."),
         ("", "The binding '' binds nothing; write 'Name.parameter = 1'."),
         ("# A.x = 1", "The binding '# A.x = 1' binds nothing; write 'Name.parameter = 1'."),
     ],
 )  # fmt: skip
-def test_what_is_no_gin_is_said_in_one_sentence(text, message):
+def test_invalid_gin_is_reported_in_one_sentence(text, message):
     """Syntax errors name the binding and the reason."""
     with pytest.raises(UserError) as caught:
         read([], [text])
@@ -165,13 +166,14 @@ def test_what_is_no_gin_is_said_in_one_sentence(text, message):
 def test_a_syntax_error_in_a_file_names_the_line(folder):
     """Syntax errors in files name file and line."""
     write(folder / "a.gin", "A.x = 1\n\nA.y = = 2\n")
-    with pytest.raises(UserError, match=r"^a\.gin:3 'A\.y = = 2' is no gin: Unable to parse value"):
+    message = r"^a\.gin:3 'A\.y = = 2' is not valid gin: Unable to parse value"
+    with pytest.raises(UserError, match=message):
         read(["a.gin"], [])
 
 
 @given(st.text(st.sampled_from("Ab./@%=()[]{}'\"1, \n:#-\\x"), max_size=20))
 def test_any_text_is_read_or_refused(text):
-    """No text makes the reader fail otherwise than with a message."""
+    """Any text is either read or refused with a message."""
     with contextlib.suppress(UserError):
         read([], [text])
 
@@ -191,7 +193,7 @@ def test_a_file_read_twice_must_not_take_back_what_came_in_between(folder):
     with pytest.raises(UserError) as caught:
         merge(read(["a.gin", "b.gin"], []).bindings)
     assert (
-        "base.gin:1 'A.x = 0' takes back a.gin:2 'A.x = 1' because its file is read twice; "
+        "base.gin:1 'A.x = 0' overrides a.gin:2 'A.x = 1' because its file is read twice; "
         "include it once, before the others."
     ) == str(caught.value)
 
@@ -205,12 +207,12 @@ def test_a_file_may_be_read_twice_where_it_changes_nothing(folder):
 
 
 def test_one_parameter_under_two_names_is_refused():
-    """Without a registry nobody can tell which of two spellings wins."""
+    """Two spellings of one parameter are refused, since only a registry could tell which wins."""
     with pytest.raises(UserError) as caught:
         merge(read([], ["heads.Head.depth = 1", "Head.depth = 2"]).bindings)
     assert (
-        "binding 'Head.depth = 2' and binding 'heads.Head.depth = 1' name one parameter in two "
-        "ways; use one."
+        "binding 'Head.depth = 2' and binding 'heads.Head.depth = 1' spell the same parameter "
+        "differently; use one spelling."
     ) == str(caught.value)
     assert 2 == len(merge(read([], ["a.Head.depth = 1", "b.Head.depth = 2"]).bindings))
 
@@ -219,21 +221,22 @@ def test_macros_are_expanded_through_macros_and_containers():
     """Macros of macros resolve, inside lists, tuples and dictionaries as well."""
     macros = {"A": [Macro("B"), 1], "B": Reference("Head", False)}
     value = {"k": (Macro("A"), Macro("gin.REQUIRED"))}
-    assert {"k": ([Reference("Head", False), 1], Macro("gin.REQUIRED"))} == expand(value, macros)
+    expected = {"k": ([Reference("Head", False), 1], Macro("gin.REQUIRED"))}
+    assert expected == expand_macros(value, macros)
 
 
 def test_a_macro_of_itself_is_refused():
     """Circular macros are an error instead of a recursion."""
     with pytest.raises(UserError, match=r"^The macro %[AB] refers to itself\.$"):
-        expand(Macro("A"), {"A": [Macro("B")], "B": Macro("A")})
+        expand_macros(Macro("A"), {"A": [Macro("B")], "B": Macro("A")})
 
 
 def test_canonical_text_tells_types_apart_and_ignores_the_order_of_keys():
     """Equal text means equal values of equal types."""
-    texts = [canonical(value) for value in (1, 1.0, True, "1", [1], (1,), {1: 1}, None)]
+    texts = [canonical_text(value) for value in (1, 1.0, True, "1", [1], (1,), {1: 1}, None)]
     assert len(texts) == len(set(texts))
-    assert ["()", "(1,)", "(1, 2.0)"] == [canonical(value) for value in ((), (1,), (1, 2.0))]
-    assert canonical({"b": 1, "a": (2, [3])}) == canonical({"a": (2, [3]), "b": 1})
+    assert ["()", "(1,)", "(1, 2.0)"] == [canonical_text(value) for value in ((), (1,), (1, 2.0))]
+    assert canonical_text({"b": 1, "a": (2, [3])}) == canonical_text({"a": (2, [3]), "b": 1})
 
 
 def test_reading_needs_no_tensorflow():

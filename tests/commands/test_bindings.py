@@ -60,7 +60,7 @@ class Panel(Canvas):
 
 
 def rows(*given):
-    return {row.name: row for row in parameters.everything(bindings.read_known([], given))}
+    return {row.name: row for row in parameters.list_parameters(bindings.read_partial([], given))}
 
 
 def plain(lines):
@@ -85,14 +85,15 @@ def test_types_and_defaults_are_those_of_the_code():
 
 def test_a_parameter_is_explained_by_the_nearest_docstring():
     """Constructor before class before the class that it derives from; on one line."""
-    said = docs.of_parameters(registry.find("Canvas"))
+    said = docs.parameter_docs(registry.find_configurable("Canvas"))
     assert {
         "width": "how wide it is, in centimetres.",
         "height": "None: as `width`: a square.",
         "frame": "what holds it.",
     } == said
-    assert "What is painted on. It hangs later." == docs.summary(registry.find("Canvas"))
-    panel = docs.of_parameters(registry.find("Panel"))
+    summary = docs.docstring_summary(registry.find_configurable("Canvas"))
+    assert "What is painted on. It hangs later." == summary
+    panel = docs.parameter_docs(registry.find_configurable("Panel"))
     assert ("of wood.", "how wide it is, in centimetres.") == (panel["kind"], panel["width"])
 
 
@@ -101,8 +102,8 @@ def test_what_is_bound_stands_below_with_its_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.gin").write_text(
         "Canvas.width = 1\nCanvas.width = %W\nfine/Canvas.width = 3\nW = 2\n")
-    read = bindings.read_known(["a.gin"], ["Panel.kind = 'fir'"])
-    found = parameters.matching(parameters.everything(read), "canvas.width")
+    read = bindings.read_partial(["a.gin"], ["Panel.kind = 'fir'"])
+    found = parameters.filter_parameters(parameters.list_parameters(read), "canvas.width")
     assert (
         "Canvas  What is painted on. It hangs later.\n"
         "  Canvas.width: int = 40\n"
@@ -128,7 +129,7 @@ def test_what_is_bound_stands_below_with_its_place(tmp_path, monkeypatch):
 )
 def test_a_filter_is_a_part_of_the_name_or_a_pattern(wanted, names):
     """Whatever the case."""
-    found = parameters.matching(list(rows().values()), wanted)
+    found = parameters.filter_parameters(list(rows().values()), wanted)
     assert names == {row.name for row in found}
 
 
@@ -137,14 +138,14 @@ def test_a_filter_is_a_part_of_the_name_or_a_pattern(wanted, names):
 def test_a_filter_that_matches_nothing_names_the_nearest(wanted, meant):
     """A misspelt parameter, or a misspelt configurable."""
     with pytest.raises(UserError) as caught:
-        parameters.matching(list(rows().values()), wanted)
+        parameters.filter_parameters(list(rows().values()), wanted)
     assert f"No parameter matches {wanted!r}. Did you mean {meant!r}?" == str(caught.value)
 
 
 def test_what_is_bound_must_exist():
     """A misspelt binding is refused, as a run would; one that is required may be open."""
     with pytest.raises(UserError, match=r"no parameter 'widht'\. Did you mean 'width'\?"):
-        bindings.read_known([], ["Canvas.widht = 3"])
+        bindings.read_partial([], ["Canvas.widht = 3"])
     assert rows("Canvas.width = %gin.REQUIRED")["Canvas.width"].bound
     assert "" == bindings.config_text().strip()
 

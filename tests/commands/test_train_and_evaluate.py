@@ -62,7 +62,8 @@ MISTAKES = {
         ["DATASET = 'train@0123456789ab'"], [],
         r"is the dataset train@[0-9a-f]{12}, but binding 'DATASET = .* declares another; bind"),
     "data declared in another form": (
-        ["DATASET = 'train'"], [], r"TrainingData\.dataset = 'train' is no name@fingerprint;"),
+        ["DATASET = 'train'"], [],
+        r"TrainingData\.dataset = 'train' is not of the form name@fingerprint;"),
     "no data to evaluate on": (
         ["VAL = 'nowhere/val'"], [], r"nowhere/val"),
     "binding without effect": (
@@ -336,7 +337,7 @@ def test_all_and_none_are_not_confused_in_gin(finished, value, seen):
 
 @pytest.mark.parametrize(("options", "message"), [
     (["--box_source", "detection"], r"box source 'detection'\. Did you mean 'detections'\?"),
-    (["--box_noise", "1.5"], r"The jitter ratio 1\.5 makes no sense in mode 'default'"),
+    (["--box_noise", "1.5"], r"The jitter ratio must be .* in mode 'default', got 1\.5"),
     (["--box_noise", "0.1", "--jitter_mode", "shrnk"], r"'shrnk'\. Did you mean 'shrink'\?"),
     (["--box_noise", "0.1", "0.10"], r"Box source 'jittered0\.1' is given 2 times, not once"),
     (["--jitter_mode", "shrink"], r"--jitter-mode shrink has no effect without --box-noise"),

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from deepmac_ablate.data import convert_coco, dataset_info, masks
-from deepmac_ablate.data.check import check
+from deepmac_ablate.data.check import check_dataset
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
 from tests.helpers import coco_tiny
@@ -26,7 +26,7 @@ def prefix(tmp_path):
     content["annotations"][5]["category_id"] = 7
     content["annotations"].append(square(99, 6, 3, 3, 8, iscrowd=1))
     images, annotations = write(tmp_path, content)
-    convert_coco.convert(images, annotations, tmp_path / "out/train", num_shards=2)
+    convert_coco.convert_dataset(images, annotations, tmp_path / "out/train", num_shards=2)
     return tmp_path / "out/train"
 
 
@@ -46,8 +46,8 @@ def _rewrite(prefix, change):
 
 
 def test_a_sound_data_set_has_no_problems(prefix, tmp_path):
-    """Counts by class, crowds apart; drawn images are there to be looked at."""
-    report = check(prefix, tmp_path / "seen", num_images=4)
+    """Instances are counted by class, without crowds, and images are drawn."""
+    report = check_dataset(prefix, tmp_path / "seen", num_images=4)
 
     assert [] == report.problems
     assert {3: 5, 7: 1} == report.num_instances
@@ -63,8 +63,8 @@ def test_a_sound_data_set_has_no_problems(prefix, tmp_path):
 
 def test_roles_are_counted_and_drawn(prefix, tmp_path):
     """With a split each class has its role, and novel boxes look different."""
-    report = check(prefix, tmp_path / "a", 6, seen_ids=frozenset([3]))
-    check(prefix, tmp_path / "b", 6, seen_ids=frozenset([7]))
+    report = check_dataset(prefix, tmp_path / "a", 6, seen_ids=frozenset([3]))
+    check_dataset(prefix, tmp_path / "b", 6, seen_ids=frozenset([7]))
 
     assert ("seen", "novel") == (report.role(3), report.role(7))
     text = "\n".join(report.lines())
@@ -76,11 +76,11 @@ def test_roles_are_counted_and_drawn(prefix, tmp_path):
 
 
 def test_the_seed_chooses_the_images(prefix, tmp_path):
-    """The same seed the same images, other seeds others."""
+    """Equal seeds choose the same images, different seeds different ones."""
     chosen = {}
     for seed in (0, 0, 1, 2, 3, 4):
         folder = tmp_path / f"{len(chosen)}-{seed}"
-        check(prefix, folder, 1, seed=seed)
+        check_dataset(prefix, folder, 1, seed=seed)
         found = {path.name for path in folder.iterdir()} - {"contact_sheet.png"}
         assert found == chosen.setdefault(seed, found)
     assert len({tuple(found) for found in chosen.values()}) > 1
@@ -108,14 +108,14 @@ def _far_mask():
     [
         (_set("bbox/xmax", "float", 0, 1.2), r"Image 2, instance 0 \(box\): the box .* outside"),
         (_set("bbox/ymax", "float", 0, 0.01), "the box .* is empty or outside 30 x 40 pixels"),
-        (_set("class/label", "int64", 0, 5), r"instance 0 \(5\): the class 5 is not of this data"),
+        (_set("class/label", "int64", 0, 5), r"instance 0 \(5\): class 5 is not in this data"),
         (
             _mask(np.zeros((30, 40), np.uint8)),
             "The info file says 0 instances without mask, the records 1",
         ),
-        (_mask(np.full((30, 40), 255, np.uint8)), "the mask holds 255; it is 0 or 1"),
-        (_mask(_far_mask()), "100% of the mask lie outside the box"),
-        (_mask(np.ones((20, 40), np.uint8)), r"is \(30, 40\) pixels, its masks are \(20, 40\)"),
+        (_mask(np.full((30, 40), 255, np.uint8)), "the mask holds 255; it must be 0 or 1"),
+        (_mask(_far_mask()), "100% of the mask lies outside the box"),
+        (_mask(np.ones((20, 40), np.uint8)), r"is \(30, 40\) pixels, but its masks are \(20, 40\)"),
         (_set("is_crowd", "int64", 0, 1), "The info file says 6 instances, the records 5"),
         (
             lambda features: features["image/object/class/label"].int64_list.value.append(3),
@@ -123,7 +123,7 @@ def _far_mask():
         ),
         (
             lambda features: features["image/height"].int64_list.value.__setitem__(0, 31),
-            r"Image 2 is \(30, 40\) pixels, its record says \(31, 40\)",
+            r"Image 2 is \(30, 40\) pixels, but its record says \(31, 40\)",
         ),
         (
             lambda features: features["image/encoded"].bytes_list.value.__setitem__(0, b"no"),
@@ -135,18 +135,19 @@ def _far_mask():
         ),
         (
             lambda features: features["image/source_id"].bytes_list.value.__setitem__(0, b"8"),
-            "1 annotated images are not in the records, 1 recorded ones have no annotations",
+            "1 annotated images are not in the records, and 1 images in the records have no "
+            "annotations",
         ),
-        (_set("area", "float", 0, 7.0), "not of the same conversion"),
+        (_set("area", "float", 0, 7.0), "from different conversions"),
     ],
 )
 def test_a_planted_fault_is_found(prefix, tmp_path, change, message):
     """One record is damaged; the report says where and how, and goes on to the end."""
     _rewrite(prefix, change)
-    report = check(prefix, tmp_path / "seen", num_images=6)
+    report = check_dataset(prefix, tmp_path / "seen", num_images=6)
 
     assert any(_matches(message, problem) for problem in report.problems), report.problems
-    assert any("not of the same conversion" in problem for problem in report.problems)
+    assert any("from different conversions" in problem for problem in report.problems)
     assert sum(report.num_instances.values()) >= 5
     assert "Problems:" in report.lines()
 
@@ -160,40 +161,41 @@ def _matches(pattern, text):
     return True
 
 
-def test_a_torn_record_file_is_found(prefix, tmp_path):
-    """A file copied in part: the rest is still read."""
+def test_a_truncated_record_file_is_found(prefix, tmp_path):
+    """A partly copied file is reported, and the rest is still read."""
     path = DatasetInfo.load(prefix).record_files(prefix)[0]
     path.write_bytes(path.read_bytes()[:-20])
-    report = check(prefix, tmp_path / "seen")
+    report = check_dataset(prefix, tmp_path / "seen")
 
-    assert any("train-00000-of-00002.tfrecord is torn after record 2" in p for p in report.problems)
+    corrupt = "train-00000-of-00002.tfrecord is corrupt after record 2"
+    assert any(corrupt in problem for problem in report.problems)
     assert any("The info file says 6 images, the records 5" in p for p in report.problems)
 
 
 def test_shards_of_two_conversions_are_found(prefix, tmp_path):
-    """The counts fit, every record is sound, and still it is not one dataset."""
+    """A mixture of two conversions is found even if counts and records are valid."""
     content = document(6)
     content["annotations"][5]["category_id"] = 7
     content["annotations"].append(square(99, 6, 3, 3, 8, iscrowd=1))
     for annotation in content["annotations"]:
         annotation["bbox"][2] += 1
     images, annotations = write(tmp_path / "other", content)
-    convert_coco.convert(images, annotations, tmp_path / "other/train", num_shards=2)
+    convert_coco.convert_dataset(images, annotations, tmp_path / "other/train", num_shards=2)
     shard = dataset_info.shard_path(prefix, 1, 2)
     shutil.copy(tmp_path / "other" / shard.name, shard)
 
-    problems = check(prefix, tmp_path / "seen").problems
+    problems = check_dataset(prefix, tmp_path / "seen").problems
     assert len(problems) == 1
-    assert "they are not of the same conversion" in problems[0]
+    assert "they come from different conversions" in problems[0]
 
 
 def test_a_fault_of_every_record_is_not_a_line_for_each(prefix, tmp_path):
-    """Five sentences of a kind, then how many more."""
+    """At most five problems of a kind are listed, then the number of further ones."""
     info = DatasetInfo.load(prefix)
     dataclasses.replace(info, categories=info.categories[1:]).save(prefix)
-    problems = check(prefix, tmp_path / "seen").problems
+    problems = check_dataset(prefix, tmp_path / "seen").problems
 
-    assert sum("the class 3 is not of this dataset" in problem for problem in problems) == 5
+    assert sum("class 3 is not in this dataset" in problem for problem in problems) == 5
     assert "1 more like this (class)." in problems
 
 
@@ -204,37 +206,38 @@ def test_annotations_of_other_images_are_found(prefix, tmp_path):
     content["images"].append({"id": 77})
     path.write_text(json.dumps(content))
 
-    problems = check(prefix, tmp_path / "seen").problems
+    problems = check_dataset(prefix, tmp_path / "seen").problems
     assert [
-        "1 annotated images are not in the records, 0 recorded ones have no annotations."
+        "1 annotated images are not in the records, and 0 images in the records have no "
+        "annotations."
     ] == problems
 
 
 def test_drawing_nothing_is_fine_and_less_is_refused(prefix, tmp_path):
-    """Counting alone needs no pictures."""
-    report = check(prefix, tmp_path / "seen", num_images=0)
+    """Zero images are allowed, for counting only; negative numbers are refused."""
+    report = check_dataset(prefix, tmp_path / "seen", num_images=0)
 
     assert report.contact_sheet is None
     assert [] == list((tmp_path / "seen").iterdir())
-    with pytest.raises(UserError, match="-1 images cannot be drawn"):
-        check(prefix, tmp_path / "seen", num_images=-1)
+    with pytest.raises(UserError, match="images to draw must be at least 0, got -1"):
+        check_dataset(prefix, tmp_path / "seen", num_images=-1)
 
 
 def test_a_missing_data_set_is_refused(tmp_path):
-    """With the sentence of the info file."""
+    """A prefix without a dataset is refused."""
     with pytest.raises(UserError, match="There is no dataset"):
-        check(tmp_path / "no", tmp_path / "seen")
+        check_dataset(tmp_path / "no", tmp_path / "seen")
 
 
 def test_boxes_without_masks_are_counted_by_class(tmp_path):
-    """They are no problem, but a class that has no masks at all is better seen here than later."""
+    """Boxes without masks are not a problem, but are counted for each class."""
     content = document(3)
     for annotation in content["annotations"][:2]:
         annotation |= {"category_id": 7, "segmentation": []}
     content["annotations"].append(square(99, 3, 3, 3, 8, iscrowd=1, segmentation=[]))
     images, annotations = write(tmp_path, content)
-    convert_coco.convert(images, annotations, tmp_path / "train")
-    report = check(tmp_path / "train", tmp_path / "drawn", seen_ids=frozenset([3]))
+    convert_coco.convert_dataset(images, annotations, tmp_path / "train")
+    report = check_dataset(tmp_path / "train", tmp_path / "drawn", seen_ids=frozenset([3]))
 
     assert [] == report.problems
     assert ({3: 1, 7: 2}, {7: 2}) == (report.num_instances, report.num_boxes_only)
@@ -246,8 +249,8 @@ def test_boxes_without_masks_are_counted_by_class(tmp_path):
 def test_coco_has_no_problems(tmp_path):
     """On real annotations no tolerance is too tight."""
     annotations = coco_tiny.root() / "annotations/instances.json"
-    convert_coco.convert(coco_tiny.root() / "images", annotations, tmp_path / "all")
-    report = check(tmp_path / "all", tmp_path / "seen")
+    convert_coco.convert_dataset(coco_tiny.root() / "images", annotations, tmp_path / "all")
+    report = check_dataset(tmp_path / "all", tmp_path / "seen")
 
     assert [] == report.problems
     assert sum(report.num_instances.values()) == 1463

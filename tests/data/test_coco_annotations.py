@@ -14,7 +14,7 @@ from tests.helpers.data_fixtures import document, square
 def _read(tmp_path, content):
     path = tmp_path / "instances.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return coco_annotations.read(path)
+    return coco_annotations.read_coco(path)
 
 
 def test_reads_images_annotations_and_categories_by_id(tmp_path):
@@ -72,10 +72,10 @@ def test_annotation_ids_are_raised_where_one_is_zero(tmp_path):
     [
         ('{\n"images": [}', r"instances\.json is not valid JSON: line 2, column 12"),
         ("[]", "holds a list, not a COCO instances object"),
-        ('{"images": [], "annotations": []}', "lacks the list 'categories'"),
+        ('{"images": [], "annotations": []}', "has no list 'categories'"),
         (
             '{"images": [], "annotation": [], "categories": []}',
-            r"lacks the list 'annotations'\. Did you mean 'annotation'\?",
+            r"has no list 'annotations'\. Did you mean 'annotation'\?",
         ),
         ('{"images": [1], "annotations": [], "categories": []}', "not an object"),
     ],
@@ -89,40 +89,40 @@ def test_a_file_that_is_not_coco_instances_is_refused(tmp_path, content, message
 def test_a_missing_file_is_refused(tmp_path):
     """No traceback for a wrong path."""
     with pytest.raises(UserError, match=r"no\.json does not exist"):
-        coco_annotations.read(tmp_path / "no.json")
+        coco_annotations.read_coco(tmp_path / "no.json")
     with pytest.raises(UserError, match="is a folder"):
-        coco_annotations.read(tmp_path)
+        coco_annotations.read_coco(tmp_path)
 
 
 def test_binary_files_are_refused(tmp_path):
     """An image given as the annotations, say."""
     (tmp_path / "x.json").write_bytes(b"\x89PNG\xff")
     with pytest.raises(UserError, match="not a JSON text file"):
-        coco_annotations.read(tmp_path / "x.json")
+        coco_annotations.read_coco(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize(
     ("table", "change", "message"),
     [
-        ("categories", {"id": 0}, "category 'leaf' has the id 0; ids begin at 1, 0 is background"),
+        ("categories", {"id": 0}, "category 'leaf' has the id 0; ids must be at least 1"),
         ("categories", {"id": 3}, "category id 3 is used 2 times"),
         ("categories", {"name": "box"}, "category name 'box' is used 2 times"),
-        ("categories", {"name": None}, "category number 0 has the name None; a text is needed"),
+        ("categories", {"name": None}, "category number 0 has the name None; it must be a string"),
         ("images", {"id": 2}, "image id 2 is used 2 times"),
-        ("images", {"id": "a"}, "image number 0 has the id 'a'; an integer is needed"),
+        ("images", {"id": "a"}, "image number 0 has the id 'a'; it must be an integer"),
         ("images", {"height": None}, "image number 0 has the height None"),
-        ("images", {"width": 0}, "image '1.png' has the size 0 x 30"),
+        ("images", {"width": 0}, "image '1.png' has the size 0 x 30; both sides must be"),
         ("annotations", {"id": 12}, "annotation id 12 is used 2 times"),
         ("annotations", {"image_id": 9}, "annotation 11 refers to image 9, which is not listed"),
         (
             "annotations",
             {"category_id": 5},
-            r"annotation 11 has the category 5, .*known are 3 to 7 \(2 categories\)",
+            r"annotation 11 has the category 5, .*lists 2 categories from 3 to 7",
         ),
         ("annotations", {"bbox": [1, 2, 3]}, r"annotation 11 has the bbox \[1, 2, 3\]"),
         ("annotations", {"bbox": [1, 2, 3, None]}, "annotation 11 has the bbox"),
         ("annotations", {"bbox": [1, 2, 3, float("nan")]}, "annotation 11 has the bbox"),
-        ("annotations", {"iscrowd": 2}, "annotation 11 has iscrowd 2; it is 0 or 1"),
+        ("annotations", {"iscrowd": 2}, "annotation 11 has iscrowd 2; it must be 0 or 1"),
         ("annotations", {"area": "big"}, "annotation 11 has the area 'big'"),
     ],
 )
@@ -140,7 +140,7 @@ def test_a_missing_field_is_named(tmp_path):
     content = document()
     del content["annotations"][2]["id"]
 
-    with pytest.raises(UserError, match="annotation number 2 has no 'id'; an integer is needed"):
+    with pytest.raises(UserError, match="annotation number 2 has no 'id'; it must be an integer"):
         _read(tmp_path, content)
 
 

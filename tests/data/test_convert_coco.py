@@ -43,7 +43,7 @@ def _serialized(prefix):
 
 def _convert(folder, content, prefix="out/train", **options):
     images, annotations = write(folder, content)
-    return convert_coco.convert(images, annotations, folder / prefix, **options)
+    return convert_coco.convert_dataset(images, annotations, folder / prefix, **options)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def tiny(tmp_path_factory):
     """The COCO subset, converted."""
     prefix = tmp_path_factory.mktemp("tiny") / "all"
     annotations = coco_tiny.root() / "annotations/instances.json"
-    return prefix, convert_coco.convert(
+    return prefix, convert_coco.convert_dataset(
         coco_tiny.root() / "images", annotations, prefix, num_shards=3)
 
 
@@ -133,7 +133,7 @@ def test_the_annotations_of_evaluation_are_the_sources(tiny):
 def test_processes_and_shards_leave_the_content_alone(tiny, tmp_path):
     """Two processes and another number of shards: the same fingerprint, the same records."""
     prefix, summary = tiny
-    other = convert_coco.convert(
+    other = convert_coco.convert_dataset(
         coco_tiny.root() / "images",
         coco_tiny.root() / "annotations/instances.json",
         tmp_path / "other",
@@ -293,7 +293,7 @@ def test_training_sees_the_picture_that_a_person_sees(tmp_path, file_name, mode,
         )
     else:
         _rgb().convert(mode).save(images / file_name)
-    convert_coco.convert(images, annotations, tmp_path / "train")
+    convert_coco.convert_dataset(images, annotations, tmp_path / "train")
     feature = _serialized(tmp_path / "train")[1].features.feature
 
     with Image.open(images / file_name) as picture:
@@ -323,11 +323,11 @@ def _turn_image(images):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (lambda images: (images / "2.png").unlink(), r"1 of 3 images are not in .*'2\.png'"),
+        (lambda images: (images / "2.png").unlink(), r"1 of 3 images are missing from .*'2\.png'"),
         (lambda images: (images / "2.png").write_text("x"), r"image file .*2\.png cannot be read"),
         (_break_image, r"image file .*2\.png cannot be read"),
-        (_resize_image, r"2\.png is 20 x 20 pixels, its annotations say 40 x 30\."),
-        (_turn_image, r"is 30 x 40 pixels, .* say 40 x 30; it is turned by its EXIF orientation"),
+        (_resize_image, r"2\.png is 20 x 20 pixels, but its annotations say 40 x 30\."),
+        (_turn_image, r"is 30 x 40 pixels, .* say 40 x 30; it is rotated by its EXIF orientation"),
     ],
 )
 @pytest.mark.parametrize("num_processes", [1, 2])
@@ -337,7 +337,7 @@ def test_a_faulty_image_leaves_nothing_behind(tmp_path, fault, message, num_proc
     fault(images)
 
     with pytest.raises(UserError, match=message):
-        convert_coco.convert(
+        convert_coco.convert_dataset(
             images, annotations, tmp_path / "out/train", num_processes=num_processes)
     assert not (tmp_path / "out").exists() or [] == list((tmp_path / "out").iterdir())
 
@@ -345,8 +345,8 @@ def test_a_faulty_image_leaves_nothing_behind(tmp_path, fault, message, num_proc
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_shards": 0}, "0 shards of 3 images; 1 to 3 can be"),
-        ({"num_shards": 4}, "4 shards of 3 images; 1 to 3 can be"),
+        ({"num_shards": 0}, "must be from 1 to the number of images, 3; got 0"),
+        ({"num_shards": 4}, "must be from 1 to the number of images, 3; got 4"),
         ({"prefix": ""}, "is a folder; name the dataset in it"),
         ({"prefix": "new/"}, None),
     ],
@@ -356,7 +356,7 @@ def test_an_impossible_output_is_refused(tmp_path, options, message):
     if message is None:
         images, annotations = write(tmp_path, document())
         with pytest.raises(UserError, match="new/ is a folder; name the dataset in it"):
-            convert_coco.convert(images, annotations, f"{tmp_path}/new/")
+            convert_coco.convert_dataset(images, annotations, f"{tmp_path}/new/")
         return
     with pytest.raises(UserError, match=message):
         _convert(tmp_path, document(), **options)
@@ -366,7 +366,7 @@ def test_a_missing_images_folder_is_refused(tmp_path):
     """Before the annotations are read."""
     _, annotations = write(tmp_path, document())
     with pytest.raises(UserError, match=r"images folder .*/no does not exist"):
-        convert_coco.convert(tmp_path / "no", annotations, tmp_path / "train")
+        convert_coco.convert_dataset(tmp_path / "no", annotations, tmp_path / "train")
 
 
 def test_the_fingerprint_is_of_the_content(tmp_path):
@@ -464,7 +464,7 @@ def test_a_killed_conversion_keeps_the_previous_version(tmp_path):
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     program = (
         "import sys; from pathlib import Path; from deepmac_ablate.data import convert_coco;"
-        "convert_coco.convert(*map(Path, sys.argv[1:]), num_processes=1)"
+        "convert_coco.convert_dataset(*map(Path, sys.argv[1:]), num_processes=1)"
     )
     annotations = coco_tiny.root() / "annotations/instances.json"
     prefix = tmp_path / "out/train"

@@ -73,7 +73,7 @@ def test_a_folder_is_no_data_set(tmp_path):
     """Naming the folder instead of the prefix is told apart."""
     _saved(tmp_path, "val")
 
-    with pytest.raises(UserError, match=r"is a folder \(it holds val\)"):
+    with pytest.raises(UserError, match=r"is a folder that holds val"):
         DatasetInfo.load(tmp_path)
 
 

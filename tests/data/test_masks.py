@@ -24,7 +24,7 @@ def test_packed_run_lengths_of_pycocotools_are_expanded_exactly(mask):
     packed = mask_util.encode(np.asfortranarray(mask))
     segmentation = {"size": list(mask.shape), "counts": packed["counts"].decode()}
 
-    np.testing.assert_array_equal(mask, masks.decode(segmentation, *mask.shape))
+    np.testing.assert_array_equal(mask, masks.decode_segmentation(segmentation, *mask.shape))
 
 
 @given(_MASKS)
@@ -37,7 +37,8 @@ def test_run_lengths_go_down_the_columns_beginning_outside():
     """A worked example of COCO's order."""
     expected = [[0, 1, 0], [1, 1, 0]]
 
-    assert expected == masks.decode({"size": [2, 3], "counts": [1, 3, 2]}, 2, 3).tolist()
+    runs = {"size": [2, 3], "counts": [1, 3, 2]}
+    assert expected == masks.decode_segmentation(runs, 2, 3).tolist()
 
 
 def test_several_polygons_are_one_mask():
@@ -46,13 +47,13 @@ def test_several_polygons_are_one_mask():
     expected = np.zeros((4, 8), np.uint8)
     expected[:, :2] = expected[:, 5:] = 1
 
-    np.testing.assert_array_equal(expected, masks.decode([left, right], 4, 8))
+    np.testing.assert_array_equal(expected, masks.decode_segmentation([left, right], 4, 8))
 
 
 @pytest.mark.parametrize("polygons", [[], [[]], [[1, 1, 3, 3]], [[1, 1, 1, 1, 1, 1]]])
 def test_polygons_that_enclose_nothing_are_an_empty_mask(polygons):
     """Degenerate polygons are not an error of the reader's."""
-    assert not masks.decode(polygons, 8, 8).any()
+    assert not masks.decode_segmentation(polygons, 8, 8).any()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_polygons_that_enclose_nothing_are_an_empty_mask(polygons):
 def test_malformed_segmentations_say_what_is_wrong(segmentation, message):
     """Several of these pycocotools answers with memory that is not its own."""
     with pytest.raises(masks.MaskError, match=message):
-        masks.decode(segmentation, 4, 8)
+        masks.decode_segmentation(segmentation, 4, 8)
 
 
 def test_png_keeps_the_values_0_and_1():

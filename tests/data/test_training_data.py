@@ -38,7 +38,7 @@ class Example(NamedTuple):
 
 def _converted(folder, content, num_shards=2):
     images, annotations = write(folder, content)
-    convert_coco.convert(images, annotations, folder / "train", num_shards=num_shards)
+    convert_coco.convert_dataset(images, annotations, folder / "train", num_shards=num_shards)
     return folder / "train"
 
 
@@ -89,7 +89,8 @@ def tiny(tmp_path_factory):
     for table, key in (("images", "id"), ("annotations", "image_id")):
         content[table] = [entry for entry in content[table] if entry[key] in chosen]
     (folder / "instances.json").write_text(json.dumps(content))
-    convert_coco.convert(coco_tiny.root() / "images", folder / "instances.json", folder / "few")
+    convert_coco.convert_dataset(
+        coco_tiny.root() / "images", folder / "instances.json", folder / "few")
     return folder / "few"
 
 
@@ -352,7 +353,7 @@ def test_hosts_share_the_batches_of_one(prefix):
 def test_a_batch_that_replicas_cannot_share_is_refused(prefix):
     """Before anything is read."""
     context = tf.distribute.InputContext(1, 0, 4)
-    with pytest.raises(UserError, match=r"TrainingData.batch_size = 6 must divide by 4 replicas\."):
+    with pytest.raises(UserError, match=r"TrainingData.batch_size = 6 must be divisible .*, 4\."):
         _batches(prefix, 1, batch_size=6, context=context)
 
 
@@ -361,10 +362,10 @@ def test_a_batch_that_replicas_cannot_share_is_refused(prefix):
     [
         ({"scale_min": 0.0}, r"scale_min = 0.0 and scale_max = 1.25 must be positive and in asc"),
         ({"scale_min": 1.5}, r"scale_min = 1.5 and scale_max = 1.25 must be positive and in asc"),
-        ({"batch_size": 0}, r"TrainingData.batch_size = 0 .* must be at least 1\."),
-        ({"max_instances": -1}, r"TrainingData.max_instances = -1 .* must be at least 1\."),
-        ({"mask_crop_size": 1}, r"TrainingData.mask_crop_size = 1 .* must be at least 2\."),
-        ({"shuffle_buffer": 0}, r"TrainingData.shuffle_buffer = 0 .* must be at least 1\."),
+        ({"batch_size": 0}, r"TrainingData\.batch_size\b.* must be at least 1\b"),
+        ({"max_instances": -1}, r"TrainingData\.max_instances\b.* must be at least 1\b"),
+        ({"mask_crop_size": 1}, r"TrainingData\.mask_crop_size\b.* must be at least 2\b"),
+        ({"shuffle_buffer": 0}, r"TrainingData\.shuffle_buffer\b.* must be at least 1\b"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(prefix, options, message):
@@ -375,7 +376,7 @@ def test_numbers_that_make_no_sense_are_refused(prefix, options, message):
 
 def test_evaluation_data_is_checked_too(prefix):
     """The same sentences."""
-    with pytest.raises(UserError, match=r"EvaluationData.batch_size = 0 .* must be at least 1\."):
+    with pytest.raises(UserError, match=r"EvaluationData\.batch_size\b.* must be at least 1\b"):
         EvaluationData(str(prefix), batch_size=0)
 
 

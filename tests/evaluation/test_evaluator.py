@@ -59,7 +59,7 @@ def write_data(folder: Path, annotations: list[dict]) -> str:
         "categories": CATEGORIES,
     }
     (folder / "instances.json").write_text(json.dumps(document))
-    convert_coco.convert(images, folder / "instances.json", folder / "val")
+    convert_coco.convert_dataset(images, folder / "instances.json", folder / "val")
     return str(folder / "val")
 
 
@@ -291,7 +291,7 @@ def moved_by_hand(annotation, ratio, seed=0):
     width, height = SIZES[annotation["image_id"]]
     top, left, bottom, right = (
         1 + ratio * (2 * draw - 1)
-        for draw in box_noise.draws_of_annotation(seed, annotation["id"]))
+        for draw in box_noise.annotation_draws(seed, annotation["id"]))
     low_x, low_y = x + w / 2 * (1 - left), y + h / 2 * (1 - top)
     high_x, high_y = x + w / 2 * (1 + right), y + h / 2 * (1 + bottom)
     low_x, low_y = max(low_x, 0), max(low_y, 0)

@@ -66,7 +66,7 @@ def document(star: str = "star") -> dict[str, Any]:
     ids = {name: number for number, name in enumerate(names, 1)}
     annotations = []
     for image_id in range(1, IMAGES + 1):
-        for name, entry in scenes.render(scene_task(image_id))[1]:
+        for name, entry in scenes.render_scene(scene_task(image_id))[1]:
             place = {"id": len(annotations) + 1, "image_id": image_id}
             annotations.append({**place, "category_id": ids[name], **entry})
     images = [{"id": i, "file_name": f"{i}.png", "width": SIZE, "height": SIZE}
@@ -168,7 +168,7 @@ def _evaluate(
              for place, category in enumerate(categories)}
     predicted = {
         annotation["id"]: masks.encode_runs(_blur(
-            masks.decode(annotation["segmentation"], SIZE, SIZE),
+            masks.decode_segmentation(annotation["segmentation"], SIZE, SIZE),
             error[roles[annotation["category_id"]] == "seen"], draw))
         for annotation in truth["annotations"]}
     ground_truth = GroundTruth.from_coco(truth)

@@ -65,7 +65,7 @@ class Recipe(NamedTuple):
 
 def write_recipe(folder: Path) -> Recipe:
     """Draw 24 + 7 images of 64 x 64 pixels and write a recipe for them."""
-    data = generate.generate(folder / "data", num_train=24, num_val=7, size=64)
+    data = generate.generate_dataset(folder / "data", num_train=24, num_val=7, size=64)
     path = folder / "tiny.gin"
     path.write_text(_RECIPE.format(
         folder=folder, dataset=data.train.info.identity, steps=STEPS,

@@ -202,7 +202,7 @@ def test_the_workdir_says_where_it_comes_from(hourglass: Imported) -> None:
 def test_training_can_start_from_it(hourglass: Imported) -> None:
     """The imported checkpoint initializes all parts of another model."""
     prepared = prepare_model(hourglass.workdir.read_trial())
-    checkpoints.initialise(prepared.model, str(hourglass.workdir.checkpoints), ["all"])
+    checkpoints.load_initial_weights(prepared.model, str(hourglass.workdir.checkpoints), ["all"])
     head = hourglass.published.model.mask_head
     np.testing.assert_array_equal(
         head._mask_regressor.kernel, prepared.model.mask_head.logits.kernel)

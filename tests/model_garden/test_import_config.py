@@ -139,7 +139,7 @@ def value_of(parameter: str, bound: dict[str, str]) -> Any:
     if parameter in bound:
         return ast.literal_eval(bound[parameter])
     selector, _, name = parameter.rpartition(".")
-    function = registry.function(registry.find(selector))
+    function = registry.bindable_function(registry.find_configurable(selector))
     return inspect.signature(function).parameters[name].default
 
 

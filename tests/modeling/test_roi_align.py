@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from official.vision.ops import spatial_transform_ops
 
-from deepmac_ablate.modeling.roi_align import crop_boxes
+from deepmac_ablate.modeling.roi_align import crop_features
 
 HEIGHT, WIDTH = 128, 192
 LEVELS = (2, 3, 4, 5)
@@ -37,7 +37,7 @@ def pooled(maps: dict[str, tf.Tensor], crop_size: int, offset: float = 0.5) -> t
     flat = boxes().reshape(-1, 4)
     images = np.repeat(np.arange(2), len(flat) // 2)
     order = np.random.default_rng(2).permutation(len(flat))
-    crops = crop_boxes(
+    crops = crop_features(
         maps, tf.constant(flat[order]), tf.constant(images[order]), crop_size, offset)
     return tf.gather(crops, np.argsort(order))
 
@@ -81,6 +81,6 @@ def test_gradients_equal_model_gardens() -> None:
 def test_a_crop_samples_bin_centres() -> None:
     """On a ramp, whose interpolation is exact, a crop reads the coordinates of its bin centres."""
     rows = tf.tile(tf.range(64.0)[tf.newaxis, :, tf.newaxis, tf.newaxis], [1, 1, 64, 1])
-    crop = crop_boxes({"2": rows}, tf.constant([[20.0, 20.0, 52.0, 52.0]]), tf.constant([0]), 4)
+    crop = crop_features({"2": rows}, tf.constant([[20.0, 20.0, 52.0, 52.0]]), tf.constant([0]), 4)
     # In cells of 4 pixels the box spans 5 to 13: bins of 2, centres at 6, 8, 10, 12.
     np.testing.assert_allclose([6.0, 8.0, 10.0, 12.0], crop[0, :, 0, 0], atol=1e-5)

@@ -63,4 +63,4 @@ def test_each_published_model_has_a_case() -> None:
 def test_a_published_model_has_as_many_parameters(name: str) -> None:
     """Backbone, decoder and each head agree, and nothing lies outside of them."""
     model = MODELS[name]()
-    assert UPSTREAM[name] == counts({**checkpoints.items(model), "all": model})
+    assert UPSTREAM[name] == counts({**checkpoints.named_parts(model), "all": model})

@@ -109,7 +109,7 @@ def test_all_problems_are_reported_together():
     assert "Sweep x has 2 problems:" == lines[0]
     assert lines[1].startswith("  missing: There is no gin file 'gin/mask_heads/hourglas20.gin'.")
     assert "Did you mean 'gin/mask_heads/hourglass20.gin'?" in lines[1]
-    assert lines[2].startswith("  broken: binding 'STEPS = = 3' is no gin")
+    assert lines[2].startswith("  broken: binding 'STEPS = = 3' is not valid gin")
 
 
 def test_a_mistake_that_all_arms_share_is_reported_once():

@@ -306,7 +306,7 @@ def test_artifacts_reproduce_the_numbers(finished):
 def test_frozen_parts_stay_as_they_are(finished, tmp_path, frozen):
     """Neither weights nor statistics of frozen parts change; every other part learns."""
     session = prepare_session(finished.trial_with(f"Training.freeze = {list(frozen)}", "STEPS = 2"))
-    parts = checkpoints.items(session.model)
+    parts = checkpoints.named_parts(session.model)
     before = {name: [v.numpy() for v in part.variables] for name, part in parts.items()}
     workdir = TrialWorkdir(tmp_path)
     workdir.checkpoints.mkdir()

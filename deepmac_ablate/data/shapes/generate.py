@@ -1,9 +1,9 @@
-"""The built-in synthetic dataset: twelve classes of textured shapes, drawn anew from a seed.
+"""Generator of the built-in synthetic dataset: twelve classes of textured shapes, from a seed.
 
-It stands in for COCO where no dataset is at hand: the question whether a mask head segments
-classes whose masks it never saw can be asked of it on a laptop. The two splits are
-`class_splits.SHAPES_A` and `class_splits.SHAPES_B`: each class is seen in one and novel in the
-other, so an easy half cannot pass for a good head.
+The dataset replaces COCO where no dataset is available: on a laptop, it shows whether a mask head
+segments classes whose masks it never saw. The two splits are `class_splits.SHAPES_A` and
+`class_splits.SHAPES_B`: each class is seen in one and novel in the other, so that an easy half
+cannot be mistaken for a good head.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from deepmac_ablate.data.coco_annotations import Entry
-from deepmac_ablate.data.convert_coco import ConversionSummary, convert
+from deepmac_ablate.data.convert_coco import ConversionSummary, convert_dataset
 from deepmac_ablate.data.parallel import ordered_map
 from deepmac_ablate.data.shapes import scenes
 from deepmac_ablate.data.shapes.outlines import CLASSES
@@ -37,7 +37,7 @@ _PARTS = ("train", "val")
 
 @dataclasses.dataclass(frozen=True)
 class ShapesSummary:
-    """The two parts of the built-in synthetic dataset as converted."""
+    """Summaries of the converted training and validation parts."""
 
     train: ConversionSummary
     val: ConversionSummary
@@ -47,7 +47,7 @@ class ShapesSummary:
         return [*self.train.lines(), *self.val.lines()]
 
 
-def generate(
+def generate_dataset(
     output_dir: str | os.PathLike[str],
     seed: int = 0,
     num_train: int = 1200,
@@ -56,31 +56,33 @@ def generate(
 ) -> ShapesSummary:
     """Write the built-in synthetic dataset to ``output_dir/train`` and ``output_dir/val``.
 
-    The pictures are kept in ``output_dir/images/train`` and ``val``, with their COCO annotations
-    in ``output_dir/images/train.json`` and ``val.json``. The same seed gives the same dataset,
-    with the same fingerprint.
+    The images are kept in ``output_dir/images/train`` and ``val``, with their COCO annotations in
+    ``output_dir/images/train.json`` and ``val.json``. The same seed gives the same dataset, with
+    the same fingerprint.
 
     Args:
-        output_dir: Folder; it is created.
-        seed: Decides every picture.
-        num_train: Pictures to train with.
-        num_val: Pictures to evaluate with.
-        size: Side of the pictures in pixels.
+        output_dir: Output folder; created if needed.
+        seed: Seed of all images, at least 0.
+        num_train: Number of training images, at least 1.
+        num_val: Number of validation images, at least 1.
+        size: Side of the images in pixels, at least 64.
 
     Raises:
-        UserError: No images, or ones too small for shapes to be told apart.
+        UserError: If a value is out of range.
     """
     if min(num_train, num_val) < 1:
-        raise UserError(f"{num_train} and {num_val} images: each part needs one at least.")
+        raise UserError(
+            f"Both parts must have at least 1 image, got {num_train} for training and {num_val} "
+            "for validation.")
     if size < MIN_SIZE:
-        raise UserError(f"Images of {size} pixels are too small; {MIN_SIZE} is the least.")
+        raise UserError(f"The image size must be at least {MIN_SIZE} pixels, got {size}.")
     if seed < 0:
-        raise UserError(f"The seed {seed} is negative; it is 0 or more.")
+        raise UserError(f"The seed must be at least 0, got {seed}.")
     folder = Path(output_dir)
     summaries = {}
     for part, num_images in zip(_PARTS, (num_train, num_val), strict=True):
         images, annotations = _draw_part(folder / "images", part, num_images, size, seed)
-        summaries[part] = convert(images, annotations, folder / part)
+        summaries[part] = convert_dataset(images, annotations, folder / part)
     return ShapesSummary(**summaries)
 
 
@@ -92,7 +94,7 @@ def _draw_part(
     partial.mkdir(parents=True)
     num_processes = min(os.cpu_count() or 1, max(1, num_images // _MIN_IMAGES_PER_PROCESS))
     tasks = _tasks(part, num_images, size, seed)
-    drawn = ordered_map(scenes.render, tasks, num_processes)
+    drawn = ordered_map(scenes.render_scene, tasks, num_processes)
     ids = {category["name"]: category["id"] for category in _CATEGORIES}
     entries: list[Entry] = []
     annotations: list[Entry] = []
@@ -112,7 +114,7 @@ def _draw_part(
 
 
 def _tasks(part: str, num_images: int, size: int, seed: int) -> Iterator[scenes.SceneTask]:
-    # Classes are dealt from shuffled decks: equally many instances of each.
+    # Classes are dealt from shuffled decks, so that all have equally many instances.
     identity = (seed, _PARTS.index(part))
     rng = np.random.default_rng(identity)
     deck: list[str] = []

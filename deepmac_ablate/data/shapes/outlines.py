@@ -1,7 +1,7 @@
-"""The outlines of the built-in synthetic dataset's twelve classes.
+"""Outlines of the twelve classes of the built-in synthetic dataset.
 
-Three kinds of four classes: round, polygonal, and spiky or concave, so that a split can withhold
-masks within each kind. Every instance is drawn anew: proportions vary, and a smooth warp bends it.
+There are four classes each of three kinds (round, polygonal, spiky or concave), so that a split can
+withhold masks within each kind. Each instance has random proportions and is bent by a smooth warp.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-# [k, 2] float64, x and y; a second one is a hole.
+# Each polygon is [k, 2] float64, x and y; a second one is a hole.
 Polygons = list[np.ndarray]
 
 _POINTS = 160
@@ -29,19 +29,19 @@ def _radial(radii: np.ndarray, phase: float = 0.0) -> np.ndarray:
 
 
 def disc(rng: np.random.Generator) -> Polygons:
-    """A circle."""
+    """Draw a circle."""
     return [_circle(aspect=rng.uniform(0.93, 1.0))]
 
 
 def ellipse(rng: np.random.Generator) -> Polygons:
-    """An ellipse of about half its length in width."""
+    """Draw an ellipse that is about twice as long as wide."""
     return [_circle(aspect=rng.uniform(0.42, 0.62))]
 
 
 def crescent(rng: np.random.Generator) -> Polygons:
-    """A circle without a shifted one."""
+    """Draw a circle from which a shifted circle is removed."""
     shift, radius = rng.uniform(0.45, 0.6), rng.uniform(0.75, 0.85)
-    # Where the two circles meet: from there the outer arc goes round, the inner one back.
+    # The circles meet at the tips: the outer arc runs between them, and the inner one back.
     x = (1 - radius**2 + shift**2) / (2 * shift)
     outer_tip = np.arccos(x)
     inner_tip = np.arctan2(np.sqrt(1 - x**2), x - shift)
@@ -55,27 +55,27 @@ def crescent(rng: np.random.Generator) -> Polygons:
 
 
 def ring(rng: np.random.Generator) -> Polygons:
-    """A circle with a hole."""
+    """Draw a circle with a hole."""
     return [_circle(aspect=rng.uniform(0.9, 1.0)), _circle(rng.uniform(0.45, 0.6))]
 
 
 def triangle(rng: np.random.Generator) -> Polygons:
-    """A triangle with angles of about 60 degrees."""
+    """Draw a triangle with angles of about 60 degrees."""
     return [_radial(rng.uniform(0.8, 1.0, 3))]
 
 
 def square(rng: np.random.Generator) -> Polygons:
-    """A square, up to a tenth longer than wide."""
+    """Draw a square, up to a tenth longer than wide."""
     return [_radial(np.ones(4), np.pi / 4) * [1.0, rng.uniform(0.9, 1.0)]]
 
 
 def hexagon(rng: np.random.Generator) -> Polygons:
-    """A hexagon, nearly regular."""
+    """Draw a nearly regular hexagon."""
     return [_radial(rng.uniform(0.93, 1.0, 6))]
 
 
 def l_shape(rng: np.random.Generator) -> Polygons:
-    """Two bars that meet in a corner."""
+    """Draw two bars that meet in a corner."""
     across, down = rng.uniform(0.3, 0.42, 2) * 2
     length = rng.uniform(1.4, 2.0)
     corners = [(0, 0), (length, 0), (length, down), (across, down), (across, 2), (0, 2)]
@@ -83,12 +83,12 @@ def l_shape(rng: np.random.Generator) -> Polygons:
 
 
 def star(rng: np.random.Generator) -> Polygons:
-    """A star with five points."""
+    """Draw a star with five points."""
     return [_radial(np.tile([1.0, rng.uniform(0.4, 0.5)], 5))]
 
 
 def cross(rng: np.random.Generator) -> Polygons:
-    """Two bars that cross in their middle."""
+    """Draw two bars that cross in their middle."""
     half = rng.uniform(0.24, 0.36)
     quarter = np.array([(1, -half), (1, half), (half, half)])
     turns = [np.array([[0, 1], [-1, 0]]), np.array([[-1, 0], [0, -1]]), np.array([[0, -1], [1, 0]])]
@@ -96,26 +96,31 @@ def cross(rng: np.random.Generator) -> Polygons:
 
 
 def arrow(rng: np.random.Generator) -> Polygons:
-    """A shaft with a head."""
+    """Draw a shaft with a head."""
     half, neck, barb = rng.uniform(0.16, 0.24), rng.uniform(-0.1, 0.2), rng.uniform(0.6, 0.75)
     upper = [(-1, half), (neck, half), (neck, barb), (1, 0)]
     return [np.array([*upper, (neck, -barb), (neck, -half), (-1, -half)])]
 
 
 def gear(rng: np.random.Generator) -> Polygons:
-    """A wheel with seven teeth."""
+    """Draw a wheel with seven teeth."""
     return [_radial(np.tile([1.0, 1.0, rng.uniform(0.62, 0.72), 0.66], 7))]
 
 
 @dataclasses.dataclass(frozen=True)
 class ShapeClass:
-    """A class of the synthetic dataset: its `kind` and how to `draw` one outline of radius 1."""
+    """A class of the synthetic dataset.
+
+    Attributes:
+        kind: "round", "polygonal" or "spiky".
+        draw: Function that draws one outline of radius 1.
+    """
 
     kind: str
     draw: Callable[[np.random.Generator], Polygons]
 
 
-# Category ids are the positions from 1.
+# The category ids are the positions in this dictionary, from 1.
 CLASSES: dict[str, ShapeClass] = {
     "disc": ShapeClass("round", disc),
     "ellipse": ShapeClass("round", ellipse),
@@ -132,16 +137,16 @@ CLASSES: dict[str, ShapeClass] = {
 }
 
 
-def draw(name: str, extent: float, rng: np.random.Generator) -> Polygons:
-    """Return one outline of a class, warped and turned.
+def draw_outline(name: str, extent: float, rng: np.random.Generator) -> Polygons:
+    """Draw one outline of a class, warped and rotated.
 
     Args:
-        name: Of the class.
-        extent: The longer side of its bounding box in pixels.
-        rng: Decides everything that is not said.
+        name: Name of the class.
+        extent: Longer side of the bounding box in pixels.
+        rng: Source of all other choices.
 
     Returns:
-        Polygons that begin at (0, 0): the outline, and a hole where the class has one.
+        Polygons whose bounding box starts at (0, 0): the outline, and a hole if the class has one.
     """
     polygons = [_resample(polygon) for polygon in CLASSES[name].draw(rng)]
     polygons = _warp(polygons, rng)
@@ -150,12 +155,12 @@ def draw(name: str, extent: float, rng: np.random.Generator) -> Polygons:
     polygons = [polygon @ np.array([[cos, sin], [-sin, cos]]) for polygon in polygons]
     low, high = polygons[0].min(axis=0), polygons[0].max(axis=0)
     scale = extent / (high - low).max()
-    # Rounded, so that the last bit of a sine on another machine does not matter.
+    # Rounded, so that the last bit of a sine, which depends on the machine, does not matter.
     return [np.round((polygon - low) * scale, 3) for polygon in polygons]
 
 
 def _resample(polygon: np.ndarray) -> np.ndarray:
-    # A warp bends edges only where they have points.
+    # The warp moves points only, so edges need enough of them to bend.
     edges = np.roll(polygon, -1, axis=0) - polygon
     per_edge = max(1, _POINTS // len(polygon))
     steps = np.arange(per_edge) / per_edge

@@ -1,4 +1,4 @@
-"""Pictures of the synthetic dataset: textured objects that hide each other on textured ground."""
+"""Images of the synthetic dataset: textured objects that occlude each other on textured ground."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deepmac_ablate.data.shapes import outlines, textures
 MIN_EXTENT, MAX_EXTENT = 20 / 128, 64 / 128
 MIN_VISIBLE = 0.25
 _PLACES_TRIED = 12
-# Objects that cannot be told from what they lie on are painted anew.
+# Objects with less contrast to what they lie on are painted again.
 _MIN_CONTRAST = 22.0
 _SURFACES_TRIED = 8
 _EDGE_SHADE = 0.75
@@ -27,12 +27,12 @@ _BLUR_RADIUS = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """One picture and its instances.
+    """One image and its instances.
 
     Attributes:
-        image: [size, size, 3] uint8.
-        names: Class name per instance.
-        visible: [n, size, size] bool, masks; visible parts, they do not overlap.
+        image: Image, [size, size, 3] uint8.
+        names: Class name of each instance.
+        visible: Masks of the visible parts, [n, size, size] bool; they do not overlap.
     """
 
     image: np.ndarray
@@ -41,19 +41,19 @@ class Scene:
 
 
 class SceneTask(NamedTuple):
-    """What decides one picture: its class names, its side in pixels, and a seed of its own."""
+    """Everything that determines one image: class names, side in pixels, and a seed."""
 
     names: list[str]
     size: int
     seed: tuple[int, ...]
 
 
-def render(task: SceneTask) -> tuple[bytes, list[tuple[str, Entry]]]:
-    """Return a picture as a PNG file, and per instance its class name and COCO annotation.
+def render_scene(task: SceneTask) -> tuple[bytes, list[tuple[str, Entry]]]:
+    """Return an image as a PNG file, and for each instance its class name and COCO annotation.
 
-    The annotations have `bbox`, `area`, `iscrowd` and `segmentation`; ids are the caller's.
+    The annotations have `bbox`, `area`, `iscrowd` and `segmentation`; the caller adds ids.
     """
-    scene = draw(task.names, task.size, np.random.default_rng(task.seed))
+    scene = draw_scene(task.names, task.size, np.random.default_rng(task.seed))
     buffer = io.BytesIO()
     Image.fromarray(scene.image).save(buffer, format="PNG")
     found = zip(scene.names, scene.visible, strict=True)
@@ -71,16 +71,16 @@ def _annotation(mask: np.ndarray) -> Entry:
     }
 
 
-def draw(names: list[str], size: int, rng: np.random.Generator) -> Scene:
-    """Return a picture with an instance of each of `names`, later ones in front.
+def draw_scene(names: list[str], size: int, rng: np.random.Generator) -> Scene:
+    """Draw an image with an instance of each of `names`, later ones in front.
 
-    An instance that would leave less than a quarter visible of itself or of another one wherever
-    it is tried is left out, picture and truth alike.
+    An instance is left out, of image and annotations alike, if no place is found for it that leaves
+    at least a quarter of every other instance visible.
 
     Args:
         names: Class names.
         size: Side in pixels.
-        rng: Decides everything else.
+        rng: Source of all other choices.
     """
     canvas = _ground(size, rng)
     drawn: list[str] = []
@@ -88,7 +88,7 @@ def draw(names: list[str], size: int, rng: np.random.Generator) -> Scene:
     areas: list[int] = []
     for name in names:
         extent = rng.uniform(MIN_EXTENT, MAX_EXTENT) * size
-        polygons = outlines.draw(name, extent, rng)
+        polygons = outlines.draw_outline(name, extent, rng)
         mask = _place(polygons, visible, areas, size, rng)
         if mask is None:
             continue
@@ -97,14 +97,14 @@ def draw(names: list[str], size: int, rng: np.random.Generator) -> Scene:
         areas.append(int(mask.sum()))
         drawn.append(name)
     pixels = np.clip(np.round(canvas), 0, 255).astype(np.uint8)
-    # A camera's softness: without it every outline is a staircase.
+    # Slight blur, as of a camera; without it every outline would be a staircase.
     image = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(_BLUR_RADIUS))
     return Scene(np.asarray(image), drawn, np.array(visible, bool).reshape(-1, size, size))
 
 
 def _ground(size: int, rng: np.random.Generator) -> np.ndarray:
-    # Up to three surfaces, with smooth borders that bound no object.
-    canvas = textures.paint(size, rng)
+    # Up to three surfaces, whose smooth borders are not outlines of objects.
+    canvas = textures.paint_surface(size, rng)
     for _ in range(rng.integers(0, 3)):
         angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.7, 0.7)
         position = np.linspace(-1, 1, size)
@@ -113,7 +113,7 @@ def _ground(size: int, rng: np.random.Generator) -> np.ndarray:
             position * np.sin(angle) - position[:, None] * np.cos(angle)
         )
         beyond = distance + bend**2 > 0
-        canvas = np.where(beyond[..., None], textures.paint(size, rng), canvas)
+        canvas = np.where(beyond[..., None], textures.paint_surface(size, rng), canvas)
     return canvas
 
 
@@ -151,7 +151,7 @@ def _paint_object(canvas: np.ndarray, mask: np.ndarray, rng: np.random.Generator
     height, width = part.shape
     below = canvas[box][part].mean(axis=0)
     for _ in range(_SURFACES_TRIED):
-        surface = textures.paint(max(height, width), rng)[:height, :width]
+        surface = textures.paint_surface(max(height, width), rng)[:height, :width]
         if np.abs(surface[part].mean(axis=0) - below).mean() >= _MIN_CONTRAST:
             break
     framed = np.pad(part, 1)

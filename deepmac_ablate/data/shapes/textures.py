@@ -1,7 +1,7 @@
-"""Textures of the synthetic dataset: objects and ground are painted from one distribution.
+"""Textures of the synthetic dataset; objects and ground are painted from the same distribution.
 
-Neither colour nor pattern tells an object from the ground or one class from another; only where
-one surface ends and another begins does.
+Neither colour nor pattern distinguishes objects from the ground or one class from another; only the
+borders between surfaces do.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import numpy as np
 from PIL import Image
 
 _DARKEST, _BRIGHTEST = 40.0, 215.0
-# Less than the spread of brightness: the world is not neon.
+# Less than the range of brightness, so that colours are not garish.
 _MAX_TINT = 50.0
 _GRAIN = 6.0
 
 
-def paint(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a random surface: two colours mixed by a pattern, shading and grain.
+def paint_surface(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Paint a random surface: two colours mixed by a pattern, with shading and grain.
 
-    The pattern's scale is in pixels, so a small surface looks like a part of a large one.
+    The scale of the pattern is in pixels, so a small surface looks like a part of a large one.
 
     Args:
         size: Side in pixels.
-        rng: Decides everything else.
+        rng: Source of all other choices.
 
     Returns:
         [size, size, 3] float64, about 0..255.
@@ -52,7 +52,7 @@ def _stripes(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _checks(size: int, rng: np.random.Generator) -> np.ndarray:
-    # The same period twice, in two directions.
+    # The same period in two directions.
     period, angle = size / rng.uniform(5, 14), rng.uniform(0, np.pi)
     along, across = _ramp_at(size, angle) * period, _ramp_at(size, angle + np.pi / 2) * period
     product = (np.abs(along % 2 - 1) - 0.5) * (np.abs(across % 2 - 1) - 0.5)

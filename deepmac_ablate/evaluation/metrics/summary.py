@@ -34,7 +34,7 @@ def check_box_sources(names: Sequence[str]) -> None:
         UserError: If a name is not a box source or is given twice.
     """
     for name in names:
-        if name not in BOX_SOURCES and box_jitter.parse(name) is None:
+        if name not in BOX_SOURCES and box_jitter.parse_jitter(name) is None:
             number = re.search(r"\d+(\.\d+)?", name)
             known = [*BOX_SOURCES, *([f"jittered{number[0]}"] if number else [])]
             raise UserError(

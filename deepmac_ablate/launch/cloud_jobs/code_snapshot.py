@@ -46,8 +46,8 @@ class CodeSnapshot:
     """
 
     def __init__(self, gin_files: Sequence[str], extra: Sequence[str] = ()) -> None:
-        files = _gin_files(bindings.files_read(gin_files, extra))
-        files |= _modules(bindings.modules(gin_files, extra))
+        files = _gin_files(bindings.all_gin_files(gin_files, extra))
+        files |= _modules(bindings.imported_modules(gin_files, extra))
         self._content = {name: path.read_bytes() for name, path in sorted(files.items())}
         self._index = {name: _digest(data) for name, data in self._content.items()}
         self._name = _digest(json.dumps(self._index).encode())[:_NAME_LENGTH]
@@ -111,7 +111,7 @@ def _gin_files(files_read: Iterable[bindings.GinFile]) -> dict[str, Path]:
     Raises:
         UserError: If the name of one leads elsewhere on another machine.
     """
-    files = {gin.shown(file.path): file.path for file in files_read}
+    files = {gin.display_name(file.path): file.path for file in files_read}
     for file in files_read:
         if _find_in_snapshot(file, files) != file.path:
             raise UserError(
@@ -121,8 +121,8 @@ def _gin_files(files_read: Iterable[bindings.GinFile]) -> dict[str, Path]:
 
 
 def _find_in_snapshot(file: bindings.GinFile, files: Mapping[str, Path]) -> Path | None:
-    """Return the file that `gin_files.find` will find by the name from within the snapshot."""
-    beside = [posixpath.dirname(gin.shown(file.including))] if file.including else []
+    """Return the file that `find_gin_file` will find by the name from within the snapshot."""
+    beside = [posixpath.dirname(gin.display_name(file.including))] if file.including else []
     names = [posixpath.normpath(posixpath.join(folder, file.name)) for folder in [*beside, ""]]
     return next((files[name] for name in names if name in files and name[0] != "/"), None)
 

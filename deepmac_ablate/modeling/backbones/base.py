@@ -1,4 +1,4 @@
-"""What every backbone is, and the normalisation that all of them share."""
+"""Interface of backbones, and the settings of the batch normalisation that they share."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ import tf_keras
 from deepmac_ablate.modeling.normalization import Activation
 
 
-# The classes of this package are known to gin by the package: where a class is kept is no part of
-# its name.
+# Gin knows the classes of this package by the package, whichever module defines them.
 @gin.register(module="deepmac_ablate.modeling.backbones")
 @dataclasses.dataclass(frozen=True)
 class Norm:
-    """Batch normalisation (and activation) of backbone, decoder and box heads.
+    """Batch normalisation and activation of backbone, decoder, region proposals and box head.
 
     Attributes:
-        momentum: share of the old value that a moving statistic keeps per step.
-        epsilon: added to the variance.
-        synchronized: whether statistics are taken over all replicas; if not, what a trial computes
-            depends on how many devices share a batch.
-        activation: name of the activation that follows.
+        momentum: Share of the old value that a moving statistic keeps in each step, 0 to 1.
+        epsilon: Small positive number that is added to the variance.
+        synchronized: Whether statistics are taken over all replicas; if not, the results of a trial
+            depend on the number of devices that share a batch.
+        activation: Name of the activation that follows.
     """
 
     momentum: float = 0.997
@@ -33,7 +32,7 @@ class Norm:
     activation: Activation = "relu"
 
     def options(self) -> dict[str, object]:
-        """Return the settings under the names that Model Garden's layers take."""
+        """Return the settings as keyword arguments of Model Garden's layers."""
         return {
             "activation": self.activation,
             "use_sync_bn": self.synchronized,
@@ -43,7 +42,7 @@ class Norm:
 
 
 class Backbone(abc.ABC):
-    """Builds a network that ends in a feature pyramid."""
+    """Builder of a network that ends in a feature pyramid."""
 
     @abc.abstractmethod
     def build(
@@ -54,19 +53,19 @@ class Backbone(abc.ABC):
         norm: Norm,
         regularizer: tf_keras.regularizers.Regularizer | None,
     ) -> tuple[tf_keras.Model, tf_keras.layers.Layer]:
-        """Build the two parts, named as checkpoints name them.
+        """Build the two parts, which checkpoints call "backbone" and "decoder".
 
         Args:
-            image_size: height and width in pixels.
-            min_level: finest level of the pyramid.
-            max_level: coarsest level; the image's sides divide by 2**max_level.
-            norm: normalisation of all layers.
-            regularizer: weight decay of all kernels.
+            image_size: Height and width of the images in pixels, multiples of 2**max_level.
+            min_level: Finest level of the pyramid.
+            max_level: Coarsest level of the pyramid.
+            norm: Normalisation of all layers.
+            regularizer: Weight decay of all kernels.
 
         Returns:
             The backbone, [b, h, w, 3] -> features, and the decoder, features ->
             {level: [b, h / 2**level, w / 2**level, c]}.
 
         Raises:
-            UserError: if the network cannot have such levels, images or normalisation.
+            UserError: If the network does not support the levels, image size or normalisation.
         """

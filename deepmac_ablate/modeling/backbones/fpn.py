@@ -1,4 +1,4 @@
-"""ResNet with a feature pyramid."""
+"""Backbones with a feature pyramid network: ResNet and MobileNet."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ResNetFPN(Backbone):
     """ResNet (arXiv:1512.03385) with a feature pyramid (arXiv:1612.03144).
 
     Attributes:
-        depth: 10, 18, 26, 34, 50, 101, 152 or 200 layers.
-        fpn_filters: channels of every pyramid level.
-        width_multiplier: scales the channels of every ResNet layer.
+        depth: Number of layers: 10, 18, 26, 34, 50, 101, 152 or 200.
+        fpn_filters: Number of channels of every pyramid level.
+        width_multiplier: Factor on the number of channels of every ResNet layer, above 0.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ResNetFPN(Backbone):
             kernel_regularizer=regularizer,
             **norm.options(),
         )
-        decoder = build(
+        decoder = _build_decoder(
             backbone.output_specs, min_level, max_level, self.fpn_filters, norm, regularizer)
         return backbone, decoder
 
@@ -60,12 +60,13 @@ class ResNetFPN(Backbone):
 class MobileNetFPN(Backbone):
     """MobileNet (arXiv:1801.04381, arXiv:1905.02244) with a feature pyramid (arXiv:1612.03144).
 
-    Its activations are its own; `Norm.activation` holds for the pyramid's coarser levels.
+    MobileNet has activations of its own; `Norm.activation` applies to the coarser levels of the
+    pyramid only.
 
     Attributes:
-        model_id: which one, by Model Garden's names.
-        fpn_filters: channels of every pyramid level.
-        width_multiplier: scales the channels of every MobileNet layer.
+        model_id: Variant of MobileNet, by Model Garden's name.
+        fpn_filters: Number of channels of every pyramid level.
+        width_multiplier: Factor on the number of channels of every MobileNet layer, above 0.
     """
 
     def __init__(
@@ -97,15 +98,15 @@ class MobileNetFPN(Backbone):
             norm_epsilon=norm.epsilon,
         )
         features = network.output_specs
-        # Behind the features lie layers for classification; here nothing would train them.
+        # The layers after the features are for classification; nothing would train them here.
         backbone = tf_keras.Model(
             network.input, {level: network.output[level] for level in features}, name="mobilenet")
-        decoder = build(
+        decoder = _build_decoder(
             features, min_level, max_level, self.fpn_filters, norm, regularizer)
         return backbone, decoder
 
 
-def build(
+def _build_decoder(
     features: Mapping[str, tf.TensorShape],
     min_level: int,
     max_level: int,
@@ -116,15 +117,15 @@ def build(
     """Build the decoder; levels coarser than all features are made by strided convolutions.
 
     Args:
-        features: the backbone's shapes, {level: [b, h / 2**level, w / 2**level, c]}.
-        min_level: finest level of the pyramid; one of the features'.
-        max_level: coarsest level of the pyramid.
-        filters: channels of every level.
-        norm: normalisation of every level.
-        regularizer: weight decay of all kernels.
+        features: Shapes of the backbone's features, {level: [b, h / 2**level, w / 2**level, c]}.
+        min_level: Finest level of the pyramid; must be a level of the features.
+        max_level: Coarsest level of the pyramid.
+        filters: Number of channels of every level.
+        norm: Normalisation of every level.
+        regularizer: Weight decay of all kernels.
 
     Raises:
-        UserError: if the pyramid would start where there are no features.
+        UserError: If there are no features of the finest level.
     """
     levels = sorted(int(level) for level in features)
     if min_level not in levels:

@@ -1,4 +1,4 @@
-"""SpineNet: a backbone that is its own feature pyramid."""
+"""SpineNet: a backbone whose outputs are the feature pyramid."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ ACTIVATIONS = ("relu", "swish")
 class SpineNet(Backbone):
     """SpineNet (arXiv:1912.05027): blocks of permuted scales, whose outputs are the pyramid.
 
-    It has blocks of level 7 whatever the pyramid: the sides of images are multiples of 128 pixels.
+    SpineNet always has blocks of level 7, so image sides must be multiples of 128 pixels.
 
     Attributes:
-        model_id: which one; 49S is narrower than 49, and 143L wider than 143.
-        stochastic_depth_drop_rate: how often the last block is skipped in training, in [0, 1);
-            earlier blocks are skipped less often, in proportion to their place (arXiv:1603.09382).
-        width_multiplier: scales the channels of every layer but the first, those of the pyramid
-            included.
+        model_id: Variant of SpineNet; 49S is narrower than 49, and 143L wider than 143.
+        stochastic_depth_drop_rate: Share of training images for which the last block is skipped, in
+            [0, 1); earlier blocks are skipped less often, in proportion to their position
+            (arXiv:1603.09382).
+        width_multiplier: Factor on the number of channels of every layer except the first, above 0;
+            applies to the pyramid too.
     """
 
     def __init__(
@@ -40,8 +41,8 @@ class SpineNet(Backbone):
     ) -> None:
         if not 0.0 <= stochastic_depth_drop_rate < 1.0:
             raise UserError(
-                f"SpineNet.stochastic_depth_drop_rate = {stochastic_depth_drop_rate} is no share "
-                "of steps that leaves any: use a number from 0 to below 1.")
+                "SpineNet.stochastic_depth_drop_rate must be at least 0 and less than 1, got "
+                f"{stochastic_depth_drop_rate}.")
         self.model_id = model_id
         self.stochastic_depth_drop_rate = stochastic_depth_drop_rate
         self.width_multiplier = width_multiplier
@@ -54,7 +55,7 @@ class SpineNet(Backbone):
         norm: Norm,
         regularizer: tf_keras.regularizers.Regularizer | None,
     ) -> tuple[tf_keras.Model, tf_keras.layers.Layer]:
-        """Build SpineNet and a decoder that changes nothing; see `Backbone.build`."""
+        """Build SpineNet and an identity decoder; see `Backbone.build`."""
         _check(image_size, min_level, max_level, norm)
         scaling = spinenet.SCALING_MAP[self.model_id]
         backbone = spinenet.SpineNet(
@@ -70,7 +71,7 @@ class SpineNet(Backbone):
             **norm.options(),
         )
         stochastic_depth.make_stateless(backbone)
-        # Keras's base layer returns what it is given.
+        # The base layer of Keras is the identity.
         return backbone, tf_keras.layers.Layer(name="identity")
 
 

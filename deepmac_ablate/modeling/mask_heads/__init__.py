@@ -1,7 +1,7 @@
-"""Mask heads: what turns the features inside a box into a mask.
+"""Mask heads: networks from the features inside a box to a mask.
 
-A new head is a new subclass of `FullyConvolutionalMaskHead` with a `build_body` and a `body` (or of
-`MaskHead`, if its last layers are its own, too), and a gin file that selects it.
+A new head is a new subclass of `FullyConvolutionalMaskHead` with `build_body` and `body` (or of
+`MaskHead`, if its last layers differ too), and a gin file that selects it.
 """
 
 from deepmac_ablate.modeling.mask_heads.base import FullyConvolutionalMaskHead, MaskHead

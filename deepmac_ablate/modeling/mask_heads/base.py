@@ -1,4 +1,4 @@
-"""What all mask heads have in common, and what those have that keep the plane of the crop."""
+"""Base classes of mask heads: all heads, and those that keep the spatial layout of the crop."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Regularizer = tf_keras.regularizers.Regularizer
 
 
 class MaskHead(tf_keras.layers.Layer, abc.ABC):
-    """Features inside a box to one mask, or one for each class of which the wanted is given.
+    """Layer from the features inside a box to a mask; may predict one mask per class internally.
 
     Attributes:
-        crop_size: side of the feature crop that the head takes.
-        mask_size: side of the mask that it gives.
-        class_agnostic: whether one mask serves all classes.
-        regularizer: weight decay of kernels, known once the head is attached.
+        crop_size: Side of the feature crop that the head takes, in cells.
+        mask_size: Side of the mask that the head predicts, in cells.
+        class_agnostic: Whether one mask is used for all classes.
+        regularizer: Weight decay of kernels; set by `attach`.
     """
 
     def __init__(self, *, crop_size: int, mask_size: int, class_agnostic: bool = True) -> None:
@@ -34,18 +34,18 @@ class MaskHead(tf_keras.layers.Layer, abc.ABC):
         self._num_classes: int | None = None
 
     def attach(self, num_classes: int, regularizer: Regularizer | None) -> None:
-        """Tell the head what the model knows, before the head is first called.
+        """Set what the model knows; must be called before the head is first called.
 
         Args:
-            num_classes: classes of the dataset, background included.
-            regularizer: weight decay of the kernels that have it.
+            num_classes: Number of classes of the dataset, background included.
+            regularizer: Weight decay of kernels.
         """
         self._num_classes = num_classes
         self.regularizer = regularizer
 
     @property
     def masks_per_box(self) -> int:
-        """How many masks the head predicts in a box: one, or one per class."""
+        """Number of masks that the head predicts in a box: one, or one per class."""
         return 1 if self.class_agnostic else self._num_classes
 
     @abc.abstractmethod
@@ -62,10 +62,10 @@ class MaskHead(tf_keras.layers.Layer, abc.ABC):
         """Create the layers.
 
         Raises:
-            RuntimeError: if `attach` was not called.
+            RuntimeError: If `attach` was not called.
         """
         if self._num_classes is None:
-            raise RuntimeError("MaskHead.attach must be called before the head is")
+            raise RuntimeError("MaskHead.attach must be called before the head is called.")
         self.build_layers()
         super().build(input_shape)
 
@@ -79,14 +79,14 @@ class MaskHead(tf_keras.layers.Layer, abc.ABC):
         """Predict masks.
 
         Args:
-            features: [n, crop_size, crop_size, c], the features inside each box.
-            classes: [n] integers, the class whose mask is wanted; without effect if the head is
-                class-agnostic. Padding (-1) is given some mask, which means nothing.
-            valid: [n] bool, the rows that are not padding; None: all.
-            training: whether batch statistics are used.
+            features: Features inside each box, [n, crop_size, crop_size, c].
+            classes: Classes whose masks to return, [n] integers; ignored if the head is
+                class-agnostic. Padding (-1) gets an arbitrary mask.
+            valid: True for rows that are not padding, [n] bool; None if there is no padding.
+            training: Whether batch statistics are used.
 
         Returns:
-            [n, mask_size, mask_size] logits.
+            Logits, [n, mask_size, mask_size].
         """
         logits = self.predict_logits(features, valid, bool(training))
         if self.class_agnostic:
@@ -96,11 +96,11 @@ class MaskHead(tf_keras.layers.Layer, abc.ABC):
 
 
 class FullyConvolutionalMaskHead(MaskHead):
-    """A body, an up-sampling, and one logit per pixel (per class).
+    """Mask head of a body, an up-sampling, and one logit per pixel (and class).
 
     Attributes:
-        width: channels of the up-sampling.
-        activation: what follows a normalisation.
+        width: Number of channels of the up-sampling.
+        activation: Activation after each normalisation.
     """
 
     def __init__(
@@ -113,15 +113,16 @@ class FullyConvolutionalMaskHead(MaskHead):
         norm: HeadNorm | None = None,
         activation: Activation = "relu",
     ) -> None:
-        """Record the settings.
+        """Store the settings.
 
         Args:
-            crop_size: side of the feature crop.
-            width: channels of the up-sampling.
-            upsampling: from the crop's size to the mask's; None: `Deconvolution()`.
-            class_agnostic: whether one mask serves all classes.
-            norm: of the up-sampling; None: `BatchNorm()`.
-            activation: what follows a normalisation.
+            crop_size: Side of the feature crop, in cells.
+            width: Number of channels of the up-sampling.
+            upsampling: Up-sampling from the size of the crop to that of the mask; None for
+                `Deconvolution()`.
+            class_agnostic: Whether one mask is used for all classes.
+            norm: Normalisation of the up-sampling; None for `BatchNorm()`.
+            activation: Activation after each normalisation.
         """
         upsampling = upsampling or Deconvolution()
         super().__init__(

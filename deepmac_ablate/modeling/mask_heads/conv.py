@@ -1,4 +1,4 @@
-"""Mask R-CNN's own head, and the same of separable convolutions."""
+"""Mask R-CNN's original mask head, and a variant with separable convolutions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepmac_ablate.modeling.normalization import Activation, BatchNorm, HeadNor
 
 @gin.register(module="deepmac_ablate.modeling.mask_heads")
 class ConvMaskHead(FullyConvolutionalMaskHead):
-    """Mask R-CNN's own head: a stack of 3x3 convolutions (arXiv:1703.06870 figure 4, right)."""
+    """Mask R-CNN's original head: a stack of 3x3 convolutions (arXiv:1703.06870, figure 4)."""
 
     def __init__(
         self,
@@ -27,16 +27,17 @@ class ConvMaskHead(FullyConvolutionalMaskHead):
         norm: HeadNorm | None = None,
         activation: Activation = "relu",
     ) -> None:
-        """Record the settings.
+        """Store the settings.
 
         Args:
-            num_convs: convolutions before the up-sampling, >= 0.
-            width: their channels, and those of the up-sampling.
-            crop_size: side of the feature crop.
-            upsampling: from the crop's size to the mask's; None: `Deconvolution()`.
-            class_agnostic: whether one mask serves all classes.
-            norm: after each convolution; None: `BatchNorm()`.
-            activation: what follows a normalisation.
+            num_convs: Number of convolutions before the up-sampling, at least 0.
+            width: Number of channels of the convolutions and of the up-sampling.
+            crop_size: Side of the feature crop, in cells.
+            upsampling: Up-sampling from the size of the crop to that of the mask; None for
+                `Deconvolution()`.
+            class_agnostic: Whether one mask is used for all classes.
+            norm: Normalisation after each convolution; None for `BatchNorm()`.
+            activation: Activation after each normalisation.
         """
         check_at_least(0, ConvMaskHead__num_convs=num_convs)
         norm = norm or BatchNorm()
@@ -67,7 +68,7 @@ class ConvMaskHead(FullyConvolutionalMaskHead):
 
 @gin.register(module="deepmac_ablate.modeling.mask_heads")
 class SeparableConvMaskHead(ConvMaskHead):
-    """The same of separable convolutions, the one before the logits included (arXiv:1610.02357)."""
+    """ConvMaskHead with separable convolutions, also for the logits (arXiv:1610.02357)."""
 
     def build_conv(self, name: str) -> tf_keras.layers.Layer:
         """Create one convolution: [n, s, s, c] -> [n, s, s, width]."""

@@ -1,4 +1,4 @@
-"""A mask head without a plane: every pixel of the mask sees every feature of the crop."""
+"""Mask head of fully connected layers: each pixel depends on every feature of the crop."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from deepmac_ablate.modeling.normalization import Activation
 
 @gin.register(module="deepmac_ablate.modeling.mask_heads")
 class FullyConnectedMaskHead(MaskHead):
-    """A 1x1 convolution and fully connected layers, the last of one unit per pixel of the mask.
+    """A 1x1 convolution and fully connected layers, the last with one unit per mask pixel.
 
-    The least local of the heads of arXiv:2104.00613; its published code has it, but cannot build
-    it.
+    The least local of the heads of arXiv:2104.00613; the paper's published code contains it but
+    fails to build it.
     """
 
     def __init__(
@@ -30,16 +30,16 @@ class FullyConnectedMaskHead(MaskHead):
         class_agnostic: bool = True,
         activation: Activation = "relu",
     ) -> None:
-        """Record the settings.
+        """Store the settings.
 
         Args:
-            width: channels of the 1x1 convolution.
-            num_fcs: fully connected layers before the last, >= 0.
-            fc_dims: their units.
-            crop_size: side of the feature crop.
-            mask_size: side of the mask; any.
-            class_agnostic: whether one mask serves all classes.
-            activation: what follows each fully connected layer but the last.
+            width: Number of channels of the 1x1 convolution.
+            num_fcs: Number of fully connected layers before the last, at least 0.
+            fc_dims: Number of units of each of these layers.
+            crop_size: Side of the feature crop, in cells.
+            mask_size: Side of the mask, in cells; independent of `crop_size`.
+            class_agnostic: Whether one mask is used for all classes.
+            activation: Activation after each fully connected layer except the last.
         """
         check_at_least(0, FullyConnectedMaskHead__num_fcs=num_fcs)
         super().__init__(

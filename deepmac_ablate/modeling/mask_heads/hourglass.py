@@ -1,4 +1,4 @@
-"""The deep mask head of the paper."""
+"""The paper's deep mask head."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from deepmac_ablate.modeling.normalization import Activation, BatchNorm, HeadNor
 class HourglassMaskHead(FullyConvolutionalMaskHead):
     """The deep mask head of arXiv:2104.00613: an hourglass of 10 to 100 layers.
 
-    The head's width is that of the hourglass's first convolution and of the up-sampling; inside, an
-    hourglass is two to four times as wide.
+    Inside the hourglass, layers have two to four times the channels of `width`.
     """
 
     def __init__(
@@ -34,25 +33,29 @@ class HourglassMaskHead(FullyConvolutionalMaskHead):
         weight_decay: bool = True,
         activation: Activation = "relu",
     ) -> None:
-        """Record the settings.
+        """Store the settings.
 
         Args:
-            depth: layers on the longest way through the hourglass: 10, 20, 32, 52 or 100.
-            width: channels of its first convolution and of the up-sampling.
-            crop_size: side of the feature crop; divides by 2 as often as the hourglass halves it.
-            downsampling: whether the hourglass halves its input from stage to stage; without, all
-                of it works at the crop's size.
-            shortcuts: whether each resolution is led around the lower ones and added.
-            upsampling: from the crop's size to the mask's; None: `Deconvolution()`.
-            class_agnostic: whether one mask serves all classes.
-            norm: inside the hourglass; None: `BatchNorm(momentum=0.9, epsilon=1e-5)`.
-            tail_norm: of the up-sampling; None: `BatchNorm()`.
-            weight_decay: whether the hourglass's kernels have weight decay like all others; the
-                paper's published code leaves them out.
-            activation: what follows the up-sampling's normalisation; inside it is always ReLU.
+            depth: Number of layers on the longest path: 10, 20, 32, 52 or 100.
+            width: Number of channels of the first convolution and of the up-sampling.
+            crop_size: Side of the feature crop, in cells; a multiple of 2, 4, 8, 32 and 32 for the
+                depths above, unless `downsampling` is off.
+            downsampling: Whether the hourglass halves the resolution from stage to stage; if not,
+                all layers work at the size of the crop.
+            shortcuts: Whether each resolution has a shortcut beside the lower ones.
+            upsampling: Up-sampling from the size of the crop to that of the mask; None for
+                `Deconvolution()`.
+            class_agnostic: Whether one mask is used for all classes.
+            norm: Normalisation inside the hourglass; None for
+                `BatchNorm(momentum=0.9, epsilon=1e-5)`.
+            tail_norm: Normalisation of the up-sampling; None for `BatchNorm()`.
+            weight_decay: Whether the kernels of the hourglass have weight decay, like all others;
+                in the paper's published code they have none.
+            activation: Activation after the normalisation of the up-sampling; inside the hourglass
+                it is always ReLU.
 
         Raises:
-            UserError: if the depth is unknown, or the crop does not suit it.
+            UserError: If the depth is unknown or does not suit the crop size.
         """
         if depth not in hourglass.SHAPES:
             known = ", ".join(str(d) for d in hourglass.SHAPES)

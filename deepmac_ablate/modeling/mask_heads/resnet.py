@@ -1,4 +1,4 @@
-"""Residual mask heads: as deep as an hourglass, but all at the crop's resolution."""
+"""Residual mask heads: as deep as an hourglass, but entirely at the resolution of the crop."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from deepmac_ablate.modeling.mask_heads.base import FullyConvolutionalMaskHead, 
 from deepmac_ablate.modeling.mask_heads.upsampling import Upsampling
 from deepmac_ablate.modeling.normalization import Activation, BatchNorm, HeadNorm
 
-# Depth -> for each stack of blocks, how many there are and how many times `width` channels they
-# have, as in the paper's code (tensorflow/models, research/object_detection, DeepMAC's
-# `ResNetMaskNetwork`); that of depth 20 is about as wide as the Hourglass-20.
+# Depth -> for each stack, the number of blocks and their channels as a multiple of `width`, as in
+# the paper's code (tensorflow/models, research/object_detection, DeepMAC's `ResNetMaskNetwork`).
+# Depth 20 is about as wide as Hourglass-20.
 STACKS: dict[int, tuple[tuple[int, int], ...]] = {
     4: ((2, 2),),
     8: ((4, 2),),
@@ -25,7 +25,7 @@ STACKS: dict[int, tuple[tuple[int, int], ...]] = {
 
 @gin.register(module="deepmac_ablate.modeling.mask_heads")
 class ResNetMaskHead(FullyConvolutionalMaskHead):
-    """The residual heads that arXiv:2104.00613 compares with hourglasses: 4 to 20 layers."""
+    """Residual head of 4 to 20 layers, which arXiv:2104.00613 compares with hourglasses."""
 
     def __init__(
         self,
@@ -37,20 +37,21 @@ class ResNetMaskHead(FullyConvolutionalMaskHead):
         norm: HeadNorm | None = None,
         activation: Activation = "relu",
     ) -> None:
-        """Record the settings.
+        """Store the settings.
 
         Args:
-            depth: 3x3 convolutions: 4, 8, 12, 16 or 20.
-            width: channels of the first, 1x1 convolution and of the up-sampling; blocks have two
-                or three times as many.
-            crop_size: side of the feature crop.
-            upsampling: from the crop's size to the mask's; None: `Deconvolution()`.
-            class_agnostic: whether one mask serves all classes.
-            norm: of blocks and up-sampling; None: `BatchNorm()`.
-            activation: what follows a normalisation.
+            depth: Number of 3x3 convolutions: 4, 8, 12, 16 or 20.
+            width: Number of channels of the first (1x1) convolution and of the up-sampling; blocks
+                have two or three times as many.
+            crop_size: Side of the feature crop, in cells.
+            upsampling: Up-sampling from the size of the crop to that of the mask; None for
+                `Deconvolution()`.
+            class_agnostic: Whether one mask is used for all classes.
+            norm: Normalisation of blocks and up-sampling; None for `BatchNorm()`.
+            activation: Activation after each normalisation.
 
         Raises:
-            UserError: if the depth is unknown.
+            UserError: If the depth is unknown.
         """
         if depth not in STACKS:
             known = ", ".join(str(d) for d in STACKS)
@@ -80,7 +81,7 @@ class ResNetMaskHead(FullyConvolutionalMaskHead):
 
 
 class _Block(tf_keras.layers.Layer):
-    """Normalisation and activation, then two 3x3 convolutions that have both, beside a shortcut."""
+    """Normalisation and activation, then two 3x3 convolutions with both, beside a shortcut."""
 
     def __init__(
         self, filters: int, norm: HeadNorm, activation: tf_keras.layers.Layer,

@@ -1,4 +1,4 @@
-"""Up-sampling: how a mask head gets from the size of its crop to the size of its mask."""
+"""Up-sampling in mask heads, from the size of the crop to the size of the mask."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Regularizer = tf_keras.regularizers.Regularizer
 
 
 class Upsampling(abc.ABC):
-    """Builds the layer between a head's body and its logits.
+    """Builder of the layer between a head's body and its logits.
 
     Attributes:
-        factor: the mask's side over the crop's, >= 1.
+        factor: Ratio of the side of the mask to that of the crop, at least 1.
     """
 
     factor: int
@@ -37,10 +37,10 @@ class Upsampling(abc.ABC):
 class Deconvolution(Upsampling):
     """Transposed convolution whose kernel is as large as its stride (arXiv:1703.06870 figure 4).
 
-    Each cell becomes factor x factor cells that do not know of their neighbours.
+    Each cell becomes factor x factor cells that do not depend on neighbouring cells.
 
     Attributes:
-        factor: the mask's side over the crop's, >= 1.
+        factor: Ratio of the side of the mask to that of the crop, at least 1.
     """
 
     factor: int = 2
@@ -58,11 +58,12 @@ class Deconvolution(Upsampling):
 @gin.register(module="deepmac_ablate.modeling.mask_heads")
 @dataclasses.dataclass(frozen=True)
 class Interpolation(Upsampling):
-    """Interpolation followed by a 3x3 convolution, which leaves no checkerboard.
+    """Interpolation followed by a 3x3 convolution, which avoids checkerboard artifacts.
 
     Attributes:
-        factor: the mask's side over the crop's, >= 1; with 1 only the convolution is left.
-        method: "bilinear" or "nearest".
+        factor: Ratio of the side of the mask to that of the crop, at least 1; with 1 there is only
+            the convolution.
+        method: Interpolation method.
     """
 
     factor: int = 2
@@ -77,7 +78,7 @@ class Interpolation(Upsampling):
 
 
 class _InterpolatedConv(tf_keras.layers.Layer):
-    """Interpolates, then convolves."""
+    """Interpolation, then a convolution."""
 
     def __init__(
         self, width: int, factor: int, method: str, regularizer: Regularizer | None
@@ -93,7 +94,7 @@ class _InterpolatedConv(tf_keras.layers.Layer):
         if self._factor == 1:
             return self.conv(inputs)
         if self._method == "nearest":
-            # As a reshape: resizing to the nearest has no gradient under XLA on every device.
+            # A reshape: nearest-neighbour resizing has no gradient under XLA on some devices.
             return self.conv(spatial_transform_ops.nearest_upsampling(inputs, self._factor))
         along_y, along_x = (
             tf.constant(_linear_weights(side, self._factor), inputs.dtype)
@@ -102,10 +103,10 @@ class _InterpolatedConv(tf_keras.layers.Layer):
 
 
 def _linear_weights(size: int, factor: int) -> np.ndarray:
-    """Return [size * factor, size]: linear interpolation between the centres of cells.
+    """Return the weights of linear interpolation between cell centres, [size * factor, size].
 
-    As products of matrices bilinear interpolation is the same under XLA, which has a rule of its
-    own for factors that are no powers of two.
+    As a product of matrices, bilinear interpolation is the same under XLA, whose own implementation
+    differs for factors that are not powers of two.
     """
     centres = (np.arange(size * factor) + 0.5) / factor - 0.5
     return np.stack([np.interp(centres, np.arange(size), unit) for unit in np.eye(size)], axis=1)

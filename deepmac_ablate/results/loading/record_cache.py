@@ -44,7 +44,7 @@ class CachedTrial(NamedTuple):
 def file_stamps(folder: str) -> list[Any]:
     """Return values that change when the files of a finished trial on a disk change."""
     return [
-        None if (stamp := bindings.stamp(f"{folder}/{name}")) is None else list(stamp)
+        None if (stamp := bindings.file_stamp(f"{folder}/{name}")) is None else list(stamp)
         for name in trial_folder.WATCHED]
 
 

@@ -63,7 +63,7 @@ def draw_crop(
     if pixels is None:
         pixels = np.full((height, width, 3), _GREY, np.uint8)
     window = window_around(box, height, width)
-    mask = masks.decode(segmentation, height, width)
+    mask = masks.decode_segmentation(segmentation, height, width)
     image = np.asarray(_crop(Image.fromarray(pixels), window, Image.Resampling.LANCZOS))
     # Smooth enlargement and a threshold at one half: outlines without steps.
     alpha = np.asarray(_crop(Image.fromarray(mask * 255), window, Image.Resampling.BILINEAR))

@@ -72,7 +72,7 @@ def trace_trunk(model: MaskRCNN) -> Trunk:
         model.train_boxes(pyramid, _regions(model))
 
     with_decoder, with_boxes = _macs(features), _macs(box_path)
-    named = checkpoints.items(model)
+    named = checkpoints.named_parts(model)
     parts = {
         name: named[name].variables
         for name in ("backbone", "decoder", "rpn_head", "detection_head")

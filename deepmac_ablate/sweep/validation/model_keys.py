@@ -33,7 +33,7 @@ def model_keys(bound: Sequence[bindings.Binding]) -> ModelKeys:
         bound: The bindings that `bindings.read` returned, checked or not.
     """
     try:
-        expanded = bindings.expanded(bound)
+        expanded = bindings.expanded_bindings(bound)
         root = next((
             binding.value.scoped_selector for binding in expanded
             if isinstance(binding.value, Reference) and _is_parameter(binding, "Training", "model")

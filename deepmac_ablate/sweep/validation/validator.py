@@ -140,7 +140,7 @@ class Validator:
             collect(training.make_optimizer)
         model = training and collect(lambda: self._model(keys, training))
         if not problems:
-            problems += map(str, bindings.effect_problems(text.bindings))
+            problems += map(str, bindings.unused_binding_problems(text.bindings))
         if problems:
             raise _InvalidConfigError(*problems)
         return self._results(Settings(training, evaluation, runtime), model)

@@ -85,7 +85,7 @@ def _bindings_in_effect(workdir: TrialWorkdir) -> dict[str, Any]:
     """Return the values of all reachable bindings by name, with macros resolved."""
     parsed = bindings.read([str(workdir.path / "config.gin")], []).bindings
     reached = {name: binding for root in bindings.ROOTS
-               for name, binding in bindings.reachable(parsed, root).items()}
+               for name, binding in bindings.reachable_bindings(parsed, root).items()}
     return {name: _to_json_value(reached[name].value) for name in sorted(reached)}
 
 

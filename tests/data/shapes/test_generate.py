@@ -20,14 +20,14 @@ _NAMES = list(outlines.CLASSES)
 def _scenes(count, num_instances=3, size=128):
     for seed in range(count):
         rng = np.random.default_rng(seed)
-        yield scenes.draw(rng.choice(_NAMES, num_instances).tolist(), size, rng)
+        yield scenes.draw_scene(rng.choice(_NAMES, num_instances).tolist(), size, rng)
 
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory):
     """A small one: 240 and 12 images, two processes."""
     folder = tmp_path_factory.mktemp("shapes")
-    return folder, generate.generate(folder, seed=3, num_train=240, num_val=12)
+    return folder, generate.generate_dataset(folder, seed=3, num_train=240, num_val=12)
 
 
 def test_there_are_twelve_classes_of_three_kinds():
@@ -74,8 +74,8 @@ def test_generates_two_data_sets(generated):
 def test_the_seed_decides_every_picture(generated, tmp_path):
     """Drawn by one process instead of two: the same fingerprint; another seed: another one."""
     _, summary = generated
-    again = generate.generate(tmp_path / "a", seed=3, num_train=20, num_val=12)
-    other = generate.generate(tmp_path / "b", seed=4, num_train=20, num_val=12)
+    again = generate.generate_dataset(tmp_path / "a", seed=3, num_train=20, num_val=12)
+    other = generate.generate_dataset(tmp_path / "b", seed=4, num_train=20, num_val=12)
 
     assert summary.val.info.fingerprint == again.val.info.fingerprint
     assert again.val.info.fingerprint != other.val.info.fingerprint
@@ -116,7 +116,7 @@ def test_annotations_are_exact(generated):
     document = json.loads((folder / "val-annotations.json").read_text())
     by_image = collections.defaultdict(list)
     for annotation in document["annotations"]:
-        mask = masks.decode(annotation["segmentation"], 128, 128)
+        mask = masks.decode_segmentation(annotation["segmentation"], 128, 128)
         rows, columns = np.nonzero(mask)
         x, y, width, height = annotation["bbox"]
         assert (x, y) == (columns.min(), rows.min())
@@ -137,7 +137,7 @@ def test_objects_hide_each_other_but_never_too_much():
         names = np.random.default_rng(seed).choice(_NAMES, 4).tolist()
         full = []
         for count in range(1, 5):
-            scene = scenes.draw(names[:count], 128, np.random.default_rng(seed))
+            scene = scenes.draw_scene(names[:count], 128, np.random.default_rng(seed))
             if len(scene.names) > len(full):
                 full.append(scene.visible[-1].sum())
         fractions += (scene.visible.sum(axis=(1, 2)) / full).tolist()
@@ -150,7 +150,7 @@ def test_sizes_are_in_range():
     """The longer side of an outline is what was asked for, within the rounding of pixels."""
     for name in _NAMES:
         for extent in (20.0, 64.0):
-            polygon = outlines.draw(name, extent, np.random.default_rng(1))[0]
+            polygon = outlines.draw_outline(name, extent, np.random.default_rng(1))[0]
             assert extent == pytest.approx(np.ptp(polygon, axis=0).max(), abs=0.01)
             assert polygon.min() == pytest.approx(0, abs=0.01)
 
@@ -163,7 +163,7 @@ def test_outlines_of_a_class_are_alike_and_of_two_classes_are_not():
 
     def features(name, seed):
         rng = np.random.default_rng(seed)
-        polygons = outlines.draw(name, 60, rng)
+        polygons = outlines.draw_outline(name, 60, rng)
         points = np.concatenate([polygons[0], polygons[0][:1]])
         x, y = points[:, 0], points[:, 1]
         area = abs(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])) / 2
@@ -203,13 +203,13 @@ def test_surfaces_do_not_tell_classes_or_ground_apart():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_val": 0}, "1200 and 0 images: each part needs one at least"),
-        ({"size": 32}, "Images of 32 pixels are too small; 64 is the least"),
-        ({"seed": -1}, "The seed -1 is negative"),
+        ({"num_val": 0}, "at least 1 image, got 1200 for training and 0 for val"),
+        ({"size": 32}, "image size must be at least 64 pixels, got 32"),
+        ({"seed": -1}, "The seed must be at least 0, got -1"),
     ],
 )
 def test_impossible_wishes_are_refused(tmp_path, options, message):
-    """Before anything is written."""
+    """Values out of range are refused before anything is written."""
     with pytest.raises(UserError, match=message):
-        generate.generate(tmp_path / "out", **options)
+        generate.generate_dataset(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()

@@ -41,15 +41,16 @@ KEPT = {
 
 RESOLVE = """
 import json, os, sys
-from deepmac_ablate import bindings, fingerprint
+from deepmac_ablate import bindings
+from deepmac_ablate.trial import code_fingerprint
 from deepmac_ablate.trial.trial import trial_id
 sys.path.append(os.getcwd())
 files = sys.argv[1:]
 bound = bindings.explicit_bindings(bindings.read(files, ()).bindings)
 print(json.dumps({
     "id": trial_id(bound, 0), "steps": bound["Training.steps"],
-    "code": fingerprint.code_fingerprint(*bindings.modules(files)),
-    "files": [str(file.path) for file in bindings.files_read(files)]}))
+    "code": code_fingerprint.code_fingerprint(*bindings.imported_modules(files)),
+    "files": [str(file.path) for file in bindings.all_gin_files(files)]}))
 """
 
 
@@ -117,7 +118,7 @@ def test_bindings_include_and_import_too(project, tmp_path):
 def test_files_of_the_checkout_keep_their_names(project, tmp_path):
     """`gin/` of this package need not lie in the image."""
     uri = Path(code_snapshot.CodeSnapshot([RECIPE]).write(tmp_path / "w"))
-    for file in bindings.files_read([RECIPE]):
+    for file in bindings.all_gin_files([RECIPE]):
         name = file.path.relative_to(supervised.ROOT)
         assert file.path.read_bytes() == (uri / name).read_bytes()
 

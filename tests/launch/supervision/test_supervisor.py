@@ -170,8 +170,8 @@ def test_a_supervisor_killed_before_its_command_began_leaves_none():
     """The kernel tells the command of a death after it asked to be told, so it asks who lives."""
     code = """
 import os
-from deepmac_ablate.sweep import command
-bind = command._bound_to_this_process()
+from deepmac_ablate.launch.supervision import child_process
+bind = child_process._make_death_signal_setter()
 
 def fork(then):
     pid = os.fork()

@@ -335,18 +335,18 @@ def test_two_runs_of_one_sweep_keep_its_question(tmp_path):
 @pytest.mark.extended
 def test_pictures_come_from_the_records(tmp_path):
     """The images come from the dataset that trials or the user name; another one is an error."""
-    from deepmac_ablate.data.convert_coco import convert
+    from deepmac_ablate.data.convert_coco import convert_dataset
     from deepmac_ablate.data.shapes import scenes
 
     truth = report_workdirs.document()
     images = tmp_path / "images"
     images.mkdir()
     for entry in truth["images"]:
-        png, _ = scenes.render(report_workdirs.scene_task(entry["id"]))
+        png, _ = scenes.render_scene(report_workdirs.scene_task(entry["id"]))
         (images / entry["file_name"]).write_bytes(png)
     (tmp_path / "val.json").write_text(json.dumps(truth))
     prefix = tmp_path / "data" / "val"
-    identity = convert(images, tmp_path / "val.json", prefix).info.identity
+    identity = convert_dataset(images, tmp_path / "val.json", prefix).info.identity
     workdir = report_workdirs.write(tmp_path / "w", truth=truth, dataset=identity)
     without = render_report([str(workdir.path)], ReportOptions(images=2)).page
     given = render_report([str(workdir.path)], ReportOptions(images=2, data=str(prefix))).page

@@ -149,7 +149,7 @@ def test_what_is_no_gin_is_a_problem_of_its_arm_alone(folder, interpreter):
         [arm("one", "Studio.steps ="), arm("two"), arm("three", gin_file="b.gin")],
         folder / "cache")
     assert [1] == asked(folder)
-    assert "is no gin" in found[0].problems[0]
+    assert "is not valid gin" in found[0].problems[0]
     assert () == found[1].problems
     assert "There is no gin file 'b.gin'" in found[2].problems[0]
 

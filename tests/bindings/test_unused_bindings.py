@@ -1,4 +1,4 @@
-"""Whether what was bound is what was constructed, with real gin."""
+"""Detection of bindings without effect, with real gin."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gin
 import pytest
 
 from deepmac_ablate import bindings
-from deepmac_ablate.bindings import BindingHadNoEffect
+from deepmac_ablate.bindings import UnusedBindingError
 from deepmac_ablate.errors import UserError
 from tests.helpers import toy_configurables  # noqa: F401
 
@@ -29,14 +29,14 @@ def _isolated(tmp_path, monkeypatch):
 
 @pytest.fixture
 def check(tmp_path):
-    """Parse FILE and what is given, constructs the studio with `explicit`, and check."""
+    """Return a function that parses FILE and further bindings, constructs a studio and checks."""
 
     def run(given, explicit=None, file=FILE):
         (tmp_path / "base.gin").write_text(file)
         parsed = bindings.parse(["base.gin"], given)
         gin.get_configurable("Studio")(**(explicit or {}))
-        bindings.check_took_effect(parsed, roots=("Studio",))
-        return [str(binding) for binding in bindings.inactive_bindings(parsed)]
+        bindings.check_all_bindings_used(parsed, roots=("Studio",))
+        return [str(binding) for binding in bindings.find_unused_bindings(parsed)]
 
     return run
 
@@ -62,7 +62,7 @@ def test_bindings_that_are_used_pass(check, given):
 
 
 def test_inherited_bindings_may_be_inactive_and_are_listed(check):
-    """What files bind for modules that were not selected is listed, unused macros included."""
+    """Bindings in files for modules that were not selected are listed, as are unused macros."""
     assert ["FlatBrush.hairs = [5]", "UNUSED = 3"] == check([])
 
 
@@ -79,13 +79,14 @@ def test_inherited_bindings_may_be_inactive_and_are_listed(check):
             ["varnish.coats = 2"],
             {"brush": None},
             "base.gin:1 'Studio.brush = @fine/RoundBrush()' had no effect: the code that calls "
-            "Studio passes 'brush' itself, which beats every binding; it has to leave that to gin.",
+            "Studio passes 'brush' explicitly, which overrides every binding; it must leave the "
+            "argument to gin.",
         ),
         (
             ["Studio.steps = 3"],
             {"steps": 3},
             "binding 'Studio.steps = 3' had no effect: the code that calls Studio passes 'steps' "
-            "itself, which beats every binding; it has to leave that to gin.",
+            "explicitly, which overrides every binding; it must leave the argument to gin.",
         ),
         (
             ["fin/RoundBrush.width = 3"],
@@ -96,8 +97,8 @@ def test_inherited_bindings_may_be_inactive_and_are_listed(check):
         (
             ["train/Studio.rate = 0.5"],
             {},
-            "binding 'train/Studio.rate = 0.5' had no effect: Studio is used in none, not in scope "
-            "'train'.",
+            "binding 'train/Studio.rate = 0.5' had no effect: Studio is used without a scope, not "
+            "in scope 'train'.",
         ),
         (
             ["RoundBrush.tip = 'fine'"],
@@ -109,7 +110,7 @@ def test_inherited_bindings_may_be_inactive_and_are_listed(check):
             ["Studio.rate = 0.5", "Studio.rate = 0.25"],
             {},
             "binding 'Studio.rate = 0.5' had no effect: the later binding 'Studio.rate = 0.25' "
-            "replaces it.",
+            "overrides it.",
         ),
         (
             ["STEPS = 3", "STEP = 5", "Studio.steps = %STEPS"],
@@ -125,8 +126,8 @@ def test_inherited_bindings_may_be_inactive_and_are_listed(check):
     ],
 )
 def test_a_binding_without_effect_is_named_with_its_cause(check, given, explicit, message):
-    """Each way in which gin ignores a binding is told apart."""
-    with pytest.raises(BindingHadNoEffect) as caught:
+    """Each way in which gin ignores a binding has its own message."""
+    with pytest.raises(UnusedBindingError) as caught:
         check(given, explicit)
     assert message == str(caught.value)
 
@@ -136,14 +137,14 @@ def test_a_caller_that_passes_an_argument_once_of_twice_is_no_error(check, monke
     (parsed := bindings.parse([], ["Studio.steps = 3"]))
     gin.get_configurable("Studio")(steps=1)
     gin.get_configurable("Studio")()
-    bindings.check_took_effect(parsed, roots=("Studio",))
+    bindings.check_all_bindings_used(parsed, roots=("Studio",))
 
 
 def test_nothing_constructed_means_nothing_took_effect():
-    """Checked too early, the check does not pass."""
+    """Before anything is constructed, the check fails."""
     parsed = bindings.parse([], ["Studio.steps = 3"])
-    with pytest.raises(BindingHadNoEffect, match=r"nothing uses Studio\.$"):
-        bindings.check_took_effect(parsed)
+    with pytest.raises(UnusedBindingError, match=r"nothing uses Studio\.$"):
+        bindings.check_all_bindings_used(parsed)
 
 
 def test_a_value_changed_behind_the_bindings_is_found():
@@ -152,20 +153,20 @@ def test_a_value_changed_behind_the_bindings_is_found():
     with gin.unlock_config():
         gin.bind_parameter("Studio.steps", 4)
     gin.get_configurable("Studio")()
-    with pytest.raises(BindingHadNoEffect, match=r"steps = 3' had no effect"):
-        bindings.check_took_effect(parsed, roots=("Studio",))
+    with pytest.raises(UnusedBindingError, match=r"steps = 3' had no effect"):
+        bindings.check_all_bindings_used(parsed, roots=("Studio",))
 
 
 def test_what_code_calls_without_a_reference_is_refused():
-    """The trial's id could not see such a binding, so two trials would be taken for one."""
+    """A binding that the trial's id does not depend on would give two trials the same id."""
     parsed = bindings.parse([], ["sell.price = 2.0"])
     gin.get_configurable("sell")()
     gin.get_configurable("Studio")()
     with pytest.raises(UserError) as caught:
-        bindings.check_took_effect(parsed, roots=("Studio", "varnish"))
+        bindings.check_all_bindings_used(parsed, roots=("Studio", "varnish"))
     assert (
         "binding 'sell.price = 2.0' took effect, but no @reference leads to it from Studio or "
-        "varnish, so the trial's id would miss it."
+        "varnish, so the trial's id would not depend on it."
     ) == str(caught.value)
 
 
@@ -201,4 +202,4 @@ def test_calls_that_were_recorded_count_as_made(tmp_path):
     for rate, effective in (("0.5", True), ("0.25", False)):
         parsed = bindings.parse(["base.gin"], [f"Studio.rate = {rate}"])
         bindings.add_calls(calls)
-        assert effective == (not list(bindings.effect_problems(parsed, ("Studio",))))
+        assert effective == (not list(bindings.unused_binding_problems(parsed, ("Studio",))))
