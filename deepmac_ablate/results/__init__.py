@@ -23,9 +23,9 @@ _MODULES = {
     "arm_table": "tables.arm_table",
     "axis_effects": "effects.axis_effects",
     "compare": "comparison.two_arms",
-    "load": "records.loading",
-    "per_class": "records.per_class_numbers",
-    "with_split": "records.other_split",
+    "load": "loading.load",
+    "per_class": "loading.per_class",
+    "with_split": "loading.per_class",
 }
 
 
