@@ -1,4 +1,4 @@
-"""Draw the README's pictures from a finished sweep.
+"""Draw the README's pictures from a finished sweep, beside what needs no training.
 
 ::
 
@@ -6,15 +6,17 @@
     .venv/bin/python docs/make_pictures.py runs/quickstart
 
 The object is chosen by rule, not by looks: of all novel-class objects, the one whose IoU in its
-ground-truth box, averaged over the arms, is the median.
+ground-truth box, averaged over the arms, is the median. Dotted lines in the arms' plot are what the
+filled ground-truth box and the ellipse in it would score.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +24,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from deepmac_ablate import results
+from deepmac_ablate.data import masks
 from deepmac_ablate.results import arms as grouping
-from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.report import evaluation_artifacts, gallery
+from deepmac_ablate.results.report.evaluation_artifacts import EvaluatedImages, Shown
 from deepmac_ablate.results.report.figures import arms as arms_figure
 from deepmac_ablate.results.report.figures import style
 
@@ -41,9 +44,14 @@ def make(workdir: str, output: Path) -> None:
         output: The folder of the pictures.
     """
     arms = grouping.of(results.load(workdir)).arms
+    trials = evaluation_artifacts.trials(arms)
+    dataset = evaluation_artifacts.find(trials, None)
+    objects = pd.concat([evaluation_artifacts.instances(trial) for trial in trials])
     output.mkdir(parents=True, exist_ok=True)
-    save(draw_masks(arms), output / "masks.png")
-    save(arms_figure.draw(arms, _METRIC), output / "arms.png")
+    save(draw_masks(trials, dataset, objects), output / "masks.png")
+    figure = arms_figure.draw(arms, _METRIC)
+    draw_floors(figure, floors(dataset.annotations, objects))
+    save(figure, output / "arms.png")
 
 
 def median_object(objects: pd.DataFrame) -> int:
@@ -60,11 +68,45 @@ def median_object(objects: pd.DataFrame) -> int:
     return int(means.index[(len(means) - 1) // 2])
 
 
-def draw_masks(arms: Sequence[ArmTrials]) -> Figure:
+def floors(annotations: Mapping[int, Mapping[str, Any]], objects: pd.DataFrame) -> pd.DataFrame:
+    """Return the IoU that shapes score which need no training.
+
+    Args:
+        annotations: COCO annotations by id, with run-length encoded masks.
+        objects: A row per object and arm, with `role`, `category_id` and `annotation_id`.
+
+    Returns:
+        In percent, the mean over classes by role: of the filled "box", and of its "ellipse".
+    """
+    ious = []
+    for key, row in objects.groupby("annotation_id").first().iterrows():
+        height, width = annotations[key]["segmentation"]["size"]
+        mask = masks.decode(annotations[key]["segmentation"], height, width).astype(bool)
+        x, y, box_width, box_height = annotations[key]["bbox"]
+        rows, columns = np.mgrid[:height, :width] + 0.5
+        # From -1 to 1 inside the box.
+        down = (rows - y) / box_height * 2 - 1
+        right = (columns - x) / box_width * 2 - 1
+        shapes = {"box": np.maximum(abs(down), abs(right)) < 1, "ellipse": down**2 + right**2 < 1}
+        ious.append({"role": row["role"], "class": row["category_id"], **{
+            name: 100 * (mask & shape).sum() / (mask | shape).sum()
+            for name, shape in shapes.items()}})
+    return pd.DataFrame(ious).groupby(["role", "class"]).mean().groupby("role").mean()
+
+
+def draw_floors(figure: Figure, values: pd.DataFrame) -> None:
+    """Mark in each panel of the arms' plot what needs no training, and print it."""
+    print(values.round(1).to_string())
+    for panel, role in zip(figure.axes, style.ROLES, strict=True):
+        for name, value in values.loc[role].items():
+            panel.axvline(value, color=style.QUIET, linestyle=":")
+            panel.text(value, -0.45, f" {name}", color=style.QUIET, fontsize="small")
+
+
+def draw_masks(
+    trials: Sequence[Shown], dataset: EvaluatedImages, objects: pd.DataFrame
+) -> Figure:
     """Draw the median object: its ground-truth mask, then the mask of every arm."""
-    trials = evaluation_artifacts.trials(arms)
-    dataset = evaluation_artifacts.find(trials, None)
-    objects = pd.concat([evaluation_artifacts.instances(trial) for trial in trials])
     chosen = median_object(objects)
     annotation = dataset.annotations[chosen]
     pixels = dataset.pixels([annotation["image_id"]])[annotation["image_id"]]
@@ -85,6 +127,7 @@ def draw_masks(arms: Sequence[ArmTrials]) -> Figure:
             panel.set_xlabel(caption)
             panel.set_xticks([])
             panel.set_yticks([])
+            panel.spines[:].set_visible(False)
     return figure
 
 

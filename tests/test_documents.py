@@ -89,7 +89,8 @@ def test_commands_are_found() -> None:
     assert not parses(["launch", "sweeps/quickstart.py", "--no-such-option"])
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
+# The changelog also names what is gone.
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
 def test_named_files_exist(document: str) -> None:
     """Every file that a document names is there; a base name may stand for a path."""
     named = set(re.findall(r"[\w./-]*\w\.(?:gin|py|md|ipynb|lock|cfg)\b", text(document)))
