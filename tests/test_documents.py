@@ -109,7 +109,7 @@ def test_named_files_exist(document: str) -> None:
 def test_links_resolve(document: str) -> None:
     """Every link to a file or a heading of the repository leads there."""
     broken = []
-    for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
+    for target in re.findall(r"(?:\]\(|src=\")([^)\s\"]+)", prose(document)):
         if "://" in target:
             continue
         name, _, anchor = target.partition("#")
@@ -132,6 +132,12 @@ def test_make_targets_exist(document: str) -> None:
 def test_readme_leads_to_every_page(document: str) -> None:
     """The README links each page of docs/."""
     assert f"]({document})" in text("README.md")
+
+
+def test_a_broken_link_is_found() -> None:
+    """Anchors are GitHub's: lower case, dashes for spaces, no punctuation."""
+    assert {"weights--biases", "planning"} <= anchors("docs/sweeps.md")
+    assert "no-such-heading" not in anchors("docs/sweeps.md")
 
 
 @pytest.mark.extended
