@@ -25,6 +25,7 @@ from PIL import Image
 
 from deepmac_ablate import results
 from deepmac_ablate.data import masks
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results.report import evaluation_artifacts, gallery
 from deepmac_ablate.results.report.evaluation_artifacts import EvaluatedImages, Shown
@@ -40,12 +41,19 @@ def make(workdir: str, output: Path) -> None:
     """Write masks.png and arms.png.
 
     Args:
-        workdir: Of a finished sweep whose evaluated images are still where they were.
-        output: The folder of the pictures.
+        workdir: Workdir of a finished sweep.
+        output: Folder of the pictures.
+
+    Raises:
+        UserError: If the images on which it was evaluated are not available.
     """
     arms = grouping.of(results.load(workdir)).arms
     trials = evaluation_artifacts.trials(arms)
     dataset = evaluation_artifacts.find(trials, None)
+    if not dataset.annotations:
+        raise UserError(
+            f"The images on which {workdir} was evaluated are not where they were; run this from "
+            "the folder that it was launched from.")
     objects = pd.concat([evaluation_artifacts.instances(trial) for trial in trials])
     output.mkdir(parents=True, exist_ok=True)
     save(draw_masks(trials, dataset, objects), output / "masks.png")
@@ -69,14 +77,15 @@ def median_object(objects: pd.DataFrame) -> int:
 
 
 def floors(annotations: Mapping[int, Mapping[str, Any]], objects: pd.DataFrame) -> pd.DataFrame:
-    """Return the IoU that shapes score which need no training.
+    """Measure shapes that need no training.
 
     Args:
         annotations: COCO annotations by id, with run-length encoded masks.
         objects: A row per object and arm, with `role`, `category_id` and `annotation_id`.
 
     Returns:
-        In percent, the mean over classes by role: of the filled "box", and of its "ellipse".
+        IoU in percent, averaged over classes: a row per role, a column for the filled "box" and one
+        for the inscribed "ellipse".
     """
     ious = []
     for key, row in objects.groupby("annotation_id").first().iterrows():
