@@ -1,7 +1,7 @@
 """Does everything work on real images: two heads, two sources of boxes, VOC to non-VOC?
 
 A rehearsal of heads_and_boxes.py at reduced size on a CPU; it learns nothing that a table should
-hold. Any COCO records will do: --gin-bindings "TRAIN = '...'" --gin-bindings "VAL = '...'".
+hold. Any COCO records will do: --gin_bindings "TRAIN = '...'" --gin_bindings "VAL = '...'".
 """
 
 from deepmac_ablate.sweep import Sweep, axis, grid
