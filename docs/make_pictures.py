@@ -26,18 +26,22 @@ from PIL import Image
 from deepmac_ablate import results
 from deepmac_ablate.data import masks
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results import arms as grouping
-from deepmac_ablate.results.report import evaluation_artifacts, gallery
-from deepmac_ablate.results.report.evaluation_artifacts import EvaluatedImages, Shown
-from deepmac_ablate.results.report.figures import arms as arms_figure
+from deepmac_ablate.results.arms import group_by_arm
+from deepmac_ablate.results.report import evaluation_artifacts
+from deepmac_ablate.results.report.crops import draw_crop
+from deepmac_ablate.results.report.evaluation_artifacts import (
+    EvaluatedDataset,
+    RepresentativeTrial,
+)
 from deepmac_ablate.results.report.figures import style
+from deepmac_ablate.results.report.figures.arms_plot import draw_arms
 
 _METRIC = "groundtruth/iou"
 _DOTS_PER_INCH = 150
 _COLORS = 128
 
 
-def make(workdir: str, output: Path) -> None:
+def make_pictures(workdir: str, output: Path) -> None:
     """Write masks.png and arms.png.
 
     Args:
@@ -47,17 +51,17 @@ def make(workdir: str, output: Path) -> None:
     Raises:
         UserError: If the images on which it was evaluated are not available.
     """
-    arms = grouping.of(results.load(workdir)).arms
-    trials = evaluation_artifacts.trials(arms)
-    dataset = evaluation_artifacts.find(trials, None)
+    arms = group_by_arm(results.load(workdir)).arms
+    trials = evaluation_artifacts.choose_trials(arms)
+    dataset = evaluation_artifacts.find_dataset(trials, None)
     if not dataset.annotations:
         raise UserError(
             f"The images on which {workdir} was evaluated are not where they were; run this from "
             "the folder that it was launched from.")
-    objects = pd.concat([evaluation_artifacts.instances(trial) for trial in trials])
+    objects = pd.concat([evaluation_artifacts.read_instances(trial) for trial in trials])
     output.mkdir(parents=True, exist_ok=True)
     save(draw_masks(trials, dataset, objects), output / "masks.png")
-    figure = arms_figure.draw(arms, _METRIC)
+    figure = draw_arms(arms, _METRIC)
     draw_floors(figure, floors(dataset.annotations, objects))
     save(figure, output / "arms.png")
 
@@ -90,7 +94,7 @@ def floors(annotations: Mapping[int, Mapping[str, Any]], objects: pd.DataFrame) 
     ious = []
     for key, row in objects.groupby("annotation_id").first().iterrows():
         height, width = annotations[key]["segmentation"]["size"]
-        mask = masks.decode(annotations[key]["segmentation"], height, width).astype(bool)
+        mask = masks.decode_segmentation(annotations[key]["segmentation"], height, width).astype(bool)
         x, y, box_width, box_height = annotations[key]["bbox"]
         rows, columns = np.mgrid[:height, :width] + 0.5
         # From -1 to 1 inside the box.
@@ -113,23 +117,23 @@ def draw_floors(figure: Figure, values: pd.DataFrame) -> None:
 
 
 def draw_masks(
-    trials: Sequence[Shown], dataset: EvaluatedImages, objects: pd.DataFrame
+    trials: Sequence[RepresentativeTrial], dataset: EvaluatedDataset, objects: pd.DataFrame
 ) -> Figure:
     """Draw the median object: its ground-truth mask, then the mask of every arm."""
     chosen = median_object(objects)
     annotation = dataset.annotations[chosen]
-    pixels = dataset.pixels([annotation["image_id"]])[annotation["image_id"]]
+    pixels = dataset.read_pixels([annotation["image_id"]])[annotation["image_id"]]
     ious = objects[objects["annotation_id"] == chosen].set_index("arm")["iou"]
     name = objects.set_index("annotation_id")["name"][chosen].iloc[0]
     shown = {"ground truth": (annotation["segmentation"], f"novel class: {name}")}
     for trial in trials:
-        predicted = evaluation_artifacts.predicted(trial, [chosen])[chosen]
+        predicted = evaluation_artifacts.read_predicted_masks(trial, [chosen])[chosen]
         shown[trial.arm] = (predicted["segmentation"], f"IoU {100 * ious[trial.arm]:.0f} %")
     with style.applied():
-        figure = style.figure(height=2.05, width=1.5 * len(shown))
+        figure = style.new_figure(height=2.05, width=1.5 * len(shown))
         panels = figure.subplots(1, len(shown), squeeze=False)[0]
         for panel, (title, (segmentation, caption)) in zip(panels, shown.items(), strict=True):
-            crop = gallery.draw(
+            crop = draw_crop(
                 pixels, segmentation, pixels.shape[:2], annotation["bbox"], "novel")
             panel.imshow(np.asarray(Image.open(io.BytesIO(crop))), interpolation="none")
             panel.set_title(title.replace("+", "\n+ "))
@@ -155,4 +159,4 @@ if __name__ == "__main__":
     parser.add_argument("workdir", help="workdir of a finished sweep")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "pictures")
     args = parser.parse_args()
-    make(args.workdir, args.output)
+    make_pictures(args.workdir, args.output)

@@ -59,7 +59,7 @@ def anchors(document: str) -> set[str]:
 def parses(words: list[str]) -> bool:
     """Return whether the command line takes these words; `--help` stands for the rest."""
     try:
-        cli._parser().parse_args(words)
+        cli.make_parser().parse_args(words)
     except SystemExit as end:
         return end.code == 0
     return True
@@ -150,7 +150,7 @@ def test_three_steps_add_an_arm(tmp_path: Path) -> None:
              "reach.py": sweep, "my_losses.py": loss, "dice.gin": loss_gin}
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    generate.generate(tmp_path / "data", num_train=4, num_val=1, size=64)
+    generate.generate_dataset(tmp_path / "data", num_train=4, num_val=1, size=64)
     smaller = [
         f"--gin-bindings={binding}" for binding in (
             f"TRAIN = '{tmp_path}/data/train'", f"VAL = '{tmp_path}/data/val'", "DATASET = None",
@@ -172,7 +172,7 @@ def test_the_sweep_of_the_readme_resolves() -> None:
     [shown] = blocks("README.md", "A sweep file")
     names: dict[str, Any] = {}
     exec(compile(shown, "README.md", "exec"), names)
-    resolved, problems = plan.resolve(names["SWEEP"])
+    resolved, problems = plan.resolve_sweep(names["SWEEP"])
     assert ([], 12) == (problems, len(resolved.trials))
 
 
@@ -192,12 +192,12 @@ def test_the_data_frame_is_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_pictures_of_a_sweep(tmp_path: Path) -> None:
     """The script draws small pictures of one object and of the arms from a finished sweep."""
-    generate.generate(tmp_path / "data", num_train=1, num_val=4, size=report_workdirs.SIZE)
+    generate.generate_dataset(tmp_path / "data", num_train=1, num_val=4, size=report_workdirs.SIZE)
     prefix = str(tmp_path / "data" / "val")
     workdir = report_workdirs.write(
         tmp_path / "sweep", truth=load_annotations(annotations_path(prefix)),
         dataset=DatasetInfo.load(prefix).identity, prefix=prefix)
-    make_pictures.make(str(workdir.path), tmp_path / "pictures")
+    make_pictures.make_pictures(str(workdir.path), tmp_path / "pictures")
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "pictures").iterdir()}
     assert {"arms.png", "masks.png"} == sizes.keys()
     assert max(sizes.values()) < 150_000
