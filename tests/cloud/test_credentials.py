@@ -64,7 +64,8 @@ def test_a_file_without_credentials_is_named(monkeypatch, tmp_path, content):
     if content is not None:
         path.write_text(content)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
-    with pytest.raises(UserError, match=r"GOOGLE_APPLICATION_CREDENTIALS = .*account\.json"):
+    says = r"GOOGLE_APPLICATION_CREDENTIALS must be .*got .*account\.json"
+    with pytest.raises(UserError, match=says):
         credentials.service_access("aiplatform", HOST)
 
 
@@ -91,7 +92,7 @@ def test_servers_on_this_machine_get_no_credentials(monkeypatch, account, url):
 def test_credentials_do_not_go_out_in_clear_text(monkeypatch, account, url):
     """Any other address without https is refused by name."""
     monkeypatch.setenv(OVERRIDE, url)
-    with pytest.raises(UserError, match=f"{OVERRIDE} = '{url}' is no endpoint: give https://HOST/"):
+    with pytest.raises(UserError, match=f"{OVERRIDE} must be https://HOST/, .* got '{url}'"):
         credentials.service_access("aiplatform", HOST)
 
 
@@ -115,7 +116,8 @@ def test_the_project_is_the_given_one_before_all_others(monkeypatch, account):
 
 def test_without_a_project_it_is_said_how_to_give_one():
     """Also where there are no credentials that could name it."""
-    with pytest.raises(UserError, match=r"No .* project .*--project.* GOOGLE_CLOUD_PROJECT"):
+    says = "project is unknown: pass --project, or set GOOGLE_CLOUD_PROJECT"
+    with pytest.raises(UserError, match=says):
         credentials.find_project()
 
 
@@ -129,7 +131,7 @@ def test_credentials_that_were_withdrawn_are_said_to_be(account):
     with google_api.serving(refuse) as url:
         path.write_text(json.dumps({**fields, "token_uri": url}))
         found = credentials.service_access("aiplatform", HOST).credentials
-        says = r"did not start it, .* credentials do not work .*application-default login"
+        says = r"did not start it, .* credentials are invalid .*application-default login"
         with (pytest.raises(UserError, match=says),
-              errors.told("Vertex AI", "start it", "roles/aiplatform.user")):
+              errors.translating_errors("Vertex AI", "start it", "roles/aiplatform.user")):
             found.refresh(Request())

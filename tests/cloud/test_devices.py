@@ -127,20 +127,20 @@ def test_a_device_has_several_spellings(spelling, name):
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("v5e-12", "There is no device 'v5e-12'; v5e comes as v5e-1, v5e-4, v5e-8, v5e-16, v5e-32, "
-     "v5e-64, v5e-128, v5e-256. Did you mean 'v5e-16'?"),
-    ("v5litepod-512", "There is no device 'v5litepod-512'; v5e comes as"),
+    ("v5e-12", "There is no device 'v5e-12'; v5e is available as v5e-1, v5e-4, v5e-8, v5e-16, "
+     "v5e-32, v5e-64, v5e-128, v5e-256. Did you mean 'v5e-16'?"),
+    ("v5litepod-512", "There is no device 'v5litepod-512'; v5e is available as"),
     ("v5litepod-512", "Did you mean 'v5e-256'?"),
     ("v3-4", "Did you mean 'v3-8'?"),
-    ("a100", "There is no device 'a100'; a100 comes as a100-1, a100-2,"),
-    ("a100-80gb", "There is no device 'a100-80gb'; a100-80gb comes as a100-80gb-1,"),
-    ("h200-1", "There is no device 'h200-1'; h200 comes as h200-8, h200-16,"),
-    ("v5e-2x2", "There is no device 'v5e-2x2'; v5e comes as"),
-    ("v5e-²", "There is no device 'v5e-²'; v5e comes as"),
-    ("h10-8", "There is no device 'h10-8'; a device is a generation and a number, such as "
-     "'v5e-16', and the generations are v5e, v5p, v4, v3, v2, t4, v100, l4, a100, a100-80gb, h100, "
-     "h200, cpu. Did you mean 'h100-8'?"),
-    ("", "There is no device ''; a device is a generation and a number"),
+    ("a100", "There is no device 'a100'; a100 is available as a100-1, a100-2,"),
+    ("a100-80gb", "There is no device 'a100-80gb'; a100-80gb is available as a100-80gb-1,"),
+    ("h200-1", "There is no device 'h200-1'; h200 is available as h200-8, h200-16,"),
+    ("v5e-2x2", "There is no device 'v5e-2x2'; v5e is available as"),
+    ("v5e-²", "There is no device 'v5e-²'; v5e is available as"),
+    ("h10-8", "There is no device 'h10-8'; a device must be a generation and a number, such as "
+     "'v5e-16', with one of the generations v5e, v5p, v4, v3, v2, t4, v100, l4, a100, a100-80gb, "
+     "h100, h200, cpu. Did you mean 'h100-8'?"),
+    ("", "There is no device ''; a device must be a generation and a number"),
     ("v6e-8", "Trials cannot run on 'v6e-8': from TPU v6e on, Vertex AI does not support "
      "TensorFlow"),
     ("v7-8", "Trials cannot run on 'v7-8': TPU v7 (tpu7x) does not support TensorFlow"),
@@ -213,7 +213,7 @@ def test_a_cluster_takes_every_device():
         "GKE has no v2-8 to train on; it has v5e-1 to v5e-256, v5p-8 to v5p-12288, v4-8 to "
         "v4-4096, v3-8 to v3-2048; --executor vertex has it."]),
     ("v5e-4", "vertex", True, [
-        "Vertex AI gives no TPUs as spot machines; leave --spot out, or take --executor gke."]),
+        "Vertex AI has no spot machines with TPUs; drop --spot, or use --executor gke."]),
     ("v5e-4", "vertex", False, []),
     ("v5e-4", "gke", True, []),
     ("a100-8", "vertex", True, []),

@@ -61,14 +61,14 @@ def test_references_are_read_by_variable():
 
 
 @pytest.mark.parametrize(("executor", "reference", "says"), [
-    ("vertex", "", "is no reference to a secret, but empty; on vertex it is projects/PROJECT"),
-    ("vertex", "wandb/key", "on vertex, but on gke; on vertex it is projects/PROJECT"),
-    ("vertex", "projects/p/secrets/wandb", "versions/VERSION or the name of a secret"),
+    ("vertex", "", "to a secret, which is projects/PROJECT.*; the value given is empty"),
+    ("vertex", "wandb/key", "projects/PROJECT.* on vertex; the value given is one for gke"),
+    ("vertex", "projects/p/secrets/wandb", "versions/VERSION, or the name of a secret"),
     ("vertex", "projects/p/secrets/wandb/versions/0", "VERSION"),
     ("vertex", "projects/p/secrets/wandb/versions/newest", "VERSION"),
     ("vertex", "two words", "VERSION"),
-    ("gke", "wandb", "on gke, but on vertex; on gke it is SECRET/KEY"),
-    ("gke", "projects/p/secrets/wandb/versions/1", "on gke, but on vertex"),
+    ("gke", "wandb", "which is SECRET/KEY.* on gke; the value given is one for vertex"),
+    ("gke", "projects/p/secrets/wandb/versions/1", "is one for vertex"),
     ("gke", "Wandb/key", "SECRET/KEY"),
     ("gke", "wandb/a/b", "SECRET/KEY"),
     ("gke", "wandb/", "SECRET/KEY"),
@@ -128,7 +128,7 @@ def test_variables_that_say_secret_are_not_plain(variable):
 def test_values_that_are_keys_are_not_plain(kind):
     """Whatever their variable is called."""
     value = KEYS[kind]
-    with pytest.raises(UserError, match="--env MODEL would be readable") as refused:
+    with pytest.raises(UserError, match="--env MODEL looks like a secret") as refused:
         secrets.check_no_secrets({"MODEL": value})
     assert value not in everything_said(refused.value)
 
@@ -172,7 +172,7 @@ def test_a_secret_that_may_not_be_read_is_named(server):
     assert "roles/secretmanager.secretAccessor" in text
 
 
-@pytest.mark.parametrize(("status", "says"), [(None, "there is none"), (503, "nobody answers")])
+@pytest.mark.parametrize(("status", "says"), [(None, "NOT_FOUND"), (503, "does not answer")])
 def test_a_secret_that_cannot_be_had_is_named(server, status, says):
     """It does not exist, or nobody answers for too long."""
     server.refusals = [status] * 9 if status else []
@@ -182,7 +182,7 @@ def test_a_secret_that_cannot_be_had_is_named(server, status, says):
 
 def test_what_is_no_version_is_not_asked_for(server):
     """A reference that was never completed, or was tampered with, is refused and not shown."""
-    with pytest.raises(UserError, match="--secret A is no reference to a version") as refused:
+    with pytest.raises(UserError, match="--secret A must be a reference of the form") as refused:
         secrets.fetch({"A": "hunter2"})
     assert "hunter2" not in str(refused.value)
     assert [] == server.asked
@@ -192,7 +192,7 @@ def test_what_is_no_version_is_not_asked_for(server):
 def test_values_that_no_variable_can_hold_are_refused(server, value):
     """The secret is named; not even a traceback holds its value."""
     server.add(WANDB, value)
-    with pytest.raises(UserError, match=f"{WANDB}/versions/1 is ") as refused:
+    with pytest.raises(UserError, match=f"{WANDB}/versions/1 must ") as refused:
         secrets.fetch({"A": f"{WANDB}/versions/1"})
     assert "hunter2" not in everything_said(refused.value)
 

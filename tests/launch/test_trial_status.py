@@ -118,5 +118,5 @@ def test_a_heartbeat_on_gs_may_be_two_minutes_old(age, status):
 def test_a_broken_file_is_named(folder, name):
     """It was written whole, so somebody else has changed it."""
     storage.write(epath.Path(folder) / name, "{}")
-    with pytest.raises(UserError, match=f"^{folder}/{name} is no .*; delete it"):
+    with pytest.raises(UserError, match=f"^{folder}/{name} is not a valid .*; delete it"):
         trial_status.of_folder(folder)

@@ -75,7 +75,7 @@ def test_an_image_that_cannot_be_pulled_is_seen(gke, cluster):
     job = gke.submit(request("v5e-8"))
     cluster.set_state(NAME, "image", message='Back-off pulling image "i:1"')
     assert ("queued", 'ImagePullBackOff: Back-off pulling image "i:1" '
-                      "(its machine is held meanwhile)") == gke.status(job)
+                      "(its machine is reserved and billed in the meantime)") == gke.status(job)
 
 
 def test_a_suspended_job_is_queued(gke, cluster):
@@ -137,10 +137,10 @@ def test_a_trial_that_is_taken_is_tried_again_a_few_times(gke, cluster):
     for _ in range(6):
         cluster.exits(NAME, 69)
         look = gke.status(job)
-        assert ("queued", "its container ended with status 69 and will be started again") == look
+        assert ("queued", "its container exited with status 69 and will be restarted") == look
     cluster.exits(NAME, 69)
     assert ("failed", "BackoffLimitExceeded: Job has reached the specified backoff limit; "
-                      "its container ended with status 69") == gke.status(job)
+                      "its container exited with status 69") == gke.status(job)
 
 
 def test_a_job_that_takes_too_long_has_expired(gke, cluster):
@@ -213,9 +213,9 @@ def test_a_mistake_ends_all_pods_at_once(gke, cluster, device, role, code):
     look = gke.status(job)
     assert "failed" == look.state
     assert f"first failed job: {NAME}-{role}-0" in look.message
-    assert f"container ended with status {code}" in look.message
+    assert f"container exited with status {code}" in look.message
     assert "\n" not in look.message
-    assert not any(pod["status"]["phase"] == "Running" for pod in cluster.find_job("Pod", {}))
+    assert not any(pod["status"]["phase"] == "Running" for pod in cluster.find("Pod", {}))
 
 
 @pytest.mark.parametrize(("device", "role"), [("v5e-16", "coordinator"), ("a100-16", "worker")])
@@ -313,10 +313,10 @@ def test_cancelling_gives_containers_their_grace(gke, cluster, device):
     cluster.on_delete = lambda kind, body: asked.append((kind, body["metadata"]["name"]))
     job = gke.submit(request(device))
     cluster.set_state(NAME, "running")
-    running = {("Pod", pod["metadata"]["name"]) for pod in cluster.find_job("Pod", {})}
+    running = {("Pod", pod["metadata"]["name"]) for pod in cluster.find("Pod", {})}
     gke.cancel(job)
     assert running <= set(asked)
-    assert ("running", "it is being deleted") == gke.status(job)
+    assert ("running", "being deleted") == gke.status(job)
     for _, pod in running:
         cluster.pod_exits(pod, 75)
     assert "gone" == gke.status(job).state
@@ -392,7 +392,8 @@ def test_the_stand_in_shows_what_kubernetes_could_show(gke, cluster, device, sta
 def test_who_may_not_is_told_what(gke, server):
     """A refusal names the verb, the resource, the namespace and a role that has the right."""
     server.refuse(403, 'jobs.batch is forbidden: User "me" cannot create resource "jobs"')
-    with pytest.raises(UserError, match=r"You may not create jobs in the namespace 'default' "
+    with pytest.raises(UserError, match=r"do not have permission to create jobs in the namespace "
+                       r"'default' "
                        r'.*User "me" cannot create resource "jobs".*roles/container\.developer'):
         gke.submit(request("v5e-8"))
 
@@ -409,7 +410,7 @@ def test_who_is_nobody_is_told_to_log_in(gke, server):
 def test_a_cluster_without_jobset_is_told_from_one_without_the_namespace(gke, server):
     """Who needs JobSet is told how to install it; a namespace that is missing is named."""
     server.has_jobset = False
-    with pytest.raises(UserError, match=r"no JobSet.*kubectl apply --server-side -f https://"):
+    with pytest.raises(UserError, match=r"does not have JobSet.*kubectl apply --server-side -f https://"):
         gke.submit(request("v5e-16"))
     assert "default/job/trial-1" == gke.submit(request("v5e-8"))
     server.has_jobset = True
@@ -431,7 +432,7 @@ def test_a_cluster_that_does_not_answer(server):
         port = closed.getsockname()[1]
     server.url = f"http://127.0.0.1:{port}"
     server.write_kubeconfig(Path(os.environ["KUBECONFIG"]).parent)
-    with pytest.raises(UserError, match=r"does not answer when it is asked to create jobs in the "
+    with pytest.raises(UserError, match=r"did not answer a request to create jobs in the "
                        r"namespace 'default' .*refused.*kubectl cluster-info"):
         Gke(patience=0.3).submit(request("v5e-8"))
 

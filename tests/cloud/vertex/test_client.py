@@ -107,18 +107,18 @@ def test_secrets_are_references_in_the_arguments():
 
 
 @pytest.mark.parametrize(("changes", "says"), [
-    ({"device": devices.get_device("v5p-8")}, "does not train on v5p-8; take --executor gke"),
+    ({"device": devices.get_device("v5p-8")}, "does not train on v5p-8; use --executor gke"),
     ({"spot": True}, "no spot machines with TPUs.*v5e-4.*drop --spot"),
     ({"device": dataclasses.replace(
         devices.get_device("v5e-16"), vertex=VertexMachine("m", tpu_topology="4x4", replicas=4))},
-     "one TPU host, and v5e-16 has 4"),
+     "one TPU host per job, but v5e-16 has 4"),
     ({"device": V3, "service_account": "a@p.iam.gserviceaccount.com"},
-     "does not start v3-8 under a service account.*drop --service_account"),
+     "does not start v3-8 under a service account.*drop --service-account"),
     ({"env": {f"V{n}": "" for n in range(101)}}, "101 variables.*at most 100"),
     ({"labels": {f"l{n}": "" for n in range(64)}}, "64 labels.*at most 63"),
     ({"labels": {"Sweep": "heads"}}, "label Sweep=heads"),
     ({"labels": {"sweep": "a" * 64}}, "at most 63 of"),
-    ({"hours": 0.0}, "--hours 0 leaves"),
+    ({"hours": 0.0}, "--hours must be .*got 0 "),
     ({"env": {"WANDB_API_KEY": "x"}}, "--secret WANDB_API_KEY=REFERENCE"),
 ])
 def test_what_vertex_does_not_do_is_refused(changes, says):
@@ -143,8 +143,8 @@ print([name for name in sys.modules if name.startswith(("google.cloud.", "google
 
 
 @pytest.mark.parametrize(("region", "says"), [
-    ("us-central1-a", "us-central1-a is a zone; its region is us-central1"),
-    ("US", "US is no region"),
+    ("us-central1-a", "such as us-central1, got the zone us-central1-a"),
+    ("US", "must be a region such as us-central1, got 'US'"),
 ])
 def test_regions_are_checked(region, says):
     """A zone is the usual mistake."""
@@ -286,7 +286,7 @@ def test_an_answer_that_was_lost_starts_nothing_twice(server, vertex):
 def test_a_launcher_that_was_killed_finds_its_job(server):
     """It gave up, or was killed, before it heard of the job."""
     server.hangups = 1
-    with pytest.raises(UserError, match="nobody answers"):
+    with pytest.raises(UserError, match="does not answer"):
         Vertex("my-project", "us-central1", patience=0).submit(request())
     resource = Vertex("my-project", "us-central1").submit(request())
     assert [resource] == server.resources()
@@ -308,11 +308,11 @@ def test_passing_failures_are_sat_out(server, vertex, statuses):
 @pytest.mark.parametrize(("status", "message", "says"), [
     (403, "Permission 'aiplatform.customJobs.create' denied.",
      "customJobs.create' denied .*PERMISSION_DENIED.*roles/aiplatform.user"),
-    (404, "Project my-project is unknown.", "there is none: Project my-project is unknown"),
+    (404, "Project my-project is unknown.", "Project my-project is unknown .*NOT_FOUND"),
     (400, "Machine type is not supported.", "start the job m40-hourglass-s0-1: Machine type"),
     (401, "Invalid credentials.", "gcloud auth application-default login"),
     (429, "Quota exceeded for TPUs.", "Quota exceeded for TPUs .*RESOURCE_EXHAUSTED.*more quota"),
-    (503, "Try later.", r"nobody answers there \(Try later\)"),
+    (503, "Try later.", r"it does not answer \(Try later\)"),
 ])
 def test_refusals_are_one_sentence(server, status, message, says):
     """It names the project, the region, the service's own words and what to do."""
@@ -333,7 +333,7 @@ def test_a_server_that_is_not_there(monkeypatch):
     nobody = Vertex("my-project", "us-central1", patience=0)
     for ask in [lambda: nobody.submit(request()), lambda: nobody.status(RESOURCE),
                 lambda: nobody.cancel(RESOURCE), lambda: nobody.find_job("a")]:
-        with pytest.raises(UserError, match=r"my-project, region us-central1.*nobody answers"):
+        with pytest.raises(UserError, match=r"my-project, region us-central1.*does not answer"):
             ask()
 
 

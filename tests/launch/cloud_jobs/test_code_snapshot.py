@@ -41,14 +41,15 @@ KEPT = {
 
 RESOLVE = """
 import json, os, sys
-from deepmac_ablate import bindings, fingerprint
+from deepmac_ablate import bindings
+from deepmac_ablate.trial import code_fingerprint
 from deepmac_ablate.trial.trial import trial_id
 sys.path.append(os.getcwd())
 files = sys.argv[1:]
 bound = bindings.explicit_bindings(bindings.read(files, ()).bindings)
 print(json.dumps({
     "id": trial_id(bound, 0), "steps": bound["Training.steps"],
-    "code": fingerprint.code_fingerprint(*bindings.modules(files)),
+    "code": code_fingerprint.code_fingerprint(*bindings.modules(files)),
     "files": [str(file.path) for file in bindings.files_read(files)]}))
 """
 
@@ -137,7 +138,7 @@ def test_an_unfinished_snapshot_is_finished(project, tmp_path):
     uri = Path(code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w"))
     (uri / "snapshot.json").unlink()
     (uri / "my_parts.py").write_text("half")
-    with pytest.raises(UserError, match=r"There is no code at .*: snapshot\.json is missing"):
+    with pytest.raises(UserError, match=r"has no snapshot\.json, so it is not a complete"):
         code_snapshot.fetch(str(uri), tmp_path / "early")
     assert str(uri) == code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w")
     code_snapshot.fetch(str(uri), tmp_path / "fetched")
@@ -148,7 +149,7 @@ def test_a_changed_snapshot_is_refused(project, tmp_path):
     """A trial of other code would pass for this one."""
     uri = Path(code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w"))
     (uri / "my_parts.py").write_text("layer = 2\n")
-    with pytest.raises(UserError, match=r"my_parts\.py is not what was launched; delete"):
+    with pytest.raises(UserError, match=r"my_parts\.py is missing or was changed .*; delete"):
         code_snapshot.fetch(str(uri), tmp_path / "fetched")
 
 
@@ -159,7 +160,7 @@ def test_no_file_is_written_outside(tmp_path):
     for name in ("../outside.py", str(tmp_path / "w/outside.py")):
         index = {"files": {name: hashlib.sha256(b"").hexdigest()}}
         (tmp_path / "w/code/snapshot.json").write_text(json.dumps(index))
-        with pytest.raises(UserError, match=r"outside\.py is not what was launched"):
+        with pytest.raises(UserError, match=r"outside\.py is missing or was changed"):
             code_snapshot.fetch(str(tmp_path / "w/code"), tmp_path / "fetched/code")
     assert set() == files(tmp_path / "fetched")
 
@@ -177,7 +178,7 @@ def test_gin_files_that_no_other_machine_finds_are_refused(project, tmp_path):
             ("leaves.gin", tmp_path / "outside.gin")):
         with pytest.raises(UserError) as refused:
             code_snapshot.CodeSnapshot([name]).write(tmp_path / "w")
-        assert f"is {where}, which a job on another machine does not find" in str(refused.value)
+        assert f"is {where}, which jobs on other machines cannot find" in str(refused.value)
         assert f"what lies below {project}; name it relative to that" in str(refused.value)
     assert not (tmp_path / "w").exists()
 
@@ -192,7 +193,7 @@ def test_modules_that_no_other_machine_finds_are_refused(project, tmp_path, monk
                          ("from_below", project / "lib/from_below.py")):
         with pytest.raises(UserError) as refused:
             code_snapshot.CodeSnapshot((), [f"import {module}"]).write(tmp_path / "w")
-        assert f"The module {module} is {path}, which a job" in str(refused.value)
+        assert f"The module {module} is {path}, which jobs" in str(refused.value)
     installed = ["import numpy", "import deepmac_ablate.modeling.mask_heads"]
     assert {"snapshot.json"} == files(
         Path(code_snapshot.CodeSnapshot((), installed).write(tmp_path / "w")))

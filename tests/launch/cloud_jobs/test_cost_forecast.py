@@ -85,12 +85,12 @@ def test_a_plan_says_what_a_device_takes(plan):
         "v5e-16 on gke: 16 chips (4x4, 16 GiB each) on 4 hosts of ct5lp-hightpu-4t; 16 replicas."
     ) in printed
     assert (
-        "4 trials still to come: about 12 hours one after the other, 195 chip-hours, 234 USD on "
+        "4 unfinished trials: about 12 hours in sequence, 195 chip-hours, 234 USD on "
         "demand or 48 USD on spot machines (prices of 2026-11-25 in us-central1).") in printed
     assert (
-        "That is training alone, at an assumed 10 % of the device's peak and at least 0.05 s a "
-        "step.") in printed
-    assert "Note: Training on several TPU hosts is tested on simulated ones only" in printed
+        "Training only, at an assumed 10 % of the device's peak and at least 0.05 s per step."
+    ) in printed
+    assert "Note: Training on several TPU hosts is tested on simulated hosts only" in printed
 
 
 def test_the_same_as_json(plan):
@@ -130,8 +130,8 @@ def test_what_has_a_price_that_nobody_knows(plan):
     _, printed = plan("--executor", "vertex", "--device", "l4-8", "--spot")
     assert "an unknown price on spot machines or " in printed
     assert [line.split()[-1] for line in printed.splitlines() if " MB " in line] == ["?", "?"]
-    assert "Note: A part of this price is from memory" in printed
-    assert "Note: Vertex AI adds a fee of its own" in printed
+    assert "Note: Part of this price is unverified" in printed
+    assert "Note: Vertex AI charges a management fee" in printed
 
 
 def test_the_pace_of_a_finished_trial_counts(plan, tmp_path):
@@ -149,7 +149,7 @@ def test_the_pace_of_a_finished_trial_counts(plan, tmp_path):
     assert 2 == content["device"]["trials_left"]
     assert 5 + 3.0457 == pytest.approx(content["device"]["left"]["hours"], rel=1e-4)
     _, printed = plan("--executor", "gke", "--device", "v5e-16")
-    assert "or at the pace of a trial of the arm that finished on this device." in printed
+    assert "or at the pace of a finished trial of the same arm on this device." in printed
 
 
 def test_steps_that_are_done_are_not_paid_again(plan, tmp_path):
@@ -165,7 +165,7 @@ def test_steps_that_are_done_are_not_paid_again(plan, tmp_path):
 def test_float32_on_a_tpu_is_noted(plan):
     """On nothing else, and it is no error."""
     float32 = ("--gin_bindings", "Training.precision = 'float32'")
-    note = "bind 'bfloat16' for speed, which makes another trial."
+    note = "bind 'bfloat16' for speed, which makes a different trial."
     status, printed = plan("--executor", "gke", "--device", "v5e-16", *float32)
     assert 0 == status
     assert note in printed
@@ -185,7 +185,7 @@ def test_what_does_not_fit_is_told_together(plan):
         "deepmac-ablate: The sweep fits has 5 problems:",
         "  --device v4-256: Vertex AI has no v4-256 to train on; it has v5e-1 to v5e-8, v3-8 to "
         "v3-2048, v2-8 to v2-512; --executor gke has it.",
-        "  --device v4-256: Vertex AI gives no TPUs as spot machines; leave --spot out, or take "
+        "  --device v4-256: Vertex AI has no spot machines with TPUs; drop --spot, or use "
         "--executor gke.",
         "  voc: TrainingData.batch_size = 64 cannot be shared by the 128 replicas of v4-256; bind "
         "a multiple of 128, which makes another trial, or take a smaller device.",
@@ -221,7 +221,7 @@ def test_a_batch_that_cannot_be_shared(plan):
     (["--device", "v5e-4"], "--device v5e-4 is for a cloud, but the executor is 'local'"),
     (["--spot"], "--spot is for a cloud, but the executor is 'local'"),
     (["--executor", "gke", "--device", "v5e-12"], "Did you mean 'v5e-16'?"),
-    (["--executor", "gke", "--device", "v6e-8"], "take v5e or v5p."),
+    (["--executor", "gke", "--device", "v6e-8"], "use v5e or v5p."),
 ])
 def test_options_that_make_no_sense(plan, arguments, message):
     """One sentence, exit status 2."""

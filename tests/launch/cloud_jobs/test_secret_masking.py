@@ -101,6 +101,6 @@ def test_of_a_long_log_the_end_is_sent(tmp_path):
     log = tmp_path / "log"
     log.write_bytes(b"first\nsecond\nthird\n")
     assert b"first\nsecond\nthird\n" == gcs_attempt_store.read_log_end(log, 19)
-    rest = b"[the first 13 bytes are in the logs of the machine]\nthird\n"
+    rest = b"[the first 13 bytes are in the machine's own logs]\nthird\n"
     assert rest == gcs_attempt_store.read_log_end(log, 12)
     assert rest == gcs_attempt_store.read_log_end(log, 7)

@@ -32,8 +32,8 @@ TRACEBACK = """Traceback (most recent call last):
     ("log", "expected"),
     [
         ("", "exit status 1"),
-        ("one\n\ntwo\n  \n", "exit status 1; its log ends with: two"),
-        ("10 %\r20 %\r", "exit status 1; its log ends with: 20 %"),
+        ("one\n\ntwo\n  \n", "exit status 1; last line of the log: two"),
+        ("10 %\r20 %\r", "exit status 1; last line of the log: 20 %"),
         (TRACEBACK.format("KeyError: 'x'") + "bye\n", "KeyError: 'x'"),
         # A cause and what was raised from it.
         (TRACEBACK.format("KeyError: 'x'") + "\nThe above exception was the direct cause of the "
@@ -46,8 +46,8 @@ TRACEBACK = """Traceback (most recent call last):
         ("usage: x\ndeepmac-ablate train: error: unrecognized arguments: --x\n",
          "unrecognized arguments: --x"),
         # Not the program's word.
-        ("see deepmac-ablate: no\n", "exit status 1; its log ends with: see deepmac-ablate: no"),
-        (b"\xff\xfe\n", "exit status 1; its log ends with: ��"),
+        ("see deepmac-ablate: no\n", "exit status 1; last line of the log: see deepmac-ablate: no"),
+        (b"\xff\xfe\n", "exit status 1; last line of the log: ��"),
     ],
 )  # fmt: skip
 def test_the_cause_is_the_last_word_of_the_log(tmp_path, log, expected):
@@ -94,9 +94,9 @@ def test_a_cause_is_short(tmp_path):
 @pytest.mark.parametrize(
     ("code", "expected"),
     [(-9, "killed by SIGKILL (out of memory?)"),
-     (-11, "killed by SIGSEGV; its log ends with: last"),
-     (-40, "killed by signal 40; its log ends with: last"),
-     (137, "exit status 137; its log ends with: last")])
+     (-11, "killed by SIGSEGV; last line of the log: last"),
+     (-40, "killed by signal 40; last line of the log: last"),
+     (137, "exit status 137; last line of the log: last")])
 def test_a_signal_is_named(tmp_path, code, expected):
     """What the log says last may tell why."""
     assert expected == cause(tmp_path, "last\n", code)
