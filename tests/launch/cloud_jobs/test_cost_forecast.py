@@ -75,7 +75,7 @@ def leave(workdir, trial_id, *, step=90_000, finished=True, device="v5e-16", pac
 
 
 def test_a_plan_says_what_a_device_takes(plan):
-    """By hand: 3.0457 hours and 48.73 chip-hours each of four trials, at 1.20 USD 58.48 each."""
+    """The plan prints four trials of 3.0457 hours, 48.73 chip-hours and 58.48 USD each (by hand)."""
     status, printed = plan("--executor", "gke", "--device", "v5e-16")
     assert 0 == status
     head, *rows = [line for line in printed.splitlines() if re.search(r" (disk|MB) ", line)]
@@ -94,7 +94,7 @@ def test_a_plan_says_what_a_device_takes(plan):
 
 
 def test_the_same_as_json(plan):
-    """Hours and money of each trial and of all, the device, its price and the notes."""
+    """The JSON plan has hours and price of each trial and of all, the device and the notes."""
     status, printed = plan("--executor", "gke", "--device", "V5litepod-16", "--json")
     content = json.loads(printed)
     assert 0 == status
@@ -112,13 +112,13 @@ def test_the_same_as_json(plan):
 
 
 def test_a_plan_for_this_machine_is_as_before(plan):
-    """No device, no hours, no money."""
+    """A plan for this machine mentions no device, hours or price."""
     assert "device" not in json.loads(plan("--json")[1])
     assert "USD" not in plan()[1]
 
 
 def test_spot_machines_come_first_where_they_are_wanted(plan):
-    """In the table too, where the price of one trial is 12.18 USD (by hand)."""
+    """With --spot, spot prices come first and are in the table: 12.18 USD per trial (by hand)."""
     _, printed = plan("--executor", "gke", "--device", "v5e-16", "--spot")
     rows = [line for line in printed.splitlines() if " MB " in line]
     assert [["3", "12"]] * 2 == [row.split()[-2:] for row in rows]
@@ -126,7 +126,7 @@ def test_spot_machines_come_first_where_they_are_wanted(plan):
 
 
 def test_what_has_a_price_that_nobody_knows(plan):
-    """It is said, and the other one too."""
+    """An unknown spot price is called unknown beside the known one."""
     _, printed = plan("--executor", "vertex", "--device", "l4-8", "--spot")
     assert "an unknown price on spot machines or " in printed
     assert [line.split()[-1] for line in printed.splitlines() if " MB " in line] == ["?", "?"]
@@ -135,7 +135,7 @@ def test_what_has_a_price_that_nobody_knows(plan):
 
 
 def test_the_pace_of_a_finished_trial_counts(plan, tmp_path):
-    """On the same device, for all seeds of its arm: 90,000 steps at 5 a second are 5 hours."""
+    """The pace of a finished trial applies to its arm: 90,000 steps at 5 per second are 5 hours."""
     one, other = trial_ids(plan).values()
     leave(tmp_path / "w", one[0])
     leave(tmp_path / "w", other[0], device="v5e-8", pace=50.0)
@@ -153,7 +153,7 @@ def test_the_pace_of_a_finished_trial_counts(plan, tmp_path):
 
 
 def test_steps_that_are_done_are_not_paid_again(plan, tmp_path):
-    """Of an interrupted trial that did a third, two thirds are left."""
+    """An interrupted trial that did a third of its steps has two thirds left."""
     ids = [trial_id for ids in trial_ids(plan).values() for trial_id in ids]
     leave(tmp_path / "w", ids[0], step=30_000, finished=False)
     content = json.loads(plan("--executor", "gke", "--device", "v5e-16", "--json")[1])
@@ -163,7 +163,7 @@ def test_steps_that_are_done_are_not_paid_again(plan, tmp_path):
 
 
 def test_float32_on_a_tpu_is_noted(plan):
-    """On nothing else, and it is no error."""
+    """float32 is noted for TPUs only, and is not an error."""
     float32 = ("--gin_bindings", "Training.precision = 'float32'")
     note = "bind 'bfloat16' for speed, which makes a different trial."
     status, printed = plan("--executor", "gke", "--device", "v5e-16", *float32)
@@ -174,7 +174,7 @@ def test_float32_on_a_tpu_is_noted(plan):
 
 
 def test_what_does_not_fit_is_told_together(plan):
-    """The device, spot machines, the batch, data and a checkpoint; exit status 2, no traceback."""
+    """All problems with device, batch, data and checkpoint are reported at once with status 2."""
     status, printed = plan(
         "--executor", "vertex", "--device", "v4-256", "--spot",
         "--gin_bindings", "MINE = '/data/ckpt-1'",
@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_told_together(plan):
 
 
 def test_what_else_is_wrong_is_told_with_it(plan):
-    """An arm that cannot be built is not judged any further; the others are."""
+    """Device problems are reported together with arms that cannot be built."""
     status, printed = plan(
         "--executor", "gke", "--device", "v3-128", broken={"voc": "It is broken."})
     assert 2 == status
@@ -207,7 +207,7 @@ def test_what_else_is_wrong_is_told_with_it(plan):
 
 
 def test_a_batch_that_cannot_be_shared(plan):
-    """64 images by 128 replicas; by a device of 64 it can be."""
+    """A batch of 64 images does not fit 128 replicas, but does fit 64."""
     status, printed = plan("--executor", "gke", "--device", "v3-128")
     assert 2 == status
     assert (
@@ -224,7 +224,7 @@ def test_a_batch_that_cannot_be_shared(plan):
     (["--executor", "gke", "--device", "v6e-8"], "use v5e or v5p."),
 ])
 def test_options_that_make_no_sense(plan, arguments, message):
-    """One sentence, exit status 2."""
+    """Contradictory options exit with status 2 and one sentence."""
     status, printed = plan(*arguments)
     assert 2 == status
     assert message in printed
@@ -234,7 +234,7 @@ def test_options_that_make_no_sense(plan, arguments, message):
 @pytest.mark.extended
 @pytest.mark.slow
 def test_a_plan_of_a_real_sweep(tmp_path, monkeypatch, capsys, object_store):
-    """Costs counted from real layers: hours are what their multiply-adds take, by hand."""
+    """Hours of a real sweep follow from the multiply-adds of its layers (by hand)."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     status = cli.main([
         "plan", "sweeps/quickstart.py", "--only", "mask_head=default", "--json",
