@@ -445,7 +445,7 @@ def test_a_server_that_stays_broken(server):
 
 
 def test_no_kubeconfig(monkeypatch, tmp_path):
-    """A missing kubeconfig is reported with the command to get one, and is not needed for a dry run."""
+    """A missing kubeconfig is reported with the command to get one; a dry run needs none."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -75,7 +75,7 @@ def leave(workdir, trial_id, *, step=90_000, finished=True, device="v5e-16", pac
 
 
 def test_a_plan_says_what_a_device_takes(plan):
-    """The plan prints four trials of 3.0457 hours, 48.73 chip-hours and 58.48 USD each (by hand)."""
+    """A plan prints four trials of 3.0457 hours, 48.73 chip-hours and 58.48 USD (by hand)."""
     status, printed = plan("--executor", "gke", "--device", "v5e-16")
     assert 0 == status
     head, *rows = [line for line in printed.splitlines() if re.search(r" (disk|MB) ", line)]

@@ -33,7 +33,7 @@ def cloud(request, tmp_path, monkeypatch):
 
 
 def test_trials_finish_or_fail_and_a_second_launch_submits_only_what_is_missing(cloud, tmp_path):
-    """The workdir records the outcome and cause of each trial, and a relaunch submits the rest only."""
+    """The workdir records each outcome and cause, and a relaunch submits only the rest."""
     mended = tmp_path / "mended"
     a_plan = launching.plan((), ("end = fail shapes (3, 4) do not fit", f"unless = {mended}"))
     job = clouds.launch(cloud.executor, a_plan)

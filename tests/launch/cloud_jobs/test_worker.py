@@ -244,7 +244,7 @@ open("seen", "w").write(os.environ["WANDB_API_KEY"])
 
 
 def test_a_secret_that_is_not_given_is_the_trials_state(folder, cwd):
-    """A secret that may not be read fails the trial, names the missing role and starts no trainer."""
+    """A secret that may not be read fails the trial and names the missing role."""
     reference = "projects/p/secrets/wandb/versions/1"
     with secret_server.serving() as server:
         server.denied.add("projects/p/secrets/wandb")

@@ -40,7 +40,7 @@ INTERRUPTED = "deepmac-ablate: Stopped at step 4 of 8; run the trial again to go
     ],
 )  # fmt: skip
 def test_the_end_of_the_command_is_noted(tmp_path, code, status, state, exit_code, cause):
-    """The state records outcome, exit status and cause, and the supervisor's exit status matches."""
+    """The state records outcome, exit status and cause, and the supervisor exits alike."""
     before = time.time()
     assert status == supervised.run(supervised.job(tmp_path, code))
     noted = attempt.read_attempt(tmp_path, "train")
@@ -227,7 +227,7 @@ def test_nohup_keeps_a_supervisor_running(tmp_path):
     ("end", "state"),
     [("sys.exit(0)", "finished"), ("sys.exit(1)", "interrupted"), ("sys.exit(3)", "failed")])
 def test_what_a_trainer_makes_of_being_asked_counts(tmp_path, end, state):
-    """After SIGTERM, a finished or diverged trainer keeps its outcome; a crash is an interruption."""
+    """After SIGTERM, a finished or diverged trainer keeps its outcome; a crash is interrupted."""
     code = supervised.OBEDIENT.replace("sys.exit(75)", end)
     with supervised.running(supervised.job(tmp_path, code)) as supervisor:
         supervisor.terminate()
