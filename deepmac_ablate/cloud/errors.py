@@ -46,8 +46,7 @@ def translating_errors(service: str, task: str, role: str) -> Iterator[None]:
             f"{failed}: {_service_message(error)} (PERMISSION_DENIED); the account needs the role "
             f"{role}, and the service's API must be enabled in the project.") from error
     except exceptions.NotFound as error:
-        raise UserError(
-            f"{failed}, as it does not exist: {_service_message(error)} (NOT_FOUND).") from error
+        raise UserError(f"{failed}: {_service_message(error)} (NOT_FOUND).") from error
     except exceptions.TooManyRequests as error:
         raise UserError(_quota_exceeded(failed, error)) from error
     except exceptions.RetryError as error:

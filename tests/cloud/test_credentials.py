@@ -47,7 +47,7 @@ def account(monkeypatch, tmp_path):
 
 
 def test_without_credentials_it_is_said_how_to_get_some():
-    """One sentence: two ways in, and one way to look without."""
+    """Missing credentials are reported in one sentence with the ways to get some."""
     with pytest.raises(UserError, match="There are no Google Cloud credentials") as none:
         credentials.service_access("aiplatform", HOST)
     text = str(none.value)
@@ -59,17 +59,18 @@ def test_without_credentials_it_is_said_how_to_get_some():
 
 @pytest.mark.parametrize("content", [None, "no JSON", "{}"])
 def test_a_file_without_credentials_is_named(monkeypatch, tmp_path, content):
-    """It does not exist, is broken, or is something else."""
+    """A credentials file that is missing, broken or of another kind is named."""
     path = tmp_path / "account.json"
     if content is not None:
         path.write_text(content)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
-    with pytest.raises(UserError, match=r"GOOGLE_APPLICATION_CREDENTIALS = .*account\.json"):
+    says = r"GOOGLE_APPLICATION_CREDENTIALS must be .*got .*account\.json"
+    with pytest.raises(UserError, match=says):
         credentials.service_access("aiplatform", HOST)
 
 
 def test_credentials_may_use_the_cloud(account):
-    """Those of a service account ask for the scope that Vertex AI and Secret Manager need."""
+    """Service account credentials request the scope of Vertex AI and Secret Manager."""
     found = credentials.service_access("aiplatform", HOST)
     assert HOST == found.endpoint
     assert ["https://www.googleapis.com/auth/cloud-platform"] == list(found.credentials.scopes)
@@ -78,7 +79,7 @@ def test_credentials_may_use_the_cloud(account):
 @pytest.mark.parametrize("url", [
     "http://127.0.0.1:8080/", "http://localhost:8080", "http://[::1]:8080/"])
 def test_servers_on_this_machine_get_no_credentials(monkeypatch, account, url):
-    """Plain http is for them alone."""
+    """Servers on this machine may use plain http, and receive no credentials."""
     monkeypatch.setenv(OVERRIDE, url)
     found = credentials.service_access("aiplatform", HOST)
     assert url.rstrip("/") == found.endpoint
@@ -89,14 +90,14 @@ def test_servers_on_this_machine_get_no_credentials(monkeypatch, account, url):
     "http://example.org/", "http://10.0.0.1:80/", "http://127.0.0.1.example.org/", "127.0.0.1:80",
     "https://", "ftp://127.0.0.1/"])
 def test_credentials_do_not_go_out_in_clear_text(monkeypatch, account, url):
-    """Any other address without https is refused by name."""
+    """Endpoints on other machines must use https."""
     monkeypatch.setenv(OVERRIDE, url)
-    with pytest.raises(UserError, match=f"{OVERRIDE} = '{url}' is no endpoint: give https://HOST/"):
+    with pytest.raises(UserError, match=f"{OVERRIDE} must be https://HOST/, .* got '{url}'"):
         credentials.service_access("aiplatform", HOST)
 
 
 def test_other_hosts_get_the_credentials(monkeypatch, account):
-    """Such as a private endpoint; each service has its own variable."""
+    """Private https endpoints receive credentials, with one variable per service."""
     monkeypatch.setenv(OVERRIDE, "https://private.example.org/")
     found = credentials.service_access("aiplatform", HOST)
     assert "private.example.org" == found.endpoint
@@ -106,7 +107,7 @@ def test_other_hosts_get_the_credentials(monkeypatch, account):
 
 
 def test_the_project_is_the_given_one_before_all_others(monkeypatch, account):
-    """Then the variable's, then the credentials' own."""
+    """The given project wins over the variable, and that over the credentials."""
     assert "accounts-project" == credentials.find_project()
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "variables-project")
     assert "variables-project" == credentials.find_project()
@@ -114,13 +115,14 @@ def test_the_project_is_the_given_one_before_all_others(monkeypatch, account):
 
 
 def test_without_a_project_it_is_said_how_to_give_one():
-    """Also where there are no credentials that could name it."""
-    with pytest.raises(UserError, match=r"No .* project .*--project.* GOOGLE_CLOUD_PROJECT"):
+    """A missing project is reported with the ways to give one, even without credentials."""
+    says = "project is unknown: pass --project, or set GOOGLE_CLOUD_PROJECT"
+    with pytest.raises(UserError, match=says):
         credentials.find_project()
 
 
 def test_credentials_that_were_withdrawn_are_said_to_be(account):
-    """Google refuses to refresh them: log in again."""
+    """Revoked credentials are reported with the command to log in again."""
     path, fields = account
 
     def refuse(*asked):
@@ -129,7 +131,7 @@ def test_credentials_that_were_withdrawn_are_said_to_be(account):
     with google_api.serving(refuse) as url:
         path.write_text(json.dumps({**fields, "token_uri": url}))
         found = credentials.service_access("aiplatform", HOST).credentials
-        says = r"did not start it, .* credentials do not work .*application-default login"
+        says = r"did not start it, .* credentials are invalid .*application-default login"
         with (pytest.raises(UserError, match=says),
               errors.translating_errors("Vertex AI", "start it", "roles/aiplatform.user")):
             found.refresh(Request())

@@ -66,7 +66,7 @@ GPUS = {
 
 @pytest.mark.parametrize("name", TPUS)
 def test_a_tpu_is_what_the_documentation_says(name):
-    """Chips, replicas, machines, topology, and what GKE's nodes are labelled with."""
+    """A TPU has the documented chips, replicas, hosts, topology and GKE label."""
     it = get_device(name)
     found = (it.chips, it.replicas, it.hosts, it.topology, it.machine_type, it.gke_accelerator)
     assert ("tpu", TPUS[name]) == (it.kind, found)
@@ -74,14 +74,14 @@ def test_a_tpu_is_what_the_documentation_says(name):
 
 @pytest.mark.parametrize("name", GPUS)
 def test_a_gpu_is_what_the_documentation_says(name):
-    """GPUs, machines, and what GKE's nodes are labelled with."""
+    """A GPU device has the documented GPUs, hosts and GKE label."""
     it = get_device(name)
     assert GPUS[name] == (it.chips, it.hosts, it.machine_type, it.gke_accelerator)
     assert ("gpu", it.chips, None) == (it.kind, it.replicas, it.topology)
 
 
 def test_a_cpu_is_a_machine():
-    """Of that many virtual CPUs with 4 GiB each."""
+    """A CPU device is one machine with that many virtual CPUs and 4 GiB each."""
     it = get_device("cpu-16")
     assert ("cpu", 1, 1, 1, 64.0) == (it.kind, it.chips, it.replicas, it.hosts, it.memory_gib)
     assert "n2-standard-16" == it.machine_type == it.vertex.machine_type
@@ -106,7 +106,7 @@ def test_every_device_adds_up(name):
 
 
 def test_names_are_in_order():
-    """Each generation in one piece, from small to large, TPUs before GPUs before CPUs."""
+    """Names are sorted by kind, generation and size."""
     listed = [get_device(name) for name in device_names()]
     assert len(set(device_names())) == len(listed)
     kinds = [kind for kind, _ in itertools.groupby(it.kind for it in listed)]
@@ -122,32 +122,32 @@ def test_names_are_in_order():
     ("a100-40gb-8", "a100-8"), ("h100-80gb-8", "h100-8"), ("h200-141gb-8", "h200-8"),
 ])
 def test_a_device_has_several_spellings(spelling, name):
-    """Google's own names, and capitals."""
+    """Google's own names and capitals mean the same devices."""
     assert get_device(name) is get_device(spelling)
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("v5e-12", "There is no device 'v5e-12'; v5e comes as v5e-1, v5e-4, v5e-8, v5e-16, v5e-32, "
-     "v5e-64, v5e-128, v5e-256. Did you mean 'v5e-16'?"),
-    ("v5litepod-512", "There is no device 'v5litepod-512'; v5e comes as"),
+    ("v5e-12", "There is no device 'v5e-12'; v5e is available as v5e-1, v5e-4, v5e-8, v5e-16, "
+     "v5e-32, v5e-64, v5e-128, v5e-256. Did you mean 'v5e-16'?"),
+    ("v5litepod-512", "There is no device 'v5litepod-512'; v5e is available as"),
     ("v5litepod-512", "Did you mean 'v5e-256'?"),
     ("v3-4", "Did you mean 'v3-8'?"),
-    ("a100", "There is no device 'a100'; a100 comes as a100-1, a100-2,"),
-    ("a100-80gb", "There is no device 'a100-80gb'; a100-80gb comes as a100-80gb-1,"),
-    ("h200-1", "There is no device 'h200-1'; h200 comes as h200-8, h200-16,"),
-    ("v5e-2x2", "There is no device 'v5e-2x2'; v5e comes as"),
-    ("v5e-²", "There is no device 'v5e-²'; v5e comes as"),
-    ("h10-8", "There is no device 'h10-8'; a device is a generation and a number, such as "
-     "'v5e-16', and the generations are v5e, v5p, v4, v3, v2, t4, v100, l4, a100, a100-80gb, h100, "
-     "h200, cpu. Did you mean 'h100-8'?"),
-    ("", "There is no device ''; a device is a generation and a number"),
+    ("a100", "There is no device 'a100'; a100 is available as a100-1, a100-2,"),
+    ("a100-80gb", "There is no device 'a100-80gb'; a100-80gb is available as a100-80gb-1,"),
+    ("h200-1", "There is no device 'h200-1'; h200 is available as h200-8, h200-16,"),
+    ("v5e-2x2", "There is no device 'v5e-2x2'; v5e is available as"),
+    ("v5e-²", "There is no device 'v5e-²'; v5e is available as"),
+    ("h10-8", "There is no device 'h10-8'; a device must be a generation and a number, such as "
+     "'v5e-16', with one of the generations v5e, v5p, v4, v3, v2, t4, v100, l4, a100, a100-80gb, "
+     "h100, h200, cpu. Did you mean 'h100-8'?"),
+    ("", "There is no device ''; a device must be a generation and a number"),
     ("v6e-8", "Trials cannot run on 'v6e-8': from TPU v6e on, Vertex AI does not support "
      "TensorFlow"),
     ("v7-8", "Trials cannot run on 'v7-8': TPU v7 (tpu7x) does not support TensorFlow"),
     ("tpu7x-8", "Trials cannot run on 'tpu7x-8': TPU v7 (tpu7x) does not support TensorFlow"),
 ])
 def test_what_is_no_device(name, message):
-    """What was asked for, what there is instead, and why not."""
+    """An unknown device is reported with the alternatives or the reason."""
     with pytest.raises(UserError, match=re.escape(message)):
         get_device(name)
 
@@ -165,12 +165,12 @@ def test_what_is_no_device(name, message):
     ("cpu-8", VertexMachine("n2-standard-8")),
 ])
 def test_how_vertex_ai_says_it(name, machine):
-    """By cores up to v3, by topology for v5e on one host, by accelerators of a host for GPUs."""
+    """Vertex AI counts TPU cores up to v3, v5e by topology, and GPUs per host."""
     assert machine == get_device(name).vertex
 
 
 def test_vertex_ai_takes_every_machine():
-    """Its own enumeration knows every accelerator, and no job on any device breaks its rules."""
+    """Vertex AI's enumeration and limits accept a job on every device."""
     from google.cloud.aiplatform_v1 import AcceleratorType
 
     from deepmac_ablate.cloud.vertex.client import Vertex
@@ -189,7 +189,7 @@ def test_vertex_ai_takes_every_machine():
 
 
 def test_a_cluster_takes_every_device():
-    """Jobs and JobSets on each are what Kubernetes' and JobSet's schemas and rules ask for."""
+    """Kubernetes' and JobSet's schemas and rules accept a job on every device."""
     from deepmac_ablate.cloud.gke import manifests
     from deepmac_ablate.cloud.gke.pod import Placement
     from tests.fakes import kubernetes_schemas
@@ -213,27 +213,27 @@ def test_a_cluster_takes_every_device():
         "GKE has no v2-8 to train on; it has v5e-1 to v5e-256, v5p-8 to v5p-12288, v4-8 to "
         "v4-4096, v3-8 to v3-2048; --executor vertex has it."]),
     ("v5e-4", "vertex", True, [
-        "Vertex AI gives no TPUs as spot machines; leave --spot out, or take --executor gke."]),
+        "Vertex AI has no spot machines with TPUs; drop --spot, or use --executor gke."]),
     ("v5e-4", "vertex", False, []),
     ("v5e-4", "gke", True, []),
     ("a100-8", "vertex", True, []),
     ("cpu-8", "gke", True, []),
 ])
 def test_what_a_cloud_cannot_give(name, executor, spot, expected):
-    """What it has instead, and who has it."""
+    """A device that a cloud lacks is reported with alternatives and the cloud that has it."""
     assert expected == availability_problems(get_device(name), executor, spot)
 
 
 @pytest.mark.parametrize("name", device_names())
 def test_every_device_is_to_be_had_somewhere(name):
-    """From one of the clouds."""
+    """Every device is available from at least one cloud."""
     assert [] in [
         availability_problems(get_device(name), executor, spot=False)
         for executor in ("vertex", "gke")]
 
 
 def test_what_nobody_has_tried_is_said():
-    """Of every TPU; more of slices of several hosts, and of pods on Vertex AI."""
+    """Untested devices have warnings: TPUs, multi-host slices and pods on Vertex AI."""
     assert all(get_device(name).warnings for name in TPUS)
     single, several = (set(get_device(name).warnings) for name in ("v5e-8", "v5e-16"))
     assert single < several

@@ -51,7 +51,7 @@ def everything_said(error):
 
 
 def test_references_are_read_by_variable():
-    """In the forms of both clouds."""
+    """References are parsed in the forms of both clouds."""
     full = "projects/my-project/secrets/hf_token/versions/12"
     assert {"WANDB_API_KEY": "wandb-api-key", "HF_TOKEN": full} == secrets.parse_references(
         ["WANDB_API_KEY=wandb-api-key", f"HF_TOKEN={full}"], "vertex")
@@ -61,20 +61,20 @@ def test_references_are_read_by_variable():
 
 
 @pytest.mark.parametrize(("executor", "reference", "says"), [
-    ("vertex", "", "is no reference to a secret, but empty; on vertex it is projects/PROJECT"),
-    ("vertex", "wandb/key", "on vertex, but on gke; on vertex it is projects/PROJECT"),
-    ("vertex", "projects/p/secrets/wandb", "versions/VERSION or the name of a secret"),
+    ("vertex", "", "to a secret, which is projects/PROJECT.*; the value given is empty"),
+    ("vertex", "wandb/key", "projects/PROJECT.* on vertex; the value given is one for gke"),
+    ("vertex", "projects/p/secrets/wandb", "versions/VERSION, or the name of a secret"),
     ("vertex", "projects/p/secrets/wandb/versions/0", "VERSION"),
     ("vertex", "projects/p/secrets/wandb/versions/newest", "VERSION"),
     ("vertex", "two words", "VERSION"),
-    ("gke", "wandb", "on gke, but on vertex; on gke it is SECRET/KEY"),
-    ("gke", "projects/p/secrets/wandb/versions/1", "on gke, but on vertex"),
+    ("gke", "wandb", "which is SECRET/KEY.* on gke; the value given is one for vertex"),
+    ("gke", "projects/p/secrets/wandb/versions/1", "is one for vertex"),
     ("gke", "Wandb/key", "SECRET/KEY"),
     ("gke", "wandb/a/b", "SECRET/KEY"),
     ("gke", "wandb/", "SECRET/KEY"),
 ])
 def test_malformed_references_are_refused_by_name(executor, reference, says):
-    """The variable is named and the right form shown, but never what was given."""
+    """The error names the variable and the valid form, but never the value given."""
     with pytest.raises(UserError, match=f"--secret WANDB_API_KEY .*{says}") as refused:
         secrets.parse_references([f"WANDB_API_KEY={reference}"], executor)
     assert not reference or f"{reference!r}" not in str(refused.value)
@@ -83,14 +83,14 @@ def test_malformed_references_are_refused_by_name(executor, reference, says):
 @pytest.mark.parametrize("option", ["wandb", "=wandb", "1KEY=wandb", "a-b=wandb",
                                     *KEYS.values(), f"{drawn(31)}="])
 def test_options_without_a_variable_are_refused_by_number(option):
-    """They may be a secret through and through, so nothing of them is shown."""
+    """The error counts the option and shows nothing of it, as it may be a secret."""
     with pytest.raises(UserError, match=r"--secret number 2 .*VAR=REFERENCE") as refused:
         secrets.parse_references(["A=a", option], "vertex")
     assert option not in str(refused.value)
 
 
 def test_a_variable_is_given_once():
-    """The second one does not win in silence."""
+    """Two references for one variable are an error."""
     with pytest.raises(UserError, match="--secret A is given twice"):
         secrets.parse_references(["A=a", "A=b"], "vertex")
 
@@ -99,7 +99,7 @@ def test_a_variable_is_given_once():
 @pytest.mark.parametrize("before", ["", "wandb/"])
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 def test_real_keys_are_refused_without_showing_them(key, before, executor):
-    """Whoever writes the key itself is told so, and it gets into no terminal and no log."""
+    """A key in place of a reference is refused and never shown."""
     with pytest.raises(UserError, match=r"WANDB_API_KEY.* looks like the secret itself") as refused:
         secrets.parse_references([f"WANDB_API_KEY={before}{key}"], executor)
     assert key not in everything_said(refused.value)
@@ -110,7 +110,7 @@ def test_real_keys_are_refused_without_showing_them(key, before, executor):
     "hourglassablationswandbkey", "HourglassAblationsWandbKey", "sk-learn-experiments-wandb",
     "hf_token", "wandb_v2_key", "skeleton-key"])
 def test_names_of_secrets_are_not_taken_for_keys(name):
-    """Words, years and numbers in names are no random characters."""
+    """Names with words, years and numbers are not mistaken for keys."""
     assert {"A": name} == secrets.parse_references([f"A={name}"], "vertex")
 
 
@@ -118,7 +118,7 @@ def test_names_of_secrets_are_not_taken_for_keys(name):
     "WANDB_API_KEY", "HF_TOKEN", "MY_SECRET", "DB_PASSWORD", "GOOGLE_APPLICATION_CREDENTIALS",
     "APIKEY", "key", "AWS_SECRET_ACCESS_KEY", "AUTH_TOKENS"])
 def test_variables_that_say_secret_are_not_plain(variable):
-    """They are refused with the option that is right."""
+    """Plain variables with secret names are refused with the right option."""
     with pytest.raises(UserError, match=f"--secret {variable}=REFERENCE") as refused:
         secrets.check_no_secrets({"TF_CPP_MIN_LOG_LEVEL": "1", variable: "the value"})
     assert "the value" not in str(refused.value)
@@ -126,22 +126,22 @@ def test_variables_that_say_secret_are_not_plain(variable):
 
 @pytest.mark.parametrize("kind", ["sk", "AIza", "ghp", "wandb", "json", "pem"])
 def test_values_that_are_keys_are_not_plain(kind):
-    """Whatever their variable is called."""
+    """Plain variables whose values look like keys are refused."""
     value = KEYS[kind]
-    with pytest.raises(UserError, match="--env MODEL would be readable") as refused:
+    with pytest.raises(UserError, match="--env MODEL looks like a secret") as refused:
         secrets.check_no_secrets({"MODEL": value})
     assert value not in everything_said(refused.value)
 
 
 def test_other_variables_are_plain():
-    """Also such as only contain the letters, and commits."""
+    """Variables that merely contain such letters, and commit hashes, are accepted."""
     secrets.check_no_secrets({
         "TOKENIZERS_PARALLELISM": "false", "MONKEY": "1", "KEYBOARD": "de", "WANDB_MODE": "online",
         "COMMIT": KEYS["hexadecimal"]})
 
 
 def test_values_are_fetched(server):
-    """By version, and the newest where none is said; a line's end is no part of a key."""
+    """Values are fetched by version, or the latest one, without the newline at the end."""
     server.add(WANDB, b"old")
     server.add(WANDB, b"new\n")
     assert {"OLD": "old", "NEW": "new"} == secrets.fetch({
@@ -155,14 +155,14 @@ def test_nothing_is_asked_for_nothing(server):
 
 
 def test_passing_failures_are_sat_out(server):
-    """Secret Manager is asked again."""
+    """Requests to Secret Manager are retried."""
     server.add(WANDB, b"value")
     server.refusals = [503, 503]
     assert {"A": "value"} == secrets.fetch({"A": f"{WANDB}/versions/1"})
 
 
 def test_a_secret_that_may_not_be_read_is_named(server):
-    """With the role that is missing."""
+    """A secret without permission is named with the missing role."""
     server.add(WANDB, b"value")
     server.denied.add(WANDB)
     with pytest.raises(UserError) as refused:
@@ -172,17 +172,17 @@ def test_a_secret_that_may_not_be_read_is_named(server):
     assert "roles/secretmanager.secretAccessor" in text
 
 
-@pytest.mark.parametrize(("status", "says"), [(None, "there is none"), (503, "nobody answers")])
+@pytest.mark.parametrize(("status", "says"), [(None, "NOT_FOUND"), (503, "does not answer")])
 def test_a_secret_that_cannot_be_had_is_named(server, status, says):
-    """It does not exist, or nobody answers for too long."""
+    """A secret that does not exist, or a service that does not answer, is reported."""
     server.refusals = [status] * 9 if status else []
     with pytest.raises(UserError, match=f"did not give {WANDB}/versions/7 for A.*{says}"):
         secrets.fetch({"A": f"{WANDB}/versions/7"}, patience=0)
 
 
 def test_what_is_no_version_is_not_asked_for(server):
-    """A reference that was never completed, or was tampered with, is refused and not shown."""
-    with pytest.raises(UserError, match="--secret A is no reference to a version") as refused:
+    """An incomplete reference is refused before any request, and not shown."""
+    with pytest.raises(UserError, match="--secret A must be a reference of the form") as refused:
         secrets.fetch({"A": "hunter2"})
     assert "hunter2" not in str(refused.value)
     assert [] == server.asked
@@ -192,13 +192,13 @@ def test_what_is_no_version_is_not_asked_for(server):
 def test_values_that_no_variable_can_hold_are_refused(server, value):
     """The secret is named; not even a traceback holds its value."""
     server.add(WANDB, value)
-    with pytest.raises(UserError, match=f"{WANDB}/versions/1 is ") as refused:
+    with pytest.raises(UserError, match=f"{WANDB}/versions/1 must ") as refused:
         secrets.fetch({"A": f"{WANDB}/versions/1"})
     assert "hunter2" not in everything_said(refused.value)
 
 
 def test_values_are_in_no_request_and_no_error(server, monkeypatch):
-    """From the option to the job's start: only the job's own variables hold the value."""
+    """The value of a secret is in no job, request or error."""
     value = "S3CRET" + "c0ffee" * 5
     server.add(WANDB, value.encode())
     references = secrets.parse_references(["WANDB_API_KEY=wandb"], "vertex")

@@ -118,5 +118,5 @@ def test_a_heartbeat_on_gs_is_valid_for_two_minutes(age, status):
 def test_a_broken_file_is_an_error(folder, name):
     """The message names the file and says to delete it."""
     storage.write(epath.Path(folder) / name, "{}")
-    with pytest.raises(UserError, match=f"^{folder}/{name} is .*; delete it"):
+    with pytest.raises(UserError, match=f"^{folder}/{name} is not a valid .*; delete it"):
         trial_status.read_status(folder)

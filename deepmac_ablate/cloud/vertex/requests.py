@@ -110,5 +110,5 @@ def _check_limits(request: JobRequest) -> None:
                 f"The label {key}={value} is not valid: keys and values must be at most 63 of a-z, "
                 "0-9, \"_\" and \"-\", and keys must begin with a letter.")
     if request.hours * 3600 < 1:
-        raise UserError(f"--hours must be at least 1 second for the job {request.name}, got "
-                        f"{request.hours:g}.")
+        raise UserError("--hours must be at least 0.0003, which is one second, got "
+                        f"{request.hours:g} for the job {request.name}.")

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from deepmac_ablate.launch.supervision.locks import LockHeldError, in_use_message
+from deepmac_ablate.launch.supervision.lock_holder import LockHeldError, in_use_message
 from deepmac_ablate.storage.gcs import ObjectStore, TimeLimits
 from deepmac_ablate.storage.gcs_errors import StorageError
 

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import pwd
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,19 +17,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.launch.supervision import processes
+from deepmac_ablate.launch.supervision.lock_holder import (
+    LockHeldError,
+    describe_this_process,
+    in_use_message,
+)
 from deepmac_ablate.storage import disk
 
 if TYPE_CHECKING:
     from deepmac_ablate.launch.supervision.gcs_lock import GcsLock
 
+__all__ = [
+    "FileLock", "LockHeldError", "acquire", "describe_this_process", "is_held", "read_holder"]
+
 # A process that tests whether a lock is held holds it, shared, for some microseconds.
 _SECONDS_OF_TRIES = 1.0
 _SECONDS_BETWEEN_TRIES = 0.02
-
-
-class LockHeldError(UserError):
-    """Another process holds the lock."""
 
 
 def acquire(
@@ -145,55 +147,6 @@ def read_holder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return written if isinstance(written, dict) else None
-
-
-def describe_this_process(kind: str) -> dict[str, Any]:
-    """Describe this process as the holder of a lock.
-
-    Args:
-        kind: Kind of process, such as "a launcher".
-
-    Returns:
-        `what` (the kind), host, pid, user, `process_started` (see `processes.process_identity`)
-        and started, the current Unix time in seconds.
-    """
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        # Containers run as users that have no name.
-        user = str(os.getuid())
-    return {
-        "what": kind, "host": os.uname().nodename, "pid": os.getpid(), "user": user,
-        "process_started": processes.process_identity(os.getpid()), "started": time.time(),
-    }
-
-
-def in_use_message(path: str | os.PathLike[str], holder: Mapping[str, Any] | None) -> str:
-    """Return a sentence, without its period, that says which process uses the folder of a lock.
-
-    Args:
-        path: Lock file or object.
-        holder: Description of the holder; None if it is illegible.
-    """
-    folder, _, name = os.fspath(path).rpartition("/")
-    if holder is None:
-        return f"{folder or '.'} is in use by another process, which holds {name}"
-    kind, host = holder.get("what", "a launcher"), holder.get("host", "an unknown host")
-    pid, user = holder.get("pid", "unknown"), holder.get("user", "unknown")
-    started = holder.get("started")
-    age = ""
-    if isinstance(started, int | float):
-        age = f", started {format_duration(time.time() - started)} ago"
-    return f"{folder or '.'} is in use by {kind} on {host} (pid {pid} of user {user}{age})"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration in the largest unit of which it has at least one, such as "3 h"."""
-    seconds = max(0, seconds)
-    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= unit:
-            return f"{seconds // unit:.0f} {name}"
-    return f"{seconds:.0f} s"
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

@@ -58,7 +58,7 @@ def of_kind(cluster, kind: str) -> list[str]:
 
 
 def test_a_job_from_beginning_to_end(gke, cluster):
-    """A job waits, says what for, runs and has succeeded."""
+    """A job waits with a reason, runs and succeeds."""
     job = gke.submit(request("v5e-8"))
     assert "default/job/trial-1" == job
     assert ("queued", "") == gke.status(job)
@@ -71,11 +71,11 @@ def test_a_job_from_beginning_to_end(gke, cluster):
 
 
 def test_an_image_that_cannot_be_pulled_is_seen(gke, cluster):
-    """Who looks reads why nothing starts, and that the machine is paid for all the same."""
+    """An image that cannot be pulled is reported, and that its machine is billed."""
     job = gke.submit(request("v5e-8"))
     cluster.set_state(NAME, "image", message='Back-off pulling image "i:1"')
     assert ("queued", 'ImagePullBackOff: Back-off pulling image "i:1" '
-                      "(its machine is held meanwhile)") == gke.status(job)
+                      "(its machine is reserved and billed in the meantime)") == gke.status(job)
 
 
 def test_a_suspended_job_is_queued(gke, cluster):
@@ -88,7 +88,7 @@ def test_a_suspended_job_is_queued(gke, cluster):
 
 
 def test_machines_may_be_taken_away_again_and_again(gke, cluster):
-    """Preemptions cost no retry, however many there are."""
+    """Preemptions do not count as retries."""
     job = gke.submit(request("v5e-8", spot=True))
     for code in (75, 137, 143, 1) * 3:
         cluster.set_state(NAME, "running")
@@ -104,7 +104,7 @@ def test_machines_may_be_taken_away_again_and_again(gke, cluster):
 
 @pytest.mark.parametrize("code", [1, 2, 3, 134, 137])
 def test_a_failed_trainer_is_not_started_again(gke, cluster, code):
-    """Errors, user's mistakes, divergence and crashes fail the job at once, with the status."""
+    """User errors, divergence and crashes fail the job at once, with the exit status."""
     job = gke.submit(request("v5e-8"))
     cluster.set_state(NAME, "running")
     cluster.set_state(NAME, "failed", code=code)
@@ -116,14 +116,14 @@ def test_a_failed_trainer_is_not_started_again(gke, cluster, code):
 
 @pytest.mark.parametrize("code", [2, 3])
 def test_a_mistake_remains_one_while_a_machine_is_taken_away(gke, cluster, code):
-    """A user's mistake is not repeated on the next machine."""
+    """A user error during a preemption is not repeated on the next machine."""
     job = gke.submit(request("v5e-8"))
     cluster.exits(NAME, code, disrupted=True)
     assert "failed" == gke.status(job).state
 
 
 def test_a_worker_that_was_asked_to_end_goes_on(gke, cluster):
-    """A pod that somebody deletes is replaced, as often as that happens."""
+    """A deleted pod is replaced, as often as that happens."""
     job = gke.submit(request("v5e-8"))
     for _ in range(10):
         cluster.exits(NAME, 75)
@@ -132,19 +132,19 @@ def test_a_worker_that_was_asked_to_end_goes_on(gke, cluster):
 
 
 def test_a_trial_that_is_taken_is_tried_again_a_few_times(gke, cluster):
-    """A worker waits for another's lock to expire, but not for ever."""
+    """A worker waits for another's lock to expire, but only for a few tries."""
     job = gke.submit(request("v5e-8"))
     for _ in range(6):
         cluster.exits(NAME, 69)
         look = gke.status(job)
-        assert ("queued", "its container ended with status 69 and will be started again") == look
+        assert ("queued", "its container exited with status 69 and will be restarted") == look
     cluster.exits(NAME, 69)
     assert ("failed", "BackoffLimitExceeded: Job has reached the specified backoff limit; "
-                      "its container ended with status 69") == gke.status(job)
+                      "its container exited with status 69") == gke.status(job)
 
 
 def test_a_job_that_takes_too_long_has_expired(gke, cluster):
-    """The deadline is told from failures, of Jobs and of JobSets."""
+    """An exceeded deadline is reported as "expired" for Jobs and JobSets."""
     for device in ("v5e-8", "v5e-16"):
         job = gke.submit(request(device, name=device))
         cluster.set_state(device, "running")
@@ -206,16 +206,16 @@ def test_a_coordinator_that_misses_its_hosts_first_does_not_fail_the_trial(gke, 
     ("v5e-16", "coordinator"), ("v5e-16", "host"), ("a100-16", "worker")])
 @pytest.mark.parametrize("code", [2, 3])
 def test_a_mistake_ends_all_pods_at_once(gke, cluster, device, role, code):
-    """JobSet tells mistakes from lost machines, though both are matters of pod failure policies."""
+    """A user error fails a JobSet, whereas a lost machine restarts it."""
     job = gke.submit(request(device))
     cluster.set_state(NAME, "running")
     cluster.exits(NAME, code, role=role)
     look = gke.status(job)
     assert "failed" == look.state
     assert f"first failed job: {NAME}-{role}-0" in look.message
-    assert f"container ended with status {code}" in look.message
+    assert f"container exited with status {code}" in look.message
     assert "\n" not in look.message
-    assert not any(pod["status"]["phase"] == "Running" for pod in cluster.find_job("Pod", {}))
+    assert not any(pod["status"]["phase"] == "Running" for pod in cluster.find("Pod", {}))
 
 
 @pytest.mark.parametrize(("device", "role"), [("v5e-16", "coordinator"), ("a100-16", "worker")])
@@ -263,7 +263,7 @@ def test_the_indexes_of_pods_are_those_of_their_hosts(cluster, gke):
 
 
 def test_submitting_twice_is_submitting_once(gke, server):
-    """A name that is there is found, also if it has ended."""
+    """Submitting an existing name returns its job, even if it has ended."""
     for device in ("v5e-8", "v5e-16"):
         first = gke.submit(request(device, name=device))
         server.cluster.set_state(device, "running")
@@ -273,7 +273,7 @@ def test_submitting_twice_is_submitting_once(gke, server):
 
 
 def test_a_lost_answer_does_not_start_a_job_twice(gke, server):
-    """The connection breaks when the job has just been created: it is found."""
+    """A job is found if the connection broke just after its creation."""
     server.refuse(0, method="POST", done=True)
     job = gke.submit(request("v5e-8"))
     assert 2 == len([it for it in server.requests if it[0] == "POST"])
@@ -291,7 +291,7 @@ def test_a_job_is_found_by_its_name(gke, server):
 
 
 def test_a_busy_cluster_is_asked_again(gke, server):
-    """Errors that pass are waited for."""
+    """Transient errors are retried."""
     job = gke.submit(request("v5e-8"))
     for status in (503, 429, 0):
         server.refuse(status, "try later")
@@ -299,7 +299,7 @@ def test_a_busy_cluster_is_asked_again(gke, server):
 
 
 def test_a_job_that_somebody_deleted_is_gone(gke, cluster):
-    """A name that is unknown is gone, and cancelling it does nothing."""
+    """An unknown job is "gone", and cancelling it does nothing."""
     job = gke.submit(request("v5e-16"))
     cluster.set_state(NAME, "deleted")
     assert "gone" == gke.status(job).state
@@ -308,15 +308,15 @@ def test_a_job_that_somebody_deleted_is_gone(gke, cluster):
 
 @pytest.mark.parametrize("device", ["v5e-8", "v5e-16"])
 def test_cancelling_gives_containers_their_grace(gke, cluster, device):
-    """Containers are asked to end, and until they have the job is still seen."""
+    """Cancelled containers receive SIGTERM, and the job exists until they have ended."""
     asked = []
     cluster.on_delete = lambda kind, body: asked.append((kind, body["metadata"]["name"]))
     job = gke.submit(request(device))
     cluster.set_state(NAME, "running")
-    running = {("Pod", pod["metadata"]["name"]) for pod in cluster.find_job("Pod", {})}
+    running = {("Pod", pod["metadata"]["name"]) for pod in cluster.find("Pod", {})}
     gke.cancel(job)
     assert running <= set(asked)
-    assert ("running", "it is being deleted") == gke.status(job)
+    assert ("running", "being deleted") == gke.status(job)
     for _, pod in running:
         cluster.pod_exits(pod, 75)
     assert "gone" == gke.status(job).state
@@ -324,7 +324,7 @@ def test_cancelling_gives_containers_their_grace(gke, cluster, device):
 
 
 def test_what_has_ended_is_not_cancelled(gke, cluster):
-    """How a job ended is still known after it was cancelled too late."""
+    """The outcome of an ended job is kept if it is cancelled too late."""
     job = gke.submit(request("v5e-8"))
     cluster.set_state(NAME, "failed", code=2)
     before = gke.status(job)
@@ -364,7 +364,7 @@ def test_containers_are_started_with_what_the_request_says(gke, cluster, tmp_pat
 
 
 def test_states_can_be_played(gke, cluster):
-    """A script of states is gone through look by look."""
+    """The stand-in plays a script of states, one per query."""
     job = gke.submit(request("v5e-8"))
     cluster.play(NAME, ["pending", "running", "preempted", "running", ("failed", {"code": 3})])
     assert ["queued", "running", "preempted", "running", "failed", "failed"] == [
@@ -390,15 +390,16 @@ def test_the_stand_in_shows_what_kubernetes_could_show(gke, cluster, device, sta
 
 
 def test_who_may_not_is_told_what(gke, server):
-    """A refusal names the verb, the resource, the namespace and a role that has the right."""
+    """A permission error names the verb, the resource, the namespace and a suitable role."""
     server.refuse(403, 'jobs.batch is forbidden: User "me" cannot create resource "jobs"')
-    with pytest.raises(UserError, match=r"You may not create jobs in the namespace 'default' "
+    with pytest.raises(UserError, match=r"do not have permission to create jobs in the namespace "
+                       r"'default' "
                        r'.*User "me" cannot create resource "jobs".*roles/container\.developer'):
         gke.submit(request("v5e-8"))
 
 
 def test_who_is_nobody_is_told_to_log_in(gke, server):
-    """Credentials that the cluster does not know, or none, are told from missing rights."""
+    """Unknown or missing credentials are distinguished from missing rights."""
     for status, message in ((401, "Unauthorized"),
                             (403, 'User "system:anonymous" cannot create resource "jobs"')):
         server.refuse(status, message)
@@ -407,9 +408,9 @@ def test_who_is_nobody_is_told_to_log_in(gke, server):
 
 
 def test_a_cluster_without_jobset_is_told_from_one_without_the_namespace(gke, server):
-    """Who needs JobSet is told how to install it; a namespace that is missing is named."""
+    """A missing JobSet is reported with its installation, a missing namespace by name."""
     server.has_jobset = False
-    with pytest.raises(UserError, match=r"no JobSet.*kubectl apply --server-side -f https://"):
+    with pytest.raises(UserError, match=r"does not have JobSet.*kubectl apply --server-side -f https://"):
         gke.submit(request("v5e-16"))
     assert "default/job/trial-1" == gke.submit(request("v5e-8"))
     server.has_jobset = True
@@ -426,25 +427,25 @@ def test_what_the_cluster_finds_invalid_is_said(gke, server):
 
 
 def test_a_cluster_that_does_not_answer(server):
-    """Where nobody answers, patience ends with a sentence."""
+    """A cluster that does not answer is reported once patience ends."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     server.url = f"http://127.0.0.1:{port}"
     server.write_kubeconfig(Path(os.environ["KUBECONFIG"]).parent)
-    with pytest.raises(UserError, match=r"does not answer when it is asked to create jobs in the "
+    with pytest.raises(UserError, match=r"did not answer a request to create jobs in the "
                        r"namespace 'default' .*refused.*kubectl cluster-info"):
         Gke(patience=0.3).submit(request("v5e-8"))
 
 
 def test_a_server_that_stays_broken(server):
-    """An error that does not pass is said, with its status."""
+    """A persistent server error is reported with its status."""
     server.refuse(503, "etcd is away", times=50)
     with pytest.raises(UserError, match=r"did not create jobs .* 503: etcd is away"):
         Gke(patience=0.3).submit(request("v5e-8"))
 
 
 def test_no_kubeconfig(monkeypatch, tmp_path):
-    """Without a kubeconfig one is told how to get one, and that a dry run needs none."""
+    """A missing kubeconfig is reported with the command to get one; a dry run needs none."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -455,7 +456,7 @@ def test_no_kubeconfig(monkeypatch, tmp_path):
 
 
 def test_a_context_with_a_slip_of_the_pen(server):
-    """A context that the kubeconfig lacks is told with those that it has."""
+    """An unknown context is reported with the existing ones."""
     with pytest.raises(UserError, match=r"no context 'hear'; it has here\. .* 'here'\?"):
         Gke(context="hear").submit(request("v5e-8"))
     assert "default/job/trial-1" == Gke(context="here").submit(request("v5e-8"))
@@ -463,7 +464,7 @@ def test_a_context_with_a_slip_of_the_pen(server):
 
 @pytest.mark.parametrize("text", ["", "{", "kind: Config\n", "clusters: []\ncontexts: []\n"])
 def test_a_broken_kubeconfig(monkeypatch, tmp_path, text):
-    """A kubeconfig that cannot be read is named, in one line."""
+    """A broken kubeconfig is named in one line."""
     path = tmp_path / "config"
     path.write_text(text)
     monkeypatch.setenv("KUBECONFIG", str(path))
@@ -473,7 +474,7 @@ def test_a_broken_kubeconfig(monkeypatch, tmp_path, text):
 
 
 def test_the_current_context_has_a_name(tmp_path, monkeypatch):
-    """By which the cluster is found again once another one is the current; or there is none."""
+    """The current context is returned by name, or None if there is none."""
     with kubernetes_server.serving() as server:
         monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path)))
         assert "here" == client.current_context()

@@ -107,22 +107,22 @@ def test_secrets_are_references_in_the_arguments():
 
 
 @pytest.mark.parametrize(("changes", "says"), [
-    ({"device": devices.get_device("v5p-8")}, "does not train on v5p-8; take --executor gke"),
+    ({"device": devices.get_device("v5p-8")}, "does not train on v5p-8; use --executor gke"),
     ({"spot": True}, "no spot machines with TPUs.*v5e-4.*drop --spot"),
     ({"device": dataclasses.replace(
         devices.get_device("v5e-16"), vertex=VertexMachine("m", tpu_topology="4x4", replicas=4))},
-     "one TPU host, and v5e-16 has 4"),
+     "one TPU host per job, but v5e-16 has 4"),
     ({"device": V3, "service_account": "a@p.iam.gserviceaccount.com"},
-     "does not start v3-8 under a service account.*drop --service_account"),
+     "does not start v3-8 under a service account.*drop --service-account"),
     ({"env": {f"V{n}": "" for n in range(101)}}, "101 variables.*at most 100"),
     ({"labels": {f"l{n}": "" for n in range(64)}}, "64 labels.*at most 63"),
     ({"labels": {"Sweep": "heads"}}, "label Sweep=heads"),
     ({"labels": {"sweep": "a" * 64}}, "at most 63 of"),
-    ({"hours": 0.0}, "--hours 0 leaves"),
+    ({"hours": 0.0}, "--hours must be .*got 0 "),
     ({"env": {"WANDB_API_KEY": "x"}}, "--secret WANDB_API_KEY=REFERENCE"),
 ])
 def test_what_vertex_does_not_do_is_refused(changes, says):
-    """Before anything is sent, with what to do instead."""
+    """Unsupported requests are refused before sending, with an alternative."""
     with pytest.raises(UserError, match=says):
         Vertex("p", "us-central1").render(request(**changes))
 
@@ -143,17 +143,17 @@ print([name for name in sys.modules if name.startswith(("google.cloud.", "google
 
 
 @pytest.mark.parametrize(("region", "says"), [
-    ("us-central1-a", "us-central1-a is a zone; its region is us-central1"),
-    ("US", "US is no region"),
+    ("us-central1-a", "such as us-central1, got the zone us-central1-a"),
+    ("US", "must be a region such as us-central1, got 'US'"),
 ])
 def test_regions_are_checked(region, says):
-    """A zone is the usual mistake."""
+    """A zone or another text in place of a region is refused."""
     with pytest.raises(UserError, match=says):
         Vertex("p", region)
 
 
 def test_a_life(server, vertex):
-    """A job waits, runs and succeeds, and what was sent is what was rendered."""
+    """A job waits, runs and succeeds, and the body sent equals the rendered one."""
     asked = request(labels={"sweep": "heads"})
     server.play(asked.name, ["queued", "pending", "running", "succeeded"])
     resource = vertex.submit(asked)
@@ -165,7 +165,7 @@ def test_a_life(server, vertex):
 
 
 def test_several_machines_arrive(server, vertex):
-    """The client drops nothing of the second pool on its way."""
+    """The client sends the second worker pool unchanged."""
     asked = request(device=A100_32, spot=True)
     assert "queued" == server.state(vertex.submit(asked))
     sent, = server.bodies
@@ -179,7 +179,7 @@ def test_several_machines_arrive(server, vertex):
     ("cancelled", "cancelled"), ("expired", "expired"),
 ])
 def test_every_state_of_vertex_is_known(server, vertex, state, seen):
-    """Each is one of ours; those that Vertex AI never leaves are those that end a job."""
+    """Every state of Vertex AI maps to one of ours, final states to final ones."""
     resource = vertex.submit(request())
     server.set_state(resource, state)
     assert seen == vertex.status(resource).state
@@ -194,14 +194,14 @@ def test_the_table_of_states_is_complete():
 
 
 def test_states_of_the_future_end_nothing():
-    """A state that is newer than the client is taken for running, and said."""
+    """An unknown state counts as running and is shown."""
     job = aiplatform_v1.CustomJob.from_json('{"state": 99}')
     with pytest.warns(UserWarning, match="Unrecognized"):
         assert JobStatus("running", "in state 99") == client.read_job_status(job)
 
 
 def test_a_job_that_waits_after_it_ran_was_preempted(server, vertex):
-    """Its machines were taken away; it has not ended."""
+    """A pending job that has run before is preempted, not ended."""
     server.play("m40-hourglass-s0-1", ["running", "pending", "running"])
     resource = vertex.submit(request())
     seen = [vertex.status(resource).state for _ in range(3)]
@@ -210,14 +210,14 @@ def test_a_job_that_waits_after_it_ran_was_preempted(server, vertex):
 
 @pytest.mark.parametrize("state", ["failed", "expired", "cancelled"])
 def test_the_clouds_own_words_are_passed_on(server, vertex, state):
-    """In one line."""
+    """The cloud's error message is passed on in one line."""
     server.play("m40-hourglass-s0-1", [state], error="The replica workerpool0-0 exited\nwith 137.")
     resource = vertex.submit(request())
     assert JobStatus(state, "The replica workerpool0-0 exited with 137") == vertex.status(resource)
 
 
 def test_a_deleted_job_is_gone(server, vertex):
-    """It is no error to ask for it, or to cancel it."""
+    """A deleted job is "gone", and cancelling it is no error."""
     resource = vertex.submit(request())
     server.forget(resource)
     assert JobStatus("gone") == vertex.status(resource)
@@ -240,7 +240,7 @@ def test_cancelling(server, vertex):
 
 
 def test_a_running_job_that_cannot_be_cancelled_is_an_error(server, vertex):
-    """Nobody is told that a job was cancelled that goes on."""
+    """A refused cancellation of a running job is an error."""
     resource = vertex.submit(request())
     server.set_state(resource, "running")
     server.refuse("cancel", 400, message="No.")
@@ -249,7 +249,7 @@ def test_a_running_job_that_cannot_be_cancelled_is_an_error(server, vertex):
 
 
 def test_a_name_is_submitted_once(server, vertex):
-    """Whoever submits it again, even in another process, gets the same job, also a failed one."""
+    """Submitting a name again returns the same job, even a failed one or from another process."""
     for other in ["a", "b", "c", "d"]:
         vertex.submit(request(name=other))
     first = vertex.submit(request())
@@ -259,7 +259,7 @@ def test_a_name_is_submitted_once(server, vertex):
 
 
 def test_a_job_is_found_by_its_name(server, vertex):
-    """Without submitting anything; no other job is taken for it."""
+    """A job is found by its exact name without submitting anything."""
     resource = vertex.submit(request(name="a-1"))
     assert resource == vertex.find_job("a-1")
     assert vertex.find_job("a") is None
@@ -267,7 +267,7 @@ def test_a_job_is_found_by_its_name(server, vertex):
 
 
 def test_of_two_jobs_of_a_name_the_first_counts(server, vertex):
-    """Two launchers at the same moment agree on a job afterwards."""
+    """Two launchers that submit at the same moment agree on the first job."""
     body = json.dumps(vertex.render(request()))
     for _ in range(3):
         server.answer("POST", "/v1/projects/p/locations/us-central1/customJobs", {}, body)
@@ -284,9 +284,9 @@ def test_an_answer_that_was_lost_starts_nothing_twice(server, vertex):
 
 
 def test_a_launcher_that_was_killed_finds_its_job(server):
-    """It gave up, or was killed, before it heard of the job."""
+    """A launcher that never received the answer finds its job."""
     server.hangups = 1
-    with pytest.raises(UserError, match="nobody answers"):
+    with pytest.raises(UserError, match="does not answer"):
         Vertex("my-project", "us-central1", patience=0).submit(request())
     resource = Vertex("my-project", "us-central1").submit(request())
     assert [resource] == server.resources()
@@ -295,7 +295,7 @@ def test_a_launcher_that_was_killed_finds_its_job(server):
 
 @pytest.mark.parametrize("statuses", [[503, 503], [429], [500]])
 def test_passing_failures_are_sat_out(server, vertex, statuses):
-    """Creating, looking and cancelling are tried again."""
+    """Requests to create, query and cancel are retried."""
     for method in ["list", "create", "get", "cancel"]:
         server.refuse(method, *statuses)
     resource = vertex.submit(request())
@@ -308,14 +308,14 @@ def test_passing_failures_are_sat_out(server, vertex, statuses):
 @pytest.mark.parametrize(("status", "message", "says"), [
     (403, "Permission 'aiplatform.customJobs.create' denied.",
      "customJobs.create' denied .*PERMISSION_DENIED.*roles/aiplatform.user"),
-    (404, "Project my-project is unknown.", "there is none: Project my-project is unknown"),
+    (404, "Project my-project is unknown.", "Project my-project is unknown .*NOT_FOUND"),
     (400, "Machine type is not supported.", "start the job m40-hourglass-s0-1: Machine type"),
     (401, "Invalid credentials.", "gcloud auth application-default login"),
     (429, "Quota exceeded for TPUs.", "Quota exceeded for TPUs .*RESOURCE_EXHAUSTED.*more quota"),
-    (503, "Try later.", r"nobody answers there \(Try later\)"),
+    (503, "Try later.", r"it does not answer \(Try later\)"),
 ])
 def test_refusals_are_one_sentence(server, status, message, says):
-    """It names the project, the region, the service's own words and what to do."""
+    """A refusal names project, region, the service's message and the remedy."""
     server.refuse("create", *[status] * 9, message=message)
     with pytest.raises(UserError, match=says) as refused:
         Vertex("my-project", "us-central1", patience=0).submit(request())
@@ -327,13 +327,13 @@ def test_refusals_are_one_sentence(server, status, message, says):
 
 
 def test_a_server_that_is_not_there(monkeypatch):
-    """Nobody answers: so it is said, whatever was asked."""
+    """A service that does not answer is reported for every request."""
     with vertex_server.serving() as gone:
         monkeypatch.setenv(vertex_server.VARIABLE, gone.url)
     nobody = Vertex("my-project", "us-central1", patience=0)
     for ask in [lambda: nobody.submit(request()), lambda: nobody.status(RESOURCE),
                 lambda: nobody.cancel(RESOURCE), lambda: nobody.find_job("a")]:
-        with pytest.raises(UserError, match=r"my-project, region us-central1.*nobody answers"):
+        with pytest.raises(UserError, match=r"my-project, region us-central1.*does not answer"):
             ask()
 
 

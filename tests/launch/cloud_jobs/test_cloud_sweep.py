@@ -97,7 +97,7 @@ def test_it_runs_from_launch_to_table(swept):
 
 
 def test_the_verbs_read_gs(swept):
-    """Status, logs and table, where nobody has TensorFlow's environment."""
+    """`status`, `logs` and `table` read gs:// without TensorFlow's environment variables."""
     status = swept.command("status", clouds.WORKDIR)
     assert "2 finished" in status.stdout
     assert status.stdout.endswith("No launcher is running.\n")
@@ -108,7 +108,7 @@ def test_the_verbs_read_gs(swept):
 
 
 def test_the_numbers_are_those_of_this_machine(swept, tmp_path):
-    """The same trials, run here from records on a disk, have the same ids and the same results."""
+    """The same trials run on this machine have the same ids and the same results."""
     folder = tmp_path / "data"
     folder.mkdir()
     for name, content in swept.cloud.store.objects.items():

@@ -81,7 +81,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_the_same_trial_is_found_elsewhere(project, tmp_path):
-    """Its id and its code's name are those of the launch, whose files are out of reach."""
+    """A trial has the same id and code fingerprint on a machine with the snapshot only."""
     uri = code_snapshot.CodeSnapshot([RECIPE, QUESTION]).write(tmp_path / "w")
     elsewhere = tmp_path / "elsewhere"
     code_snapshot.fetch(uri, elsewhere)
@@ -95,7 +95,7 @@ def test_the_same_trial_is_found_elsewhere(project, tmp_path):
 
 
 def test_what_a_question_needs_is_kept_and_nothing_else(project, tmp_path):
-    """Plain files, below a name made of their content: the same again is written once."""
+    """A snapshot contains exactly the needed files, and is written once per content."""
     uri = Path(code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w"))
     assert {*KEPT, "snapshot.json"} == files(uri)
     assert (uri.parent, 12) == (tmp_path / "w" / "code", len(uri.name))
@@ -108,7 +108,7 @@ def test_what_a_question_needs_is_kept_and_nothing_else(project, tmp_path):
 
 
 def test_bindings_include_and_import_too(project, tmp_path):
-    """What only a binding names is kept as well."""
+    """Files that only a binding includes or imports are in the snapshot."""
     uri = Path(code_snapshot.CodeSnapshot((), ["include 'gin/unused.gin'"]).write(tmp_path / "w"))
     assert {"gin/unused.gin", "snapshot.json"} == files(uri)
     uri = Path(code_snapshot.CodeSnapshot((), ["import unused"]).write(tmp_path / "w"))
@@ -116,7 +116,7 @@ def test_bindings_include_and_import_too(project, tmp_path):
 
 
 def test_files_of_the_checkout_keep_their_names(project, tmp_path):
-    """`gin/` of this package need not lie in the image."""
+    """The package's own gin files keep their names, as the image may lack `gin/`."""
     uri = Path(code_snapshot.CodeSnapshot([RECIPE]).write(tmp_path / "w"))
     for file in bindings.all_gin_files([RECIPE]):
         name = file.path.relative_to(supervised.ROOT)
@@ -124,7 +124,7 @@ def test_files_of_the_checkout_keep_their_names(project, tmp_path):
 
 
 def test_gin_files_of_an_installed_package_keep_their_names(project, tmp_path, monkeypatch):
-    """Even if its virtual environment lies in the user's folder."""
+    """Gin files of installed packages keep their names, even below the user's folder."""
     root = project / ".venv/lib/python3.11/site-packages/deepmac_ablate"
     shutil.copytree(supervised.ROOT / "gin", root / "gin")
     monkeypatch.setattr(gin_files, "ROOT", root)
@@ -134,11 +134,11 @@ def test_gin_files_of_an_installed_package_keep_their_names(project, tmp_path, m
 
 
 def test_an_unfinished_snapshot_is_finished(project, tmp_path):
-    """Its launcher was killed before the last file."""
+    """A snapshot whose launcher was killed is refused, and completed by the next launch."""
     uri = Path(code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w"))
     (uri / "snapshot.json").unlink()
     (uri / "my_parts.py").write_text("half")
-    with pytest.raises(UserError, match=r"There is no code at .*: snapshot\.json is missing"):
+    with pytest.raises(UserError, match=r"has no snapshot\.json, so it is not a complete"):
         code_snapshot.fetch(str(uri), tmp_path / "early")
     assert str(uri) == code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w")
     code_snapshot.fetch(str(uri), tmp_path / "fetched")
@@ -146,27 +146,27 @@ def test_an_unfinished_snapshot_is_finished(project, tmp_path):
 
 
 def test_a_changed_snapshot_is_refused(project, tmp_path):
-    """A trial of other code would pass for this one."""
+    """A snapshot with a changed file is refused."""
     uri = Path(code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w"))
     (uri / "my_parts.py").write_text("layer = 2\n")
-    with pytest.raises(UserError, match=r"my_parts\.py is not what was launched; delete"):
+    with pytest.raises(UserError, match=r"my_parts\.py is missing or was changed .*; delete"):
         code_snapshot.fetch(str(uri), tmp_path / "fetched")
 
 
 def test_no_file_is_written_outside(tmp_path):
-    """Whoever may write into a workdir may not write to the machines that read it."""
+    """A snapshot cannot write files outside of the worker's folder."""
     (tmp_path / "w/code").mkdir(parents=True)
     (tmp_path / "w/outside.py").write_text("")
     for name in ("../outside.py", str(tmp_path / "w/outside.py")):
         index = {"files": {name: hashlib.sha256(b"").hexdigest()}}
         (tmp_path / "w/code/snapshot.json").write_text(json.dumps(index))
-        with pytest.raises(UserError, match=r"outside\.py is not what was launched"):
+        with pytest.raises(UserError, match=r"outside\.py is missing or was changed"):
             code_snapshot.fetch(str(tmp_path / "w/code"), tmp_path / "fetched/code")
     assert set() == files(tmp_path / "fetched")
 
 
 def test_gin_files_that_no_other_machine_finds_are_refused(project, tmp_path):
-    """Outside of the folder, or by an absolute name, also in an include."""
+    """Gin files outside of the working directory are refused, also in includes."""
     write(tmp_path, {"outside.gin": "Training.steps = 1\n"})
     write(project, {"absolute.gin": f"include '{project}/gin/shared.gin'\n",
                     "leaves.gin": "include '../outside.gin'\n"})
@@ -178,13 +178,13 @@ def test_gin_files_that_no_other_machine_finds_are_refused(project, tmp_path):
             ("leaves.gin", tmp_path / "outside.gin")):
         with pytest.raises(UserError) as refused:
             code_snapshot.CodeSnapshot([name]).write(tmp_path / "w")
-        assert f"is {where}, which a job on another machine does not find" in str(refused.value)
-        assert f"what lies below {project}; name it relative to that" in str(refused.value)
+        assert f"is {where}, which jobs on other machines cannot find" in str(refused.value)
+        assert f"use a path relative to the working directory {project}." in str(refused.value)
     assert not (tmp_path / "w").exists()
 
 
 def test_modules_that_no_other_machine_finds_are_refused(project, tmp_path, monkeypatch):
-    """PYTHONPATH is not what a job has; what is installed, and this package, are the image's."""
+    """Modules from PYTHONPATH are refused; installed packages come with the image."""
     write(tmp_path / "lib", {"from_elsewhere.py": ""})
     write(project, {"lib/from_below.py": ""})
     monkeypatch.syspath_prepend(tmp_path / "lib")
@@ -193,7 +193,7 @@ def test_modules_that_no_other_machine_finds_are_refused(project, tmp_path, monk
                          ("from_below", project / "lib/from_below.py")):
         with pytest.raises(UserError) as refused:
             code_snapshot.CodeSnapshot((), [f"import {module}"]).write(tmp_path / "w")
-        assert f"The module {module} is {path}, which a job" in str(refused.value)
+        assert f"The module {module} is {path}, which jobs" in str(refused.value)
     installed = ["import numpy", "import deepmac_ablate.modeling.mask_heads"]
     assert {"snapshot.json"} == files(
         Path(code_snapshot.CodeSnapshot((), installed).write(tmp_path / "w")))

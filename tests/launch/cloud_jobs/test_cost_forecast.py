@@ -76,7 +76,7 @@ def leave(workdir, trial_id, *, step=90_000, finished=True, device="v5e-16", pac
 
 
 def test_a_plan_says_what_a_device_takes(plan):
-    """By hand: 3.0457 hours and 48.73 chip-hours each of four trials, at 1.20 USD 58.48 each."""
+    """A plan prints four trials of 3.0457 hours, 48.73 chip-hours and 58.48 USD (by hand)."""
     status, printed = plan("--executor", "gke", "--device", "v5e-16")
     assert 0 == status
     head, *rows = [line for line in printed.splitlines() if re.search(r" (disk|MB) ", line)]
@@ -86,16 +86,16 @@ def test_a_plan_says_what_a_device_takes(plan):
         "v5e-16 on gke: 16 chips (4x4, 16 GiB each) on 4 hosts of ct5lp-hightpu-4t; 16 replicas."
     ) in printed
     assert (
-        "4 trials still to come: about 12 hours one after the other, 195 chip-hours, 234 USD on "
+        "4 unfinished trials: about 12 hours in sequence, 195 chip-hours, 234 USD on "
         "demand or 48 USD on spot machines (prices of 2026-11-25 in us-central1).") in printed
     assert (
-        "That is training alone, at an assumed 10 % of the device's peak and at least 0.05 s a "
-        "step.") in printed
-    assert "Note: Training on several TPU hosts is tested on simulated ones only" in printed
+        "Training only, at an assumed 10 % of the device's peak and at least 0.05 s per step."
+    ) in printed
+    assert "Note: Training on several TPU hosts is tested on simulated hosts only" in printed
 
 
 def test_the_same_as_json(plan):
-    """Hours and money of each trial and of all, the device, its price and the notes."""
+    """The JSON plan has hours and price of each trial and of all, the device and the notes."""
     status, printed = plan("--executor", "gke", "--device", "V5litepod-16", "--json")
     content = json.loads(printed)
     assert 0 == status
@@ -113,13 +113,13 @@ def test_the_same_as_json(plan):
 
 
 def test_a_plan_for_this_machine_is_as_before(plan):
-    """No device, no hours, no money."""
+    """A plan for this machine mentions no device, hours or price."""
     assert "device" not in json.loads(plan("--json")[1])
     assert "USD" not in plan()[1]
 
 
 def test_spot_machines_come_first_where_they_are_wanted(plan):
-    """In the table too, where the price of one trial is 12.18 USD (by hand)."""
+    """With --spot, spot prices come first and are in the table: 12.18 USD per trial (by hand)."""
     _, printed = plan("--executor", "gke", "--device", "v5e-16", "--spot")
     rows = [line for line in printed.splitlines() if " MB " in line]
     assert [["3", "12"]] * 2 == [row.split()[-2:] for row in rows]
@@ -127,16 +127,16 @@ def test_spot_machines_come_first_where_they_are_wanted(plan):
 
 
 def test_what_has_a_price_that_nobody_knows(plan):
-    """It is said, and the other one too."""
+    """An unknown spot price is called unknown beside the known one."""
     _, printed = plan("--executor", "vertex", "--device", "l4-8", "--spot")
     assert "an unknown price on spot machines or " in printed
     assert [line.split()[-1] for line in printed.splitlines() if " MB " in line] == ["?", "?"]
-    assert "Note: A part of this price is from memory" in printed
-    assert "Note: Vertex AI adds a fee of its own" in printed
+    assert "Note: Part of this price is unverified" in printed
+    assert "Note: Vertex AI charges a management fee" in printed
 
 
 def test_the_pace_of_a_finished_trial_counts(plan, tmp_path):
-    """On the same device, for all seeds of its arm: 90,000 steps at 5 a second are 5 hours."""
+    """The pace of a finished trial applies to its arm: 90,000 steps at 5 per second are 5 hours."""
     one, other = trial_ids(plan).values()
     leave(tmp_path / "w", one[0])
     leave(tmp_path / "w", other[0], device="v5e-8", pace=50.0)
@@ -150,11 +150,11 @@ def test_the_pace_of_a_finished_trial_counts(plan, tmp_path):
     assert 2 == content["device"]["trials_left"]
     assert 5 + 3.0457 == pytest.approx(content["device"]["left"]["hours"], rel=1e-4)
     _, printed = plan("--executor", "gke", "--device", "v5e-16")
-    assert "or at the pace of a trial of the arm that finished on this device." in printed
+    assert "or at the pace of a finished trial of the same arm on this device." in printed
 
 
 def test_steps_that_are_done_are_not_paid_again(plan, tmp_path):
-    """Of an interrupted trial that did a third, two thirds are left."""
+    """An interrupted trial that did a third of its steps has two thirds left."""
     ids = [trial_id for ids in trial_ids(plan).values() for trial_id in ids]
     leave(tmp_path / "w", ids[0], step=30_000, finished=False)
     content = json.loads(plan("--executor", "gke", "--device", "v5e-16", "--json")[1])
@@ -164,9 +164,9 @@ def test_steps_that_are_done_are_not_paid_again(plan, tmp_path):
 
 
 def test_float32_on_a_tpu_is_noted(plan):
-    """On nothing else, and it is no error."""
+    """float32 is noted for TPUs only, and is not an error."""
     float32 = ("--gin_bindings", "Training.precision = 'float32'")
-    note = "bind 'bfloat16' for speed, which makes another trial."
+    note = "bind 'bfloat16' for speed, which makes a different trial."
     status, printed = plan("--executor", "gke", "--device", "v5e-16", *float32)
     assert 0 == status
     assert note in printed
@@ -175,7 +175,7 @@ def test_float32_on_a_tpu_is_noted(plan):
 
 
 def test_what_does_not_fit_is_told_together(plan):
-    """The device, spot machines, the batch, data and a checkpoint; exit status 2, no traceback."""
+    """All problems with device, batch, data and checkpoint are reported at once with status 2."""
     status, printed = plan(
         "--executor", "vertex", "--device", "v4-256", "--spot",
         "--gin_bindings", "MINE = '/data/ckpt-1'",
@@ -186,7 +186,7 @@ def test_what_does_not_fit_is_told_together(plan):
         "deepmac-ablate: Sweep fits has 5 problems:",
         "  --device v4-256: Vertex AI has no v4-256 to train on; it has v5e-1 to v5e-8, v3-8 to "
         "v3-2048, v2-8 to v2-512; --executor gke has it.",
-        "  --device v4-256: Vertex AI gives no TPUs as spot machines; leave --spot out, or take "
+        "  --device v4-256: Vertex AI has no spot machines with TPUs; drop --spot, or use "
         "--executor gke.",
         "  voc: TrainingData.batch_size = 64 is not a multiple of the 128 replicas of v4-256; bind "
         "a multiple of 128, which makes a different trial, or use a smaller device.",
@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_told_together(plan):
 
 
 def test_what_else_is_wrong_is_told_with_it(plan):
-    """An arm that cannot be built is not checked any further; the others are."""
+    """Device problems are reported together with arms that cannot be built."""
     status, printed = plan(
         "--executor", "gke", "--device", "v3-128", broken={"voc": "It is broken."})
     assert 2 == status
@@ -208,7 +208,7 @@ def test_what_else_is_wrong_is_told_with_it(plan):
 
 
 def test_a_batch_that_cannot_be_shared(plan):
-    """64 images by 128 replicas; by a device of 64 it can be."""
+    """A batch of 64 images does not fit 128 replicas, but does fit 64."""
     status, printed = plan("--executor", "gke", "--device", "v3-128")
     assert 2 == status
     assert (
@@ -222,10 +222,10 @@ def test_a_batch_that_cannot_be_shared(plan):
     (["--device", "v5e-4"], "--device v5e-4 has no effect with --executor local; it"),
     (["--spot"], "--spot has no effect with --executor local; it applies only to"),
     (["--executor", "gke", "--device", "v5e-12"], "Did you mean 'v5e-16'?"),
-    (["--executor", "gke", "--device", "v6e-8"], "take v5e or v5p."),
+    (["--executor", "gke", "--device", "v6e-8"], "use v5e or v5p."),
 ])
 def test_options_that_make_no_sense(plan, arguments, message):
-    """One sentence, exit status 2."""
+    """Contradictory options exit with status 2 and one sentence."""
     status, printed = plan(*arguments)
     assert 2 == status
     assert message in printed
@@ -235,7 +235,7 @@ def test_options_that_make_no_sense(plan, arguments, message):
 @pytest.mark.extended
 @pytest.mark.slow
 def test_a_plan_of_a_real_sweep(tmp_path, monkeypatch, capsys, object_store):
-    """Costs counted from real layers: hours are what their multiply-adds take, by hand."""
+    """Hours of a real sweep follow from the multiply-adds of its layers (by hand)."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     status = cli.main([
         "plan", "sweeps/quickstart.py", "--only", "mask_head=default", "--json",

@@ -33,7 +33,7 @@ def cloud(request, tmp_path, monkeypatch):
 
 
 def test_trials_finish_or_fail_and_a_second_launch_submits_only_what_is_missing(cloud, tmp_path):
-    """The workdir on gs:// says what became of each, and why."""
+    """The workdir records each outcome and cause, and a relaunch submits only the rest."""
     mended = tmp_path / "mended"
     a_plan = launching.plan((), ("end = fail shapes (3, 4) do not fit", f"unless = {mended}"))
     job = clouds.launch(cloud.executor, a_plan)
@@ -54,7 +54,7 @@ def test_trials_finish_or_fail_and_a_second_launch_submits_only_what_is_missing(
 @pytest.mark.extended
 @pytest.mark.parametrize("grace", [True, False])
 def test_a_preempted_trial_goes_on_from_its_checkpoint(cloud, grace):
-    """Whether its machine is taken away with a warning or without, and on both clouds."""
+    """A trial continues after a preemption with or without warning, on both clouds."""
     a_plan = launching.plan(("steps = 40", "seconds = 0.1"))
     process = clouds.start(cloud, a_plan)
     wait_until(lambda: b"\n" in cloud.store.objects.get(METRICS, b""), 60)
@@ -72,7 +72,7 @@ def test_a_preempted_trial_goes_on_from_its_checkpoint(cloud, grace):
 
 @pytest.mark.extended
 def test_jobs_outlive_their_launcher_and_the_next_one_takes_them_up(cloud):
-    """It is killed; what it started goes on, is shown, is followed by the next, and runs once."""
+    """Jobs of a killed launcher continue, and the next launcher follows them without a restart."""
     a_plan = launching.plan(("steps = 60", "seconds = 0.1"), ())
     process = clouds.start(cloud, a_plan, max_parallel=1)
     wait_until(lambda: b"\n" in cloud.store.objects.get(METRICS, b""), 60)
@@ -88,7 +88,7 @@ def test_jobs_outlive_their_launcher_and_the_next_one_takes_them_up(cloud):
 
 @pytest.mark.extended
 def test_a_sweep_is_stopped_from_anywhere_and_goes_on_later(cloud):
-    """The jobs save and end, and so does the launcher, which starts nothing more."""
+    """`stop` lets jobs save and end, and the launcher starts no more."""
     a_plan = launching.plan(("steps = 60", "seconds = 0.1"), ())
     process = clouds.start(cloud, a_plan, max_parallel=1)
     wait_until(lambda: b"\n" in cloud.store.objects.get(METRICS, b""), 60)
@@ -107,7 +107,7 @@ def test_a_sweep_is_stopped_from_anywhere_and_goes_on_later(cloud):
 
 @pytest.mark.extended
 def test_an_evaluation_job_runs_on_a_device_of_its_own(cloud):
-    """Two jobs in one work unit; the evaluator is cancelled where training fails."""
+    """A trial has two jobs in one work unit, and the evaluator is cancelled if training fails."""
     a_plan = launching.plan((), ("end = fail no more memory",))
     job = clouds.launch(cloud.executor, a_plan, eval_job=True)
     assert ["finished", "failed"] == [row.status for row in job.status_reader.read_rows()]
@@ -118,7 +118,7 @@ def test_an_evaluation_job_runs_on_a_device_of_its_own(cloud):
 
 
 def test_what_is_sent_is_what_a_dry_run_prints_and_a_key_is_in_none_of_it(cloud):
-    """Body by body; the trainer is given the key, but no request, file or log shows it."""
+    """Requests equal those of the dry run, and the key reaches the trainer only."""
     a_plan = launching.plan(("steps = 2",), ("steps = 2", "name = 'it''s $(HOME)'"))
     dry_run = clouds.dry_run(cloud.executor, a_plan)
     shown = sorted(clouds.canonical(cloud, it["body"]) for it in dry_run.requests())
@@ -131,7 +131,7 @@ def test_what_is_sent_is_what_a_dry_run_prints_and_a_key_is_in_none_of_it(cloud)
 
 
 def test_a_refusal_is_told_and_nothing_more_is_started(cloud):
-    """The cloud's own words, and which trial."""
+    """A refusal is reported in the cloud's own words with the trial, and ends the launch."""
     clouds.refuse(cloud, 403, "quota of tpus exceeded for you")
     job = clouds.launch(cloud.executor, launching.plan((), ()))
     assert job.stop_reason.startswith("Trial t0 could not be started: ")
@@ -141,7 +141,7 @@ def test_a_refusal_is_told_and_nothing_more_is_started(cloud):
 
 @pytest.mark.extended
 def test_a_second_launcher_is_refused(cloud):
-    """It waits for a sign of the first one's life, and names it."""
+    """A second launcher waits for a sign of life of the first, and then names it."""
     a_plan = launching.plan(("steps = 400", "seconds = 0.1"))
     process = clouds.start(cloud, a_plan)
     wait_until(lambda: b"\n" in cloud.store.objects.get(METRICS, b""), 60)
@@ -153,7 +153,7 @@ def test_a_second_launcher_is_refused(cloud):
 
 @pytest.mark.extended
 def test_a_network_that_fails_for_a_while_ends_nothing(cloud):
-    """Neither the launcher nor the trainer minds; the trial is started once."""
+    """Launcher and trainer survive failures of the network, and the trial is started once."""
     a_plan = launching.plan(("steps = 30", "seconds = 0.1"))
     process = clouds.start(cloud, a_plan)
     wait_until(lambda: b"\n" in cloud.store.objects.get(METRICS, b""), 60)
@@ -164,7 +164,7 @@ def test_a_network_that_fails_for_a_while_ends_nothing(cloud):
 
 
 def test_a_dry_run_needs_no_rights(cloud):
-    """Where the workdir cannot be read, the requests of all trials are shown, and it is said."""
+    """A dry run without access to the workdir prints the requests of all trials, with a note."""
     a_plan = launching.plan((), ())
     cloud.store.fail(401, times=1000)
     shown = clouds.dry_run(cloud.executor, a_plan)

@@ -21,7 +21,7 @@ PRICE = Price(1.2, 0.25, "us-central1", "2026-11-25", "a page", confirmed=True)
 
 
 def test_an_estimate_by_multiply_adds():
-    """At a tenth of 16 chips of 197 teraflops each, 3.152e14 a second: 10,964 seconds."""
+    """A tenth of 16 chips of 197 teraflops each is 3.152e14 per second, so 10,964 seconds."""
     found = estimate_training(COST, get_device("v5e-16"), PRICE)
     assert 3.0457 == pytest.approx(found.hours, rel=1e-4)
     assert 48.731 == pytest.approx(found.chip_hours, rel=1e-4)
@@ -43,14 +43,14 @@ def test_an_estimate_for_a_cpu():
 
 
 def test_a_small_model_does_not_make_a_step_free():
-    """Each step takes 0.05 s at least; a pace that was measured is believed."""
+    """Each step takes at least 0.05 s, unless its pace was measured."""
     small = dataclasses.replace(COST, backbone_gmacs=0.1, box_gmacs=0.1, mask_gmacs=0.0, steps=7200)
     assert 0.1 == pytest.approx(estimate_training(small, get_device("v5e-16"), PRICE).hours)
     assert 0.02 == pytest.approx(estimate_training(small, get_device("v5e-16"), PRICE, 100.0).hours)
 
 
 def test_what_is_not_known_is_not_made_up():
-    """No price, no costs; the hours are there all the same."""
+    """Without a price, the hours are estimated and the costs are unknown."""
     none = estimate_training(COST, get_device("v5e-16"), None)
     assert (None, None) == (none.usd, none.usd_spot)
     no_spot = estimate_training(COST, get_device("v5e-16"), PRICE._replace(spot=None))
@@ -60,14 +60,14 @@ def test_what_is_not_known_is_not_made_up():
 
 
 def test_a_part_of_an_estimate():
-    """A quarter of the steps takes a quarter of everything, unknown things aside."""
+    """A quarter of the steps takes a quarter of everything that is known."""
     whole = estimate_training(COST, get_device("v5e-16"), PRICE._replace(spot=None), 5.0)
     assert (1.25, 20.0, 24.0, None, True) == whole.scaled(0.25)
 
 
 @pytest.mark.parametrize("name", device_names())
 def test_every_price_has_a_date_and_a_source(name):
-    """And spot machines are the cheaper ones."""
+    """Every price has a region, date and source, and spot machines are cheaper."""
     found = find_price(get_device(name))
     assert found.region
     assert found.source

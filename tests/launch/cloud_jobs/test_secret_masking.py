@@ -21,7 +21,7 @@ def files(tmp_path):
 
 
 def test_pieces_make_the_same_log(files):
-    """However the output comes, and wherever a secret is cut in two."""
+    """Secrets are masked however the output is cut into pieces."""
     output, log = files
     words = [SECRET, "short", "\n", "\r", " ", "größe\n", f"x{SECRET}y\r\n", "marker-"]
     draw = random.Random(0)
@@ -42,7 +42,7 @@ def test_pieces_make_the_same_log(files):
 
 
 def test_a_line_is_brought_once_it_is_complete(files):
-    """Its end may be the rest of a secret; at the end of the command it is brought as it is."""
+    """An unfinished line is held back until it is complete or the command ends."""
     output, log = files
     masked = MaskedOutput(output, log, [])
     output.write_bytes(b"one\ntw")
@@ -54,7 +54,7 @@ def test_a_line_is_brought_once_it_is_complete(files):
 
 @pytest.mark.parametrize("place", [0, 1, 11, 22, 23, 24])
 def test_an_endless_line_is_brought_too(files, place):
-    """In pieces of a megabyte, none of which ends within a secret."""
+    """An endless line is copied in pieces of a megabyte, none of which cuts a secret."""
     output, log = files
     masked = MaskedOutput(output, log, [SECRET])
     before = b"x" * ((1 << 20) - 2 * len(SECRET) + place)
@@ -66,7 +66,7 @@ def test_an_endless_line_is_brought_too(files, place):
 
 
 def test_what_a_disk_refuses_comes_later(files):
-    """Once, and in order."""
+    """Lines that a full disk refused are copied later, once and in order."""
     output, log = files
     log.parent.rmdir()
     log.parent.write_text("no folder")
@@ -80,7 +80,7 @@ def test_what_a_disk_refuses_comes_later(files):
 
 
 def test_each_line_of_a_secret_is_one(files):
-    """A key file is mostly printed in parts; its shortest lines may be any words."""
+    """Each line of a key file is masked on its own, except very short ones."""
     output, log = files
     output.write_bytes(b"-----BEGIN\n  abcdefgh123\n}\n-----END-----\n")
     masked = MaskedOutput(output, log, ["-----BEGIN\nabcdefgh123\n}\n-----END-----\n"])
@@ -89,7 +89,7 @@ def test_each_line_of_a_secret_is_one(files):
 
 
 def test_variables_that_sound_secret_are(files):
-    """By their names; values that may be any word are left alone."""
+    """Variables are secret by their names, except for values as short as ordinary words."""
     environ = {
         "WANDB_API_KEY": "a" * 40, "hf_token": "b" * 12, "MY_SECRET": "c" * 8,
         "DB_PASSWORD": "d" * 9, "TOKENIZERS_PARALLELISM": "false", "HOME": "/home/somebody"}
@@ -97,10 +97,10 @@ def test_variables_that_sound_secret_are(files):
 
 
 def test_of_a_long_log_the_end_is_sent(tmp_path):
-    """In whole lines, after one that says how much is left out."""
+    """A long log is cut to its last whole lines, after a line that says how much is omitted."""
     log = tmp_path / "log"
     log.write_bytes(b"first\nsecond\nthird\n")
     assert b"first\nsecond\nthird\n" == gcs_attempt_store.read_log_end(log, 19)
-    rest = b"[the first 13 bytes are in the logs of the machine]\nthird\n"
+    rest = b"[the first 13 bytes are in the machine's own logs]\nthird\n"
     assert rest == gcs_attempt_store.read_log_end(log, 12)
     assert rest == gcs_attempt_store.read_log_end(log, 7)

@@ -49,7 +49,7 @@ def submit(folder, at, number=1, role="train"):
 
 
 def test_a_worker_runs_the_trial_in_its_folder(folder, cwd):
-    """To its result; a worker that is started later has nothing to do."""
+    """A worker trains a trial to its result, and a later worker has nothing to do."""
     describe(folder, "steps = 3")
     assert 0 == working.run(working.COUNTING, "--workdir", str(folder), cwd=cwd)[0]
     assert {"step": 3} == TrialWorkdir(folder).read_result()
@@ -60,7 +60,7 @@ def test_a_worker_runs_the_trial_in_its_folder(folder, cwd):
 
 
 def test_the_trainer_is_told_all_that_it_needs(folder, cwd):
-    """Folder, mode, tracking and the bindings of Runtime, as the command `train` takes them."""
+    """The trainer receives folder, mode, tracking and the bindings of `Runtime`."""
     assert (
         sys.executable, "-m", "deepmac_ablate.cli", "train", "--workdir", "gs://b/x/trials/t0",
         "--mode", "train", "--tracking", "online", "--runtime", "Runtime.strategy = 'tpu'",
@@ -77,7 +77,7 @@ def test_the_trainer_is_told_all_that_it_needs(folder, cwd):
 
 
 def test_what_the_trainer_prints_is_in_its_log_and_in_that_of_the_machine(folder, cwd):
-    """At once, a progress bar included, and in full."""
+    """Output reaches both logs at once and in full, including progress bars."""
     code = supervised.OBEDIENT.replace(
         "time.sleep(60)", "print('10 %', end='\\r', flush=True); time.sleep(60)")
     with working.running(code, "--workdir", str(folder), cwd=cwd) as process:
@@ -90,7 +90,7 @@ def test_what_the_trainer_prints_is_in_its_log_and_in_that_of_the_machine(folder
 
 
 def test_a_preempted_trial_goes_on(folder, cwd):
-    """Asked to end, the trainer saves what it did; the next worker takes it from there."""
+    """A preempted trainer saves a checkpoint, and the next worker continues from there."""
     describe(folder, "steps = 200", "seconds = 0.01")
     process = working.start(working.COUNTING, "--workdir", str(folder), cwd=cwd)
     supervised.wait_until((folder / "checkpoint.json").exists)
@@ -108,7 +108,7 @@ def test_a_preempted_trial_goes_on(folder, cwd):
 
 
 def test_a_killed_worker_leaves_no_trainer(folder, cwd):
-    """The kernel asks the trainer to end; the next worker finishes the trial."""
+    """The kernel ends the trainer of a killed worker, and the next worker finishes the trial."""
     with working.running(supervised.OBEDIENT, "--workdir", str(folder), cwd=cwd) as process:
         process.kill()
         process.wait()
@@ -120,7 +120,7 @@ def test_a_killed_worker_leaves_no_trainer(folder, cwd):
 
 
 def test_of_two_workers_one_trains(folder, cwd):
-    """The other one says who has the trial, with a status that means "try later"."""
+    """A second worker reports who has the trial, with the status for "try again later"."""
     with working.running(supervised.OBEDIENT, "--workdir", str(folder), cwd=cwd) as first:
         status, out, err = working.run("print('me too')", "--workdir", str(folder), cwd=cwd)
         assert (errors.TAKEN, "") == (status, out)
@@ -134,14 +134,14 @@ def test_of_two_workers_one_trains(folder, cwd):
     [("import sys; print('deepmac-ablate: A is no B.'); sys.exit(2)", 2, "A is no B."),
      ("import os; os.kill(os.getpid(), 9)", 1, "killed by SIGKILL (out of memory?)")])
 def test_a_failure_is_noted(folder, cwd, code, status, cause):
-    """With its cause; the exit status tells a cluster whether to try again."""
+    """A failure is recorded with its cause, and the exit status tells whether a retry can help."""
     assert status == working.run(code, "--workdir", str(folder), cwd=cwd)[0]
     noted = attempt.read_attempt(folder, "train")
     assert ("failed", cause) == (noted.state, noted.cause)
 
 
 def test_a_failure_is_not_repeated_by_the_same_job(folder, cwd):
-    """A cluster that starts it again is told how it ended; a job submitted later tries again."""
+    """A restarted job returns the status of its failure; a new submission tries again."""
     submit(folder, time.time() - 60)
     failing = "import sys; print('deepmac-ablate: The loss is nan.'); sys.exit(3)"
     assert 3 == working.run(failing, "--workdir", str(folder), cwd=cwd)[0]
@@ -156,7 +156,7 @@ def test_a_failure_is_not_repeated_by_the_same_job(folder, cwd):
 
 
 def test_a_mistake_before_training_is_the_trials_state(folder, cwd):
-    """Code that is not there is named where people look, and in the machine's log."""
+    """A missing code snapshot is reported in the trial's state and in the machine's log."""
     status, _, err = working.run(
         "print('never')", "--workdir", str(folder), "--code", str(cwd / "gone"), cwd=cwd)
     sentence = f"There is no code at {cwd}/gone: snapshot.json is missing; launch the sweep again."
@@ -166,7 +166,7 @@ def test_a_mistake_before_training_is_the_trials_state(folder, cwd):
 
 
 def test_a_silent_trainer_is_ended(folder, cwd):
-    """After the limit that the launch gave."""
+    """A trainer without a sign of life within the given limit is ended."""
     assert 1 == working.run(
         supervised.OBEDIENT, "--workdir", str(folder), "--silence_limit", "0.5", cwd=cwd)[0]
     assert "no sign of life for 0.5 s" == attempt.read_attempt(folder, "train").cause
@@ -174,7 +174,7 @@ def test_a_silent_trainer_is_ended(folder, cwd):
 
 
 def test_an_evaluator_ends_with_its_trainer(folder, cwd):
-    """Once the train job of the same launch has failed."""
+    """An evaluator ends once the train job of the same launch has failed."""
     submit(folder, time.time() - 1, role="eval")
     options = ("--workdir", str(folder), "--role", "eval", "--mode", "continuous_eval")
     with working.running(supervised.OBEDIENT, *options, cwd=cwd) as evaluator:
@@ -185,7 +185,7 @@ def test_an_evaluator_ends_with_its_trainer(folder, cwd):
 
 
 def test_a_stubborn_trainer_leaves_time_to_note_it(folder, cwd):
-    """It is killed before the machine is: a quarter of a short grace is for the last state."""
+    """A trainer that ignores SIGTERM is killed early enough to record the final state."""
     options = ("--workdir", str(folder), "--grace", "1.2")
     with working.running(supervised.STUBBORN, *options, cwd=cwd) as process:
         asked = time.monotonic()
@@ -202,7 +202,7 @@ SECRET = "marker-0123456789abcdef"
 
 
 def test_secrets_are_in_no_log(folder, cwd):
-    """Neither those of the environment, nor in what the trainer says of its end."""
+    """Secrets of the environment appear neither in the log nor in the cause of a failure."""
     code = """
 import os, sys
 sys.stdout.write("the key is " + os.environ["WANDB_API_KEY"][:9])
@@ -221,7 +221,7 @@ raise RuntimeError("refused: " + os.environ["WANDB_API_KEY"])
 
 
 def test_a_secret_is_fetched_for_the_trainer_alone(folder, cwd, monkeypatch):
-    """It is in the trainer's environment, and in no file and no log."""
+    """A fetched secret is in the trainer's environment, and in no file and no log."""
     code = """
 import os, urllib.parse
 print(os.environ["WANDB_API_KEY"], "and", urllib.parse.quote(os.environ["TWO_LINES"]))
@@ -244,7 +244,7 @@ open("seen", "w").write(os.environ["WANDB_API_KEY"])
 
 
 def test_a_secret_that_is_not_given_is_the_trials_state(folder, cwd):
-    """It says which role is missing; no trainer starts."""
+    """A secret that may not be read fails the trial and names the missing role."""
     reference = "projects/p/secrets/wandb/versions/1"
     with secret_server.serving() as server:
         server.denied.add("projects/p/secrets/wandb")
@@ -259,7 +259,7 @@ def test_a_secret_that_is_not_given_is_the_trials_state(folder, cwd):
 
 
 def test_an_option_that_holds_the_secret_itself_is_not_repeated(folder, cwd):
-    """Somebody forgot the variable; the message is no place for it."""
+    """The error for a --secret option without a variable does not show its value."""
     status, out, err = working.run(
         "", "--workdir", str(folder), "--secret", SECRET, cwd=cwd)
     assert (2, "", 0) == (status, out, err.count(SECRET))
@@ -270,7 +270,7 @@ PRINT_CLUSTER = "import os; print(os.environ.get('TF_CONFIG'))"
 
 
 def test_each_machine_of_a_job_knows_its_part(folder, cwd):
-    """The first one writes for all; the others show what they do, and touch no file."""
+    """The first machine writes for all; the others print their output and write no file."""
     options = ("--workdir", str(folder), "--hosts", "h0,h1", "--tracking", "online")
     code = PRINT_CLUSTER + "; import sys; print(sys.argv[3]); sys.exit(3)"
     for index, tracking in ((1, "off"), (0, "online")):
@@ -295,13 +295,13 @@ def test_each_machine_of_a_job_knows_its_part(folder, cwd):
      ({"chief": ["a:1"], "ps": ["b:1"]}, ("ps", 0), False),
      ({}, ("worker", 0), True)])
 def test_the_chief_of_a_platforms_own_cluster_is_found(clustered, task, is_chief):
-    """As Vertex AI names it, or the first worker where nobody is called so."""
+    """The chief is the task that TF_CONFIG calls so, or else the first worker."""
     given = json.dumps({"cluster": clustered, "task": {"type": task[0], "index": task[1]}})
     assert (is_chief, {}) == worker.find_cluster_member(["h0", "h1"], {"TF_CONFIG": given})
 
 
 def test_a_platforms_own_cluster_stays(folder, cwd):
-    """The trainer sees it as it was; a machine that is no chief writes nothing."""
+    """The trainer receives the platform's TF_CONFIG unchanged, and only the chief writes."""
     given = json.dumps({
         "cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "worker", "index": 0}})
     _, out, _ = working.run(
@@ -316,14 +316,14 @@ def test_a_platforms_own_cluster_stays(folder, cwd):
      ({"TF_CONFIG": "{"}, "TF_CONFIG does not name a task of a cluster"),
      ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG does not name a task")])
 def test_a_machine_without_a_number_is_refused(environ, sentence):
-    """In a sentence that names the variable."""
+    """A missing or wrong machine number is reported with its variable."""
     with pytest.raises(UserError) as refused:
         worker.find_cluster_member(["h0", "h1"], environ)
     assert sentence in str(refused.value)
 
 
 def test_another_machine_ends_when_asked(folder, cwd):
-    """Its trainer is told, too, and its status says what the chief's does."""
+    """A machine that is not the chief passes on SIGTERM and returns the same status."""
     options = ("--workdir", str(folder), "--hosts", "h0,h1")
     environ = {"JOB_COMPLETION_INDEX": "1"}
     with working.running(supervised.OBEDIENT, *options, cwd=cwd, environ=environ) as process:

@@ -97,7 +97,7 @@ def test_a_trial_is_run_and_noted(server, cwd):
 
 
 def test_the_log_is_there_before_the_last_state(server, cwd):
-    """Whoever sees how a trial ended can read why."""
+    """The final log is uploaded before the final state."""
     status, _, _ = run(server, cwd, "raise RuntimeError('no luck')")
     assert (1, "RuntimeError: no luck") == (status, state(server).cause)
     written = server.buckets["bucket"].objects
@@ -106,7 +106,7 @@ def test_the_log_is_there_before_the_last_state(server, cwd):
 
 
 def test_a_preempted_trial_is_interrupted(server, cwd):
-    """The trainer is asked to end, and what it says is sent before the machine goes."""
+    """A preempted trainer is asked to stop, and its output is uploaded before the machine goes."""
     with start(server, cwd) as process:
         process.terminate()
         assert 75 == process.wait(20)
@@ -120,7 +120,7 @@ def test_a_preempted_trial_is_interrupted(server, cwd):
 
 
 def test_a_machine_that_vanishes_is_waited_for(server, cwd):
-    """Its lock is not renewed any more: the next worker takes it once its time is over."""
+    """The next worker takes the lock of a vanished machine once it expires."""
     with start(server, cwd) as process:
         supervised.wait_until(lambda: STATE in server.objects)
         process.kill()
@@ -133,7 +133,7 @@ def test_a_machine_that_vanishes_is_waited_for(server, cwd):
 
 
 def test_of_two_workers_one_trains(server, cwd):
-    """The other one sees signs of life and leaves with a status that means "try later"."""
+    """A second worker sees signs of life and exits with the status for "try again later"."""
     with start(server, cwd) as process:
         status, out, err = run(server, cwd, "print('me too')")
         assert (errors.TAKEN, "", 1) == (status, out, len(err.splitlines()))
@@ -143,7 +143,7 @@ def test_of_two_workers_one_trains(server, cwd):
 
 
 def test_a_worker_that_was_given_up_ends_its_trainer(server, cwd):
-    """At once, and without a word: the state and the log are another one's by now."""
+    """A worker that lost its lock kills its trainer and writes neither state nor log."""
     with start(server, cwd) as process:
         supervised.wait_until(lambda: STATE in server.objects)
         other = dataclasses.replace(state(server), number=2, host="another")
@@ -158,7 +158,7 @@ def test_a_worker_that_was_given_up_ends_its_trainer(server, cwd):
 @pytest.mark.extended
 @pytest.mark.parametrize("how", [503, "drop"])
 def test_a_network_that_is_down_harms_nothing(server, cwd, how):
-    """The trainer goes on, for longer than a lock lasts; all is noted once the network is back."""
+    """A trainer continues offline beyond the expiry of the lock, and is recorded afterwards."""
     with start(server, cwd) as process:
         supervised.wait_until(lambda: LOG in server.objects and STATE in server.objects)
         server.fail(how, 100_000)
@@ -177,7 +177,7 @@ def test_a_network_that_is_down_harms_nothing(server, cwd, how):
 
 
 def test_a_store_that_refuses_is_tried_again(server, cwd):
-    """By the cluster: rights may still come, and no state could say that they are missing."""
+    """Missing rights exit with the status on which the cluster tries again."""
     server.fail(403, 100)
     status, out, err = run(server, cwd, "print('never')")
     assert (errors.TAKEN, "", 1) == (status, out, len(err.splitlines()))
@@ -185,7 +185,7 @@ def test_a_store_that_refuses_is_tried_again(server, cwd):
 
 
 def test_a_failure_is_not_repeated_by_the_same_job(server, cwd, monkeypatch):
-    """A cluster that starts it again is told how it ended; a job submitted later tries again."""
+    """A restarted job returns the status of its failure; a new submission tries again."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
     submission = Submission(
@@ -201,7 +201,7 @@ def test_a_failure_is_not_repeated_by_the_same_job(server, cwd, monkeypatch):
 
 
 def test_code_is_fetched_from_the_store(server, cwd, tmp_path, monkeypatch):
-    """The trainer's working directory has what the launch kept beside the trials."""
+    """The trainer's working directory contains the code snapshot of the launch."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
@@ -218,7 +218,7 @@ def test_code_is_fetched_from_the_store(server, cwd, tmp_path, monkeypatch):
 
 
 def test_an_evaluator_hears_of_its_trainer(server, cwd):
-    """Once the train job has failed, there is nothing more to evaluate."""
+    """An evaluator ends once the train job has failed."""
     failed = attempt.Attempt(
         "train", 1, "failed", "h", 1, None, time.time(), time.time(), ended=time.time() + 60,
         exit_code=1, cause="no luck")

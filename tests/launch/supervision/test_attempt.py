@@ -41,7 +41,7 @@ def status(folder):
 
 
 def test_a_folder_without_attempts_is_new(tmp_path):
-    """Whether it exists or not."""
+    """A trial folder without attempts is new, whether or not it exists."""
     assert TrialStatus("new") == trial_status.read_status(tmp_path)
     assert TrialStatus("new") == trial_status.read_status(tmp_path / "no")
     assert attempt.read_attempt(tmp_path, "train") is None
@@ -61,7 +61,7 @@ def test_an_attempt_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize("state", ["running", "failed", "interrupted", "finished"])
 @pytest.mark.usefixtures("locked")
 def test_a_result_finishes_a_trial(tmp_path, state):
-    """Whatever else is said of it; a trainer may be killed after its last file."""
+    """A trial with a result has finished, whatever state its attempt left."""
     an_attempt(state=state).write(tmp_path)
     (tmp_path / "result.json").write_text("{}")
     found = trial_status.read_status(tmp_path)
@@ -70,27 +70,27 @@ def test_a_result_finishes_a_trial(tmp_path, state):
 
 @pytest.mark.usefixtures("locked")
 def test_a_trial_runs_while_its_supervisor_lives(tmp_path):
-    """However long it has not been able to write."""
+    """A trial runs while its supervisor lives, even if it cannot write its state."""
     an_attempt(heartbeat=time.time() - 1000).write(tmp_path)
     assert "running" == status(tmp_path)
 
 
 def test_a_lock_that_nobody_holds_says_that_nothing_runs(tmp_path):
-    """Though the state says so."""
+    """A trial whose lock is free does not run, even if its state says so."""
     an_attempt().write(tmp_path)
     assert "interrupted" == status(tmp_path)
 
 
 @pytest.mark.usefixtures("locked")
 def test_a_number_used_again_is_another_process(tmp_path):
-    """A supervisor is not said to live because something has its number."""
+    """A reused process ID does not count as a live supervisor."""
     an_attempt(pid_started="boot/1").write(tmp_path)
     assert "interrupted" == status(tmp_path)
 
 
 @pytest.mark.parametrize(("age", "expected"), [(50, "running"), (70, "interrupted")])
 def test_another_machines_supervisor_lives_by_its_heartbeat(tmp_path, age, expected):
-    """Its lock may not be seen here."""
+    """A supervisor on another machine counts as alive by its heartbeat, not its lock."""
     an_attempt(host="elsewhere", heartbeat=time.time() - age).write(tmp_path)
     assert expected == status(tmp_path)
 
@@ -116,16 +116,16 @@ def test_two_jobs_of_a_trial_make_one_status(tmp_path, train, evaluation, expect
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("", "is no JSON"), ("{}", "is no state of an attempt")])
+    ("content", "message"), [("", "is no JSON"), ("{}", "is not a valid state of an attempt")])
 def test_a_broken_state_is_named(tmp_path, content, message):
-    """It was written whole, so somebody else has changed it."""
+    """A broken state file is reported by its path."""
     (tmp_path / "state-train.json").write_text(content)
     with pytest.raises(UserError, match=rf"state-train\.json.* {message}.*; delete it"):
         trial_status.read_status(tmp_path)
 
 
 def test_leftovers_of_a_killed_supervisor_are_ended(tmp_path):
-    """A trainer that does not listen keeps the lock, but nobody watches it: it is killed."""
+    """A trainer that outlives its supervisor and ignores SIGTERM is killed."""
     work = supervised.job(tmp_path, supervised.STUBBORN)
     with supervised.running(work) as supervisor:
         supervisor.kill()
@@ -139,7 +139,7 @@ def test_leftovers_of_a_killed_supervisor_are_ended(tmp_path):
 
 
 def test_leftovers_may_write_their_checkpoint(tmp_path):
-    """They are waited for."""
+    """Leftover trainers get time to write their checkpoint."""
     code = supervised.OBEDIENT.replace('    pathlib.Path("asked")', """
     time.sleep(0.5)
     pathlib.Path("asked")""")
@@ -152,7 +152,7 @@ def test_leftovers_may_write_their_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("forget", [False, True])
 def test_what_a_dead_trainer_started_is_a_leftover_too(tmp_path, forget):
-    """Also where the group was never noted, and where it has left the group."""
+    """Children of a dead trainer are found even outside of its recorded process group."""
     code = f"""
 import subprocess, time
 subprocess.Popen({supervised.python(supervised.STUBBORN)!r}, start_new_session={forget})
@@ -170,7 +170,7 @@ time.sleep(60)
 
 
 def test_a_group_that_lost_its_mark_is_a_leftover(tmp_path):
-    """A program may overwrite its environment; its group and start still tell it."""
+    """A trainer that overwrote its environment is found by its process group and start."""
     stubborn = supervised.python(supervised.STUBBORN)
     child = subprocess.Popen(stubborn, cwd=tmp_path, process_group=0)
     supervised.wait_until((tmp_path / "ready").exists)
@@ -185,7 +185,7 @@ def test_a_group_that_lost_its_mark_is_a_leftover(tmp_path):
 
 @pytest.mark.parametrize("change", [{"group_started": "boot/1"}, {"host": "elsewhere"}])
 def test_a_stranger_is_never_killed(tmp_path, change):
-    """A process that has the number of a dead trainer, or that of one on another machine."""
+    """A process that reuses the ID of a trainer, here or on another machine, is left alone."""
     stranger = subprocess.Popen(["sleep", "30"], process_group=0)
     an_attempt(**{
         "pid_started": "boot/1", "process_group": stranger.pid,
@@ -199,7 +199,7 @@ def test_a_stranger_is_never_killed(tmp_path, change):
 
 
 def test_a_supervisor_that_is_ending_is_waited_for(tmp_path):
-    """A launcher that follows a killed one at once finds it still saving; nothing is killed."""
+    """A launcher waits for a supervisor that is still saving, and kills nothing."""
     lease = tmp_path / "lease"
     code = supervised.OBEDIENT.replace('    pathlib.Path("asked")', """
     time.sleep(1)
@@ -216,7 +216,7 @@ def test_a_supervisor_that_is_ending_is_waited_for(tmp_path):
 
 
 def test_a_living_supervisor_has_no_leftovers(tmp_path, monkeypatch):
-    """Its trainer is left alone, and so is that of another trial or role."""
+    """Trainers with a live supervisor, and those of other trials or roles, are left alone."""
     monkeypatch.setattr(attempt, "_SECONDS_TO_RELEASE", 0.1)
     with supervised.running(supervised.job(tmp_path, supervised.OBEDIENT)):
         with pytest.raises(UserError, match="is running; end its supervisor first"):
@@ -233,7 +233,7 @@ def test_a_living_supervisor_has_no_leftovers(tmp_path, monkeypatch):
 
 
 def test_an_unknown_holder_of_the_lock_is_named(tmp_path, monkeypatch):
-    """What cannot be found cannot be ended; a person can."""
+    """A lock held by an unidentified process is reported with a way to find it."""
     monkeypatch.setattr(attempt, "_SECONDS_TO_RELEASE", 0.1)
     lock = attempt.lock_path(tmp_path, "train")
     code = (

@@ -87,7 +87,7 @@ def acquire(**options):
 
 @pytest.mark.usefixtures("object_store")
 def test_a_lease_is_held_until_it_is_released():
-    """Others see that it is, and by whom; afterwards nothing is left."""
+    """Other processes see that a lock is held, and by whom; a released lock leaves no object."""
     assert (False, None) == (locks.is_held(PATH), locks.read_holder(PATH))
     with locks.acquire(PATH, locks.describe_this_process("a launcher")) as lease:
         assert (True, False) == (locks.is_held(PATH), lease.taken_over)
@@ -102,14 +102,14 @@ def test_a_lease_is_held_until_it_is_released():
 
 
 def test_a_lock_on_a_disk_is_a_files(tmp_path, object_store):
-    """Callers need not care which it is."""
+    """`locks.acquire` takes a file lock for a path on a disk, without the object store."""
     with locks.acquire(tmp_path / "lock", {"pid": 1}):
         assert locks.is_held(tmp_path / "lock")
     assert [] == object_store.requests
 
 
 def test_who_has_a_lease_is_named(object_store):
-    """With its age, its last sign of life, how to end it and when it would be free."""
+    """The error describes the holder, its last sign of life, how to end it and when it expires."""
     object_store.seconds_ahead = -40.0
     with acquire():
         object_store.seconds_ahead = 0.0
@@ -136,7 +136,7 @@ def _seconds(message, before):
 
 
 def test_of_two_that_race_one_wins(start):
-    """However often they try."""
+    """Exactly one of two racing processes acquires the lock, however often they try."""
     both = [start(60), start(60)]
     for holder in both:
         holder.ask()
@@ -144,7 +144,7 @@ def test_of_two_that_race_one_wins(start):
 
 
 def test_a_dead_holder_is_taken_over(object_store, start):
-    """After its time, and no sooner; whoever is patient waits for that."""
+    """The lock of a dead holder is acquired once it expires, and no sooner."""
     holder = start(2.0)
     holder.ask()
     assert "has it" == holder.answer()
@@ -158,7 +158,7 @@ def test_a_dead_holder_is_taken_over(object_store, start):
 
 
 def test_a_living_holder_is_not_waited_for(start):
-    """Its renewal says that there is no use, long before patience ends."""
+    """A renewal by the holder ends the wait long before patience does."""
     holder = start(2.0)
     holder.ask()
     assert "has it" == holder.answer()
@@ -169,7 +169,7 @@ def test_a_living_holder_is_not_waited_for(start):
 
 
 def test_a_holder_that_slept_too_long_has_lost_it(start):
-    """It knows so as soon as it wakes, and does not disturb the one that has it now."""
+    """A holder that slept past the expiry notices, and leaves the new holder's lock alone."""
     holder = start(1.5)
     holder.ask()
     assert "has it" == holder.answer()
@@ -189,7 +189,7 @@ def test_a_holder_that_slept_too_long_has_lost_it(start):
 
 
 def test_renewals_keep_it(object_store):
-    """Longer than its time; each is a new generation."""
+    """A renewed lock is held beyond its time to live, each renewal in a new generation."""
     with acquire(ttl=1.0, renewal=0.1) as lease:
         first = object_store.buckets["bucket"].objects["w/launcher.lock"].generation
         time.sleep(1.5)
@@ -199,7 +199,7 @@ def test_renewals_keep_it(object_store):
 
 @pytest.mark.parametrize("how", [503, "drop"])
 def test_networks_may_fail_for_a_moment(object_store, how):
-    """A holder does not lose what nobody could have taken."""
+    """A holder keeps its lock through failures of the network."""
     with acquire(ttl=600.0, renewal=0.05) as lease:
         object_store.fail(how, 3)
         supervised.wait_until(lambda: not object_store.failing)
@@ -219,7 +219,7 @@ def test_a_holder_that_is_cut_off_keeps_a_lock_that_nobody_took(object_store):
 
 @pytest.mark.parametrize("change", ["replaced", "deleted"])
 def test_a_holder_whose_lock_was_taken_knows_it(object_store, change):
-    """Others' hands on the object are the end of it; what they put there is left alone."""
+    """A holder notices that its object was replaced or deleted, and leaves the new one alone."""
     with acquire(ttl=60.0, renewal=0.05) as lease:
         with object_store.lock:
             del object_store.objects[OBJECT]
@@ -230,7 +230,7 @@ def test_a_holder_whose_lock_was_taken_knows_it(object_store, change):
 
 
 def test_a_lost_answer_is_no_lost_lock(object_store):
-    """The request was done: what it finds when it is repeated is its own."""
+    """A holder recognizes its own object if the answer to a request was lost."""
     object_store.fail("mute", method="POST")
     with acquire(ttl=60.0, renewal=0.05) as lease:
         for _ in range(3):
@@ -245,7 +245,7 @@ def test_a_lost_answer_is_no_lost_lock(object_store):
 
 @pytest.mark.parametrize("seconds", [-86400.0, 86400.0])
 def test_this_machines_clock_does_not_matter(object_store, seconds):
-    """Whether a lock is old is between the store's times."""
+    """The age of a lock is measured by the store's clock only."""
     object_store.seconds_ahead = seconds
     with acquire(ttl=30.0, renewal=10.0):
         assert locks.is_held(PATH)
@@ -258,7 +258,7 @@ def test_this_machines_clock_does_not_matter(object_store, seconds):
 
 
 def test_an_illegible_lock_is_held_for_its_time(object_store):
-    """Whoever put it there; then it is taken."""
+    """A lock object without a legible holder is respected until it expires."""
     object_store.objects[OBJECT] = b"?"
     with pytest.raises(locks.LockHeldError, match="another process, which holds launcher"):
         acquire()
@@ -270,7 +270,7 @@ def test_an_illegible_lock_is_held_for_its_time(object_store):
 
 @pytest.mark.usefixtures("object_store")
 def test_what_is_wrong_with_a_lock_is_told(object_store):
-    """A bucket that is not there, and rights."""
+    """A missing bucket and missing rights are reported in one sentence."""
     with pytest.raises(UserError, match=r"^There is no bucket gs://no\.$"):
         locks.acquire("gs://no/launcher.lock", {})
     object_store.fail(403, 3)

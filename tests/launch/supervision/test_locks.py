@@ -20,7 +20,7 @@ from tests.helpers import supervised
 
 
 def test_a_lease_is_held_until_it_is_released(tmp_path):
-    """Others see that it is, and by whom."""
+    """Other processes see that a lock is held, and by whom, until it is released."""
     path = tmp_path / "lease"
     assert (False, None) == (locks.is_held(path), locks.read_holder(path))
     before = time.time()
@@ -36,7 +36,7 @@ def test_a_lease_is_held_until_it_is_released(tmp_path):
 
 
 def test_a_lease_dies_with_its_holder(tmp_path):
-    """However it dies."""
+    """The kernel releases the lock of a killed process."""
     path = tmp_path / "lease"
     with supervised.launcher(path) as launcher:
         assert locks.is_held(path)
@@ -47,7 +47,7 @@ def test_a_lease_dies_with_its_holder(tmp_path):
 
 
 def test_who_has_a_lease_is_named(tmp_path):
-    """With its age, and how to end it."""
+    """The error for a held lock describes the holder, its age and how to end it."""
     path = tmp_path / "lease"
     with supervised.launcher(path) as launcher:
         with pytest.raises(locks.LockHeldError) as caught:
@@ -73,7 +73,7 @@ def _impatient(monkeypatch):
     [(31, r"3\d s"), (330, "5 min"), (7300, "2 h"), (3.4 * 86400, "3 d")])
 @pytest.mark.usefixtures("_impatient")
 def test_an_age_is_told_in_a_fitting_unit(tmp_path, seconds, age):
-    """A launcher of last week is no launcher of a minute ago."""
+    """The age of a holder is given in the largest unit that fits."""
     holder = {**locks.describe_this_process("a launcher"), "started": time.time() - seconds}
     with locks.FileLock.acquire(tmp_path / "lease", holder), pytest.raises(
             locks.LockHeldError, match=rf", started {age} ago\); "):
@@ -83,7 +83,7 @@ def test_an_age_is_told_in_a_fitting_unit(tmp_path, seconds, age):
 @pytest.mark.parametrize("written", ["", "{", "[1]"])
 @pytest.mark.usefixtures("_impatient")
 def test_a_lease_holds_without_its_text(tmp_path, written):
-    """A disk may be full when it is taken; the message then names the file."""
+    """A lock acquired on a full disk holds, and the message names its file."""
     path = tmp_path / "lease"
     with locks.FileLock.acquire(path, {}):
         path.write_text(written)
@@ -94,7 +94,7 @@ def test_a_lease_holds_without_its_text(tmp_path, written):
 
 
 def test_a_shorter_text_replaces_a_longer_one(tmp_path):
-    """Nothing of the holder before is left."""
+    """The description of a new holder replaces the old one entirely."""
     path = tmp_path / "lease"
     locks.FileLock.acquire(path, {"what": "x" * 1000}).release()
     with locks.FileLock.acquire(path, {"pid": 1}):
@@ -102,7 +102,7 @@ def test_a_shorter_text_replaces_a_longer_one(tmp_path):
 
 
 def test_a_look_at_a_lease_does_not_keep_others_from_it(tmp_path):
-    """A supervisor that looks at that moment has it for an instant."""
+    """A process that tests a lock at that moment does not prevent another from acquiring it."""
     path = tmp_path / "lease"
     path.write_text("")
     look = os.open(path, os.O_RDONLY)
@@ -115,7 +115,7 @@ def test_a_look_at_a_lease_does_not_keep_others_from_it(tmp_path):
 
 
 def test_many_looks_do_not_disturb(tmp_path):
-    """Nor do they take anything: the lease can be had between them, and all see it is held."""
+    """Many processes that test a lock neither hold it nor hide that it is held."""
     path = tmp_path / "lease"
     path.write_text("")
     code = (
@@ -132,7 +132,7 @@ def test_many_looks_do_not_disturb(tmp_path):
 
 
 def test_programs_do_not_inherit_a_lease(tmp_path):
-    """A launcher's children that outlive it do not stand for it; those that are given it do."""
+    """Child processes hold the lock only if its descriptor is passed to them."""
     path = tmp_path / "lease"
     for given in (False, True):
         lease = locks.FileLock.acquire(path, {})
@@ -145,13 +145,13 @@ def test_programs_do_not_inherit_a_lease(tmp_path):
 
 
 def test_a_lock_that_cannot_be_opened_is_named(tmp_path):
-    """In a sentence."""
+    """A lock file that cannot be opened is reported in one sentence."""
     with pytest.raises(UserError, match=f"^Cannot open the lock {tmp_path}/no/lease: "):
         locks.FileLock.acquire(tmp_path / "no" / "lease", {})
 
 
 def test_a_process_is_told_from_others_of_its_number():
-    """By its start; what is left of a dead one does not count."""
+    """A process is identified by its start, and a zombie has no identity."""
     child = subprocess.Popen(["sleep", "30"])
     start = processes.process_identity(child.pid)
     ticks = int(start.rpartition("/")[2])

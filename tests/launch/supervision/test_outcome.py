@@ -32,8 +32,8 @@ TRACEBACK = """Traceback (most recent call last):
     ("log", "expected"),
     [
         ("", "exit status 1"),
-        ("one\n\ntwo\n  \n", "exit status 1; its log ends with: two"),
-        ("10 %\r20 %\r", "exit status 1; its log ends with: 20 %"),
+        ("one\n\ntwo\n  \n", "exit status 1; last line of the log: two"),
+        ("10 %\r20 %\r", "exit status 1; last line of the log: 20 %"),
         (TRACEBACK.format("KeyError: 'x'") + "bye\n", "KeyError: 'x'"),
         # A cause and what was raised from it.
         (TRACEBACK.format("KeyError: 'x'") + "\nThe above exception was the direct cause of the "
@@ -46,17 +46,17 @@ TRACEBACK = """Traceback (most recent call last):
         ("usage: x\ndeepmac-ablate train: error: unrecognized arguments: --x\n",
          "unrecognized arguments: --x"),
         # Not the program's word.
-        ("see deepmac-ablate: no\n", "exit status 1; its log ends with: see deepmac-ablate: no"),
-        (b"\xff\xfe\n", "exit status 1; its log ends with: ��"),
+        ("see deepmac-ablate: no\n", "exit status 1; last line of the log: see deepmac-ablate: no"),
+        (b"\xff\xfe\n", "exit status 1; last line of the log: ��"),
     ],
 )  # fmt: skip
 def test_the_cause_is_the_last_word_of_the_log(tmp_path, log, expected):
-    """The program's own sentence or an exception, where there is one."""
+    """The cause is the last error message or exception in the log, if there is one."""
     assert expected == cause(tmp_path, log)
 
 
 def test_a_real_exception_is_found(tmp_path):
-    """As Python prints it, with its notes and its cause."""
+    """The cause of a Python traceback is its last exception, without notes."""
     code = "try:\n  1 / 0\nexcept ZeroDivisionError as e:\n  raise OSError('disk on fire') from e"
     log = subprocess.run(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, check=False).stderr
@@ -65,7 +65,7 @@ def test_a_real_exception_is_found(tmp_path):
 
 @pytest.mark.slow
 def test_an_error_in_a_graph_is_found(tmp_path):
-    """TensorFlow says what went wrong after where it was."""
+    """The cause of a TensorFlow graph error is the message below its own traceback."""
     code = """
 import tensorflow as tf
 
@@ -84,7 +84,7 @@ reshape(tf.constant(3))
 
 
 def test_a_cause_is_short(tmp_path):
-    """At most 300 characters, also from a long log, of which the end is read."""
+    """A cause has at most 300 characters, and only the end of a long log is read."""
     found = cause(tmp_path, "x\n" * (1 << 17) + "deepmac-ablate: " + "y" * 1000 + "\n")
     assert "y" * 297 + "..." == found
     assert 300 == len(decide_outcome(1, StopReason("failed", "z" * 400), tmp_path / "no").cause)
@@ -94,11 +94,11 @@ def test_a_cause_is_short(tmp_path):
 @pytest.mark.parametrize(
     ("code", "expected"),
     [(-9, "killed by SIGKILL (out of memory?)"),
-     (-11, "killed by SIGSEGV; its log ends with: last"),
-     (-40, "killed by signal 40; its log ends with: last"),
-     (137, "exit status 137; its log ends with: last")])
+     (-11, "killed by SIGSEGV; last line of the log: last"),
+     (-40, "killed by signal 40; last line of the log: last"),
+     (137, "exit status 137; last line of the log: last")])
 def test_a_signal_is_named(tmp_path, code, expected):
-    """What the log says last may tell why."""
+    """The cause of a kill names the signal and quotes the last line of the log."""
     assert expected == cause(tmp_path, "last\n", code)
 
 
@@ -113,7 +113,7 @@ def test_a_signal_is_named(tmp_path, code, expected):
     ],
 )  # fmt: skip
 def test_who_ended_a_command_decides(tmp_path, stop, code, state):
-    """What the supervisor ended is interrupted or, for silence, failed."""
+    """A command that the supervisor ended is interrupted, or failed if it was silent."""
     reason = StopReason(stop, "why") if stop else None
     assert state == decide_outcome(code, reason, tmp_path / "no").state
 
@@ -123,5 +123,5 @@ def test_who_ended_a_command_decides(tmp_path, stop, code, state):
     [("finished", 0, 0), ("interrupted", 75, 75), ("interrupted", -15, 75), ("failed", 3, 3),
      ("failed", -9, 1), ("failed", 75, 1), ("failed", None, 1)])
 def test_the_supervisors_status_follows(state, code, status):
-    """It never says 0 or 75 of what has failed."""
+    """A supervisor never exits with 0 or 75 for a failed attempt."""
     assert status == supervisor_exit_status(Outcome(state, "why"), code)

@@ -40,7 +40,7 @@ INTERRUPTED = "deepmac-ablate: Stopped at step 4 of 8; run the trial again to go
     ],
 )  # fmt: skip
 def test_the_end_of_the_command_is_noted(tmp_path, code, status, state, exit_code, cause):
-    """State, exit status and cause say how it ended, and so does the supervisor's exit status."""
+    """The state records outcome, exit status and cause, and the supervisor exits alike."""
     before = time.time()
     assert status == supervised.run(supervised.job(tmp_path, code))
     noted = attempt.read_attempt(tmp_path, "train")
@@ -87,7 +87,7 @@ def test_a_job_is_read_as_it_was_written(tmp_path):
     ("content", "message"),
     [(None, "Cannot read the job"), ("{", "is no JSON"), ('{"a": 1}', "is no job")])
 def test_a_file_that_is_no_job_is_refused(tmp_path, content, message):
-    """In a sentence, with exit status 2."""
+    """An invalid job file exits with status 2 and a one-sentence message."""
     path = tmp_path / "job-train.json"
     if content is not None:
         path.write_text(content)
@@ -101,7 +101,7 @@ def test_a_file_that_is_no_job_is_refused(tmp_path, content, message):
 
 @pytest.mark.parametrize("command", [("no-such-program",), ("echo", "a\0b")])
 def test_a_command_that_cannot_be_started_has_failed(tmp_path, command):
-    """With the reason as its cause."""
+    """A missing program makes a failed attempt with the reason as its cause."""
     assert 1 == supervised.run(Job(tmp_path, "train", command, tmp_path))
     noted = attempt.read_attempt(tmp_path, "train")
     assert ("failed", None) == (noted.state, noted.exit_code)
@@ -109,7 +109,7 @@ def test_a_command_that_cannot_be_started_has_failed(tmp_path, command):
 
 
 def test_each_attempt_has_its_number_and_its_log(tmp_path):
-    """Also where the state of the one before was lost."""
+    """Attempts are numbered in order even if the previous state was lost."""
     for number in (1, 2):
         supervised.run(supervised.job(tmp_path, f"print('attempt', {number})"))
     (tmp_path / "state-train.json").unlink()
@@ -120,7 +120,7 @@ def test_each_attempt_has_its_number_and_its_log(tmp_path):
 
 
 def test_the_state_beats_while_the_command_runs(tmp_path):
-    """It names processes that are there, and tells them from others of the same number."""
+    """The state identifies the running processes and is rewritten at every heartbeat."""
     with supervised.running(supervised.job(tmp_path, supervised.OBEDIENT)) as supervisor:
         first = attempt.read_attempt(tmp_path, "train")
         supervised.wait_until(
@@ -134,7 +134,7 @@ def test_the_state_beats_while_the_command_runs(tmp_path):
 
 
 def test_a_trial_has_one_supervisor(tmp_path):
-    """A second one says who has the trial, and changes nothing."""
+    """A second supervisor reports who has the trial, and changes nothing."""
     work = supervised.job(tmp_path, supervised.OBEDIENT)
     with supervised.running(work) as first:
         second = subprocess.run(
@@ -149,7 +149,7 @@ def test_a_trial_has_one_supervisor(tmp_path):
 
 
 def test_a_killed_trainer_has_failed(tmp_path):
-    """Though nobody asked it to end and it said nothing."""
+    """A trainer killed by somebody else counts as failed although it printed nothing."""
     with supervised.running(supervised.job(tmp_path, supervised.OBEDIENT)) as supervisor:
         os.kill(attempt.read_attempt(tmp_path, "train").process_group, signal.SIGKILL)
         assert 1 == supervisor.wait(10)
@@ -157,7 +157,7 @@ def test_a_killed_trainer_has_failed(tmp_path):
 
 
 def test_a_killed_supervisor_leaves_no_process(tmp_path):
-    """The trainer is asked to end by the kernel; the trial is interrupted."""
+    """The kernel sends SIGTERM to the trainer, and the trial is interrupted."""
     with supervised.running(supervised.job(tmp_path, supervised.OBEDIENT)) as supervisor:
         supervisor.kill()
         supervised.wait_until(lambda: not supervised.processes_in(tmp_path))
@@ -167,7 +167,7 @@ def test_a_killed_supervisor_leaves_no_process(tmp_path):
 
 
 def test_a_supervisor_killed_before_its_command_began_leaves_none():
-    """The kernel tells the command of a death after it asked to be told, so it asks who lives."""
+    """A child whose parent died before it asked for a death signal ends by itself."""
     code = """
 import os
 from deepmac_ablate.launch.supervision import child_process
@@ -187,7 +187,7 @@ print(fork(lambda: bind() or 7), fork(lambda: fork(lambda: bind() or 7)))
 
 
 def test_a_killed_launcher_leaves_no_process(tmp_path):
-    """Its supervisors notice, ask the trainers to end, and note why."""
+    """Supervisors of a killed launcher stop their trainers and record the reason."""
     lease = tmp_path / "lease"
     work = supervised.job(tmp_path, supervised.OBEDIENT, launcher_lock=lease)
     with supervised.launcher(lease) as launcher, supervised.running(work) as supervisor:
@@ -203,7 +203,7 @@ def test_a_killed_launcher_leaves_no_process(tmp_path):
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_supervisor_passes_on_that_it_shall_end(tmp_path, signum):
-    """The trainer may write its checkpoint first."""
+    """A supervisor that receives a signal lets the trainer write its checkpoint first."""
     # Tests that run under nohup would pass on that SIGHUP is ignored.
     heed = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)}
     with supervised.running(supervised.job(tmp_path, supervised.OBEDIENT), **heed) as supervisor:
@@ -215,7 +215,7 @@ def test_a_supervisor_passes_on_that_it_shall_end(tmp_path, signum):
 
 
 def test_nohup_keeps_a_supervisor_running(tmp_path):
-    """SIGHUP that is ignored from the start stays ignored."""
+    """A supervisor that starts with SIGHUP ignored keeps ignoring it."""
     work = supervised.job(tmp_path, supervised.OBEDIENT)
     ignore = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
     with supervised.running(work, **ignore) as supervisor:
@@ -228,7 +228,7 @@ def test_nohup_keeps_a_supervisor_running(tmp_path):
     ("end", "state"),
     [("sys.exit(0)", "finished"), ("sys.exit(1)", "interrupted"), ("sys.exit(3)", "failed")])
 def test_what_a_trainer_makes_of_being_asked_counts(tmp_path, end, state):
-    """One that finishes has finished, one that has diverged failed; a crash was our doing."""
+    """After SIGTERM, a finished or diverged trainer keeps its outcome; a crash is interrupted."""
     code = supervised.OBEDIENT.replace("sys.exit(75)", end)
     with supervised.running(supervised.job(tmp_path, code)) as supervisor:
         supervisor.terminate()
@@ -237,7 +237,7 @@ def test_what_a_trainer_makes_of_being_asked_counts(tmp_path, end, state):
 
 
 def test_a_trainer_that_does_not_listen_is_killed(tmp_path):
-    """After the grace, not before."""
+    """A trainer that ignores SIGTERM is killed after the grace period, not before."""
     work = supervised.job(tmp_path, supervised.STUBBORN, grace=0.6)
     with supervised.running(work) as supervisor:
         asked = time.monotonic()
@@ -252,7 +252,7 @@ def test_a_trainer_that_does_not_listen_is_killed(tmp_path):
 
 @pytest.mark.parametrize("child", ["OBEDIENT", "STUBBORN"])
 def test_what_a_trainer_started_ends_with_it(tmp_path, child):
-    """Whether it listens or not; the trial has finished all the same."""
+    """Processes that a finished trainer leaves behind are ended, and the trial has finished."""
     start = supervised.python(getattr(supervised, child))
     code = f"""
 import pathlib, subprocess, time
@@ -266,7 +266,7 @@ while not pathlib.Path("ready").exists():
 
 
 def test_a_silent_trainer_has_failed(tmp_path):
-    """One whose files have not changed for the limit is ended."""
+    """A trainer whose files do not change within the limit is ended and has failed."""
     work = supervised.job(tmp_path, supervised.OBEDIENT, silence_limit=0.5)
     assert 1 == supervised.run(work)
     noted = attempt.read_attempt(tmp_path, "train")
@@ -275,7 +275,7 @@ def test_a_silent_trainer_has_failed(tmp_path):
 
 
 def test_a_growing_file_is_a_sign_of_life(tmp_path):
-    """Each of them alone keeps a trainer running."""
+    """A change of any one of the trial's files keeps a trainer running."""
     supervisors = []
     for file in ("logs/train-1.log", "metrics.jsonl", "evaluations.jsonl", "checkpoints/7.index"):
         code = f"""
@@ -308,7 +308,7 @@ def test_a_companions_failure_ends_a_job(tmp_path):
 
 
 def test_an_earlier_failure_of_a_companion_does_not_count(tmp_path):
-    """It is that of a launch before."""
+    """A companion's failure in an earlier launch is ignored."""
     supervised.run(supervised.job(tmp_path, "raise RuntimeError('no luck')"))
     code = "import time; time.sleep(0.5)"
     assert 0 == supervised.run(supervised.job(tmp_path, code, role="eval", companion="train"))
@@ -323,7 +323,7 @@ def small_disk(tmp_path):
 
 @pytest.mark.parametrize("ends_first", [False, True])
 def test_a_full_disk_ends_nothing(small_disk, ends_first):
-    """The supervisor goes on, and notes what happened once there is room again."""
+    """On a full disk the supervisor continues, and records the outcome once there is room."""
     code = """
 import pathlib, time
 with open("filler", "wb", buffering=0) as file:
@@ -358,7 +358,7 @@ while not pathlib.Path("../go").exists():
 
 
 def test_a_log_that_cannot_be_written_is_a_failure(tmp_path):
-    """As nobody would learn what went wrong."""
+    """A command is not started if its log cannot be written."""
     (tmp_path / "logs").write_text("no folder")
     assert 1 == supervised.run(supervised.job(tmp_path, "print('never')"))
     noted = attempt.read_attempt(tmp_path, "train")
@@ -367,7 +367,7 @@ def test_a_log_that_cannot_be_written_is_a_failure(tmp_path):
 
 
 def test_a_trainer_without_room_has_failed(tmp_path):
-    """The cause is what it said of it."""
+    """A trainer that fails for lack of disk space has that error as its cause."""
     limit = (1 << 14, 1 << 14)
     supervisor = supervised.start(
         supervised.job(tmp_path, "open('checkpoint', 'wb').write(bytes(1 << 15))"),
@@ -378,7 +378,7 @@ def test_a_trainer_without_room_has_failed(tmp_path):
 
 
 def test_a_supervisor_imports_little():
-    """One runs beside each trainer for days, and starts within a tenth of a second."""
+    """A supervisor imports no heavy package, as one runs beside each trainer for days."""
     code = "import sys, deepmac_ablate.launch.supervision.supervisor; print(*sys.modules)"
     loaded = subprocess.check_output(
         [sys.executable, "-c", code], env=supervised.ENVIRONMENT, text=True).split()
@@ -387,7 +387,7 @@ def test_a_supervisor_imports_little():
 
 
 def test_states_that_were_never_finished_are_removed(tmp_path):
-    """A supervisor killed while it wrote leaves no file for ever."""
+    """Temporary files of a supervisor that was killed while writing are removed."""
     (tmp_path / ".state-train.json.123.tmp").write_text("{")
     supervised.run(supervised.job(tmp_path, ""))
     assert [".train.lock", "job-train.json", "logs", "state-train.json"] == sorted(
