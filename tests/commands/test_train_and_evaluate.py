@@ -76,16 +76,19 @@ MISTAKES = {
         r"MaskRCNN\.backbone = @MobileNetFPN\(\).* selects another"),
     "binding that a later one replaces": (
         ["STEPS = 5", "STEPS = 6"], [], r"STEPS = 5.* had no effect: the later .*STEPS = 6"),
-    "no steps": (["STEPS = 0"], [], r"Training\.steps = 0 .*at least 1"),
+    "no steps": (["STEPS = 0"], [], r"Training\.steps must be at least 1, got 0\."),
     "no images in a batch": (
-        ["BATCH_SIZE = 0"], [], r"TrainingData\.batch_size = 0 .*at least 1"),
+        ["BATCH_SIZE = 0"], [], r"TrainingData\.batch_size must be at least 1, got 0\."),
     "no images in a batch of evaluation": (
-        ["EvaluationData.batch_size = 0"], [], r"EvaluationData\.batch_size = 0 .*at least 1"),
-    "log never": (["Runtime.log_every = 0"], [], r"Runtime\.log_every = 0 .*at least 1"),
+        ["EvaluationData.batch_size = 0"], [],
+        r"EvaluationData\.batch_size must be at least 1, got 0\."),
+    "log never": (["Runtime.log_every = 0"], [], r"Runtime\.log_every must be at least 1, got 0\."),
     "save never": (
-        ["Runtime.checkpoint_every = 0"], [], r"Runtime\.checkpoint_every = 0 .*at least 1"),
+        ["Runtime.checkpoint_every = 0"], [],
+        r"Runtime\.checkpoint_every must be at least 1, got 0\."),
     "keep nothing": (
-        ["Runtime.keep_checkpoints = 0"], [], r"Runtime\.keep_checkpoints = 0 .*at least 1"),
+        ["Runtime.keep_checkpoints = 0"], [],
+        r"Runtime\.keep_checkpoints must be at least 1, got 0\."),
     "nothing to evaluate with": (
         ["Evaluation.box_sources = ()"], [], r"Evaluation\.box_sources must name at least one"),
     "unknown activation": (

@@ -46,9 +46,9 @@ def test_the_embedding_is_of_the_centre(size: int, centre: slice) -> None:
 
 def test_sizes_that_make_no_sense_are_refused() -> None:
     """With the parameter's name and value."""
-    with pytest.raises(UserError, match=r"InstanceEmbedding\.dim = 0"):
+    with pytest.raises(UserError, match=r"InstanceEmbedding\.dim must be at least 1, got 0"):
         InstanceEmbedding(dim=0)
-    with pytest.raises(UserError, match=r"InstanceEmbedding\.hidden = 0"):
+    with pytest.raises(UserError, match=r"InstanceEmbedding\.hidden must be at least 1, got 0"):
         InstanceEmbedding(hidden=0)
 
 
