@@ -36,7 +36,7 @@ def test_costs_are_noted_by_trial_and_outlive_a_launch_of_other_arms(tmp_path):
 def test_broken_costs_are_named(tmp_path):
     """They are not replaced without a word."""
     (tmp_path / "costs.json").write_text("{")
-    with pytest.raises(UserError, match=r"costs\.json is broken, as it is no JSON .*; delete it"):
+    with pytest.raises(UserError, match=r"costs\.json is broken: it is not valid JSON .*delete it"):
         SweepWorkdir(tmp_path).write_costs(plan("a"), {"a": COST})
 
 

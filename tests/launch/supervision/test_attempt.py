@@ -115,7 +115,7 @@ def test_two_jobs_of_a_trial_make_one_status(tmp_path, train, evaluation, expect
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("", "is no JSON"), ("{}", "is no state of an attempt")])
+    ("content", "message"), [("", "is not valid JSON"), ("{}", "is no state of an attempt")])
 def test_a_broken_state_is_named(tmp_path, content, message):
     """It was written whole, so somebody else has changed it."""
     (tmp_path / "state-train.json").write_text(content)

@@ -148,14 +148,14 @@ def test_a_launch_that_failed_in_parts(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "content", "cause"), [
-    ("result.json", '{"step": 1', "result.json is broken, as it is no JSON ("),
-    ("result.json", "", "result.json is broken, as it is no JSON ("),
-    ("result.json", "[1]", "result.json is broken, as it is no JSON object; delete it."),
+    ("result.json", '{"step": 1', "result.json is broken: it is not valid JSON ("),
+    ("result.json", "", "result.json is broken: it is not valid JSON ("),
+    ("result.json", "[1]", "result.json is broken: it is not a JSON object; delete it."),
     ("result.json", '{"a/b/seen": "0.5"}',
      "result.json is broken, as 'a/b/seen' is '0.5' and no number; delete it."),
     ("result.json", '{"a/b/seen": 0.5, "step": "x"}',
      "result.json is broken, as its 'step' is 'x'; delete it."),
-    ("trial.json", "{", "trial.json is broken, as it is no JSON ("),
+    ("trial.json", "{", "trial.json is broken: it is not valid JSON ("),
     ("trial.json", '{"id": "conv+2-1", "seed": true}', "trial.json is broken, as its 'seed'"),
     ("sweep.json", '{"levels": 3}', "sweep.json is broken, as its 'levels' is 3; delete it."),
     ("attempts.jsonl", "{}\nx\n{}\n", "Line 2 of attempts.jsonl is broken"),
@@ -199,9 +199,9 @@ def test_an_unreadable_file_costs_one_row_too(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "content", "message"), [
-    ("plan.json", "{", r"plan\.json is broken, as it is no JSON"),
+    ("plan.json", "{", r"plan\.json is broken: it is not valid JSON"),
     ("plan.json", "{}", r"plan\.json is broken, as it is no plan \(KeyError\('trials'\)\); launch"),
-    ("costs.json", "[]", r"costs\.json is broken, as it is no JSON object; delete it"),
+    ("costs.json", "[]", r"costs\.json is broken: it is not a JSON object; delete it"),
 ])
 def test_a_broken_plan_is_refused(tmp_path, name, content, message):
     """Nobody could say what is missing, nor what it cost."""
