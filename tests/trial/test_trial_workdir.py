@@ -127,7 +127,7 @@ def test_numbers_stay_numbers(tmp_path):
     text = (tmp_path / "result.json").read_text(encoding="utf-8")
     assert "NaN" not in text
     assert sorted(result) == list(json.loads(text))
-    with pytest.raises(TypeError, match="^'loss' has type object, which cannot be written as JSON"):
+    with pytest.raises(TypeError, match=r"^'loss' has type object, which "):
         workdir.append_metrics(1, {"loss": object()})
     assert [] == workdir.read_metrics()
 
