@@ -62,22 +62,22 @@ def translate_settings(values: Mapping[str, Any], given: set[str]) -> Translatio
         UserError: If settings have no counterpart here, naming all of them.
     """
     reader = _Reader(values)
-    data = _data(reader)
-    backbone, decoder = _backbone(reader)
-    head, head_bindings = _mask_head(reader)
-    split, split_bindings = _class_split(reader)
-    source, source_bindings = _box_source(reader)
+    data = _translate_data(reader)
+    backbone, decoder = _translate_backbone(reader)
+    head, head_bindings = _translate_mask_head(reader)
+    split, split_bindings = _translate_class_split(reader)
+    source, source_bindings = _translate_box_source(reader)
     bindings = [
         *data,
         *split_bindings,
-        *_training(reader),
+        *_translate_training(reader),
         *decoder,
         *head_bindings,
         *source_bindings,
-        *_detections(reader),
+        *_translate_detections(reader),
         *(GinValue(ours, reader.read(key), RESNET[key]) for key, ours in SAME.items()),
         GinValue("Anchors.aspect_ratios", tuple(reader.read(f"{_MODEL}anchor.aspect_ratios")),
-              (0.5, 1.0, 2.0)),
+                 (0.5, 1.0, 2.0)),
         *(GinValue(ours, reader.read(key), None) for key, ours in IF_SET.items() if key in given),
     ]
     reader.require(
@@ -145,7 +145,7 @@ class _Reader:
                 f"These settings have no counterpart here: {'; '.join(self._problems)}.")
 
 
-def _data(reader: _Reader) -> list[GinValue]:
+def _translate_data(reader: _Reader) -> list[GinValue]:
     size = reader.read(f"{_MODEL}input_size")
     if len(size) != 3 or size[2] != 3:
         reader.refuse(f"{_MODEL}input_size", "must be [height, width, 3]")
@@ -162,7 +162,7 @@ def _data(reader: _Reader) -> list[GinValue]:
     return [*bindings, GinValue("NUM_CLASSES", classes, None)]
 
 
-def _class_split(reader: _Reader) -> tuple[str, list[GinValue]]:
+def _translate_class_split(reader: _Reader) -> tuple[str, list[GinValue]]:
     ids = reader.read("task.allowed_mask_class_ids")
     named = {class_splits.VOC: "voc", class_splits.NON_VOC: "nonvoc", frozenset(): "none"}
     name = "all" if ids is None else named.get(frozenset(ids))
@@ -172,7 +172,7 @@ def _class_split(reader: _Reader) -> tuple[str, list[GinValue]]:
     return "gin/class_splits/all.gin", [GinValue("Training.seen_classes", list(ids), None)]
 
 
-def _training(reader: _Reader) -> list[GinValue]:
+def _translate_training(reader: _Reader) -> list[GinValue]:
     rates = reader.read(f"{_RATE}values")
     boundaries = reader.read(f"{_RATE}boundaries")
     parts = reader.read("task.init_checkpoint_modules")
@@ -197,7 +197,7 @@ def _training(reader: _Reader) -> list[GinValue]:
     ]
 
 
-def _backbone(reader: _Reader) -> tuple[str, list[GinValue]]:
+def _translate_backbone(reader: _Reader) -> tuple[str, list[GinValue]]:
     kind = reader.read_choice(
         f"{_MODEL}backbone.type", {"resnet": "resnet", "spinenet": "spinenet"})
     if kind == "spinenet":
@@ -216,11 +216,11 @@ def _backbone(reader: _Reader) -> tuple[str, list[GinValue]]:
     depth = reader.read(f"{_MODEL}backbone.resnet.model_id")
     return f"gin/backbones/resnet{depth}.gin", [
         GinValue("ResNetFPN.width_multiplier",
-              reader.read(f"{_MODEL}backbone.resnet.depth_multiplier"), 1.0),
+                 reader.read(f"{_MODEL}backbone.resnet.depth_multiplier"), 1.0),
         GinValue("ResNetFPN.fpn_filters", reader.read(f"{_MODEL}decoder.fpn.num_filters"), 256)]
 
 
-def _mask_head(reader: _Reader) -> tuple[str, list[GinValue]]:
+def _translate_mask_head(reader: _Reader) -> tuple[str, list[GinValue]]:
     variant = reader.read_choice(f"{_MODEL}mask_head.convnet_variant", {
         name: name for name in ("default", "hourglass20", "hourglass52", "hourglass100")})
     if variant == "default":
@@ -258,7 +258,7 @@ def _mask_head(reader: _Reader) -> tuple[str, list[GinValue]]:
     ]
 
 
-def _box_source(reader: _Reader) -> tuple[str, list[GinValue]]:
+def _translate_box_source(reader: _Reader) -> tuple[str, list[GinValue]]:
     key = f"{_MODEL}mask_sampler.num_sampled_masks"
     if reader.read(f"{_MODEL}use_gt_boxes_for_masks"):
         reader.leave_out(key, "all ground-truth boxes are used")
@@ -267,7 +267,7 @@ def _box_source(reader: _Reader) -> tuple[str, list[GinValue]]:
         GinValue("ProposalBoxes.max_per_image", reader.read(key), 128)]
 
 
-def _detections(reader: _Reader) -> list[GinValue]:
+def _translate_detections(reader: _Reader) -> list[GinValue]:
     key = f"{_MODEL}detection_generator."
     name = reader.read_choice(
         f"{key}nms_version", {"v2": "StaticDetections", "batched": "Detections"})

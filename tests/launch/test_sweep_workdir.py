@@ -36,7 +36,7 @@ def test_costs_of_earlier_launches_are_kept(tmp_path):
 def test_a_broken_costs_file_is_an_error(tmp_path):
     """It is not replaced silently."""
     (tmp_path / "costs.json").write_text("{")
-    with pytest.raises(UserError, match=r"costs\.json is .* JSON.*; delete it"):
+    with pytest.raises(UserError, match=r"costs\.json is broken: it is not valid JSON .*delete it"):
         SweepWorkdir(tmp_path).write_costs(plan("a"), {"a": COST})
 
 

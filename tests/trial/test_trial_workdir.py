@@ -101,12 +101,13 @@ def test_a_workdir_that_cannot_be_written_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("", "no JSON"), ('{"a": ', "no JSON"), ("3", "no JSON object"), ("\xff", "no JSON")],
+    [("", "not valid JSON"), ('{"a": ', "not valid JSON"), ("3", "not a JSON object"),
+     ("\xff", "not valid JSON")],
 )
 def test_a_broken_result_is_named(tmp_path, text, reason):
     """A damaged result counts neither as finished nor as missing."""
     (tmp_path / "result.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=rf"^{tmp_path}/result\.json is broken, .*{reason}.*"):
+    with pytest.raises(UserError, match=rf"^{tmp_path}/result\.json is broken: .*{reason}.*"):
         TrialWorkdir(tmp_path).is_finished()
 
 
@@ -126,7 +127,7 @@ def test_numbers_stay_numbers(tmp_path):
     text = (tmp_path / "result.json").read_text(encoding="utf-8")
     assert "NaN" not in text
     assert sorted(result) == list(json.loads(text))
-    with pytest.raises(TypeError, match=r"^'loss' is of type object, which is no number\.$"):
+    with pytest.raises(TypeError, match=r"^'loss' has type object, which "):
         workdir.append_metrics(1, {"loss": object()})
     assert [] == workdir.read_metrics()
 

@@ -85,7 +85,7 @@ def test_a_job_is_read_as_it_was_written(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "Cannot read the job"), ("{", "is no JSON"), ('{"a": 1}', "is no job")])
+    [(None, "Cannot read the job"), ("{", "is not valid JSON"), ('{"a": 1}', "is no job")])
 def test_a_file_that_is_no_job_is_refused(tmp_path, content, message):
     """An invalid job file exits with status 2 and a one-sentence message."""
     path = tmp_path / "job-train.json"

@@ -151,14 +151,14 @@ def test_a_launch_with_failed_trials_has_their_causes(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "content", "cause"), [
-    ("result.json", '{"step": 1', "result.json is broken"),
-    ("result.json", "", "result.json is broken"),
-    ("result.json", "[1]", "result.json is broken"),
+    ("result.json", '{"step": 1', "result.json is broken: it is not valid JSON ("),
+    ("result.json", "", "result.json is broken: it is not valid JSON ("),
+    ("result.json", "[1]", "result.json is broken: it is not a JSON object; delete it."),
     ("result.json", '{"a/b/seen": "0.5"}',
      "result.json is broken: 'a/b/seen' must be a number, got '0.5'; delete it."),
     ("result.json", '{"a/b/seen": 0.5, "step": "x"}',
      "result.json is broken: its 'step' is 'x'; delete it."),
-    ("trial.json", "{", "trial.json is broken"),
+    ("trial.json", "{", "trial.json is broken: it is not valid JSON ("),
     ("trial.json", '{"id": "conv+2-1", "seed": true}', "trial.json is broken: its 'seed'"),
     ("sweep.json", '{"levels": 3}', "sweep.json is broken: its 'levels' is 3; delete it."),
     ("attempts.jsonl", "{}\nx\n{}\n", "Line 2 of attempts.jsonl is broken"),
@@ -202,9 +202,9 @@ def test_an_unreadable_file_fails_only_its_own_trial(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "content", "message"), [
-    ("plan.json", "{", r"plan\.json is broken, as it is no JSON"),
+    ("plan.json", "{", r"plan\.json is broken: it is not valid JSON"),
     ("plan.json", "{}", r"plan\.json is not a valid plan \(KeyError\('trials'\)\); launch"),
-    ("costs.json", "[]", r"costs\.json is broken, as it is no JSON object; delete it"),
+    ("costs.json", "[]", r"costs\.json is broken: it is not a JSON object; delete it"),
 ])
 def test_a_broken_plan_is_refused(tmp_path, name, content, message):
     """A broken plan or cost file is an error that names the file."""

@@ -1,1 +1,1 @@
-"""What each section of the report says, as plain values that its template writes down."""
+"""Content of each section of the report, as plain values for the templates."""
