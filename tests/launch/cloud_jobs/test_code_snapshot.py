@@ -41,14 +41,15 @@ KEPT = {
 
 RESOLVE = """
 import json, os, sys
-from deepmac_ablate import bindings, fingerprint
+from deepmac_ablate import bindings
+from deepmac_ablate.trial.code_fingerprint import code_fingerprint
 from deepmac_ablate.trial.trial import trial_id
 sys.path.append(os.getcwd())
 files = sys.argv[1:]
 bound = bindings.explicit_bindings(bindings.read(files, ()).bindings)
 print(json.dumps({
     "id": trial_id(bound, 0), "steps": bound["Training.steps"],
-    "code": fingerprint.code_fingerprint(*bindings.modules(files)),
+    "code": code_fingerprint(*bindings.modules(files)),
     "files": [str(file.path) for file in bindings.files_read(files)]}))
 """
 
