@@ -222,7 +222,7 @@ def test_weights_of_a_classifier_fit(model_id: str, tmp_path: Path) -> None:
 def test_a_level_builds_in_a_recipe(tiny_recipe: tiny_trial.Recipe, level: str) -> None:
     """After a recipe made for ResNet, a backbone's file is all that is needed."""
     data = tiny_recipe.data
-    prepared = session.prepare(Trial(
+    prepared = session.prepare_session(Trial(
         ("gin/experiments/shapes_small.gin", f"gin/backbones/{level}.gin"),
         (f"TRAIN = '{data}/train'", f"VAL = '{data}/val'", "DATASET = None"), 0, ""))
     levels = range(3, 8) if level == "spinenet49" else range(2, 6)

@@ -30,7 +30,7 @@ def built(candidate):
     """The objects of a trial, really made."""
     from deepmac_ablate.trial.trial import Trial
 
-    return session.prepare(Trial(candidate.gin_files, candidate.bindings, 0, ""))
+    return session.prepare_session(Trial(candidate.gin_files, candidate.bindings, 0, ""))
 
 
 def size(variables):
