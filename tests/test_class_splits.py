@@ -105,7 +105,7 @@ def test_ids_and_names_mix():
 
 
 def test_shapes_halves_are_complementary():
-    """What is seen in one half of the shapes is novel in the other."""
+    """Classes that are seen in one half of the shapes are novel in the other."""
     a, b = class_splits.resolve("shapes_a", SHAPES), class_splits.resolve("shapes_b", SHAPES)
     assert [len(a), len(b)] == [6, 6]
     assert set(range(1, 13)) == a | b

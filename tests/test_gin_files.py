@@ -1,7 +1,8 @@
-"""The gin files: that all of them parse, say what they are, and do something."""
+"""The gin files and the names that they and stored configurations bind."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,15 +13,55 @@ import pytest
 from deepmac_ablate import bindings
 from deepmac_ablate.bindings import registry
 from deepmac_ablate.training import run as training
+from deepmac_ablate.trial.trial import trial_id
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "gin").rglob("*.gin"))
 RECIPES = [file for file in FILES if file.parent.name == "experiments"]
 AXES = ("backbones", "mask_heads", "mask_inputs", "mask_norms", "mask_upsampling", "box_sources",
         "class_splits")
-# Levels for every mask head there is: only what is bound of the selected one is in effect.
+# Their levels bind parameters of every mask head; only those of the selected head have effect.
 FOR_ALL_HEADS = ("mask_norms", "mask_upsampling")
 LEVELS = [file for file in FILES if file.parent.name in AXES]
+STORED = sorted((ROOT / "tests/golden/sweeps").glob("*/trials/*/config.gin"))
+# Gin files of users and the stored configurations of trials bind these names: never change one.
+SELECTORS = [
+    "deepmac_ablate.data.evaluation_data.EvaluationData",
+    "deepmac_ablate.data.training_data.TrainingData",
+    "deepmac_ablate.evaluation.Evaluation",
+    "deepmac_ablate.modeling.anchors.Anchors",
+    "deepmac_ablate.modeling.backbones.MobileNetFPN",
+    "deepmac_ablate.modeling.backbones.Norm",
+    "deepmac_ablate.modeling.backbones.ResNetFPN",
+    "deepmac_ablate.modeling.backbones.SpineNet",
+    "deepmac_ablate.modeling.box_sources.GroundTruthBoxes",
+    "deepmac_ablate.modeling.box_sources.JitteredGroundTruthBoxes",
+    "deepmac_ablate.modeling.box_sources.ProposalBoxes",
+    "deepmac_ablate.modeling.detector.BoxHead",
+    "deepmac_ablate.modeling.detector.Detections",
+    "deepmac_ablate.modeling.detector.RegionProposals",
+    "deepmac_ablate.modeling.detector.RegionSampler",
+    "deepmac_ablate.modeling.detector.StaticDetections",
+    "deepmac_ablate.modeling.losses.Losses",
+    "deepmac_ablate.modeling.mask_heads.ConvMaskHead",
+    "deepmac_ablate.modeling.mask_heads.Deconvolution",
+    "deepmac_ablate.modeling.mask_heads.FullyConnectedMaskHead",
+    "deepmac_ablate.modeling.mask_heads.HourglassMaskHead",
+    "deepmac_ablate.modeling.mask_heads.Interpolation",
+    "deepmac_ablate.modeling.mask_heads.ResNetMaskHead",
+    "deepmac_ablate.modeling.mask_heads.SeparableConvMaskHead",
+    "deepmac_ablate.modeling.mask_inputs.Coordinates",
+    "deepmac_ablate.modeling.mask_inputs.InstanceEmbedding",
+    "deepmac_ablate.modeling.mask_rcnn.MaskRCNN",
+    "deepmac_ablate.modeling.normalization.BatchNorm",
+    "deepmac_ablate.modeling.normalization.GroupNorm",
+    "deepmac_ablate.modeling.optimization.SGD",
+    "deepmac_ablate.modeling.optimization.cosine",
+    "deepmac_ablate.modeling.optimization.stepwise",
+    "deepmac_ablate.modeling.optimization.warm_up",
+    "deepmac_ablate.runtime.Runtime",
+    "deepmac_ablate.session.Training",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -30,19 +71,19 @@ def _no_bindings():
 
 
 def identity(*files):
-    """What gin files bind of a trial's training, parsed and checked, by name."""
+    """Return the bindings of gin files that make up a trial's identity, parsed and checked."""
     return bindings.explicit_bindings(bindings.parse([str(file) for file in files], []))
 
 
 def test_there_are_recipes_and_levels_of_every_axis():
-    """The lists that the other tests go through are not empty."""
+    """There are recipes, and levels of every axis, for the other tests to go through."""
     assert len(RECIPES) >= 2
     assert set(AXES) == {file.parent.name for file in LEVELS}
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
 def test_a_recipe_is_complete(recipe):
-    """Alone it parses, passes all checks, and selects a level of every axis."""
+    """A recipe parses alone, passes all checks, and selects a level of every axis."""
     bound = identity(recipe)
     selected = ("MaskRCNN.backbone", "MaskRCNN.mask_head", "MaskRCNN.mask_boxes",
                 "Training.seen_classes")
@@ -52,7 +93,7 @@ def test_a_recipe_is_complete(recipe):
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
 @pytest.mark.parametrize("file", [f for f in FILES if f not in RECIPES], ids=str)
 def test_a_file_parses_after_a_recipe(recipe, file):
-    """Nothing in it is misspelt or of a wrong type."""
+    """Every other gin file has no misspelled name and no value of a wrong type."""
     if file == Path("gin/base.gin"):
         # Its macros are required, so it comes first.
         assert identity(recipe) == identity(file, recipe)
@@ -63,7 +104,7 @@ def test_a_file_parses_after_a_recipe(recipe, file):
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
 @pytest.mark.parametrize("level", LEVELS, ids=str)
 def test_a_level_takes_effect_in_a_recipe(recipe, level):
-    """Each of its bindings wins and is part of the trial's identity."""
+    """Each binding of a level wins and is part of the trial's identity."""
     bound = identity(recipe, level)
     own = {b.name: str(b).partition(" = ")[2] for b in bindings.read([str(level)], []).bindings}
     assert own
@@ -75,7 +116,7 @@ def test_a_level_takes_effect_in_a_recipe(recipe, level):
 
 @pytest.mark.parametrize("axis", AXES)
 def test_levels_of_an_axis_are_different_trials(axis):
-    """No two files mean the same."""
+    """No two levels of an axis give the same trial."""
     levels = [level for level in LEVELS if level.parent.name == axis]
     identities = [identity(RECIPES[0], level) for level in levels]
     assert len(levels) == len({tuple(sorted(found.items())) for found in identities}) >= 2
@@ -83,7 +124,7 @@ def test_levels_of_an_axis_are_different_trials(axis):
 
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_a_file_says_what_it_is(file):
-    """It starts with a comment, is short, and the parameters that its comments name exist."""
+    """A gin file starts with a comment, is short, and its comments name existing parameters."""
     lines = (ROOT / file).read_text().splitlines()
     assert re.match(r"# \w", lines[0])
     assert len(lines) <= 60
@@ -94,7 +135,7 @@ def test_a_file_says_what_it_is(file):
 
 
 def test_comments_that_name_parameters_are_found():
-    """The test above looks at something: each mask head's comment names two parameters or more."""
+    """Comments of mask heads name parameters, so the test above has something to check."""
     heads = [file for file in LEVELS if file.parent.name == "mask_heads"]
     assert all("MaskHead." in (ROOT / file).read_text().split("\n")[1] for file in heads)
 
@@ -109,7 +150,25 @@ def test_the_folder_does_not_shadow_the_library():
 
 
 def test_no_signature_lets_a_mistake_pass():
-    """Every configurable's parameters are annotated, and none takes what it does not know."""
+    """All parameters of configurables are annotated, and none accepts unknown parameters."""
     assert {"Training", "MaskRCNN", "Evaluation", "Runtime"} <= {
         known.name for known in registry.configurables(training.__name__.partition(".")[0])}
     assert [] == bindings.signature_problems("deepmac_ablate")
+
+
+def test_selectors_are_those_of_older_trials():
+    """The configurables of the package have the names under which older trials bound them."""
+    assert SELECTORS == sorted(
+        known.selector for known in registry.configurables("deepmac_ablate"))
+
+
+@pytest.mark.parametrize("config", STORED, ids=lambda path: path.parent.name)
+def test_a_stored_configuration_is_the_same_trial(config):
+    """The stored config.gin of an older trial parses and still gives the trial's id."""
+    stored = json.loads((config.parent / "trial.json").read_text())
+    assert stored["id"] == trial_id(identity(config), stored["seed"])
+
+
+def test_there_are_stored_configurations():
+    """Both golden sweeps have trials for the test above to go through."""
+    assert {"recorded_a", "recorded_b"} == {path.parents[2].name for path in STORED}

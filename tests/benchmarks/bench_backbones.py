@@ -1,10 +1,10 @@
-"""Times training steps with each light backbone, on the same batch, in one process.
+"""Benchmark of training steps with each light backbone, on the same batch, in one process.
 
-    python tests/benchmarks/bench_backbones.py [--steps 10] [--batch_size 8]
+    python tests/benchmarks/bench_backbones.py [--steps 10] [--batch-size 8]
 
 All train Mask R-CNN with an Hourglass-20 mask head in ground-truth boxes, on 128 px images of the
-built-in synthetic dataset. Steps take turns, so that a machine whose speed drifts drifts for all.
-Prints the median seconds of each and the median of the ratios to ResNet-18's, step by step.
+built-in synthetic dataset. Steps alternate between backbones, so that a drift in the machine's
+speed affects all equally. Prints median seconds and the median ratio to ResNet-18 of each step.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=8)
     args = parser.parse_args()
     images, labels = bench_train_step.batch(args.batch_size)
     steps = {name: bench_train_step.our_step("hourglass20", backbone())
@@ -45,7 +45,9 @@ def main() -> None:
                 times[name].append(time.perf_counter() - started)
     print(f"{'backbone':<20}{'seconds':>10}{'ratio':>8}")
     for name, taken in times.items():
-        ratios = [t / of for t, of in zip(taken, times["ResNet-18"], strict=True)]
+        ratios = [
+            seconds / reference
+            for seconds, reference in zip(taken, times["ResNet-18"], strict=True)]
         print(f"{name:<20}{statistics.median(taken):>10.3f}{statistics.median(ratios):>8.2f}")
 
 

@@ -163,7 +163,7 @@ def test_boxes_alone_are_refused(tmp_path):
 
 
 def test_a_malformed_mask_is_named_with_its_annotation():
-    """Which of a million masks it is, is the question."""
+    """The message about a malformed mask names the annotation and the image."""
     annotation = {"id": 5, "image_id": 8, "segmentation": [[1, 2, 3, 4, 5, 6, 7]]}
 
     with pytest.raises(UserError, match=r"mask of annotation 5 \(image 8\) cannot be read: a poly"):

@@ -216,7 +216,7 @@ def test_boxes_are_clipped_and_empty_ones_counted(tmp_path):
 
 
 def test_boxes_without_masks_stay_and_are_counted(tmp_path):
-    """Where only some objects have masks, the others still train the detector."""
+    """Objects without masks are kept, because they train the detector."""
     content = document(1)
     bare = square(2, 1, 12, 10, 4, category_id=7)
     del bare["segmentation"]

@@ -60,7 +60,7 @@ def test_misses_the_annotations(tmp_path):
         DatasetInfo.load(prefix)
 
 
-def test_a_misspelt_data_set_suggests_the_nearest(tmp_path):
+def test_a_misspelled_dataset_suggests_the_nearest(tmp_path):
     """The message lists what the folder holds."""
     _saved(tmp_path, "train")
     _saved(tmp_path, "val")
@@ -78,7 +78,7 @@ def test_a_folder_is_no_data_set(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    """A wrong folder is not a misspelt dataset."""
+    """A wrong folder is not a misspelled dataset."""
     with pytest.raises(UserError, match=f"the folder {tmp_path / 'no'} does not exist"):
         DatasetInfo.load(tmp_path / "no" / "train")
 

@@ -68,7 +68,7 @@ def _differ(one, other):
 
 
 def _order(batches):
-    """Which images they are: in a `numbered` dataset the class of an image's object."""
+    """Return the numbers of images: in a `numbered` dataset, the class of the object."""
     return np.concatenate([labels["gt_classes"][:, 0] for _, labels in batches]).tolist()
 
 
@@ -165,7 +165,7 @@ def test_crops_show_what_image_info_says(tiny):
 
 
 def _shows(record, original, scale, offset, image):
-    """Whether `image` is the window of a record's image that its info describes."""
+    """Return whether `image` is the window of a record's image that its info describes."""
     if tuple(record["image"].shape[:2]) != tuple(original.astype(int)):
         return False
     scaled = tf.image.resize(
@@ -369,7 +369,7 @@ def test_a_batch_that_replicas_cannot_share_is_refused(prefix):
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(prefix, options, message):
-    """When the trial is set up, not in the first step."""
+    """Values out of range are refused at construction, not in the first step."""
     with pytest.raises(UserError, match=message):
         TrainingData(**{"prefix": str(prefix), "batch_size": 2, **options})
 

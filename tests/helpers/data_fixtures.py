@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def square(annotation_id, image_id, x, y, side, **fields):
-    """An annotation of class 3 whose mask is an axis-parallel square."""
+    """Return an annotation of class 3 whose mask is an axis-parallel square."""
     corners = [x, y, x + side, y, x + side, y + side, x, y + side]
     return {
         "id": annotation_id,
@@ -24,7 +24,7 @@ def square(annotation_id, image_id, x, y, side, **fields):
 
 
 def document(num_images=3):
-    """A COCO document: images 1.. of 40 x 30 pixels with one square each; classes 3 and 7."""
+    """Return a COCO document: images of 40 x 30 pixels with a square each; classes 3 and 7."""
     return {
         "images": [
             {"id": i, "file_name": f"{i}.png", "width": 40, "height": 30}
@@ -36,7 +36,7 @@ def document(num_images=3):
 
 
 def numbered(num_images):
-    """As `document`, but each square is in the middle of its image and of a class of its own."""
+    """Return a document whose squares are in the middle and each of a class of its own."""
     return {
         **document(num_images),
         "annotations": [
@@ -47,7 +47,7 @@ def numbered(num_images):
 
 
 def write(folder, content):
-    """Write the document and a noise picture for each of its images; returns both paths."""
+    """Write the document and an image of noise for each entry; return both paths."""
     images, annotations = folder / "images", folder / "instances.json"
     images.mkdir(parents=True, exist_ok=True)
     for entry in content["images"]:

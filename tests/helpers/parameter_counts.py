@@ -1,4 +1,4 @@
-"""How many numbers a model consists of."""
+"""Numbers of parameters of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small configurables for the tests of bindings, with names that nothing real has."""
+"""Small configurables for the tests of bindings, with names that no real configurable has."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ gin.constant("toy_configurables.GOLDEN", 1.618)
 
 
 class Brush(Protocol):
-    """What a studio paints with."""
+    """Tool to paint with."""
 
     def stroke(self) -> str:
-        """Paints."""
+        """Paint a stroke."""
 
 
 @gin.register(module="toy_configurables")
 class RoundBrush:
-    """Literals of all kinds."""
+    """Configurable with literals of all kinds."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class RoundBrush:
 
 @gin.register(module="toy_configurables")
 class FlatBrush:
-    """A sibling in the same module."""
+    """Alternative in the same module."""
 
     def __init__(self, hairs: Sequence[int] = (1, 2), grid: tuple[int, int] = (1, 1)) -> None:
         self.hairs, self.grid = hairs, grid
@@ -49,7 +49,7 @@ class FlatBrush:
 @gin.register(module="toy_configurables")
 @dataclasses.dataclass
 class Studio:
-    """The root that everything hangs on."""
+    """Root of the configuration."""
 
     brush: Brush | None = None
     spare: Brush | None = None
@@ -61,19 +61,19 @@ class Studio:
 
 @gin.register(module="toy_configurables")
 def varnish(coats: int, colour: str = gin.REQUIRED) -> tuple[int, str]:
-    """Has a parameter without default and one required from gin."""
+    """Take a parameter without default and one required from gin."""
     return coats, colour
 
 
 @gin.register(module="toy_configurables")
 def mix(pigments: dict[str, float], **kwargs: float) -> dict[str, float]:
-    """Swallow misspelt parameters."""
+    """Accept misspelled parameters."""
     return pigments | kwargs
 
 
 @gin.register(module="toy_configurables")
 def frame(wood, price: Decimal = 1) -> str:
-    """One parameter without annotation, one whose annotation exists for type checkers only."""
+    """Take a parameter without annotation, and one annotated for type checkers only."""
     return f"{wood} {price}"
 
 
@@ -93,11 +93,11 @@ def sign(text: str = "") -> str:
 
 @gin.register(module="gallery.left")
 def hang(height: float = 1.5) -> float:
-    """Shares its name with another."""
+    """Share a name with another configurable."""
     return height
 
 
 @gin.register("hang", module="gallery.right")
 def hang_right(height: float = 1.5) -> float:
-    """Shares its name with another."""
+    """Share a name with another configurable."""
     return height

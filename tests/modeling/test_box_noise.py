@@ -83,7 +83,7 @@ def test_symmetric_growth_ends_at_the_nearest_border():
 
 @pytest.mark.parametrize("mode", box_jitter.MODES)
 def test_without_ratio_nothing_moves(mode):
-    """Ratio 0 is no noise."""
+    """Ratio 0 moves nothing."""
     np.testing.assert_array_equal(jitter_boxes(BOX, [0.1, 0.9, 0.4, 0.6], 0.0, mode), BOX)
 
 

@@ -1,4 +1,4 @@
-"""What each box source offers, and the masks inside."""
+"""Boxes that each box source offers, and the target masks in them."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def rows(regions: tuple[tf.Tensor, ...], image: int) -> list[tuple[float, ...]]:
 def test_all_regions_equal_model_gardens(
     mix_gt_boxes: bool, foreground: float, background: float
 ) -> None:
-    """Where all candidates are taken, boxes, classes and matches are Model Garden's."""
+    """If all candidates are taken, boxes, classes and matches are Model Garden's."""
     number = NUMBER + 5 * mix_gt_boxes
     ours = sample(RegionSampler(
         number, foreground_iou=foreground, background_iou=background, mix_gt_boxes=mix_gt_boxes))

@@ -1,4 +1,4 @@
-"""What a mask head is told beside the features inside the box."""
+"""Further channels for mask heads."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def offered() -> MaskBoxes:
 
 
 def numbers(slots: MaskSlots) -> np.ndarray:
-    """Which offered boxes the valid slots hold."""
+    """Return the numbers of the offered boxes in valid slots."""
     return slots.boxes.numpy()[slots.valid.numpy(), 0].astype(int) - 100
 
 

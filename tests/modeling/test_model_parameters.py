@@ -87,7 +87,7 @@ LOSS_CHANGES = {
 
 
 def behaviour(**changes: Any) -> list[np.ndarray]:
-    """What a user sees of a model: size, training outputs, losses, statistics, detections."""
+    """Return visible properties: size, training outputs, losses, statistics, detections."""
     model = tiny_model.build_model(**changes)
     data = tiny_model.batch(image_size=model.image_size, anchors=model.anchors)
     tiny_model.step(model, data)
@@ -107,7 +107,7 @@ def plain_behaviour() -> list[np.ndarray]:
 
 
 def differ(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
-    """Whether anything differs by more than rounding."""
+    """Return whether two results differ by more than rounding."""
     return len(one) != len(other) or any(
         a.shape != b.shape or not np.allclose(a, b, rtol=1e-4, atol=1e-5)
         for a, b in zip(one, other, strict=True))

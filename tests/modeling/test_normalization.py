@@ -64,7 +64,7 @@ def test_all_rows_valid_is_kerass(synchronized: bool) -> None:
 
 
 def test_padding_has_no_part_in_valid_rows() -> None:
-    """What stands in padding changes no valid output, no gradient and no statistic."""
+    """The content of padding changes no valid output, no gradient and no statistic."""
     results = []
     for padding in (0.0, -1e3):
         norm, x = layer(), inputs(padding)
@@ -111,7 +111,7 @@ def test_a_low_precision_input_comes_back_in_its_type() -> None:
 
 
 def test_keras_would_let_padding_in() -> None:
-    """The case above is no accident: Keras's own statistics move with the padding."""
+    """Keras's own statistics depend on the padding, so the test above is not trivial."""
     norm = tf_keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON)
     outputs = [norm(inputs(padding), training=True)[0].numpy() for padding in (0.0, 100.0)]
     assert np.abs(outputs[0] - outputs[1]).max() > 0.1

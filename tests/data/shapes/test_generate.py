@@ -88,7 +88,7 @@ def test_the_seed_decides_every_picture(generated, tmp_path):
 
 
 def test_train_and_val_share_no_picture(generated):
-    """What is evaluated was not trained."""
+    """Training and validation images differ."""
     folder, _ = generated
     pixels = [
         np.asarray(Image.open(path)).tobytes()

@@ -140,7 +140,7 @@ def test_the_activation_of_spinenet_can_be_chosen() -> None:
 
 
 def seen(backbone: Backbone) -> list[np.ndarray]:
-    """What a user sees of a backbone: its size, and its pyramid in training."""
+    """Return the visible properties of a backbone: its size, and its pyramid in training."""
     subject = Network(backbone)
     size = sum(np.prod(v.shape) for v in subject.variables)
     return [size, *(x.numpy() for x in subject(training=True).values())]
@@ -241,16 +241,16 @@ def test_a_level_builds_in_a_recipe(tiny_recipe: tiny_trial.Recipe, level: str) 
      r"Norm\.activation = 'gelu' does not suit SpineNet: use 'relu' or 'swish'\."),
 ])
 def test_spinenet_refuses_what_it_cannot_build(arguments: dict[str, Any], message: str) -> None:
-    """One sentence names the parameter, its value and what would be right."""
+    """One sentence names the parameter, its value and what is allowed."""
     plain = {"image_size": (128, 128), "min_level": 3, "max_level": 7, "norm": Norm()}
     with pytest.raises(UserError, match=message):
         SpineNet().build(**{**plain, **arguments}, regularizer=None)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
-def test_a_drop_rate_that_is_no_share_is_refused(rate: float) -> None:
-    """With 1 nothing would be left to scale up."""
-    with pytest.raises(UserError, match=r"SpineNet\.stochastic_depth_drop_rate = .*below 1"):
+def test_a_drop_rate_out_of_range_is_refused(rate: float) -> None:
+    """Drop rates below 0 or of 1 and more are refused with the value."""
+    with pytest.raises(UserError, match=rf"drop_rate must be .* less than 1, got {rate}\.$"):
         SpineNet(stochastic_depth_drop_rate=rate)
 
 
@@ -279,7 +279,7 @@ def test_images_are_dropped_whole_and_the_rest_is_scaled_up() -> None:
 
 
 def test_layers_draw_apart_and_only_within_a_seed() -> None:
-    """Two layers drop other images for the same seed; without a seed there is no draw."""
+    """Two layers drop different images for the same seed; drawing without a seed is an error."""
     images = tf.ones([64, 1, 1, 1])
     one, other = (stochastic_depth.StochasticDepth(0.5, number) for number in (0, 1))
     with stochastic_depth.seeded(SEED):

@@ -74,7 +74,7 @@ def attached(head: MaskHead, channels: int = 5, num_classes: int = 7) -> MaskHea
 
 
 def behaviour(head: MaskHead) -> dict[str, Any]:
-    """What a head does: its size, masks, statistics and talk with other replicas."""
+    """Return visible properties of a head: size, masks, statistics, exchange between replicas."""
     attached(head)
     tiny_model.randomise(head.variables, seed=3)
     size = head.crop_size
@@ -370,7 +370,7 @@ def test_groups_must_divide_the_channels() -> None:
      (lambda: ResNetMaskHead(depth=6),
       r"ResNetMaskHead\.depth = 6 is not a known depth: 4, 8, 12, 16, 20")])
 def test_numbers_that_make_no_sense_are_refused(build: Any, message: str) -> None:
-    """When the head is made, with the parameter's name and value."""
+    """Invalid settings are refused at construction, with the parameter's name and value."""
     with pytest.raises(UserError, match=message):
         build()
 
