@@ -94,7 +94,7 @@ def floors(annotations: Mapping[int, Mapping[str, Any]], objects: pd.DataFrame) 
     ious = []
     for key, row in objects.groupby("annotation_id").first().iterrows():
         height, width = annotations[key]["segmentation"]["size"]
-        mask = masks.decode_segmentation(annotations[key]["segmentation"], height, width).astype(bool)
+        mask = masks.decode_segmentation(annotations[key]["segmentation"], height, width) > 0
         x, y, box_width, box_height = annotations[key]["bbox"]
         rows, columns = np.mgrid[:height, :width] + 0.5
         # From -1 to 1 inside the box.

@@ -116,7 +116,8 @@ def test_two_jobs_of_a_trial_make_one_status(tmp_path, train, evaluation, expect
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("", "is not valid JSON"), ("{}", "is not a valid state of an attempt")])
+    ("content", "message"),
+    [("", "is not valid JSON"), ("{}", "is not a valid state of an attempt")])
 def test_a_broken_state_is_named(tmp_path, content, message):
     """A broken state file is reported by its path."""
     (tmp_path / "state-train.json").write_text(content)
