@@ -37,7 +37,7 @@ def val(finished, tmp_path):
     prefix = finished.recipe.data / "val"
     prepared = prepare_model(finished.trial)
     restore_latest(prepared, finished.workdir)
-    numbers = prepared.evaluation.run(prepared.model, prepared.strategy, None)
+    numbers = prepared.evaluation.evaluate(prepared.model, prepared.strategy, None)
     annotations = Path(annotations_path(prefix))
     images = json.loads(annotations.read_text())["images"]
     names = {image["id"]: image["file_name"] for image in images}
