@@ -366,7 +366,7 @@ def test_groups_must_divide_the_channels() -> None:
      (lambda: Interpolation(0), r"Interpolation\.factor must be at least [01], got"),
      (lambda: GroupNorm(0), r"GroupNorm\.groups must be at least [01], got"),
      (lambda: ConvMaskHead(num_convs=-1), r"ConvMaskHead\.num_convs must be at least [01], got"),
-     (lambda: FullyConnectedMaskHead(num_fcs=-1), r"FullyConnectedMaskHead\.num_fcs must be at least [01], got"),
+     (lambda: FullyConnectedMaskHead(num_fcs=-1), r"num_fcs must be at least 0, got -1"),
      (lambda: ResNetMaskHead(depth=6),
       r"ResNetMaskHead\.depth = 6 is not a known depth: 4, 8, 12, 16, 20")])
 def test_numbers_that_make_no_sense_are_refused(build: Any, message: str) -> None:
