@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from deepmac_ablate import storage
 from deepmac_ablate.cloud import credentials, devices, secrets
 from deepmac_ablate.cloud.devices import Device
 from deepmac_ablate.cloud.gke import client
@@ -15,6 +14,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
 from deepmac_ablate.launch.executor import JobOptions
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.sweep.device_request import LOCAL, DeviceRequest
 
 _REGION = "us-central1"
@@ -114,7 +114,7 @@ def make_job_template(
         UserError: If an option is missing, invalid, or contradicts another.
     """
     executor = request.executor
-    if not storage.is_remote(workdir.path):
+    if not file_io.is_remote(workdir.path):
         raise UserError(
             f"--executor {executor} needs a workdir on gs://, got {workdir.path}; pass --workdir "
             "gs://BUCKET/FOLDER.")

@@ -7,10 +7,10 @@ import sys
 
 from etils import epath
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.results.class_split import apply_split
 from deepmac_ablate.results.formats import FORMATS, WITHOUT_CAPTION, Document
+from deepmac_ablate.storage import file_io
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -194,7 +194,7 @@ def _write(document: Document, args: argparse.Namespace) -> None:
         print(text)
         return
     try:
-        storage.write(epath.Path(args.output), f"{text}\n")
+        file_io.write(epath.Path(args.output), f"{text}\n")
     except OSError as error:
         raise UserError(f"Cannot write {args.output}: {error}.") from error
     print(args.output)

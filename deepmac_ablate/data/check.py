@@ -19,12 +19,12 @@ from etils import epath
 from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 from PIL import Image
 
-from deepmac_ablate import storage
 from deepmac_ablate.data import dataset_info, drawing, image_example, records
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.data.record_problems import Problems, Record, verify_instances, verify_sizes
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.progress import track
+from deepmac_ablate.storage import file_io
 
 _COLUMNS = 4
 _THUMBNAIL = (360, 360)
@@ -248,4 +248,4 @@ def _save(pictures: Mapping[str, Image.Image], folder: epath.Path) -> epath.Path
 def _write_png(picture: Image.Image, path: epath.Path) -> None:
     png = io.BytesIO()
     picture.save(png, format="PNG")
-    storage.write(path, png.getvalue())
+    file_io.write(path, png.getvalue())

@@ -20,8 +20,8 @@ from typing import Any
 
 from etils import epath
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.storage import file_io
 
 _NAMED_AT_MOST = 5
 
@@ -94,7 +94,7 @@ class DatasetInfo:
 
     def save(self, prefix: str | os.PathLike[str]) -> None:
         """Write the info file of `prefix` atomically."""
-        storage.write(info_path(prefix), json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        file_io.write(info_path(prefix), json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     def check_num_classes(self, num_classes: int) -> None:
         """Check that a model has enough classes for the dataset.

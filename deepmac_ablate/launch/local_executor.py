@@ -8,13 +8,13 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.executor import JobOptions, RunTrial, train_command
 from deepmac_ablate.launch.gpus import GpuPool, gpu_environment
 from deepmac_ablate.launch.supervision import attempt, locks
 from deepmac_ablate.launch.supervision.job import ROLES, Job
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 
 # Returns the command of a job, given the trial's folder, the trainer's mode and the tracking.
@@ -45,7 +45,7 @@ class LocalExecutor:
         gpus: Sequence[str] = (),
         build_command: BuildCommand = train_command,
     ) -> None:
-        if storage.is_remote(workdir.path):
+        if file_io.is_remote(workdir.path):
             raise UserError(
                 f"--executor local needs a workdir on a local disk, got {workdir.path}; pass "
                 "--executor vertex or --executor gke to run in the cloud.")

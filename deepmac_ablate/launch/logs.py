@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.launch import trial_status
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.storage import file_io
 
 _POLL_SECONDS = 0.5
 # On ``gs://`` a worker replaces the log by a longer one every 15 s.
@@ -44,7 +44,7 @@ def read_log_lines(workdir: SweepWorkdir, wanted: str | None, follow: bool) -> I
             raise UserError(f"Trial {folder.rpartition('/')[2]} has not written a log yet.")
     folder = log.removesuffix(f"/logs/{log.rpartition('/')[2]}")
     yield f"==> {log} <==\n"
-    remote = storage.is_remote(log)
+    remote = file_io.is_remote(log)
     new_lines = _read_object(log) if remote else _read_file(log)
     while True:
         # The status is read before the log, so that the last lines are not missed.
@@ -66,7 +66,7 @@ def _read_object(log: str) -> Iterator[Sequence[str]]:
     """Yield, again and again, the new lines of an object that is replaced as it grows."""
     shown = 0
     while True:
-        text = storage.read(log) or b""
+        text = file_io.read(log) or b""
         first = 0
         if match := _LEFT_OUT.match(text):
             first, text = int(match["bytes"]), text[match.end():]
@@ -79,7 +79,7 @@ def _read_object(log: str) -> Iterator[Sequence[str]]:
 
 def _find_newest_log(folders: Sequence[str]) -> str | None:
     """Return the log in some trials' folders that was written last; None if there is none."""
-    entries = storage.list_folders(f"{folder}/logs" for folder in folders)
+    entries = file_io.list_folders(f"{folder}/logs" for folder in folders)
     logs = [
         (entry.changed, f"{folder}/{entry.name}")
         for folder, files in entries.items() for entry in files if entry.name.endswith(".log")]

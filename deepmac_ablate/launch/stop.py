@@ -14,11 +14,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs import active_jobs
 from deepmac_ablate.launch.supervision import locks, processes
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json, to_json
 
 # Supervisors give a trainer 30 s to save before they kill it.
@@ -48,7 +48,7 @@ def stop_sweep(workdir: SweepWorkdir) -> str:
         UserError: If the launcher and its trials run on another machine, or something does not
             end in time.
     """
-    if storage.is_remote(workdir.path):
+    if file_io.is_remote(workdir.path):
         return _stop_jobs(workdir)
     if not locks.is_held(workdir.lock):
         return NO_LAUNCHER
@@ -67,13 +67,13 @@ def write_stop_request(workdir: SweepWorkdir) -> None:
         OSError: If the request cannot be written.
     """
     fields = {"by": _user_name(), "host": os.uname().nodename, "time": time.time()}
-    storage.write(workdir.path / _STOP_REQUEST, to_json(fields) + "\n")
+    file_io.write(workdir.path / _STOP_REQUEST, to_json(fields) + "\n")
 
 
 def read_stop_request(workdir: SweepWorkdir) -> str:
     """Return a sentence about who wrote the stop request; empty without a request."""
     path = workdir.path / _STOP_REQUEST
-    text = storage.read(path)
+    text = file_io.read(path)
     if text is None:
         return ""
     fields = from_json(text, str(path))

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from etils import epath
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json, to_json
 from deepmac_ablate.storage.user_cache import user_cache_path
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
@@ -46,7 +46,7 @@ class SweepWorkdir:
         self._name = os.fspath(self.path)
         self.lock = self.path / "launcher.lock"
         self.xmanager = self.path / "xmanager"
-        if storage.is_remote(self.path):
+        if file_io.is_remote(self.path):
             name = hashlib.sha256(self._name.encode()).hexdigest()[:16]
             self.xmanager = user_cache_path("xmanager", name)
 
@@ -71,7 +71,7 @@ class SweepWorkdir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             content = json.dumps(plan.to_json(), ensure_ascii=False)
-            storage.write(self.path / "plan.json", content + "\n")
+            file_io.write(self.path / "plan.json", content + "\n")
         except UserError:
             raise
         except OSError as error:
@@ -84,7 +84,7 @@ class SweepWorkdir:
             UserError: If there is no plan, or its file is broken.
         """
         path = self.path / "plan.json"
-        content = storage.read(path)
+        content = file_io.read(path)
         if content is None:
             raise UserError(
                 f"There is no sweep in {self.path}: plan.json is missing. Launch one with "
@@ -108,13 +108,13 @@ class SweepWorkdir:
             UserError: If the file cannot be written, or the existing one is broken.
         """
         path = self.path / "costs.json"
-        text = storage.read(path)
+        text = file_io.read(path)
         by_trial = {} if text is None else from_json(text, str(path))
         by_trial |= {
             planned.id: costs[planned.trial.arm].to_json()
             for planned in plan.trials if planned.trial.arm in costs}
         try:
-            storage.write(path, to_json(by_trial) + "\n")
+            file_io.write(path, to_json(by_trial) + "\n")
         except UserError:
             raise
         except OSError as error:
@@ -144,4 +144,4 @@ class SweepWorkdir:
             "levels": planned.levels,
             "baseline": planned.trial.arm == plan.baseline,
         }
-        storage.write(files.path / "sweep.json", to_json(place, indent=2) + "\n")
+        file_io.write(files.path / "sweep.json", to_json(place, indent=2) + "\n")

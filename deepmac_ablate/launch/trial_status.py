@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from deepmac_ablate import storage
 from deepmac_ablate.launch.cloud_jobs import active_jobs
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
 from deepmac_ablate.launch.status_rows import Status, TrialRow
@@ -19,6 +18,7 @@ from deepmac_ablate.launch.supervision import attempt
 from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.supervision.job import ROLES
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json_lines
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.trial import provenance
@@ -58,8 +58,8 @@ def read_status(folder: str | os.PathLike[str]) -> TrialStatus:
         UserError: If one of its files is broken.
     """
     folder = os.fspath(folder)
-    texts = storage.read_many(f"{folder}/{name}" for name in FILES)
-    return parse_status(folder, texts, storage.read_tail(f"{folder}/{RESULT}", 1) is not None)
+    texts = file_io.read_many(f"{folder}/{name}" for name in FILES)
+    return parse_status(folder, texts, file_io.read_tail(f"{folder}/{RESULT}", 1) is not None)
 
 
 def parse_status(folder: str, texts: Mapping[str, bytes | None], has_result: bool) -> TrialStatus:
@@ -164,7 +164,7 @@ class StatusReader:
         paths = {
             row.id: f"{self._workdir.location(row.id)}/attempts.jsonl"
             for row in rows if row.status != "new"}
-        texts = storage.read_many(paths.values())
+        texts = file_io.read_many(paths.values())
         states = {}
         for trial, path in paths.items():
             starts = from_json_lines(texts[path], path)
@@ -174,18 +174,18 @@ class StatusReader:
     def _with_folder(self, trials: Sequence[PlannedTrial]) -> Sequence[PlannedTrial]:
         """Return the trials that have a folder, if that is faster than trying to read files."""
         folder = f"{self._workdir.path}/trials"
-        if not trials or not storage.is_remote(folder):
+        if not trials or not file_io.is_remote(folder):
             return trials
-        there = {entry.name for entry in storage.list_folders([folder])[folder]}
+        there = {entry.name for entry in file_io.list_folders([folder])[folder]}
         return [planned for planned in trials if planned.id in there]
 
     def _read(self, trials: Sequence[PlannedTrial]) -> Iterator[TrialRow]:
         for first in range(0, len(trials), _TRIALS_AT_A_TIME):
             some = trials[first:first + _TRIALS_AT_A_TIME]
             folders = [self._workdir.location(planned.id) for planned in some]
-            texts = storage.read_many(f"{folder}/{name}" for folder in folders for name in FILES)
-            results = storage.read_many([f"{folder}/{RESULT}" for folder in folders], 1)
-            metrics = storage.read_many([f"{folder}/metrics.jsonl" for folder in folders], TAIL)
+            texts = file_io.read_many(f"{folder}/{name}" for folder in folders for name in FILES)
+            results = file_io.read_many([f"{folder}/{RESULT}" for folder in folders], 1)
+            metrics = file_io.read_many([f"{folder}/metrics.jsonl" for folder in folders], TAIL)
             for planned, folder in zip(some, folders, strict=True):
                 has_result = results[f"{folder}/{RESULT}"] is not None
                 row = _trial_row(

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from deepmac_ablate import bindings, storage
+from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.model_garden import PARTS
 from deepmac_ablate.model_garden.matching import CheckpointMatch, match_checkpoint
 from deepmac_ablate.model_garden.trees import CheckpointTree, find_part
 from deepmac_ablate.modeling import checkpoints
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.training.session import prepare_model
 from deepmac_ablate.trial.trial import Trial, trial_id
@@ -72,7 +73,7 @@ def import_checkpoint(
             tf.train.Checkpoint(model=prepared.model, **checkpoints.named_parts(prepared.model)),
             str(workdir.checkpoints), max_to_keep=1,
         ).save(checkpoint_number=step or 0)
-        storage.write(workdir.path / PROVENANCE, to_json(provenance, indent=2) + "\n")
+        file_io.write(workdir.path / PROVENANCE, to_json(provenance, indent=2) + "\n")
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"Cannot write the workdir {workdir.path}: {error}.") from error
     workdir.start(trial, identity, bindings.config_text())

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from etils import epath
 
-from deepmac_ablate import bindings, storage
+from deepmac_ablate import bindings
 from deepmac_ablate.bindings import gin_files
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.model_garden.experiments import experiment_defaults
 from deepmac_ablate.model_garden.keys import SPELT_OUT
 from deepmac_ablate.model_garden.overrides import apply_settings, parse_settings, read_yaml
 from deepmac_ablate.model_garden.translation import GinValue, translate_settings
+from deepmac_ablate.storage import file_io
 
 
 def convert_yaml(path: Path, experiment: str, params_override: str = "") -> str:
@@ -56,7 +57,7 @@ def write_recipe(path: str, text: str) -> None:
         UserError: If the file cannot be written.
     """
     try:
-        storage.write(epath.Path(path), text)
+        file_io.write(epath.Path(path), text)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error}.") from error
 

@@ -15,11 +15,12 @@ from typing import Any
 import tensorflow as tf
 from etils import epath
 
-from deepmac_ablate import bindings, storage
+from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.serving import InputType
 from deepmac_ablate.serving.signatures import trace_signature
 from deepmac_ablate.serving.trained import TrainedModel, load_trained
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import to_json
 
 # Signature that loaders use by default.
@@ -54,7 +55,7 @@ def export_model(
         UserError: If `output` exists, there is nothing to export, or an option is wrong.
     """
     folder = epath.Path(output) if output else epath.Path(workdir) / "export"
-    storage.refuse_existing(folder)
+    file_io.refuse_existing(folder)
     if batch_size is not None:
         check_at_least(1, batch_size=batch_size)
     if twice := {kind for kind in inputs if inputs.count(kind) > 1}:
@@ -67,13 +68,13 @@ def export_model(
     # Only the variables: with the whole model, Keras would also trace each of its layers.
     holder = tf.Module()
     holder.weights = list(trained.model.variables)
-    with storage.atomic_folder(folder) as unfinished:
+    with file_io.atomic_folder(folder) as unfinished:
         named = dict(functions) if len(functions) > 1 else {}
         tf.saved_model.save(
             holder, str(unfinished / "saved_model"),
             signatures={_DEFAULT_NAME: functions[inputs[0]], **named})
-        storage.write(unfinished / "config.gin", bindings.config_text())
-        storage.write(
+        file_io.write(unfinished / "config.gin", bindings.config_text())
+        file_io.write(
             unfinished / "export.json",
             to_json(_describe_model(trained, inputs, normalized), indent=2) + "\n")
     return [

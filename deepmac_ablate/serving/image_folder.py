@@ -11,9 +11,9 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from deepmac_ablate import storage
 from deepmac_ablate.data.image_example import to_rgb
 from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.storage import file_io
 
 # Formats that PIL recognises but cannot decode.
 _RECOGNISED_ONLY = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -71,7 +71,7 @@ def read_image(path: Path) -> np.ndarray:
 
 def check_output(output: epath.Path, paths: Sequence[Path]) -> None:
     """Raise a UserError if drawings in `output` would lie among the images that are read."""
-    if storage.is_remote(output):
+    if file_io.is_remote(output):
         return
     target = Path(output).resolve()
     for path in paths:

@@ -19,7 +19,6 @@ from etils import epath
 from PIL import Image
 from pycocotools import mask as rle
 
-from deepmac_ablate import storage
 from deepmac_ablate.data import drawing, model_input
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.given_boxes import GivenBox
@@ -29,6 +28,7 @@ from deepmac_ablate.progress import track
 from deepmac_ablate.serving.box_file import BoxFile, FileBox, clip_boxes
 from deepmac_ablate.serving.image_folder import ImageFile, drawing_names, read_image
 from deepmac_ablate.serving.trained import ModelClasses, TrainedModel, load_trained
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import to_json
 
 # Name of the file as a box source of the predictor.
@@ -96,13 +96,13 @@ def predict_images(
         path = output / names[image.file]
         path.parent.mkdir(parents=True, exist_ok=True)
         drawn = draw_results(image.pixels, visible, classes, show_scores=boxes is None)
-        storage.write(path, encode_jpeg(drawn))
+        file_io.write(path, encode_jpeg(drawn))
         results += image_results
         shown += visible
         count += 1
     output.mkdir(parents=True, exist_ok=True)
     path = output / "predictions.json"
-    storage.write(path, to_json(results) + "\n")
+    file_io.write(path, to_json(results) + "\n")
     return PredictionSummary(
         [f"{output}: {count} of {len(images)} images, drawn with {len(shown)} masks"
          + ("" if boxes else f" that score at least {min_score:g}")

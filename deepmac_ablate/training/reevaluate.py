@@ -8,13 +8,13 @@ from typing import Any
 
 from etils import epath
 
-from deepmac_ablate import storage
 from deepmac_ablate.data import drawing
 from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import overlays
 from deepmac_ablate.evaluation.box_noise_plot import plot_box_noise
 from deepmac_ablate.evaluation.evaluator import Evaluation
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.session import prepare_model
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
@@ -74,17 +74,17 @@ def reevaluate(
     folder = epath.Path(output) if output else files.path / "evaluations" / name
     folder.mkdir(parents=True, exist_ok=True)
     result = {"step": step, **evaluation.dataset_identity(), **evaluated.scalars}
-    storage.write(folder / "per_class.csv", evaluated.per_class.to_csv(index=False))
-    storage.write(folder / "result.json", json.dumps(result, indent=2, sort_keys=True) + "\n")
+    file_io.write(folder / "per_class.csv", evaluated.per_class.to_csv(index=False))
+    file_io.write(folder / "result.json", json.dumps(result, indent=2, sort_keys=True) + "\n")
     written = [folder / "result.json", folder / "per_class.csv"]
     plot = plot_box_noise(evaluated.scalars)
     if plot is not None:
-        storage.write(folder / "box_noise.png", plot)
+        file_io.write(folder / "box_noise.png", plot)
         written.append(folder / "box_noise.png")
     if draw:
         pictures = overlays.draw_overlays(
             evaluation.data, evaluated.ground_truth, evaluated.predictions, seen, draw)
         sheet = drawing.contact_sheet(list(pictures.values()), columns=1)
-        storage.write(folder / "predictions.png", overlays.to_png(sheet))
+        file_io.write(folder / "predictions.png", overlays.to_png(sheet))
         written.append(folder / "predictions.png")
     return result, [str(path) for path in written]

@@ -12,7 +12,7 @@ from typing import Any
 
 from etils import epath
 
-from deepmac_ablate import storage
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json_lines, to_json
 
 
@@ -46,7 +46,7 @@ class StepLog:
         row = {"step": int(step), "wall_time": time.time()}
         if taken := row.keys() & scalars.keys():
             raise ValueError(f"A metric must not be called {min(taken)!r}.")
-        storage.append_line(self._path, to_json(row | dict(scalars)))
+        file_io.append_line(self._path, to_json(row | dict(scalars)))
         self._last_step = step
 
     def drop_after(self, step: int) -> None:
@@ -54,7 +54,7 @@ class StepLog:
         rows = self.read()
         kept = [row for row in rows if row["step"] <= step]
         if len(kept) < len(rows):
-            storage.write(self._path, "".join(to_json(row) + "\n" for row in kept))
+            file_io.write(self._path, "".join(to_json(row) + "\n" for row in kept))
         self._last_step = None
 
     def read(self) -> list[dict[str, Any]]:
@@ -65,4 +65,4 @@ class StepLog:
         Raises:
             UserError: If any other line is broken.
         """
-        return from_json_lines(storage.read(self._path), str(self._path))
+        return from_json_lines(file_io.read(self._path), str(self._path))

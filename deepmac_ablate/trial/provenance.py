@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 from etils import epath
 
-from deepmac_ablate import storage
 from deepmac_ablate.bindings.gin_files import find_gin_file
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.trial.code_fingerprint import (
     ROOT,
@@ -99,8 +99,8 @@ def write_provenance(
     try:
         path.mkdir(parents=True, exist_ok=True)
         if patch:
-            storage.write(path / "changes.patch", patch)
-        storage.write(path / "provenance.json", to_json(fields, indent=2) + "\n")
+            file_io.write(path / "changes.patch", patch)
+        file_io.write(path / "provenance.json", to_json(fields, indent=2) + "\n")
     except UserError:
         raise
     except OSError as error:

@@ -24,8 +24,8 @@ from typing import Any
 
 from etils import epath
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json, from_json_lines, to_json
 from deepmac_ablate.trial.metrics_log import StepLog
 from deepmac_ablate.trial.trial import Trial
@@ -69,7 +69,7 @@ class TrialWorkdir:
         """
         try:
             self.write_trial(trial, trial_id)
-            storage.write(self.path / "config.gin", config)
+            file_io.write(self.path / "config.gin", config)
         except UserError:
             raise
         except OSError as error:
@@ -89,7 +89,7 @@ class TrialWorkdir:
                 f"The workdir {self.path} holds another trial: {_differences(existing[1], trial)};"
                 " choose another workdir.")
         fields = {"id": trial_id, **json.loads(trial.to_json())}
-        storage.write(self.path / "trial.json", to_json(fields, indent=2) + "\n")
+        file_io.write(self.path / "trial.json", to_json(fields, indent=2) + "\n")
 
     def append_attempt(self, attempt: Mapping[str, Any]) -> None:
         """Append one line to attempts.jsonl, at the start of a process that trains or evaluates.
@@ -99,11 +99,11 @@ class TrialWorkdir:
                 the trial, and the fields of `provenance.describe_code`. The time is added.
         """
         line = {"time": time.time(), **attempt}
-        storage.append_line(self.path / "attempts.jsonl", to_json(line))
+        file_io.append_line(self.path / "attempts.jsonl", to_json(line))
 
     def write_operative_config(self, text: str) -> None:
         """Write the bindings that took effect, as gin text, to operative_config.gin."""
-        storage.write(self.path / "operative_config.gin", text)
+        file_io.write(self.path / "operative_config.gin", text)
 
     def append_metrics(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl.
@@ -141,7 +141,7 @@ class TrialWorkdir:
             (self.path / name).unlink(missing_ok=True)
         for name, content in files.items():
             (self.path / name).parent.mkdir(exist_ok=True)
-            storage.write(self.path / name, content)
+            file_io.write(self.path / name, content)
 
     def write_overlays(self, pictures: Mapping[int, bytes]) -> None:
         """Write overlays/<image id>.png, replacing the pictures of an earlier evaluation.
@@ -156,7 +156,7 @@ class TrialWorkdir:
             if path.name not in wanted:
                 path.unlink()
         for name, data in wanted.items():
-            storage.write(folder / name, data)
+            file_io.write(folder / name, data)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write result.json, the last file, which marks the trial as finished.
@@ -165,7 +165,7 @@ class TrialWorkdir:
             result: Python or numpy numbers, strings, and lists and mappings of these; NaN and
                 infinity are stored as null.
         """
-        storage.write(self.path / "result.json", to_json(result, indent=2) + "\n")
+        file_io.write(self.path / "result.json", to_json(result, indent=2) + "\n")
 
     def is_finished(self) -> bool:
         """Return whether there is a result.
@@ -200,7 +200,7 @@ class TrialWorkdir:
             UserError: If any other line is broken.
         """
         path = self.path / "attempts.jsonl"
-        return from_json_lines(storage.read(path), str(path))
+        return from_json_lines(file_io.read(path), str(path))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl by increasing step, without an incomplete last one.
@@ -221,7 +221,7 @@ class TrialWorkdir:
             UserError: If result.json is broken.
         """
         path = self.path / "result.json"
-        text = storage.read(path)
+        text = file_io.read(path)
         return None if text is None else from_json(text, str(path))
 
     def read_overlays(self) -> dict[str, bytes]:
@@ -231,7 +231,7 @@ class TrialWorkdir:
 
     def _read_trial_file(self) -> tuple[str, Trial] | None:
         path = self.path / "trial.json"
-        text = storage.read(path)
+        text = file_io.read(path)
         if text is None:
             return None
         fields = from_json(text, str(path))

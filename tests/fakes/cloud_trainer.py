@@ -19,7 +19,7 @@ import time
 
 from etils import epath
 
-from deepmac_ablate import storage
+from deepmac_ablate.storage import file_io
 
 asked = []
 
@@ -32,16 +32,16 @@ def main(folder: epath.Path, mode: str) -> int:
     if pathlib.Path(says.get("unless", "/nonexistent")).exists():
         end = "finish"
     print("the key is", os.environ["WANDB_API_KEY"], flush=True)
-    storage.append_line(folder / "starts.jsonl", json.dumps({"mode": mode}))
+    file_io.append_line(folder / "starts.jsonl", json.dumps({"mode": mode}))
     checkpoint = folder / "checkpoint.json"
     if mode == "continuous_eval":
-        while int(storage.read(checkpoint) or 0) < steps:
+        while int(file_io.read(checkpoint) or 0) < steps:
             if asked:
                 return 75
             time.sleep(0.1)
-        storage.write(folder / "result.json", json.dumps({"step": steps}))
+        file_io.write(folder / "result.json", json.dumps({"step": steps}))
         return 0
-    step = int(storage.read(checkpoint) or 0)
+    step = int(file_io.read(checkpoint) or 0)
     while step < steps:
         if asked:
             return 75
@@ -50,11 +50,11 @@ def main(folder: epath.Path, mode: str) -> int:
         if step == steps and end.startswith("fail"):
             raise ValueError(end.removeprefix("fail "))
         print(f"step {step} of {steps}", flush=True)
-        storage.append_line(
+        file_io.append_line(
             folder / "metrics.jsonl", json.dumps({"step": step, "train/total_loss": 1 / step}))
-        storage.write(checkpoint, str(step))
+        file_io.write(checkpoint, str(step))
     if mode == "train_and_eval":
-        storage.write(folder / "result.json", json.dumps({"step": steps}))
+        file_io.write(folder / "result.json", json.dumps({"step": steps}))
     return 0
 
 

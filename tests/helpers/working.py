@@ -15,10 +15,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from deepmac_ablate import errors, storage
+from deepmac_ablate import errors
 from deepmac_ablate.commands import worker as worker_command
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs import worker
+from deepmac_ablate.storage import file_io
 from tests.helpers import supervised
 from tests.helpers.launching import FAKE_TRAINER
 
@@ -74,7 +75,7 @@ def main(trainer: str, *options: str) -> int:
     worker_command.register(parser.add_subparsers())
     args = parser.parse_args(["worker", *options])
 
-    if storage.is_remote(args.workdir):
+    if file_io.is_remote(args.workdir):
         _hurry()
 
     def command(folder, mode, tracking, runtime):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import logs, trial_status
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.launch.trial_status import StatusReader
+from deepmac_ablate.storage import file_io
 from tests.helpers import result_workdirs
 from tests.helpers.supervised import wait_until
 from tests.launch.test_trial_status import a_submission, an_attempt
@@ -104,7 +104,7 @@ def test_a_launch_writes_its_files_to_gs(object_store, monkeypatch, tmp_path):
     assert plan == workdir.read_plan()
     workdir.write_costs(plan, {"a": result_workdirs.COST})
     first = workdir.new_launch()
-    storage.write(first / "provenance.json", "{}")
+    file_io.write(first / "provenance.json", "{}")
     second = workdir.new_launch()
     assert first != second
     assert os.fspath(first).startswith(f"{W}/launches/")

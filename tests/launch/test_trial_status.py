@@ -8,11 +8,11 @@ import time
 import pytest
 from etils import epath
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import trial_status
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
 from deepmac_ablate.launch.supervision.attempt import Attempt
+from deepmac_ablate.storage import file_io
 
 # Of an earlier job than the last submission.
 BEFORE = {"submission": 1}
@@ -89,7 +89,7 @@ def test_a_result_finishes_a_trial(folder):
     """A result has priority over a failed job."""
     a_submission("failed").write(folder)
     assert "failed" == trial_status.read_status(folder).status
-    storage.write(epath.Path(folder) / "result.json", "{}")
+    file_io.write(epath.Path(folder) / "result.json", "{}")
     assert trial_status.TrialStatus("finished") == trial_status.read_status(folder)
 
 
@@ -117,6 +117,6 @@ def test_a_heartbeat_on_gs_is_valid_for_two_minutes(age, status):
 @pytest.mark.parametrize("name", ["state-train.json", "submission-eval.json"])
 def test_a_broken_file_is_an_error(folder, name):
     """The message names the file and says to delete it."""
-    storage.write(epath.Path(folder) / name, "{}")
+    file_io.write(epath.Path(folder) / name, "{}")
     with pytest.raises(UserError, match=f"^{folder}/{name} is not a valid .*; delete it"):
         trial_status.read_status(folder)

@@ -10,9 +10,8 @@ import threading
 import pytest
 from etils import epath
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.storage import gcs
+from deepmac_ablate.storage import file_io, gcs
 from tests.fakes.gcs_server import GcsServer
 
 FOLDER = epath.Path("gs://bucket/w")
@@ -42,10 +41,10 @@ def test_gs_is_read_without_tensorflow(object_store):
 
 def test_a_file_is_read_and_written_by_one_request(object_store):
     """A file is written and read by a single request."""
-    storage.write(FOLDER / "a b" / "ü", b"\r\n--==0==\xff")
+    file_io.write(FOLDER / "a b" / "ü", b"\r\n--==0==\xff")
     assert b"\r\n--==0==\xff" == object_store.objects["bucket/w/a b/ü"]
-    assert b"\r\n--==0==\xff" == storage.read(FOLDER / "a b" / "ü")
-    assert b"=\xff" == storage.read_tail(FOLDER / "a b" / "ü", 2)
+    assert b"\r\n--==0==\xff" == file_io.read(FOLDER / "a b" / "ü")
+    assert b"=\xff" == file_io.read_tail(FOLDER / "a b" / "ü", 2)
     assert 3 == len(object_store.requests)
 
 
@@ -55,7 +54,7 @@ def test_an_interrupted_answer_is_read_again_from_its_start(object_store):
     object_store.objects["bucket/w/x"] = content
     for tail in (None, 2_000_000, 600_000):
         object_store.fail("cut", 2)
-        assert content[-(tail or 0):] == storage.read_many([f"{FOLDER}/x"], tail)[f"{FOLDER}/x"]
+        assert content[-(tail or 0):] == file_io.read_many([f"{FOLDER}/x"], tail)[f"{FOLDER}/x"]
         assert not object_store.failing
 
 
@@ -67,12 +66,12 @@ def test_readers_meet_whole_files(object_store):
     def write():
         while not ended.is_set():
             for content in contents:
-                storage.write(FOLDER / "x", content)
+                file_io.write(FOLDER / "x", content)
 
-    storage.write(FOLDER / "x", b"b" * 10)
+    file_io.write(FOLDER / "x", b"b" * 10)
     writer = threading.Thread(target=write)
     writer.start()
-    met = {storage.read(FOLDER / "x") for _ in range(60)}
+    met = {file_io.read(FOLDER / "x") for _ in range(60)}
     ended.set()
     writer.join()
     assert met <= contents
@@ -93,10 +92,10 @@ def test_another_writers_files_are_seen_at_once(object_store):
 def test_lines_are_appended(object_store):
     """An incomplete last line is removed before a line is appended."""
     for line in ("1", "2"):
-        storage.append_line(FOLDER / "x", line)
-    assert [b"1", b"2"] == storage.read_lines(FOLDER / "x")
+        file_io.append_line(FOLDER / "x", line)
+    assert [b"1", b"2"] == file_io.read_lines(FOLDER / "x")
     object_store.objects["bucket/w/x"] += b"bro"
-    storage.append_line(FOLDER / "x", "3")
+    file_io.append_line(FOLDER / "x", "3")
     assert b"1\n2\n3\n" == object_store.objects["bucket/w/x"]
 
 
@@ -108,11 +107,11 @@ def test_many_files_are_read_at_a_time(object_store, tmp_path):
     object_store.objects["bucket/w/empty"] = b""
     wanted = [f"gs://bucket/w/{number}" for number in range(150)]
     others = ["gs://bucket/w/no", "gs://bucket/w/empty", f"{tmp_path}/x", f"{tmp_path}/no"]
-    found = storage.read_many([*wanted, *others])
+    found = file_io.read_many([*wanted, *others])
     assert [*wanted, *others] == list(found)
     assert [b"%d" % number for number in range(150)] == [found[path] for path in wanted]
     assert [None, b"", b"disk", None] == [found[path] for path in others]
-    tails = storage.read_many([wanted[120], *others], 2)
+    tails = file_io.read_many([wanted[120], *others], 2)
     assert [b"20", None, b"", b"sk", None] == list(tails.values())
 
 
@@ -136,7 +135,7 @@ def test_a_folder_is_there_while_something_is_in_it(object_store):
 
 def test_a_file_is_deleted_and_renamed(object_store):
     """Deleting a missing file is an error unless it is allowed."""
-    storage.write(FOLDER / "x", "1")
+    file_io.write(FOLDER / "x", "1")
     (FOLDER / "x").replace(FOLDER / "y")
     assert {"bucket/w/y": b"1"} == dict(object_store.objects)
     (FOLDER / "y").unlink()
@@ -147,9 +146,9 @@ def test_a_file_is_deleted_and_renamed(object_store):
 
 
 @pytest.mark.parametrize("work", [
-    lambda path: storage.read(path), lambda path: storage.write(path, "1"),
+    lambda path: file_io.read(path), lambda path: file_io.write(path, "1"),
     lambda path: path.exists(), lambda path: list(path.iterdir()),
-    lambda path: path.unlink(missing_ok=True), lambda path: storage.read_many([str(path)]),
+    lambda path: path.unlink(missing_ok=True), lambda path: file_io.read_many([str(path)]),
 ], ids=["read", "write", "exists", "list", "delete", "many"])
 def test_a_bucket_that_is_not_there_is_named(object_store, work):
     """A missing bucket is an error and is not created."""
@@ -168,9 +167,9 @@ def test_a_bucket_that_is_not_there_is_named(object_store, work):
 ])
 def test_what_is_refused_is_told_in_a_sentence(object_store, capfd, status, message):
     """A denied request raises a UserError that is an OSError, without a logged traceback."""
-    storage.write(FOLDER / "x", "1")
+    file_io.write(FOLDER / "x", "1")
     for work in (
-            lambda: storage.read(FOLDER / "x"), lambda: storage.write(FOLDER / "x", "2"),
+            lambda: file_io.read(FOLDER / "x"), lambda: file_io.write(FOLDER / "x", "2"),
             lambda: (FOLDER / "x").exists()):
         # A question may be several requests.
         object_store.fail(status, 5)
@@ -184,10 +183,10 @@ def test_what_is_refused_is_told_in_a_sentence(object_store, capfd, status, mess
 @pytest.mark.parametrize("how", [503, 429, "drop", "cut"])
 def test_what_fails_for_a_moment_is_tried_again(object_store, how):
     """Requests are repeated after temporary failures."""
-    for work in lambda: storage.write(FOLDER / "x", "1"), lambda: storage.read(FOLDER / "x"):
+    for work in lambda: file_io.write(FOLDER / "x", "1"), lambda: file_io.read(FOLDER / "x"):
         object_store.fail(how)
         work()
-    assert b"1" == storage.read(FOLDER / "x")
+    assert b"1" == file_io.read(FOLDER / "x")
 
 
 def test_a_store_that_cannot_be_reached_is_named(monkeypatch):
@@ -211,8 +210,8 @@ def test_an_emulator_may_be_named_without_its_scheme(object_store, monkeypatch, 
     """An emulator's address may omit http://."""
     url = object_store.url if has_scheme else object_store.url.removeprefix("http://")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-    storage.write(FOLDER / "x", "1")
-    assert b"1" == storage.read(FOLDER / "x")
+    file_io.write(FOLDER / "x", "1")
+    assert b"1" == file_io.read(FOLDER / "x")
 
 
 def test_a_bad_file_of_credentials_is_named(monkeypatch, tmp_path):
@@ -221,4 +220,4 @@ def test_a_bad_file_of_credentials_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "no.json"))
     with pytest.raises(UserError, match=r"^The Google credentials for gs:// cannot be used \(File "
                        r".*no\.json was not found\.\); run `gcloud auth "):
-        storage.read(FOLDER / "x")
+        file_io.read(FOLDER / "x")

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
-from deepmac_ablate import storage
 from deepmac_ablate.cloud.gke.client import Gke
 from deepmac_ablate.cloud.provider import ENDED, JobState, JobStatus, Provider
 from deepmac_ablate.cloud.vertex.client import Vertex
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision.job import ROLES
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json
 
 _PROVIDERS = {"gke": Gke, "vertex": Vertex}
@@ -92,7 +92,7 @@ class Submission:
             OSError: If it cannot be written.
         """
         text = json.dumps(dataclasses.asdict(self), indent=2)
-        storage.write(epath.Path(folder) / submission_name(self.role), text + "\n")
+        file_io.write(epath.Path(folder) / submission_name(self.role), text + "\n")
 
 
 def submission_name(role: str) -> str:
@@ -107,7 +107,7 @@ def read_submission(folder: str | os.PathLike[str], role: str) -> Submission | N
         UserError: If its file is broken.
     """
     path = epath.Path(folder) / submission_name(role)
-    text = storage.read(path)
+    text = file_io.read(path)
     return None if text is None else parse_submission(text, str(path))
 
 
@@ -183,7 +183,7 @@ def read_active_jobs(workdir: SweepWorkdir) -> list[ActiveJob]:
         (folder, f"{folder}/{submission_name(role)}")
         for planned in workdir.read_plan().trials
         for folder in [workdir.location(planned.id)] for role in ROLES]
-    texts = storage.read_many([path for _, path in paths])
+    texts = file_io.read_many([path for _, path in paths])
     found = [
         ActiveJob(folder, parse_submission(text, path))
         for folder, path in paths if (text := texts[path]) is not None]

@@ -19,9 +19,10 @@ from pathlib import Path, PurePosixPath
 
 from etils import epath
 
-from deepmac_ablate import bindings, storage
+from deepmac_ablate import bindings
 from deepmac_ablate.bindings import gin_files as gin
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json, to_json
 from deepmac_ablate.trial import code_fingerprint
 
@@ -67,9 +68,9 @@ class CodeSnapshot:
             if not (folder / _INDEX).exists():
                 for name, data in self._content.items():
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    storage.write(folder / name, data)
+                    file_io.write(folder / name, data)
                 folder.mkdir(parents=True, exist_ok=True)
-                storage.write(folder / _INDEX, to_json({"files": self._index}, indent=2) + "\n")
+                file_io.write(folder / _INDEX, to_json({"files": self._index}, indent=2) + "\n")
         except OSError as error:
             raise UserError(f"Cannot write the code snapshot {folder}: {error}.") from error
         return os.fspath(folder)
@@ -85,14 +86,14 @@ def fetch(uri: str, folder: Path) -> None:
     Raises:
         UserError: If the snapshot is missing or was changed.
     """
-    text = storage.read(f"{uri}/{_INDEX}")
+    text = file_io.read(f"{uri}/{_INDEX}")
     if text is None:
         raise UserError(
             f"{uri} has no {_INDEX}, so it is not a complete code snapshot; launch the sweep "
             "again.")
     folder.mkdir(parents=True, exist_ok=True)
     index = from_json(text, f"{uri}/{_INDEX}").get("files", {})
-    content = storage.read_many(f"{uri}/{name}" for name in index)
+    content = file_io.read_many(f"{uri}/{name}" for name in index)
     for name, digest in index.items():
         data = content[f"{uri}/{name}"]
         leads_out = name.startswith("/") or ".." in PurePosixPath(name).parts

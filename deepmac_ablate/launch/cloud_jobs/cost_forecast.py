@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from deepmac_ablate import storage
 from deepmac_ablate.cloud.devices import Device
 from deepmac_ablate.launch.cloud_jobs.active_jobs import parse_submission, submission_name
 from deepmac_ablate.launch.cloud_jobs.pricing import (
@@ -18,6 +17,7 @@ from deepmac_ablate.launch.cloud_jobs.pricing import (
 )
 from deepmac_ablate.launch.status_rows import TrialRow
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.sweep import device_request
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
 from deepmac_ablate.sweep.device_request import DeviceRequest
@@ -134,7 +134,7 @@ def _paces(
     finished = {
         f"{workdir.location(row.id)}/{submission_name('train')}": row
         for row in rows if row.status == "finished" and row.steps_per_second}
-    texts = storage.read_many(finished)
+    texts = file_io.read_many(finished)
     return {
         row.arm: row.steps_per_second
         for path, row in finished.items()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from etils import epath
 
-from deepmac_ablate import errors, storage
+from deepmac_ablate import errors
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs import code_snapshot
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission, read_submission
@@ -35,6 +35,7 @@ from deepmac_ablate.launch.supervision.job import Job
 from deepmac_ablate.launch.supervision.outcome import Outcome, supervisor_exit_status
 from deepmac_ablate.launch.supervision.signals import SignalListener
 from deepmac_ablate.launch.supervision.supervisor import Supervisor
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.training import tf_config
 
 # Part of the grace period that is reserved for the last log and state; the trainer has the rest.
@@ -194,7 +195,7 @@ class _Worker:
         self._listener = listener
         self._submission = submission
         self._scratch = scratch
-        self._is_remote = storage.is_remote(config.folder)
+        self._is_remote = file_io.is_remote(config.folder)
 
     def run(self) -> int:
         """Train, as the chief or for the chief; return the exit status."""

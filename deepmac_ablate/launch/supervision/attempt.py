@@ -79,9 +79,9 @@ class Attempt:
         # Slow imports, which supervisors on a disk do without.
         from etils import epath
 
-        from deepmac_ablate import storage
+        from deepmac_ablate.storage import file_io
 
-        storage.write(epath.Path(path), text)
+        file_io.write(epath.Path(path), text)
 
 
 def lock_path(folder: str | os.PathLike[str], role: str) -> Path:
@@ -187,9 +187,9 @@ def _state_path(folder: str | os.PathLike[str], role: str) -> str:
 
 
 def _read_remote(path: str) -> bytes | None:
-    from deepmac_ablate import storage
+    from deepmac_ablate.storage import file_io
 
-    return storage.read(path)
+    return file_io.read(path)
 
 
 def _is_supervised(folder: Path, role: str) -> bool:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 
 from etils import epath
 
-from deepmac_ablate import storage
 from deepmac_ablate.launch.supervision import attempt
 from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.supervision.attempt_store import next_attempt_number
 from deepmac_ablate.launch.supervision.signals import SignalListener
 from deepmac_ablate.launch.supervision.watchdog import Snapshot
+from deepmac_ablate.storage import file_io
 
 if TYPE_CHECKING:
     from deepmac_ablate.launch.supervision.gcs_lock import GcsLock
@@ -136,7 +136,7 @@ class GcsAttemptStore:
         size = self.log.stat().st_size if self.log.exists() else 0
         if size != self._sent_size and not self.is_lost():
             self._log_changed = time.monotonic()
-            storage.write(self._remote_log, read_log_end(self.log))
+            file_io.write(self._remote_log, read_log_end(self.log))
             self._sent_size = size
 
     def _send_state(self) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.evaluation.metrics.matches import Matches, RankedMatches
 from deepmac_ablate.results import instances as instance_ious
+from deepmac_ablate.storage import file_io
 
 # The file of a trial that each metric is computed from.
 _FILES = {
@@ -105,7 +105,7 @@ def read_trial_files(
 ) -> dict[str, tuple[bytes, str]]:
     """Return the content and path of a file by trial id, for the trials that have the file."""
     paths = {row["trial"]: f"{row['folder']}/{name}" for row in trials}
-    contents = storage.read_many(paths.values())
+    contents = file_io.read_many(paths.values())
     found = {trial: (contents[path], path) for trial, path in paths.items()}
     return {trial: (text, path) for trial, (text, path) in found.items() if text is not None}
 

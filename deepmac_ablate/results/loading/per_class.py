@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from deepmac_ablate import class_splits, storage
+from deepmac_ablate import class_splits
 from deepmac_ablate.data.dataset_info import Category
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.results import columns
 from deepmac_ablate.results.loading.frame import with_metrics
+from deepmac_ablate.storage import file_io
 
 # Columns of per_class.csv that are not metrics.
 _DESCRIPTION = {
@@ -43,7 +44,7 @@ def per_class(frame: pd.DataFrame) -> pd.DataFrame:
     # Hundreds of files with the same header are parsed as one, which is faster.
     files_by_header: dict[bytes, list[_File]] = {}
     paths = [f"{folder}/per_class.csv" for folder in finished["folder"]]
-    contents = storage.read_many(paths)
+    contents = file_io.read_many(paths)
     for trial, path in zip(finished["trial"], paths, strict=True):
         if (content := contents[path]) is not None:
             header, _, rows = content.partition(b"\n")

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import trial_status
 from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.trial_status import TAIL, TrialStatus, parse_last_line
 from deepmac_ablate.results.loading.source import TrialRecord, is_metric
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json
 
 # The files that change when a finished trial changes.
@@ -53,13 +53,13 @@ def read_trial_folders(folders: Sequence[str]) -> Iterator[TrialRecord | None]:
     """
     for first in range(0, len(folders), _TRIALS_AT_A_TIME):
         some = folders[first:first + _TRIALS_AT_A_TIME]
-        texts = storage.read_many(
+        texts = file_io.read_many(
             f"{folder}/{name}" for folder in some for name in trial_status.FILES)
         # Results are read after states, so that a trial that finishes meanwhile counts as finished.
-        texts |= storage.read_many(f"{folder}/{name}" for folder in some for name in WATCHED)
+        texts |= file_io.read_many(f"{folder}/{name}" for folder in some for name in WATCHED)
         unfinished = [
             folder for folder in some if texts[f"{folder}/{trial_status.RESULT}"] is None]
-        texts |= storage.read_many([f"{folder}/{_METRICS}" for folder in unfinished], TAIL)
+        texts |= file_io.read_many([f"{folder}/{_METRICS}" for folder in unfinished], TAIL)
         for folder in some:
             yield _FolderReader(folder, texts).read_record()
 
@@ -118,7 +118,7 @@ class _FolderReader:
         if self._texts is not None:
             return self._texts[path]
         try:
-            return storage.read(path) if tail is None else storage.read_tail(path, tail)
+            return file_io.read(path) if tail is None else file_io.read_tail(path, tail)
         except OSError as error:
             self._broken.append(f"{name} cannot be read ({error.strerror}).")
             return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from deepmac_ablate import storage
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.progress import track
 from deepmac_ablate.results.loading.record_cache import (
@@ -16,6 +15,7 @@ from deepmac_ablate.results.loading.record_cache import (
 )
 from deepmac_ablate.results.loading.source import TrialRecord
 from deepmac_ablate.results.loading.trial_folder import read_trial_folder, read_trial_folders
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.sweep.validation.cost import Cost
@@ -82,8 +82,8 @@ class SweepWorkdirSource:
 
     def _read_records(self) -> list[TrialRecord]:
         folder = f"{self._path}/trials"
-        names = [entry.name for entry in storage.list_folders([folder])[folder]]
-        return (_read_remote if storage.is_remote(folder) else _read_local)(self._path, names)
+        names = [entry.name for entry in file_io.list_folders([folder])[folder]]
+        return (_read_remote if file_io.is_remote(folder) else _read_local)(self._path, names)
 
 
 def _read_remote(workdir: str, names: Sequence[str]) -> list[TrialRecord]:
@@ -117,7 +117,7 @@ def _read_local(workdir: str, names: Sequence[str]) -> list[TrialRecord]:
 
 
 def _read_plan(path: str) -> Plan | None:
-    if storage.read(f"{path}/plan.json") is None:
+    if file_io.read(f"{path}/plan.json") is None:
         return None
     return SweepWorkdir(path).read_plan()
 
@@ -132,7 +132,7 @@ def _with_plan(record: TrialRecord | None, plan: Plan, planned: PlannedTrial) ->
 
 
 def _read_costs(path: str) -> dict[str, Any]:
-    text = storage.read(f"{path}/costs.json")
+    text = file_io.read(f"{path}/costs.json")
     return {} if text is None else from_json(text, f"{path}/costs.json")
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from etils import epath
 
-from deepmac_ablate import storage
 from deepmac_ablate.data.dataset_info import DatasetInfo, annotations_path
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics.ground_truth import load_annotations
 from deepmac_ablate.results import instances as kept
 from deepmac_ablate.results.arms import ArmTrials
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 
@@ -44,7 +44,7 @@ def choose_trials(arms: Sequence[ArmTrials]) -> list[RepresentativeTrial]:
         The trials in the order of the arms, without arms that have no such trial.
     """
     finished = [(arm.label, row) for arm in arms for row in arm.finished if row["folder"]]
-    there = storage.list_folders(row["folder"] for _, row in finished)
+    there = file_io.list_folders(row["folder"] for _, row in finished)
     found = {
         (label, row["seed"]): RepresentativeTrial(label, row["seed"], epath.Path(row["folder"]))
         for label, row in finished
@@ -68,7 +68,7 @@ def read_instances(trial: RepresentativeTrial) -> pd.DataFrame:
         UserError: If a file is broken.
     """
     path, classes_path = trial.folder / kept.FILE, trial.folder / "per_class.csv"
-    rows = kept.parse_instances(storage.read(path) or b"", str(path))
+    rows = kept.parse_instances(file_io.read(path) or b"", str(path))
     try:
         with classes_path.open() as file:
             classes = pd.read_csv(file, usecols=["category_id", "name", "role"])
@@ -92,7 +92,7 @@ def read_predicted_masks(
     """
     path = trial.folder / "masks.json.gz"
     try:
-        results = json.loads(gzip.decompress(storage.read(path) or b""))
+        results = json.loads(gzip.decompress(file_io.read(path) or b""))
         return {
             result["annotation_id"]: result for result in results
             if result["annotation_id"] in annotation_ids}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from etils import epath
 
-from deepmac_ablate import results, storage
+from deepmac_ablate import results
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import arms as grouping
 from deepmac_ablate.results.class_split import apply_split
@@ -24,6 +24,7 @@ from deepmac_ablate.results.report.sections.main_table import make_main_table
 from deepmac_ablate.results.report.sections.plots import PLOTS, Plot, make_plot_data
 from deepmac_ablate.results.report.selection import most_informative_arms
 from deepmac_ablate.results.tables.arm_table import DEFAULT_METRICS, arm_table, default_metrics
+from deepmac_ablate.storage import file_io
 
 if TYPE_CHECKING:
     import jinja2
@@ -94,9 +95,9 @@ def write_report(
         for name, content in files.figures.items():
             folder = epath.Path(options.figures)
             folder.mkdir(parents=True, exist_ok=True)
-            storage.write(folder / name, content)
+            file_io.write(folder / name, content)
             written.append(str(folder / name))
-        storage.write(page, files.page)
+        file_io.write(page, files.page)
     except OSError as error:
         raise UserError(f"Cannot write the report: {error}.") from error
     return [str(page), *written]

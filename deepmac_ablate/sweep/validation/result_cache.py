@@ -15,7 +15,8 @@ from pathlib import Path
 
 from etils import epath
 
-from deepmac_ablate import bindings, storage
+from deepmac_ablate import bindings
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.sweep.validation.validation_result import ValidationResult
 from deepmac_ablate.trial.code_fingerprint import COMPUTING, code_fingerprint
@@ -77,13 +78,13 @@ def add_results(path: Path, results: Mapping[str, ValidationResult]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path):
             lines = [*_read_lines(path), *(line.encode() for line in added)]
-            storage.write(
+            file_io.write(
                 epath.Path(path), b"".join(line + b"\n" for line in lines[-_MAX_RESULTS:]))
 
 
 def _read_lines(path: Path) -> list[bytes]:
     try:
-        return storage.read_lines(epath.Path(path))
+        return file_io.read_lines(epath.Path(path))
     except OSError:
         return []
 

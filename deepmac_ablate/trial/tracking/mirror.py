@@ -22,7 +22,7 @@ from typing import Literal
 
 from etils import epath
 
-from deepmac_ablate import storage
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json
 from deepmac_ablate.trial.tracking import offline_runs
 from deepmac_ablate.trial.tracking.offline_runs import LoggedValues
@@ -96,7 +96,7 @@ def config_version(path: epath.Path) -> str:
     """
     config = path / "config.gin"
     try:
-        if storage.is_remote(path):
+        if file_io.is_remote(path):
             return str(config.stat().mtime)
         status = os.stat(config)  # noqa: PTH116 (etils has whole seconds only)
     except FileNotFoundError:
@@ -128,9 +128,9 @@ class Tail:
 
         If the file was replaced, all of its lines are new.
         """
-        if storage.is_remote(self._path):
+        if file_io.is_remote(self._path):
             # Each appended line replaces the object, so all lines are read again.
-            return storage.read_lines(self._path)
+            return file_io.read_lines(self._path)
         try:
             file = open(self._path, "rb")  # noqa: PTH123, SIM115
         except FileNotFoundError:
@@ -171,7 +171,7 @@ class _End:
 @contextlib.contextmanager
 def _client_folder(path: epath.Path) -> Iterator[epath.Path]:
     """Yield a folder on a disk for the client's files: the trial's if that is on a disk."""
-    if storage.is_remote(path):
+    if file_io.is_remote(path):
         with tempfile.TemporaryDirectory() as folder:
             yield epath.Path(folder)
     else:

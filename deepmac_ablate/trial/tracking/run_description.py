@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from deepmac_ablate import bindings, storage
+from deepmac_ablate import bindings
 from deepmac_ablate.bindings.values import Macro, Reference
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -54,7 +55,7 @@ def describe_run(workdir: TrialWorkdir, job_type: str) -> RunDescription:
     if trial is None or trial_id is None:
         raise UserError(f"There is no trial in {workdir.path}: trial.json is missing.")
     path = workdir.path / "sweep.json"
-    text = storage.read(path)
+    text = file_io.read(path)
     sweep = {} if text is None else from_json(text, str(path))
     arm = sweep.get("arm") or trial.arm
     levels = sweep.get("levels") or {}

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from typing import Literal
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.trial.tracking import mirror
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -51,7 +51,7 @@ def mirroring(
         yield
         return
     path = TrialWorkdir(folder).path
-    if storage.is_remote(path):
+    if file_io.is_remote(path):
         if mode == "offline":
             raise UserError(
                 f"--tracking offline needs a workdir on a disk, got {folder}; use --tracking "

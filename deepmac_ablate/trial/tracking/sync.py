@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from deepmac_ablate import storage
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.progress import track
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.trial.tracking import mirror, offline_runs
 from deepmac_ablate.trial.tracking.run_description import trial_run_id
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
@@ -122,7 +122,7 @@ def _is_cut_off(workdir: TrialWorkdir, job_type: str) -> bool:
 def _idle_trials(folder: str) -> list[epath.Path]:
     """Return the trials in a folder that are not being tracked at the moment."""
     path = epath.Path(folder)
-    if storage.is_remote(path):
+    if file_io.is_remote(path):
         raise UserError(f"Offline runs are stored on disks only, but {folder} is not on a disk.")
     trials = [path] if (path / "trial.json").exists() else sorted((path / "trials").glob("*"))
     if not trials:

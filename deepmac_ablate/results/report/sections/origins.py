@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from etils import epath
 
-from deepmac_ablate import storage
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -96,7 +96,7 @@ def _read_launches(workdir: str) -> list[Launch]:
         return []
     launches = []
     for path in sorted(folder.glob("*/provenance.json")):
-        fields = from_json(storage.read(path) or b"", str(path))
+        fields = from_json(file_io.read(path) or b"", str(path))
         moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(fields.get("time", 0)))
         launches.append(Launch(moment, _commit(fields), " ".join(fields.get("command", ()))))
     return launches

@@ -1,0 +1,138 @@
+"""Atomic reading and writing of files on disk and on ``gs://``.
+
+Results outlive the machine that wrote them, so a reader must never find a partial file, even if the
+writer was killed, was preempted or ran out of disk space.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+
+from etils import epath
+
+from deepmac_ablate.errors import UserError
+
+# Registers the paths of `gs://`.
+from deepmac_ablate.storage import disk, gcs_path  # noqa: F401
+from deepmac_ablate.storage.disk import Entry, is_remote
+
+
+def write(path: epath.Path, content: str | bytes) -> None:
+    """Write or replace a file atomically, and flush it to disk to survive a power failure.
+
+    Args:
+        path: File in a folder that exists.
+        content: New content; text is encoded as UTF-8.
+
+    Raises:
+        OSError: If the file cannot be written; the previous file then remains.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    if is_remote(path):
+        path.write_bytes(data)
+        return
+    disk.write(path, data)
+
+
+def read(path: str | os.PathLike[str]) -> bytes | None:
+    """Return the content of a file; None if it does not exist."""
+    # On disk, making an `epath.Path` would take longer than reading the file.
+    if not is_remote(path):
+        return disk.read(path)
+    try:
+        return epath.Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def read_many(paths: Iterable[str], tail: int | None = None) -> dict[str, bytes | None]:
+    """Return the contents of files by path, or their last `tail` bytes; None for missing files.
+
+    Files on ``gs://`` are read concurrently.
+    """
+    paths = list(paths)
+    remote = [path for path in paths if is_remote(path)]
+    found = dict.fromkeys(paths)
+    if remote:
+        from deepmac_ablate.storage import gcs
+
+        found |= zip(remote, gcs.shared_store().read_many(remote, tail), strict=True)
+    return found | {path: disk.read(path, tail) for path in paths if not is_remote(path)}
+
+
+def read_tail(path: str | os.PathLike[str], size: int) -> bytes | None:
+    """Return the last bytes of a file, at most `size`; None if it does not exist."""
+    return read_many([os.fspath(path)], size)[os.fspath(path)]
+
+
+def list_folders(folders: Iterable[str]) -> dict[str, list[Entry]]:
+    """Return the entries of folders by path, sorted by name; none for missing folders."""
+    folders = list(folders)
+    remote = [folder for folder in folders if is_remote(folder)]
+    found: dict[str, list[Entry]] = {}
+    if remote:
+        from deepmac_ablate.storage import gcs
+
+        found |= zip(remote, gcs.shared_store().list_folders(remote), strict=True)
+    return found | {
+        folder: disk.list_folder(folder) for folder in folders if not is_remote(folder)}
+
+
+def read_lines(path: str | os.PathLike[str]) -> list[bytes]:
+    """Return the lines of a file; none if it does not exist.
+
+    An incomplete last line, left by a killed writer, is dropped.
+    """
+    return (read(path) or b"").split(b"\n")[:-1]
+
+
+def append_line(path: epath.Path, line: str) -> None:
+    """Append a line; an incomplete last line, left by a killed writer, is removed first.
+
+    Args:
+        path: File to append to or to create.
+        line: Text without a line break.
+    """
+    if is_remote(path):
+        lines = [*read_lines(path), line.encode()]
+        path.write_bytes(b"".join(each + b"\n" for each in lines))
+        return
+    with open(path, "a+b") as file:  # noqa: PTH123
+        end = file.tell()
+        if end:
+            file.seek(end - 1)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(f"{line}\n".encode())
+
+
+def refuse_existing(path: epath.Path) -> None:
+    """Raise a UserError if a path that is about to be written exists."""
+    if path.exists():
+        raise UserError(f"{path} already exists; pass another path or delete it.")
+
+
+@contextlib.contextmanager
+def atomic_folder(path: epath.Path) -> Iterator[epath.Path]:
+    """Yield a temporary folder that is renamed to `path` when the context succeeds.
+
+    Args:
+        path: Path on disk that does not exist yet; parent folders are made.
+
+    Raises:
+        UserError: If `path` exists.
+    """
+    refuse_existing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary.mkdir()
+    try:
+        yield temporary
+        refuse_existing(path)
+        temporary.rename(path)
+    except BaseException:
+        temporary.rmtree(missing_ok=True)
+        raise
