@@ -19,11 +19,11 @@ FOLDER = epath.Path("gs://bucket/w")
 CODE = """
 import sys
 from etils import epath
-from deepmac_ablate import storage
+from deepmac_ablate.storage import file_io
 
 assert "google.cloud.storage" not in sys.modules
-storage.write(epath.Path("gs://bucket/x"), "1")
-print(storage.read("gs://bucket/x"), "tensorflow" in sys.modules)
+file_io.write(epath.Path("gs://bucket/x"), "1")
+print(file_io.read("gs://bucket/x"), "tensorflow" in sys.modules)
 """
 
 
