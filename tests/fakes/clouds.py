@@ -39,7 +39,7 @@ CONTAINER = [sys.executable, "-m", "tests.fakes.container"]
 _PLACES = {
     "gke": {"namespace": "default", "context": "here"},
     "vertex": {"project": "p", "region": "us-central1"}}
-# A launcher may have it; nobody else shall.
+# Only trainers may see it.
 SECRET = "5f0c1d2e3b4a59687786a5b4c3d2e1f00f1e2d3c"
 
 
@@ -94,7 +94,7 @@ def serving(executor: str, folder: Path, real: bool = False) -> Iterator[Cloud]:
 
 
 def template(executor: str, **options: Any) -> JobTemplate:
-    """What jobs are like; options as in `JobOptions`."""
+    """Return the template of the jobs; options as in `JobOptions`."""
     return JobTemplate(
         executor, _PLACES[executor], WORKDIR, "example/ablate:1",
         {"train": devices.get_device("v5e-4"), "eval": devices.get_device("v5e-1")},
@@ -114,7 +114,7 @@ def launch(executor: str, a_plan: Plan, **options: Any) -> Launch:
 
 
 def dry_run(executor: str, a_plan: Plan) -> DryRun:
-    """What `launch` would send."""
+    """Return the dry run of `launch`."""
     return DryRun(a_plan, SweepWorkdir(WORKDIR), template(executor), retry_failed=False)
 
 
@@ -128,13 +128,13 @@ def start(cloud: Cloud, a_plan: Plan, **options: Any) -> subprocess.Popen:
 
 
 def sent(cloud: Cloud) -> list[str]:
-    """The bodies with which jobs were asked for."""
+    """Return the bodies of the requests that created jobs."""
     bodies = cloud.service.sent if cloud.executor == "gke" else cloud.service.bodies
     return sorted(canonical(cloud, body) for body in bodies)
 
 
 def canonical(cloud: Cloud, body: dict[str, Any] | str) -> str:
-    """A body in one spelling: protobuf has several, in numbers or in names."""
+    """Return a body in canonical form, as protobuf has several spellings."""
     if cloud.executor == "gke":
         return json.dumps(body, sort_keys=True)
     message = vertex_rules.parse(body if isinstance(body, str) else json.dumps(body))
@@ -142,7 +142,7 @@ def canonical(cloud: Cloud, body: dict[str, Any] | str) -> str:
 
 
 def refuse(cloud: Cloud, status: int, message: str) -> None:
-    """Has the cloud refuse the next job."""
+    """Make the cloud refuse the next job."""
     if cloud.executor == "gke":
         cloud.service.refuse(status, message, method="POST")
     else:
@@ -150,7 +150,7 @@ def refuse(cloud: Cloud, status: int, message: str) -> None:
 
 
 def disturb(cloud: Cloud) -> None:
-    """Has the next requests to store and service fail, as networks do."""
+    """Make the next requests to the store and the service fail."""
     cloud.store.fail(503, times=20)
     cloud.store.fail("drop", times=10)
     if cloud.executor == "gke":
@@ -160,7 +160,7 @@ def disturb(cloud: Cloud) -> None:
 
 
 def units(cloud: Cloud) -> list[tuple[str, int, int]]:
-    """XManager's experiments: titles, and the numbers of work units and jobs."""
+    """Return XManager's experiments: titles, and the numbers of work units and jobs."""
     database = sqlite3.connect(Path(SweepWorkdir(WORKDIR).xmanager, "experiments.sqlite3"))
     return database.execute(
         "SELECT experiment_title, (SELECT count(*) FROM work_unit), (SELECT count(*) FROM job) "
@@ -168,12 +168,12 @@ def units(cloud: Cloud) -> list[tuple[str, int, int]]:
 
 
 def statuses(a_plan: Plan) -> dict[str, str]:
-    """What became of the trials, by id."""
+    """Return the status of each trial by id."""
     return {row.id: row.status for row in StatusReader(SweepWorkdir(WORKDIR), a_plan).read_rows()}
 
 
 def starts(cloud: Cloud, trial_id: str) -> int:
-    """How often a trial's trainer was started."""
+    """Return how often a trial's trainer was started."""
     return cloud.store.objects.get(f"bucket/w/trials/{trial_id}/starts.jsonl", b"").count(b"\n")
 
 

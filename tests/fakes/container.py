@@ -1,4 +1,4 @@
-"""What the containers of a cloud in tests run: the real worker, with a trainer without a model.
+"""Entry point of containers in tests: the real worker, with a trainer without a model.
 
 ::
 

@@ -58,7 +58,7 @@ class Stored:
 
 
 class Bucket:
-    """What is in one bucket.
+    """Content of one bucket.
 
     Attributes:
         objects: By name.

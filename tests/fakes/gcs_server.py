@@ -68,7 +68,7 @@ class Request(NamedTuple):
 
 
 class _Failure(NamedTuple):
-    """What goes wrong with some requests: `how` as in `GcsServer.fail`."""
+    """Failure of some requests: `how` as in `GcsServer.fail`."""
 
     how: int | str
     method: str | None
@@ -153,7 +153,7 @@ class GcsServer:
 
     @property
     def failing(self) -> bool:
-        """Whether something is to fail yet."""
+        """True while more requests will fail."""
         return bool(self._failures)
 
     def heal(self) -> None:

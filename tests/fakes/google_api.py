@@ -1,4 +1,4 @@
-"""What stand-ins for Google's services share: REST with JSON on this machine, and its errors."""
+"""Common part of stand-ins for Google's services: REST with JSON, and its errors."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CODES = {
 
 
 class Refused(Exception):  # noqa: N818 - an answer
-    """An error that is answered.
+    """Error that is sent as the answer.
 
     Args:
-        status: Of HTTP.
-        message: In Google's words.
-        code: gRPC's, where the status has several.
+        status: HTTP status.
+        message: Message in Google's words.
+        code: Name of the gRPC code, if the HTTP status has several.
     """
 
     def __init__(self, status: int, message: str, code: str = "") -> None:
@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818 - an answer
 
 
 class Hangup(Exception):  # noqa: N818 - an answer
-    """Instead of an answer the connection is closed."""
+    """Closed connection in place of an answer."""
 
 
 # Method, path, query, and the body as text; returns what is answered.

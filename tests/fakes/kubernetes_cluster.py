@@ -193,7 +193,7 @@ class Cluster:
     # What controllers do.
 
     def _follow(self, job: Object, pod: Object) -> None:
-        """What the Job controller does when a pod has ended."""
+        """Act as the Job controller when a pod has ended."""
         spec, status = job["spec"], job["status"]
         if pod["status"]["phase"] == "Succeeded":
             status["succeeded"] = status.get("succeeded", 0) + 1
@@ -236,7 +236,7 @@ class Cluster:
             self._follow_child(self.objects["JobSet", owner], job, kind, reason)
 
     def _follow_child(self, jobset: Object, job: Object, kind: str, reason: str) -> None:
-        """What JobSet's controller does when one of its Jobs has ended."""
+        """Act as the JobSet controller when one of its Jobs has ended."""
         role, name = job["metadata"]["labels"][REPLICATED_JOB], jobset["metadata"]["name"]
         if kind == "Complete":
             targets = jobset["spec"].get("successPolicy", {}).get("targetReplicatedJobs") or [
@@ -372,7 +372,7 @@ class Cluster:
 
 
 def _action(spec: Object, pod: Object) -> tuple[str, str]:
-    """What a Job's podFailurePolicy does with a failed pod, and the message if it fails the Job."""
+    """Return a podFailurePolicy's action for a failed pod, and the message if it fails the Job."""
     code = pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"]
     conditions = {(it["type"], it["status"]) for it in pod["status"]["conditions"]}
     name = f"pod default/{pod['metadata']['name']}"

@@ -1,4 +1,4 @@
-"""What Kubernetes and JobSet refuse: their published schemas, and the rules beside the schemas."""
+"""Published schemas of Kubernetes and JobSet, and their rules beyond the schemas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REASONS = {"BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes",
 
 
 def errors(body: dict[str, Any]) -> list[str]:
-    """Return why an API server would refuse a Job, a JobSet or a Pod; nothing where it would not.
+    """Return why an API server would refuse a Job, a JobSet or a Pod; empty if it would accept it.
 
     Beside the schemas these are the rules of Kubernetes' `validation.go` for Jobs and of JobSet's
     `jobset_webhook.go`, as far as they concern what is in use here.

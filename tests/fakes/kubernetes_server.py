@@ -39,7 +39,7 @@ _REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Alread
 
 
 class Refusal(NamedTuple):
-    """What one request is answered with; a status of 0 drops the connection."""
+    """Answer to one request; a status of 0 drops the connection."""
 
     status: int
     message: str

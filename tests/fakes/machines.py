@@ -1,4 +1,4 @@
-"""The machines of a cloud: what its jobs' containers run is started here, as processes.
+"""Machines of a cloud, whose containers are processes on this machine.
 
 Together with the servers that play Vertex AI and Kubernetes it makes a cloud on one machine.
 """
@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Machines:
-    """Runs containers.
+    """Pool of machines that run containers.
 
     Args:
-        entry_point: The images'.
-        environment: What all containers have beside this process's.
-        folder: The working directory of containers, and where what they print is kept.
-        secrets: The cluster's, "name/key" -> value.
+        entry_point: Entry point of the images.
+        environment: Additional environment variables of all containers.
+        folder: Working directory of containers, and folder of their output.
+        secrets: Secrets of the cluster, "name/key" -> value.
     """
 
     def __init__(
@@ -51,8 +51,9 @@ class Machines:
                 return
             name, [container] = body["metadata"]["name"], body["spec"]["containers"]
             # The kubelet replaces $(NAME), and gives $ for $$.
-            args = [it.replace("$$", "$") for it in container.get("args", ())]
-            variables = {it["name"]: self._value(it) for it in container.get("env", ())}
+            args = [arg.replace("$$", "$") for arg in container.get("args", ())]
+            variables = {
+                variable["name"]: self._value(variable) for variable in container.get("env", ())}
 
             def live() -> None:
                 cluster.pod_runs(name)
@@ -73,7 +74,8 @@ class Machines:
         def created(job: dict[str, Any]) -> None:
             resource = job["name"]
             container = job["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]
-            variables = {it["name"]: it["value"] for it in container.get("env", ())}
+            variables = {
+                variable["name"]: variable["value"] for variable in container.get("env", ())}
 
             def live() -> None:
                 server.set_state(resource, "running")
@@ -100,10 +102,10 @@ class Machines:
         """Take the machine of a container away: a preemption.
 
         Args:
-            name: Of the pod or the job; its beginning is enough.
+            name: Name of the pod or the job, or its beginning.
             grace: Whether the container is asked to end; else its processes are killed.
         """
-        [full] = [it for it in self.running() if it.startswith(name)]
+        [full] = [other for other in self.running() if other.startswith(name)]
         self._taken_away.add(full)
         if grace:
             self.end(full)
@@ -113,7 +115,8 @@ class Machines:
     def running(self) -> list[str]:
         """Return the names of containers that run."""
         with self._lock:
-            return [name for name, it in self.processes.items() if it.poll() is None]
+            return [
+                name for name, process in self.processes.items() if process.poll() is None]
 
     def close(self) -> None:
         """Kill what runs and wait for the rest."""

@@ -1,4 +1,4 @@
-"""What Vertex AI refuses of a `CustomJob`, after its published reference and limits.
+"""Rules by which Vertex AI refuses a `CustomJob`, after its published reference and limits.
 
 It knows nothing of this project: tests hold requests against it, as they would against Vertex AI.
 """

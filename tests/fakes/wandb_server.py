@@ -23,7 +23,7 @@ _NAME = re.compile(r"(?:query|mutation)\s*(?P<name>\w*)")
 
 
 class Run:
-    """What the server knows of a run."""
+    """State of a run on the server."""
 
     def __init__(self) -> None:
         self.fields: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Jobs whose command is a few lines of Python, and the processes around them."""
+"""Jobs whose command is a few lines of Python, and their supervisors and launchers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deepmac_ablate.launch.supervision.job import Job
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-# A trainer that leaves a checkpoint when it is asked to end.
+# A trainer that leaves a checkpoint on SIGTERM.
 OBEDIENT = """
 import pathlib, signal, sys, time
 def end(*_):
@@ -39,25 +39,25 @@ time.sleep(60)
 LAUNCHER = """
 import pathlib, sys, time
 from deepmac_ablate.launch.supervision import locks
-lease = locks.FileLock.acquire(pathlib.Path(sys.argv[1]), locks.describe_this_process("a launcher"))
+lock = locks.FileLock.acquire(pathlib.Path(sys.argv[1]), locks.describe_this_process("a launcher"))
 print("held", flush=True)
 time.sleep(60)
 """
 
 
 def python(code: str, *arguments: str) -> tuple[str, ...]:
-    """A command; without `site`, which takes longer to load than the rest."""
+    """Return a command; without `site`, which takes longer to load than the rest."""
     return (sys.executable, "-S", "-c", code, *arguments)
 
 
 def job(folder: Path, code: str, role: str = "train", **fields) -> Job:
-    """A job that runs some Python in the trial's folder."""
+    """Return a job that runs some Python code in the trial's folder."""
     fields = {"heartbeat": 0.1, "grace": 5.0, **fields}
     return Job(folder, role, python(code), folder, **fields)
 
 
 def command_of(work: Job) -> list[str]:
-    """How the job's supervisor is started; the job is written."""
+    """Write a job, and return the command of its supervisor."""
     return [sys.executable, "-m", "deepmac_ablate.launch.supervision.supervisor", str(work.write())]
 
 
@@ -67,13 +67,13 @@ def start(work: Job, **options) -> subprocess.Popen:
 
 
 def run(work: Job) -> int:
-    """Run a supervisor to its end; returns its exit status."""
+    """Run a supervisor to its end; return its exit status."""
     return subprocess.run(command_of(work), env=ENVIRONMENT, timeout=30, check=False).returncode
 
 
 @contextlib.contextmanager
 def running(work: Job, **options) -> Iterator[subprocess.Popen]:
-    """A supervisor whose command has written "ready"."""
+    """Yield a supervisor whose command has written "ready"."""
     ready = work.folder / "ready"
     ready.unlink(missing_ok=True)
     process = start(work, **options)
@@ -86,10 +86,10 @@ def running(work: Job, **options) -> Iterator[subprocess.Popen]:
 
 
 @contextlib.contextmanager
-def launcher(lease: Path) -> Iterator[subprocess.Popen]:
-    """A process that holds a lease."""
+def launcher(lock: Path) -> Iterator[subprocess.Popen]:
+    """Yield a process that holds a launcher's lock."""
     process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, str(lease)], env=ENVIRONMENT, stdout=subprocess.PIPE)
+        [sys.executable, "-c", LAUNCHER, str(lock)], env=ENVIRONMENT, stdout=subprocess.PIPE)
     try:
         assert b"held\n" == process.stdout.readline()
         yield process
@@ -100,7 +100,7 @@ def launcher(lease: Path) -> Iterator[subprocess.Popen]:
 
 
 def wait_until(condition, seconds: float = 20.0) -> None:
-    """Wait until a condition holds; it must in time."""
+    """Wait until a condition holds; fail if it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "It did not happen."
@@ -109,7 +109,7 @@ def wait_until(condition, seconds: float = 20.0) -> None:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """Make a folder on a disk of its own; where that is not allowed, the test is skipped."""
+    """Yield a folder on a disk of its own; skip the test if mounting is not permitted."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}M", "none", str(folder)]
     try:
@@ -132,7 +132,7 @@ def fill(path: Path) -> None:
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
-    """The living processes whose working folder is this one, as the jobs' commands have."""
+    """Return the living processes whose working directory is a folder, as that of jobs is."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

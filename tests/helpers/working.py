@@ -1,4 +1,4 @@
-"""Workers in processes of their own, whose trainer is a few lines of Python.
+"""Workers in separate processes, whose trainer is a few lines of Python.
 
 ::
 
@@ -23,10 +23,10 @@ from deepmac_ablate.storage import file_io
 from tests.helpers import supervised
 from tests.helpers.launching import FAKE_TRAINER
 
-# Runs the trial of a folder on a disk, as its bindings say.
+# Runs the trial of a folder on a disk according to its bindings.
 COUNTING = f"import runpy; runpy.run_path({FAKE_TRAINER!r})"
 
-# Seconds between two signs of life on gs://, and those after which a worker is given up.
+# Seconds between two signs of life on gs://, and seconds until a lock expires.
 PACE = 0.3
 TTL = 3.0
 
@@ -34,7 +34,7 @@ TTL = 3.0
 def start(
     trainer: str, *options: str, cwd: Path, environ: Mapping[str, str] | None = None, **others
 ) -> subprocess.Popen:
-    """Start a worker; its trainer runs in `cwd`, and is given folder, mode, tracking, bindings."""
+    """Start a worker whose trainer runs in `cwd` with folder, mode, tracking and bindings."""
     # A killed worker leaves its temporary folder behind.
     environ = {**supervised.ENVIRONMENT, "TMPDIR": str(cwd.parent), **(environ or {})}
     return subprocess.Popen(
@@ -46,7 +46,7 @@ def start(
 def run(
     trainer: str, *options: str, cwd: Path, environ: Mapping[str, str] | None = None
 ) -> tuple[int, str, str]:
-    """Run a worker to its end; returns its exit status and what it wrote to stdout and stderr."""
+    """Run a worker to its end; return its exit status, stdout and stderr."""
     process = start(trainer, *options, cwd=cwd, environ=environ)
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
@@ -56,7 +56,7 @@ def run(
 def running(
     trainer: str, *options: str, cwd: Path, environ: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen]:
-    """A worker whose trainer has written "ready"."""
+    """Yield a worker whose trainer has written "ready"."""
     ready = cwd / "ready"
     ready.unlink(missing_ok=True)
     process = start(trainer, *options, cwd=cwd, environ=environ)
@@ -70,7 +70,7 @@ def running(
 
 
 def main(trainer: str, *options: str) -> int:
-    """Do what the command line does, with another trainer."""
+    """Run the worker command with another trainer."""
     parser = argparse.ArgumentParser()
     worker_command.register(parser.add_subparsers())
     args = parser.parse_args(["worker", *options])
@@ -89,7 +89,7 @@ def main(trainer: str, *options: str) -> int:
 
 
 def _hurry() -> None:
-    # Not loaded for a disk.
+    # Not imported for a disk.
     from deepmac_ablate.launch.supervision.gcs_lock import GcsLock
 
     worker.HEARTBEAT = PACE

@@ -159,7 +159,9 @@ def test_a_mistake_before_training_is_the_trials_state(folder, cwd):
     """A missing code snapshot is reported in the trial's state and in the machine's log."""
     status, _, err = working.run(
         "print('never')", "--workdir", str(folder), "--code", str(cwd / "gone"), cwd=cwd)
-    sentence = f"There is no code at {cwd}/gone: snapshot.json is missing; launch the sweep again."
+    sentence = (
+        f"{cwd}/gone has no snapshot.json, so it is not a complete code snapshot; launch the sweep "
+        "again.")
     assert (2, f"deepmac-ablate: {sentence}\n") == (status, err)
     noted = attempt.read_attempt(folder, "train")
     assert ("failed", sentence, None) == (noted.state, noted.cause, noted.exit_code)
@@ -311,8 +313,8 @@ def test_a_platforms_own_cluster_stays(folder, cwd):
 
 @pytest.mark.parametrize(
     ("environ", "sentence"),
-    [({}, "JOB_COMPLETION_INDEX must be a number from 0 to 1, .*; got ''"),
-     ({"JOB_COMPLETION_INDEX": "2"}, "must be a number from 0 to 1, .*; got '2'"),
+    [({}, "JOB_COMPLETION_INDEX must be a number from 0 to 1, as --hosts names 2 machines; got ''."),
+     ({"JOB_COMPLETION_INDEX": "2"}, "as --hosts names 2 machines; got '2'."),
      ({"TF_CONFIG": "{"}, "TF_CONFIG does not name a task of a cluster"),
      ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG does not name a task")])
 def test_a_machine_without_a_number_is_refused(environ, sentence):

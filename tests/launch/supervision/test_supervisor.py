@@ -36,7 +36,7 @@ INTERRUPTED = "deepmac-ablate: Stopped at step 4 of 8; run the trial again to go
         ("import os; os.kill(os.getpid(), 9)", 1, "failed", -9,
          "killed by SIGKILL (out of memory?)"),
         ("import os; print('Check failed', flush=True); os.kill(os.getpid(), 6)", 1, "failed", -6,
-         "killed by SIGABRT; its log ends with: Check failed"),
+         "killed by SIGABRT; last line of the log: Check failed"),
     ],
 )  # fmt: skip
 def test_the_end_of_the_command_is_noted(tmp_path, code, status, state, exit_code, cause):
@@ -79,13 +79,13 @@ def test_a_job_is_read_as_it_was_written(tmp_path):
     assert work == Job.read(work.write())
     with pytest.raises(ValueError, match="has no command"):
         Job(tmp_path, "train", (), tmp_path)
-    with pytest.raises(ValueError, match="A role is one of"):
+    with pytest.raises(ValueError, match="Roles must be one of"):
         Job(tmp_path, "trian", ("a",), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "Cannot read the job"), ("{", "is not valid JSON"), ('{"a": 1}', "is no job")])
+    [(None, "Cannot read the job"), ("{", "is not valid JSON"), ('{"a": 1}', "is not a valid job")])
 def test_a_file_that_is_no_job_is_refused(tmp_path, content, message):
     """An invalid job file exits with status 2 and a one-sentence message."""
     path = tmp_path / "job-train.json"
@@ -247,7 +247,7 @@ def test_a_trainer_that_does_not_listen_is_killed(tmp_path):
     assert [] == supervised.processes_in(tmp_path)
     noted = attempt.read_attempt(tmp_path, "train")
     assert ("interrupted", -9) == (noted.state, noted.exit_code)
-    assert "asked to end by SIGTERM; it did not end when asked and was killed" == noted.cause
+    assert "asked to end by SIGTERM; it ignored SIGTERM and was killed" == noted.cause
 
 
 @pytest.mark.parametrize("child", ["OBEDIENT", "STUBBORN"])
