@@ -13,7 +13,7 @@ from etils import epath
 
 from deepmac_ablate import results, storage
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results import arms as grouping
+from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.results.class_split import apply_split
 from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report import gallery as selection
@@ -103,7 +103,7 @@ def render(workdirs: Sequence[str], options: Options) -> Files:
     # Where nothing has finished, there is none yet.
     metric = options.metric or [*default_metrics(frame), DEFAULT_METRICS[0]][0]
     table = arm_table(frame, [metric], per_class=classes, split=split)
-    arms = grouping.group_by_arm(frame).arms
+    arms = group_by_arm(frame).arms
     in_gallery = selection.telling(arms, metric, exhibition.MOST_ARMS)
     # Before the figures, for which a mistake should not wait.
     gallery = exhibition.make(in_gallery.arms, options.images, options.seed, options.data)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from deepmac_ablate.data import masks
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results import arms as grouping
+from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.results.loading import load as records
 from deepmac_ablate.results.report import evaluation_artifacts, gallery
 from deepmac_ablate.results.report import gallery as crops
@@ -119,7 +119,7 @@ def workdir(tmp_path_factory):
 
 
 def arms_in(workdir):
-    return grouping.group_by_arm(records.load(workdir.path)).arms
+    return group_by_arm(records.load(workdir.path)).arms
 
 
 def test_the_seed_that_most_arms_have_is_shown(workdir):
@@ -158,7 +158,7 @@ def test_a_full_page_takes_no_more(workdir, monkeypatch):
 
 def test_arms_without_masks_are_named(workdir):
     """Older trials have none; where no arm has any, that is the section."""
-    old = grouping.group_by_arm(result_frames.frame(result_frames.arm("old", {}))).arms
+    old = group_by_arm(result_frames.frame(result_frames.arm("old", {}))).arms
     assert "No trial of these arms has left masks" in exhibition.make(old, 2, 0, None).notes[0]
     shown = exhibition.make([*arms_in(workdir), *old], 2, 0, None)
     assert "Without masks, therefore not shown: old." == shown.notes[1]
@@ -182,7 +182,7 @@ def test_broken_files_are_named(tmp_path):
 def test_of_many_arms_the_best_and_the_baseline_are_selected():
     """In their order, and that is said."""
     numbers = {"a": 0.1, "b": 0.9, "c": 0.5, "d": 0.8}
-    arms = grouping.group_by_arm(result_frames.frame(*(
+    arms = group_by_arm(result_frames.frame(*(
         result_frames.arm(label, {"m/x/novel": [value] * 3}, baseline=label == "a")
         for label, value in numbers.items()))).arms
     shown, note = selection.telling(arms, "m/x", 3)
