@@ -31,7 +31,7 @@ def test_two_arms_are_compared(workdir, capsys):
     assert printed.out.startswith("### deep (B) against thin (A): mask IoU in ground-truth boxes\n")
     (row,) = [line for line in printed.out.splitlines() if line.startswith("| all ")]
     assert "| +10.0 | +10.0 to +10.0 * |" in row
-    assert 1 == printed.out.count("### where mask IoU in ground-truth boxes")
+    assert 1 == printed.out.count(" of mask IoU in ground-truth boxes")
     assert "" == printed.err
 
 

@@ -13,7 +13,7 @@ from etils import epath
 
 from deepmac_ablate import results
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results import arms as grouping
+from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.results.class_split import apply_split
 from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import figure_files
@@ -115,7 +115,7 @@ def render_report(workdirs: Sequence[str], options: ReportOptions) -> ReportFile
     # Before the first trial has finished, no metric is known.
     metric = options.metric or [*default_metrics(frame), DEFAULT_METRICS[0]][0]
     table = arm_table(frame, [metric], per_class=classes, split=split)
-    arms = grouping.group_by_arm(frame).arms
+    arms = group_by_arm(frame).arms
     gallery_arms = most_informative_arms(arms, metric, MAX_ARMS)
     # Before the figures, so that a wrong dataset is reported at once.
     gallery = make_gallery(gallery_arms.arms, options.images, options.seed, options.data)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 import scipy.stats
 
-from deepmac_ablate.results import arms as grouping
+from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.results.effects.axis_effects import axis_effects
 from deepmac_ablate.results.report.figures import figure_files
 from deepmac_ablate.results.report.figures.arms_plot import draw_arms
@@ -35,7 +35,7 @@ def swept(name="deep", **fields):
 
 
 def arms_of(frame):
-    return grouping.group_by_arm(frame).arms
+    return group_by_arm(frame).arms
 
 
 def drawn(figure):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from deepmac_ablate.data import masks
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results import arms as grouping
+from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.results.loading.load import load
 from deepmac_ablate.results.report import crops, evaluation_artifacts
 from deepmac_ablate.results.report.sections import gallery
@@ -123,7 +123,7 @@ def workdir(tmp_path_factory):
 
 
 def arms_in(workdir):
-    return grouping.group_by_arm(load(workdir.path)).arms
+    return group_by_arm(load(workdir.path)).arms
 
 
 def test_the_seed_that_most_arms_have_is_shown(workdir):
@@ -162,7 +162,7 @@ def test_a_full_page_takes_no_more(workdir, monkeypatch):
 
 def test_arms_without_masks_are_named(workdir):
     """Arms without masks are named, and without any masks there is only a note."""
-    old = grouping.group_by_arm(result_frames.frame(result_frames.arm("old", {}))).arms
+    old = group_by_arm(result_frames.frame(result_frames.arm("old", {}))).arms
     [note] = make_gallery(old, 2, 0, None).notes
     assert "Nothing to show: no finished trial of these arms has masks" in note
     shown = make_gallery([*arms_in(workdir), *old], 2, 0, None)
@@ -187,7 +187,7 @@ def test_broken_files_are_named(tmp_path):
 def test_of_many_arms_the_best_and_the_baseline_are_selected():
     """The baseline and the best arms are selected, in their order and with a note."""
     numbers = {"a": 0.1, "b": 0.9, "c": 0.5, "d": 0.8}
-    arms = grouping.group_by_arm(result_frames.frame(*(
+    arms = group_by_arm(result_frames.frame(*(
         result_frames.arm(label, {"m/x/novel": [value] * 3}, baseline=label == "a")
         for label, value in numbers.items()))).arms
     shown, note = most_informative_arms(arms, "m/x", 3)

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 
 from deepmac_ablate import class_splits
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results import arms as grouping
-from deepmac_ablate.results.arms import ArmTrials
+from deepmac_ablate.results.arms import ArmTrials, group_by_arm
 from deepmac_ablate.results.effects.axis_effects import axis_effects
 from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures.arms_plot import draw_arms
@@ -78,7 +77,7 @@ def make_plot_data(
         known = classes.drop_duplicates("category_id").rename(columns={"category_id": "id"})
         roles = class_splits.roles(split, known[["id", "name"]].itertuples())
         classes = classes.assign(role=classes["category_id"].map(roles))
-    return PlotData(frame, grouping.group_by_arm(frame).arms, classes, metric, split is None)
+    return PlotData(frame, group_by_arm(frame).arms, classes, metric, split is None)
 
 
 def plot_arms(data: PlotData) -> Plot:
