@@ -314,7 +314,7 @@ def test_a_platforms_own_cluster_stays(folder, cwd):
 @pytest.mark.parametrize(
     ("environ", "sentence"),
     [({},
-      "JOB_COMPLETION_INDEX must be a number from 0 to 1, as --hosts names 2 machines; got ''."),
+      "JOB_COMPLETION_INDEX must be a number from 0 to 1, as --hosts names 2 machines; got ''"),
      ({"JOB_COMPLETION_INDEX": "2"}, "as --hosts names 2 machines; got '2'."),
      ({"TF_CONFIG": "{"}, "TF_CONFIG does not name a task of a cluster"),
      ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}}'}, "TF_CONFIG does not name a task")])
