@@ -65,7 +65,7 @@ class JobTemplate:
         args = (
             "worker", "--workdir", f"{self.workdir}/trials/{planned.id}", "--role", role,
             "--mode", options.modes()[role], "--tracking", options.tracking, "--code", self.code,
-            *runtime, "--silence_limit", f"{options.silence_limit:g}",
+            *runtime, "--silence-limit", f"{options.silence_limit:g}",
             "--grace", f"{options.grace:g}")
         labels = {
             "sweep": plan.name, "arm": planned.trial.arm, "seed": str(planned.trial.seed),

@@ -170,7 +170,7 @@ def test_a_mistake_before_training_is_the_trials_state(folder, cwd):
 def test_a_silent_trainer_is_ended(folder, cwd):
     """A trainer without a sign of life within the given limit is ended."""
     assert 1 == working.run(
-        supervised.OBEDIENT, "--workdir", str(folder), "--silence_limit", "0.5", cwd=cwd)[0]
+        supervised.OBEDIENT, "--workdir", str(folder), "--silence-limit", "0.5", cwd=cwd)[0]
     assert "no sign of life for 0.5 s" == attempt.read_attempt(folder, "train").cause
     assert (cwd / "asked").exists()
 
@@ -265,7 +265,7 @@ def test_an_option_that_holds_the_secret_itself_is_not_repeated(folder, cwd):
     status, out, err = working.run(
         "", "--workdir", str(folder), "--secret", SECRET, cwd=cwd)
     assert (2, "", 0) == (status, out, err.count(SECRET))
-    assert "write 'WANDB_API_KEY=projects/...'" in err
+    assert "such as 'WANDB_API_KEY=projects/...'" in err
 
 
 PRINT_CLUSTER = "import os; print(os.environ.get('TF_CONFIG'))"
