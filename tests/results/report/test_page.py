@@ -271,7 +271,7 @@ def test_another_split_changes_the_numbers(usual, tmp_path, visit):
         classes = pd.read_csv(usual / f"trials/{number:012x}/per_class.csv").set_index("name")
         means.append(classes.loc[classes.index.difference(["star", "ring"]), "iou"].mean())
     assert novel(page, "default+groundtruth").startswith(f"{100 * sum(means) / 3:.1f} ± ")
-    assert "Seen and novel are those of the split" in page.inner_text("#table")
+    assert "Seen and novel classes are those of the split" in page.inner_text("#table")
     assert "No images were requested (--images 0)." in page.inner_text("#gallery")
     panel = page.locator("#figures svg[aria-label^='Results by class']").text_content()
     assert panel.index("disc") < panel.index("novel classes") < panel.index("star")
