@@ -91,6 +91,9 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     Raises:
         UserError: If an arm has a problem, or another launcher is running.
     """
+    # Before the arms are validated, for which a mistake on the command line should not wait.
+    if args.max_parallel is not None:
+        check_at_least(1, **{"--max-parallel": args.max_parallel})
     request = read_device_request(args)
     cloud_options.check_cloud_options(args)
     workdir = sweep_workdir(sweep, args)
@@ -113,7 +116,7 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
         label: result.cost for label, result in checked.results.items() if result.cost is not None}
     job = Launch(
         checked.plan, workdir, executor,
-        LaunchOptions(_max_parallel(args.max_parallel, most), args.retry_failed), costs)
+        LaunchOptions(args.max_parallel or most, args.retry_failed), costs)
     console.print(
         _head(checked, request, job, workdir), highlight=False, markup=False, soft_wrap=True)
     if job.pending:
@@ -188,10 +191,3 @@ def _snapshot(plan: Plan) -> CodeSnapshot:
     files = dict.fromkeys(name for trial in trials for name in trial.gin_files)
     bound = dict.fromkeys(binding for trial in trials for binding in trial.bindings)
     return CodeSnapshot(list(files), list(bound))
-
-
-def _max_parallel(wanted: int | None, most: int) -> int:
-    if wanted is None:
-        return most
-    check_at_least(1, **{"--max-parallel": wanted})
-    return wanted

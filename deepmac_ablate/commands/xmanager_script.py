@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ from deepmac_ablate.sweep.sweep_file import load_sweep
 def main(argv: Sequence[str]) -> None:
     """Launch a sweep; called by XManager once absl has parsed the flags."""
     del argv
+    # Gin files may import the user's own modules, as with `deepmac-ablate`.
+    sys.path.append(os.getcwd())  # noqa: PTH109
     parser = _parser()
     args = parser.parse_args(_given_words(parser))
     try:

@@ -13,6 +13,7 @@ from rich.table import Table
 from deepmac_ablate.launch.cloud_jobs import cost_forecast
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import CostForecast
 from deepmac_ablate.launch.status_rows import TrialRow, count_by_status
+from deepmac_ablate.storage.disk import is_remote
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
 from deepmac_ablate.sweep.validation.cost import Cost
 
@@ -147,7 +148,8 @@ def _totals(checked: CheckedPlan, rows: Sequence[TrialRow]) -> list[str]:
 
 def _unchecked_datasets(checked: CheckedPlan) -> list[str]:
     return [
-        f"Dataset {prefix} was not checked, as it cannot be read from this machine."
+        f"Dataset {prefix} was not checked, as it "
+        f"{'cannot be read from this machine' if is_remote(prefix) else 'does not exist here'}."
         for prefix in checked.data_out_of_reach
     ]
 

@@ -72,7 +72,7 @@ def test_xmanagers_command_runs_a_sweep(swept):
     assert 0 == swept.run.returncode, swept.run.stderr
     assert swept.run.stdout.rstrip().endswith("2 finished, 0 failed, 0 interrupted, 0 missing")
     assert "### mask IoU in ground-truth boxes\n" in swept.run.stdout
-    assert "- One seed an arm: nobody knows how much is chance." in swept.run.stdout
+    assert "- One seed per arm: differences may be noise." in swept.run.stdout
     assert "boxes: Do the boxes matter?\n" in swept.run.stderr
     assert "Traceback" not in swept.run.stderr
     assert ["proposals", "groundtruth"] == [trial["arm"] for trial in swept.trials]
