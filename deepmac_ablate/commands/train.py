@@ -8,6 +8,7 @@ import sys
 
 from deepmac_ablate import errors
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.launch.supervision.handover import next_command
 from deepmac_ablate.training import tf_config, tpu_environment
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
@@ -19,6 +20,11 @@ def register(commands: argparse._SubParsersAction) -> None:
         "train", help="train and evaluate one trial",
         description="Train and evaluate one trial, or resume it. Exits with 75 if interrupted (a "
         "checkpoint was saved) and 3 if the loss became NaN or infinite.")
+    _add_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gin-file", action="append", default=[], metavar="FILE",
         help="gin file; may be given several times, later files win (default: the trial that is "
@@ -42,10 +48,21 @@ def register(commands: argparse._SubParsersAction) -> None:
         "--tracking", choices=["off", "offline", "online"], default="off", metavar="MODE",
         help="mirror metrics to W&B: off, offline (writes files for `deepmac-ablate sync`) or "
         "online (default: %(default)s)")
-    parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
+    """Run the trial, and then those that a supervisor hands over."""
+    parser = argparse.ArgumentParser()
+    _add_options(parser)
+    while (status := _train(args)) == errors.FINISHED:
+        command = next_command()
+        if command is None:
+            break
+        args = parser.parse_args(command[command.index("train") + 1:])
+    return status
+
+
+def _train(args: argparse.Namespace) -> int:
     tpu_environment.set_tpu_variables(os.environ)
 
     from deepmac_ablate.training import multi_worker, run

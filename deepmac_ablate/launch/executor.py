@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 
-# Runs one trial and returns once none of its jobs is running, whether they succeeded or not.
-RunTrial = Callable[[PlannedTrial], Awaitable[None]]
+# Runs trials one after the other, until one does not finish. Returns once no job is running.
+RunTrials = Callable[[Sequence[PlannedTrial]], Awaitable[None]]
 
 
 class JobOptions(NamedTuple):
@@ -45,11 +45,13 @@ class Executor(Protocol):
         shutdown_message: The message for the user when a launch has been interrupted.
         jobs_outlive_launchers: Whether jobs keep running when their launcher exits, so that the
             next launcher has to follow them instead of starting them again.
+        shares_processes: Whether one process can run several seeds of an arm one after the other.
     """
 
     poll_seconds: float
     shutdown_message: str
     jobs_outlive_launchers: bool
+    shares_processes: bool
 
     def exclusive_access(self) -> AbstractContextManager[None]:
         """Keep other launchers out of the workdir while the context lasts.
@@ -60,23 +62,23 @@ class Executor(Protocol):
 
     def experiment(
         self, plan: Plan, launch: os.PathLike[str]
-    ) -> AbstractAsyncContextManager[RunTrial]:
-        """Open one XManager experiment, with a work unit for each trial that is run.
+    ) -> AbstractAsyncContextManager[RunTrials]:
+        """Open one XManager experiment, with a work unit for each call of `RunTrials`.
 
         Args:
             plan: The plan to launch.
             launch: The folder of this launch.
 
         Yields:
-            A function that runs a trial. It raises a `UserError` or an `OSError` if the trial
-            cannot be started.
+            A function that runs trials, several only if `shares_processes`. It raises a
+            `UserError` or an `OSError` if they cannot be started.
         """
 
     def reason_to_stop(self) -> str:
         """Return why no more trials may start if another process asked for that, else ""."""
 
     def stop(self) -> None:
-        """Make running calls of `RunTrial` return soon, with or without ending their jobs."""
+        """Make running calls of `RunTrials` return soon, with or without ending their jobs."""
 
 
 def train_command(

@@ -10,12 +10,12 @@ import asyncio
 import os
 import signal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError, check_at_least
-from deepmac_ablate.launch.executor import Executor, RunTrial
+from deepmac_ablate.launch.executor import Executor, RunTrials
 from deepmac_ablate.launch.status_rows import TrialRow, error_signature, log_location
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.launch.trial_status import StatusReader
@@ -32,7 +32,8 @@ class LaunchOptions(NamedTuple):
     """Selection of the trials to launch, and their number at a time.
 
     Attributes:
-        max_parallel: Number of trials that run at a time.
+        max_parallel: Number of trials that run at a time; those of one arm may share a process, one
+            after the other.
         retry_failed: Whether to launch trials that have failed before.
     """
 
@@ -108,30 +109,29 @@ class Launch:
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self._interrupt)
         waiting = deque(self.pending)
-        running: dict[asyncio.Task[None], PlannedTrial] = {}
-        ended: list[PlannedTrial] = []
-        async with self._executor.experiment(self._plan, folder) as run_trial:
+        running: dict[asyncio.Task[None], Sequence[PlannedTrial]] = {}
+        ended: list[Sequence[PlannedTrial]] = []
+        async with self._executor.experiment(self._plan, folder) as run_trials:
             while running or ended or (waiting and not self.stop_reason):
                 while waiting and not self.stop_reason and self._may_start(waiting[0], running):
-                    planned = waiting.popleft()
-                    running[loop.create_task(self._run_trial(planned, run_trial))] = planned
+                    batch = self._take_batch(waiting)
+                    running[loop.create_task(self._run_trials(batch, run_trials))] = batch
                 for task in await self._wait_for_ended(running):
                     task.result()
                     ended.append(running.pop(task))
                 if self._interrupted:
                     ended.clear()
-                for planned in list(ended):
+                for batch in list(ended):
                     # A status that cannot be read now is read in the next round.
-                    if (row := self._read_row(planned)) is not None:
-                        ended.remove(planned)
-                        if self._should_resume(row):
-                            waiting.appendleft(planned)
+                    if (rest := self._trials_to_resume(batch)) is not None:
+                        ended.remove(batch)
+                        waiting.extendleft(reversed(rest))
                 self.stop_reason = self.stop_reason or self._executor.reason_to_stop()
 
     async def _wait_for_ended(
-        self, running: Mapping[asyncio.Task[None], PlannedTrial]
+        self, running: Mapping[asyncio.Task[None], Sequence[PlannedTrial]]
     ) -> set[asyncio.Task[None]]:
-        """Wait until a trial has ended, or for a while; returns those that have ended."""
+        """Wait until a batch has ended, or for a while; returns those that have ended."""
         if not running:
             await asyncio.sleep(self._executor.poll_seconds)
             return set()
@@ -148,7 +148,7 @@ class Launch:
         self._executor.stop()
 
     def _may_start(
-        self, planned: PlannedTrial, running: Mapping[asyncio.Task[None], PlannedTrial]
+        self, planned: PlannedTrial, running: Mapping[asyncio.Task[None], Sequence[PlannedTrial]]
     ) -> bool:
         if planned.id in self._alive:
             # Its jobs exist already and only have to be followed.
@@ -156,7 +156,9 @@ class Launch:
             return True
         if len(running) >= self._options.max_parallel:
             return False
-        rows = [row for each in running.values() if (row := self._read_row(each)) is not None]
+        rows = [
+            row for batch in running.values() for each in batch
+            if (row := self._read_row(each)) is not None]
         has_metrics = any(row.step > self._steps_before[row.id] for row in rows)
         return self._breaker.may_start(len(running), has_metrics)
 
@@ -167,14 +169,39 @@ class Launch:
         except OSError:
             return None
 
-    async def _run_trial(self, planned: PlannedTrial, run_trial: RunTrial) -> None:
-        """Run a trial; if it cannot be started, stop the launch."""
+    def _take_batch(self, waiting: deque[PlannedTrial]) -> Sequence[PlannedTrial]:
+        """Take the next trial, with further seeds of its arm if the executor lets them follow it.
+
+        A batch is at most the fair share of a process, so that none is idle while others have work.
+        """
+        share = -(-len(waiting) // self._options.max_parallel)
+        batch = [waiting.popleft()]
+        while (self._executor.shares_processes and len(batch) < share and waiting
+               and waiting[0].trial.arm == batch[0].trial.arm):
+            batch.append(waiting.popleft())
+        return batch
+
+    async def _run_trials(self, batch: Sequence[PlannedTrial], run_trials: RunTrials) -> None:
+        """Run trials one after the other; if they cannot be started, stop the launch."""
         try:
-            await run_trial(planned)
+            await run_trials(batch)
         except (OSError, UserError) as error:
             # The same obstacle, such as a full disk, would keep all other trials from starting.
             self.stop_reason = (
-                self.stop_reason or f"Trial {planned.id} could not be started: {error}")
+                self.stop_reason or f"Trial {batch[0].id} could not be started: {error}")
+
+    def _trials_to_resume(self, batch: Sequence[PlannedTrial]) -> Sequence[PlannedTrial] | None:
+        """Return the trials of an ended batch that should go on; None if that cannot be read now.
+
+        The first that has not finished ended the batch; those behind it have not begun.
+        """
+        for number, planned in enumerate(batch):
+            if (row := self._read_row(planned)) is None:
+                return None
+            resumes = self._should_resume(row) or (number > 0 and row.status == "new")
+            if row.status != "finished":
+                return batch[number:] if resumes else batch[number + 1:]
+        return []
 
     def _should_resume(self, row: TrialRow) -> bool:
         """Record how a trial ended; return whether it was interrupted and should go on."""

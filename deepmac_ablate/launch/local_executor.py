@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.launch.executor import JobOptions, RunTrial, train_command
+from deepmac_ablate.launch.executor import JobOptions, RunTrials, train_command
 from deepmac_ablate.launch.gpus import GpuPool, gpu_environment
 from deepmac_ablate.launch.supervision import attempt, locks
 from deepmac_ablate.launch.supervision.job import ROLES, Job
@@ -54,6 +54,8 @@ class LocalExecutor:
         self._build_command = build_command
         self._gpus = GpuPool(gpus)
         self._lease: locks.FileLock | None = None
+        # The evaluator of a trial lives as long as its trainer.
+        self.shares_processes = not options.eval_job
 
     @contextlib.contextmanager
     def exclusive_access(self) -> Iterator[None]:
@@ -68,8 +70,8 @@ class LocalExecutor:
             yield
 
     @contextlib.asynccontextmanager
-    async def experiment(self, plan: Plan, launch: os.PathLike[str]) -> AsyncIterator[RunTrial]:
-        """Yield a function that runs a trial under supervisors that end with the launcher."""
+    async def experiment(self, plan: Plan, launch: os.PathLike[str]) -> AsyncIterator[RunTrials]:
+        """Yield a function that runs trials under supervisors that end with the launcher."""
         # This import takes half a second, which a launch without pending trials does not need.
         from deepmac_ablate.launch.xmanager import local
 
@@ -78,14 +80,18 @@ class LocalExecutor:
             self._lease = lease
             async with local.work_units(plan.name, Path(self._workdir.xmanager)) as run_unit:
 
-                async def run_trial(planned: PlannedTrial) -> None:
+                async def run_trials(batch: Sequence[PlannedTrial]) -> None:
                     gpu = self._gpus.acquire()
                     try:
-                        await run_unit(await self._prepare(plan, planned, gpu, lease.path))
+                        prepared = [
+                            await self._prepare(plan, planned, gpu, lease.path)
+                            for planned in batch]
+                        await run_unit({
+                            role: [files[role] for files in prepared] for role in prepared[0]})
                     finally:
                         self._gpus.release(gpu)
 
-                yield run_trial
+                yield run_trials
 
     def reason_to_stop(self) -> str:
         """Return "": other processes stop this launcher by a signal."""

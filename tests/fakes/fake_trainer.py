@@ -5,7 +5,8 @@
     python fake_trainer.py FOLDER MODE
 
 Bindings: ``steps = 5``; ``seconds = 0.01`` a step; ``end = finish``, ``fail SENTENCE``, ``hang``
-or ``diverge``; ``unless = FILE``, whose presence makes it finish after all.
+or ``diverge``; ``unless = FILE``, whose presence makes it finish after all. It takes further trials
+from its supervisor.
 """
 
 import json
@@ -68,4 +69,11 @@ def main(folder, mode):
     return 0
 
 
-sys.exit(main(pathlib.Path(sys.argv[1]), sys.argv[2]))
+sys.path.append(str(pathlib.Path(__file__).parents[2]))
+
+from deepmac_ablate.launch.supervision.handover import next_command  # noqa: E402
+
+words = sys.argv
+while (status := main(pathlib.Path(words[1]), words[2])) == 0 and (command := next_command()):
+    words = command[2:]
+sys.exit(status)

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 from deepmac_ablate.cloud.provider import JobRequest, JobState, Provider
@@ -20,7 +20,7 @@ from deepmac_ablate.launch.cloud_jobs.active_jobs import (
 )
 from deepmac_ablate.launch.cloud_jobs.code_snapshot import CodeSnapshot
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
-from deepmac_ablate.launch.executor import RunTrial
+from deepmac_ablate.launch.executor import RunTrials
 from deepmac_ablate.launch.stop import read_stop_request, remove_stop_request
 from deepmac_ablate.launch.supervision import locks
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
@@ -45,6 +45,7 @@ class CloudExecutor:
     """
 
     jobs_outlive_launchers = True
+    shares_processes = False
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class CloudExecutor:
             yield
 
     @contextlib.asynccontextmanager
-    async def experiment(self, plan: Plan, launch: os.PathLike[str]) -> AsyncIterator[RunTrial]:
+    async def experiment(self, plan: Plan, launch: os.PathLike[str]) -> AsyncIterator[RunTrials]:
         """Yield a function that submits a trial's jobs and follows them."""
         del launch
         # Takes half a second to import, which a launch without work does not need.
@@ -87,7 +88,8 @@ class CloudExecutor:
         await asyncio.to_thread(self._snapshot.write, self._workdir.path)
         async with remote.work_units(plan.name, Path(self._workdir.xmanager)) as run_unit:
 
-            async def run(planned: PlannedTrial) -> None:
+            async def run(batch: Sequence[PlannedTrial]) -> None:
+                [planned] = batch
                 jobs = await asyncio.to_thread(self._prepare, plan, planned)
                 await run_unit({
                     role: remote.RemoteJob(

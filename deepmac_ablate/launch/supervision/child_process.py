@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from deepmac_ablate.errors import INTERRUPTED
+from deepmac_ablate.errors import FINISHED, INTERRUPTED
 from deepmac_ablate.launch.supervision import processes
+from deepmac_ablate.launch.supervision.handover import Offer
 from deepmac_ablate.launch.supervision.job import Job
 
 # Option of prctl, from linux/prctl.h.
@@ -30,6 +31,7 @@ class ChildProcess:
         log: File that the output is appended to; its folder is created.
         descriptors: Open file descriptors to inherit, such as that of a lock.
         env: Environment variables in addition to those of this process and of the job.
+        has_successor: Whether the command may take another job when it has finished this one.
 
     Attributes:
         group: ID of the process group and of its first process.
@@ -40,19 +42,61 @@ class ChildProcess:
     """
 
     def __init__(
-        self, job: Job, log: Path, descriptors: Sequence[int], env: Mapping[str, str]
+        self, job: Job, log: Path, descriptors: Sequence[int], env: Mapping[str, str],
+        has_successor: bool = False,
     ) -> None:
+        self._offer = Offer() if has_successor else None
+        passed = tuple(descriptors)
+        if self._offer:
+            env = {**env, **self._offer.environment(descriptors)}
+            passed += (self._offer.descriptor,)
         log.parent.mkdir(exist_ok=True)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 job.command, cwd=job.cwd, env={**os.environ, **job.env, **env},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0,
-                pass_fds=tuple(descriptors), preexec_fn=_make_death_signal_setter())
+                pass_fds=passed, preexec_fn=_make_death_signal_setter())
+        if self._offer:
+            self._offer.close_trainers_end()
         self.group = self._process.pid
 
+    def take(
+        self, job: Job, log: Path, descriptors: Sequence[int], has_successor: bool
+    ) -> None:
+        """Run another job in the process of the last one, which has finished and waits.
+
+        Args:
+            job: Next job, of the same working directory and environment.
+            log: File that the output is appended to; its folder is created.
+            descriptors: Open file descriptors of the job's locks.
+            has_successor: Whether yet another job may follow.
+
+        Raises:
+            OSError: If the log cannot be opened or the process has ended.
+        """
+        log.parent.mkdir(exist_ok=True)
+        with log.open("ab") as output:
+            self._offer.send(job.command, output.fileno(), descriptors)
+        if not has_successor:
+            self.dismiss()
+
+    def dismiss(self) -> None:
+        """Let the command exit when it has finished."""
+        if self._offer:
+            self._offer.close()
+            self._offer = None
+
     def poll(self) -> int | None:
-        """Return the exit status, -n after signal n; None while the first process runs."""
-        return self._process.poll()
+        """Return the exit status, -n after signal n; 0 if it waits for a job; else None."""
+        code = self._process.poll()
+        if code is None and self._offer and self._offer.has_finished():
+            return FINISHED
+        return code
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the process lives after `poll` has returned a status, for another job."""
+        return self._process.returncode is None
 
     def terminate(self) -> None:
         """Send SIGTERM to the group while its first process runs."""

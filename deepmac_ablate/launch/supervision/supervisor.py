@@ -2,7 +2,10 @@
 
 ::
 
-    python -m deepmac_ablate.launch.supervision.supervisor TRIAL/job-train.json
+    python -m deepmac_ablate.launch.supervision.supervisor TRIAL/job-train.json ...
+
+Several jobs run one after the other, in one process as long as that finishes its trials (see
+`handover`). The first that does not finish is the last.
 
 No process outlives its purpose: the command is asked to stop when its supervisor is, when the
 launcher is gone, and, on Linux, by the kernel when the supervisor is killed.
@@ -42,28 +45,43 @@ _SECONDS_BETWEEN_POLLS = 0.2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job in a file.
+    """Run the jobs in some files.
 
     Returns:
-        Exit status: 0 if the command finished, 75 if it was interrupted, 69 if another supervisor
-        has the trial's role, 2 if the file is not a valid job; else that of the command, or 1.
+        Exit status, that of the last job that was run: 0 if the command finished, 75 if it was
+        interrupted, 69 if another supervisor has the trial's role, 2 if the file is not a valid
+        job; else that of the command, or 1.
     """
-    parser = argparse.ArgumentParser(description="Run one job of a trial and supervise it.")
-    parser.add_argument("job", type=Path, metavar="JOBFILE", help="job-ROLE.json of the trial")
-    path = parser.parse_args(argv).job
+    parser = argparse.ArgumentParser(description="Run jobs of trials and supervise them.")
+    parser.add_argument(
+        "jobs", type=Path, nargs="+", metavar="JOBFILE", help="job-ROLE.json of a trial")
+    paths = parser.parse_args(argv).jobs
+    listener, child = SignalListener(), None
     try:
-        job = Job.read(path)
-        lock = locks.FileLock.acquire(
-            attempt.lock_path(job.folder, job.role),
-            locks.describe_this_process(f"a supervisor of its {job.role} job"))
-        with lock:
-            store = LocalAttemptStore(job.folder, job.role, lock, job.heartbeat)
-            supervisor = Supervisor(job.role, store, SignalListener(), path.stat().st_mtime)
-            return supervisor.run(job, LogOutput(store.log))
+        for number, path in enumerate(paths, start=1):
+            job = Job.read(path)
+            if child is not None and (listener.stop_signal or _launcher_is_gone(job)):
+                # The trials that have not begun stay as they are.
+                return errors.INTERRUPTED
+            lock = locks.FileLock.acquire(
+                attempt.lock_path(job.folder, job.role),
+                locks.describe_this_process(f"a supervisor of its {job.role} job"))
+            with lock:
+                store = LocalAttemptStore(job.folder, job.role, lock, job.heartbeat)
+                supervisor = Supervisor(job.role, store, listener, path.stat().st_mtime)
+                status = supervisor.run(
+                    job, LogOutput(store.log), child, has_successor=number < len(paths))
+            child = supervisor.waiting_child
+            if status != errors.FINISHED:
+                break
     except UserError as error:
         print(f"deepmac-ablate: {error}", file=sys.stderr)
         is_held = isinstance(error, locks.LockHeldError)
         return errors.TAKEN if is_held else errors.USER_ERROR
+    finally:
+        if child is not None:
+            child.dismiss()
+    return status
 
 
 class Supervisor:
@@ -77,6 +95,9 @@ class Supervisor:
         job_written: Unix time in seconds at which the job was written; earlier failures of a
             companion are ignored.
         submission: Number of the cloud submission; None outside clouds.
+
+    Attributes:
+        waiting_child: Process that has finished the job and waits for another; else None.
     """
 
     def __init__(
@@ -86,6 +107,7 @@ class Supervisor:
         self._store = store
         self._listener = listener
         self._job_written = job_written
+        self.waiting_child: ChildProcess | None = None
         self._stop: StopReason | None = None
         # In seconds of time.monotonic().
         self._kill_at = float("inf")
@@ -96,17 +118,21 @@ class Supervisor:
             role, store.number, "running", os.uname().nodename, pid,
             processes.process_identity(pid), started=now, heartbeat=now, submission=submission)
 
-    def run(self, job: Job, output: Output) -> int:
+    def run(
+        self, job: Job, output: Output, waiting: ChildProcess | None = None,
+        has_successor: bool = False,
+    ) -> int:
         """Run the command to its end, or end it; return the exit status of the supervisor.
 
         Args:
             job: Job to run.
             output: Destination of the command's output, which transfers it to the store's log.
+            waiting: Process that takes the job if it still lives.
+            has_successor: Whether the process may wait for another job at the end.
         """
         self._write_heartbeat(job)
         try:
-            child = ChildProcess(
-                job, output.path, self._store.descriptors, self._store.environment)
+            child = self._start(job, output, waiting, has_successor)
         except (OSError, ValueError) as error:
             return self._finish(Outcome("failed", f"cannot start the command: {error}"), None)
         self._attempt = dataclasses.replace(
@@ -117,7 +143,10 @@ class Supervisor:
             self._listener.wait(min(_SECONDS_BETWEEN_POLLS, self._seconds_to_kill()))
             output.transfer()
             self._check(job, child)
-        child.end_remaining(min(job.grace, self._seconds_to_kill()))
+        if child.is_waiting:
+            self.waiting_child = child
+        else:
+            child.end_remaining(min(job.grace, self._seconds_to_kill()))
         output.transfer(final=True)
         return self._finish(decide_outcome(code, self._stop, self._store.log), code)
 
@@ -128,6 +157,18 @@ class Supervisor:
             cause: Reason in one sentence.
         """
         self._finish(Outcome("failed", cause), None)
+
+    def _start(
+        self, job: Job, output: Output, waiting: ChildProcess | None, has_successor: bool
+    ) -> ChildProcess:
+        descriptors = self._store.descriptors
+        if waiting is not None:
+            # It may have ended while it waited.
+            with contextlib.suppress(BrokenPipeError, ConnectionError):
+                waiting.take(job, output.path, descriptors, has_successor)
+                return waiting
+        return ChildProcess(
+            job, output.path, descriptors, self._store.environment, has_successor)
 
     def _check(self, job: Job, child: ChildProcess) -> None:
         """End the command if necessary, and record that it runs."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from xmanager import xm, xm_local
@@ -18,9 +18,9 @@ from xmanager.xm_local import execution
 
 from deepmac_ablate.launch.xmanager.experiment import open_experiment
 
-# Runs one work unit, given as the files of its jobs by name. Returns once all jobs have ended,
-# whether they succeeded or not.
-RunUnit = Callable[[Mapping[str, Path]], Awaitable[None]]
+# Runs one work unit, given by name the files of the jobs that run at the same time, each with those
+# that follow it. Returns once all jobs have ended, whether they succeeded or not.
+RunUnit = Callable[[Mapping[str, Sequence[Path]]], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
@@ -38,8 +38,8 @@ async def work_units(title: str, folder: Path) -> AsyncIterator[RunUnit]:
         [python] = experiment.package([
             xm.binary(path=sys.executable, executor_spec=xm_local.Local.Spec())])
 
-        async def run_unit(jobs: Mapping[str, Path]) -> None:
-            group = xm.JobGroup(**{name: _job(python, file) for name, file in jobs.items()})
+        async def run_unit(jobs: Mapping[str, Sequence[Path]]) -> None:
+            group = xm.JobGroup(**{name: _job(python, files) for name, files in jobs.items()})
             unit = await experiment.add(group)
             with contextlib.suppress(xm.ExperimentUnitError):
                 await unit.wait_until_complete()
@@ -51,9 +51,9 @@ async def work_units(title: str, folder: Path) -> AsyncIterator[RunUnit]:
         yield run_unit
 
 
-def _job(python: xm.Executable, file: Path) -> xm.Job:
+def _job(python: xm.Executable, files: Sequence[Path]) -> xm.Job:
     return xm.Job(
         python,
         xm_local.Local(experimental_stream_output=False),
-        args=["-m", "deepmac_ablate.launch.supervision.supervisor", str(file)],
+        args=["-m", "deepmac_ablate.launch.supervision.supervisor", *map(str, files)],
     )
