@@ -114,7 +114,7 @@ class Launch:
         async with self._executor.experiment(self._plan, folder) as run_trials:
             while running or ended or (waiting and not self.stop_reason):
                 while waiting and not self.stop_reason and self._may_start(waiting[0], running):
-                    batch = self._take_batch(waiting)
+                    batch = self._take_batch(waiting, running)
                     running[loop.create_task(self._run_trials(batch, run_trials))] = batch
                 for task in await self._wait_for_ended(running):
                     task.result()
@@ -156,11 +156,16 @@ class Launch:
             return True
         if len(running) >= self._options.max_parallel:
             return False
-        rows = [
-            row for batch in running.values() for each in batch
-            if (row := self._read_row(each)) is not None]
-        has_metrics = any(row.step > self._steps_before[row.id] for row in rows)
+        has_metrics = any(
+            row.step > self._steps_before[row.id] for row in self._read_running(running))
         return self._breaker.may_start(len(running), has_metrics)
+
+    def _read_running(
+        self, running: Mapping[asyncio.Task[None], Sequence[PlannedTrial]]
+    ) -> Sequence[TrialRow]:
+        """Return the rows of all trials in running batches that can be read at the moment."""
+        rows = (self._read_row(each) for batch in running.values() for each in batch)
+        return [row for row in rows if row is not None]
 
     def _read_row(self, planned: PlannedTrial) -> TrialRow | None:
         """Return the row of a trial, or None if the workdir cannot be read at the moment."""
@@ -169,12 +174,18 @@ class Launch:
         except OSError:
             return None
 
-    def _take_batch(self, waiting: deque[PlannedTrial]) -> Sequence[PlannedTrial]:
+    def _take_batch(
+        self,
+        waiting: deque[PlannedTrial],
+        running: Mapping[asyncio.Task[None], Sequence[PlannedTrial]],
+    ) -> Sequence[PlannedTrial]:
         """Take the next trial, with further seeds of its arm if the executor lets them follow it.
 
         A batch is at most the fair share of a process, so that none is idle while others have work.
         """
-        share = -(-len(waiting) // self._options.max_parallel)
+        left = len(waiting) + sum(
+            row.status != "finished" for row in self._read_running(running))
+        share = -(-left // self._options.max_parallel)
         batch = [waiting.popleft()]
         while (self._executor.shares_processes and len(batch) < share and waiting
                and waiting[0].trial.arm == batch[0].trial.arm):

@@ -10,7 +10,8 @@ import tensorflow as tf
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 
-Part = Literal["all", "backbone", "decoder"]
+# By Model Garden's names; the first four make up the detector.
+Part = Literal["backbone", "decoder", "rpn_head", "detection_head", "mask_head"]
 
 
 def named_parts(model: MaskRCNN) -> dict[str, tf.Module]:
@@ -25,7 +26,9 @@ def named_parts(model: MaskRCNN) -> dict[str, tf.Module]:
     return parts | {each.name: each for each in model.mask_inputs}
 
 
-def load_initial_weights(model: MaskRCNN, checkpoint: str, parts: Sequence[Part]) -> None:
+def load_initial_weights(
+    model: MaskRCNN, checkpoint: str, parts: Sequence[Part | Literal["all"]]
+) -> None:
     """Load weights from a checkpoint into a model whose variables exist.
 
     Args:

@@ -136,6 +136,8 @@ class MaskedBatchNormalization(tf_keras.layers.Layer):
             [n, h, w, c] in the dtype of `inputs`. If no row is valid, the moving averages are used
             and stay unchanged.
         """
+        # As in Keras, a layer that is not trained keeps its statistics.
+        training = training and self.trainable
         if valid is None or not training:
             return self.norm(inputs, training=training)
         x = tf.cast(inputs, tf.float32)

@@ -55,8 +55,8 @@ class Training:
         optimizer: Callable[[], tf_keras.optimizers.Optimizer] = gin.REQUIRED,
         steps: int = gin.REQUIRED,
         init_checkpoint: str | None = None,
-        init_parts: Sequence[checkpoints.Part] = ("backbone",),
-        freeze: Sequence[Literal["backbone", "decoder"]] = (),
+        init_parts: Sequence[checkpoints.Part | Literal["all"]] = ("backbone",),
+        freeze: Sequence[checkpoints.Part] = (),
         precision: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         """Record the settings.
@@ -70,9 +70,10 @@ class Training:
             optimizer: Makes the optimizer, bound as `@SGD`.
             steps: The number of training steps, at least 1.
             init_checkpoint: The checkpoint to initialise from; None for random weights.
-            init_parts: The parts to read from it: "all", or some of "backbone" and "decoder".
+            init_parts: The parts to read from it: "all", or some of "backbone", "decoder",
+                "rpn_head", "detection_head" and "mask_head".
             freeze: The parts that are not trained, including the statistics of their
-                normalisation: some of "backbone" and "decoder".
+                normalisation: some of the same.
             precision: "bfloat16" computes in mixed precision; variables stay float32.
 
         Raises:

@@ -39,6 +39,7 @@ def main(folder, mode):
     if pathlib.Path(settings.get("unless", "/nonexistent")).exists():
         end = "finish"
     append(folder / "starts.jsonl", {"mode": mode, "pid": os.getpid()})
+    print(f"training in {folder.name}", flush=True)
     checkpoint = folder / "checkpoint.json"
     if mode == "continuous_eval":
         while not (checkpoint.exists() and json.loads(checkpoint.read_text()) >= steps):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -29,6 +30,15 @@ def plan(*trials: tuple[str, ...]) -> Plan:
         planned.append(PlannedTrial(f"t{number}", trial, {"axis": arm}, 3))
     arms = [each.trial.arm for each in planned]
     return Plan("fakes", "Does it launch?", {"axis": arms}, arms[0], tuple(planned))
+
+
+def plan_of_seeds(*trials: tuple[str, ...]) -> Plan:
+    """A plan of one arm, whose seeds have trials t0, t1, ... with these bindings."""
+    arms = plan(*trials)
+    seeds = [
+        planned._replace(trial=dataclasses.replace(planned.trial, seed=seed, arm="arm0"))
+        for seed, planned in enumerate(arms.trials)]
+    return arms._replace(trials=tuple(seeds))
 
 
 def fake_command(folder: Path, mode: str, tracking: str) -> tuple[str, ...]:
