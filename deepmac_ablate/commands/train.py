@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from deepmac_ablate import errors
 from deepmac_ablate.errors import UserError
@@ -12,6 +13,9 @@ from deepmac_ablate.launch.supervision.handover import next_command
 from deepmac_ablate.training import tf_config, tpu_environment
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
+
+if TYPE_CHECKING:
+    from deepmac_ablate.training.session_cache import SessionCache
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -52,9 +56,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     """Run the trial, and then those that a supervisor hands over."""
-    parser = argparse.ArgumentParser()
+    tpu_environment.set_tpu_variables(os.environ)
+    from deepmac_ablate.training.session_cache import SessionCache
+
+    parser, cache = argparse.ArgumentParser(), SessionCache()
     _add_options(parser)
-    while (status := _train(args)) == errors.FINISHED:
+    while (status := _train(args, cache)) == errors.FINISHED:
         command = next_command()
         if command is None:
             break
@@ -62,9 +69,7 @@ def _run(args: argparse.Namespace) -> int:
     return status
 
 
-def _train(args: argparse.Namespace) -> int:
-    tpu_environment.set_tpu_variables(os.environ)
-
+def _train(args: argparse.Namespace, cache: SessionCache) -> int:
     from deepmac_ablate.training import multi_worker, run
     from deepmac_ablate.trial.tracking.start_mirror import mirroring
 
@@ -77,7 +82,7 @@ def _train(args: argparse.Namespace) -> int:
     job_type = "eval" if args.mode in ("eval", "continuous_eval") else "train"
     try:
         with mirroring(args.workdir, tracking, job_type, run.Interrupted):
-            result = run.run_trial(trial, workdir, args.mode, args.runtime)
+            result = run.run_trial(trial, workdir, args.mode, args.runtime, cache)
     except run.Interrupted as stopped:
         print(f"deepmac-ablate: {stopped}", file=sys.stderr)
         return errors.INTERRUPTED

@@ -124,8 +124,8 @@ class TrainingData:
             Images [b, h, w, 3] float32, normalised; labels `image_info` [b, 4, 2], `gt_boxes`
             [b, m, 4] and `gt_classes` [b, m] padded with -1, `gt_masks` [b, m, s, s] in [0, 1],
             `gt_has_mask` [b, m] bool, true for instances of seen classes whose mask is annotated;
-            `rpn_score_targets` and `rpn_box_targets` by level; `position` [b] int32, the position
-            of each image in the endless stream.
+            `rpn_score_targets` and `rpn_box_targets` by level; `seed` [b, 2] int32, the seed of
+            all draws for an image in a step: `seed` and its position in the endless stream.
 
         Raises:
             UserError: If the batch cannot be divided equally among the replicas.
@@ -142,7 +142,7 @@ class TrainingData:
             example = self._decoder.decode(record)
             image, labels = self._parse(
                 example, image_size, anchors, seen, tf.stack([seed, position]))
-            return image, {**labels, "position": tf.cast(position, tf.int32)}
+            return image, {**labels, "seed": tf.stack([seed, tf.cast(position, tf.int32)])}
 
         start = first_step * self.batch_size
         dataset = self._records(seed, start).enumerate(start)

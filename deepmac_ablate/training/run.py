@@ -26,7 +26,8 @@ from deepmac_ablate.progress import Progress
 from deepmac_ablate.training.checkpointing import checkpoint_manager, latest_step, restore_latest
 from deepmac_ablate.training.multi_worker import Workers, translating_worker_loss
 from deepmac_ablate.training.runtime import StopRequest
-from deepmac_ablate.training.session import Session, prepare_session
+from deepmac_ablate.training.session import Session
+from deepmac_ablate.training.session_cache import SessionCache
 from deepmac_ablate.training.trainer import Trainer
 from deepmac_ablate.trial import provenance
 from deepmac_ablate.trial.trial import Trial
@@ -57,6 +58,7 @@ def run_trial(
     workdir: TrialWorkdir,
     mode: Mode = "train_and_eval",
     runtime: Sequence[str] = (),
+    cache: SessionCache | None = None,
 ) -> dict | None:
     """Run a trial, or whatever part of it earlier attempts have not finished.
 
@@ -66,6 +68,7 @@ def run_trial(
         mode: "train" ends with the last checkpoint; "eval" evaluates it; "train_and_eval" does
             both; "continuous_eval" evaluates each checkpoint that another process writes.
         runtime: Bindings of `Runtime` for the devices at hand; not part of the trial.
+        cache: The objects of an earlier trial of this process, which other seeds use again.
 
     Returns:
         The content of result.json; None in mode "train", and in all workers of a cluster but the
@@ -80,7 +83,7 @@ def run_trial(
     """
     if mode == "eval" and workdir.read_trial_id() is None:
         raise UserError(f"There is no trial to evaluate in {workdir.path}: trial.json is missing.")
-    session = prepare_session(trial, runtime)
+    session = (cache or SessionCache()).prepare(trial, runtime)
     workers = Workers(session.strategy)
     trains = mode in ("train", "train_and_eval")
     step = latest_step(workdir)
@@ -127,14 +130,14 @@ def train_model(session: Session, seed: int, workdir: TrialWorkdir, workers: Wor
     step = restore_latest(session, workdir) or 0
     if workers.is_chief:
         workdir.drop_metrics_after(step)
-    trainer = _build_trainer(session, seed, step)
+    session.trainer.start(_training_batches(session, seed, step))
     with StopRequest.listening() as stop, Progress("Training", last_step, step) as progress, \
             checkpoint_manager(session, workdir, workers.is_chief) as manager:
         stopping = workers.any_true(stop.requested)
         while step < last_step and not stopping:
             previous = step
             next_log = min((step // runtime.log_every + 1) * runtime.log_every, last_step)
-            step, report = _train_until(trainer, step, next_log, stop, workers)
+            step, report = _train_until(session.trainer, step, next_log, stop, workers)
             if not math.isfinite(report["total_loss"]):
                 raise Diverged(
                     f"The loss is {report['total_loss']} between steps {previous} and {step}; "
@@ -236,8 +239,10 @@ def _check_same_files(workers: Workers, workdir: TrialWorkdir, step: int | None)
             "workdir that all of them share, such as one on gs://.")
 
 
-def _build_trainer(session: Session, seed: int, first_step: int) -> Trainer:
-    """Build the trainer of a session, its batches beginning with that of `first_step`."""
+def _training_batches(
+    session: Session, seed: int, first_step: int
+) -> tf.distribute.DistributedDataset:
+    """Return the batches of a trial from that of `first_step` on."""
     training = session.training
 
     def make_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -245,10 +250,7 @@ def _build_trainer(session: Session, seed: int, first_step: int) -> Trainer:
             session.model.image_size, session.model.anchors, training.seen_ids, seed, first_step,
             context)
 
-    return Trainer(
-        session.model, training.losses, session.optimizer,
-        session.strategy.distribute_datasets_from_function(make_dataset), session.strategy, seed,
-        session.runtime.jit_compile)
+    return session.strategy.distribute_datasets_from_function(make_dataset)
 
 
 def _train_until(

@@ -26,6 +26,7 @@ from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.training.runtime import Runtime
 from deepmac_ablate.training.runtime_bindings import check_runtime_bindings, drop_overridden
+from deepmac_ablate.training.trainer import Trainer
 from deepmac_ablate.trial.trial import Trial, trial_id
 
 # Modules whose classes gin files select; importing them makes the classes known to gin.
@@ -187,6 +188,7 @@ class Session(NamedTuple):
         strategy: The strategy in whose scope the model and the optimizer were built.
         model: The model with all its variables.
         optimizer: The optimizer with all its variables.
+        trainer: Takes training steps.
         checkpoint: Saves and restores the variables of the model and the optimizer.
     """
 
@@ -199,6 +201,7 @@ class Session(NamedTuple):
     strategy: tf.distribute.Strategy
     model: MaskRCNN
     optimizer: tf_keras.optimizers.Optimizer
+    trainer: Trainer
     checkpoint: tf.train.Checkpoint
 
 
@@ -229,7 +232,7 @@ def prepare_session(trial: Trial, runtime: Sequence[str] = ()) -> Session:
     inactive = tuple(binding.place for binding in bindings.find_unused_bindings(parsed))
     return Session(
         identity, config, inactive, training, evaluation, settings, strategy, model, optimizer,
-        checkpoint)
+        Trainer(model, training.losses, optimizer, strategy, settings.jit_compile), checkpoint)
 
 
 def prepare_model(trial: Trial) -> PreparedModel:

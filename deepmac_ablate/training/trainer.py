@@ -26,33 +26,37 @@ class Trainer(orbit.StandardTrainer):
         model: MaskRCNN,
         losses: Losses,
         optimizer: tf_keras.optimizers.Optimizer,
-        dataset: tf.data.Dataset | tf.distribute.DistributedDataset,
         strategy: tf.distribute.Strategy,
-        seed: int,
         jit_compile: bool,
     ) -> None:
-        """Prepare the training step.
+        """Prepare the training step, which is traced once for all datasets.
 
         Args:
             model: The model, with its variables.
             losses: The losses to minimise.
             optimizer: The model's optimizer, with its variables.
-            dataset: Batches of (images, labels).
             strategy: The strategy in whose scope model and optimizer were built.
-            seed: The seed of all random draws in a step, together with the positions of its images.
             jit_compile: Whether XLA compiles the step.
         """
-        super().__init__(dataset)
+        super().__init__(None)
         self.model = model
         self.optimizer = optimizer
         self._losses = losses
         self._strategy = strategy
-        self._seed = seed
         self._step = tf.function(self.replica_step, jit_compile=jit_compile)
         # Plain variables, as reports are reduced over replicas before they are added up. Keras's
         # metrics can only be updated within replicas.
         self._sums: dict[str, tf.Variable] = {}
         self._steps = tf.Variable(0.0, trainable=False)
+
+    def start(self, dataset: tf.data.Dataset | tf.distribute.DistributedDataset) -> None:
+        """Take the next steps on other batches of (images, labels), as `TrainingData` makes them.
+
+        What was averaged for a report is dropped.
+        """
+        self.train_dataset = dataset
+        for total in (*self._sums.values(), self._steps):
+            total.assign(0.0)
 
     def train_step(self, iterator: tf.data.Iterator) -> None:
         """Take one step on every replica."""
@@ -78,12 +82,10 @@ class Trainer(orbit.StandardTrainer):
             The losses, `mask_boxes` and `mask_boxes_dropped`, as scalars by name.
         """
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        # Each image has its own draws, whichever device it is on.
-        position = labels["position"]
-        seed = tf.stack([tf.fill(tf.shape(position), self._seed), position], axis=1)
         with tf.GradientTape() as tape:
             outputs = self.model(
-                images, labels["image_info"][:, 1], labels=labels, seed=seed, training=True)
+                images, labels["image_info"][:, 1], labels=labels, seed=labels["seed"],
+                training=True)
             losses = self._losses(outputs, labels, self.model.losses)
             # Gradients are summed over replicas.
             loss = losses["total_loss"] / replicas

@@ -296,8 +296,8 @@ def test_a_resumed_stream_is_the_tail_of_the_whole(prefix):
 def test_batches_say_where_their_images_are(prefix):
     """In the stream, which strategies know to be endless: no batch is a smaller last one."""
     batches = _batches(prefix, 3, batch_size=2, first_step=4)
-    positions = [labels["position"].tolist() for _, labels in batches]
-    assert [[8, 9], [10, 11], [12, 13]] == positions
+    seeds = [labels["seed"].tolist() for _, labels in batches]
+    assert [[[0, p], [0, p + 1]] for p in (8, 10, 12)] == seeds
     dataset = TrainingData(str(prefix), batch_size=2).dataset(
         SIZE, ANCHORS, frozenset(), seed=0)
     assert tf.data.INFINITE_CARDINALITY == int(dataset.cardinality())

@@ -20,6 +20,7 @@ from deepmac_ablate.results.statistics import (
     mean_interval,
     paired_difference,
 )
+from deepmac_ablate.results.tables.references import Reference, find_references
 from deepmac_ablate.results.tables.retention import (
     ClassMetrics,
     find_all_arm,
@@ -99,6 +100,7 @@ class Table(NamedTuple):
         left_out: Ids of trials that fit no arm, see `arms.Arms`.
         novel: Ids of the novel classes of each arm by its label, if known.
         split: The class split of the metrics; None means the trials' own splits.
+        references: Floors and ceiling of each metric that has them, which is mask IoU.
     """
 
     rows: tuple[Row, ...]
@@ -108,6 +110,7 @@ class Table(NamedTuple):
     left_out: tuple[str, ...]
     novel: Mapping[str, frozenset[int]]
     split: class_splits.Split
+    references: Mapping[str, tuple[Reference, ...]]
 
 
 def arm_table(
@@ -142,7 +145,8 @@ def arm_table(
         builder.novel = dict.fromkeys(builder.novel, _novel_classes(split, per_class))
     rows, comparisons = _with_holm([builder.build_row(arm) for arm in arms])
     return Table(
-        tuple(rows), chosen, confidence, comparisons, tuple(left_out), builder.novel, split)
+        tuple(rows), chosen, confidence, comparisons, tuple(left_out), builder.novel, split,
+        {metric: find_references(arms, metric) for metric in chosen})
 
 
 def known_metrics(frame: pd.DataFrame) -> list[str]:

@@ -10,6 +10,7 @@ from deepmac_ablate.results.class_split import split_note
 from deepmac_ablate.results.formats import Document, Section, join_names
 from deepmac_ablate.results.statistics import Difference, Interval
 from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Score, Scores, Table
+from deepmac_ablate.results.tables.references import REFERENCES, Reference
 
 # Names of the statuses of unfinished trials, in the order in which they are shown.
 _STATUSES = {"failed": "failed", "interrupted": "interrupted", "running": "running",
@@ -29,13 +30,15 @@ def render_table(table: Table) -> Document:
       baseline), `train_seconds` (mean);
     - `all_arm` (the arm of the retention) and `metrics`: by `<box source>/<metric>` the objects
       `novel`, `seen`, `gap` and `retention`, each with `mean`, `low`, `high`, `n` and `sd` over
-      seeds; `novel` and `seen` also have `difference`, with `p` and `p_holm` in addition.
+      seeds; `novel` and `seen` also have `difference`, with `p` and `p_holm` in addition;
+      `references` has the floors and the ceiling by name, where the metric has them.
 
     Numbers are fractions; unknown values are null.
     """
     scored = [section for metric in table.metrics for section in _metric_sections(table, metric)]
     return Document(
-        [*scored, _trials_section(table)], table_notes(table), [_record(row) for row in table.rows])
+        [*scored, _trials_section(table)], table_notes(table),
+        [_record(row, table) for row in table.rows])
 
 
 def table_notes(table: Table) -> list[str]:
@@ -64,6 +67,12 @@ def _metric_sections(table: Table, metric: str) -> list[Section]:
         of_classes = [_score_cells(getattr(scores, classes), n) for classes in CLASSES]
         rows.append([_label(row), *of_classes[0], *of_classes[1]])
         more.append([number_format.interval(value, n) for value in (scores.gap, scores.retention)])
+    for reference in table.references[metric]:
+        label = _reference_label(reference, table)
+        rows.append([
+            label, number_format.percent(reference.novel), *[number_format.NOTHING] * 2,
+            number_format.percent(reference.seen), *[number_format.NOTHING] * 2])
+        more.append([number_format.percent(reference.gap), number_format.NOTHING])
     if all(len(row.arm.finished) < 2 for row in table.rows):
         joined = [[*cells, *others] for cells, others in zip(rows, more, strict=True)]
         return [_without_empty(Section(title, heads + more_heads, joined))]
@@ -72,6 +81,13 @@ def _metric_sections(table: Table, metric: str) -> list[Section]:
     name = " and ".join({"ret.": "retention"}.get(head, head) for head in second.heads[1:])
     sections = [_without_empty(Section(title, heads, rows))]
     return [*sections, second._replace(title=f"{title}: {name}")] if name else sections
+
+
+def _reference_label(reference: Reference, table: Table) -> str:
+    """Return the label of a row; it names the arms unless the reference holds for all of them."""
+    label = REFERENCES[reference.metric]
+    finished = {row.arm.label for row in table.rows if row.arm.finished}
+    return label if finished <= set(reference.arms) else f"{label} ({join_names(reference.arms)})"
 
 
 def _score_cells(score: Score, n: int) -> list[str]:
@@ -110,7 +126,7 @@ def _without_empty(section: Section) -> Section:
     return Section(section.title, select(section.heads), [select(row) for row in section.rows])
 
 
-def _record(row: Row) -> dict[str, Any]:
+def _record(row: Row, table: Table) -> dict[str, Any]:
     arm = row.arm
     parameters, gmacs = arm.known_values("parameters"), arm.known_values("training_gmacs")
     return {
@@ -124,7 +140,10 @@ def _record(row: Row) -> dict[str, Any]:
         "metrics": {
             metric: {
                 **{classes: _score_record(getattr(scores, classes)) for classes in CLASSES},
-                "gap": scores.gap._asdict(), "retention": scores.retention._asdict()}
+                "gap": scores.gap._asdict(), "retention": scores.retention._asdict(),
+                "references": {
+                    each.metric: {"novel": each.novel, "seen": each.seen}
+                    for each in table.references[metric] if arm.label in each.arms}}
             for metric, scores in row.scores.items()},
     }
 
@@ -151,6 +170,10 @@ def _column_notes(table: Table) -> Iterator[str]:
             f"{'s' if count > 1 else ''} of this table.")
     if any(scores.gap.n for scores in _scores(table.rows)):
         yield "gap: seen minus novel."
+    if any(table.references.values()):
+        yield (
+            "floor: what shapes without training score in the same boxes; ceiling: the annotated "
+            "masks at the resolution of the predicted ones.")
     if any(row.relative_gmacs is not None for row in table.rows):
         yield "training: estimated multiply-adds relative to the baseline."
     if any(row.train_seconds is not None for row in table.rows):
