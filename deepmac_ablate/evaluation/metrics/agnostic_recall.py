@@ -52,9 +52,9 @@ def per_class_agnostic_recall(overlaps: Overlaps) -> pd.DataFrame:
         best = np.lexsort((overlaps.category[rows], -overlaps.scores[rows]))[:MAX_DETECTIONS]
         matches = match_greedily(
             overlaps.mask_ious[image_id][np.ix_(best, columns)], np.ones(len(columns), bool))
-        found = (matches[..., np.newaxis] == np.arange(len(columns))).any(axis=0)
+        missed = (matches[..., np.newaxis] != np.arange(len(columns))).all(axis=0)
         classes += [annotated[i].category_id for i in columns]
-        shares += found.mean(axis=0).tolist()
+        shares += (1.0 - missed.mean(axis=0)).tolist()
     by_class = pd.Series(shares, dtype=float).groupby(classes)
     return pd.DataFrame(
         {
