@@ -8,8 +8,10 @@ by this module, because pycocotools reads past the end of ones that are too shor
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import pycocotools.mask as mask_util
 from PIL import Image
@@ -17,6 +19,22 @@ from PIL import Image
 # Three corners; fewer enclose nothing.
 _MIN_POLYGON_NUMBERS = 6
 _ZLIB_RUN_LENGTHS = 3
+# Longer numbers than the pixels of any image, which would not fit into 64 bits.
+_MAX_SHIFT = 50
+
+
+class Region(NamedTuple):
+    """A rectangle of a mask outside which there is nothing.
+
+    Attributes:
+        pixels: Pixels inside the rectangle, [h, w] bool.
+        x: Column of the image where the rectangle begins.
+        y: Row of the image where it begins.
+    """
+
+    pixels: np.ndarray
+    x: int
+    y: int
 
 
 class MaskError(ValueError):
@@ -65,6 +83,55 @@ def encode_runs(mask: np.ndarray) -> dict[str, Any]:
     return {"size": list(packed["size"]), "counts": packed["counts"].decode("ascii")}
 
 
+def encode_region(region: Region, height: int, width: int) -> dict[str, Any]:
+    """Return the COCO segmentation of an image of which only a region is known, like `encode_runs`.
+
+    Args:
+        region: Part of the image that holds all of the mask; it may be empty.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+    """
+    rows, columns = region.pixels.shape
+    # A row of zeros ends the runs of a column, unless they may continue in the next one.
+    step = rows + (rows < height)
+    flat = np.zeros(columns * step + 2, np.uint8)
+    if region.pixels.size:
+        by_column = flat[1:-1].reshape(columns, step)[:, :rows]
+        cv2.transpose(region.pixels.view(np.uint8), dst=by_column)
+    edges = (flat[1:] != flat[:-1]).nonzero()[0]
+    bounds = np.empty(len(edges) + 2, np.int64)
+    bounds[0], bounds[-1] = 0, height * width
+    bounds[1:-1] = edges // step * (height - step) + edges + (region.x * height + region.y)
+    runs = bounds[1:] - bounds[:-1]
+    if len(edges) and not runs[-1]:
+        runs = runs[:-1]
+    packed = mask_util.frPyObjects(
+        [{"size": (height, width), "counts": runs}], height, width)[0]
+    return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
+
+
+def decode_region(segmentation: Mapping[str, Any]) -> Region:
+    """Return the smallest region that holds all of a mask, given as packed run lengths.
+
+    Args:
+        segmentation: Valid `size` and `counts`, as bytes or text.
+    """
+    height, _ = segmentation["size"]
+    runs = _unpack(segmentation["counts"])
+    ends = runs.cumsum()
+    inside = np.flatnonzero(runs[1::2]) * 2 + 1
+    if not len(inside):
+        return Region(np.zeros((0, 0), bool), 0, 0)
+    starts, lasts = ends[inside - 1], ends[inside] - 1
+    left, right = starts[0] // height, lasts[-1] // height
+    runs, values = runs[: inside[-1] + 1], np.arange(inside[-1] + 2) % 2 == 1
+    runs[0] -= left * height
+    runs = np.append(runs, (right + 1) * height - 1 - lasts[-1])
+    strip = np.repeat(values, runs).reshape(-1, height)
+    rows = np.flatnonzero(strip.any(axis=0))
+    return Region(strip[:, rows[0] : rows[-1] + 1].T, int(left), int(rows[0]))
+
+
 def _decode_polygons(polygons: list[Any], height: int, width: int) -> np.ndarray:
     for polygon in polygons:
         if not isinstance(polygon, list) or len(polygon) % 2:
@@ -82,7 +149,7 @@ def _decode_runs(segmentation: dict[str, Any], height: int, width: int) -> np.nd
         raise MaskError(
             f"its size is {size}, but the image's [height, width] is {[height, width]}")
     if isinstance(counts, str):
-        counts = _unpack(counts)
+        counts = _unpack(counts).tolist()
     if not isinstance(counts, list) or not all(isinstance(n, int) and n >= 0 for n in counts):
         raise MaskError("its counts are not run lengths")
     if sum(counts) != height * width:
@@ -92,22 +159,21 @@ def _decode_runs(segmentation: dict[str, Any], height: int, width: int) -> np.nd
     return np.repeat(values, counts).reshape((height, width), order="F")
 
 
-def _unpack(packed: str) -> list[int]:
+def _unpack(packed: str | bytes) -> np.ndarray:
     # Each number is a chain of characters of 5 bits each, least significant first. Bit 6 means that
     # more characters follow; bit 5 of the last one is the sign. From the fourth number on, each is
     # the difference from the number two before.
-    numbers: list[int] = []
-    codes = [ord(character) - 48 for character in packed]
-    if not codes or not all(0 <= code < 64 for code in codes) or codes[-1] & 32:
+    text = packed.encode() if isinstance(packed, str) else packed
+    codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    if not len(codes) or codes.min() < 0 or codes.max() >= 64 or codes[-1] & 32:
         raise MaskError("its counts are not packed run lengths")
-    number = shift = 0
-    for code in codes:
-        number |= (code & 31) << shift
-        shift += 5
-        if code & 32:
-            continue
-        if code & 16:
-            number -= 1 << shift
-        numbers.append(number + numbers[-2] if len(numbers) > 2 else number)
-        number = shift = 0
+    last = np.flatnonzero(codes < 32)
+    first = np.append(0, last[:-1] + 1)
+    shifts = 5 * (np.arange(len(codes)) - np.repeat(first, last - first + 1))
+    if shifts.max() > _MAX_SHIFT:
+        raise MaskError("its counts are not packed run lengths")
+    numbers = np.add.reduceat((codes & 31) << shifts, first)
+    numbers -= (codes[last] & 16) << (shifts[last] + 1)
+    for start in (1, 2):
+        numbers[start::2] = numbers[start::2].cumsum()
     return numbers

@@ -19,7 +19,6 @@ import gzip
 from typing import Literal
 
 from deepmac_ablate.evaluation.evaluator import EvaluationResult
-from deepmac_ablate.evaluation.metrics.mask_iou import with_annotated_mask
 from deepmac_ablate.evaluation.metrics.matches import match_detections
 from deepmac_ablate.storage.strict_json import to_json
 
@@ -40,11 +39,8 @@ def artifact_files(result: EvaluationResult) -> dict[str, bytes]:
     if "groundtruth" in result.predictions:
         kept["masks.json.gz"] = _compress(to_json(result.predictions["groundtruth"]))
     for source, task in _MATCHES:
-        if source in result.predictions:
-            detections = result.predictions[source]
-            if source == "groundtruth":
-                detections = with_annotated_mask(result.ground_truth, detections)
-            matches = match_detections(result.ground_truth, detections, task)
+        if source in result.overlaps:
+            matches = match_detections(result.overlaps[source], task)
             kept[f"matches/{source}_{task}.npz"] = matches.to_bytes()
     return kept
 

@@ -17,6 +17,7 @@ from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.evaluation.given_boxes import GivenBox, given_boxes
 from deepmac_ablate.evaluation.metrics import agnostic_recall, average_precision, mask_iou, summary
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
+from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 from deepmac_ablate.evaluation.predictor import Predictor
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.progress import track
@@ -33,6 +34,8 @@ class EvaluationResult(NamedTuple):
             `mask_iou.instance_ious`.
         predictions: Box source -> COCO results. Those in given boxes include objects without an
             annotated mask.
+        overlaps: Box source -> the predictions that are compared with annotations, and their
+            overlaps.
     """
 
     ground_truth: GroundTruth
@@ -40,6 +43,7 @@ class EvaluationResult(NamedTuple):
     per_class: pd.DataFrame
     instances: pd.DataFrame
     predictions: dict[str, list[dict[str, Any]]]
+    overlaps: dict[str, Overlaps]
 
 
 @gin.register(module="deepmac_ablate.evaluation")
@@ -144,15 +148,23 @@ class Evaluation:
         frames: list[pd.DataFrame] = []
         instances: list[pd.DataFrame] = []
         predictions: dict[str, list[dict[str, Any]]] = {}
+        overlaps: dict[str, Overlaps] = {}
         for source in self.box_sources:
             if source == "detections":
                 predictions[source] = detections
-                tables = _detection_tables(ground_truth, detections)
+                overlaps[source] = Overlaps(ground_truth, detections)
+                tables = _detection_tables(overlaps[source])
             else:
                 predictions[source] = mask_iou.as_detections(
                     ground_truth, in_boxes[source], _boxes_by_annotation(given, source))
-                ious = mask_iou.instance_ious(ground_truth, in_boxes[source])
-                tables = _given_box_tables(ground_truth, predictions[source], ious)
+                overlaps[source] = Overlaps(
+                    ground_truth,
+                    mask_iou.with_annotated_mask(ground_truth, predictions[source]))
+                ious = mask_iou.instance_ious(overlaps[source])
+                tables = [
+                    average_precision.per_class_ap(overlaps[source], "mask"),
+                    average_precision.per_class_ap(overlaps[source], "boundary"),
+                    mask_iou.per_class_iou(ground_truth, ious)]
                 ious.insert(0, "reading", source)
                 instances.append(ious)
             frame = summary.per_class_frame(roles, *tables)
@@ -161,30 +173,15 @@ class Evaluation:
             frames.append(frame)
         return EvaluationResult(
             ground_truth, scalars, pd.concat(frames, ignore_index=True),
-            pd.concat(instances, ignore_index=True) if instances else pd.DataFrame(), predictions)
+            pd.concat(instances, ignore_index=True) if instances else pd.DataFrame(), predictions,
+            overlaps)
 
 
-def _detection_tables(
-    ground_truth: GroundTruth, detections: Sequence[Mapping[str, Any]]
-) -> list[pd.DataFrame]:
+def _detection_tables(overlaps: Overlaps) -> list[pd.DataFrame]:
     """Return the per-class tables of detections, those about masks first."""
     mask, boundary, box = (
-        average_precision.per_class_ap(ground_truth, detections, task)
-        for task in ("mask", "boundary", "box"))
-    recall = agnostic_recall.per_class_agnostic_recall(ground_truth, detections)
-    return [mask, boundary, recall, box]
-
-
-def _given_box_tables(
-    ground_truth: GroundTruth, results: Sequence[Mapping[str, Any]], ious: pd.DataFrame
-) -> list[pd.DataFrame]:
-    """Return the per-class tables of masks in given boxes."""
-    found = mask_iou.with_annotated_mask(ground_truth, results)
-    return [
-        average_precision.per_class_ap(ground_truth, found, "mask"),
-        average_precision.per_class_ap(ground_truth, found, "boundary"),
-        mask_iou.per_class_iou(ground_truth, ious),
-    ]
+        average_precision.per_class_ap(overlaps, task) for task in ("mask", "boundary", "box"))
+    return [mask, boundary, agnostic_recall.per_class_agnostic_recall(overlaps), box]
 
 
 def _boxes_by_annotation(

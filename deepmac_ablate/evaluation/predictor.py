@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from official.vision.ops import mask_ops
-from pycocotools import mask as rle
 
 from deepmac_ablate.evaluation.given_boxes import GivenBox
+from deepmac_ablate.evaluation.mask_pasting import paste_masks
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 
 # The number of boxes that a device segments at once limits the memory for their feature crops.
@@ -85,16 +84,9 @@ class Predictor:
         masks_found = self._segment(features, found)
         masks_given = self._segment(features, in_given)
         for i, image_id in enumerate(ids):
-            height, width = info[i, 0].astype(int)
-            boxes = _to_xywh(found[i].boxes / scales[i])
-            encoded = _encode(masks_found[i], boxes, height, width)
-            detections = [
-                {"image_id": image_id, "category_id": int(class_id), "bbox": box.tolist(),
-                 "score": float(score), "segmentation": mask}
-                for box, class_id, score, mask in zip(
-                    boxes, found[i].classes, found[i].scores, encoded, strict=True)]
+            detections = coco_results(image_id, *found[i], masks_found[i], info[i])
             boxes = np.array([g.box for g in given[i]], np.float64).reshape(-1, 4)
-            encoded = _encode(masks_given[i], boxes, height, width)
+            encoded = paste_masks(masks_given[i], boxes, *info[i, 0].astype(int).tolist())
             in_boxes: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
             for given_box, mask in zip(given[i], encoded, strict=True):
                 in_boxes[given_box.source][given_box.annotation_id] = mask
@@ -160,6 +152,35 @@ class Predictor:
             result)
 
 
+def coco_results(
+    image_id: int,
+    boxes: np.ndarray,
+    classes: np.ndarray,
+    scores: np.ndarray,
+    masks: np.ndarray,
+    image_info: np.ndarray,
+) -> list[dict[str, Any]]:
+    """Return the detections of an image as COCO results, from what a model puts out.
+
+    Args:
+        image_id: The id of the image.
+        boxes: [n, 4] float32, ymin, xmin, ymax, xmax in pixels of the resized image.
+        classes: [n] class ids.
+        scores: [n] float32.
+        masks: [n, h, w] float32, probabilities in each box.
+        image_info: [4, 2], its rows 0 and 2 the size of the original image and the scale of the
+            resized one, as in Model Garden.
+    """
+    height, width = image_info[0].astype(int).tolist()
+    boxes = _to_xywh(boxes / np.tile(image_info[2], 2))
+    return [
+        {"image_id": image_id, "category_id": class_id, "bbox": box, "score": score,
+         "segmentation": mask}
+        for box, class_id, score, mask in zip(
+            boxes.tolist(), classes.tolist(), scores.tolist(),
+            paste_masks(masks, boxes, height, width), strict=True)]
+
+
 class _Boxes(NamedTuple):
     """The boxes of one image: [n, 4] in pixels of the resized image; classes [n], scores [n]."""
 
@@ -195,15 +216,3 @@ def _to_xywh(boxes: np.ndarray) -> np.ndarray:
     """Convert boxes [n, 4] from ymin, xmin, ymax, xmax to x, y, width, height."""
     low, high = boxes[:, :2], boxes[:, 2:]
     return np.concatenate([low[:, ::-1], (high - low)[:, ::-1]], axis=1).astype(np.float64)
-
-
-def _encode(
-    masks: np.ndarray, boxes: np.ndarray, height: int, width: int
-) -> list[dict[str, Any]]:
-    """Paste masks into their boxes [n, 4] (x, y, w, h) one by one and encode them."""
-    encoded = []
-    for mask, box in zip(masks, boxes, strict=True):
-        pasted = mask_ops.paste_instance_masks(mask[np.newaxis], box[np.newaxis], height, width)
-        code = rle.encode(np.asfortranarray(pasted[0]))
-        encoded.append({"size": list(code["size"]), "counts": code["counts"].decode("ascii")})
-    return encoded

@@ -15,6 +15,7 @@ from deepmac_ablate.data.shapes import scenes
 from deepmac_ablate.data.shapes.outlines import CLASSES
 from deepmac_ablate.evaluation.metrics import mask_iou, summary
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
+from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.storage.strict_json import to_json
@@ -172,12 +173,12 @@ def _evaluate(
             error[roles[annotation["category_id"]] == "seen"], draw))
         for annotation in truth["annotations"]}
     ground_truth = GroundTruth.from_coco(truth)
-    ious = mask_iou.instance_ious(ground_truth, predicted)
+    results = mask_iou.as_detections(ground_truth, predicted)
+    ious = mask_iou.instance_ious(Overlaps(ground_truth, results))
     frame = summary.per_class_frame(roles, mask_iou.per_class_iou(ground_truth, ious))
     scalars = summary.mean_scalars("groundtruth", frame)
     frame.insert(0, "reading", "groundtruth")
     ious.insert(0, "reading", "groundtruth")
-    results = mask_iou.as_detections(ground_truth, predicted)
     return scalars, {
         "per_class.csv": frame.to_csv(index=False).encode(),
         "instances.csv.gz": gzip.compress(ious.to_csv(index=False).encode()),

@@ -6,7 +6,7 @@ here. One evaluation serves every class split, and the numbers equal pycocotools
 
     check_every_image_once(expected_ids, scored_ids)
     ground_truth = GroundTruth.load("instances_val2017.json", scored_ids)
-    table = per_class_ap(ground_truth, detections, "mask")
+    table = per_class_ap(Overlaps(ground_truth, detections), "mask")
     class_means(table, novel_ids)["mask_ap"]
 
 Definitions: https://cocodataset.org/#detection-eval. At most 100 detections count per image and
@@ -15,42 +15,27 @@ class. Objects are small, medium or large by the `area` field of their annotatio
 counts for masks and that of its box for boxes (pycocotools uses boxes for masks, too, if its input
 has both).
 
-An object with a box but no mask is an object for box AP. For mask AP its pixels are unknown, so it
-is neither found nor missed: its box becomes a crowd region, in which detections of its class are
-ignored. A class without any masks has no mask AP.
-
-Boundary AP is mask AP with the smaller of mask IoU and boundary IoU in place of mask IoU (Cheng et
-al., CVPR 2021, arXiv:2103.16562): the inside of a large object cannot hide a coarse contour. A
-boundary is the part of a mask within 2 % of the image's diagonal from its contour (at least one
-pixel; 16 pixels for 640 x 480), so that for small objects it is the whole mask, and both APs agree.
+A class without any masks has no mask AP; `overlaps` defines the overlaps of masks, boundaries and
+boxes, and what becomes of objects without a mask.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from faster_coco_eval import COCO, COCOeval_faster
-from faster_coco_eval import mask as rle
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth, first_ids
-
-Task = Literal["mask", "boundary", "box"]
+from deepmac_ablate.evaluation.metrics.overlaps import MAX_DETECTIONS, Overlaps, Task
 
 METRICS: tuple[str, ...] = ("ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ar100")
 # Columns of a per-class table that are not metrics.
 DESCRIPTION: tuple[str, ...] = ("name", "role", "instances")
-
-# The width of a boundary as a share of the image's diagonal, the default of arXiv:2103.16562.
-BOUNDARY_DILATION_RATIO = 0.02
-
-_IOU_TYPES = {"mask": "segm", "boundary": "boundary", "box": "bbox"}
-MAX_DETECTIONS = 100
 
 
 def check_every_image_once(expected_ids: Iterable[int], scored_ids: Iterable[int]) -> None:
@@ -77,24 +62,12 @@ def check_every_image_once(expected_ids: Iterable[int], scored_ids: Iterable[int
         )
 
 
-def per_class_ap(
-    ground_truth: GroundTruth,
-    detections: Iterable[Mapping[str, Any]],
-    task: Task,
-    boundary_dilation_ratio: float = BOUNDARY_DILATION_RATIO,
-) -> pd.DataFrame:
+def per_class_ap(overlaps: Overlaps, task: Task) -> pd.DataFrame:
     """Return the AP of every class of the dataset over the scored images.
 
-    Detections on images that are not scored, or of classes that the dataset lacks, do not count.
-    The detections are not modified.
-
     Args:
-        ground_truth: The annotations of the scored images.
-        detections: COCO results: `image_id`, `category_id`, `score`, and, depending on the task,
-            `segmentation` (RLE of the size of the image, `counts` as bytes or str) or `bbox`
-            ([x, y, w, h] in pixels of the original image).
+        overlaps: The detections and their overlaps with the annotations.
         task: "mask", "boundary" or "box".
-        boundary_dilation_ratio: The width of a boundary as a share of the image's diagonal.
 
     Returns:
         One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
@@ -102,42 +75,12 @@ def per_class_ap(
         `METRICS`, in [0, 1]. NaN where there is no instance to find, at all or of that size.
 
     Raises:
-        UserError: If a detection is on an unknown image, its score or box is not finite, or its
-            mask and its image differ in size.
+        UserError: If a detection is invalid, see `Overlaps`.
     """
-    truth, found = coco_datasets(ground_truth, detections, task)
-    evaluation = COCOeval_faster(
-        COCO(truth, print_function=_silent),
-        COCO(found, print_function=_silent),
-        _IOU_TYPES[task],
-        print_function=_silent,
-        boundary_dilation_ratio=boundary_dilation_ratio,
-    )
-    evaluation.params.maxDets = [MAX_DETECTIONS]
+    evaluation = _Evaluation(overlaps, task)
     evaluation.evaluate()
     evaluation.accumulate()
-    return _table(evaluation, truth, task)
-
-
-def coco_datasets(
-    ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]], task: Task
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return annotations and detections as libraries for COCO's evaluation expect them.
-
-    Args:
-        ground_truth: The annotations of the scored images.
-        detections: COCO results, as for `per_class_ap`.
-        task: "mask", "boundary" or "box".
-
-    Returns:
-        Two datasets in COCO's format, of the scored images and all classes, which the caller may
-        modify. Unless the task is "box", an object without a mask is a crowd region.
-
-    Raises:
-        UserError: If a detection is invalid, see `per_class_ap`.
-    """
-    truth = ground_truth.to_coco(masks=task != "box")
-    return truth, truth | {"annotations": checked_results(ground_truth, detections, task)}
+    return _table(evaluation, overlaps.ground_truth, task)
 
 
 def class_means(per_class: pd.DataFrame, class_ids: Iterable[int]) -> dict[str, float]:
@@ -165,55 +108,46 @@ def instance_mean(per_class: pd.DataFrame, class_ids: Iterable[int], metric: str
     return float((rows[metric] * rows["instances"]).sum()) / instances if instances else math.nan
 
 
-def checked_results(
-    ground_truth: GroundTruth, detections: Iterable[Mapping[str, Any]], task: Task
-) -> list[dict[str, Any]]:
-    """Return the detections on scored images, checked and copied for the evaluation library.
+class _Evaluation(COCOeval_faster):
+    """The library's evaluation, given the IoUs."""
 
-    Args:
-        ground_truth: The annotations of the scored images.
-        detections: COCO results, as for `per_class_ap`.
-        task: "mask", "boundary" or "box".
+    def __init__(self, overlaps: Overlaps, task: Task) -> None:
+        truth = overlaps.ground_truth
+        dataset = {
+            "images": [{"id": image_id} for image_id in truth.image_sizes],
+            "categories": [{"id": class_id} for class_id in truth.class_names]}
+        # Numbered from 1, as the library takes annotation id 0 for "unmatched", and equal ids for
+        # the same annotation.
+        annotations = [
+            {"id": number, "image_id": a.image_id, "category_id": a.category_id, "area": a.area,
+             "iscrowd": int(not a.is_object(masks=task != "box"))}
+            for number, a in enumerate(truth.annotations, start=1)]
+        rows = zip(
+            overlaps.image_ids[overlaps.image].tolist(),
+            overlaps.class_ids[overlaps.category].tolist(), overlaps.areas(task).tolist(),
+            overlaps.scores.tolist(), strict=True)
+        detections = [
+            {"id": number, "image_id": image_id, "category_id": class_id, "area": area,
+             "score": score}
+            for number, (image_id, class_id, area, score) in enumerate(rows, start=1)]
+        super().__init__(
+            *(COCO(dataset | {"annotations": entries}, print_function=_silent)
+              for entries in (annotations, detections)),
+            # Of masks, the library would compute the IoUs anew.
+            "bbox",
+            print_function=_silent)
+        self.params.maxDets = [MAX_DETECTIONS]
+        self._known = {
+            (pair.image_id, pair.class_id): pair.ious.tolist() for pair in overlaps.by_class(task)}
 
-    Raises:
-        UserError: If a detection is invalid, see `per_class_ap`.
-    """
-    results = []
-    for detection in detections:
-        image_id = int(detection["image_id"])
-        if image_id not in ground_truth.known_image_ids:
-            raise UserError(f"A detection is on image {image_id}, which the ground truth lacks.")
-        size = ground_truth.image_sizes.get(image_id)
-        if size is None:
-            continue
-        result = {
-            "id": len(results) + 1,
-            "image_id": image_id,
-            "category_id": int(detection["category_id"]),
-            "score": float(detection["score"]),
-            "iscrowd": 0,
-        }
-        if task != "box":
-            mask = detection["segmentation"]
-            if tuple(mask["size"]) != size:
-                raise UserError(
-                    f"A detected mask on image {image_id} has height and width "
-                    f"{list(mask['size'])}, but the image has {list(size)}."
-                )
-            result |= {"segmentation": mask, "area": int(rle.area(mask))}
-        else:
-            box = [float(coordinate) for coordinate in detection["bbox"]]
-            result |= {"bbox": box, "area": box[2] * box[3]}
-        if not all(map(math.isfinite, [result["score"], *result.get("bbox", [])])):
-            raise UserError(
-                f"A detection on image {image_id} is not finite: score {result['score']}"
-                f"{', box ' + str(result['bbox']) if task == 'box' else ''}."
-            )
-        results.append(result)
-    return results
+    def computeIoU(self, imgId: int, catId: int) -> list[list[float]]:  # noqa: N802, N803
+        """Return IoUs [detections by score, annotations], like the method that it overrides."""
+        return self._known[imgId, catId]
 
 
-def _table(evaluation: COCOeval_faster, truth: Mapping[str, Any], task: Task) -> pd.DataFrame:
+def _table(
+    evaluation: COCOeval_faster, ground_truth: GroundTruth, task: Task
+) -> pd.DataFrame:
     """Return the per-class table of an accumulated evaluation."""
     parameters = evaluation.params
     # [iou, recall, class, area] and [iou, class, area]; -1 if there is nothing to find.
@@ -232,16 +166,16 @@ def _table(evaluation: COCOeval_faster, truth: Mapping[str, Any], task: Task) ->
         precision[..., area["large"]].mean(axis=(0, 1)),
         recall[..., area["all"]].mean(axis=0),
     )
-    instances = Counter(a["category_id"] for a in truth["annotations"] if not a["iscrowd"])
-    names = {category["id"]: category["name"] for category in truth["categories"]}
-    ids = [int(class_id) for class_id in parameters.catIds]
+    instances = Counter(
+        a.category_id for a in ground_truth.annotations if a.is_object(masks=task != "box"))
+    names = ground_truth.class_names
     return pd.DataFrame(
         {
-            "name": [names[class_id] for class_id in ids],
-            "instances": [instances[class_id] for class_id in ids],
+            "name": list(names.values()),
+            "instances": [instances[class_id] for class_id in names],
             **{f"{task}_{name}": values for name, values in zip(METRICS, columns, strict=True)},
         },
-        index=pd.Index(ids, name="category_id"),
+        index=pd.Index(list(names), name="category_id"),
     )
 
 

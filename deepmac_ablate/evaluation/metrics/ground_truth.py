@@ -44,6 +44,15 @@ class Annotation(NamedTuple):
     has_mask: bool
     region: Mapping[str, Any]
 
+    def is_object(self, *, masks: bool) -> bool:
+        """Return whether it is an object to find, not a region in which detections are ignored.
+
+        Args:
+            masks: Whether masks are compared, not boxes: the pixels of an object without a mask are
+                unknown, and its box becomes such a region.
+        """
+        return not self.is_crowd and (self.has_mask or not masks)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroundTruth:
@@ -119,45 +128,25 @@ class GroundTruth:
         return tuple(a for a in self.annotations if not a.is_crowd)
 
     @functools.cached_property
-    def objects_by_image(self) -> Mapping[int, tuple[Annotation, ...]]:
-        """The objects of every scored image; an empty tuple for an image without objects."""
+    def annotations_by_image(self) -> Mapping[int, tuple[Annotation, ...]]:
+        """The annotations of every scored image; an empty tuple for an image without any."""
         grouped = defaultdict(list)
-        for annotation in self.objects:
+        for annotation in self.annotations:
             grouped[annotation.image_id].append(annotation)
         return MappingProxyType(
             {image_id: tuple(grouped[image_id]) for image_id in self.image_sizes})
 
     @functools.cached_property
+    def objects_by_image(self) -> Mapping[int, tuple[Annotation, ...]]:
+        """The objects of every scored image; an empty tuple for an image without objects."""
+        return MappingProxyType({
+            image_id: tuple(a for a in annotations if not a.is_crowd)
+            for image_id, annotations in self.annotations_by_image.items()})
+
+    @functools.cached_property
     def ids_with_mask(self) -> frozenset[int]:
         """The ids of the objects whose mask is annotated."""
         return frozenset(annotation.id for annotation in self.objects if annotation.has_mask)
-
-    def to_coco(self, *, masks: bool) -> dict[str, Any]:
-        """Return a dataset in COCO's format, which the caller may modify.
-
-        Annotations are numbered from 1, as libraries take annotation id 0 for "unmatched" and equal
-        ids for the same annotation.
-
-        Args:
-            masks: Whether to include masks; the box of an object without one is then a crowd
-                region.
-        """
-        annotations = []
-        for number, a in enumerate(self.annotations, start=1):
-            entry = {
-                "id": number, "image_id": a.image_id, "category_id": a.category_id,
-                "bbox": list(a.box), "area": a.area, "iscrowd": int(a.is_crowd)}
-            if masks:
-                entry |= {
-                    "segmentation": a.region, "iscrowd": int(a.is_crowd or not a.has_mask)}
-            annotations.append(entry)
-        return {
-            "images": [
-                {"id": image_id, "height": height, "width": width}
-                for image_id, (height, width) in self.image_sizes.items()],
-            "categories": [{"id": i, "name": name} for i, name in self.class_names.items()],
-            "annotations": annotations,
-        }
 
 
 def load_annotations(path: str | os.PathLike[str]) -> Mapping[str, Any]:

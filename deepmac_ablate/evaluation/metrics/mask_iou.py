@@ -3,16 +3,15 @@
 With one predicted mask per annotation there is nothing to find or to rank, so the natural metric is
 the mean IoU of predicted and annotated masks::
 
-    instances = instance_ious(ground_truth, {annotation_id: rle})
+    results = as_detections(ground_truth, {annotation_id: rle})
+    instances = instance_ious(Overlaps(ground_truth, with_annotated_mask(ground_truth, results)))
     table = per_class_iou(ground_truth, instances)
     class_means(table, novel_ids)["iou"]        # mean over classes, as AP is
     instance_mean(table, novel_ids, "iou")      # mean over instances: frequent classes weigh more
 
-Boundary IoU is the IoU of the boundaries of both masks (arXiv:2103.16562); `average_precision`
-defines their width.
-
-`as_detections` makes mask AP computable for the same masks. Objects that are annotated with a box
-only count in neither, as there is no mask to compare with.
+Boundary IoU is the IoU of the boundaries of both masks, see `boundaries`. Mask AP can be computed
+for the same masks. Objects that are annotated with a box only count in neither, as there is no mask
+to compare with.
 """
 
 from __future__ import annotations
@@ -22,11 +21,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from faster_coco_eval import mask as rle
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.evaluation.metrics.average_precision import BOUNDARY_DILATION_RATIO
-from deepmac_ablate.evaluation.metrics.ground_truth import Annotation, GroundTruth, first_ids
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth, first_ids
+from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 
 # COCO's size classes by the annotation's `area`, in pixels, both ends included
 # (https://cocodataset.org/#detection-eval).
@@ -38,19 +36,12 @@ AREAS: dict[str, tuple[float, float]] = {
 }
 
 
-def instance_ious(
-    ground_truth: GroundTruth,
-    predictions: Mapping[int, Mapping[str, Any]],
-    boundary_dilation_ratio: float = BOUNDARY_DILATION_RATIO,
-) -> pd.DataFrame:
+def instance_ious(overlaps: Overlaps) -> pd.DataFrame:
     """Return the IoU of predicted and annotated mask for every object that has a mask.
 
     Args:
-        ground_truth: The annotations of the scored images.
-        predictions: The predicted mask of every non-crowd annotation of the scored images, by
-            annotation id: RLE of the size of the image, `counts` as bytes or str. An empty mask
-            has IoU 0.
-        boundary_dilation_ratio: The width of a boundary as a share of the image's diagonal.
+        overlaps: Those of the results of `as_detections`, or only of those `with_annotated_mask`.
+            An empty mask has IoU 0.
 
     Returns:
         One row per non-crowd annotation with a mask, in the annotations' order: `image_id`,
@@ -58,17 +49,19 @@ def instance_ious(
         `boundary_iou` in [0, 1].
 
     Raises:
-        UserError: If an annotation has no prediction or shares its id, a prediction has no
-            annotation, or a mask and its image differ in size.
+        UserError: If a mask and its image differ in size.
     """
-    _check_one_prediction_each(ground_truth, predictions)
+    ious = {}
+    for image_id, annotated in overlaps.ground_truth.annotations_by_image.items():
+        columns = {a.id: column for column, a in enumerate(annotated)}
+        for place, row in enumerate(overlaps.rows_by_image[image_id]):
+            number = overlaps.results[row]["annotation_id"]
+            ious[number] = tuple(
+                float(values[image_id][place, columns[number]])
+                for values in (overlaps.mask_ious, overlaps.boundary_ious))
     return pd.DataFrame(
-        [
-            (a.image_id, a.category_id, a.id, a.area, *_ious(
-                a, predictions[a.id], ground_truth.image_sizes[a.image_id],
-                boundary_dilation_ratio))
-            for a in ground_truth.objects if a.has_mask
-        ],
+        [(a.image_id, a.category_id, a.id, a.area, *ious[a.id])
+         for a in overlaps.ground_truth.objects if a.has_mask],
         columns=["image_id", "category_id", "annotation_id", "area", "iou", "boundary_iou"],
     )
 
@@ -114,7 +107,8 @@ def as_detections(
 
     Args:
         ground_truth: The annotations of the scored images.
-        predictions: The predicted masks by annotation id, as for `instance_ious`.
+        predictions: The predicted mask of every non-crowd annotation of the scored images, by
+            annotation id: RLE of the size of the image, `counts` as bytes or str.
         boxes: The boxes [x, y, w, h] that they were predicted in, by annotation id; None for the
             ground-truth boxes.
 
@@ -158,23 +152,3 @@ def _check_one_prediction_each(
     ):
         if ids:
             raise UserError(f"{len(ids)} {fault} (ids {first_ids(ids)}).")
-
-
-def _ious(
-    annotation: Annotation,
-    prediction: Mapping[str, Any],
-    size: tuple[int, int],
-    boundary_dilation_ratio: float,
-) -> tuple[float, float]:
-    """Return the mask IoU and the boundary IoU of an annotation and its prediction."""
-    if tuple(prediction["size"]) != size:
-        raise UserError(
-            f"The predicted mask of annotation {annotation.id} has height and width "
-            f"{list(prediction['size'])}, but its image has {list(size)}."
-        )
-    masks = [prediction, annotation.region]
-    boundaries = [rle.rleToBoundary(mask, boundary_dilation_ratio) for mask in masks]
-    return (
-        float(rle.iou(masks[:1], masks[1:], [0])[0, 0]),
-        float(rle.iou(boundaries[:1], boundaries[1:], [0])[0, 0]),
-    )

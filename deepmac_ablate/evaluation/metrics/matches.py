@@ -4,10 +4,10 @@ AP is not a mean over images, as it ranks the detections of all of them. Its val
 of images depends on every detection's score and whether it matched, but not on masks. COCO's
 matching is done by image and class, so it is valid for every sample::
 
-    matches = match_detections(ground_truth, detections, "mask")
+    matches = match_detections(Overlaps(ground_truth, detections), "mask")
     RankedMatches(matches).average_precision(weights)
 
-The matching is pycocotools' own, so AP with every image once equals that of `per_class_ap`.
+AP with every image once equals that of `per_class_ap`.
 
 `RankedMatches` is made for thousands of samples: everything that does not depend on the sample (the
 ranking, and the positions of true positives in it) is computed once. A sample then costs one pass
@@ -19,23 +19,17 @@ precision, so it is needed only there.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import zipfile
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.evaluation.metrics.average_precision import MAX_DETECTIONS, coco_datasets
-from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
+from deepmac_ablate.evaluation.metrics.matching import THRESHOLDS, match_greedily
+from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 
-# COCO's IoU thresholds .50, .55, ... .95, and the areas of all objects, in pixels.
-THRESHOLDS = 10
-_ALL_AREAS = [0, 1e10]
-_IOU_TYPES = {"mask": "segm", "box": "bbox"}
 _BITS = ("matched", "ignored")
 # COCO's recalls 0, .01, ... 1, the same float values.
 _RECALLS = np.linspace(0.0, 1.0, 101)
@@ -86,7 +80,7 @@ class Matches:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 fields = {field.name: file[field.name] for field in dataclasses.fields(cls)}
-            shape = (len(fields["image"]), THRESHOLDS)
+            shape = (len(fields["image"]), len(THRESHOLDS))
             for name in _BITS:
                 bits = np.unpackbits(fields[name], count=shape[0] * shape[1])
                 fields[name] = bits.astype(bool).reshape(shape)
@@ -97,39 +91,37 @@ class Matches:
         return cls(**fields)
 
 
-def match_detections(
-    ground_truth: GroundTruth,
-    detections: Iterable[Mapping[str, Any]],
-    task: Literal["mask", "box"],
-) -> Matches:
+def match_detections(overlaps: Overlaps, task: Literal["mask", "box"]) -> Matches:
     """Return the matches of detections, by the conventions of `per_class_ap`.
 
     Args:
-        ground_truth: The annotations of the scored images.
-        detections: COCO results, as for `per_class_ap`.
+        overlaps: The detections and their overlaps with the annotations.
         task: "mask" or "box".
 
     Raises:
-        UserError: If a detection is invalid, see `per_class_ap`.
+        UserError: If a detection is invalid, see `Overlaps`.
     """
-    truth, found = coco_datasets(ground_truth, detections, task)
-    evaluated = _evaluate(truth, found, task)
-    images = np.unique([image["id"] for image in truth["images"]])
-    classes = np.unique([category["id"] for category in truth["categories"]])
-    counts = [len(pair["dtIds"]) for pair in evaluated]
+    matched, ignored = np.zeros((2, len(overlaps.results), len(THRESHOLDS)), bool)
+    for pair in overlaps.by_class(task):
+        matches = match_greedily(pair.ious, pair.is_object)
+        matched[pair.rows] = matches >= 0
+        ignored[pair.rows] = matched[pair.rows] & ~pair.is_object[matches]
     to_find = [
-        (a["image_id"], a["category_id"]) for a in truth["annotations"] if not a["iscrowd"]]
+        (a.image_id, a.category_id) for a in overlaps.ground_truth.annotations
+        if a.is_object(masks=task != "box")]
     to_find = np.array(to_find, np.int64).reshape(-1, 2)
+    ranked = overlaps.ranked
     return Matches(
-        image_ids=images.astype(np.int64),
-        class_ids=classes.astype(np.int64),
-        image=_indices(np.repeat([p["image_id"] for p in evaluated], counts), images),
-        category=_indices(np.repeat([p["category_id"] for p in evaluated], counts), classes),
-        scores=_compact(np.concatenate([[], *(p["dtScores"] for p in evaluated)])),
-        matched=_by_detection([p["dtMatches"] > 0 for p in evaluated]),
-        ignored=_by_detection([p["dtIgnore"] for p in evaluated]),
+        image_ids=overlaps.image_ids,
+        class_ids=overlaps.class_ids,
+        image=overlaps.image[ranked].astype(np.int32),
+        category=overlaps.category[ranked].astype(np.int32),
+        scores=_compact(overlaps.scores[ranked]),
+        matched=matched[ranked],
+        ignored=ignored[ranked],
         instances=np.stack(
-            [_indices(to_find[:, 0], images), _indices(to_find[:, 1], classes)], axis=1),
+            [_indices(to_find[:, 0], overlaps.image_ids),
+             _indices(to_find[:, 1], overlaps.class_ids)], axis=1),
     )
 
 
@@ -152,15 +144,15 @@ class RankedMatches:
         category = matches.category[order]
         self._class_start = np.searchsorted(category, np.arange(self._classes))
         matched, ignored = matches.matched[order], matches.ignored[order]
-        curve = category[:, None] * THRESHOLDS + np.arange(THRESHOLDS)
+        curve = category[:, None] * len(THRESHOLDS) + np.arange(len(THRESHOLDS))
         find_curve, self._find = _by_curve(curve, matched & ~ignored)
         ignored_curve, self._ignored = _by_curve(curve, ignored)
         self._find_image = self._image[self._find]
-        self._find_class = find_curve // THRESHOLDS
+        self._find_class = find_curve // len(THRESHOLDS)
         self._ignored_image = self._image[self._ignored]
         # The finds of a curve are those from `_from` to `_until`. `_ignored_above` counts the
         # ignored detections that are ranked above a find in its curve.
-        curves = np.arange(self._classes * THRESHOLDS)
+        curves = np.arange(self._classes * len(THRESHOLDS))
         self._from = np.searchsorted(find_curve, curves)
         self._until = np.searchsorted(find_curve, curves, "right")
         keys, wanted = (
@@ -189,10 +181,10 @@ class RankedMatches:
         found = np.cumsum(weights[self._find_image])
         precision = self._precision(weights, found)
         # The number of finds with which each recall is reached.
-        before = _from_zero(found)[self._from].reshape(self._classes, THRESHOLDS, 1)
+        before = _from_zero(found)[self._from].reshape(self._classes, len(THRESHOLDS), 1)
         counts = before + _least_finds(wanted)[:, None, :]
         at = np.searchsorted(found, counts)
-        reached = at < self._until.reshape(self._classes, THRESHOLDS, 1)
+        reached = at < self._until.reshape(self._classes, len(THRESHOLDS), 1)
         # One more entry for recalls that are never reached.
         values = np.append(precision, 0.0)[np.where(reached, at, len(precision))]
         return np.where(wanted > 0, values.mean(axis=(1, 2)), np.nan)
@@ -210,35 +202,8 @@ class RankedMatches:
         return falling - self._apart
 
 
-def _evaluate(
-    truth: dict[str, Any], found: dict[str, Any], task: Literal["mask", "box"]
-) -> list[dict[str, Any]]:
-    """Return pycocotools' results for images and classes with any object or detection, by class."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    # pycocotools prints its progress.
-    with contextlib.redirect_stdout(io.StringIO()):
-        pair = []
-        for data in (truth, found):
-            coco = COCO()
-            coco.dataset = data
-            coco.createIndex()
-            pair.append(coco)
-        evaluation = COCOeval(*pair, _IOU_TYPES[task])
-        evaluation.params.maxDets = [MAX_DETECTIONS]
-        evaluation.params.areaRng = [_ALL_AREAS]
-        evaluation.evaluate()
-    return [result for result in evaluation.evalImgs if result is not None]
-
-
 def _indices(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.searchsorted(known, values).astype(np.int32)
-
-
-def _by_detection(parts: list[np.ndarray]) -> np.ndarray:
-    """Join arrays [T, detections] into one [D, T]."""
-    return np.concatenate([np.zeros((THRESHOLDS, 0)), *parts], axis=1).T.astype(bool)
 
 
 def _compact(scores: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from deepmac_ablate import class_splits
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics import agnostic_recall, average_precision
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
+from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 from tests.evaluation.metrics.test_average_precision import data_set, detected, square
 from tests.helpers import coco_tiny
 from tests.helpers.noisy_detections import noisy_detections, oracle
@@ -21,7 +22,7 @@ METRIC = "mask_ar100_agnostic"
 
 def per_class_recall(annotations, detections, image_ids):
     ground_truth = GroundTruth.from_coco(annotations, image_ids)
-    return agnostic_recall.per_class_agnostic_recall(ground_truth, detections)
+    return agnostic_recall.per_class_agnostic_recall(Overlaps(ground_truth, detections))
 
 
 def recall(truth, detections, image_ids, class_ids):

@@ -13,6 +13,7 @@ from deepmac_ablate import class_splits
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics import average_precision
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
+from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 from tests.helpers import coco_tiny
 from tests.helpers.noisy_detections import noisy_detections, oracle
 
@@ -69,7 +70,7 @@ def detected(annotation, score=1.0, **fields):
 def per_class_ap(annotations, detections, image_ids, task, *ratio):
     """Return the AP of every class over the scored images of a document."""
     ground_truth = GroundTruth.from_coco(annotations, image_ids)
-    return average_precision.per_class_ap(ground_truth, detections, task, *ratio)
+    return average_precision.per_class_ap(Overlaps(ground_truth, detections, *ratio), task)
 
 
 def assert_equal(expected, actual):
@@ -284,10 +285,10 @@ def test_inputs_are_not_modified_and_nothing_is_printed(noisy, capfd):
     """The library modifies its inputs and prints progress; the user sees neither."""
     annotations, detections, image_ids = noisy
     ground_truth = GroundTruth.from_coco(annotations, image_ids)
-    before = copy.deepcopy((annotations, ground_truth.to_coco(masks=True), detections))
+    before = copy.deepcopy((annotations, ground_truth.annotations, detections))
     for task in ("mask", "boundary"):
-        average_precision.per_class_ap(ground_truth, detections, task)
-    assert before == (annotations, ground_truth.to_coco(masks=True), detections)
+        average_precision.per_class_ap(Overlaps(ground_truth, detections), task)
+    assert before == (annotations, ground_truth.annotations, detections)
     assert tuple(capfd.readouterr()) == ("", "")
 
 

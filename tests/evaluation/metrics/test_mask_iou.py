@@ -10,6 +10,7 @@ from deepmac_ablate import class_splits
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics import average_precision, mask_iou
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
+from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 from tests.helpers import coco_tiny
 from tests.helpers.noisy_detections import boundary, oracle, quiet_coco, shifted
 
@@ -78,9 +79,15 @@ def brute_force(annotations, masks):
     return rows
 
 
+def instance_ious(ground_truth, predictions, *ratio):
+    detections = mask_iou.as_detections(ground_truth, predictions)
+    judged = mask_iou.with_annotated_mask(ground_truth, detections)
+    return mask_iou.instance_ious(Overlaps(ground_truth, judged, *ratio))
+
+
 def per_class_iou(annotations, predictions, image_ids, *ratio):
     ground_truth = GroundTruth.from_coco(annotations, image_ids)
-    instances = mask_iou.instance_ious(ground_truth, predictions, *ratio)
+    instances = instance_ious(ground_truth, predictions, *ratio)
     return mask_iou.per_class_iou(ground_truth, instances)
 
 
@@ -220,7 +227,6 @@ def test_area_at_a_bound_counts_on_both_sides():
     )
 
 
-@pytest.mark.parametrize("function", [mask_iou.instance_ious, mask_iou.as_detections])
 @pytest.mark.parametrize(
     ("numbers", "predicted_numbers", "message"),
     [
@@ -229,18 +235,18 @@ def test_area_at_a_bound_counts_on_both_sides():
         ([1, 1], [1], r"1 annotations share their id with another \(ids 1\)"),
     ],
 )
-def test_predictions_must_be_one_per_annotation(function, numbers, predicted_numbers, message):
+def test_predictions_must_be_one_per_annotation(numbers, predicted_numbers, message):
     """A missing or superfluous mask is an error, not a lower number."""
     truth = data_set(*(annotation(number) for number in numbers))
     predictions = {number: encode(rectangle(5)) for number in predicted_numbers}
     with pytest.raises(UserError, match=message):
-        function(GroundTruth.from_coco(truth, [1]), predictions)
+        mask_iou.as_detections(GroundTruth.from_coco(truth, [1]), predictions)
 
 
 def test_masks_of_another_size_are_refused():
     """A mask of the resized image's size, which would silently score 0, is refused."""
     small = encode(np.ones((25, 30)))
-    message = r"mask of annotation 1 has height and width \[25, 30\], but its image has \[50, 60\]"
+    message = r"mask on image 1 has height and width \[25, 30\], but the image has \[50, 60\]"
     with pytest.raises(UserError, match=message):
         per_class_iou(data_set(annotation(1)), {1: small}, [1])
 
@@ -248,8 +254,7 @@ def test_masks_of_another_size_are_refused():
 def test_each_annotated_mask_has_a_row(predicted):
     """The rows are the objects, with their sizes, whose means the table holds."""
     annotations, masks, predictions, image_ids = predicted
-    instances = mask_iou.instance_ious(
-        GroundTruth.from_coco(annotations, image_ids), predictions)
+    instances = instance_ious(GroundTruth.from_coco(annotations, image_ids), predictions)
     expected = sorted(brute_force(annotations, masks))
     found = sorted(zip(instances["category_id"], instances["area"], instances["iou"], strict=True))
     np.testing.assert_allclose(found, expected, atol=1e-9)
@@ -264,7 +269,7 @@ def test_mask_ap_in_annotated_boxes_equals_pycocotools(predicted):
     ground_truth = GroundTruth.from_coco(annotations, image_ids)
     detections = mask_iou.as_detections(ground_truth, predictions)
     assert len(masks) == len(detections)
-    table = average_precision.per_class_ap(ground_truth, detections, "mask")
+    table = average_precision.per_class_ap(Overlaps(ground_truth, detections), "mask")
     for class_ids in (class_splits.VOC, class_splits.NON_VOC):
         expected = oracle(annotations, detections, image_ids, class_ids, "mask")
         assert pytest.approx(expected, abs=1e-6) == average_precision.class_means(table, class_ids)
@@ -278,7 +283,7 @@ def test_perfect_masks_in_annotated_boxes_score_one(predicted):
     ground_truth = GroundTruth.from_coco(annotations, image_ids)
     detections = mask_iou.as_detections(ground_truth, own)
     for task in ("mask", "box"):
-        table = average_precision.per_class_ap(ground_truth, detections, task)
+        table = average_precision.per_class_ap(Overlaps(ground_truth, detections), task)
         assert average_precision.class_means(table, table.index)[f"{task}_ap"] == 1
 
 
@@ -293,6 +298,6 @@ def test_equal_scores_make_ap_the_square_of_the_share_of_good_masks():
     predictions = {number: masks[bool(good[number])] for number in range(2000)}
     ground_truth = GroundTruth.from_coco(truth)
     detections = mask_iou.as_detections(ground_truth, predictions)
-    row = average_precision.per_class_ap(ground_truth, detections, "mask").loc[1]
+    row = average_precision.per_class_ap(Overlaps(ground_truth, detections), "mask").loc[1]
     assert row["mask_ar100"] == 0.5
     assert pytest.approx(0.25, abs=0.03) == row["mask_ap"]

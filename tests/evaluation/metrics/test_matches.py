@@ -10,6 +10,7 @@ import pytest
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from deepmac_ablate.evaluation.metrics.matches import Matches, RankedMatches, match_detections
+from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 from tests.evaluation.metrics.test_average_precision import data_set, detected, per_class_ap, square
 from tests.helpers import coco_tiny
 from tests.helpers.noisy_detections import noisy_detections, oracle
@@ -21,7 +22,8 @@ TASKS = ("mask", "box")
 
 
 def match(annotations, detections, image_ids, task):
-    return match_detections(GroundTruth.from_coco(annotations, image_ids), detections, task)
+    ground_truth = GroundTruth.from_coco(annotations, image_ids)
+    return match_detections(Overlaps(ground_truth, detections), task)
 
 
 def random_data(seed, images=6):

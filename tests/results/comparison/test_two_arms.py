@@ -15,6 +15,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics.average_precision import per_class_ap
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from deepmac_ablate.evaluation.metrics.matches import match_detections
+from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 from deepmac_ablate.results import formats as table_formats
 from deepmac_ablate.results.comparison.comparison_rendering import (
     comparison_notes,
@@ -140,12 +141,13 @@ def average_precision_arms(root, seeds=(0, 1)):
     expected = {}
     for arm in ("a", "b"):
         for seed in seeds:
-            detections = noisy_detections(truth, 10 * seed + (arm == "b"))
+            overlaps = Overlaps(
+                ground_truth, noisy_detections(truth, 10 * seed + (arm == "b")))
             compared_trials.write(root / f"{arm}-{seed}", matches={
-                f"detections_{task}": match_detections(ground_truth, detections, task)
+                f"detections_{task}": match_detections(overlaps, task)
                 for task in ("mask", "box")})
             for task in ("mask", "box"):
-                table = per_class_ap(ground_truth, detections, task)
+                table = per_class_ap(overlaps, task)
                 expected[arm, seed, task] = table[f"{task}_ap"].to_numpy()
     return compared_trials.listed(root, {"a": seeds, "b": seeds}), expected
 
