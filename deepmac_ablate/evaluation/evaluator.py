@@ -19,6 +19,7 @@ from deepmac_ablate.evaluation.metrics import agnostic_recall, average_precision
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 from deepmac_ablate.evaluation.predictor import Predictor
+from deepmac_ablate.evaluation.reference_masks import reference_ious
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.progress import track
 
@@ -95,6 +96,8 @@ class Evaluation:
         self.box_sources = tuple(box_sources)
         self.noise_seed = noise_seed
         self.overlays = overlays
+        # Kept, as its programs are traced once for all evaluations of a model.
+        self._predictor: Predictor | None = None
 
     def check_data(self) -> None:
         """Open the dataset, so that problems show before anything is computed.
@@ -128,7 +131,9 @@ class Evaluation:
         roles = class_splits.roles(seen_classes, self.data.info.categories)
         given_sources = [source for source in self.box_sources if source != "detections"]
         given = given_boxes(ground_truth, given_sources, self.noise_seed)
-        predictor = Predictor(model, strategy, self.data.batch_size)
+        if self._predictor is None or self._predictor.model is not model:
+            self._predictor = Predictor(model, strategy, self.data.batch_size)
+        predictor = self._predictor
         detect = "detections" in self.box_sources
         scored: list[int] = []
         detections: list[dict[str, Any]] = []
@@ -155,12 +160,13 @@ class Evaluation:
                 overlaps[source] = Overlaps(ground_truth, detections)
                 tables = _detection_tables(overlaps[source])
             else:
-                predictions[source] = mask_iou.as_detections(
-                    ground_truth, in_boxes[source], _boxes_by_annotation(given, source))
+                boxes = _boxes_by_annotation(given, source)
+                predictions[source] = mask_iou.as_detections(ground_truth, in_boxes[source], boxes)
                 overlaps[source] = Overlaps(
                     ground_truth,
                     mask_iou.with_annotated_mask(ground_truth, predictions[source]))
-                ious = mask_iou.instance_ious(overlaps[source])
+                ious = mask_iou.instance_ious(overlaps[source]).join(
+                    reference_ious(ground_truth, boxes, model.mask_head.mask_size))
                 tables = [
                     average_precision.per_class_ap(overlaps[source], "mask"),
                     average_precision.per_class_ap(overlaps[source], "boundary"),

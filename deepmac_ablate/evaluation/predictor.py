@@ -36,6 +36,9 @@ class Predictor:
     """Runs a model on batches of images, on the devices of a strategy.
 
     The mask head runs on actual boxes only, without padding to the maximum number.
+
+    Attributes:
+        model: The model.
     """
 
     def __init__(self, model: MaskRCNN, strategy: tf.distribute.Strategy, batch_size: int) -> None:
@@ -47,6 +50,7 @@ class Predictor:
             batch_size: The largest number of images in a batch. Smaller batches are padded, as
                 each size would need a traced program of its own.
         """
+        self.model = model
         self._strategy = strategy
         self._replicas = max(len(strategy.extended.worker_devices), 1)
         self._batch_size = -(-batch_size // self._replicas) * self._replicas

@@ -17,6 +17,7 @@ from faster_coco_eval import mask as rle
 from deepmac_ablate.data.masks import Region, decode_region
 from deepmac_ablate.evaluation.mask_pasting import paste_masks
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
+from deepmac_ablate.evaluation.metrics.mask_iou import REFERENCES
 
 
 def reference_ious(
@@ -43,7 +44,7 @@ def reference_ious(
             [pasted] = paste_masks(sampled[np.newaxis], box[np.newaxis], height, width)
             ceiling = rle.iou([pasted], [annotation.region], [0])[0, 0]
             rows.append((*_floor_ious(region, box, height, width), float(ceiling)))
-    return pd.DataFrame(rows, columns=["iou_filled_box", "iou_ellipse", "iou_ceiling"])
+    return pd.DataFrame(rows, columns=list(REFERENCES))
 
 
 def _floor_ious(

@@ -34,6 +34,8 @@ AREAS: dict[str, tuple[float, float]] = {
     "iou_m": (32**2, 96**2),
     "iou_l": (96**2, 1e10),
 }
+# IoU of masks that need no training with the same annotations, see `reference_masks`.
+REFERENCES = ("iou_filled_box", "iou_ellipse", "iou_ceiling")
 
 
 def instance_ious(overlaps: Overlaps) -> pd.DataFrame:
@@ -71,19 +73,20 @@ def per_class_iou(ground_truth: GroundTruth, instances: pd.DataFrame) -> pd.Data
 
     Args:
         ground_truth: The annotations of the scored images.
-        instances: The table from `instance_ious`.
+        instances: The table from `instance_ious`, with or without columns of `REFERENCES`.
 
     Returns:
         One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
-        annotations with a mask) and `iou`, `iou_s`, `iou_m`, `iou_l`, `boundary_iou` in [0, 1]. NaN
-        where there is no instance, at all or of that size.
+        annotations with a mask), `iou`, `iou_s`, `iou_m`, `iou_l`, `boundary_iou` and the
+        references, in [0, 1]. NaN where there is no instance, at all or of that size.
     """
     names = ground_truth.class_names
-    measured = instances[["category_id", "boundary_iou"]].copy()
+    others = ["boundary_iou", *(name for name in REFERENCES if name in instances)]
+    measured = instances[["category_id", *others]].copy()
     for metric, (low, high) in AREAS.items():
         measured[metric] = instances["iou"].where(instances["area"].between(low, high))
     classes = measured.groupby("category_id")
-    table = classes[[*AREAS, "boundary_iou"]].mean().reindex(list(names))
+    table = classes[[*AREAS, *others]].mean().reindex(list(names))
     table.insert(0, "name", list(names.values()))
     table.insert(1, "instances", classes.size().reindex(list(names), fill_value=0))
     return table
