@@ -4,9 +4,10 @@
 
     .venv/bin/python gin/checkpoints/shapes_detector.py
 
-Its images are drawn with another seed than those of `deepmac-ablate data shapes`, so it has seen none
-of the images that experiments train or evaluate on. It is trained on the boxes of all classes and
-never sees a mask. On 2 CPU cores that takes about half an hour; killed, it goes on where it stopped.
+Its images are drawn with another seed than those of `deepmac-ablate data shapes`, so it has seen
+none of the images that experiments train or evaluate on. It is trained on the boxes of all classes
+and never sees a mask. On 2 CPU cores that takes about half an hour; killed, it goes on where it
+stopped.
 """
 
 from __future__ import annotations
