@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -73,6 +74,8 @@ def _train(args: argparse.Namespace, cache: SessionCache) -> int:
     from deepmac_ablate.training import multi_worker, run
     from deepmac_ablate.trial.tracking.start_mirror import mirroring
 
+    # Half a million imported objects stay; collecting garbage need not visit them time and again.
+    gc.freeze()
     workdir = TrialWorkdir(args.workdir)
     trial = Trial(tuple(args.gin_file), tuple(args.gin_bindings), args.seed, args.arm)
     if not args.gin_file:

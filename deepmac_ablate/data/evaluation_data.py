@@ -13,6 +13,7 @@ from official.vision.dataloaders import tf_example_decoder
 from deepmac_ablate.data import model_input
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import check_at_least
+from deepmac_ablate.modeling.autograph import disabled
 
 
 @gin.register(module="deepmac_ablate.data.evaluation_data")
@@ -59,7 +60,7 @@ class EvaluationData:
             }
 
         dataset = tf.data.TFRecordDataset(self._paths())
-        dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.map(disabled(parse), num_parallel_calls=tf.data.AUTOTUNE)
         return dataset.batch(self.batch_size).prefetch(2)
 
     def images(self, image_ids: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:

@@ -20,6 +20,7 @@ from official.vision.ops import box_ops, preprocess_ops
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.modeling.anchors import Anchors
+from deepmac_ablate.modeling.autograph import disabled, needs_autograph
 
 _DATASET = re.compile(r".+@[0-9a-f]{12}")
 
@@ -147,7 +148,9 @@ class TrainingData:
         start = first_step * self.batch_size
         dataset = self._records(seed, start).enumerate(start)
         dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
-        dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        dataset = dataset.map(
+            parse if needs_autograph(self, anchors) else disabled(parse),
+            num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         dataset = dataset.batch(self.batch_size // replicas, drop_remainder=True)
         # Without this, a strategy expects a smaller last batch, and passes the step batches whose
         # size is known only at run time.
@@ -171,11 +174,12 @@ class TrainingData:
                 num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             # Whole windows are shuffled: `Dataset.shuffle` depends on TensorFlow's global seed too.
             windows = records.batch(min(self._shuffle_buffer, number)).enumerate()
-            records = windows.map(lambda i, window: shuffle(window, fold_in(order, i))).unbatch()
+            records = windows.map(
+                disabled(lambda i, window: shuffle(window, fold_in(order, i)))).unbatch()
             return records.skip(tf.where(epoch == first_epoch, tf.constant(offset, tf.int64), 0))
 
         epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
-        return epochs.flat_map(epoch_records)
+        return epochs.flat_map(disabled(epoch_records))
 
     def _parse(
         self,

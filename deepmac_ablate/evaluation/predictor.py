@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from deepmac_ablate.evaluation.given_boxes import GivenBox
 from deepmac_ablate.evaluation.mask_pasting import paste_masks
+from deepmac_ablate.modeling.autograph import is_own
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 
 # The number of boxes that a device segments at once limits the memory for their feature crops.
@@ -54,9 +55,10 @@ class Predictor:
         self._strategy = strategy
         self._replicas = max(len(strategy.extended.worker_devices), 1)
         self._batch_size = -(-batch_size // self._replicas) * self._replicas
-        self._features = tf.function(model.features)
-        self._detect = tf.function(model.detect)
-        self._masks = tf.function(model.predict_masks)
+        convert = is_own(model)
+        self._features = tf.function(model.features, autograph=convert)
+        self._detect = tf.function(model.detect, autograph=convert)
+        self._masks = tf.function(model.predict_masks, autograph=convert)
 
     def predict(
         self,

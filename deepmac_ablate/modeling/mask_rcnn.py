@@ -14,6 +14,7 @@ from official.vision.ops import box_ops
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import mask_slots, stochastic_depth
 from deepmac_ablate.modeling.anchors import Anchors
+from deepmac_ablate.modeling.autograph import call_part, disabled, needs_autograph
 from deepmac_ablate.modeling.backbones import Backbone, Norm
 from deepmac_ablate.modeling.box_sources import BoxSource, GroundTruth
 from deepmac_ablate.modeling.detector import (
@@ -111,8 +112,8 @@ class MaskRCNN(tf_keras.Model):
         self, backbone: Backbone, norm: Norm, decay: tf_keras.regularizers.Regularizer | None
     ) -> tuple[tf_keras.Model, tf_keras.layers.Layer]:
         """Build backbone and decoder; see `Backbone.build`."""
-        return backbone.build(
-            self.image_size, self.anchors.min_level, self.anchors.max_level, norm, decay)
+        build = backbone.build if needs_autograph(backbone) else disabled(backbone.build)
+        return build(self.image_size, self.anchors.min_level, self.anchors.max_level, norm, decay)
 
     @property
     def regions_per_image(self) -> int:
@@ -120,9 +121,18 @@ class MaskRCNN(tf_keras.Model):
         return self._region_sampler.num_samples
 
     def create_variables(self) -> None:
-        """Create all variables by calling the model on symbolic inputs."""
-        images = tf_keras.Input([*self.image_size, 3])
-        self(images, tf_keras.Input([2]), training=False)
+        """Create all variables by tracing the layers that have some, without running them."""
+
+        @tf.function(autograph=False)
+        def call_layers() -> None:
+            with tf.name_scope(self.name):
+                features = self.features(tf.zeros([1, *self.image_size, 3]))
+                boxes, number = tf.zeros([1, 1, 4]), tf.zeros([1], tf.int32)
+                call_part(self.rpn_head, features, training=False)
+                call_part(self.detection_head, self._roi_aligner(features, boxes), training=False)
+                self.predict_masks(features, boxes[0], number, number)
+
+        call_layers.get_concrete_function()
 
     def call(
         self,
@@ -152,34 +162,31 @@ class MaskRCNN(tf_keras.Model):
         if not training:
             return self._detect_and_segment(features, image_shape)
         rpn_scores, rpn_boxes, proposals = self._propose(features, image_shape, training=True)
-        regions = self._region_sampler.sample(
-            proposals, labels["gt_boxes"], labels["gt_classes"], seed)
-        outputs = {"rpn_scores": rpn_scores, "rpn_boxes": rpn_boxes}
-        outputs.update(self.train_boxes(features, regions))
-        outputs.update(self.train_masks(features, regions, labels, seed))
-        return outputs
+        regions = call_part(
+            self._region_sampler.sample, proposals, labels["gt_boxes"], labels["gt_classes"], seed)
+        return {"rpn_scores": rpn_scores, "rpn_boxes": rpn_boxes,
+                **self.train_boxes(features, regions),
+                **self.train_masks(features, regions, labels, seed)}
 
     def features(
         self, images: tf.Tensor, seed: tf.Tensor | None = None, training: bool = False
     ) -> dict[str, tf.Tensor]:
         """[b, h, w, 3] -> {level: [b, h / 2**level, w / 2**level, c]}; see `call`."""
         with stochastic_depth.seeded(seed):
-            return self.decoder(self.backbone(images, training=training), training=training)
+            found = call_part(self.backbone, images, training=training)
+            return call_part(self.decoder, found, training=training)
 
     def train_boxes(
         self, features: Mapping[str, tf.Tensor], regions: Regions
     ) -> dict[str, tf.Tensor]:
         """Run the box head on regions; return its outputs and their targets."""
         crops = self._roi_aligner(features, regions.boxes)
-        class_outputs, box_outputs = _float32(self.detection_head(crops, training=True))
+        class_outputs, box_outputs = _call_in_float32(self.detection_head, crops, training=True)
         targets = box_ops.encode_boxes(regions.gt_boxes, regions.boxes, weights=REGRESSION_WEIGHTS)
         background = (regions.gt_classes == 0)[..., tf.newaxis]
-        return {
-            "class_outputs": class_outputs,
-            "box_outputs": box_outputs,
-            "class_targets": regions.gt_classes,
-            "box_targets": tf.where(background, tf.zeros_like(targets), targets),
-        }
+        return {"class_outputs": class_outputs, "box_outputs": box_outputs,
+                "class_targets": regions.gt_classes,
+                "box_targets": tf.where(background, tf.zeros_like(targets), targets)}
 
     def train_masks(
         self,
@@ -192,23 +199,22 @@ class MaskRCNN(tf_keras.Model):
         truth = GroundTruth(
             labels["gt_boxes"], labels["gt_classes"], labels["gt_masks"], labels["gt_has_mask"])
         # The region sampler draws from `seed` itself; shifted seeds keep the draws independent.
-        boxes = self._mask_boxes.boxes(truth, regions, self.image_size, tf.add(seed, [2, 0]))
+        boxes = call_part(
+            self._mask_boxes.boxes, truth, regions, self.image_size, tf.add(seed, [2, 0]))
+        valid = None
         if self.pad_to_all_slots:
             slots = mask_slots.all_slots(boxes, truth)
-            valid = None
         else:
             budget = self._mask_boxes.slots_per_image * boxes.classes.shape[0]
             slots = mask_slots.packed_slots(boxes, truth, budget, tf.add(seed, [1, 0]))
             valid = slots.valid
         crops = self._mask_crops(features, slots.boxes, slots.image_index)
-        logits = self.mask_head(crops, slots.classes, valid=valid, training=True)
-        targets = self._mask_boxes.targets(
-            slots.boxes, slots.gt_boxes, slots.gt_masks, self.mask_head.mask_size)
-        return {
-            "mask_outputs": tf.cast(logits, tf.float32),
-            "mask_targets": tf.stop_gradient(targets),
-            "mask_slots": slots,
-        }
+        logits = call_part(self.mask_head, crops, slots.classes, valid=valid, training=True)
+        targets = call_part(
+            self._mask_boxes.targets, slots.boxes, slots.gt_boxes, slots.gt_masks,
+            self.mask_head.mask_size)
+        return {"mask_outputs": tf.cast(logits, tf.float32),
+                "mask_targets": tf.stop_gradient(targets), "mask_slots": slots}
 
     def predict_masks(
         self,
@@ -230,7 +236,7 @@ class MaskRCNN(tf_keras.Model):
             [n, mask_size, mask_size] float32.
         """
         crops = self._mask_crops(features, boxes, image_index)
-        logits = self.mask_head(crops, classes, training=False)
+        logits = call_part(self.mask_head, crops, classes, training=False)
         return tf.sigmoid(tf.cast(logits, tf.float32))
 
     def detect(
@@ -248,26 +254,21 @@ class MaskRCNN(tf_keras.Model):
         """
         _, _, proposals = self._propose(features, image_shape, training=False)
         crops = self._roi_aligner(features, proposals)
-        class_outputs, box_outputs = _float32(self.detection_head(crops, training=False))
-        detections = self._detection_generator(
-            box_outputs, class_outputs, proposals, image_shape, REGRESSION_WEIGHTS,
-            bbox_per_class=True)
-        return {
-            "boxes": detections["detection_boxes"],
-            "classes": detections["detection_classes"],
-            "scores": detections["detection_scores"],
-            "num_detections": detections["num_detections"],
-        }
+        class_outputs, box_outputs = _call_in_float32(self.detection_head, crops, training=False)
+        found = call_part(
+            self._detection_generator, box_outputs, class_outputs, proposals, image_shape,
+            REGRESSION_WEIGHTS, bbox_per_class=True)
+        return {"boxes": found["detection_boxes"], "classes": found["detection_classes"],
+                "scores": found["detection_scores"], "num_detections": found["num_detections"]}
 
     def _detect_and_segment(
         self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor
     ) -> dict[str, Any]:
         found = self.detect(features, image_shape)
         number, size = found["boxes"].shape[1], self.mask_head.mask_size
+        image_index = tf.repeat(tf.range(tf.shape(image_shape)[0]), number)
         masks = self.predict_masks(
-            features,
-            tf.reshape(found["boxes"], [-1, 4]),
-            tf.repeat(tf.range(tf.shape(image_shape)[0]), number),
+            features, tf.reshape(found["boxes"], [-1, 4]), image_index,
             tf.reshape(found["classes"], [-1]))
         return {"features": features, **found,
                 "masks": tf.reshape(masks, [-1, number, size, size])}
@@ -277,23 +278,22 @@ class MaskRCNN(tf_keras.Model):
     ) -> tf.Tensor:
         """Return the input of the mask head in each box: features and further channels."""
         crops = crop_features(features, boxes, image_index, self.mask_head.crop_size)
-        return tf.concat([crops, *(more(crops) for more in self.mask_inputs)], axis=-1)
+        return tf.concat([crops, *(call_part(each, crops) for each in self.mask_inputs)], axis=-1)
 
     def _propose(
         self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor, training: bool
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor]:
         """Return scores and box offsets of all anchors by level, and [b, k, 4] proposals."""
-        scores, offsets = _float32(self.rpn_head(features, training=training))
+        scores, offsets = _call_in_float32(self.rpn_head, features, training=training)
         batch = tf.shape(image_shape)[0]
-        anchors = {
-            level: tf.tile(boxes[tf.newaxis], [batch, 1, 1, 1])
-            for level, boxes in self.anchors.boxes(self.image_size).items()
-        }
-        proposals, _ = self._roi_generator(
-            offsets, scores, anchors, image_shape, training=training)
+        anchors = {level: tf.tile(boxes[tf.newaxis], [batch, 1, 1, 1])
+                   for level, boxes in self.anchors.boxes(self.image_size).items()}
+        proposals, _ = call_part(
+            self._roi_generator, offsets, scores, anchors, image_shape, training=training)
         return scores, offsets, tf.stop_gradient(proposals)
 
 
-def _float32(outputs: Any) -> Any:  # noqa: ANN401 (any nest of tensors)
-    """Cast all tensors to float32, since bfloat16 is too coarse for box decoding and losses."""
-    return tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), outputs)
+def _call_in_float32(part: tf_keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    """Call a part and cast its outputs, since bfloat16 is too coarse for boxes and losses."""
+    return tf.nest.map_structure(
+        lambda x: tf.cast(x, tf.float32), call_part(part, *args, **kwargs))

@@ -21,11 +21,13 @@ Detected boxes are in pixels of the resized image, as in Model Garden. Divided b
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
 
 from deepmac_ablate.data import model_input
+from deepmac_ablate.modeling.autograph import is_own
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.serving import InputType
 
@@ -44,14 +46,15 @@ def trace_signature(
         normalized: True gives detected boxes in units of the image's size, clipped to [0, 1],
             instead of pixels of the resized image.
     """
+    function = functools.partial(tf.function, autograph=is_own(model))
     images = tf.TensorSpec([batch_size, None, None, 3], tf.uint8)
     strings = tf.TensorSpec([batch_size], tf.string)
     if kind == "image_and_boxes_tensor":
         boxes = tf.TensorSpec([batch_size, None, 4], tf.float32)
         classes = tf.TensorSpec([batch_size, None], tf.int32)
         if model.mask_head.class_agnostic:
-            return tf.function(_make_segmenter(model)).get_concrete_function(images, boxes)
-        return tf.function(_make_class_segmenter(model)).get_concrete_function(
+            return function(_make_segmenter(model)).get_concrete_function(images, boxes)
+        return function(_make_class_segmenter(model)).get_concrete_function(
             images, boxes, classes)
     read, spec = {
         "image_tensor": (lambda pixels: pixels, images),
@@ -62,7 +65,7 @@ def trace_signature(
     def detect(inputs: tf.Tensor) -> _Outputs:
         return _detect(model, inputs, read, normalized)
 
-    return tf.function(detect).get_concrete_function(spec)
+    return function(detect).get_concrete_function(spec)
 
 
 def _detect(

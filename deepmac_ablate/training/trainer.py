@@ -9,6 +9,7 @@ import orbit
 import tensorflow as tf
 import tf_keras
 
+from deepmac_ablate.modeling.autograph import call_part, is_own
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 
@@ -43,7 +44,8 @@ class Trainer(orbit.StandardTrainer):
         self.optimizer = optimizer
         self._losses = losses
         self._strategy = strategy
-        self._step = tf.function(self.replica_step, jit_compile=jit_compile)
+        self._step = tf.function(
+            self.replica_step, autograph=is_own(model), jit_compile=jit_compile)
         # Plain variables, as reports are reduced over replicas before they are added up. Keras's
         # metrics can only be updated within replicas.
         self._sums: dict[str, tf.Variable] = {}
@@ -86,7 +88,7 @@ class Trainer(orbit.StandardTrainer):
             outputs = self.model(
                 images, labels["image_info"][:, 1], labels=labels, seed=labels["seed"],
                 training=True)
-            losses = self._losses(outputs, labels, self.model.losses)
+            losses = call_part(self._losses, outputs, labels, self.model.losses)
             # Gradients are summed over replicas.
             loss = losses["total_loss"] / replicas
         variables = self.model.trainable_variables

@@ -34,9 +34,9 @@ from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Backbone, Norm, ResNetFPN
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
+from tests.benchmarks.upstream_settings import ANCHOR_SIZE, SEEN, task_config
 
-SEEN = (1, 3, 5, 7, 9, 11)
-ANCHORS = Anchors(min_level=2, max_level=5, size=4.0)
+ANCHORS = Anchors(min_level=2, max_level=5, size=ANCHOR_SIZE)
 HEADS: dict[str, Callable[[], mask_heads.MaskHead]] = {
     "default": lambda: mask_heads.ConvMaskHead(width=64),
     "hourglass20": lambda: mask_heads.HourglassMaskHead(depth=20, width=16),
@@ -77,26 +77,7 @@ def our_step(
 def upstream_step(head: str) -> Callable[[tf.Tensor, dict], tf.Tensor]:
     """Build upstream's model, configured as ours, and return its training step."""
     config = configs.DeepMaskHeadRCNNTask()
-    deep = head != "default"
-    config.override({
-        "allowed_mask_class_ids": list(SEEN),
-        "losses": {"l2_weight_decay": 4e-5},
-        "model": {
-            "num_classes": 13, "input_size": [128, 128, 3], "min_level": 2, "max_level": 5,
-            "anchor": {"anchor_size": ANCHORS.size},
-            "backbone": {"resnet": {"model_id": 18}},
-            "decoder": {"fpn": {"num_filters": 64}},
-            "rpn_head": {"num_filters": 64},
-            "detection_head": {"num_convs": 0, "num_fcs": 2, "fc_dims": 256},
-            "roi_generator": {"pre_nms_top_k": 200, "num_proposals": 100},
-            "roi_sampler": {"num_sampled_rois": 64},
-            "mask_roi_aligner": {"crop_size": 32 if deep else 14},
-            "mask_head": {"convnet_variant": head, "num_filters": 16 if deep else 64,
-                          "class_agnostic": True},
-            "use_gt_boxes_for_masks": True,
-            "norm_activation": {"norm_momentum": 0.997, "norm_epsilon": 1e-4},
-        },
-    })
+    config.override(task_config(head))
     task = deep_mask_head_rcnn.DeepMaskHeadRCNNTask(config)
     model = task.build_model()
     optimizer = tf_keras.optimizers.SGD(0.01, momentum=0.9, jit_compile=False)
