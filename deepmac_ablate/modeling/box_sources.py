@@ -60,18 +60,22 @@ class BoxSource(abc.ABC):
             are counted as dropped.
     """
 
+    needs_regions = True
+
     def __init__(self, slots_per_image: int) -> None:
         self.slots_per_image = slots_per_image
 
     @abc.abstractmethod
     def boxes(
-        self, truth: GroundTruth, regions: Regions, image_size: Sequence[int], seed: tf.Tensor
+        self, truth: GroundTruth, regions: Regions | None, image_size: Sequence[int],
+        seed: tf.Tensor,
     ) -> MaskBoxes:
         """Offer boxes.
 
         Args:
             truth: Annotated instances.
-            regions: Regions on which the box head is trained.
+            regions: Regions on which the box head is trained; None if the detector is frozen and
+                the source does not need them.
             image_size: Height and width of the images in pixels.
             seed: Seed of all draws; see `sampling.uniform`.
         """
@@ -97,11 +101,14 @@ class BoxSource(abc.ABC):
 class GroundTruthBoxes(BoxSource):
     """The ground-truth boxes, as the paper recommends for training (arXiv:2104.00613)."""
 
+    needs_regions = False
+
     def __init__(self, slots_per_image: int = 16) -> None:
         super().__init__(slots_per_image)
 
     def boxes(
-        self, truth: GroundTruth, regions: Regions, image_size: Sequence[int], seed: tf.Tensor
+        self, truth: GroundTruth, regions: Regions | None, image_size: Sequence[int],
+        seed: tf.Tensor,
     ) -> MaskBoxes:
         """Offer every ground-truth box; see `BoxSource.boxes`."""
         del regions, image_size, seed
@@ -127,6 +134,8 @@ class JitteredGroundTruthBoxes(BoxSource):
     and move the target alone.)
     """
 
+    needs_regions = False
+
     def __init__(
         self, ratio: float = gin.REQUIRED, mode: Mode = "default", slots_per_image: int = 16
     ) -> None:
@@ -146,7 +155,8 @@ class JitteredGroundTruthBoxes(BoxSource):
         self._jitter = Jitter(ratio, mode)
 
     def boxes(
-        self, truth: GroundTruth, regions: Regions, image_size: Sequence[int], seed: tf.Tensor
+        self, truth: GroundTruth, regions: Regions | None, image_size: Sequence[int],
+        seed: tf.Tensor,
     ) -> MaskBoxes:
         """Offer every ground-truth box with jitter; see `BoxSource.boxes`."""
         del regions
@@ -195,7 +205,8 @@ class ProposalBoxes(BoxSource):
         self._with_groundtruth = with_groundtruth
 
     def boxes(
-        self, truth: GroundTruth, regions: Regions, image_size: Sequence[int], seed: tf.Tensor
+        self, truth: GroundTruth, regions: Regions | None, image_size: Sequence[int],
+        seed: tf.Tensor,
     ) -> MaskBoxes:
         """Offer the regions that hold an object; see `BoxSource.boxes`."""
         del image_size, seed

@@ -59,15 +59,30 @@ class Losses:
         """Compute the losses of one replica; their mean over replicas is the loss of the batch.
 
         Args:
-            outputs: Outputs of `MaskRCNN` in training.
+            outputs: Outputs of `MaskRCNN` in training. Without those of the detector, which is
+                then frozen, there are no losses of boxes.
             labels: Labels of the batch, including the targets of anchors.
             regularization: Weight-decay terms of the model.
 
         Returns:
             Float32 scalars: each loss before weighting, `regularization_loss`, and `total_loss`.
         """
-        regions_per_image = tf.shape(outputs["box_outputs"])[1]
         losses = {
+            "mask_loss": _mask_loss(
+                outputs["mask_outputs"], outputs["mask_targets"], outputs["mask_slots"].valid)}
+        if "box_outputs" in outputs:
+            losses = self._box_losses(outputs, labels) | losses
+        losses = {name: tf.reduce_mean(value) for name, value in losses.items()}
+        weighted = [self._weights[name] * value for name, value in losses.items()]
+        losses["regularization_loss"] = tf.add_n([tf.constant(0.0), *regularization])
+        losses["total_loss"] = tf.add_n([*weighted, losses["regularization_loss"]])
+        return losses
+
+    def _box_losses(
+        self, outputs: Mapping[str, Any], labels: Mapping[str, Any]
+    ) -> dict[str, tf.Tensor]:
+        regions_per_image = tf.shape(outputs["box_outputs"])[1]
+        return {
             "rpn_score_loss": maskrcnn_losses.RpnScoreLoss(regions_per_image)(
                 outputs["rpn_scores"], labels["rpn_score_targets"]),
             "rpn_box_loss": tf.add_n([
@@ -77,14 +92,7 @@ class Losses:
             "box_loss": _box_loss(
                 outputs["box_outputs"], outputs["class_targets"], outputs["box_targets"],
                 self._box_huber_delta),
-            "mask_loss": _mask_loss(
-                outputs["mask_outputs"], outputs["mask_targets"], outputs["mask_slots"].valid),
         }
-        losses = {name: tf.reduce_mean(value) for name, value in losses.items()}
-        weighted = [self._weights[name] * value for name, value in losses.items()]
-        losses["regularization_loss"] = tf.add_n([tf.constant(0.0), *regularization])
-        losses["total_loss"] = tf.add_n([*weighted, losses["regularization_loss"]])
-        return losses
 
 
 def _rpn_box_loss(offsets: tf.Tensor, targets: tf.Tensor, delta: float) -> tf.Tensor:

@@ -120,6 +120,12 @@ class MaskRCNN(tf_keras.Model):
         """Number of regions per image on which the box head is trained."""
         return self._region_sampler.num_samples
 
+    @property
+    def trains_detector(self) -> bool:
+        """Whether any part but the mask branch is trained, so that the detector has losses."""
+        parts = (self.backbone, self.decoder, self.rpn_head, self.detection_head)
+        return any(part.trainable for part in parts)
+
     def create_variables(self) -> None:
         """Create all variables by tracing the layers that have some, without running them."""
 
@@ -154,19 +160,24 @@ class MaskRCNN(tf_keras.Model):
             training: Whether to return the inputs of the losses or final predictions.
 
         Returns:
-            In training, the inputs of `Losses`. Otherwise `boxes` [b, k, 4], `classes` [b, k],
+            In training, the inputs of `Losses`, those of the detector unless all of it is frozen.
+            Otherwise `boxes` [b, k, 4], `classes` [b, k],
             `scores` [b, k], `num_detections` [b], `masks` [b, k, mask_size, mask_size] in [0, 1]
             and the decoder's `features`.
         """
         features = self.features(images, seed, training=training)
         if not training:
             return self._detect_and_segment(features, image_shape)
-        rpn_scores, rpn_boxes, proposals = self._propose(features, image_shape, training=True)
-        regions = call_part(
-            self._region_sampler.sample, proposals, labels["gt_boxes"], labels["gt_classes"], seed)
-        return {"rpn_scores": rpn_scores, "rpn_boxes": rpn_boxes,
-                **self.train_boxes(features, regions),
-                **self.train_masks(features, regions, labels, seed)}
+        outputs, regions = {}, None
+        if self.trains_detector or self._mask_boxes.needs_regions:
+            rpn_scores, rpn_boxes, proposals = self._propose(features, image_shape, training=True)
+            regions = call_part(
+                self._region_sampler.sample, proposals, labels["gt_boxes"], labels["gt_classes"],
+                seed)
+        if self.trains_detector:
+            outputs = {"rpn_scores": rpn_scores, "rpn_boxes": rpn_boxes,
+                       **self.train_boxes(features, regions)}
+        return {**outputs, **self.train_masks(features, regions, labels, seed)}
 
     def features(
         self, images: tf.Tensor, seed: tf.Tensor | None = None, training: bool = False
@@ -191,7 +202,7 @@ class MaskRCNN(tf_keras.Model):
     def train_masks(
         self,
         features: Mapping[str, tf.Tensor],
-        regions: Regions,
+        regions: Regions | None,
         labels: Mapping[str, tf.Tensor],
         seed: tf.Tensor,
     ) -> dict[str, Any]:
