@@ -166,7 +166,6 @@ def test_a_failed_export_leaves_nothing(finished, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("clean_tensorflow")
 @pytest.mark.parametrize(("options", "message"), [
-    (["--batch_size", "0"], r"batch_size must be at least 1, got 0\."),
     (["--input_type", "image_bytes"] * 2, r"The input type image_bytes is given twice\."),
     (["--input_image_size", "60,64"], r"MaskRCNN\.image_size = \(60, 64\) does not suit .*32\."),
     (["--gin_bindings", "HourglassMaskHead.width = 8"],

@@ -179,8 +179,6 @@ def test_a_picture_that_cannot_be_read_costs_no_other(finished, odd, tmp_path, c
 
 @pytest.mark.parametrize(("options", "message"), [
     (["--images", "{odd}", "--min_score", "30"], r"--min-score must be from 0 to 1, got 30\."),
-    (["--images", "{odd}", "--limit", "0"], r"--limit must be at least 1, got 0\."),
-    (["--images", "{odd}", "--batch_size", "0"], r"--batch-size must be at least 1, got 0\."),
     (["--images", "{odd}x"], r"The file or folder .*oddx does not exist\. Did you mean 'odd'\?"),
     (["--images", "{odd}", "--boxes", "{odd}/b.json"], r"The file of boxes .* does not exist\."),
     (["--images", "{odd}", "--output", "{odd}/o"], r"The output .*/o lies among the images .*"),
