@@ -109,11 +109,11 @@ def _run_shapes(args: argparse.Namespace) -> int:
 def _run_check(args: argparse.Namespace) -> int:
     from deepmac_ablate import class_splits
 
+    # Report a missing dataset or a wrong split before TensorFlow is imported, which takes seconds.
+    info = DatasetInfo.load(args.prefix)
     seen_ids = None
     if args.split is not None:
-        categories = DatasetInfo.load(args.prefix).categories
-        seen_ids = class_splits.resolve(args.split, categories)
-    # Report a wrong split before TensorFlow is imported, which takes seconds.
+        seen_ids = class_splits.resolve(args.split, info.categories)
     from deepmac_ablate.data import check
 
     output = args.output or f"{args.prefix}-check"

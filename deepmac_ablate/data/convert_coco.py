@@ -16,7 +16,6 @@ from deepmac_ablate.data import coco_annotations, image_example
 from deepmac_ablate.data.coco_annotations import CocoTruth, Entry
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.data.parallel import ordered_map
-from deepmac_ablate.data.records import RecordWriter
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.progress import track
 
@@ -112,6 +111,9 @@ def convert_dataset(
         raise UserError(
             f"The number of shards must be from 1 to the number of images, {num_images}; got "
             f"{num_shards}.")
+    # Imports TensorFlow, which takes seconds: only once nothing is wrong with the files.
+    from deepmac_ablate.data.records import RecordWriter
+
     if num_processes is None:
         useful = max(1, num_images // _MIN_IMAGES_PER_PROCESS)
         num_processes = min(useful, os.cpu_count() or 1, _MAX_PROCESSES)
