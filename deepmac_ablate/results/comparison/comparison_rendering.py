@@ -62,7 +62,7 @@ def _classes(comparison: Comparison) -> Section:
     for row in _rows(by_size):
         mark = "*" if row["q"] <= 1 - comparison.confidence else "?" * row["excludes_zero"]
         rows.append([row["name"], row["role"], str(row["images"]), *_numbers(row, mark)])
-    return Section("by class", ["class", "role", "images", *_heads(comparison)], rows)
+    return Section("by class", ["class", "role", "images", *_heads(comparison)], rows, ["role"])
 
 
 def _images(title: str, table: pd.DataFrame) -> Section:
@@ -71,7 +71,7 @@ def _images(title: str, table: pd.DataFrame) -> Section:
         [str(row["image_id"]), str(row["instances"]), number_format.percent(row["a"]),
          number_format.percent(row["b"]), _signed(row["difference"]), row["classes"]]
         for row in _rows(table)]
-    return Section(f"{title} of mask IoU in ground-truth boxes", heads, rows)
+    return Section(f"{title} of mask IoU in ground-truth boxes", heads, rows, ["classes"])
 
 
 def _heads(comparison: Comparison) -> list[str]:
@@ -148,7 +148,7 @@ def _seed_notes(sides: Sides) -> list[str]:
         notes.append(
             f"With {few} seeds the intervals are too narrow, and too much is marked, if seeds vary "
             f"more than images: the range of {few} differences covers their median with only "
-            f"{100 * coverage:.0f} % probability. `deepmac-ablate effects` has t intervals over "
+            f"{100 * coverage:.0f} % probability. 'deepmac-ablate effects' has t intervals over "
             "seeds.")
     return notes
 

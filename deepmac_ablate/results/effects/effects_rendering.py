@@ -23,9 +23,10 @@ def render_effects(effects: Effects) -> Document:
     Numbers are fractions; unknown values are null.
     """
     title = number_format.metric_title(effects.metric)
-    sections = [Section(f"effects on {title}", *_cells(effects.rows))]
+    sections = [Section(f"effects on {title}", *_cells(effects.rows), ["classes"])]
     if effects.interactions:
-        sections.append(Section(f"interactions on {title}", *_cells(effects.interactions)))
+        interactions = _cells(effects.interactions)
+        sections.append(Section(f"interactions on {title}", *interactions, ["classes"]))
     return Document(
         sections, list(_notes(effects)),
         [_record(effects.metric, effect) for effect in (*effects.rows, *effects.interactions)])

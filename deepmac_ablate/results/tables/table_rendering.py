@@ -107,7 +107,8 @@ def _without_empty(section: Section) -> Section:
     def select(cells: Sequence[str]) -> list[str]:
         return [cells[column] for column in kept]
 
-    return Section(section.title, select(section.heads), [select(row) for row in section.rows])
+    return section._replace(
+        heads=select(section.heads), rows=[select(row) for row in section.rows])
 
 
 def _record(row: Row) -> dict[str, Any]:
