@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, did_you_mean, did_you_mean_path
 from deepmac_ablate.storage.strict_json import read_json_file
 
 
@@ -95,7 +95,7 @@ def read_boxes(path: Path, names: Collection[str]) -> BoxFile:
         else:
             missing[name] = None
     first = next(iter(missing), "")
-    hint = did_you_mean(first, names)
+    hint = did_you_mean_path(first, names)
     if not by_name and not missing:
         raise UserError(f"{path} has no boxes.")
     if not by_name:

@@ -116,6 +116,16 @@ def test_a_missing_file_names_the_nearest_one(folder, monkeypatch, name, suggest
     assert f"There is no gin file {name!r}. Did you mean {suggestion!r}?" == str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["gin/heads/fcn8.gin", "gin/heads/none.gin", "x.gin"])
+def test_a_missing_file_does_not_name_a_dissimilar_one(folder, monkeypatch, name):
+    """The folder and the suffix, which all files share, make no file name similar."""
+    monkeypatch.setattr(gin_files, "ROOT", folder)
+    write(folder / "gin" / "heads" / "hourglass52.gin", "A.y = 1\n")
+    with pytest.raises(UserError) as caught:
+        read([name], [])
+    assert f"There is no gin file {name!r}." == str(caught.value)
+
+
 def test_a_missing_include_names_the_including_line(folder):
     """The message about a missing include names the including file and line."""
     write(folder / "a.gin", "\ninclude 'bass.gin'\n")
