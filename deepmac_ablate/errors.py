@@ -1,4 +1,4 @@
-"""Errors that users can mend, and the exit statuses of commands."""
+"""Errors that users can mend, the wording of messages, and the exit statuses of commands."""
 
 from __future__ import annotations
 
@@ -59,3 +59,19 @@ def did_you_mean_path(path: str, known: Iterable[str]) -> str:
     stems = difflib.get_close_matches(PurePath(path).stem, list(by_stem), n=1, cutoff=0.6)
     paths = difflib.get_close_matches(path, by_stem[stems[0]], n=1, cutoff=0.0) if stems else []
     return f" Did you mean {paths[0]!r}?" if paths else ""
+
+
+def count_noun(number: int, singular: str, plural: str = "") -> str:
+    """Return a number and its noun, such as "1 image", "2 images" or "0 classes".
+
+    Args:
+        number: The number.
+        singular: The noun, with its adjectives, for one.
+        plural: The noun for other numbers; by default `singular` with "s".
+    """
+    return f"{number} {inflect(number, singular, plural)}"
+
+
+def inflect(number: int, singular: str, plural: str = "") -> str:
+    """Return a noun or a verb for a number: `singular` for 1, else `plural`; see `count_noun`."""
+    return singular if number == 1 else plural or f"{singular}s"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from deepmac_ablate.errors import count_noun
 from deepmac_ablate.results import number_format
 from deepmac_ablate.results.comparison.pairing import Sides
 from deepmac_ablate.results.comparison.two_arms import Comparison
@@ -159,8 +160,9 @@ def _class_notes(comparison: Comparison) -> list[str]:
     excluding, discovered = int(tested["excludes_zero"].sum()), int((tested["q"] <= rate).sum())
     rate_text = number_format.percent_with_sign(round(rate, 9))
     notes = [
-        f"The intervals of {excluding} of {len(tested)} classes exclude 0, where chance alone "
-        f"would give {rate * len(tested):.1f}. *: the {discovered} classes that remain at a false "
+        f"The intervals of {excluding} of {count_noun(len(tested), 'class', 'classes')} exclude 0, "
+        f"where chance alone would give {rate * len(tested):.1f}. *: the "
+        f"{count_noun(discovered, 'class that remains', 'classes that remain')} at a false "
         f"discovery rate of {rate_text} (Benjamini-Hochberg), and groups whose interval excludes "
         "0; ?: the other classes."]
     # The smallest p value is 2 / (resamples + 1).

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from deepmac_ablate.errors import count_noun
 from deepmac_ablate.results import number_format
 from deepmac_ablate.results.class_split import split_note
 from deepmac_ablate.results.formats import Document, Section, join_names
@@ -146,10 +147,9 @@ def _column_notes(table: Table) -> Iterator[str]:
     elif table.rows:
         yield "There is no baseline, so there are no differences."
     if table.comparisons:
-        count = table.comparisons
         yield (
-            f"p: paired t test, Holm-corrected over the {count} comparison"
-            f"{'s' if count > 1 else ''} of this table.")
+            "p: paired t test, Holm-corrected over the "
+            f"{count_noun(table.comparisons, 'comparison')} of this table.")
     if any(scores.gap.n for scores in _scores(table.rows)):
         yield "gap: seen minus novel."
     if any(row.relative_gmacs is not None for row in table.rows):
