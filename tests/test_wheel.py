@@ -33,7 +33,7 @@ SWEEP = Sweep("gin/experiments/shapes_small.gin", "BATCH_SIZE = 2", arms=WIDTH)
 
 
 class Distribution(NamedTuple):
-    """What a release consists of."""
+    """The files of a release."""
 
     sdist: Path
     wheel: Path

@@ -241,7 +241,7 @@ def test_a_macro_of_itself_is_refused():
         expand_macros(Macro("A"), {"A": [Macro("B")], "B": Macro("A")})
 
 
-def test_canonical_text_tells_types_apart_and_ignores_the_order_of_keys():
+def test_canonical_text_keeps_types_and_ignores_the_order_of_keys():
     """Equal text means equal values of equal types."""
     texts = [canonical_text(value) for value in (1, 1.0, True, "1", [1], (1,), {1: 1}, None)]
     assert len(texts) == len(set(texts))

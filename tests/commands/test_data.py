@@ -59,7 +59,7 @@ def test_coco_takes_a_number_of_shards(tmp_path):
     assert DatasetInfo.load(tmp_path / "x").num_shards == 2
 
 
-def test_check_of_a_sound_data_set_succeeds(prefix, capsys):
+def test_check_of_a_sound_dataset_succeeds(prefix, capsys):
     """Pictures go beside the dataset."""
     status = _run("data", "check", prefix)
 

@@ -14,7 +14,7 @@ from deepmac_ablate.results.comparison.comparison_rendering import (
     most_changed,
 )
 from deepmac_ablate.results.comparison.two_arms import compare
-from tests.evaluation.metrics.test_average_precision import data_set, square
+from tests.evaluation.metrics.test_average_precision import dataset, square
 from tests.helpers import compared_trials
 from tests.helpers.compared_trials import NAMES, better, objects
 from tests.helpers.noisy_detections import noisy_detections
@@ -105,7 +105,7 @@ def test_roles_that_differ_are_a_group_of_their_own(tmp_path):
 def average_precision_arms(root, seeds=(0, 1)):
     """Write two arms with matches; returns their frame, and the AP of their detections."""
     rng = np.random.default_rng(1)
-    truth = data_set(*(
+    truth = dataset(*(
         square(n, int(rng.integers(1, 9)), int(rng.integers(1, 4)), side=40)
         for n in range(1, 40)), images=8)
     ground_truth = GroundTruth.from_coco(truth)
