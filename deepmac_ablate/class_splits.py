@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, count_noun, did_you_mean
 
 Role = Literal["seen", "novel"]
 Split = str | Sequence[int | str] | None
@@ -170,7 +170,8 @@ def _random(split: str, names: dict[int, str]) -> frozenset[int]:
     number, seed = _number_and_seed(split)
     if number > len(names):
         raise UserError(
-            f"Class split {split!r} draws {number} classes, but the dataset has {len(names)}.")
+            f"Class split {split!r} draws {count_noun(number, 'class', 'classes')}, but the "
+                f"dataset has {len(names)}.")
     ranked = sorted(names, key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
     return frozenset(ranked[:number])
 
@@ -214,7 +215,9 @@ def _class_id(entry: int | str, names: dict[int, str]) -> int:
     if not isinstance(entry, int) or isinstance(entry, bool):
         raise UserError(f"The class split lists {entry!r}, which is not a class id or name.")
     if entry not in names:
-        known = f"{len(names)} ids in {min(names)}..{max(names)}" if names else "no classes"
+        known = "no classes"
+        if names:
+            known = f"{count_noun(len(names), 'id')} in {min(names)}..{max(names)}"
         raise UserError(
             f"The class split names class id {entry}, which the dataset lacks: it has {known}."
         )

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from deepmac_ablate import errors
 from deepmac_ablate.commands import (
@@ -27,7 +27,7 @@ from deepmac_ablate.commands import (
     train,
     worker,
 )
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, did_you_mean
 
 # In the order of --help, which does not list `worker` and `tpu-server`: only jobs run these.
 _COMMANDS: tuple[ModuleType, ...] = (
@@ -40,21 +40,57 @@ _LONG_OPTION = re.compile(r"(--[A-Za-z][\w-]*)(=.*)?", re.DOTALL)
 class CommandParser(argparse.ArgumentParser):
     """Parser whose options have dashes; `--gin_file` is accepted for `--gin-file`, but not listed.
 
-    The parsers of its commands are of the same class.
+    The parsers of its commands are of the same class. Mistakes are reported in one line, which says
+    how to list the options or commands.
     """
 
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[Any, list[str]]:
-        """Parse arguments; see `argparse.ArgumentParser`."""
+        """Parse arguments; see `argparse.ArgumentParser`. A command refuses unknown arguments."""
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
         words[:end] = map(_with_dashes, words[:end])
-        return super().parse_known_args(words, namespace)
+        if self._subparsers is not None:
+            return super().parse_known_args(words, namespace)
+        # Checked first: a misspelt option is the reason why argparse misses a required one.
+        for option in filter(None, map(_LONG_OPTION.fullmatch, words[:end])):
+            self._check_option(option[1])
+        found, unknown = super().parse_known_args(words, namespace)
+        if unknown:
+            self.error(f"unexpected arguments: {' '.join(unknown)}")
+        return found, []
 
     def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
         """Return the argument on one line of an @FILE."""
         return [_with_dashes(arg_line)]
+
+    def error(self, message: str) -> NoReturn:
+        """Print a message and how to list what is allowed, and exit."""
+        message = re.sub(r"^argument (\S+): (?=must|expected)", r"\1 ", message)
+        stop = "" if message.endswith((".", "?")) else "."
+        listed = "options" if self._subparsers is None else "commands"
+        self.exit(
+            errors.USER_ERROR,
+            f"{self.prog}: error: {message}{stop} '{self.prog} --help' lists the {listed}.\n")
+
+    def _check_option(self, name: str) -> None:
+        # Beginnings of names are accepted, too.
+        if not any(known.startswith(name) for known in self._option_string_actions):
+            self.error(f"unknown option {name}.{did_you_mean(name, self._option_string_actions)}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:  # noqa: ANN401
+        """Refuse a value that is not one of an action's choices; called by argparse."""
+        if action.choices is None or value in action.choices:
+            return
+        if isinstance(action, argparse._SubParsersAction):
+            # Without the internal commands.
+            listed = [command.dest for command in action._choices_actions]
+            raise argparse.ArgumentError(
+                None, f"unknown command {value!r}.{did_you_mean(value, listed)}")
+        raise argparse.ArgumentError(
+            action, f"must be one of {', '.join(action.choices)}, got {value!r}."
+            f"{did_you_mean(value, action.choices)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

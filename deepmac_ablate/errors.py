@@ -1,9 +1,10 @@
-"""Errors that users can mend, and the exit statuses of commands."""
+"""Errors that users can mend, the wording of messages, and the exit statuses of commands."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import PurePath
 
 # Exit statuses.
 FINISHED = 0
@@ -44,3 +45,33 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the most similar known name, or "" if none is similar."""
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def did_you_mean_path(path: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'gin/x.gin'?" for the known path with the most similar file name.
+
+    Folders and suffixes, which many paths share, do not make two paths similar. They only decide
+    between paths with the same file name.
+    """
+    by_stem: dict[str, list[str]] = {}
+    for name in known:
+        by_stem.setdefault(PurePath(name).stem, []).append(name)
+    stems = difflib.get_close_matches(PurePath(path).stem, list(by_stem), n=1, cutoff=0.6)
+    paths = difflib.get_close_matches(path, by_stem[stems[0]], n=1, cutoff=0.0) if stems else []
+    return f" Did you mean {paths[0]!r}?" if paths else ""
+
+
+def count_noun(number: int, singular: str, plural: str = "") -> str:
+    """Return a number and its noun, such as "1 image", "2 images" or "0 classes".
+
+    Args:
+        number: The number.
+        singular: The noun, with its adjectives, for one.
+        plural: The noun for other numbers; by default `singular` with "s".
+    """
+    return f"{number} {inflect(number, singular, plural)}"
+
+
+def inflect(number: int, singular: str, plural: str = "") -> str:
+    """Return a noun or a verb for a number: `singular` for 1, else `plural`; see `count_noun`."""
+    return singular if number == 1 else plural or f"{singular}s"

@@ -1,4 +1,7 @@
-"""Progress of long loops on stderr: a bar on a terminal, a line every 15 seconds in a log."""
+"""Progress of long loops on stderr: a bar on a terminal, a line every 15 seconds in a log.
+
+A log that got such lines gets another one at the end, so that the last one has the final count.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,8 @@ class Progress:
         self._total = total
         self._console = console or Console(stderr=True)
         self._last_line = 0.0
+        self._unprinted: str | None = None
+        self._any_printed = False
         self._bar: rich_progress.Progress | None = None
         if self._console.is_terminal:
             self._bar = rich_progress.Progress(
@@ -60,6 +65,8 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        elif kind is None and self._any_printed and self._unprinted is not None:
+            self._print(self._unprinted)
 
     def update(self, done: int, **numbers: float) -> None:
         """Show the number of items that are done, and further numbers such as losses."""
@@ -67,10 +74,16 @@ class Progress:
         shown = " ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         if self._bar is not None:
             self._bar.update(self._task, completed=done, numbers=shown)
-        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+            return
+        line = f"{self._description}: {done} of {self._total}"
+        self._unprinted = f"{line}, {shown}" if shown else line
+        if time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            line = f"{self._description}: {done} of {self._total}"
-            self._console.print(f"{line}, {shown}" if shown else line, highlight=False)
+            self._print(self._unprinted)
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False)
+        self._any_printed, self._unprinted = True, None
 
 
 def track(

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and settings of all tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _group(file: str) -> str:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Files:
-    """What tests share is made once."""
+    """Return a scheduler that keeps tests with common fixtures in one process."""
     return _Files(config, log)
 
 

@@ -1,4 +1,4 @@
-"""Which room may import which: downward only, and TensorFlow only where something is computed."""
+"""Imports between rooms: downward only, and TensorFlow only in rooms that compute."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def test_roles_accept_a_generator():
 
 
 @pytest.mark.parametrize(
-    ("split", "data_set", "message"),
+    ("split", "dataset", "message"),
     [
         ("vok", COCO, r"Unknown class split 'vok'\. Did you mean 'voc'\?"),
         ("random-81-seed-0", COCO, r"'random-81-seed-0' draws 81 classes, but .* has 80\."),
@@ -154,10 +154,10 @@ def test_roles_accept_a_generator():
         (["cat"], categories("cat", "cat"), r"2 classes 'cat'; list them by id: \[1, 2\]"),
     ],
 )
-def test_mistakes_are_named(split, data_set, message):
+def test_mistakes_are_named(split, dataset, message):
     """A split that the dataset cannot have is refused, saying what and what would be right."""
     with pytest.raises(UserError, match=message):
-        class_splits.resolve(split, data_set)
+        class_splits.resolve(split, dataset)
 
 
 @pytest.mark.parametrize("split", ["voc", "nonvoc", "coco40"])
@@ -168,7 +168,7 @@ def test_own_classes_with_coco_ids_are_not_coco(split):
         class_splits.resolve(split, PETS)
 
 
-def test_a_class_beside_coco_makes_a_data_set_not_coco():
+def test_a_class_beside_coco_makes_a_dataset_not_coco():
     """An id that COCO does not use has no side in its split, so the split is refused."""
     with pytest.raises(UserError, match=r"class 12 .* is 'street sign' where COCO has no class"):
         class_splits.resolve("voc", [*COCO, Category(12, "street sign")])

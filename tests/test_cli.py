@@ -69,6 +69,60 @@ def test_internal_commands_are_not_listed(capsys):
         assert f"usage: deepmac-ablate {command}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("statis", "deepmac-ablate: error: unknown command 'statis'. Did you mean 'status'? "
+         "'deepmac-ablate --help' lists the commands."),
+        ("data coca", "deepmac-ablate data: error: unknown command 'coca'. Did you mean 'coco'? "
+         "'deepmac-ablate data --help' lists the commands."),
+        # The nearest is internal, so no command is suggested.
+        ("workers", "deepmac-ablate: error: unknown command 'workers'. 'deepmac-ablate --help' "
+         "lists the commands."),
+        # A misspelt option comes before the required one that is missing for it.
+        ("train --workdr=w", "deepmac-ablate train: error: unknown option --workdr. Did you mean "
+         "'--workdir'? 'deepmac-ablate train --help' lists the options."),
+        ("launch s.py --executor gkee", "deepmac-ablate launch: error: --executor must be one of "
+         "local, vertex, gke, got 'gkee'. Did you mean 'gke'? 'deepmac-ablate launch --help' lists "
+         "the options."),
+        ("status a b", "deepmac-ablate status: error: unexpected arguments: b. 'deepmac-ablate "
+         "status --help' lists the options."),
+        ("launch", "deepmac-ablate launch: error: the following arguments are required: SWEEP. "
+         "'deepmac-ablate launch --help' lists the options."),
+    ],
+)
+def test_a_misspelt_word_is_reported_in_one_line(line, message, capsys):
+    """The message has the wrong word, the nearest listed one, and how to list all."""
+    with pytest.raises(SystemExit) as end:
+        cli.main(line.split())
+    assert (2, f"{message}\n") == (end.value.code, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("plan s.py --steps -3", "--steps must be at least 1, got -3."),
+        ("plan s.py --steps many", "--steps must be an integer, got 'many'."),
+        ("plan s.py --steps", "--steps expected one argument."),
+        ("launch s.py --max_parallel 0", "--max-parallel must be at least 1, got 0."),
+        ("launch s.py --silence-limit -0.5", "--silence-limit must be at least 0, got -0.5."),
+        ("compare w a b --resamples 10", "--resamples must be at least 100, got 10."),
+        ("compare w a b --images -1", "--images must be at least 0, got -1."),
+        ("report w --seed -1", "--seed must be at least 0, got -1."),
+        ("predict --workdir w --images i --limit 0", "--limit must be at least 1, got 0."),
+        ("export --workdir w --batch_size 0", "--batch-size must be at least 1, got 0."),
+        ("evaluate --workdir w --draw -1", "--draw must be at least 0, got -1."),
+        ("data check x --images -1", "--images must be at least 0, got -1."),
+    ],
+)
+def test_a_wrong_number_is_reported_with_its_option(line, problem, capsys):
+    """The message names the option, not the parameter that it becomes, before anything is read."""
+    with pytest.raises(SystemExit) as end:
+        cli.main(line.split())
+    assert 2 == end.value.code
+    assert problem in capsys.readouterr().err
+
+
 def test_xmanager_takes_both_spellings(monkeypatch):
     """Flags of absl are parsed to the same options as those of the command."""
     parser = xmanager_script._parser()

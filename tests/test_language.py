@@ -49,6 +49,16 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.body[0].lineno, inspect.cleandoc(text)
 
 
+def test_docstrings_of_tests_are_no_questions():
+    """No docstring in tests opens with What, How or another question word."""
+    found = [
+        f"{place(path, line)}: {docstring.splitlines()[0]}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for line, docstring in docstrings(ast.parse(path.read_text(encoding="utf-8")))
+        if QUESTION.match(docstring)]
+    assert [] == found, "\n".join(found)
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_module_docstrings_are_no_questions(room):
     """The docstring of a module never opens with What, How or another question word."""
@@ -104,7 +114,7 @@ def section_problems(docstring: str) -> Iterator[tuple[int, str]]:
 
 
 def starts_entry(section: str, lines: list[str], number: int) -> bool:
-    """Whether a line begins an entry; a section of results is one entry."""
+    """Return whether a line begins an entry; a section of results is one entry."""
     if section in ("Returns", "Yields"):
         return HEADING.fullmatch(lines[number - 1]) is not None
     return lines[number].startswith("    ") and lines[number][4:5].strip() != ""

@@ -1,9 +1,11 @@
-"""How far a loop is."""
+"""Progress of loops, in a log and on a terminal."""
 
 from __future__ import annotations
 
 import io
+import itertools
 
+import pytest
 from rich.console import Console
 
 from deepmac_ablate import progress
@@ -13,20 +15,49 @@ def _console(terminal):
     return Console(file=io.StringIO(), force_terminal=terminal, width=80)
 
 
-def test_a_log_gets_a_line_now_and_then(monkeypatch):
-    """Not one per item: one when some time has passed."""
-    clock = iter(range(0, 1000, 4))
+def _let_seconds_pass(monkeypatch, seconds):
+    """Let a clock advance by some seconds whenever it is read."""
+    clock = itertools.count(step=seconds)
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+
+
+def test_a_log_gets_a_line_now_and_then(monkeypatch):
+    """A line is printed when some time has passed, not for each item, and the last one has all."""
+    _let_seconds_pass(monkeypatch, 4)
     console = _console(terminal=False)
 
     assert list("abcdefgh") == list(progress.track("abcdefgh", 8, "Converting", console))
     lines = console.file.getvalue().splitlines()
-    assert 1 <= len(lines) <= 3
+    assert 2 <= len(lines) <= 4
     assert all(line.startswith("Converting: ") and line.endswith(" of 8") for line in lines)
+    assert "Converting: 8 of 8" == lines[-1]
+    assert len(lines) == len(set(lines))
+
+
+def test_the_last_line_of_a_training_has_the_last_loss(monkeypatch):
+    """Numbers are those of the last update, even if it came right after a printed one."""
+    _let_seconds_pass(monkeypatch, 6)
+    console = _console(terminal=False)
+
+    with progress.Progress("Training", 5, console=console) as shown:
+        for step in range(1, 6):
+            shown.update(step, loss=1 / step)
+    assert "Training: 5 of 5, loss 0.2" == console.file.getvalue().splitlines()[-1]
+
+
+def test_a_loop_that_fails_prints_no_last_line(monkeypatch):
+    """After an error, the log ends with the last line that was due."""
+    _let_seconds_pass(monkeypatch, 6)
+    console = _console(terminal=False)
+
+    inverses = (1 / number for number in [5, 4, 3, 2, 1, 0])
+    with pytest.raises(ZeroDivisionError):
+        list(progress.track(inverses, 6, "Dividing", console))
+    assert ["Dividing: 3 of 6"] == console.file.getvalue().splitlines()
 
 
 def test_a_short_loop_leaves_a_log_alone():
-    """Nothing to say about what is done in a moment."""
+    """Nothing is printed about a loop that is done in a moment."""
     console = _console(terminal=False)
 
     assert [1, 2] == list(progress.track([1, 2], 2, "Converting", console))
@@ -34,7 +65,7 @@ def test_a_short_loop_leaves_a_log_alone():
 
 
 def test_a_terminal_gets_a_bar():
-    """With the description."""
+    """The bar has the description."""
     console = _console(terminal=True)
 
     assert [1, 2] == list(progress.track([1, 2], 2, "Converting", console))

@@ -33,7 +33,7 @@ SWEEP = Sweep("gin/experiments/shapes_small.gin", "BATCH_SIZE = 2", arms=WIDTH)
 
 
 class Distribution(NamedTuple):
-    """What a release consists of."""
+    """The files of a release."""
 
     sdist: Path
     wheel: Path
@@ -141,8 +141,7 @@ def test_what_is_installed_runs_a_worker(installed):
     installed.run("python", "-c", code)
     worker = installed.run(
         "deepmac-ablate", "worker", "--workdir", "none", "--role", "x", status=2)
-    assert "invalid choice: 'x'" in worker.stderr
-    assert all(role in worker.stderr.splitlines()[-1] for role in ROLES)
+    assert f"--role must be one of {', '.join(ROLES)}, got 'x'." in worker.stderr
 
 
 @pytest.mark.extended

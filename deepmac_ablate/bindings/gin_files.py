@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, did_you_mean_path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # The folder that holds `gin/`: the package itself once it is installed, or the checkout around it.
@@ -58,7 +58,4 @@ def _nearest(name: str, folders: list[Path]) -> str:
         beside = (folder / name).parent
         if beside.is_dir():
             known |= {str(Path(name).parent / path.name) for path in beside.glob("*.gin")}
-    same_file_name = sorted(path for path in known if Path(path).name == Path(name).name)
-    if same_file_name:
-        return f" Did you mean {same_file_name[0]!r}?"
-    return did_you_mean(name, sorted(known))
+    return did_you_mean_path(name, sorted(known))

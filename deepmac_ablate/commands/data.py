@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.data.dataset_info import DatasetInfo
 
 
@@ -42,7 +43,7 @@ def _add_coco(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="prefix of the record files, such as data/coco/train"
     )
     parser.add_argument(
-        "--shards", type=int, metavar="N",
+        "--shards", type=at_least(1), metavar="N",
         help="number of record files (default: one per 1000 images)"
     )
     parser.set_defaults(run=_run_coco)
@@ -59,7 +60,7 @@ def _add_shapes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--output", type=Path, required=True, metavar="DIR", help="folder of the dataset"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N",
+        "--seed", type=at_least(0), default=0, metavar="N",
         help="random seed of all images (default: %(default)s)"
     )
     parser.set_defaults(run=_run_shapes)
@@ -79,7 +80,7 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--output", metavar="DIR", help="folder for the drawn images (default: PREFIX-check)"
     )
     parser.add_argument(
-        "--images", type=int, default=16, metavar="N",
+        "--images", type=at_least(0), default=16, metavar="N",
         help="number of images to draw (default: %(default)s)"
     )
     parser.add_argument(
@@ -108,11 +109,11 @@ def _run_shapes(args: argparse.Namespace) -> int:
 def _run_check(args: argparse.Namespace) -> int:
     from deepmac_ablate import class_splits
 
+    # Report a missing dataset or a wrong split before TensorFlow is imported, which takes seconds.
+    info = DatasetInfo.load(args.prefix)
     seen_ids = None
     if args.split is not None:
-        categories = DatasetInfo.load(args.prefix).categories
-        seen_ids = class_splits.resolve(args.split, categories)
-    # Report a wrong split before TensorFlow is imported, which takes seconds.
+        seen_ids = class_splits.resolve(args.split, info.categories)
     from deepmac_ablate.data import check
 
     output = args.output or f"{args.prefix}-check"

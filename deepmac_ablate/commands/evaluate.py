@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from deepmac_ablate.commands.option_types import at_least
+
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the command to the command line."""
@@ -30,7 +32,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--data", metavar="PREFIX", help="dataset to evaluate on (default: the trial's)")
     parser.add_argument(
-        "--draw", type=int, default=0, metavar="N",
+        "--draw", type=at_least(0), default=0, metavar="N",
         help="number of images to draw predictions on (default: %(default)s)")
     parser.add_argument(
         "--output", metavar="DIR",

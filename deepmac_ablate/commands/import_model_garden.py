@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from deepmac_ablate.errors import count_noun, inflect
 from deepmac_ablate.model_garden import PARTS
 
 
@@ -88,7 +89,9 @@ def _run_checkpoint(args: argparse.Namespace) -> int:
     imported = import_checkpoint(
         args.checkpoint, trial, TrialWorkdir(args.workdir), tuple(args.parts))
     left_out = ", ".join(f"{kind} {n}" for kind, n in sorted(imported["left_out"].items()))
-    step = "an unknown number of" if imported["step"] is None else f"{imported['step']:,}"
-    print(f"{imported['tensors']} tensors after {step} steps; left out: {left_out or 'none'}")
+    step = imported["step"]
+    steps = "an unknown number of steps" if step is None else f"{step:,} {inflect(step, 'step')}"
+    tensors = count_noun(imported["tensors"], "tensor")
+    print(f"{tensors} after {steps}; left out: {left_out or 'none'}")
     print(f"{args.workdir}/checkpoints, {args.workdir}/import.json")
     return 0

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from deepmac_ablate import errors
 from deepmac_ablate.commands import cloud_options
+from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.commands.plan import add_sweep_options, edit_and_check, sweep_workdir
 from deepmac_ablate.data.dataset_info import DatasetInfo
-from deepmac_ablate.errors import check_at_least
 from deepmac_ablate.launch import plan_report
 from deepmac_ablate.launch.cloud_jobs.code_snapshot import CodeSnapshot
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import forecast_cost
@@ -61,7 +61,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 def add_launch_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a launch."""
     parser.add_argument(
-        "--max-parallel", type=int, metavar="N",
+        "--max-parallel", type=at_least(1), metavar="N",
         help="number of trials at a time (default: one per GPU, or 1; in a cloud "
         f"{_JOBS_AT_A_TIME})")
     parser.add_argument(
@@ -74,7 +74,7 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
         help="mirror metrics to W&B: off, offline (writes files for `deepmac-ablate sync`) or "
         "online (default: %(default)s)")
     parser.add_argument(
-        "--silence-limit", type=float, default=60.0, metavar="MINUTES",
+        "--silence-limit", type=at_least(0.0), default=60.0, metavar="MINUTES",
         help="minutes without output after which a trial counts as hung, 0 for no limit (default: "
         "%(default)g)")
     add_device_options(parser)
@@ -91,9 +91,6 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     Raises:
         UserError: If an arm has a problem, or another launcher is running.
     """
-    # Before the arms are validated, for which a mistake on the command line should not wait.
-    if args.max_parallel is not None:
-        check_at_least(1, **{"--max-parallel": args.max_parallel})
     request = read_device_request(args)
     cloud_options.check_cloud_options(args)
     workdir = sweep_workdir(sweep, args)

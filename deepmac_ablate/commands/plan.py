@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import plan_report
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import forecast_cost
@@ -66,7 +67,7 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
         "--only", action="append", default=[], metavar="AXIS=LEVEL[,LEVEL]",
         help="keep only the arms with these levels; may be given several times, for several axes")
     parser.add_argument(
-        "--steps", type=int, metavar="N",
+        "--steps", type=at_least(1), metavar="N",
         help="training steps of every trial (default: those of the sweep)")
 
 

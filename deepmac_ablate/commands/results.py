@@ -7,7 +7,8 @@ import sys
 
 from etils import epath
 
-from deepmac_ablate.errors import UserError, check_at_least
+from deepmac_ablate.commands.option_types import at_least
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.results.class_split import apply_split
 from deepmac_ablate.results.formats import FORMATS, WITHOUT_CAPTION, Document
 from deepmac_ablate.storage import file_io
@@ -101,13 +102,13 @@ def _register_compare(commands: argparse._SubParsersAction) -> None:
         help="groundtruth/iou, groundtruth/boundary_iou, groundtruth/mask_ap, detections/mask_ap "
         "or detections/box_ap (default: %(default)s)")
     parser.add_argument(
-        "--resamples", type=int, default=1000, metavar="N",
+        "--resamples", type=at_least(100), default=1000, metavar="N",
         help="number of bootstrap resamples (default: %(default)s)")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N",
+        "--seed", type=at_least(0), default=0, metavar="N",
         help="random seed of the resamples (default: %(default)s)")
     parser.add_argument(
-        "--images", type=int, default=10, metavar="N",
+        "--images", type=at_least(0), default=10, metavar="N",
         help="number of images to show that improved most, and that worsened most (default: "
         "%(default)s)")
     _add_output_options(parser)
@@ -123,7 +124,6 @@ def _run_compare(args: argparse.Namespace) -> int:
 
     # Report wrong options before the results are loaded.
     scored_images.check_metric(args.metric)
-    check_at_least(0, **{"--images": args.images})
     compared = compare(
         results.load(args.workdir), args.arm_a, args.arm_b, args.metric, args.resamples, args.seed,
         args.confidence)
@@ -151,11 +151,11 @@ def _register_report(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--figures", metavar="DIR", help="folder to write the figures to as well, as PDF and SVG")
     parser.add_argument(
-        "--images", type=int, default=6, metavar="N",
+        "--images", type=at_least(0), default=6, metavar="N",
         help="number of objects in each of the three groups of images, 0 for none (default: "
         "%(default)s)")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N",
+        "--seed", type=at_least(0), default=0, metavar="N",
         help="random seed of the objects shown (default: %(default)s)")
     parser.set_defaults(run=_run_report)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from etils import epath
 
-from deepmac_ablate.errors import UserError, check_at_least
+from deepmac_ablate.commands.option_types import at_least
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.serving import INPUT_TYPES
 from deepmac_ablate.serving.box_file import read_boxes
 from deepmac_ablate.serving.image_folder import check_output, find_images
@@ -41,7 +42,7 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "image_tensor)",
     )
     parser.add_argument(
-        "--batch-size", type=int, metavar="N",
+        "--batch-size", type=at_least(1), metavar="N",
         help="fixed number of images per call (default: any number)"
     )
     parser.add_argument(
@@ -86,9 +87,11 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="lowest score of a detection that is drawn; predictions.json has all detections "
         "(default: %(default)s)",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="use only the first N images")
     parser.add_argument(
-        "--batch-size", type=int, default=8, metavar="N",
+        "--limit", type=at_least(1), metavar="N", help="use only the first N images"
+    )
+    parser.add_argument(
+        "--batch-size", type=at_least(1), default=8, metavar="N",
         help="images per batch (default: %(default)s)",
     )
     parser.set_defaults(run=_run_predict)
@@ -105,7 +108,6 @@ def _run_export(args: argparse.Namespace) -> int:
 
 
 def _run_predict(args: argparse.Namespace) -> int:
-    check_at_least(1, **{"--batch-size": args.batch_size})
     if not 0.0 <= args.min_score <= 1.0:
         raise UserError(f"--min-score must be from 0 to 1, got {args.min_score:g}.")
     output = epath.Path(args.output or epath.Path(args.workdir) / "predictions")
@@ -116,7 +118,6 @@ def _run_predict(args: argparse.Namespace) -> int:
         boxes = read_boxes(args.boxes, {picture.name for picture in images})
         images = [picture for picture in images if picture.name in boxes.by_name]
     if args.limit is not None:
-        check_at_least(1, **{"--limit": args.limit})
         images = images[: args.limit]
     # Report mistakes before TensorFlow is imported, which takes seconds.
     from deepmac_ablate.serving.predict import predict_images

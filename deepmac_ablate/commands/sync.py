@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from deepmac_ablate.errors import count_noun, inflect
+
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
@@ -30,10 +32,12 @@ def _run(args: argparse.Namespace) -> int:
         print(f"Nothing to upload: {args.folder} has no offline runs that are not uploaded yet.")
         return 0
     if args.dry_run:
-        print("\n".join([*map(str, files), f"{len(files)} files would be uploaded."]))
+        print("\n".join([*map(str, files), f"{count_noun(len(files), 'file')} would be uploaded."]))
         return 0
     failed = sync.upload_files(files)
-    print(f"{len(files) - len(failed)} of {len(files)} files were uploaded.")
+    uploaded = len(files) - len(failed)
+    was = inflect(uploaded, "was", "were")
+    print(f"{uploaded} of {count_noun(len(files), 'file')} {was} uploaded.")
     if failed:
         lines = [f"{file}: {reason}" for file, reason in failed.items()]
         print("\n".join(["Not uploaded:", *lines]), file=sys.stderr)

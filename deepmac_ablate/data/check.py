@@ -22,7 +22,7 @@ from PIL import Image
 from deepmac_ablate.data import dataset_info, drawing, image_example, records
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.data.record_problems import Problems, Record, verify_instances, verify_sizes
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.progress import track
 from deepmac_ablate.storage import file_io
 
@@ -60,7 +60,7 @@ class CheckReport:
         """Return the report as text: a row per class, a row per role, then the problems."""
         info = self.info
         width = max(len(category.name) for category in info.categories)
-        lines = [f"{info.identity}: {info.num_images} images; instances by class:"]
+        lines = [f"{info.identity}: {count_noun(info.num_images, 'image')}; instances by class:"]
         by_role: collections.Counter[str] = collections.Counter()
         for category in info.categories:
             count, role = self.num_instances.get(category.id, 0), self.role(category.id)
@@ -202,8 +202,8 @@ def _verify_totals(
     if annotated != set(digests):
         problems.add(
             "totals",
-            f"{len(annotated - set(digests))} annotated images are not in the records, and "
-            f"{len(set(digests) - annotated)} images in the records have no annotations.",
+            f"Annotated images that are not in the records: {len(annotated - set(digests))}; "
+            f"images in the records without annotations: {len(set(digests) - annotated)}.",
         )
     fingerprint = records.dataset_fingerprint(
         (digest for _, digest in sorted(digests.items())), info.categories

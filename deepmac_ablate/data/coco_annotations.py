@@ -17,7 +17,7 @@ import numpy as np
 
 from deepmac_ablate.data import masks
 from deepmac_ablate.data.dataset_info import Category
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, count_noun, did_you_mean
 from deepmac_ablate.storage.strict_json import read_json_file
 
 Entry = dict[str, Any]
@@ -67,7 +67,8 @@ def read_coco(path: Path) -> CocoTruth:
     _check_annotations(entries, sizes, names, path)
     if not any(_segmentation(entry) for entry in entries):
         raise UserError(
-            f"{path} has no masks: none of its {len(entries)} annotations has a segmentation."
+            f"{path} has no masks: none of its "
+            f"{count_noun(len(entries), 'annotation')} has a segmentation."
         )
     num_derived_crowd = sum("iscrowd" not in entry for entry in entries)
     num_derived_area = sum("area" not in entry for entry in entries)
@@ -146,7 +147,8 @@ def _check_annotations(
         if entry["category_id"] not in names:
             raise UserError(
                 f"{where} has the category {entry['category_id']}, which is not listed; the "
-                f"file lists {len(names)} categories from {min(names)} to {max(names)}."
+                f"file lists {count_noun(len(names), 'category', 'categories')} from {min(names)} "
+                f"to {max(names)}."
             )
         if len(entry["bbox"]) != 4 or not all(_is_number(number) for number in entry["bbox"]):
             raise UserError(

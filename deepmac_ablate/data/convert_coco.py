@@ -16,8 +16,7 @@ from deepmac_ablate.data import coco_annotations, image_example
 from deepmac_ablate.data.coco_annotations import CocoTruth, Entry
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.data.parallel import ordered_map
-from deepmac_ablate.data.records import RecordWriter
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun, inflect
 from deepmac_ablate.progress import track
 
 # About 150 MB of COCO: enough shards to shuffle and to distribute over the hosts of a TPU.
@@ -51,24 +50,25 @@ class ConversionSummary:
     num_derived_area: int
 
     def lines(self) -> list[str]:
-        """Return the summary as text: the counts, then one line for each kind of exception."""
+        """Return the summary as text: the counts, then the count of each kind of exception."""
         info = self.info
-        shards = "shard" if info.num_shards == 1 else "shards"
         lines = [
-            f"{info.identity}: {info.num_images} images, {info.num_instances} "
-            f"instances and {info.num_crowds} crowds of {len(info.categories)} categories in "
-            f"{info.num_shards} {shards}."
+            f"{info.identity}: {count_noun(info.num_images, 'image')}, "
+            f"{count_noun(info.num_instances, 'instance')} and "
+            f"{count_noun(info.num_crowds, 'crowd')} of "
+            f"{count_noun(len(info.categories), 'category', 'categories')} in "
+            f"{count_noun(info.num_shards, 'shard')}."
         ]
         exceptions = {
-            **{f"annotations skipped: {why}": count for why, count in self.skipped.items()},
-            "objects have a box but no mask": info.num_boxes_only,
+            **{f"annotations skipped, {why}": count for why, count in self.skipped.items()},
+            "objects with a box but no mask": info.num_boxes_only,
             "boxes clipped to their image": self.num_clipped,
             "images stored as PNG": self.num_reencoded,
             "images without instances": self.num_without_instances,
             "annotations without iscrowd, taken as 0": self.num_derived_crowd,
             "annotations without area, taken from mask or box": self.num_derived_area,
         }
-        return lines + [f"  {count} {what}" for what, count in exceptions.items() if count]
+        return lines + [f"  {what}: {count}" for what, count in exceptions.items() if count]
 
 
 def convert_dataset(
@@ -112,6 +112,9 @@ def convert_dataset(
         raise UserError(
             f"The number of shards must be from 1 to the number of images, {num_images}; got "
             f"{num_shards}.")
+    # Imports TensorFlow, which takes seconds: only once nothing is wrong with the files.
+    from deepmac_ablate.data.records import RecordWriter
+
     if num_processes is None:
         useful = max(1, num_images // _MIN_IMAGES_PER_PROCESS)
         num_processes = min(useful, os.cpu_count() or 1, _MAX_PROCESSES)
@@ -155,6 +158,7 @@ def _check_images_exist(entries: list[Entry], folder: Path) -> None:
     missing = [entry for entry in entries if not (folder / entry["file_name"]).is_file()]
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(entries)} images are missing from {folder}, the first is "
+            f"{len(missing)} of {count_noun(len(entries), 'image')} "
+            f"{inflect(len(missing), 'is', 'are')} missing from {folder}, the first is "
             f"{missing[0]['file_name']!r}."
         )

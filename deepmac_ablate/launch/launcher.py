@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from deepmac_ablate import bindings
-from deepmac_ablate.errors import UserError, check_at_least
+from deepmac_ablate.errors import UserError, check_at_least, count_noun
 from deepmac_ablate.launch.executor import Executor, RunTrials
 from deepmac_ablate.launch.status_rows import TrialRow, error_signature, log_location
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
@@ -270,8 +270,9 @@ class CircuitBreaker:
             self._signature = signature
             self._failed.add(result.id)
             if self._limit and len(self._failed) >= self._limit:
+                trials = count_noun(len(self._failed), "trial")
                 self.message = (
-                    f"{len(self._failed)} trials in a row failed with the same cause, so no more "
-                    f"are started: {result.cause or 'unknown cause'} (last: {result.id}, "
+                    f"{trials} in a row failed with the same cause, so no more are started: "
+                    f"{result.cause or 'unknown cause'} (last: {result.id}, "
                     f"{log_location(result)}). Fix the cause and launch the sweep again with "
                     "--retry-failed; finished trials are kept and interrupted ones resume.")

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from deepmac_ablate.errors import count_noun
 from deepmac_ablate.launch.cloud_jobs import cost_forecast
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import CostForecast
 from deepmac_ablate.launch.status_rows import TrialRow, count_by_status
@@ -87,7 +88,7 @@ def render_text(
             *(forecast.cells(label) if forecast else ()))
     lines = [_title(checked), "", _table_lines(table)]
     if len(arms) > _MOST_ARMS:
-        lines.append(f"... and {len(arms) - _MOST_ARMS} more arms (--json lists all)")
+        lines.append(f"... and {count_noun(len(arms) - _MOST_ARMS, 'more arm')} (--json lists all)")
     lines.append(_LEGEND + (_DEVICE_LEGEND if forecast else ""))
     lines += _level_counts(checked)
     lines += _totals(checked, rows)
@@ -139,8 +140,9 @@ def _totals(checked: CheckedPlan, rows: Sequence[TrialRow]) -> list[str]:
     disk = sum(checked.results[row.arm].cost.disk_bytes for row in unfinished)
     statuses = ", ".join(
         f"{number} {status}" for status, number in count_by_status(rows).items() if number)
+    trials, arms = count_noun(len(rows), "trial"), count_noun(len(checked.plan.arms), "arm")
     return [
-        f"{len(rows)} trials, {len(checked.plan.arms)} arms: {statuses}. "
+        f"{trials}, {arms}: {statuses}. "
         f"Unfinished trials will need {disk / 1e9:.1f} GB for checkpoints.",
         *_unchecked_datasets(checked),
     ]

@@ -136,15 +136,15 @@ class StatusDisplay:
 
 
 def status_table(rows: Sequence[TrialRow]) -> str:
-    """Return a plain table of trials in the order given, with the counts below.
+    """Return a plain table of trials in the order given, with the progress of all below.
 
     The table has no colours and no limit on its width. If there are hundreds of trials, those that
-    the present code has finished are only counted.
+    the present code has finished are left out; `status_rows.status_summary` counts them.
     """
     notable = [row for row in rows if row.status != "finished" or row.code_state]
     shown = rows if len(rows) <= _MOST_LINES else notable
     lines = [line.plain.rstrip() for line in _table_lines(shown)] if shown else []
-    return "\n".join([*lines, f"{_counts_text(rows)}; {_progress_text(rows)}"])
+    return "\n".join([*lines, _progress_text(rows).plain if rows else "no trials"])
 
 
 def _terminal_view(rows: Sequence[TrialRow], error: str, width: int, height: int) -> Group:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.launch.cloud_jobs import active_jobs
 from deepmac_ablate.launch.supervision import locks, processes
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
@@ -101,7 +101,7 @@ def _stop_jobs(workdir: SweepWorkdir) -> str:
     active_jobs.cancel_all(jobs)
     if not jobs:
         return "No job is running." if holder is None else f"Stopped. {_HOW_TO_RESUME}"
-    return f"Stopped {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}. {_HOW_TO_RESUME}"
+    return f"Stopped {count_noun(len(jobs), 'job')}. {_HOW_TO_RESUME}"
 
 
 def _is_here(holder: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from deepmac_ablate.errors import count_noun
 from deepmac_ablate.model_garden.trees import Tree, find_part, shapes_below
 from deepmac_ablate.modeling import hourglass
 
@@ -39,7 +40,8 @@ def _convolutions(tree: Tree, part: Any) -> str | None:  # noqa: ANN401
         shape for shape in shapes_below(tree, part) if len(shape) == 4]
     if not kernels:
         return None
-    return f"{len(kernels)} convolutions of up to {max(k[-1] for k in kernels)} channels"
+    most = max(kernel[-1] for kernel in kernels)
+    return f"{count_noun(len(kernels), 'convolution')} of up to {count_noun(most, 'channel')}"
 
 
 def _decoder(tree: Tree, part: Any) -> str | None:  # noqa: ANN401

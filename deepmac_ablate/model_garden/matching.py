@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.model_garden import PARTS
 from deepmac_ablate.model_garden.contents import describe_parts
 from deepmac_ablate.model_garden.layout import published_names
@@ -161,7 +161,7 @@ def _count_names(phrase: str, names: Sequence[str]) -> list[str]:
     if not names:
         return []
     shown = ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")
-    number = f"{len(names)} variable{'s' if len(names) > 1 else ''}"
+    number = count_noun(len(names), "variable")
     return [f"{phrase.format(number)} ({shown})"]
 
 

@@ -8,7 +8,7 @@ import gin
 import tf_keras
 from official.modeling.optimization import lr_schedule
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 
 Schedule = tf_keras.optimizers.schedules.LearningRateSchedule
 
@@ -27,8 +27,9 @@ def stepwise(boundaries: Sequence[int] = gin.REQUIRED, values: Sequence[float] =
     """
     if len(values) != len(boundaries) + 1:
         raise UserError(
-            f"stepwise.values has {len(values)} entries for {len(boundaries)} boundaries; "
-            f"it needs {len(boundaries) + 1}.")
+            f"stepwise.values has {count_noun(len(values), 'entry', 'entries')} for "
+            f"{count_noun(len(boundaries), 'boundary', 'boundaries')}; it needs "
+            f"{len(boundaries) + 1}.")
     return tf_keras.optimizers.schedules.PiecewiseConstantDecay(
         list(boundaries), [float(value) for value in values])
 

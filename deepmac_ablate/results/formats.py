@@ -41,11 +41,18 @@ class Section(NamedTuple):
         title: The table's title.
         heads: The heads of the columns; the first column names the rows.
         rows: The text of the cells, one per head in each row.
+        text_heads: The heads of further columns of text, which are aligned to the left.
     """
 
     title: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
+    text_heads: Sequence[str] = ()
+
+    @property
+    def sides(self) -> list[str]:
+        """The side that each column is aligned to: "l" or "r"."""
+        return ["l", *("l" if head in self.text_heads else "r" for head in self.heads[1:])]
 
 
 class Document(NamedTuple):
@@ -120,29 +127,31 @@ def join_names(names: Iterable[str]) -> str:
 
 
 def _markdown_section(section: Section) -> str:
-    lines = _markdown_table(section.heads, section.rows)
+    lines = _markdown_table(section)
     legend = []
     if cell_len(lines[0]) > _WIDTH:
         labels = dict.fromkeys(row[0] for row in section.rows)
         names = {label: str(number) for number, label in enumerate(labels, 1)}
-        lines = _markdown_table(section.heads, [[names[row[0]], *row[1:]] for row in section.rows])
+        numbered = [[names[row[0]], *row[1:]] for row in section.rows]
+        lines = _markdown_table(section._replace(rows=numbered))
         legend = ["", *(f"- {number}: {_markdown_cell(label)}" for label, number in names.items())]
     return "\n".join([f"### {_markdown_cell(section.title)}", "", *lines, *legend])
 
 
-def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    cells = [[_markdown_cell(cell) for cell in row] for row in (heads, *rows)]
+def _markdown_table(section: Section) -> list[str]:
+    cells = [[_markdown_cell(cell) for cell in row] for row in (section.heads, *section.rows)]
     widths = [max(3, *map(cell_len, column)) for column in zip(*cells, strict=True)]
-    lines = [f"| {' | '.join(_aligned(row, widths))} |" for row in cells]
-    rule = [f"{'-' * (width + 1)}:" for width in widths[1:]]
-    return [lines[0], f"|{'|'.join(['-' * (widths[0] + 2), *rule])}|", *lines[1:]]
+    columns = list(zip(widths, section.sides, strict=True))
+    lines = [f"| {' | '.join(_aligned(row, columns))} |" for row in cells]
+    rule = [f"{'-' * (width + 1)}{':' if side == 'r' else '-'}" for width, side in columns]
+    return [lines[0], f"|{'|'.join(rule)}|", *lines[1:]]
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    """Yield padded cells: the first flush left, the others flush right."""
-    for number, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+def _aligned(cells: Sequence[str], columns: Sequence[tuple[int, str]]) -> Iterator[str]:
+    """Yield padded cells; each column has a width and the side that it is aligned to."""
+    for cell, (width, side) in zip(cells, columns, strict=True):
         blank = " " * (width - cell_len(cell))
-        yield blank + cell if number else cell + blank
+        yield blank + cell if side == "r" else cell + blank
 
 
 def _markdown_item(text: str) -> str:
@@ -159,7 +168,7 @@ def _latex_section(section: Section) -> str:
     rows = [
         " & ".join(cell.translate(_LATEX) for cell in row) + r" \\"
         for row in (section.heads, *section.rows)]
-    columns = "l" + "r" * (len(section.heads) - 1)
+    columns = "".join(section.sides)
     return "\n".join([
         f"\\textbf{{{section.title.translate(_LATEX)}}}\\par\\smallskip",
         f"\\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule", *rows[1:],

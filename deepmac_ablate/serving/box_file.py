@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, count_noun, did_you_mean, did_you_mean_path
 from deepmac_ablate.storage.strict_json import read_json_file
 
 
@@ -95,16 +95,17 @@ def read_boxes(path: Path, names: Collection[str]) -> BoxFile:
         else:
             missing[name] = None
     first = next(iter(missing), "")
-    hint = did_you_mean(first, names)
+    hint = did_you_mean_path(first, names)
     if not by_name and not missing:
         raise UserError(f"{path} has no boxes.")
     if not by_name:
         raise UserError(
-            f"{path} has no boxes for any of the images; the first of its {len(missing)} files is "
-            f"{first!r}.{hint}")
+            f"{path} has boxes for {count_noun(len(missing), 'file')}, none of which is among the "
+            f"images; the first is {first!r}.{hint}")
     problems = [] if not missing else [
-        f"{path} has boxes for {len(missing)} files that are not among the images; the first is "
-        f"{first!r}.{hint}"]
+        f"{path} has boxes for "
+        f"{count_noun(len(missing), 'file that is', 'files that are')} not among the images; the "
+        f"first is {first!r}.{hint}"]
     return BoxFile(dict(by_name), image_ids, class_names, problems)
 
 

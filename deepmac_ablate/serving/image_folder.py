@@ -12,7 +12,7 @@ from etils import epath
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from deepmac_ablate.data.image_example import to_rgb
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, did_you_mean_path
 from deepmac_ablate.storage import file_io
 
 # Formats that PIL recognises but cannot decode.
@@ -98,7 +98,7 @@ def _list_images(path: Path) -> Iterator[ImageFile]:
     if not path.is_dir():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(
-            f"The file or folder {path} does not exist.{did_you_mean(path.name, siblings)}")
+            f"The file or folder {path} does not exist.{did_you_mean_path(path.name, siblings)}")
     suffixes = _readable_suffixes()
     files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes and p.is_file()]
     if not files:

@@ -20,7 +20,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from deepmac_ablate.data import drawing, model_input
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun, inflect
 from deepmac_ablate.evaluation.given_boxes import GivenBox
 from deepmac_ablate.evaluation.predictor import ImagePrediction, Predictor
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
@@ -103,11 +103,13 @@ def predict_images(
     output.mkdir(parents=True, exist_ok=True)
     path = output / "predictions.json"
     file_io.write(path, to_json(results) + "\n")
+    drawn = count_noun(len(shown), "mask")
+    if not boxes:
+        drawn += f" that {inflect(len(shown), 'scores', 'score')} at least {min_score:g}"
     return PredictionSummary(
-        [f"{output}: {count} of {len(images)} images, drawn with {len(shown)} masks"
-         + ("" if boxes else f" that score at least {min_score:g}")
+        [f"{output}: {count} of {count_noun(len(images), 'image')}, drawn with {drawn}"
          + _count_by_role(shown, classes),
-         f"{path}: {len(results)} masks"],
+         f"{path}: {count_noun(len(results), 'mask')}"],
         problems)
 
 

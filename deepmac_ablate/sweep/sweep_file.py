@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, did_you_mean_path
 from deepmac_ablate.sweep.sweep import Sweep
 
 
@@ -39,7 +39,7 @@ def _run_file(path: str) -> ModuleType:
     file = Path(path)
     if not file.is_file():
         known = [str(p) for p in (*file.parent.glob("*.py"), *Path("sweeps").glob("*.py"))]
-        raise UserError(f"There is no sweep file {path!r}.{did_you_mean(path, known)}")
+        raise UserError(f"There is no sweep file {path!r}.{did_you_mean_path(path, known)}")
     spec = importlib.util.spec_from_file_location(f"_sweep_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise UserError(f"The name of a sweep file must end in '.py', got {path!r}.")

@@ -11,6 +11,7 @@ again with the cache. Files are as large as real ones.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import statistics
@@ -19,11 +20,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from tests.helpers import result_workdirs
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMES = 7
+SEEDS = 5
 
 _LOAD = """
 import sys, time
@@ -43,10 +46,10 @@ if sys.argv[2:]:
 """
 
 
-def write(folder: Path, count: int, classes: int = 0) -> SweepWorkdir:
+def write(folder: Path, num_arms: int, classes: int = 0) -> SweepWorkdir:
     """Write a workdir of finished trials in arms of five seeds."""
-    arms = {f"arm{number}": {"width": str(number)} for number in range(count // 5)}
-    a_plan = result_workdirs.plan(arms, seeds=5)
+    arms = {f"arm{number}": {"width": str(number)} for number in range(num_arms)}
+    a_plan = result_workdirs.plan(arms, seeds=SEEDS)
     workdir = result_workdirs.write(folder, a_plan)
     result_workdirs.write_costs(workdir, a_plan)
     draw = random.Random(0)
@@ -85,17 +88,18 @@ def load(workdir: SweepWorkdir, home: Path, *more: str) -> list[list[float]]:
 def main() -> None:
     """Print median times in seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=1000)
-    most = parser.parse_args().trials
+    parser.add_argument("--trials", type=at_least(1), default=1000)
+    most = math.ceil(parser.parse_args().trials / SEEDS)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for count in (most // 10, most):
-            workdir = write(folder / str(count), count)
+        for num_arms in sorted({math.ceil(most / 10), most}):
+            count = num_arms * SEEDS
+            workdir = write(folder / str(count), num_arms)
             cold = [load(workdir, folder / f"home{count}-{turn}")[0][1] for turn in range(3)]
             warm = [load(workdir, folder / f"home{count}-0")[0][1] for _ in range(TIMES)]
             print(f"{count:6d} finished trials: cold {statistics.median(cold):.2f} s, again "
                   f"{statistics.median(warm):.2f} s")
-        workdir = write(folder / "classes", 300, classes=80)
+        workdir = write(folder / "classes", 60, classes=80)
         seconds = [load(workdir, folder / "home", "classes")[1] for _ in range(TIMES)]
         rows, read, split = (
             statistics.median(column) for column in zip(*seconds, strict=True))

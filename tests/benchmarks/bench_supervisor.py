@@ -1,4 +1,4 @@
-"""What supervisors cost: to start, while they watch, and to ask how trials are doing.
+"""Cost of supervisors: starting them, watching trials, and reading their status.
 
     .venv/bin/python tests/benchmarks/bench_supervisor.py --trials 1000
 

@@ -1,4 +1,4 @@
-"""What a sweep costs beside its trials: planning, launching, launching again.
+"""Cost of a sweep apart from its trials: planning, launching, launching again.
 
 ::
 
@@ -42,7 +42,7 @@ _IMPORTS_TENSORFLOW = "import deepmac_ablate.training.session"
 
 
 def seconds(*command: str, home: Path) -> float:
-    """How long a command takes."""
+    """Return the seconds that a command takes."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(home)}
     start = time.perf_counter()
     subprocess.run(
@@ -52,7 +52,7 @@ def seconds(*command: str, home: Path) -> float:
 
 
 def deepmac_ablate(*arguments: str, home: Path) -> float:
-    """How long our command takes."""
+    """Return the seconds that a command of `deepmac-ablate` takes."""
     return seconds("-m", "deepmac_ablate.cli", *arguments, home=home)
 
 

@@ -234,7 +234,7 @@ def test_signature_problems_name_what_would_let_a_mistake_pass():
     ] == bindings.signature_problems("toy_configurables")
 
 
-def test_all_problems_are_told():
+def test_all_problems_are_reported():
     """Problems with names and values are reported together; gin then holds nothing."""
     problems = bindings.configure_gin(bindings.read([], [
         "Studio.stepz = 1", "RoundBrush.width = '3'", "Studio.on_stroke = @varnsh",

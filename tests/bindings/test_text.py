@@ -116,6 +116,16 @@ def test_a_missing_file_names_the_nearest_one(folder, monkeypatch, name, suggest
     assert f"There is no gin file {name!r}. Did you mean {suggestion!r}?" == str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["gin/heads/fcn8.gin", "gin/heads/none.gin", "x.gin"])
+def test_a_missing_file_does_not_name_a_dissimilar_one(folder, monkeypatch, name):
+    """The folder and the suffix, which all files share, make no file name similar."""
+    monkeypatch.setattr(gin_files, "ROOT", folder)
+    write(folder / "gin" / "heads" / "hourglass52.gin", "A.y = 1\n")
+    with pytest.raises(UserError) as caught:
+        read([name], [])
+    assert f"There is no gin file {name!r}." == str(caught.value)
+
+
 def test_a_missing_include_names_the_including_line(folder):
     """The message about a missing include names the including file and line."""
     write(folder / "a.gin", "\ninclude 'bass.gin'\n")
@@ -231,7 +241,7 @@ def test_a_macro_of_itself_is_refused():
         expand_macros(Macro("A"), {"A": [Macro("B")], "B": Macro("A")})
 
 
-def test_canonical_text_tells_types_apart_and_ignores_the_order_of_keys():
+def test_canonical_text_keeps_types_and_ignores_the_order_of_keys():
     """Equal text means equal values of equal types."""
     texts = [canonical_text(value) for value in (1, 1.0, True, "1", [1], (1,), {1: 1}, None)]
     assert len(texts) == len(set(texts))

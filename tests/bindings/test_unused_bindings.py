@@ -132,7 +132,7 @@ def test_a_binding_without_effect_is_named_with_its_cause(check, given, explicit
     assert message == str(caught.value)
 
 
-def test_a_caller_that_passes_an_argument_once_of_twice_is_no_error(check, monkeypatch):
+def test_a_caller_may_pass_an_argument_in_one_of_two_calls(check, monkeypatch):
     """A parameter that gin supplied to one of two calls took effect."""
     (parsed := bindings.parse([], ["Studio.steps = 3"]))
     gin.get_configurable("Studio")(steps=1)

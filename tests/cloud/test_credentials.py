@@ -1,4 +1,4 @@
-"""Who asks Google's services, where they are, and for which project."""
+"""Credentials, endpoints and the project for requests to Google's services."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ HOST = "us-central1-aiplatform.googleapis.com"
 
 
 @pytest.fixture(autouse=True)
-def nothing_of_this_machines(monkeypatch, tmp_path):
-    """No credentials, no project, no metadata server."""
+def no_google_environment(monkeypatch, tmp_path):
+    """An environment without credentials, project and metadata server."""
     for name in ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT",
                  OVERRIDE, "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"]:
         monkeypatch.delenv(name, raising=False)
@@ -32,7 +32,7 @@ def nothing_of_this_machines(monkeypatch, tmp_path):
 
 @pytest.fixture
 def account(monkeypatch, tmp_path):
-    """A service account's file, by the variable, with a key that nobody knows."""
+    """The file of a service account, with a random key, set in the environment."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption()).decode()
@@ -46,7 +46,7 @@ def account(monkeypatch, tmp_path):
     return path, fields
 
 
-def test_without_credentials_it_is_said_how_to_get_some():
+def test_missing_credentials_are_reported_with_ways_to_get_some():
     """Missing credentials are reported in one sentence with the ways to get some."""
     with pytest.raises(UserError, match="There are no Google Cloud credentials") as none:
         credentials.service_access("aiplatform", HOST)
@@ -89,7 +89,7 @@ def test_servers_on_this_machine_get_no_credentials(monkeypatch, account, url):
 @pytest.mark.parametrize("url", [
     "http://example.org/", "http://10.0.0.1:80/", "http://127.0.0.1.example.org/", "127.0.0.1:80",
     "https://", "ftp://127.0.0.1/"])
-def test_credentials_do_not_go_out_in_clear_text(monkeypatch, account, url):
+def test_credentials_are_not_sent_in_clear_text(monkeypatch, account, url):
     """Endpoints on other machines must use https."""
     monkeypatch.setenv(OVERRIDE, url)
     with pytest.raises(UserError, match=f"{OVERRIDE} must be https://HOST/, .* got '{url}'"):
@@ -114,14 +114,14 @@ def test_the_project_is_the_given_one_before_all_others(monkeypatch, account):
     assert "given-project" == credentials.find_project("given-project")
 
 
-def test_without_a_project_it_is_said_how_to_give_one():
+def test_a_missing_project_is_reported_with_ways_to_give_one():
     """A missing project is reported with the ways to give one, even without credentials."""
     says = "project is unknown: pass --project, or set GOOGLE_CLOUD_PROJECT"
     with pytest.raises(UserError, match=says):
         credentials.find_project()
 
 
-def test_credentials_that_were_withdrawn_are_said_to_be(account):
+def test_revoked_credentials_are_reported(account):
     """Revoked credentials are reported with the command to log in again."""
     path, fields = account
 

@@ -1,4 +1,4 @@
-"""Devices by name, against tables of the clouds' documentation that are written out here."""
+"""Devices by name, against tables copied from the documentation of the clouds."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ GPUS = {
 
 
 @pytest.mark.parametrize("name", TPUS)
-def test_a_tpu_is_what_the_documentation_says(name):
+def test_tpus_agree_with_the_documentation(name):
     """A TPU has the documented chips, replicas, hosts, topology and GKE label."""
     it = get_device(name)
     found = (it.chips, it.replicas, it.hosts, it.topology, it.machine_type, it.gke_accelerator)
@@ -73,7 +73,7 @@ def test_a_tpu_is_what_the_documentation_says(name):
 
 
 @pytest.mark.parametrize("name", GPUS)
-def test_a_gpu_is_what_the_documentation_says(name):
+def test_gpus_agree_with_the_documentation(name):
     """A GPU device has the documented GPUs, hosts and GKE label."""
     it = get_device(name)
     assert GPUS[name] == (it.chips, it.hosts, it.machine_type, it.gke_accelerator)
@@ -89,8 +89,8 @@ def test_a_cpu_is_a_machine():
 
 
 @pytest.mark.parametrize("name", device_names())
-def test_every_device_adds_up(name):
-    """The number in its name, its topology and its machines all come to the same chips."""
+def test_the_numbers_of_a_device_agree(name):
+    """The name, the topology and the machines of a device have the same number of chips."""
     it = get_device(name)
     assert name == it.name
     assert it.chips == it.hosts * it.chips_per_host
@@ -122,7 +122,7 @@ def test_names_are_in_order():
     ("a100-40gb-8", "a100-8"), ("h100-80gb-8", "h100-8"), ("h200-141gb-8", "h200-8"),
 ])
 def test_a_device_has_several_spellings(spelling, name):
-    """Google's own names and capitals mean the same devices."""
+    """Google's own names, and names in capitals, select the same devices."""
     assert get_device(name) is get_device(spelling)
 
 
@@ -146,7 +146,7 @@ def test_a_device_has_several_spellings(spelling, name):
     ("v7-8", "Trials cannot run on 'v7-8': TPU v7 (tpu7x) does not support TensorFlow"),
     ("tpu7x-8", "Trials cannot run on 'tpu7x-8': TPU v7 (tpu7x) does not support TensorFlow"),
 ])
-def test_what_is_no_device(name, message):
+def test_an_unknown_device_is_reported(name, message):
     """An unknown device is reported with the alternatives or the reason."""
     with pytest.raises(UserError, match=re.escape(message)):
         get_device(name)
@@ -164,12 +164,12 @@ def test_what_is_no_device(name, message):
     ("a100-16", VertexMachine("a2-highgpu-8g", "NVIDIA_TESLA_A100", 8, replicas=2)),
     ("cpu-8", VertexMachine("n2-standard-8")),
 ])
-def test_how_vertex_ai_says_it(name, machine):
+def test_devices_have_names_of_vertex_ai(name, machine):
     """Vertex AI counts TPU cores up to v3, v5e by topology, and GPUs per host."""
     assert machine == get_device(name).vertex
 
 
-def test_vertex_ai_takes_every_machine():
+def test_vertex_ai_accepts_every_machine():
     """Vertex AI's enumeration and limits accept a job on every device."""
     from google.cloud.aiplatform_v1 import AcceleratorType
 
@@ -188,7 +188,7 @@ def test_vertex_ai_takes_every_machine():
         assert expected == AcceleratorType(machine.accelerator_type).name
 
 
-def test_a_cluster_takes_every_device():
+def test_a_cluster_accepts_every_device():
     """Kubernetes' and JobSet's schemas and rules accept a job on every device."""
     from deepmac_ablate.cloud.gke import manifests
     from deepmac_ablate.cloud.gke.pod import Placement
@@ -219,20 +219,20 @@ def test_a_cluster_takes_every_device():
     ("a100-8", "vertex", True, []),
     ("cpu-8", "gke", True, []),
 ])
-def test_what_a_cloud_cannot_give(name, executor, spot, expected):
+def test_a_device_that_a_cloud_lacks_is_reported(name, executor, spot, expected):
     """A device that a cloud lacks is reported with alternatives and the cloud that has it."""
     assert expected == availability_problems(get_device(name), executor, spot)
 
 
 @pytest.mark.parametrize("name", device_names())
-def test_every_device_is_to_be_had_somewhere(name):
+def test_every_device_is_available_somewhere(name):
     """Every device is available from at least one cloud."""
     assert [] in [
         availability_problems(get_device(name), executor, spot=False)
         for executor in ("vertex", "gke")]
 
 
-def test_what_nobody_has_tried_is_said():
+def test_untested_devices_have_warnings():
     """Untested devices have warnings: TPUs, multi-host slices and pods on Vertex AI."""
     assert all(get_device(name).warnings for name in TPUS)
     single, several = (set(get_device(name).warnings) for name in ("v5e-8", "v5e-16"))

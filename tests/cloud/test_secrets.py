@@ -1,4 +1,4 @@
-"""Secrets by reference, with Google's own client, on a server on this machine."""
+"""Secrets by reference, with Google's own client and a local stand-in server."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def server(monkeypatch):
         yield running
 
 
-def everything_said(error):
-    """An error with all its causes, as a traceback shows them."""
+def full_traceback(error):
+    """Return an error with all its causes, as a traceback shows them."""
     return "".join(traceback.format_exception(error))
 
 
@@ -102,7 +102,7 @@ def test_real_keys_are_refused_without_showing_them(key, before, executor):
     """A key in place of a reference is refused and never shown."""
     with pytest.raises(UserError, match=r"WANDB_API_KEY.* looks like the secret itself") as refused:
         secrets.parse_references([f"WANDB_API_KEY={before}{key}"], executor)
-    assert key not in everything_said(refused.value)
+    assert key not in full_traceback(refused.value)
 
 
 @pytest.mark.parametrize("name", [
@@ -117,7 +117,7 @@ def test_names_of_secrets_are_not_taken_for_keys(name):
 @pytest.mark.parametrize("variable", [
     "WANDB_API_KEY", "HF_TOKEN", "MY_SECRET", "DB_PASSWORD", "GOOGLE_APPLICATION_CREDENTIALS",
     "APIKEY", "key", "AWS_SECRET_ACCESS_KEY", "AUTH_TOKENS"])
-def test_variables_that_say_secret_are_not_plain(variable):
+def test_plain_variables_with_names_of_secrets_are_refused(variable):
     """Plain variables with secret names are refused with the right option."""
     with pytest.raises(UserError, match=f"--secret {variable}=REFERENCE") as refused:
         secrets.check_no_secrets({"TF_CPP_MIN_LOG_LEVEL": "1", variable: "the value"})
@@ -125,15 +125,15 @@ def test_variables_that_say_secret_are_not_plain(variable):
 
 
 @pytest.mark.parametrize("kind", ["sk", "AIza", "ghp", "wandb", "json", "pem"])
-def test_values_that_are_keys_are_not_plain(kind):
+def test_plain_variables_with_keys_are_refused(kind):
     """Plain variables whose values look like keys are refused."""
     value = KEYS[kind]
     with pytest.raises(UserError, match="--env MODEL looks like a secret") as refused:
         secrets.check_no_secrets({"MODEL": value})
-    assert value not in everything_said(refused.value)
+    assert value not in full_traceback(refused.value)
 
 
-def test_other_variables_are_plain():
+def test_other_plain_variables_are_accepted():
     """Variables that merely contain such letters, and commit hashes, are accepted."""
     secrets.check_no_secrets({
         "TOKENIZERS_PARALLELISM": "false", "MONKEY": "1", "KEYBOARD": "de", "WANDB_MODE": "online",
@@ -148,13 +148,13 @@ def test_values_are_fetched(server):
         "OLD": f"{WANDB}/versions/1", "NEW": secrets.full_reference("wandb", "p")})
 
 
-def test_nothing_is_asked_for_nothing(server):
+def test_jobs_without_secrets_send_no_request(server):
     """Jobs without secrets need no Secret Manager."""
     assert {} == secrets.fetch({})
     assert [] == server.asked
 
 
-def test_passing_failures_are_sat_out(server):
+def test_transient_failures_are_retried(server):
     """Requests to Secret Manager are retried."""
     server.add(WANDB, b"value")
     server.refusals = [503, 503]
@@ -173,14 +173,14 @@ def test_a_secret_that_may_not_be_read_is_named(server):
 
 
 @pytest.mark.parametrize(("status", "says"), [(None, "NOT_FOUND"), (503, "does not answer")])
-def test_a_secret_that_cannot_be_had_is_named(server, status, says):
+def test_an_unavailable_secret_is_named(server, status, says):
     """A secret that does not exist, or a service that does not answer, is reported."""
     server.refusals = [status] * 9 if status else []
     with pytest.raises(UserError, match=f"did not give {WANDB}/versions/7 for A.*{says}"):
         secrets.fetch({"A": f"{WANDB}/versions/7"}, patience=0)
 
 
-def test_what_is_no_version_is_not_asked_for(server):
+def test_an_incomplete_reference_sends_no_request(server):
     """An incomplete reference is refused before any request, and not shown."""
     with pytest.raises(UserError, match="--secret A must be a reference of the form") as refused:
         secrets.fetch({"A": "hunter2"})
@@ -190,11 +190,11 @@ def test_what_is_no_version_is_not_asked_for(server):
 
 @pytest.mark.parametrize("value", [b"hunter2\xff", b"hunter2\0", b"\n"])
 def test_values_that_no_variable_can_hold_are_refused(server, value):
-    """The secret is named; not even a traceback holds its value."""
+    """A value that no variable can hold is refused; not even a traceback contains it."""
     server.add(WANDB, value)
     with pytest.raises(UserError, match=f"{WANDB}/versions/1 must ") as refused:
         secrets.fetch({"A": f"{WANDB}/versions/1"})
-    assert "hunter2" not in everything_said(refused.value)
+    assert "hunter2" not in full_traceback(refused.value)
 
 
 def test_values_are_in_no_request_and_no_error(server, monkeypatch):
@@ -217,5 +217,5 @@ def test_values_are_in_no_request_and_no_error(server, monkeypatch):
     server.denied.add(WANDB)
     with pytest.raises(UserError) as refused:
         secrets.fetch({variable: resource})
-    for text in [repr(job), rendered, sent, everything_said(refused.value), *server.asked]:
+    for text in [repr(job), rendered, sent, full_traceback(refused.value), *server.asked]:
         assert value not in text

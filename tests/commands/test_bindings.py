@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @gin.register(module="listing_toys")
 class Canvas:
-    """What is painted on. It hangs later.
+    """A surface to paint on. It hangs later.
 
     Attributes:
         width: how wide it is,
@@ -92,7 +92,7 @@ def test_a_parameter_is_explained_by_the_nearest_docstring():
         "frame": "what holds it.",
     } == said
     summary = docs.docstring_summary(registry.find_configurable("Canvas"))
-    assert "What is painted on. It hangs later." == summary
+    assert "A surface to paint on. It hangs later." == summary
     panel = docs.parameter_docs(registry.find_configurable("Panel"))
     assert ("of wood.", "how wide it is, in centimetres.") == (panel["kind"], panel["width"])
 
@@ -105,7 +105,7 @@ def test_what_is_bound_stands_below_with_its_place(tmp_path, monkeypatch):
     read = bindings.read_partial(["a.gin"], ["Panel.kind = 'fir'"])
     found = parameters.filter_parameters(parameters.list_parameters(read), "canvas.width")
     assert (
-        "Canvas  What is painted on. It hangs later.\n"
+        "Canvas  A surface to paint on. It hangs later.\n"
         "  Canvas.width: int = 40\n"
         "      how wide it is, in centimetres.\n"
         "      bound: %W = 2  # a.gin:2, a.gin:4\n"

@@ -53,7 +53,6 @@ def test_the_output_may_be_a_file(workdir, tmp_path, capsys):
     [
         (["thin", "depe"], "There is no arm or trial 'depe'. Did you mean 'deep'?"),
         (["thin", "deep", "--metric", "iou"], "Arms cannot be compared by 'iou'."),
-        (["thin", "deep", "--images", "-1"], "--images must be at least 0, got -1."),
         (["thin", "deep", "--metric", "detections/mask_ap"],
          "4 of 4 trials have no matches/detections_mask.npz"),
     ])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_coco_takes_a_number_of_shards(tmp_path):
     assert DatasetInfo.load(tmp_path / "x").num_shards == 2
 
 
-def test_check_of_a_sound_data_set_succeeds(prefix, capsys):
+def test_check_of_a_sound_dataset_succeeds(prefix, capsys):
     """Pictures go beside the dataset."""
     status = _run("data", "check", prefix)
 
@@ -100,6 +101,23 @@ def test_shapes_generates_what_its_gin_file_declares(tmp_path, capsys):
     assert declaration in (ROOT / "gin/datasets/shapes.gin").read_text().splitlines()
     assert info.num_images == 1200
     assert DatasetInfo.load(tmp_path / "shapes/val").num_images == 150
+
+
+@pytest.mark.parametrize("line", [
+    "data coco --images none --annotations none.json --output out/x",
+    "data coco --images . --annotations none.json --output out/x",
+    "data check none",
+])
+def test_missing_files_are_reported_without_tensorflow(line, tmp_path):
+    """A missing file is one sentence, for which nobody waits until TensorFlow is imported."""
+    program = (
+        "import sys; from deepmac_ablate import cli;"
+        f"status = cli.main({line.split()!r});"
+        "sys.exit(9 if 'tensorflow' in sys.modules else status)")
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert 2 == done.returncode
+    assert re.fullmatch(r"deepmac-ablate: .*none.*\n", done.stderr)
 
 
 def test_parsing_needs_no_tensorflow():

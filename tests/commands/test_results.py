@@ -121,7 +121,7 @@ def test_mistakes_are_named(swept, capsys, arguments, sentence):
 
 
 def test_the_table_after_a_launch_is_of_its_plan(swept):
-    """What an earlier launch left is not in it, and what is missing is."""
+    """Trials of an earlier launch are left out, and missing ones are listed."""
     plan = result_workdirs.plan(dict(list(ARMS.items())[-2:]), seeds=3)
     workdir = SweepWorkdir(swept)
     workdir.write_plan(plan)

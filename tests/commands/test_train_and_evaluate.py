@@ -212,8 +212,8 @@ def test_a_start_brings_its_devices_along(finished, tmp_path):
     ("Runtime.strategy", "Runtime.strategy"),
 ])
 @pytest.mark.slow
-def test_a_start_brings_nothing_else_along(finished, capsys, binding, said):
-    """What is computed is the trial's, so that its id stays true."""
+def test_runtime_options_accept_only_bindings_of_runtime(finished, capsys, binding, said):
+    """Options cannot change the computation, so that the id of a trial stays true."""
     assert 2 == resume(finished.workdir.path, binding)
     assert said in sentence(capsys)
 
@@ -261,7 +261,7 @@ def test_evaluating_again_gives_the_same_numbers(finished, copied, capsys):
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_the_other_split_swaps_the_roles(finished, tmp_path):
-    """What was seen is novel, and one reading alone is written where it is asked for."""
+    """Another split makes seen classes novel, and --output receives the one box source."""
     status = evaluate(
         finished.workdir.path, "--split", "shapes_b", "--box_source", "groundtruth",
         "--output", tmp_path / "o")

@@ -45,7 +45,7 @@ def _rewrite(prefix, change):
                 writer.write(example.SerializeToString())
 
 
-def test_a_sound_data_set_has_no_problems(prefix, tmp_path):
+def test_a_sound_dataset_has_no_problems(prefix, tmp_path):
     """Instances are counted by class, without crowds, and images are drawn."""
     report = check_dataset(prefix, tmp_path / "seen", num_images=4)
 
@@ -135,8 +135,8 @@ def _far_mask():
         ),
         (
             lambda features: features["image/source_id"].bytes_list.value.__setitem__(0, b"8"),
-            "1 annotated images are not in the records, and 1 images in the records have no "
-            "annotations",
+            "Annotated images that are not in the records: 1; images in the records without "
+            "annotations: 1.",
         ),
         (_set("area", "float", 0, 7.0), "from different conversions"),
     ],
@@ -208,8 +208,8 @@ def test_annotations_of_other_images_are_found(prefix, tmp_path):
 
     problems = check_dataset(prefix, tmp_path / "seen").problems
     assert [
-        "1 annotated images are not in the records, and 0 images in the records have no "
-        "annotations."
+        "Annotated images that are not in the records: 1; images in the records without "
+        "annotations: 0."
     ] == problems
 
 
@@ -223,7 +223,7 @@ def test_drawing_nothing_is_fine_and_less_is_refused(prefix, tmp_path):
         check_dataset(prefix, tmp_path / "seen", num_images=-1)
 
 
-def test_a_missing_data_set_is_refused(tmp_path):
+def test_a_missing_dataset_is_refused(tmp_path):
     """A prefix without a dataset is refused."""
     with pytest.raises(UserError, match="There is no dataset"):
         check_dataset(tmp_path / "no", tmp_path / "seen")

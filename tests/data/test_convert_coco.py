@@ -145,7 +145,7 @@ def test_processes_and_shards_leave_the_content_alone(tiny, tmp_path):
     assert _serialized(prefix) == _serialized(tmp_path / "other")
 
 
-def test_a_data_set_of_own_classes(tmp_path):
+def test_a_dataset_of_own_classes(tmp_path):
     """The documented example: ids 3 and 7, three images with one square each."""
     summary = _convert(tmp_path, document())
     record = _decoded(tmp_path / "out/train")[2]
@@ -208,9 +208,9 @@ def test_boxes_are_clipped_and_empty_ones_counted(tmp_path):
     assert {image_example.NO_BOX_AREA: 3} == summary.skipped
     assert summary.num_clipped == 1
     text = "\n".join(summary.lines())
-    assert "1 images, 2 instances and 0 crowds of 2 categories in 1 shard." in text
-    assert "3 annotations skipped: box without area inside the image" in text
-    assert "1 boxes clipped to their image" in text
+    assert "1 image, 2 instances and 0 crowds of 2 categories in 1 shard." in text
+    assert "annotations skipped, box without area inside the image: 3" in text
+    assert "boxes clipped to their image: 1" in text
     truth = COCO(dataset_info.annotations_path(tmp_path / "out/train"))
     assert len(truth.anns) == 5
 
@@ -240,7 +240,7 @@ def test_boxes_without_masks_stay_and_are_counted(tmp_path):
     assert {} == summary.skipped
     info = DatasetInfo.load(tmp_path / "out/train")
     assert (5, 1, 4) == (info.num_instances, info.num_crowds, info.num_boxes_only)
-    assert "  4 objects have a box but no mask" in summary.lines()
+    assert "  objects with a box but no mask: 4" in summary.lines()
 
 
 def test_images_without_annotations_stay(tmp_path):
@@ -323,7 +323,7 @@ def _turn_image(images):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (lambda images: (images / "2.png").unlink(), r"1 of 3 images are missing from .*'2\.png'"),
+        (lambda images: (images / "2.png").unlink(), r"1 of 3 images is missing from .*'2\.png'"),
         (lambda images: (images / "2.png").write_text("x"), r"image file .*2\.png cannot be read"),
         (_break_image, r"image file .*2\.png cannot be read"),
         (_resize_image, r"2\.png is 20 x 20 pixels, but its annotations say 40 x 30\."),

@@ -69,7 +69,7 @@ def test_a_misspelled_dataset_suggests_the_nearest(tmp_path):
         DatasetInfo.load(tmp_path / "trian")
 
 
-def test_a_folder_is_no_data_set(tmp_path):
+def test_a_folder_is_not_a_dataset(tmp_path):
     """Naming the folder instead of the prefix is told apart."""
     _saved(tmp_path, "val")
 
@@ -83,7 +83,7 @@ def test_a_missing_folder_is_named(tmp_path):
         DatasetInfo.load(tmp_path / "no" / "train")
 
 
-def test_an_interrupted_conversion_is_told_apart(tmp_path):
+def test_an_interrupted_conversion_is_distinguished(tmp_path):
     """Records without their info file are half a dataset."""
     _, prefix = _saved(tmp_path)
     dataset_info.info_path(prefix).unlink()

@@ -32,7 +32,7 @@ def rows(picture, color):
     return np.nonzero((picture == color).all(axis=-1).any(axis=1))[0]
 
 
-def test_there_is_no_picture_without_noise():
+def test_nothing_is_drawn_without_noise():
     """Ground-truth boxes without jitter give no plot."""
     scores = {"groundtruth/iou/seen": 0.8, "detections/mask_ap/seen": 0.3}
     assert plot_box_noise(scores) is None

@@ -1,4 +1,4 @@
-"""A certificate for hosts that are played on this machine, good for a day."""
+"""Self-signed certificate for hosts that a test simulates, valid for a day."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def write(folder: Path, hosts: Sequence[str]) -> Path:
-    """Write a key and a certificate that it has signed itself, and return the file of both."""
+    """Write a key and its self-signed certificate, and return the file with both."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
     now = datetime.datetime.now(datetime.UTC)

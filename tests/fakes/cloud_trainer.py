@@ -1,4 +1,4 @@
-"""A trainer without a model whose files may be on ``gs://``: `fake_trainer` for a cloud.
+"""Trainer without a model whose files may be on ``gs://``: `fake_trainer` for a cloud.
 
 ::
 

@@ -1,6 +1,6 @@
-"""Whole clouds on this machine: a store, Vertex AI or a cluster, and machines that run jobs.
+"""Simulated clouds: a store, Vertex AI or a cluster, and machines that run jobs.
 
-As a program it launches a plan into one whose servers another process has::
+As a program it launches a plan into a cloud whose servers run in another process::
 
     python -m tests.fakes.clouds EXECUTOR PLAN OPTIONS
 """

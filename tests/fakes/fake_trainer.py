@@ -1,4 +1,4 @@
-"""A trainer without a model: counts steps, saves checkpoints, ends as its bindings say.
+"""Trainer without a model: counts steps, saves checkpoints, ends as its bindings say.
 
 ::
 

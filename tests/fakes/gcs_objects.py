@@ -1,4 +1,4 @@
-"""Objects of a bucket with their generations, and the conditions on them."""
+"""Objects of a bucket with their generations, and preconditions on these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Google's object store on this machine: as much of it as its clients need.
+"""Stand-in for Google's object store: the part of its API that its clients use.
 
 It speaks Google's JSON API, and the addresses of the XML API that are read from, over HTTP; it is
 also a proxy that plays Google's hosts over TLS, for clients that ask nobody else.

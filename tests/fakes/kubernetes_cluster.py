@@ -1,7 +1,7 @@
-"""Jobs, JobSets and pods in memory, which end as the policies in their manifests say.
+"""Jobs, JobSets and pods in memory, which end according to the policies in their manifests.
 
-It does what Kubernetes' Job controller and JobSet's controller do with failed pods (KEP-3329 and
-KEP-3850 of Kubernetes, KEP-262 of JobSet), so that a test sees where a manifest leads.
+It handles failed pods like the controllers of Jobs and JobSets (KEP-3329 and KEP-3850 of
+Kubernetes, KEP-262 of JobSet), so that tests can check the effect of a manifest.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Hook = Callable[[str, Object], None]
 
 
 class Cluster:
-    """A namespace's objects; every method may be called from any thread.
+    """Objects of a namespace; every method may be called from any thread.
 
-    Jobs and JobSets are known by their names, which are unique here.
+    Jobs and JobSets have unique names.
 
     Attributes:
         on_create: is called with the kind and the object of every Job, JobSet and Pod that comes
@@ -47,24 +47,25 @@ class Cluster:
     # What tests say.
 
     def play(self, name: str, states: Sequence[str | tuple[str, Object]]) -> None:
-        """Let a job take up the next of some states each time somebody reads it.
+        """Move a job to the next of some states each time it is read.
 
         Args:
-            name: A Job's or JobSet's.
-            states: As in `set_state`, or with what else that takes: `("failed", {"code": 2})`.
+            name: Name of a Job or JobSet.
+            states: States as in `set_state`, alone or with further arguments of it, such as
+                `("failed", {"code": 2})`.
         """
         self._plays[name] = iter([(it, {}) if isinstance(it, str) else it for it in states])
 
     def set_state(self, name: str, state: str, *, message: str = "", code: int = 1) -> None:
-        """Bring a job, with all of its pods, into a state.
+        """Put a job, with all of its pods, into a state.
 
         Args:
-            name: A Job's or JobSet's.
+            name: Name of a Job or JobSet.
             state: "pending"; "unschedulable" or "image", with a message; "suspended"; "running";
                 "preempted" (the first pod's machine is taken away); "succeeded"; "failed" (its
                 first pod ends with a code); "expired"; "deleted" (by somebody else).
-            message: In the place of the usual one.
-            code: An exit code.
+            message: Message that replaces the usual one.
+            code: Exit code of the pod.
         """
         with self.lock:
             if state == "deleted":
@@ -93,11 +94,11 @@ class Cluster:
         """End one pod of a job.
 
         Args:
-            name: A Job's or JobSet's.
-            code: The exit code.
-            role: Which replicated job of a JobSet; else the one that decides when it has succeeded.
-            index: Which pod of it.
-            disrupted: Whether its machine was taken away.
+            name: Name of a Job or JobSet.
+            code: Exit code of the pod.
+            role: Replicated job of a JobSet; by default the one that decides its success.
+            index: Index of the pod.
+            disrupted: Whether its machine was preempted.
         """
         with self.lock:
             job = (self.objects["Job", f"{name}-{role}-0"] if role else self._driving(name))
@@ -105,7 +106,7 @@ class Cluster:
                            disrupted=disrupted)
 
     def pod_runs(self, name: str) -> None:
-        """Start a pod's container, if the pod is still there."""
+        """Record the start of a pod's container, if the pod still exists."""
         with self.lock:
             if (pod := self.objects.get(("Pod", name))) is None:
                 return
@@ -114,7 +115,7 @@ class Cluster:
             self._create_dependents(pod["metadata"]["labels"].get(JOBSET_NAME))
 
     def pod_exits(self, name: str, code: int, *, disrupted: bool = False) -> None:
-        """End a pod's container, if the pod is still there, with all that follows from it."""
+        """Record the end of a pod's container, if the pod still exists, and its consequences."""
         with self.lock:
             if (pod := self.objects.get(("Pod", name))) is None:
                 return
@@ -146,7 +147,7 @@ class Cluster:
     # What the API server asks.
 
     def look(self, kind: str, name: str) -> Object | None:
-        """Return a job, in its next state where some are being played."""
+        """Return a job, after moving it to its next scripted state, if any."""
         if (states := self._plays.get(name)) and (step := next(states, None)):
             state, details = step
             self.set_state(name, state, **details)
@@ -158,7 +159,7 @@ class Cluster:
                 and labels.items() <= it["metadata"].get("labels", {}).items()]
 
     def create(self, body: Object) -> Object:
-        """Make a Job or a JobSet, with what its controller makes of it."""
+        """Create a Job or a JobSet, and the objects that its controller creates."""
         made = copy.deepcopy(body)
         made["metadata"] |= {"creationTimestamp": NOW, "uid": f"uid-{next(self._suffixes)}"}
         name = made["metadata"]["name"]
@@ -174,7 +175,7 @@ class Cluster:
         return made
 
     def delete(self, kind: str, name: str, propagation: str | None) -> None:
-        """Delete a job; its children too if the propagation says so."""
+        """Delete a job, and its children if the propagation policy says so."""
         gone = self.objects[kind, name]
         if propagation == "Foreground":
             gone["metadata"]["deletionTimestamp"] = NOW
@@ -275,7 +276,7 @@ class Cluster:
                 self.delete("Job", child["metadata"]["name"], "Background")
 
     def _create_dependents(self, name: str | None) -> None:
-        """Make the Jobs of a JobSet that are not there yet and wait for no other (any more)."""
+        """Create the missing Jobs of a JobSet that wait for no other Job."""
         jobset = self.objects.get(("JobSet", name))
         if (jobset is None or "deletionTimestamp" in jobset["metadata"]
                 or _condition(jobset, "Completed", "Failed", "Suspended")):
@@ -328,7 +329,7 @@ class Cluster:
             del self.objects["Pod", pod["metadata"]["name"]]
 
     def _collect(self) -> None:
-        """Remove what is being deleted in the foreground once it has no children."""
+        """Remove objects that are deleted in the foreground and have no children any more."""
         for kind in ("Job", "JobSet"):
             for name in [n for k, n in self.objects if k == kind]:
                 if ("deletionTimestamp" in self.objects[kind, name]["metadata"]
@@ -354,7 +355,7 @@ class Cluster:
         return "JobSet" if ("JobSet", name) in self.objects else "Job"
 
     def _driving(self, name: str) -> Object:
-        """The Job whose end is the whole's."""
+        """Return the Job whose end is that of the JobSet."""
         if self._kind(name) == "Job":
             return self.objects["Job", name]
         return self.objects["Job", f"{name}-{self._last_role(name)}-0"]
@@ -363,7 +364,7 @@ class Cluster:
         return self.objects["JobSet", name]["spec"]["replicatedJobs"][-1]["name"]
 
     def _each_pod(self, name: str) -> Iterator[Object]:
-        """The pods of a Job or JobSet, those that come to be meanwhile included."""
+        """Yield the pods of a Job or JobSet, including those created meanwhile."""
         if self._kind(name) == "Job":
             yield from self.pods(name)
             return
@@ -389,7 +390,7 @@ def _action(spec: Object, pod: Object) -> tuple[str, str]:
 
 
 def _waiting(state: str, message: str) -> Object:
-    """The status of a pod that does not run yet."""
+    """Return the status of a pod that does not run yet."""
     if state == "unschedulable":
         return {"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable",

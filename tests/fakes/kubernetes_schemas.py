@@ -26,8 +26,8 @@ _REASONS = {"BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes",
 def errors(body: dict[str, Any]) -> list[str]:
     """Return why an API server would refuse a Job, a JobSet or a Pod; empty if it would accept it.
 
-    Beside the schemas these are the rules of Kubernetes' `validation.go` for Jobs and of JobSet's
-    `jobset_webhook.go`, as far as they concern what is in use here.
+    Beyond the schemas these are the rules of `validation.go` of Kubernetes for Jobs, and of
+    `jobset_webhook.go` of JobSet, for the features that this project uses.
     """
     found = [f"{error.json_path[2:] or 'it'}: {error.message}"
              for error in _validator(body["kind"]).iter_errors(body)]
@@ -44,7 +44,7 @@ def errors(body: dict[str, Any]) -> list[str]:
 
 @functools.cache
 def _validator(kind: str) -> Draft202012Validator:
-    """The newest published schema of a kind, in which unknown fields are errors."""
+    """Return a validator for the newest schema of a kind, in which unknown fields are errors."""
     version = kubernetes_validate.latest_version()
     definitions = Resource.from_contents(schema_contents(f"{_FOLDER}/_definitions.json", version))
     schema = (json.loads(_JOBSET.read_text()) if kind == "JobSet"

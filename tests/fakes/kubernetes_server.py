@@ -1,4 +1,4 @@
-"""A stand-in for a cluster's API server on this machine: as much as launching jobs needs.
+"""Stand-in for the API server of a cluster: the part that launching jobs uses.
 
     with kubernetes_server.serving() as server:
         monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path)))
@@ -7,8 +7,8 @@
         server.cluster.set_state(name, "running")
         server.cluster.exits(name, 75, disrupted=True)
 
-It refuses what Kubernetes and JobSet refuse, see `kubernetes_schemas`; what becomes of jobs is in
-`kubernetes_cluster`.
+It refuses what Kubernetes and JobSet refuse, see `kubernetes_schemas`; `kubernetes_cluster` holds
+the jobs.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ class Refusal(NamedTuple):
 
 
 class Server:
-    """A cluster behind an API server.
+    """API server of a simulated cluster.
 
     Attributes:
-        cluster: What is in it.
-        url: Where it answers.
-        namespaces: Those that exist.
+        cluster: The objects of the cluster.
+        url: Address of the server.
+        namespaces: Names of the existing namespaces.
         has_jobset: Whether JobSet is installed.
-        requests: Methods and paths that were asked, in order; without queries.
-        sent: Bodies that were posted, in order, as they came.
+        requests: Methods and paths of the requests in order, without queries.
+        sent: Bodies of the POST requests in order.
     """
 
     def __init__(self) -> None:
@@ -73,16 +73,16 @@ class Server:
         """Answer the next requests with an error.
 
         Args:
-            status: As HTTP has it; 0 drops the connection without an answer.
-            message: Kubernetes' words.
-            times: How many requests.
-            method: Only those with this method.
-            done: Whether what was asked is done all the same.
+            status: HTTP status; 0 drops the connection without an answer.
+            message: Message in the words of Kubernetes.
+            times: Number of requests.
+            method: If given, only requests with this method.
+            done: Whether the request is carried out nevertheless.
         """
         self._refusals += [Refusal(status, message, method, done)] * times
 
     def write_kubeconfig(self, folder: Path) -> Path:
-        """Write a kubeconfig that leads here, by the context "here", and return its path."""
+        """Write a kubeconfig with the context "here" for this server, and return its path."""
         path = folder / "kubeconfig"
         path.write_text(yaml.safe_dump({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
@@ -92,7 +92,7 @@ class Server:
         return path
 
     def answer(self, method: str, target: str, body: Any, token: str) -> tuple[int, str]:
-        """Return the status and the body that a request is answered with."""
+        """Return the status and the body of the answer to a request."""
         with self.cluster.lock:
             status, said = self._answer(method, target, body, token)
             return status, said if isinstance(said, str) else json.dumps(said)

@@ -1,6 +1,6 @@
-"""Machines of a cloud, whose containers are processes on this machine.
+"""Machines of a simulated cloud, whose containers are local processes.
 
-Together with the servers that play Vertex AI and Kubernetes it makes a cloud on one machine.
+With the stand-ins for Vertex AI and Kubernetes they make up a whole cloud.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Machines:
         self.processes: dict[str, subprocess.Popen] = {}
 
     def serve_kubernetes(self, cluster: kubernetes_cluster.Cluster) -> None:
-        """Start the pods of a cluster, and end them."""
+        """Start the pods of a cluster, and end them on request."""
 
         def created(kind: str, body: dict[str, Any]) -> None:
             if kind != "Pod":
@@ -69,7 +69,7 @@ class Machines:
         cluster.on_create, cluster.on_delete = created, deleted
 
     def serve_vertex(self, server: vertex_server.Server) -> None:
-        """Start what custom jobs of one machine run, and end it."""
+        """Start the containers of custom jobs with one machine, and end them on request."""
 
         def created(job: dict[str, Any]) -> None:
             resource = job["name"]
@@ -99,7 +99,7 @@ class Machines:
             process.send_signal(signal.SIGTERM)
 
     def take_away(self, name: str, grace: bool = True) -> None:
-        """Take the machine of a container away: a preemption.
+        """Preempt the machine of a container.
 
         Args:
             name: Name of the pod or the job, or its beginning.
@@ -113,13 +113,13 @@ class Machines:
             os.killpg(self.processes[full].pid, signal.SIGKILL)
 
     def running(self) -> list[str]:
-        """Return the names of containers that run."""
+        """Return the names of running containers."""
         with self._lock:
             return [
                 name for name, process in self.processes.items() if process.poll() is None]
 
     def close(self) -> None:
-        """Kill what runs and wait for the rest."""
+        """Kill all containers and wait for their threads."""
         for name in self.running():
             os.killpg(self.processes[name].pid, signal.SIGKILL)
         for thread in self._threads:

@@ -1,9 +1,9 @@
-"""A trial without TensorFlow that writes files as training does.
+"""Trial without TensorFlow that writes files as training does.
 
     python -m tests.fakes.mirrored_trainer
 
-It goes on after the last checkpoint, says "started" when it is about to take steps, and waits
-before the steps that the test wants it to be found at.
+It resumes from the last checkpoint, prints "started" before its first step, and waits before the
+steps at which the test wants to interrupt it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ Unused.number = 7
 
 
 class Stopped(Exception):  # noqa: N818
-    """Stands for `training.Interrupted`."""
+    """Stand-in for `training.Interrupted`."""
 
 
 def write(workdir: TrialWorkdir, stop_at: int | None, end: str, pause: float) -> None:
-    """Take 100 steps from the last checkpoint on, of which there is one every 40 steps."""
+    """Take steps up to 100 from the last checkpoint, saving one every 40 steps."""
     workdir.start(Trial((), (), 5, "deep"), TRIAL_ID, CONFIG)
     checkpoint = Path(workdir.path) / "checkpoints" / "step"
     first = int(checkpoint.read_text()) if checkpoint.exists() else 0
@@ -62,17 +62,17 @@ def write(workdir: TrialWorkdir, stop_at: int | None, end: str, pause: float) ->
 
 
 def metrics(step: int) -> dict[str, float]:
-    """Numbers that are a function of the step, as a deterministic trial's are."""
+    """Return metrics that depend only on the step, as those of a deterministic trial."""
     return {"train/total_loss": 1 / step, "train/learning_rate": 0.1 + step}
 
 
 def evaluation(step: int) -> dict[str, float | None]:
-    """Numbers of an evaluation, one of which is undefined."""
+    """Return metrics of an evaluation, one of which is undefined."""
     return {"groundtruth/iou/novel": step / 200, "jittered0.1/iou/seen": None}
 
 
 def png() -> bytes:
-    """A picture of one colour."""
+    """Return a PNG image of one colour."""
     import io
 
     from PIL import Image
@@ -83,7 +83,7 @@ def png() -> bytes:
 
 
 def main() -> None:
-    """Run what is left of the trial."""
+    """Run the rest of the trial."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--mode", default="offline")

@@ -1,4 +1,4 @@
-"""A stand-in for Secret Manager on this machine: versions of secrets are read.
+"""Stand-in for Secret Manager, from which versions of secrets can be read.
 
 Clients find it where `VARIABLE` is set to its `url`.
 """
@@ -20,13 +20,13 @@ _ACCESS = re.compile(
 
 
 class Server:
-    """Secrets by resource, each with its versions.
+    """Server of secrets by resource, each with its versions.
 
     Attributes:
-        url: where it answers.
-        denied: secrets that nobody may read.
-        asked: the paths that were asked for.
-        refusals: HTTP's statuses with which the next requests are answered.
+        url: Address of the server.
+        denied: Secrets for which reading is denied.
+        asked: The requested paths.
+        refusals: HTTP statuses that answer the next requests.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Server:
         self._versions: dict[str, list[bytes]] = {}
 
     def add(self, secret: str, value: bytes) -> None:
-        """Add a version of a secret, such as "projects/p/secrets/s"; they count from 1."""
+        """Add a version of a secret, such as "projects/p/secrets/s"; versions count from 1."""
         self._versions.setdefault(secret, []).append(value)
 
     def answer(self, verb: str, path: str, query: dict[str, str], text: str) -> dict[str, Any]:

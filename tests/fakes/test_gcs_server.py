@@ -1,4 +1,4 @@
-"""The object store that other tests run against is one to Google's own clients."""
+"""The stand-in for the object store, checked with Google's own clients."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def server():
 
 @pytest.fixture
 def client(server, monkeypatch):
-    """Google's client, which finds the server as everybody's does."""
+    """Google's client, which finds the server by its environment variable."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
     return storage.Client()
 
 
-def test_an_object_is_what_was_written(server, client):
-    """In one request or in parts, whatever bytes it has; the client compares its sums."""
+def test_objects_have_the_uploaded_content(server, client):
+    """An object has the bytes that were uploaded, in one request or in parts."""
     large = random.Random(1).randbytes(700_000)
     for data, chunk_size in ((b"", None), (b"\r\n--==0==\r\n--", None), (large, 1 << 18)):
         blob = client.bucket("bucket").blob("a b/ü", chunk_size=chunk_size)
@@ -73,7 +73,7 @@ def test_an_object_is_what_was_written(server, client):
 
 
 def test_conditions_on_generations_hold(server, client):
-    """An object is made, replaced and deleted only in the generation that was asked for."""
+    """An object is created, replaced and deleted only in the requested generation."""
     blob = client.bucket("bucket").blob("x")
     blob.upload_from_string("1", if_generation_match=0)
     first = blob.generation
@@ -95,7 +95,7 @@ def test_conditions_on_generations_hold(server, client):
 
 
 def test_a_listing_has_folders_and_pages(server, client):
-    """As many pages as are needed, folders between objects."""
+    """A listing has folders among objects, on as many pages as needed."""
     server.page_size = 2
     for name in ("a", "b/1", "b/2", "c", "d/e/f", "d/x", "z"):
         server.objects[f"bucket/{name}"] = b""
@@ -106,7 +106,7 @@ def test_a_listing_has_folders_and_pages(server, client):
 
 
 def test_objects_are_copied_and_joined(server, client):
-    """Within a bucket and to another."""
+    """Objects are copied and composed within a bucket and to another one."""
     bucket, other = client.bucket("bucket"), client.bucket("other")
     server.objects["bucket/a"], server.objects["bucket/b"] = b"1", b"2"
     bucket.copy_blob(bucket.blob("a"), other, "c")
@@ -116,8 +116,8 @@ def test_objects_are_copied_and_joined(server, client):
     assert ["bucket/ab", "bucket/b", "bucket/moved", "other/c"] == list(server.objects)
 
 
-def test_what_is_missing_is_said_in_googles_words(client):
-    """An object and a bucket are told apart."""
+def test_missing_objects_have_googles_messages(client):
+    """A missing object and a missing bucket are distinguished."""
     with pytest.raises(exceptions.NotFound, match="No such object: bucket/no"):
         client.bucket("bucket").blob("no").download_as_bytes()
     with pytest.raises(exceptions.NotFound, match=r"The specified bucket does not exist\."):
@@ -125,8 +125,8 @@ def test_what_is_missing_is_said_in_googles_words(client):
 
 
 @pytest.mark.parametrize("how", [503, 429, "drop", "mute"])
-def test_what_fails_is_tried_again(server, client, how):
-    """A client that hears nothing cannot know whether its request was done."""
+def test_failed_requests_are_retried(server, client, how):
+    """The client retries requests that failed, or that were not answered."""
     server.objects["bucket/x"] = b"1"
     server.fail(how, method="GET", containing="/x")
     assert b"1" == client.bucket("bucket").blob("x").download_as_bytes()
@@ -134,8 +134,8 @@ def test_what_fails_is_tried_again(server, client, how):
     assert 2 == len(asked)
 
 
-def test_a_muted_request_is_done(server, client):
-    """A write whose answer is lost meets itself when it is tried again."""
+def test_an_unanswered_request_is_carried_out(server, client):
+    """The retry of a write whose answer was lost finds the object already written."""
     server.fail("mute", method="POST")
     blob = client.bucket("bucket").blob("x")
     with pytest.raises(exceptions.PreconditionFailed):
@@ -143,8 +143,8 @@ def test_a_muted_request_is_done(server, client):
     assert b"1" == server.objects["bucket/x"]
 
 
-def test_the_servers_clock_may_be_another(server, client):
-    """Times of objects are the server's, whatever this machine thinks."""
+def test_the_server_has_its_own_clock(server, client):
+    """Times of objects are those of the server's clock."""
     server.seconds_ahead = -86400.0
     blob = client.bucket("bucket").blob("x")
     blob.upload_from_string("1")
@@ -153,8 +153,8 @@ def test_the_servers_clock_may_be_another(server, client):
 
 @pytest.mark.extended
 @pytest.mark.slow
-def test_tensorflow_has_its_files_there(server):
-    """Its own file system, which asks Google's hosts only: files, checkpoints and records."""
+def test_tensorflow_reads_and_writes_files(server):
+    """TensorFlow's file system reads and writes files, checkpoints and records."""
     run = subprocess.run(
         [sys.executable, "-c", TENSORFLOW], env=os.environ | server.tensorflow_environment(),
         capture_output=True, text=True)

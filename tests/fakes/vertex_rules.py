@@ -1,6 +1,6 @@
-"""Rules by which Vertex AI refuses a `CustomJob`, after its published reference and limits.
+"""Rules by which Vertex AI refuses a `CustomJob`, from its published reference and limits.
 
-It knows nothing of this project: tests hold requests against it, as they would against Vertex AI.
+They are independent of this project: tests check requests against them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def parse(text: str) -> Any:
 
 
 def broken(job: Any) -> list[str]:
-    """Return what is wrong with a parsed job; nothing where Vertex AI would take it."""
+    """Return the problems of a parsed job; empty if Vertex AI would accept it."""
     return list(_broken(job))
 
 

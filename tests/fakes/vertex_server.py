@@ -1,9 +1,9 @@
-"""A stand-in for Vertex AI on this machine: custom jobs are created, read, listed and cancelled.
+"""Stand-in for Vertex AI: custom jobs can be created, read, listed and cancelled.
 
-Clients find it where `VARIABLE` is set to its `url`. What becomes of a job is played from a script
-(`play`), or said as it happens (`on_create`, `on_cancel`, `set_state`).
+Clients find it if `VARIABLE` is set to its `url`. The states of a job follow a script (`play`), or
+are set by the test (`on_create`, `on_cancel`, `set_state`).
 
-Requests are parsed into the real protobuf and held against published rules, see `vertex_rules`.
+Requests are parsed into the real protobuf and checked by published rules, see `vertex_rules`.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ class _Script:
 
 
 class Server:
-    """Jobs by resource.
+    """Server of custom jobs by resource.
 
     Attributes:
-        url: where it answers.
-        bodies: the requests to create jobs that it got, as text, refused ones too.
-        asked: its methods in the order in which they were asked.
+        url: Address of the server.
+        bodies: Requests to create jobs as text, including refused ones.
+        asked: Names of the requested methods in order.
         on_create: is called with each new job as JSON ("name" is its resource), before it is
             answered; it starts what the job does, and returns at once.
         on_cancel: is called with the job that shall be cancelled, which stays in "cancelling" until
             `set_state`. Without it the job is cancelled at once.
-        hangups: how many created jobs are not answered: the connection is closed.
+        hangups: Number of created jobs for which the connection is closed without an answer.
     """
 
     def __init__(self) -> None:
@@ -82,12 +82,12 @@ class Server:
     def play(
         self, job: str, states: Sequence[str], error: str = "", each_get: bool = True
     ) -> None:
-        """Say which states a job goes through; it stays in the last one.
+        """Set the states that a job goes through; it stays in the last one.
 
         Args:
             job: Its display name, which need not exist yet, or its resource.
             states: Vertex AI's without "JOB_STATE_", in lower case.
-            error: Said in the last state.
+            error: Error of the last state.
             each_get: Whether each `get` answers the next state; else `advance` moves on.
         """
         with self._lock:
@@ -100,7 +100,7 @@ class Server:
                 self._move(resource)
 
     def set_state(self, resource: str, state: str, error: str = "") -> None:
-        """Put a job into a state, with the error that Vertex AI would say."""
+        """Put a job into a state, with the error that Vertex AI would report."""
         now = _now()
         with self._lock:
             job = self._jobs[resource]
@@ -110,23 +110,23 @@ class Server:
             job.ended = now if state in _ENDED else ""
 
     def state(self, resource: str) -> str:
-        """Return the state that a job is in."""
+        """Return the state of a job."""
         with self._lock:
             return self._jobs[resource].state
 
     def resources(self, job: str = "") -> list[str]:
-        """Return the jobs of a display name or a resource, or all, the oldest first."""
+        """Return the jobs with a display name or resource, or all jobs, the oldest first."""
         with self._lock:
             return [resource for resource, it in self._jobs.items()
                     if job in {"", resource, it.body["displayName"]}]
 
     def forget(self, resource: str) -> None:
-        """Delete a job, as people can."""
+        """Delete a job, as a user can."""
         with self._lock:
             del self._jobs[resource]
 
     def refuse(self, method: Method, *statuses: int, message: str = "") -> None:
-        """Answer the next requests for a method with HTTP's statuses, in their order."""
+        """Answer the next requests for a method with HTTP statuses, in this order."""
         with self._lock:
             self._refusals[method] += [(status, message or "refused by the test")
                                        for status in statuses]
@@ -214,7 +214,7 @@ class Server:
             raise google_api.Refused(*self._refusals[method].pop(0))
 
     def _known(self, resource: str) -> str:
-        """A job's resource with the project's number, whichever way it was asked for."""
+        """Return a job's resource with the project's number, for any form of its name."""
         full = re.sub(r"^projects/[^/]+", f"projects/{PROJECT_NUMBER}", resource)
         if full not in self._jobs:
             raise google_api.Refused(404, f"The CustomJob does not exist. {resource}")

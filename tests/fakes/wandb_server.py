@@ -1,4 +1,4 @@
-"""A stand-in for W&B's server on this machine: as much as its client needs to send runs."""
+"""Stand-in for W&B's server: the part that its client uses to upload runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Values by name, without those of the client itself."""
+        """Values by name, without those that the client adds."""
         config = json.loads(self.fields["config"])
         return {name: it["value"] for name, it in config.items() if name != "_wandb"}
 
@@ -44,11 +44,11 @@ class Run:
 
 
 class Server:
-    """Runs by project and id.
+    """Server of runs by project and id.
 
     Attributes:
-        refused: Ids of runs that it will have nothing to do with.
-        others: Paths of requests that are about no run.
+        refused: Ids of runs whose requests are refused.
+        others: Paths of requests that do not concern a run.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Server:
         self.others: list[str] = []
 
     def graphql(self, operation: str | None, variables: dict[str, Any]) -> Any:
-        """Answer a query of the client's; its question for an artifact's type has no name."""
+        """Answer a GraphQL query of the client; the one for an artifact's type has no name."""
         key = (variables.get("project"), variables.get("name"))
         if operation == "RunResumeStatus":
             run = self.runs.get(key)
@@ -85,7 +85,7 @@ class Server:
         return {"project": None}
 
     def _page(self, variables: dict[str, Any]) -> dict[str, Any] | None:
-        """Some of a project's runs, as its table shows them; None where there is no project."""
+        """Return a page of a project's runs; None if there is no such project."""
         runs = [(key[1], run) for key, run in self.runs.items() if key[0] == variables["project"]]
         if not runs:
             return None
@@ -97,7 +97,7 @@ class Server:
                 "runs": {"edges": edges, "pageInfo": more}}
 
     def stream(self, path: str, sent: dict[str, Any]) -> None:
-        """Take lines of a run's files."""
+        """Append lines to the files of a run."""
         _, _, _, project, run_id, _ = path.split("/")
         run = self.runs[project, run_id]
         files = sent.get("files", {})
@@ -132,7 +132,7 @@ def _node(run_id: str, run: Run) -> dict[str, Any]:
 
 
 def upload_copy(folder: Path) -> dict[tuple[str, str], Run]:
-    """Upload a copy of a trial's folder to a server of its own; returns the runs that it has."""
+    """Upload a copy of a trial's folder to a new server, and return the server's runs."""
     with tempfile.TemporaryDirectory() as home, serving() as server:
         copy = shutil.copytree(folder, Path(home, "trial"))
         environment = {n: v for n, v in os.environ.items() if not n.startswith("WANDB")}

@@ -72,3 +72,11 @@ def listed(root: Path, seeds: Mapping[str, Sequence[int]]) -> pd.DataFrame:
     frame = result_frames.frame(
         *(result_frames.arm(arm, {}, seeds=numbers) for arm, numbers in seeds.items()))
     return frame.assign(folder=[str(root / trial) for trial in frame["trial"]])
+
+
+def better(
+    table: pd.DataFrame, by: float, where: pd.Series | None = None
+) -> pd.DataFrame:
+    """Return objects whose IoU is higher by `by`, or only those selected by `where`."""
+    higher = table["iou"] + by
+    return table.assign(iou=higher if where is None else higher.where(where, table["iou"]))

@@ -36,8 +36,8 @@ def test_a_first_trial_without_metrics_lets_others_start_only_if_it_finished(sta
     assert others_may == breaker.may_start(running=1)
 
 
-@pytest.mark.parametrize("limit", [1, 3, 5])
-def test_repeated_failures_with_one_cause_stop_the_launch(limit):
+@pytest.mark.parametrize(("limit", "trials"), [(1, "1 trial"), (3, "3 trials"), (5, "5 trials")])
+def test_repeated_failures_with_one_cause_stop_the_launch(limit, trials):
     """Causes that differ in numbers are equal; the message names the cause and the way to go on."""
     breaker = CircuitBreaker(limit)
     for number in range(limit):
@@ -47,7 +47,7 @@ def test_repeated_failures_with_one_cause_stop_the_launch(limit):
     assert not breaker.may_start(running=0, has_metrics=True)
     last = limit - 1
     assert (
-        f"{limit} trials in a row failed with the same cause, so no more are started: The loss is "
+        f"{trials} in a row failed with the same cause, so no more are started: The loss is "
         f"nan between steps {last} and {limit}. (last: trial{last}, trials/trial{last}/logs). Fix "
         "the cause and launch the sweep again with --retry-failed; finished trials are kept and "
         "interrupted ones resume.") == breaker.message

@@ -259,13 +259,13 @@ def test_the_display_ends_with_its_context():
 
 
 def test_the_plain_table_is_complete():
-    """It has every trial in the order given, full labels, no colours, and the counts below."""
+    """It has every trial in the order given, full labels, no colours, and the progress below."""
     rows = [SWEEP[400], SWEEP[0], SWEEP[404], SWEEP[100]]
     lines = status_table(rows).splitlines()
     assert [each.id for each in rows] == [line[:12] for line in lines[1:5]]
     assert [each.arm for each in rows] == [
         re.sub(r" +\d+ [a-z]+( .*)?$", "", line[13:]) for line in lines[1:5]]
-    assert "1 running, 1 finished, 1 failed, 1 new; 35 % of all steps, about 13:20 left" == lines[5]
+    assert ["35 % of all steps, about 13:20 left"] == lines[5:]
     assert "\x1b" not in "".join(lines)
     assert "code" not in lines[0]
 
@@ -285,7 +285,7 @@ def test_an_empty_sweep_has_a_table():
 
 
 @pytest.mark.parametrize(("finished", "listed"), [(199, 200), (200, 1)])
-def test_of_hundreds_of_trials_the_finished_ones_are_only_counted(finished, listed):
+def test_of_hundreds_of_trials_the_finished_ones_are_left_out(finished, listed):
     """Up to 200 trials are all listed; of more, only those that are not simply finished."""
     rows = [*(row(n, "finished") for n in range(finished)), row(999, "failed", cause="x")]
     lines = status_table(rows).splitlines()
@@ -293,4 +293,3 @@ def test_of_hundreds_of_trials_the_finished_ones_are_only_counted(finished, list
     assert rows[-1].id in lines[-2]
     flagged = status_table([rows[0]._replace(code_state="other code"), *rows[1:]])
     assert rows[0].id in flagged
-    assert f"{finished} finished, 1 failed" in lines[-1]

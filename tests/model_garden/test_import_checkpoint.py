@@ -315,7 +315,7 @@ def _name_based(folder: Path) -> str:
     (_of_something_else, r"has no mask head, .*; it has a, save_counter\."),
     (_name_based, r"was not written by TensorFlow 2: it has no object graph\."),
 ])
-def test_what_is_no_published_checkpoint_is_refused(
+def test_other_checkpoints_are_refused(
     make, sentence: str, hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     """The error says why a path is not a published checkpoint."""

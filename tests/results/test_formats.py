@@ -78,6 +78,19 @@ def test_names_of_arms_stay_readable_in_markdown():
     assert "| l_shape * |" in shown
 
 
+def test_columns_of_text_are_aligned_to_the_left():
+    """Numbers are aligned to the right, in Markdown and in LaTeX."""
+    rows = [["a", "seen", "1"], ["b", "in A", "12"]]
+    document = Document([Section("x", ["class", "role", "images"], rows, ["role"])], [], [])
+    assert [
+        "| class | role | images |",
+        "|-------|------|-------:|",
+        "| a     | seen |      1 |",
+        "| b     | in A |     12 |",
+    ] == markdown_text(document).splitlines()[2:]
+    assert r"\begin{tabular}{llr}" in latex_text(document)
+
+
 def test_wide_tables_are_numbered():
     """A table wider than a terminal has numbered rows and a list of their names."""
     rows = [["a" * 90, "1.0 ± 0.1"], ["b" * 90, "2.0 ± 0.1"]]

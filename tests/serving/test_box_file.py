@@ -85,7 +85,7 @@ def test_files_that_are_not_there_are_one_sentence_together(tmp_path):
     ({"a.jpg": [{"bbox": BOX, "category_id": 0}]},
      r".* has the category_id 0; it must be an integer of at least 1\."),
     ({"a.jpg": []}, r".* has no boxes\."),
-    ({"a.jpeg": [BOX]}, r".* has no boxes for any of the images; the first of its 1 files is "
+    ({"a.jpeg": [BOX]}, r".* has boxes for 1 file, none of which is among the images; the first is "
                         r"'a\.jpeg'\. Did you mean 'a\.jpg'\?"),
 ])
 def test_a_wrong_file_is_one_sentence(tmp_path, content, message):

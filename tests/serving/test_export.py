@@ -119,7 +119,7 @@ def test_served_detections_are_those_of_evaluation(finished, exported):
     assert served["num_detections"].sum() > 0
 
 
-def test_what_was_exported_is_said_and_noted(finished, exported):
+def test_an_export_is_described_and_recorded(finished, exported):
     """The command prints inputs and outputs, and writes names and roles of the classes."""
     assert "image_tensor: inputs [any, any, any, 3] uint8\n" in exported.printed
     assert ("image_and_boxes_tensor: images [any, any, any, 3] uint8, boxes [any, any, 4] float32\n"
@@ -166,7 +166,6 @@ def test_a_failed_export_leaves_nothing(finished, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("clean_tensorflow")
 @pytest.mark.parametrize(("options", "message"), [
-    (["--batch_size", "0"], r"batch_size must be at least 1, got 0\."),
     (["--input_type", "image_bytes"] * 2, r"The input type image_bytes is given twice\."),
     (["--input_image_size", "60,64"], r"MaskRCNN\.image_size = \(60, 64\) does not suit .*32\."),
     (["--gin_bindings", "HourglassMaskHead.width = 8"],

@@ -155,7 +155,7 @@ def test_odd_pictures_and_boxes(finished, odd, tmp_path, capsys):
             if line.startswith("deepmac-ablate: ")]
     assert 4 == len(said), said
     for message in (
-            r"boxes for 1 files that are not among the images; the first is 'gone\.png'\.",
+            r"boxes for 1 file that is not among the images; the first is 'gone\.png'\.",
             r"grey\.png: the box \[50\.0, 0\.0, 9\.0, 9\.0\] lies outside the image of 40 x 90",
             r"grey\.png: the box \[0\.0, 0\.0, 0\.0, 9\.0\] has no area and is skipped\.",
             r"cut\.png cannot be read: .*; it is skipped\."):
@@ -174,13 +174,11 @@ def test_a_picture_that_cannot_be_read_costs_no_other(finished, odd, tmp_path, c
         finished.workdir.path, "--images", odd / "grey.png", odd / "text.jpg", "--limit", 1,
         "--output", tmp_path / "p", "--min_score", 1)
     assert {"grey.jpg", "predictions.json"} == {path.name for path in (tmp_path / "p").iterdir()}
-    assert "1 of 1 images, drawn with 0 masks that score at least 1\n" in capsys.readouterr().out
+    assert "1 of 1 image, drawn with 0 masks that score at least 1\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("options", "message"), [
     (["--images", "{odd}", "--min_score", "30"], r"--min-score must be from 0 to 1, got 30\."),
-    (["--images", "{odd}", "--limit", "0"], r"--limit must be at least 1, got 0\."),
-    (["--images", "{odd}", "--batch_size", "0"], r"--batch-size must be at least 1, got 0\."),
     (["--images", "{odd}x"], r"The file or folder .*oddx does not exist\. Did you mean 'odd'\?"),
     (["--images", "{odd}", "--boxes", "{odd}/b.json"], r"The file of boxes .* does not exist\."),
     (["--images", "{odd}", "--output", "{odd}/o"], r"The output .*/o lies among the images .*"),

@@ -165,7 +165,7 @@ def test_a_bucket_that_is_not_there_is_named(object_store, work):
           r"storage\.objects\.get access to .*\.$"),
     (400, r"^gs://bucket/w/x is not a valid location: Invalid bucket name: 'B'\.$"),
 ])
-def test_what_is_refused_is_told_in_a_sentence(object_store, capfd, status, message):
+def test_refusals_are_reported_in_one_sentence(object_store, capfd, status, message):
     """A denied request raises a UserError that is an OSError, without a logged traceback."""
     file_io.write(FOLDER / "x", "1")
     for work in (
@@ -198,7 +198,7 @@ def test_a_store_that_cannot_be_reached_is_named(monkeypatch):
         store.read("gs://bucket/w/x")
 
 
-def test_no_credentials_are_looked_for_where_there_is_no_google(object_store, monkeypatch):
+def test_stand_in_servers_need_no_credentials(object_store, monkeypatch):
     """An emulator never receives real credentials."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent.json")
     gcs.shared_store().write("gs://bucket/x", b"1")

@@ -173,7 +173,7 @@ def test_seeds_of_some_arms():
 
 
 def test_edits():
-    """What a command line changes; the sweep itself stays."""
+    """The edits of a command line give a new sweep; the sweep itself does not change."""
     sweep = Sweep(arms=grid(*make_axes([3, 2])), seeds=2)
     edited = sweep.edited(seeds=[7], only=["a=a1,a2", "b=b0"], steps=5)
     assert ["a1+b0", "a2+b0"] == [arm.label for arm in edited.arms]

@@ -129,7 +129,7 @@ def test_a_mistake_that_all_arms_share_is_reported_once():
     ("from deepmac_ablate.sweep import *\nzipped(axis('a', x=[]), axis('b', x=[], y=[]))",
      ":2: zipped() needs parts of equal length, got lengths 1, 2."),
 ])
-def test_a_file_that_is_no_sweep(tmp_path, text, message):
+def test_a_file_without_a_sweep_is_refused(tmp_path, text, message):
     """The file, the line, and what is wrong."""
     (tmp_path / "x.py").write_text(text)
     with pytest.raises(UserError, match=re.escape(message)):

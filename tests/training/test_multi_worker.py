@@ -47,7 +47,7 @@ def test_alone_nothing_is_exchanged(one_device, monkeypatch):
     assert 7 == workers.broadcast_from_chief(7)
 
 
-def test_several_processes_need_a_strategy_that_knows_them(one_device, monkeypatch):
+def test_several_processes_need_a_distributed_strategy(one_device, monkeypatch):
     """With another strategy, each would train the trial alone in the same workdir."""
     monkeypatch.setenv("TF_CONFIG", TWO)
     with pytest.raises(UserError, match=r"^The variable TF_CONFIG names 2 processes, each of "):

@@ -37,7 +37,7 @@ def test_an_unfinished_line_waits_for_its_end(path):
 
 
 def test_the_lines_of_a_resumed_trial_are_all_seen(path):
-    """When the file is replaced, its lines are read again, whatever its length."""
+    """The lines of a replaced file are read again, whatever its length."""
     log, tail = StepLog(path), Tail(path)
     for step in (1, 2, 3):
         log.append(step, {})

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from faster_coco_eval import COCO, COCOeval_faster
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth, first_ids
 from deepmac_ablate.evaluation.metrics.overlaps import MAX_DETECTIONS, Overlaps, Task
 
@@ -57,8 +57,8 @@ def check_every_image_once(expected_ids: Iterable[int], scored_ids: Iterable[int
     faults = [f"{len(ids)} {fault} (ids {first_ids(ids)})" for fault, ids in wrong.items() if ids]
     if faults:
         raise UserError(
-            f"Each of the {len(expected)} images must be scored exactly once, but of "
-            f"{scored.total()} scored images: {'; '.join(faults)}."
+            f"Each of the {count_noun(len(expected), 'image')} must be scored exactly once, but of "
+            f"{count_noun(scored.total(), 'scored image')}: {'; '.join(faults)}."
         )
 
 

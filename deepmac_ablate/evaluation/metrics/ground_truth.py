@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from etils import epath
 from faster_coco_eval import mask as rle
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 
 
 class Annotation(NamedTuple):
@@ -106,14 +106,15 @@ class GroundTruth:
         unknown = scored - sizes.keys()
         if unknown:
             raise UserError(
-                f"{len(unknown)} scored images are not in the ground truth "
-                f"(ids {first_ids(unknown)}).")
+                f"{count_noun(len(unknown), 'scored image is', 'scored images are')} not in the "
+                f"ground truth (ids {first_ids(unknown)}).")
         annotations = [a for a in document["annotations"] if a["image_id"] in scored]
         unsized = [annotation["id"] for annotation in annotations if "area" not in annotation]
         if unsized:
             # They would silently count as small.
             raise UserError(
-                f"{len(unsized)} annotations have no `area` (ids {first_ids(unsized)}).")
+                f"{count_noun(len(unsized), 'annotation has', 'annotations have')} no `area` "
+                f"(ids {first_ids(unsized)}).")
         categories = sorted(document["categories"], key=lambda category: category["id"])
         return cls(
             MappingProxyType({i: size for i, size in sizes.items() if i in scored}),

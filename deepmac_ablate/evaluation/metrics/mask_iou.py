@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth, first_ids
 from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 
@@ -145,13 +145,14 @@ def _check_one_prediction_each(
 ) -> None:
     """Raise a UserError unless every object has a prediction of its own."""
     times = Counter(annotation.id for annotation in ground_truth.objects)
-    for ids, fault in (
-        ([i for i, n in times.items() if n > 1], "annotations share their id with another"),
-        (times.keys() - predictions.keys(), "annotations have no predicted mask"),
-        (
-            predictions.keys() - ground_truth.known_annotation_ids,
-            "predicted masks do not belong to any annotation",
-        ),
+    for ids, one, many in (
+        ([i for i, n in times.items() if n > 1],
+         "annotation shares its id with another", "annotations share their id with another"),
+        (times.keys() - predictions.keys(),
+         "annotation has no predicted mask", "annotations have no predicted mask"),
+        (predictions.keys() - ground_truth.known_annotation_ids,
+         "predicted mask does not belong to any annotation",
+         "predicted masks do not belong to any annotation"),
     ):
         if ids:
-            raise UserError(f"{len(ids)} {fault} (ids {first_ids(ids)}).")
+            raise UserError(f"{count_noun(len(ids), one, many)} (ids {first_ids(ids)}).")

@@ -19,7 +19,7 @@ from etils import epath
 from deepmac_ablate.cloud.gke.client import Gke
 from deepmac_ablate.cloud.provider import ENDED, JobState, JobStatus, Provider
 from deepmac_ablate.cloud.vertex.client import Vertex
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.launch.supervision.job import ROLES
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.storage import file_io
@@ -213,9 +213,10 @@ def cancel_all(jobs: Sequence[ActiveJob]) -> None:
         if time.monotonic() > deadline:
             names = ", ".join(
                 job.submission.resource or job.submission.name for job in left[:3])
+            unended = count_noun(len(left), "cancelled job has", "cancelled jobs have")
             raise UserError(
-                f"{len(left)} jobs were cancelled but have not ended after "
-                f"{_SECONDS_TO_END:.0f} s, such as {names}; check them in the cloud's console.")
+                f"{unended} not ended after {_SECONDS_TO_END:.0f} s, such as "
+                f"{names}; check them in the cloud's console.")
         jobs = left
         time.sleep(_SECONDS_BETWEEN_POLLS)
 

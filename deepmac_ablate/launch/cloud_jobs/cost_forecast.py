@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from deepmac_ablate.cloud.devices import Device
+from deepmac_ablate.errors import count_noun
 from deepmac_ablate.launch.cloud_jobs.active_jobs import parse_submission, submission_name
 from deepmac_ablate.launch.cloud_jobs.pricing import (
     ASSUMED_UTILISATION,
@@ -60,8 +61,8 @@ class CostForecast(NamedTuple):
         """Return the device, the forecast and the notes as lines of text."""
         return [
             _describe_device(self.rented),
-            f"{_count(self.trials, 'unfinished trial')}: about {_number(self.left.hours)} hours in "
-            f"sequence, {_number(self.left.chip_hours)} chip-hours, {self._money()}.",
+            f"{count_noun(self.trials, 'unfinished trial')}: about {_number(self.left.hours)} "
+            f"hours in sequence, {_number(self.left.chip_hours)} chip-hours, {self._money()}.",
             f"Training only, {self._basis()}.",
             *(f"Note: {note}" for note in self.notes)]
 
@@ -172,14 +173,10 @@ def _describe_device(rented: DeviceRequest) -> str:
     else:
         unit = "GPU" if device.kind == "gpu" else "chip"
         topology = f"{device.topology}, " if device.topology else ""
-        size = f"{_count(device.chips, unit)} ({topology}{device.memory_gib:g} GiB each)"
+        size = f"{count_noun(device.chips, unit)} ({topology}{device.memory_gib:g} GiB each)"
     return (
-        f"{device.name} on {rented.executor}: {size} on {_count(device.hosts, 'host')} of "
-        f"{device.machine_type}; {_count(device.replicas, 'replica')}.")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        f"{device.name} on {rented.executor}: {size} on {count_noun(device.hosts, 'host')} of "
+        f"{device.machine_type}; {count_noun(device.replicas, 'replica')}.")
 
 
 def _number(value: float) -> str:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from etils import epath
 
 from deepmac_ablate import errors
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.launch.cloud_jobs import code_snapshot
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission, read_submission
 from deepmac_ablate.launch.cloud_jobs.secret_masking import MaskedOutput, secret_values
@@ -149,7 +149,7 @@ def find_cluster_member(hosts: Sequence[str], environ: Mapping[str, str]) -> Clu
     if not (number.isdigit() and int(number) < len(hosts)):
         raise UserError(
             f"{POD_INDEX_VARIABLE} must be a number from 0 to {len(hosts) - 1}, as --hosts names "
-            f"{len(hosts)} machines; got {number!r}.")
+            f"{count_noun(len(hosts), 'machine')}; got {number!r}.")
     cluster = json.dumps({
         "cluster": {"worker": [f"{host}:{_PORT}" for host in hosts]},
         "task": {"type": "worker", "index": int(number)}})

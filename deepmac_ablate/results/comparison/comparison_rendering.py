@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from deepmac_ablate.errors import count_noun
 from deepmac_ablate.results import number_format
 from deepmac_ablate.results.comparison.pairing import Sides
 from deepmac_ablate.results.comparison.two_arms import Comparison
@@ -62,7 +63,7 @@ def _classes(comparison: Comparison) -> Section:
     for row in _rows(by_size):
         mark = "*" if row["q"] <= 1 - comparison.confidence else "?" * row["excludes_zero"]
         rows.append([row["name"], row["role"], str(row["images"]), *_numbers(row, mark)])
-    return Section("by class", ["class", "role", "images", *_heads(comparison)], rows)
+    return Section("by class", ["class", "role", "images", *_heads(comparison)], rows, ["role"])
 
 
 def _images(title: str, table: pd.DataFrame) -> Section:
@@ -71,7 +72,7 @@ def _images(title: str, table: pd.DataFrame) -> Section:
         [str(row["image_id"]), str(row["instances"]), number_format.percent(row["a"]),
          number_format.percent(row["b"]), _signed(row["difference"]), row["classes"]]
         for row in _rows(table)]
-    return Section(f"{title} of mask IoU in ground-truth boxes", heads, rows)
+    return Section(f"{title} of mask IoU in ground-truth boxes", heads, rows, ["classes"])
 
 
 def _heads(comparison: Comparison) -> list[str]:
@@ -148,7 +149,7 @@ def _seed_notes(sides: Sides) -> list[str]:
         notes.append(
             f"With {few} seeds the intervals are too narrow, and too much is marked, if seeds vary "
             f"more than images: the range of {few} differences covers their median with only "
-            f"{100 * coverage:.0f} % probability. `deepmac-ablate effects` has t intervals over "
+            f"{100 * coverage:.0f} % probability. 'deepmac-ablate effects' has t intervals over "
             "seeds.")
     return notes
 
@@ -159,8 +160,9 @@ def _class_notes(comparison: Comparison) -> list[str]:
     excluding, discovered = int(tested["excludes_zero"].sum()), int((tested["q"] <= rate).sum())
     rate_text = number_format.percent_with_sign(round(rate, 9))
     notes = [
-        f"The intervals of {excluding} of {len(tested)} classes exclude 0, where chance alone "
-        f"would give {rate * len(tested):.1f}. *: the {discovered} classes that remain at a false "
+        f"The intervals of {excluding} of {count_noun(len(tested), 'class', 'classes')} exclude 0, "
+        f"where chance alone would give {rate * len(tested):.1f}. *: the "
+        f"{count_noun(discovered, 'class that remains', 'classes that remain')} at a false "
         f"discovery rate of {rate_text} (Benjamini-Hochberg), and groups whose interval excludes "
         "0; ?: the other classes."]
     # The smallest p value is 2 / (resamples + 1).

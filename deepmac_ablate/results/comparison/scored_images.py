@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, did_you_mean, inflect
 from deepmac_ablate.evaluation.metrics.matches import Matches, RankedMatches
 from deepmac_ablate.results import instances as instance_ious
 from deepmac_ablate.storage import file_io
@@ -76,7 +76,7 @@ def read_scored_images(trials: Sequence[Mapping[str, Any]], metric: str) -> list
     """
     contents = read_trial_files(trials, _FILES[metric])
     if lacking := [row for row in trials if row["trial"] not in contents]:
-        some = f"{len(lacking)} of {len(trials)} trials have"
+        some = f"{len(lacking)} of {len(trials)} trials {inflect(len(lacking), 'has', 'have')}"
         folder = lacking[0]["folder"]
         raise UserError(
             f"{some if len(trials) > 1 else 'The trial has'} no {_FILES[metric]}, which {metric} "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from deepmac_ablate.errors import count_noun, inflect
 from deepmac_ablate.results import number_format
 from deepmac_ablate.results.class_split import split_note
 from deepmac_ablate.results.effects.axis_effects import POWER, Effect, Effects
@@ -23,9 +24,10 @@ def render_effects(effects: Effects) -> Document:
     Numbers are fractions; unknown values are null.
     """
     title = number_format.metric_title(effects.metric)
-    sections = [Section(f"effects on {title}", *_cells(effects.rows))]
+    sections = [Section(f"effects on {title}", *_cells(effects.rows), ["classes"])]
     if effects.interactions:
-        sections.append(Section(f"interactions on {title}", *_cells(effects.interactions)))
+        interactions = _cells(effects.interactions)
+        sections.append(Section(f"interactions on {title}", *interactions, ["classes"]))
     return Document(
         sections, list(_notes(effects)),
         [_record(effects.metric, effect) for effect in (*effects.rows, *effects.interactions)])
@@ -84,9 +86,9 @@ def _notes(effects: Effects) -> Iterator[str]:
 
 
 def _test_notes(effects: Effects) -> Iterator[str]:
-    kinds = ("effects", effects.rows), ("interactions", effects.interactions)
+    kinds = ("effect", effects.rows), ("interaction", effects.interactions)
     counts = [
-        f"{count} {kind}" for kind, of_kind in kinds
+        count_noun(count, kind) for kind, of_kind in kinds
         if (count := sum(effect.difference.p is not None for effect in of_kind))]
     yield number_format.interval_note(effects.confidence)
     yield f"p: paired t test, Holm-corrected over {' and separately over '.join(counts)}."
@@ -100,15 +102,17 @@ def _design_notes(effects: Effects) -> Iterator[str]:
     if effects.design == "one at a time":
         yield "Each arm differs from the baseline in one axis, so interactions are unknown."
         if effects.missing:
-            yield f"{effects.missing} arms have no finished trial yet."
+            yield f"{count_noun(effects.missing, 'arm has', 'arms have')} no finished trial yet."
         return
     yield (
         "Effects are means over the combinations of the other axes' levels with finished trials "
         "on both sides (over: their number), and over the seeds that finished in all of these (n).")
     if effects.design == "incomplete grid" or effects.missing:
         yield (
-            f"The grid is incomplete: {effects.missing} combinations of levels have no finished "
-            "trial, so effects may be means over different combinations.")
+            "The grid is incomplete: "
+            f"{count_noun(effects.missing, 'combination')} of levels "
+            f"{inflect(effects.missing, 'has', 'have')} no finished trial, so effects may be means "
+            "over different combinations.")
 
 
 def _record(metric: str, effect: Effect) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from etils import epath
 
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, did_you_mean_path
 from deepmac_ablate.results.loading.source import Source
 from deepmac_ablate.results.loading.wandb_source import WandbProjectSource
 from deepmac_ablate.results.loading.workdir_source import SweepWorkdirSource, TrialFolderSource
@@ -70,7 +70,7 @@ def _similar_sibling(path: epath.Path) -> str:
         names = [sibling.name for sibling in path.parent.iterdir()]
     except OSError:
         return ""
-    return did_you_mean(path.name, names)
+    return did_you_mean_path(path.name, names)
 
 
 def _describe_content(path: epath.Path) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from etils import epath
 
 from deepmac_ablate import results
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun, inflect
 from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.results.class_split import apply_split
 from deepmac_ablate.results.number_format import metric_title
@@ -187,7 +187,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("deepmac_ablate.results.report"), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["breakable"] = _breakable
+    environment.filters.update(breakable=_breakable, count_noun=count_noun, inflect=inflect)
     return environment
 
 

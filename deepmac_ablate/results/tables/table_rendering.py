@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from deepmac_ablate.errors import count_noun
 from deepmac_ablate.results import number_format
 from deepmac_ablate.results.class_split import split_note
 from deepmac_ablate.results.formats import Document, Section, join_names
@@ -123,7 +124,8 @@ def _without_empty(section: Section) -> Section:
     def select(cells: Sequence[str]) -> list[str]:
         return [cells[column] for column in kept]
 
-    return Section(section.title, select(section.heads), [select(row) for row in section.rows])
+    return section._replace(
+        heads=select(section.heads), rows=[select(row) for row in section.rows])
 
 
 def _record(row: Row, table: Table) -> dict[str, Any]:
@@ -164,10 +166,9 @@ def _column_notes(table: Table) -> Iterator[str]:
     elif table.rows:
         yield "There is no baseline, so there are no differences."
     if table.comparisons:
-        count = table.comparisons
         yield (
-            f"p: paired t test, Holm-corrected over the {count} comparison"
-            f"{'s' if count > 1 else ''} of this table.")
+            "p: paired t test, Holm-corrected over the "
+            f"{count_noun(table.comparisons, 'comparison')} of this table.")
     if any(scores.gap.n for scores in _scores(table.rows)):
         yield "gap: seen minus novel."
     if any(table.references.values()):

@@ -1,6 +1,6 @@
-"""Jobs on GKE from their submission to their end, through the real client and a cluster here.
+"""Jobs on GKE from submission to end, with the real client and a simulated cluster.
 
-What becomes of pods that fail is decided by the policies in the manifests, as a cluster does it.
+The policies in the manifests decide what happens to failed pods, as in a real cluster.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAME = "trial-1"
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A cluster that the kubeconfig leads to."""
+    """A simulated cluster; the kubeconfig points to it."""
     with kubernetes_server.serving() as serving:
         monkeypatch.setenv("KUBECONFIG", str(serving.write_kubeconfig(tmp_path)))
         yield serving
@@ -57,7 +57,7 @@ def of_kind(cluster, kind: str) -> list[str]:
 # Single machines.
 
 
-def test_a_job_from_beginning_to_end(gke, cluster):
+def test_a_job_waits_runs_and_succeeds(gke, cluster):
     """A job waits with a reason, runs and succeeds."""
     job = gke.submit(request("v5e-8"))
     assert "default/job/trial-1" == job
@@ -87,7 +87,7 @@ def test_a_suspended_job_is_queued(gke, cluster):
         assert "uspended" in gke.status(job).message
 
 
-def test_machines_may_be_taken_away_again_and_again(gke, cluster):
+def test_preemptions_are_not_limited(gke, cluster):
     """Preemptions do not count as retries."""
     job = gke.submit(request("v5e-8", spot=True))
     for code in (75, 137, 143, 1) * 3:
@@ -115,14 +115,14 @@ def test_a_failed_trainer_is_not_started_again(gke, cluster, code):
 
 
 @pytest.mark.parametrize("code", [2, 3])
-def test_a_mistake_remains_one_while_a_machine_is_taken_away(gke, cluster, code):
+def test_a_user_error_during_a_preemption_ends_the_job(gke, cluster, code):
     """A user error during a preemption is not repeated on the next machine."""
     job = gke.submit(request("v5e-8"))
     cluster.exits(NAME, code, disrupted=True)
     assert "failed" == gke.status(job).state
 
 
-def test_a_worker_that_was_asked_to_end_goes_on(gke, cluster):
+def test_a_deleted_pod_is_replaced(gke, cluster):
     """A deleted pod is replaced, as often as that happens."""
     job = gke.submit(request("v5e-8"))
     for _ in range(10):
@@ -131,7 +131,7 @@ def test_a_worker_that_was_asked_to_end_goes_on(gke, cluster):
     assert 1 == len(cluster.pods(NAME))
 
 
-def test_a_trial_that_is_taken_is_tried_again_a_few_times(gke, cluster):
+def test_a_trial_that_another_worker_holds_is_retried_a_few_times(gke, cluster):
     """A worker waits for another's lock to expire, but only for a few tries."""
     job = gke.submit(request("v5e-8"))
     for _ in range(6):
@@ -156,7 +156,7 @@ def test_a_job_that_takes_too_long_has_expired(gke, cluster):
 # Slices of several hosts.
 
 
-def test_a_slice_from_beginning_to_end(gke, cluster):
+def test_a_slice_of_several_hosts_runs_and_succeeds(gke, cluster):
     """The coordinator starts once all hosts are there, and its end is the end of all."""
     job = gke.submit(request("v5e-16"))
     assert "default/jobset/trial-1" == job
@@ -176,8 +176,8 @@ def test_a_slice_from_beginning_to_end(gke, cluster):
 
 
 @pytest.mark.parametrize(("code", "disrupted"), [(75, False), (75, True), (1, True), (137, True)])
-def test_a_slice_that_loses_a_host_starts_again(gke, cluster, code, disrupted):
-    """Whichever host's machine is taken away, all pods are made anew, as often as that happens."""
+def test_a_slice_that_loses_a_host_restarts(gke, cluster, code, disrupted):
+    """If the machine of any host is preempted, all pods are recreated, however often."""
     job = gke.submit(request("v5e-16", spot=True))
     for time in range(8):
         cluster.set_state(NAME, "running")
@@ -192,7 +192,7 @@ def test_a_slice_that_loses_a_host_starts_again(gke, cluster, code, disrupted):
 
 
 def test_a_coordinator_that_misses_its_hosts_first_does_not_fail_the_trial(gke, cluster):
-    """The trainer's error for want of a host comes before the cluster notices the lost host."""
+    """A trainer that fails because of a lost host, before the cluster notices, is restarted."""
     job = gke.submit(request("v5e-16", spot=True))
     cluster.set_state(NAME, "running")
     cluster.exits(NAME, 1)
@@ -205,7 +205,7 @@ def test_a_coordinator_that_misses_its_hosts_first_does_not_fail_the_trial(gke, 
 @pytest.mark.parametrize(("device", "role"), [
     ("v5e-16", "coordinator"), ("v5e-16", "host"), ("a100-16", "worker")])
 @pytest.mark.parametrize("code", [2, 3])
-def test_a_mistake_ends_all_pods_at_once(gke, cluster, device, role, code):
+def test_a_user_error_ends_all_pods_at_once(gke, cluster, device, role, code):
     """A user error fails a JobSet, whereas a lost machine restarts it."""
     job = gke.submit(request(device))
     cluster.set_state(NAME, "running")
@@ -220,8 +220,8 @@ def test_a_mistake_ends_all_pods_at_once(gke, cluster, device, role, code):
 
 @pytest.mark.parametrize(("device", "role"), [("v5e-16", "coordinator"), ("a100-16", "worker")])
 @pytest.mark.parametrize("code", [1, 69, 137])
-def test_other_failures_of_many_machines_end_after_a_few_times(gke, cluster, device, role, code):
-    """A trainer that always fails is given up, in the end."""
+def test_repeated_failures_of_a_slice_are_limited(gke, cluster, device, role, code):
+    """A trainer that always fails is restarted only a few times."""
     job = gke.submit(request(device))
     cluster.set_state(NAME, "running")
     for _ in range(5):
@@ -232,8 +232,8 @@ def test_other_failures_of_many_machines_end_after_a_few_times(gke, cluster, dev
     assert "MaxFailedIndexesExceeded" in gke.status(job).message
 
 
-def test_machines_with_gpus_start_again_together(gke, cluster):
-    """A lost machine takes all of them back to the start; they have succeeded when all have."""
+def test_machines_with_gpus_restart_together(gke, cluster):
+    """A lost machine restarts all machines; the job succeeds once all have succeeded."""
     job = gke.submit(request("a100-16", spot=True))
     assert 2 == len(cluster.pods("trial-1-worker-0"))
     cluster.set_state(NAME, "running")
@@ -249,7 +249,7 @@ def test_machines_with_gpus_start_again_together(gke, cluster):
 
 
 def test_the_indexes_of_pods_are_those_of_their_hosts(cluster, gke):
-    """Each pod is told its number, by which it finds its own name among the hosts."""
+    """Each pod receives its index, which selects its own name from the list of hosts."""
     gke.submit(request("a100-16"))
     pods = cluster.pods("trial-1-worker-0")
     numbers = [{it["name"]: it.get("value") for it in pod["spec"]["containers"][0]["env"]}
@@ -290,7 +290,7 @@ def test_a_job_is_found_by_its_name(gke, server):
     assert gke.find_job("none") is None
 
 
-def test_a_busy_cluster_is_asked_again(gke, server):
+def test_requests_to_a_busy_cluster_are_retried(gke, server):
     """Transient errors are retried."""
     job = gke.submit(request("v5e-8"))
     for status in (503, 429, 0):
@@ -298,7 +298,7 @@ def test_a_busy_cluster_is_asked_again(gke, server):
         assert "queued" == gke.status(job).state
 
 
-def test_a_job_that_somebody_deleted_is_gone(gke, cluster):
+def test_a_deleted_job_is_gone(gke, cluster):
     """An unknown job is "gone", and cancelling it does nothing."""
     job = gke.submit(request("v5e-16"))
     cluster.set_state(NAME, "deleted")
@@ -307,7 +307,7 @@ def test_a_job_that_somebody_deleted_is_gone(gke, cluster):
 
 
 @pytest.mark.parametrize("device", ["v5e-8", "v5e-16"])
-def test_cancelling_gives_containers_their_grace(gke, cluster, device):
+def test_cancelled_containers_have_time_to_end(gke, cluster, device):
     """Cancelled containers receive SIGTERM, and the job exists until they have ended."""
     asked = []
     cluster.on_delete = lambda kind, body: asked.append((kind, body["metadata"]["name"]))
@@ -323,7 +323,7 @@ def test_cancelling_gives_containers_their_grace(gke, cluster, device):
     assert {} == cluster.objects
 
 
-def test_what_has_ended_is_not_cancelled(gke, cluster):
+def test_an_ended_job_is_not_cancelled(gke, cluster):
     """The outcome of an ended job is kept if it is cancelled too late."""
     job = gke.submit(request("v5e-8"))
     cluster.set_state(NAME, "failed", code=2)
@@ -332,7 +332,7 @@ def test_what_has_ended_is_not_cancelled(gke, cluster):
     assert before == gke.status(job)
 
 
-def test_containers_are_started_with_what_the_request_says(gke, cluster, tmp_path):
+def test_containers_run_the_command_of_the_request(gke, cluster, tmp_path):
     """A pod that is run as a process is preempted by a signal and its successor goes on."""
     cluster.on_create = lambda kind, body: started.append(body) if kind == "Pod" else None
     started = []
@@ -363,7 +363,7 @@ def test_containers_are_started_with_what_the_request_says(gke, cluster, tmp_pat
     assert "succeeded" == gke.status(job).state
 
 
-def test_states_can_be_played(gke, cluster):
+def test_the_stand_in_plays_scripted_states(gke, cluster):
     """The stand-in plays a script of states, one per query."""
     job = gke.submit(request("v5e-8"))
     cluster.play(NAME, ["pending", "running", "preempted", "running", ("failed", {"code": 3})])
@@ -375,7 +375,7 @@ def test_states_can_be_played(gke, cluster):
 @pytest.mark.parametrize("state", [
     "pending", "unschedulable", "image", "suspended", "running", "preempted", "succeeded", "failed",
     "expired"])
-def test_the_stand_in_shows_what_kubernetes_could_show(gke, cluster, device, state):
+def test_objects_of_the_stand_in_are_valid(gke, cluster, device, state):
     """All objects, in every state, are valid by the published schemas."""
     gke.submit(request(device, spot=True, secrets={"KEY": "a/b"}))
     if state in ("preempted", "succeeded", "failed", "expired"):
@@ -389,7 +389,7 @@ def test_the_stand_in_shows_what_kubernetes_could_show(gke, cluster, device, sta
 # Refusals.
 
 
-def test_who_may_not_is_told_what(gke, server):
+def test_a_missing_permission_is_named(gke, server):
     """A permission error names the verb, the resource, the namespace and a suitable role."""
     server.refuse(403, 'jobs.batch is forbidden: User "me" cannot create resource "jobs"')
     with pytest.raises(UserError, match=r"do not have permission to create jobs in the namespace "
@@ -398,7 +398,7 @@ def test_who_may_not_is_told_what(gke, server):
         gke.submit(request("v5e-8"))
 
 
-def test_who_is_nobody_is_told_to_log_in(gke, server):
+def test_missing_credentials_are_reported(gke, server):
     """Unknown or missing credentials are distinguished from missing rights."""
     for status, message in ((401, "Unauthorized"),
                             (403, 'User "system:anonymous" cannot create resource "jobs"')):
@@ -407,7 +407,7 @@ def test_who_is_nobody_is_told_to_log_in(gke, server):
             gke.submit(request("v5e-8"))
 
 
-def test_a_cluster_without_jobset_is_told_from_one_without_the_namespace(gke, server):
+def test_a_missing_jobset_and_a_missing_namespace_are_distinguished(gke, server):
     """A missing JobSet is reported with its installation, a missing namespace by name."""
     server.has_jobset = False
     with pytest.raises(UserError, match=r"does not have JobSet.*kubectl apply --server-side -f https://"):
@@ -419,14 +419,14 @@ def test_a_cluster_without_jobset_is_told_from_one_without_the_namespace(gke, se
             Gke("teem").submit(request(device))
 
 
-def test_what_the_cluster_finds_invalid_is_said(gke, server):
+def test_a_complaint_of_the_api_server_is_passed_on(gke, server):
     """The API server's own complaint reaches the user in one line."""
     with pytest.raises(UserError, match=r"status 422: Job is invalid: metadata.labels.*'a b'"):
         gke.submit(request("v5e-8", labels={"sweep": "a b"}))
     assert [] == of_kind(server.cluster, "Job")
 
 
-def test_a_cluster_that_does_not_answer(server):
+def test_a_cluster_without_an_answer_is_reported(server):
     """A cluster that does not answer is reported once patience ends."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -437,14 +437,14 @@ def test_a_cluster_that_does_not_answer(server):
         Gke(patience=0.3).submit(request("v5e-8"))
 
 
-def test_a_server_that_stays_broken(server):
+def test_a_persistent_server_error_is_reported(server):
     """A persistent server error is reported with its status."""
     server.refuse(503, "etcd is away", times=50)
     with pytest.raises(UserError, match=r"did not create jobs .* 503: etcd is away"):
         Gke(patience=0.3).submit(request("v5e-8"))
 
 
-def test_no_kubeconfig(monkeypatch, tmp_path):
+def test_a_missing_kubeconfig_is_reported(monkeypatch, tmp_path):
     """A missing kubeconfig is reported with the command to get one; a dry run needs none."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.delenv("KUBECONFIG", raising=False)
@@ -455,7 +455,7 @@ def test_no_kubeconfig(monkeypatch, tmp_path):
     assert "Job" == Gke().render(request("v5e-8"))["kind"]
 
 
-def test_a_context_with_a_slip_of_the_pen(server):
+def test_an_unknown_context_is_reported(server):
     """An unknown context is reported with the existing ones."""
     with pytest.raises(UserError, match=r"no context 'hear'; it has here\. .* 'here'\?"):
         Gke(context="hear").submit(request("v5e-8"))
@@ -463,7 +463,7 @@ def test_a_context_with_a_slip_of_the_pen(server):
 
 
 @pytest.mark.parametrize("text", ["", "{", "kind: Config\n", "clusters: []\ncontexts: []\n"])
-def test_a_broken_kubeconfig(monkeypatch, tmp_path, text):
+def test_a_broken_kubeconfig_is_named(monkeypatch, tmp_path, text):
     """A broken kubeconfig is named in one line."""
     path = tmp_path / "config"
     path.write_text(text)
@@ -473,7 +473,7 @@ def test_a_broken_kubeconfig(monkeypatch, tmp_path, text):
     assert "\n" not in str(it.value)
 
 
-def test_the_current_context_has_a_name(tmp_path, monkeypatch):
+def test_the_current_context_is_returned_by_name(tmp_path, monkeypatch):
     """The current context is returned by name, or None if there is none."""
     with kubernetes_server.serving() as server:
         monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path)))

@@ -1,4 +1,4 @@
-"""Manifests for GKE, against published schemas and what GKE's pages say."""
+"""Manifests for GKE, against published schemas and GKE's documentation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def render(device: str, placement: Placement | None = None, **changes: Any) -> d
 
 
 def parts(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The specs of a JobSet's Jobs by role."""
+    """Return the specs of a JobSet's Jobs by role."""
     return {it["name"]: it["template"]["spec"] for it in manifest["spec"]["replicatedJobs"]}
 
 
@@ -49,7 +49,7 @@ def container(job: dict[str, Any]) -> dict[str, Any]:
     "a100-8", "a100-16", "h100-8"])
 @pytest.mark.parametrize("spot", [False, True])
 def test_manifests_are_valid(device, spot):
-    """A cluster's API server takes the manifest of each kind of device, with every setting."""
+    """The API server's schemas accept manifests of all kinds of devices, with every setting."""
     everything = {
         "spot": spot, "env": {"A": "1"}, "secrets": {"KEY": "wandb/key"}, "name": LONGEST,
         "labels": {"sweep": "mask_heads-", "seed": "1"}, "service_account": "trainer"}
@@ -61,7 +61,7 @@ def test_manifests_are_valid(device, spot):
 
 @pytest.mark.parametrize("device", ["cpu-8", "a100-8", "a100-16", "v5e-16"])
 def test_manifests_can_be_written_and_read(device):
-    """A manifest in YAML is the same when it is read, and repeats nothing by reference."""
+    """A manifest survives being written as YAML and read again, and the YAML has no anchors."""
     manifest = render(device, Placement(queue="q"), spot=True, secrets={"KEY": "wandb/key"})
     text = yaml.safe_dump(manifest)
     assert manifest == yaml.safe_load(text)
@@ -79,7 +79,7 @@ def test_manifests_can_be_written_and_read(device):
     (lambda job: job["metadata"].update(name=LONGEST + "c" * 24), "63 characters"),
 ])
 def test_the_stand_in_refuses_what_kubernetes_refuses(change, complaint):
-    """What makes a Job invalid is found by the schema, or by the rules beside it."""
+    """Each kind of invalid Job is refused by the schema, or by the rules beyond it."""
     job = render("cpu-8")
     change(job)
     assert complaint in "; ".join(kubernetes_schemas.errors(job))
@@ -93,7 +93,7 @@ def test_the_stand_in_refuses_what_kubernetes_refuses(change, complaint):
     (lambda spec: spec.update(replicas=2), "replicas"),
 ])
 def test_the_stand_in_refuses_what_jobset_refuses(change, complaint):
-    """What makes a JobSet invalid is found by its own schema, or by the rules of its webhook."""
+    """Each kind of invalid JobSet is refused by its schema, or by the rules of its webhook."""
     jobset = render("v5e-16")
     change(jobset["spec"])
     assert complaint in "; ".join(kubernetes_schemas.errors(jobset))
@@ -130,8 +130,8 @@ def test_a_slice_of_several_hosts_is_a_jobset():
         jobset["spec"]["successPolicy"])
 
 
-def test_only_hosts_want_a_node_pool_to_themselves():
-    """The annotation that keeps a slice together is on the hosts' Job, not on the coordinator's."""
+def test_only_hosts_request_an_exclusive_node_pool():
+    """Only the Job of the hosts has the annotation for an exclusive node pool."""
     jobset = render("v5e-16")
     key = "alpha.jobset.sigs.k8s.io/exclusive-topology"
     host, coordinator = jobset["spec"]["replicatedJobs"]
@@ -140,8 +140,8 @@ def test_only_hosts_want_a_node_pool_to_themselves():
     assert key not in str(jobset["metadata"])
 
 
-def test_gpus_of_one_machine():
-    """A pod with GPUs names their kind, takes all of a machine's, and has memory to share."""
+def test_a_pod_with_gpus_takes_a_whole_machine():
+    """A pod with GPUs selects their kind, requests all of a machine, and has shared memory."""
     job = render("a100-8")
     assert {"cloud.google.com/gke-accelerator": "nvidia-tesla-a100"} == (
         pod(job["spec"])["nodeSelector"])
@@ -150,16 +150,16 @@ def test_gpus_of_one_machine():
     assert {"name": "shm", "emptyDir": {"medium": "Memory"}} in pod(job["spec"])["volumes"]
 
 
-def test_gpus_of_several_machines():
-    """Every machine runs the same command, and is told the names of all of them."""
+def test_machines_with_gpus_know_each_other():
+    """All machines run the same command, which has the names of all machines."""
     worker = parts(render("a100-16"))["worker"]
     assert (2, 2) == (worker["completions"], worker["parallelism"])
     assert ["worker", "--workdir", "gs://b/x", "--hosts",
             "trial-1-worker-0-0.trial-1,trial-1-worker-0-1.trial-1"] == container(worker)["args"]
 
 
-def test_spot_machines():
-    """A spot job seeks such machines and bears their taint; a coordinator stays off them."""
+def test_spot_jobs_select_spot_machines():
+    """A spot job selects spot machines and tolerates their taint; a coordinator avoids them."""
     taint = {"key": "cloud.google.com/gke-spot", "operator": "Equal", "value": "true",
              "effect": "NoSchedule"}
     for job in (render("v5e-8", spot=True)["spec"], parts(render("v5e-16", spot=True))["host"]):
@@ -174,21 +174,21 @@ def test_spot_machines():
                                      "cloud.google.com/reservation-name": "ours"}),
     (Placement(flex_start=True), {"cloud.google.com/gke-flex-start": "true"}),
 ])
-def test_other_ways_to_machines(placement, selector):
-    """A reservation and flex start are labels of the machines that are sought."""
+def test_reservations_and_flex_start_select_machines(placement, selector):
+    """A reservation and flex start select machines by their labels."""
     assert selector.items() <= pod(render("v5e-4", placement)["spec"])["nodeSelector"].items()
 
 
-def test_only_one_way_to_machines():
-    """Spot machines out of a reservation are refused, and so is flex start without accelerators."""
+def test_contradicting_ways_to_get_machines_are_refused():
+    """Spot machines of a reservation are refused, and flex start without accelerators."""
     with pytest.raises(UserError, match="one of spot machines and a reservation"):
         render("v5e-4", Placement(reservation="ours"), spot=True)
     with pytest.raises(UserError, match="cpu-8 has none"):
         render("cpu-8", Placement(flex_start=True))
 
 
-def test_kueue_finds_its_queue():
-    """The queue is a label of the Job or JobSet, where Kueue looks for it, and not of its pods."""
+def test_the_queue_is_a_label():
+    """The queue is a label of the Job or JobSet, as Kueue requires, and not of its pods."""
     for device in ("v5e-4", "v5e-16"):
         manifest = render(device, Placement(queue="team-a"))
         assert "team-a" == manifest["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
@@ -196,7 +196,7 @@ def test_kueue_finds_its_queue():
 
 
 def test_secrets_are_references():
-    """A secret is in a manifest as a reference only, and TPU servers get none."""
+    """Manifests contain only references to secrets, and TPU servers get none."""
     secrets = {"WANDB_API_KEY": "wandb/api-key"}
     reference = {"name": "WANDB_API_KEY", "valueFrom": {
         "secretKeyRef": {"name": "wandb", "key": "api-key"}}}
@@ -208,23 +208,23 @@ def test_secrets_are_references():
         container(jobs["host"])["env"])
 
 
-def test_a_secret_itself_is_refused_and_not_shown():
-    """Who writes the key in the place of the reference is told so without its being printed."""
+def test_a_key_in_place_of_a_reference_is_refused():
+    """A key in place of a reference is refused, and the message does not contain it."""
     with pytest.raises(UserError, match=r"WANDB_API_KEY .* SECRET/KEY") as refused:
         render("cpu-8", secrets={"WANDB_API_KEY": "0123456789abcdef"})
     assert "0123456789abcdef" not in str(refused.value)
 
 
-def test_dollars_are_kept():
-    """Kubernetes replaces $(NAME) and makes $ of $$; arguments and variables arrive as written."""
+def test_dollars_are_escaped():
+    """Arguments and variables with dollars arrive as written, though Kubernetes expands them."""
     job = render("cpu-8", args=("worker", "$(HOME)", "a$$b"), env={"A": "$(B)"})["spec"]
     assert ["worker", "$$(HOME)", "a$$$$b"] == container(job)["args"]
     assert [{"name": "A", "value": "$$(B)"}] == container(job)["env"]
 
 
 @pytest.mark.parametrize("name", [it for it in devices.device_names() if it.startswith("cpu-")])
-def test_a_cpu_machine_holds_its_pod(name):
-    """A pod asks for less than GKE leaves of the machine, whose share its page on sizes tells."""
+def test_a_pod_fits_its_cpu_machine(name):
+    """A pod requests less than the allocatable share of a machine in GKE's documentation."""
     size, memory = int(name.removeprefix("cpu-")), devices.get_device(name).memory_gib
     shares = [(4, 0.25), (4, 0.20), (8, 0.10), (112, 0.06), (float("inf"), 0.02)]
     taken, left = 100 / 1024, memory
@@ -237,8 +237,8 @@ def test_a_cpu_machine_holds_its_pod(name):
     assert 0.5 * memory < int(asked["memory"].removesuffix("Mi")) / 1024 < memory - taken - 0.3
 
 
-def test_time_limits():
-    """Hours become the deadline, and a container has longer than the worker's own grace."""
+def test_hours_become_the_deadline():
+    """The hours become the deadline, and the grace period exceeds that of the worker."""
     job = render("cpu-8", hours=1.5, grace=25.0)["spec"]
     assert 5400 == job["activeDeadlineSeconds"]
     assert 25 < pod(job)["terminationGracePeriodSeconds"] < 60
@@ -248,20 +248,20 @@ def test_time_limits():
 
 
 @pytest.mark.parametrize("name", [LONGEST + "c", "Trial", "1-trial", "trial-", "tri_al", ""])
-def test_names_that_make_no_pods_are_refused(name):
-    """A name that is too long for its pods' names, or none for a host, is refused with the rule."""
+def test_names_that_are_invalid_for_pods_are_refused(name):
+    """A name that is invalid, or too long for the names of pods, is refused with the rule."""
     with pytest.raises(UserError, match="at most 40 of a-z, 0-9"):
         render("cpu-8", name=name)
 
 
 def test_a_device_that_gke_lacks_is_refused():
-    """GKE never had v2."""
+    """A v2 device is refused, which GKE does not offer."""
     with pytest.raises(UserError, match="GKE has no machines with v2-8"):
         render("v2-8")
 
 
 def test_rendering_needs_no_client():
-    """A dry run does not wait for Kubernetes' client to load."""
+    """A dry run does not import the client of Kubernetes."""
     code = ("import sys; from tests.cloud.gke.test_manifests import request; "
             "from deepmac_ablate.cloud.gke.client import Gke; "
             "print(Gke().render(request('v5e-16'))['kind'], 'kubernetes' in sys.modules)")

@@ -1,4 +1,4 @@
-"""Jobs on Vertex AI, with Google's own client and protobuf, on a server on this machine."""
+"""Jobs on Vertex AI, with Google's own client and protobuf, and a local stand-in server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def vertex(server):
 
 
 def test_the_request_is_written_out():
-    """What is asked for stands where the REST reference of `CustomJob` has it."""
+    """The fields of a request are those of the REST reference of `CustomJob`."""
     asked = request(
         env={"TF_CPP_MIN_LOG_LEVEL": "1"}, labels={"sweep": "heads"}, hours=1.5,
         service_account="trainer@my-project.iam.gserviceaccount.com")
@@ -73,8 +73,8 @@ def test_the_request_is_written_out():
 
 
 @pytest.mark.parametrize("on", DEVICES, ids=lambda it: it.name)
-def test_requests_are_what_the_protobuf_reads(on):
-    """On every device: the parser knows each field, loses nothing, and published rules hold."""
+def test_requests_are_valid_for_the_protobuf(on):
+    """For every device, the protobuf keeps all fields, and published rules hold."""
     spot = on.kind != "tpu"
     rendered = Vertex("p", "us-central1").render(request(device=on, spot=spot))
     job = vertex_rules.parse(json.dumps(rendered))
@@ -94,7 +94,7 @@ def test_several_hosts_are_a_chief_and_workers():
 
 
 def test_secrets_are_references_in_the_arguments():
-    """The worker is told which version of which secret to fetch; a name means the project's."""
+    """Arguments name the secret and its version; a bare name is one of the project."""
     asked = request(secrets={
         "WANDB_API_KEY": "wandb", "HF_TOKEN": "projects/other/secrets/hf/versions/3"})
     pool, = Vertex("my-project", "us-central1").render(asked)["jobSpec"]["workerPoolSpecs"]
@@ -121,14 +121,14 @@ def test_secrets_are_references_in_the_arguments():
     ({"hours": 0.0}, "--hours must be .*got 0 "),
     ({"env": {"WANDB_API_KEY": "x"}}, "--secret WANDB_API_KEY=REFERENCE"),
 ])
-def test_what_vertex_does_not_do_is_refused(changes, says):
+def test_unsupported_requests_are_refused(changes, says):
     """Unsupported requests are refused before sending, with an alternative."""
     with pytest.raises(UserError, match=says):
         Vertex("p", "us-central1").render(request(**changes))
 
 
 def test_rendering_needs_neither_google_nor_credentials():
-    """A dry run imports none of Google's clients and opens no connection."""
+    """A dry run imports no client of Google's and opens no connection."""
     code = f"""
 import socket, sys
 from deepmac_ablate.cloud.devices import Device, VertexMachine
@@ -152,7 +152,7 @@ def test_regions_are_checked(region, says):
         Vertex("p", region)
 
 
-def test_a_life(server, vertex):
+def test_a_job_waits_runs_and_succeeds(server, vertex):
     """A job waits, runs and succeeds, and the body sent equals the rendered one."""
     asked = request(labels={"sweep": "heads"})
     server.play(asked.name, ["queued", "pending", "running", "succeeded"])
@@ -164,7 +164,7 @@ def test_a_life(server, vertex):
         vertex.status(resource).state for _ in range(5)]
 
 
-def test_several_machines_arrive(server, vertex):
+def test_all_machines_are_requested(server, vertex):
     """The client sends the second worker pool unchanged."""
     asked = request(device=A100_32, spot=True)
     assert "queued" == server.state(vertex.submit(asked))
@@ -193,7 +193,7 @@ def test_the_table_of_states_is_complete():
     assert names == client._STATES.keys()
 
 
-def test_states_of_the_future_end_nothing():
+def test_unknown_states_do_not_end_a_job():
     """An unknown state counts as running and is shown."""
     job = aiplatform_v1.CustomJob.from_json('{"state": 99}')
     with pytest.warns(UserWarning, match="Unrecognized"):
@@ -209,7 +209,7 @@ def test_a_job_that_waits_after_it_ran_was_preempted(server, vertex):
 
 
 @pytest.mark.parametrize("state", ["failed", "expired", "cancelled"])
-def test_the_clouds_own_words_are_passed_on(server, vertex, state):
+def test_messages_of_the_cloud_are_passed_on(server, vertex, state):
     """The cloud's error message is passed on in one line."""
     server.play("m40-hourglass-s0-1", [state], error="The replica workerpool0-0 exited\nwith 137.")
     resource = vertex.submit(request())
@@ -224,7 +224,7 @@ def test_a_deleted_job_is_gone(server, vertex):
     vertex.cancel(resource)
 
 
-def test_cancelling(server, vertex):
+def test_a_job_is_cancelled_once(server, vertex):
     """A job is cancelled once; one that is being cancelled, or has ended, stays as it is."""
     resource = vertex.submit(request())
     server.on_cancel = lambda job: None
@@ -266,7 +266,7 @@ def test_a_job_is_found_by_its_name(server, vertex):
     assert 1 == len(server.resources())
 
 
-def test_of_two_jobs_of_a_name_the_first_counts(server, vertex):
+def test_the_first_of_two_jobs_with_one_name_counts(server, vertex):
     """Two launchers that submit at the same moment agree on the first job."""
     body = json.dumps(vertex.render(request()))
     for _ in range(3):
@@ -275,7 +275,7 @@ def test_of_two_jobs_of_a_name_the_first_counts(server, vertex):
     assert server.resources()[0] == vertex.submit(request())
 
 
-def test_an_answer_that_was_lost_starts_nothing_twice(server, vertex):
+def test_a_lost_answer_does_not_start_a_job_twice(server, vertex):
     """The job had been created when the connection broke: it is found, not created again."""
     server.hangups = 1
     resource = vertex.submit(request())
@@ -294,7 +294,7 @@ def test_a_launcher_that_was_killed_finds_its_job(server):
 
 
 @pytest.mark.parametrize("statuses", [[503, 503], [429], [500]])
-def test_passing_failures_are_sat_out(server, vertex, statuses):
+def test_transient_failures_are_retried(server, vertex, statuses):
     """Requests to create, query and cancel are retried."""
     for method in ["list", "create", "get", "cancel"]:
         server.refuse(method, *statuses)

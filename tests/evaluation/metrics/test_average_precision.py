@@ -45,7 +45,7 @@ def square(number, image_id=1, class_id=1, at=(10, 10), side=40, **fields):
     }
 
 
-def data_set(*annotations, images=2, classes=3):
+def dataset(*annotations, images=2, classes=3):
     """Return annotations on images of 120 x 100 pixels."""
     return {
         "images": [{"id": i, "height": 100, "width": 120} for i in range(1, images + 1)],
@@ -133,7 +133,7 @@ def test_images_that_were_not_scored_do_not_count(noisy, task):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_small_random_data_sets_equal_pycocotools(seed):
+def test_small_random_datasets_equal_pycocotools(seed):
     """Every class and task agrees, with few classes, many ties, crowds and empty images."""
     rng = np.random.default_rng(seed)
     annotations = []
@@ -143,7 +143,7 @@ def test_small_random_data_sets_equal_pycocotools(seed):
         crowd = int(rng.random() < 0.25)
         where = int(rng.integers(1, 5)), int(rng.integers(1, 4))
         annotations.append(square(number, *where, at, side, iscrowd=crowd))
-    truth = data_set(*annotations, images=6, classes=4)
+    truth = dataset(*annotations, images=6, classes=4)
     detections = noisy_detections(truth, seed)
     for task in ("mask", "boundary", "box"):
         table = per_class_ap(truth, detections, range(1, 7), task)
@@ -160,7 +160,7 @@ def test_boundaries_see_what_masks_hide():
     both = 56**2 - 54**2
     assert (60**2 - 54**2 + 56**2 - 50**2 - both) * 0.2 == both
     assert 0.85 < 56**2 / 60**2 < 0.9
-    truth = data_set(square(1, side=60))
+    truth = dataset(square(1, side=60))
     detection = detected(square(1, at=(12, 12), side=56))
     boundary = per_class_ap(truth, [detection], [1], "boundary").loc[1]
     assert list(boundary.drop(["name", "instances", "boundary_ap_s", "boundary_ap_l"])) == [0] * 5
@@ -169,7 +169,7 @@ def test_boundaries_see_what_masks_hide():
 
 def test_the_width_of_boundaries_can_be_chosen():
     """With boundaries as wide as the square, boundary AP is mask AP."""
-    truth = data_set(square(1, side=60))
+    truth = dataset(square(1, side=60))
     detection = detected(square(1, at=(12, 12), side=56))
     table = per_class_ap(truth, [detection], [1], "boundary", 0.2)
     assert table.loc[1, "boundary_ap"] == 0.8
@@ -185,7 +185,7 @@ def test_instance_mean_weighs_instances():
 def test_hand_calculated_ap():
     """One of two instances found, with one false positive above it: AP is 51/101 x 1/2."""
     found, missed = square(1), square(2, image_id=2)
-    truth = data_set(found, missed)
+    truth = dataset(found, missed)
     false = detected(square(3, at=(60, 50)), score=0.9)
     table = per_class_ap(truth, [detected(found, 0.8), false], [1, 2], "mask")
     row = table.loc[1]
@@ -199,7 +199,7 @@ def test_hand_calculated_ap():
 
 def test_no_detections_is_zero_and_no_instances_is_undefined():
     """A missed class scores 0; a class without instances has no score."""
-    truth = data_set(square(1), square(2, class_id=2, iscrowd=1))
+    truth = dataset(square(1), square(2, class_id=2, iscrowd=1))
     for task in ("mask", "box"):
         table = per_class_ap(truth, [], [1, 2], task)
         assert list(table["instances"]) == [1, 0, 0]
@@ -227,7 +227,7 @@ def test_a_box_without_mask_is_neither_found_nor_missed_in_mask_ap(nothing):
     bare["segmentation"] = nothing
     if nothing == "absent":
         del bare["segmentation"]
-    truth = data_set(masked, bare)
+    truth = dataset(masked, bare)
 
     for task in ("mask", "boundary"):
         row = per_class_ap(truth, [on_bare, false, found], [1, 2], task).loc[1]
@@ -244,7 +244,7 @@ def test_a_class_without_masks_has_box_ap_but_no_mask_ap():
     bare = square(2, class_id=2)
     detections = [detected(square(1)), detected(bare)]
     bare["segmentation"] = []
-    truth = data_set(square(1), bare)
+    truth = dataset(square(1), bare)
     mask = per_class_ap(truth, detections, [1], "mask")
     np.testing.assert_equal(list(mask["mask_ap"]), [1, np.nan, np.nan])
     assert 1 == average_precision.class_means(mask, [1, 2])["mask_ap"]
@@ -256,7 +256,7 @@ def test_a_mask_outside_the_boxes_without_mask_is_still_false():
     """A detection with 3/4 of its area in a box without mask is false from IoU 0.80 on."""
     masked, bare = square(1), square(2, at=(70, 50))
     aside = detected(square(3, at=(60, 50)), score=0.9)
-    truth = data_set(masked, bare | {"segmentation": []})
+    truth = dataset(masked, bare | {"segmentation": []})
     row = per_class_ap(truth, [aside, detected(masked, 0.5)], [1], "mask").loc[1]
     assert [1, 1] == [row["mask_ap50"], row["mask_ap75"]]
     assert pytest.approx((6 * 1 + 4 * 0.5) / 10) == row["mask_ap"]
@@ -265,7 +265,7 @@ def test_a_mask_outside_the_boxes_without_mask_is_still_false():
 def test_unmatched_masks_are_sized_by_the_mask():
     """A small false mask in a large box counts as small, as in a result file of masks."""
     small = square(1, side=20)
-    truth = data_set(small)
+    truth = dataset(small)
     false = detected(square(2, at=(60, 50), side=20), bbox=[5.0, 5.0, 100.0, 90.0])
     table = per_class_ap(truth, [false, detected(small, 0.5)], [1], "mask")
     assert pytest.approx(0.5) == table.loc[1, "mask_ap_s"]
@@ -276,7 +276,7 @@ def test_annotation_ids_do_not_matter(numbers):
     """Id 0, which means 'unmatched' inside COCO's evaluation, and repeated ids cost no AP."""
     squares = [square(number, image_id) for image_id, number in enumerate(numbers, start=1)]
     table = per_class_ap(
-        data_set(*squares), [detected(s) for s in squares], [1, 2], "mask"
+        dataset(*squares), [detected(s) for s in squares], [1, 2], "mask"
     )
     assert [table.loc[1, "instances"], table.loc[1, "mask_ap"]] == [2, 1.0]
 
@@ -298,15 +298,15 @@ def test_numpy_numbers_are_accepted():
     detection |= {"category_id": np.int32(1), "bbox": np.array([10, 10, 40, 40], np.float32)}
     for task in ("mask", "box"):
         table = per_class_ap(
-            data_set(square(1)), [detection], np.array([1, 2]), task)
+            dataset(square(1)), [detection], np.array([1, 2]), task)
         assert table.loc[1, f"{task}_ap"] == 1
 
 
-def test_classes_that_the_data_set_lacks_do_not_count():
+def test_classes_that_the_dataset_lacks_do_not_count():
     """A detector with unused outputs (COCO has ten unused ids) is not punished for them."""
     stray = detected(square(1), category_id=12)
     table = per_class_ap(
-        data_set(square(1)), [detected(square(1)), stray], [1], "box")
+        dataset(square(1)), [detected(square(1)), stray], [1], "box")
     assert list(table.index) == [1, 2, 3]
     assert table.loc[1, "box_ap"] == 1
 
@@ -328,7 +328,7 @@ def test_impossible_detections_are_refused(changes, task, message):
     """An invalid detection is an error that names the image, not a wrong number."""
     detection = detected(square(1)) | changes
     with pytest.raises(UserError, match=message):
-        per_class_ap(data_set(square(1)), [detection], [1], task)
+        per_class_ap(dataset(square(1)), [detection], [1], task)
 
 
 def test_every_image_once_passes():

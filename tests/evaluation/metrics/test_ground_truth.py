@@ -12,7 +12,7 @@ from pycocotools import mask as rle
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
-from tests.evaluation.metrics.test_average_precision import data_set, square
+from tests.evaluation.metrics.test_average_precision import dataset, square
 from tests.helpers import coco_tiny
 from tests.helpers.noisy_detections import quiet_coco
 
@@ -32,7 +32,7 @@ def test_every_annotated_mask_is_the_one_that_pycocotools_reads():
 
 def test_an_object_without_a_mask_has_its_box_as_region():
     """Its region is the pixels of the box, and it is marked as having no mask."""
-    truth = data_set(square(1) | {"segmentation": []}, square(2))
+    truth = dataset(square(1) | {"segmentation": []}, square(2))
     bare, masked = GroundTruth.from_coco(truth).annotations
     assert [False, True] == [bare.has_mask, masked.has_mask]
     # The mask is the whole box.
@@ -41,7 +41,7 @@ def test_an_object_without_a_mask_has_its_box_as_region():
 
 def test_only_scored_images_are_kept_in_the_order_of_the_file():
     """Images, annotations and groups are of the scored images; other ids are known."""
-    truth = data_set(
+    truth = dataset(
         square(4, 3), square(9, 1), square(2, 2), square(5, 3, iscrowd=1), images=4)
     ground_truth = GroundTruth.from_coco(truth, np.array([4, 3, 1]))
     assert [1, 3, 4] == list(ground_truth.image_sizes)
@@ -56,7 +56,7 @@ def test_only_scored_images_are_kept_in_the_order_of_the_file():
 
 def test_ground_truth_cannot_be_changed():
     """Neither it nor its groups can be modified."""
-    ground_truth = GroundTruth.from_coco(data_set(square(1)))
+    ground_truth = GroundTruth.from_coco(dataset(square(1)))
     with pytest.raises(dataclasses.FrozenInstanceError):
         ground_truth.annotations = ()
     with pytest.raises(AttributeError):
@@ -70,7 +70,7 @@ def test_ground_truth_cannot_be_changed():
 
 def test_a_file_is_as_good_as_its_content(tmp_path):
     """A file, given as a path or as text, gives the same as its content."""
-    truth = data_set(square(1), square(2, 2))
+    truth = dataset(square(1), square(2, 2))
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(truth))
     expected = GroundTruth.from_coco(truth, [2]).annotations
@@ -80,13 +80,13 @@ def test_a_file_is_as_good_as_its_content(tmp_path):
 
 def test_impossible_ground_truth_is_refused(tmp_path):
     """Unknown or no images, annotations without area, and unreadable files are named."""
-    truth = data_set(square(1))
+    truth = dataset(square(1))
     with pytest.raises(UserError, match=r"2 scored images are not in the .* \(ids 7, 9\)"):
         GroundTruth.from_coco(truth, [1, 9, 7])
     with pytest.raises(UserError, match="no image was scored"):
         GroundTruth.from_coco(truth, [])
     del truth["annotations"][0]["area"]
-    with pytest.raises(UserError, match=r"1 annotations have no `area` \(ids 1\)"):
+    with pytest.raises(UserError, match=r"1 annotation has no `area` \(ids 1\)"):
         GroundTruth.from_coco(truth)
     with pytest.raises(UserError, match=r"absent.json' does not exist"):
         GroundTruth.load(tmp_path / "absent.json")

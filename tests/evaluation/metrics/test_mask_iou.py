@@ -44,7 +44,7 @@ def annotation(number, width=10, class_id=1, **fields):
     }
 
 
-def data_set(*annotations):
+def dataset(*annotations):
     return {
         "images": [{"id": i, "height": SIZE[0], "width": SIZE[1]} for i in (1, 2)],
         "categories": [{"id": 2, "name": "two"}, {"id": 1, "name": "one"}],
@@ -137,7 +137,7 @@ def test_the_width_of_boundaries_can_be_chosen():
     On 60 x 50 pixels a boundary is 2 wide: rings of 100 - 36 and 50 - 6 pixels, which share the
     10 + 10 pixels of two rows each, and the 6 x 2 pixels at the left.
     """
-    truth, predictions = data_set(annotation(1)), {1: encode(rectangle(5))}
+    truth, predictions = dataset(annotation(1)), {1: encode(rectangle(5))}
     narrow, wide = (
         per_class_iou(truth, predictions, [1], *ratio).loc[1, "boundary_iou"]
         for ratio in ((), (0.2,)))
@@ -160,7 +160,7 @@ def test_images_that_were_not_scored_do_not_count(predicted):
 
 def test_class_mean_and_instance_mean_differ_as_by_hand():
     """Three instances of one class and one of another: (0.5 + 1) / 2, and 2.5 / 4."""
-    truth = data_set(annotation(1), annotation(2), annotation(3), annotation(4, class_id=2))
+    truth = dataset(annotation(1), annotation(2), annotation(3), annotation(4, class_id=2))
     predictions = {1: encode(rectangle(5)), 2: encode(rectangle(10)), 3: encode(rectangle(0))}
     predictions[4] = encode(rectangle(10))
     table = per_class_iou(truth, predictions, [1])
@@ -173,7 +173,7 @@ def test_class_mean_and_instance_mean_differ_as_by_hand():
 
 def test_crowds_and_absent_classes_are_undefined():
     """A class with crowds only has no IoU, needs no prediction, and does not change the means."""
-    truth = data_set(annotation(1), annotation(2, class_id=2, iscrowd=1))
+    truth = dataset(annotation(1), annotation(2, class_id=2, iscrowd=1))
     table = per_class_iou(truth, {1: encode(rectangle(5))}, [1, 2])
     np.testing.assert_equal(list(table["iou"]), [0.5, np.nan])
     assert average_precision.class_means(table, [1, 2])["iou"] == 0.5
@@ -184,7 +184,7 @@ def test_crowds_and_absent_classes_are_undefined():
 def test_boxes_without_masks_are_predicted_but_not_judged():
     """Instances without a mask change neither IoU nor AP, but masks can be predicted for them."""
     nothing = encode(rectangle(0))
-    truth = data_set(
+    truth = dataset(
         annotation(1),
         annotation(2, segmentation=nothing, bbox=[20, 20, 10, 10]),
         annotation(3, class_id=2, segmentation=None),
@@ -203,9 +203,9 @@ def test_boxes_without_masks_are_predicted_but_not_judged():
     assert [1, 1, 2] == [d["category_id"] for d in everything]
 
 
-def test_an_image_without_annotations_is_no_error():
+def test_an_image_without_annotations_is_allowed():
     """Without annotations every class is undefined."""
-    table = per_class_iou(data_set(annotation(1)), {1: encode(rectangle(5))}, [2])
+    table = per_class_iou(dataset(annotation(1)), {1: encode(rectangle(5))}, [2])
     assert list(table["instances"]) == [0, 0]
     assert np.isnan(average_precision.class_means(table, [1, 2])["iou"])
 
@@ -214,13 +214,13 @@ def test_text_counts_are_accepted():
     """RLE may have text counts, as in JSON, on both sides."""
     mask = encode(rectangle(10))
     text = {"size": mask["size"], "counts": mask["counts"].decode()}
-    truth = data_set(annotation(1, segmentation=text))
+    truth = dataset(annotation(1, segmentation=text))
     assert per_class_iou(truth, {1: text}, [1]).loc[1, "iou"] == 1
 
 
 def test_area_at_a_bound_counts_on_both_sides():
     """COCO's bounds include both ends: 32 x 32 is small and medium."""
-    truth = data_set(annotation(1, area=1024))
+    truth = dataset(annotation(1, area=1024))
     table = per_class_iou(truth, {1: encode(rectangle(5))}, [1])
     np.testing.assert_equal(
         list(table.loc[1, ["iou_s", "iou_m", "iou_l"]].astype(float)), [0.5, 0.5, np.nan]
@@ -231,13 +231,13 @@ def test_area_at_a_bound_counts_on_both_sides():
     ("numbers", "predicted_numbers", "message"),
     [
         ([1, 2, 3], [2], r"2 annotations have no predicted mask \(ids 1, 3\)"),
-        ([1], [1, 8], r"1 predicted masks do not belong to any annotation \(ids 8\)"),
-        ([1, 1], [1], r"1 annotations share their id with another \(ids 1\)"),
+        ([1], [1, 8], r"1 predicted mask does not belong to any annotation \(ids 8\)"),
+        ([1, 1], [1], r"1 annotation shares its id with another \(ids 1\)"),
     ],
 )
 def test_predictions_must_be_one_per_annotation(numbers, predicted_numbers, message):
     """A missing or superfluous mask is an error, not a lower number."""
-    truth = data_set(*(annotation(number) for number in numbers))
+    truth = dataset(*(annotation(number) for number in numbers))
     predictions = {number: encode(rectangle(5)) for number in predicted_numbers}
     with pytest.raises(UserError, match=message):
         mask_iou.as_detections(GroundTruth.from_coco(truth, [1]), predictions)
@@ -248,7 +248,7 @@ def test_masks_of_another_size_are_refused():
     small = encode(np.ones((25, 30)))
     message = r"mask on image 1 has height and width \[25, 30\], but the image has \[50, 60\]"
     with pytest.raises(UserError, match=message):
-        per_class_iou(data_set(annotation(1)), {1: small}, [1])
+        per_class_iou(dataset(annotation(1)), {1: small}, [1])
 
 
 def test_each_annotated_mask_has_a_row(predicted):
@@ -292,7 +292,7 @@ def test_equal_scores_make_ap_the_square_of_the_share_of_good_masks():
     rng = np.random.default_rng(0)
     good = rng.permutation(np.arange(2000) < 1000)
     annotations = [annotation(number, image_id=number) for number in range(2000)]
-    truth = data_set(*annotations)
+    truth = dataset(*annotations)
     truth["images"] = [{"id": i, "height": SIZE[0], "width": SIZE[1]} for i in range(2000)]
     masks = {False: encode(rectangle(1)), True: encode(rectangle(10))}
     predictions = {number: masks[bool(good[number])] for number in range(2000)}

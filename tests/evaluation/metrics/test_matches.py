@@ -11,7 +11,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from deepmac_ablate.evaluation.metrics.matches import Matches, RankedMatches, match_detections
 from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
-from tests.evaluation.metrics.test_average_precision import data_set, detected, per_class_ap, square
+from tests.evaluation.metrics.test_average_precision import dataset, detected, per_class_ap, square
 from tests.helpers import coco_tiny
 from tests.helpers.noisy_detections import noisy_detections, oracle
 
@@ -35,7 +35,7 @@ def random_data(seed, images=6):
         at = (int(rng.integers(0, 60)), int(rng.integers(0, 40)))
         where = int(rng.integers(1, images)), int(rng.integers(1, 4))
         annotations.append(square(number, *where, at, side, iscrowd=int(rng.random() < 0.2)))
-    truth = data_set(*annotations, images=images, classes=5)
+    truth = dataset(*annotations, images=images, classes=5)
     detections = noisy_detections(truth, seed)
     for annotation in annotations:
         if rng.random() < 0.1 and not annotation["iscrowd"]:
@@ -115,7 +115,7 @@ def test_a_find_counts_as_often_as_its_image():
 
     The false one is on the image of the miss: recall 2/3 at precision 2/3, so AP 67/101 x 2/3.
     """
-    truth = data_set(square(1), square(2, image_id=2))
+    truth = dataset(square(1), square(2, image_id=2))
     detections = [
         detected(square(1), 0.5), detected(square(3, image_id=2, at=(60, 50)), score=0.9)]
     ranked = RankedMatches(match(truth, detections, [1, 2], "mask"))
@@ -128,7 +128,7 @@ def test_a_find_counts_as_often_as_its_image():
 
 def test_no_detections_is_zero():
     """A missed class scores 0; a class without instances has no score."""
-    assert_ap([0, np.nan, np.nan], match(data_set(square(1)), [], [1, 2], "box"))
+    assert_ap([0, np.nan, np.nan], match(dataset(square(1)), [], [1, 2], "box"))
 
 
 @pytest.mark.parametrize("found", [True, False])
@@ -146,7 +146,7 @@ def test_matches_are_stored_and_read_back(found):
 
 def test_scores_keep_their_precision():
     """A detector's scores take four bytes; scores that float32 would change take eight."""
-    truth = data_set(square(1))
+    truth = dataset(square(1))
     for score, dtype in ((float(np.float32(0.3)), np.float32), (0.3, np.float64)):
         matches = match(truth, [detected(square(1), score)], [1], "box")
         assert (dtype, score) == (matches.scores.dtype, float(matches.scores[0]))
@@ -155,7 +155,7 @@ def test_scores_keep_their_precision():
 @pytest.mark.parametrize("cut", [0, 10, 400, "text"])
 def test_a_broken_file_is_named(cut):
     """A truncated or foreign file is named by its path."""
-    content = match(data_set(square(1)), [detected(square(1))], [1], "mask").to_bytes()
+    content = match(dataset(square(1)), [detected(square(1))], [1], "mask").to_bytes()
     broken = b"iou,area\n1,2\n" if cut == "text" else content[:cut]
     with pytest.raises(UserError, match=r"^W/matches/box.npz is broken: it does not hold matches"):
         Matches.from_bytes(broken, "W/matches/box.npz")
@@ -163,5 +163,5 @@ def test_a_broken_file_is_named(cut):
 
 def test_nothing_is_printed(capfd):
     """The library's progress messages are hidden."""
-    match(data_set(square(1)), [detected(square(1))], [1], "mask")
+    match(dataset(square(1)), [detected(square(1))], [1], "mask")
     assert ("", "") == tuple(capfd.readouterr())

@@ -1,4 +1,4 @@
-"""What a sweep was launched with is kept beside it, and is found again on another machine."""
+"""The code of a launch is kept in the workdir, and used on another machine."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def write(folder: Path, files=PROJECT) -> Path:
 
 
 def resolved(folder: Path) -> dict:
-    """What the question is to a process in some folder."""
+    """Return the identity and the files of a trial, as read in some folder."""
     return json.loads(subprocess.check_output(
         [sys.executable, "-c", RESOLVE, RECIPE, QUESTION], cwd=folder, env=supervised.ENVIRONMENT))
 

@@ -1,4 +1,4 @@
-"""What a plan says of the device that is rented for a sweep, and what it refuses."""
+"""The forecast of a plan for a rented device, and the devices that it refuses."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_spot_machines_come_first_where_they_are_wanted(plan):
     assert "48 USD on spot machines or 234 USD on demand" in printed
 
 
-def test_what_has_a_price_that_nobody_knows(plan):
+def test_unknown_prices_are_stated(plan):
     """An unknown spot price is called unknown beside the known one."""
     _, printed = plan("--executor", "vertex", "--device", "l4-8", "--spot")
     assert "an unknown price on spot machines or " in printed
@@ -174,7 +174,7 @@ def test_float32_on_a_tpu_is_noted(plan):
     assert note not in plan("--executor", "gke", "--device", "a100-16", *float32)[1]
 
 
-def test_what_does_not_fit_is_told_together(plan):
+def test_all_unsuitable_arms_are_reported_together(plan):
     """All problems with device, batch, data and checkpoint are reported at once with status 2."""
     status, printed = plan(
         "--executor", "vertex", "--device", "v4-256", "--spot",
@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_told_together(plan):
     ] == printed.splitlines()
 
 
-def test_what_else_is_wrong_is_told_with_it(plan):
+def test_other_problems_are_reported_with_those_of_the_device(plan):
     """Device problems are reported together with arms that cannot be built."""
     status, printed = plan(
         "--executor", "gke", "--device", "v3-128", broken={"voc": "It is broken."})

@@ -130,7 +130,7 @@ def test_what_is_sent_is_what_a_dry_run_prints_and_a_key_is_in_none_of_it(cloud)
     assert clouds.SECRET.encode() not in everything
 
 
-def test_a_refusal_is_told_and_nothing_more_is_started(cloud):
+def test_a_refusal_is_reported_and_stops_the_launch(cloud):
     """A refusal is reported in the cloud's own words with the trial, and ends the launch."""
     clouds.refuse(cloud, 403, "quota of tpus exceeded for you")
     job = clouds.launch(cloud.executor, launching.plan((), ()))

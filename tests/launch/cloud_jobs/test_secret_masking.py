@@ -1,4 +1,4 @@
-"""What a command prints is brought to its log in lines, without the secrets that it knows."""
+"""The output of a command is copied to its log by lines, with its secrets masked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECRET = "marker-0123456789abcdef"
 
 @pytest.fixture
 def files(tmp_path):
-    """What the command writes to, and its log."""
+    """The file that the command writes to, and its log."""
     (tmp_path / "logs").mkdir()
     return tmp_path / "output", tmp_path / "logs" / "train-1.log"
 

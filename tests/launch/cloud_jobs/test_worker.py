@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def cwd(tmp_path):
-    """Where workers and their trainers run."""
+    """The working directory of workers and their trainers."""
     (tmp_path / "cwd").mkdir()
     return tmp_path / "cwd"
 
@@ -59,7 +59,7 @@ def test_a_worker_runs_the_trial_in_its_folder(folder, cwd):
     assert (0, "", "") == working.run(started, "--workdir", str(folder), cwd=cwd)
 
 
-def test_the_trainer_is_told_all_that_it_needs(folder, cwd):
+def test_the_trainer_receives_its_options(folder, cwd):
     """The trainer receives folder, mode, tracking and the bindings of `Runtime`."""
     assert (
         sys.executable, "-m", "deepmac_ablate.cli", "train", "--workdir", "gs://b/x/trials/t0",
@@ -271,7 +271,7 @@ def test_an_option_that_holds_the_secret_itself_is_not_repeated(folder, cwd):
 PRINT_CLUSTER = "import os; print(os.environ.get('TF_CONFIG'))"
 
 
-def test_each_machine_of_a_job_knows_its_part(folder, cwd):
+def test_each_machine_of_a_job_has_its_task(folder, cwd):
     """The first machine writes for all; the others print their output and write no file."""
     options = ("--workdir", str(folder), "--hosts", "h0,h1", "--tracking", "online")
     code = PRINT_CLUSTER + "; import sys; print(sys.argv[3]); sys.exit(3)"

@@ -54,13 +54,13 @@ def server():
 
 @pytest.fixture
 def cwd(tmp_path):
-    """Where workers and their trainers run."""
+    """The working directory of workers and their trainers."""
     (tmp_path / "cwd").mkdir()
     return tmp_path / "cwd"
 
 
 def state(server) -> attempt.Attempt | None:
-    """What is noted of the trial."""
+    """Return the recorded state of the trial."""
     content = server.objects.get(STATE)
     return None if content is None else attempt.parse_attempt(content, STATE)
 

@@ -1,4 +1,4 @@
-"""How a trial is doing, also after those who should have said it were killed."""
+"""The state of a trial, also after the processes that record it were killed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_trial_runs_while_its_supervisor_lives(tmp_path):
     assert "running" == status(tmp_path)
 
 
-def test_a_lock_that_nobody_holds_says_that_nothing_runs(tmp_path):
+def test_a_trial_with_a_free_lock_is_not_running(tmp_path):
     """A trial whose lock is free does not run, even if its state says so."""
     an_attempt().write(tmp_path)
     assert "interrupted" == status(tmp_path)
@@ -201,12 +201,12 @@ def test_a_stranger_is_never_killed(tmp_path, change):
 
 def test_a_supervisor_that_is_ending_is_waited_for(tmp_path):
     """A launcher waits for a supervisor that is still saving, and kills nothing."""
-    lease = tmp_path / "lease"
+    lock = tmp_path / "lock"
     code = supervised.OBEDIENT.replace('    pathlib.Path("asked")', """
     time.sleep(1)
     pathlib.Path("asked")""")
-    work = supervised.job(tmp_path, code, launcher_lock=lease)
-    with supervised.launcher(lease) as launcher, supervised.running(work) as supervisor:
+    work = supervised.job(tmp_path, code, launcher_lock=lock)
+    with supervised.launcher(lock) as launcher, supervised.running(work) as supervisor:
         launcher.kill()
         launcher.wait()
         assert "running" == status(tmp_path)

@@ -86,17 +86,17 @@ def acquire(**options):
 
 
 @pytest.mark.usefixtures("object_store")
-def test_a_lease_is_held_until_it_is_released():
+def test_a_lock_is_held_until_it_is_released():
     """Other processes see that a lock is held, and by whom; a released lock leaves no object."""
     assert (False, None) == (locks.is_held(PATH), locks.read_holder(PATH))
-    with locks.acquire(PATH, locks.describe_this_process("a launcher")) as lease:
-        assert (True, False) == (locks.is_held(PATH), lease.taken_over)
+    with locks.acquire(PATH, locks.describe_this_process("a launcher")) as lock:
+        assert (True, False) == (locks.is_held(PATH), lock.taken_over)
         holder = locks.read_holder(PATH)
         assert ("a launcher", os.getpid(), os.uname().nodename) == (
             holder["what"], holder["pid"], holder["host"])
         with pytest.raises(locks.LockHeldError):
             locks.acquire(PATH, {})
-    lease.release()
+    lock.release()
     assert (False, None) == (locks.is_held(PATH), locks.read_holder(PATH))
     acquire().release()
 
@@ -108,7 +108,7 @@ def test_a_lock_on_a_disk_is_a_files(tmp_path, object_store):
     assert [] == object_store.requests
 
 
-def test_who_has_a_lease_is_named(object_store):
+def test_the_holder_of_a_lock_is_named(object_store):
     """The error describes the holder, its last sign of life, how to end it and when it expires."""
     object_store.seconds_ahead = -40.0
     with acquire():
@@ -174,7 +174,7 @@ def test_a_holder_that_slept_too_long_has_lost_it(start):
     holder.ask()
     assert "has it" == holder.answer()
     holder.process.send_signal(signal.SIGSTOP)
-    with acquire(patience=60.0) as lease:
+    with acquire(patience=60.0) as lock:
         holder.process.send_signal(signal.SIGCONT)
 
         def knows() -> bool:
@@ -185,61 +185,61 @@ def test_a_holder_that_slept_too_long_has_lost_it(start):
         holder.process.stdin.close()
         assert 0 == holder.process.wait(20)
         assert locks.is_held(PATH)
-        assert not lease.taken_over
+        assert not lock.taken_over
 
 
 def test_renewals_keep_it(object_store):
     """A renewed lock is held beyond its time to live, each renewal in a new generation."""
-    with acquire(ttl=1.0, renewal=0.1) as lease:
+    with acquire(ttl=1.0, renewal=0.1) as lock:
         first = object_store.buckets["bucket"].objects["w/launcher.lock"].generation
         time.sleep(1.5)
-        assert (False, True) == (lease.taken_over, locks.is_held(PATH))
+        assert (False, True) == (lock.taken_over, locks.is_held(PATH))
         assert first < object_store.buckets["bucket"].objects["w/launcher.lock"].generation
 
 
 @pytest.mark.parametrize("how", [503, "drop"])
 def test_networks_may_fail_for_a_moment(object_store, how):
     """A holder keeps its lock through failures of the network."""
-    with acquire(ttl=600.0, renewal=0.05) as lease:
+    with acquire(ttl=600.0, renewal=0.05) as lock:
         object_store.fail(how, 3)
         supervised.wait_until(lambda: not object_store.failing)
-        assert not lease.taken_over
+        assert not lock.taken_over
 
 
-def test_a_holder_that_is_cut_off_keeps_a_lock_that_nobody_took(object_store):
+def test_an_expired_lock_is_renewed_if_it_is_still_free(object_store):
     """A lock that expired while its holder was offline is renewed once it is online again."""
-    with acquire(ttl=1.0, renewal=0.1) as lease:
+    with acquire(ttl=1.0, renewal=0.1) as lock:
         object_store.fail("drop", 10_000)
         time.sleep(1.5)
         object_store.heal()
         supervised.wait_until(lambda: locks.is_held(PATH))
-        assert not lease.taken_over
+        assert not lock.taken_over
     assert {} == dict(object_store.objects)
 
 
 @pytest.mark.parametrize("change", ["replaced", "deleted"])
-def test_a_holder_whose_lock_was_taken_knows_it(object_store, change):
+def test_a_holder_notices_that_its_lock_was_taken_over(object_store, change):
     """A holder notices that its object was replaced or deleted, and leaves the new one alone."""
-    with acquire(ttl=60.0, renewal=0.05) as lease:
+    with acquire(ttl=60.0, renewal=0.05) as lock:
         with object_store.lock:
             del object_store.objects[OBJECT]
             if change == "replaced":
                 object_store.objects[OBJECT] = b"theirs"
-        supervised.wait_until(lambda: lease.taken_over)
+        supervised.wait_until(lambda: lock.taken_over)
     assert ({OBJECT: b"theirs"} if change == "replaced" else {}) == dict(object_store.objects)
 
 
-def test_a_lost_answer_is_no_lost_lock(object_store):
+def test_a_lost_answer_does_not_lose_the_lock(object_store):
     """A holder recognizes its own object if the answer to a request was lost."""
     object_store.fail("mute", method="POST")
-    with acquire(ttl=60.0, renewal=0.05) as lease:
+    with acquire(ttl=60.0, renewal=0.05) as lock:
         for _ in range(3):
             object_store.fail("mute", method="POST")
             supervised.wait_until(lambda: not object_store.failing)
             first = object_store.buckets["bucket"].objects["w/launcher.lock"].generation
             supervised.wait_until(lambda first=first: first != object_store.buckets[
                 "bucket"].objects["w/launcher.lock"].generation)
-        assert not lease.taken_over
+        assert not lock.taken_over
     assert {} == dict(object_store.objects)
 
 
@@ -269,7 +269,7 @@ def test_an_illegible_lock_is_held_for_its_time(object_store):
 
 
 @pytest.mark.usefixtures("object_store")
-def test_what_is_wrong_with_a_lock_is_told(object_store):
+def test_problems_with_a_lock_are_reported(object_store):
     """A missing bucket and missing rights are reported in one sentence."""
     with pytest.raises(UserError, match=r"^There is no bucket gs://no\.$"):
         locks.acquire("gs://no/launcher.lock", {})

@@ -19,25 +19,25 @@ from deepmac_ablate.launch.supervision import locks, processes
 from tests.helpers import supervised
 
 
-def test_a_lease_is_held_until_it_is_released(tmp_path):
+def test_a_lock_is_held_until_it_is_released(tmp_path):
     """Other processes see that a lock is held, and by whom, until it is released."""
-    path = tmp_path / "lease"
+    path = tmp_path / "lock"
     assert (False, None) == (locks.is_held(path), locks.read_holder(path))
     before = time.time()
-    with locks.FileLock.acquire(path, locks.describe_this_process("a launcher")) as lease:
+    with locks.FileLock.acquire(path, locks.describe_this_process("a launcher")) as lock:
         assert locks.is_held(path)
         holder = locks.read_holder(path)
         assert ("a launcher", os.getpid(), os.uname().nodename) == (
             holder["what"], holder["pid"], holder["host"])
         assert before <= holder["started"] <= time.time()
         assert psutil.Process().username() == holder["user"]
-    lease.release()
+    lock.release()
     assert (False, None) == (locks.is_held(path), locks.read_holder(path))
 
 
-def test_a_lease_dies_with_its_holder(tmp_path):
+def test_a_lock_dies_with_its_holder(tmp_path):
     """The kernel releases the lock of a killed process."""
-    path = tmp_path / "lease"
+    path = tmp_path / "lock"
     with supervised.launcher(path) as launcher:
         assert locks.is_held(path)
         launcher.kill()
@@ -46,9 +46,9 @@ def test_a_lease_dies_with_its_holder(tmp_path):
     locks.FileLock.acquire(path, {}).release()
 
 
-def test_who_has_a_lease_is_named(tmp_path):
+def test_the_holder_of_a_lock_is_named(tmp_path):
     """The error for a held lock describes the holder, its age and how to end it."""
-    path = tmp_path / "lease"
+    path = tmp_path / "lock"
     with supervised.launcher(path) as launcher:
         with pytest.raises(locks.LockHeldError) as caught:
             locks.FileLock.acquire(path, {"pid": 1})
@@ -72,38 +72,38 @@ def _impatient(monkeypatch):
     ("seconds", "age"),
     [(31, r"3\d s"), (330, "5 min"), (7300, "2 h"), (3.4 * 86400, "3 d")])
 @pytest.mark.usefixtures("_impatient")
-def test_an_age_is_told_in_a_fitting_unit(tmp_path, seconds, age):
+def test_an_age_has_a_suitable_unit(tmp_path, seconds, age):
     """The age of a holder is given in the largest unit that fits."""
     holder = {**locks.describe_this_process("a launcher"), "started": time.time() - seconds}
-    with locks.FileLock.acquire(tmp_path / "lease", holder), pytest.raises(
+    with locks.FileLock.acquire(tmp_path / "lock", holder), pytest.raises(
             locks.LockHeldError, match=rf", started {age} ago\); "):
-        locks.FileLock.acquire(tmp_path / "lease", {})
+        locks.FileLock.acquire(tmp_path / "lock", {})
 
 
 @pytest.mark.parametrize("written", ["", "{", "[1]"])
 @pytest.mark.usefixtures("_impatient")
-def test_a_lease_holds_without_its_text(tmp_path, written):
+def test_a_lock_holds_without_its_text(tmp_path, written):
     """A lock acquired on a full disk holds, and the message names its file."""
-    path = tmp_path / "lease"
+    path = tmp_path / "lock"
     with locks.FileLock.acquire(path, {}):
         path.write_text(written)
         assert locks.is_held(path)
         assert locks.read_holder(path) is None
-        with pytest.raises(locks.LockHeldError, match=r"another process, which holds lease;"):
+        with pytest.raises(locks.LockHeldError, match=r"another process, which holds lock;"):
             locks.FileLock.acquire(path, {})
 
 
 def test_a_shorter_text_replaces_a_longer_one(tmp_path):
     """The description of a new holder replaces the old one entirely."""
-    path = tmp_path / "lease"
+    path = tmp_path / "lock"
     locks.FileLock.acquire(path, {"what": "x" * 1000}).release()
     with locks.FileLock.acquire(path, {"pid": 1}):
         assert {"pid": 1} == json.loads(path.read_text()) == locks.read_holder(path)
 
 
-def test_a_look_at_a_lease_does_not_keep_others_from_it(tmp_path):
+def test_a_look_at_a_lock_does_not_keep_others_from_it(tmp_path):
     """A process that tests a lock at that moment does not prevent another from acquiring it."""
-    path = tmp_path / "lease"
+    path = tmp_path / "lock"
     path.write_text("")
     look = os.open(path, os.O_RDONLY)
     fcntl.flock(look, fcntl.LOCK_SH)
@@ -116,7 +116,7 @@ def test_a_look_at_a_lease_does_not_keep_others_from_it(tmp_path):
 
 def test_many_looks_do_not_disturb(tmp_path):
     """Many processes that test a lock neither hold it nor hide that it is held."""
-    path = tmp_path / "lease"
+    path = tmp_path / "lock"
     path.write_text("")
     code = (
         "import sys; from deepmac_ablate.launch.supervision import locks\n"
@@ -131,13 +131,13 @@ def test_many_looks_do_not_disturb(tmp_path):
     assert not locks.is_held(path)
 
 
-def test_programs_do_not_inherit_a_lease(tmp_path):
+def test_programs_do_not_inherit_a_lock(tmp_path):
     """Child processes hold the lock only if its descriptor is passed to them."""
-    path = tmp_path / "lease"
+    path = tmp_path / "lock"
     for given in (False, True):
-        lease = locks.FileLock.acquire(path, {})
-        child = subprocess.Popen(["sleep", "30"], pass_fds=[lease.descriptor] if given else [])
-        lease.release()
+        lock = locks.FileLock.acquire(path, {})
+        child = subprocess.Popen(["sleep", "30"], pass_fds=[lock.descriptor] if given else [])
+        lock.release()
         assert given == locks.is_held(path)
         child.kill()
         child.wait()
@@ -146,11 +146,11 @@ def test_programs_do_not_inherit_a_lease(tmp_path):
 
 def test_a_lock_that_cannot_be_opened_is_named(tmp_path):
     """A lock file that cannot be opened is reported in one sentence."""
-    with pytest.raises(UserError, match=f"^Cannot open the lock {tmp_path}/no/lease: "):
-        locks.FileLock.acquire(tmp_path / "no" / "lease", {})
+    with pytest.raises(UserError, match=f"^Cannot open the lock {tmp_path}/no/lock: "):
+        locks.FileLock.acquire(tmp_path / "no" / "lock", {})
 
 
-def test_a_process_is_told_from_others_of_its_number():
+def test_a_process_is_distinguished_from_others_with_its_pid():
     """A process is identified by its start, and a zombie has no identity."""
     child = subprocess.Popen(["sleep", "30"])
     start = processes.process_identity(child.pid)

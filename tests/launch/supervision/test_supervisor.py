@@ -74,7 +74,7 @@ def test_strings_arrive_as_they_are(tmp_path):
 def test_a_job_is_read_as_it_was_written(tmp_path):
     """Every field comes back."""
     work = Job(
-        tmp_path, "eval", ("a", "b c"), tmp_path / "cwd", {"X": "1"}, tmp_path / "lease", 3.0, 2.0,
+        tmp_path, "eval", ("a", "b c"), tmp_path / "cwd", {"X": "1"}, tmp_path / "lock", 3.0, 2.0,
         1.0, "train")
     assert work == Job.read(work.write())
     with pytest.raises(ValueError, match="has no command"):
@@ -86,7 +86,7 @@ def test_a_job_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "Cannot read the job"), ("{", "is not valid JSON"), ('{"a": 1}', "is not a valid job")])
-def test_a_file_that_is_no_job_is_refused(tmp_path, content, message):
+def test_an_invalid_job_file_is_refused(tmp_path, content, message):
     """An invalid job file exits with status 2 and a one-sentence message."""
     path = tmp_path / "job-train.json"
     if content is not None:
@@ -188,9 +188,9 @@ print(fork(lambda: bind() or 7), fork(lambda: fork(lambda: bind() or 7)))
 
 def test_a_killed_launcher_leaves_no_process(tmp_path):
     """Supervisors of a killed launcher stop their trainers and record the reason."""
-    lease = tmp_path / "lease"
-    work = supervised.job(tmp_path, supervised.OBEDIENT, launcher_lock=lease)
-    with supervised.launcher(lease) as launcher, supervised.running(work) as supervisor:
+    lock = tmp_path / "lock"
+    work = supervised.job(tmp_path, supervised.OBEDIENT, launcher_lock=lock)
+    with supervised.launcher(lock) as launcher, supervised.running(work) as supervisor:
         time.sleep(0.5)
         assert supervisor.poll() is None
         launcher.kill()

@@ -383,7 +383,7 @@ def test_the_conv_head_has_mask_r_cnns_size() -> None:
     assert expected == sum(int(np.prod(v.shape)) for v in head.trainable_variables)
 
 
-def test_weight_decay_covers_every_kernel_unless_told_otherwise() -> None:
+def test_weight_decay_covers_every_kernel_by_default() -> None:
     """All kernels decay; without `weight_decay`, as published, only the hourglass's tail."""
     for build in TINY.values():
         head = attached(build())

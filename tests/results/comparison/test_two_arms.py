@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
-import json
-
 import numpy as np
-import pandas as pd
 import pytest
 
 from deepmac_ablate.errors import UserError
@@ -16,42 +10,20 @@ from deepmac_ablate.evaluation.metrics.average_precision import per_class_ap
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from deepmac_ablate.evaluation.metrics.matches import match_detections
 from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
-from deepmac_ablate.results import formats as table_formats
 from deepmac_ablate.results.comparison.comparison_rendering import (
     comparison_notes,
     most_changed,
-    render_comparison,
 )
 from deepmac_ablate.results.comparison.two_arms import compare
-from tests.evaluation.metrics.test_average_precision import data_set, square
+from tests.evaluation.metrics.test_average_precision import dataset, square
 from tests.helpers import compared_trials
-from tests.helpers.compared_trials import NAMES, objects
+from tests.helpers.compared_trials import NAMES, better, objects
 from tests.helpers.noisy_detections import noisy_detections
 
 # pycocotools 2.0 decodes masks in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 DRAWS = 100
-
-
-def better(table, by, where=None):
-    """Return objects whose IoU is higher by `by`, or only those selected by `where`."""
-    higher = table["iou"] + by
-    return table.assign(iou=higher if where is None else higher.where(where, table["iou"]))
-
-
-@pytest.fixture
-def shifted(tmp_path):
-    """Two arms with two seeds; on b, dogs are .1 better except on image 1, where cats are worse."""
-    def instances(arm, seed):
-        table = objects(seed=0)
-        table = better(table, seed / 100)
-        if arm == "a":
-            return table
-        table = better(table, 0.1, (table["category_id"] == 2) & (table["image_id"] != 1))
-        return better(table, -0.25, (table["category_id"] == 1) & (table["image_id"] == 1))
-
-    return compared_trials.arms(tmp_path, {"a": [0, 1], "b": [0, 1]}, instances)
 
 
 def test_equal_arms_do_not_differ(tmp_path):
@@ -134,7 +106,7 @@ def test_roles_that_differ_are_a_group_of_their_own(tmp_path):
 def average_precision_arms(root, seeds=(0, 1)):
     """Write two arms with matches; returns their frame, and the AP of their detections."""
     rng = np.random.default_rng(1)
-    truth = data_set(*(
+    truth = dataset(*(
         square(n, int(rng.integers(1, 9)), int(rng.integers(1, 4)), side=40)
         for n in range(1, 40)), images=8)
     ground_truth = GroundTruth.from_coco(truth)
@@ -167,32 +139,6 @@ def test_average_precision_is_computed_from_the_matches(tmp_path, task):
     assert "Single images are not compared" in comparison_notes(compared)[-1]
 
 
-@pytest.mark.parametrize(
-    ("seeds", "note"),
-    [
-        ({"a": [0, 1, 2], "b": [2, 0, 1]},
-         "100 resamples of images and seeds (0, 1, 2), paired by seed; both"),
-        ({"a": [0, 1, 2], "b": [2, 0, 1]},
-         "With 3 seeds the intervals are too narrow, and too much is marked, if seeds vary more"),
-        ({"a": [0, 1, 2], "b": [2, 0, 1]},
-         "the range of 3 differences covers their median with only 75 % probability"),
-        ({"a": [0, 1], "b": [1, 0, 5]}, "Dropped, on one side only: seeds 5."),
-        ({"a": [0, 1], "b": [3]},
-         "images and seeds (a: 0, 1; b: 3), unpaired as the sides share no seed; both"),
-        ({"a": [0, 1], "b": [3]}, "One seed of b: the intervals do not cover its randomness"),
-        ({"a": [4], "b": [4]}, "100 resamples of images; both"),
-        ({"a": [4], "b": [4]}, "One seed per arm: the intervals do not cover the randomness of"),
-        ({"a": [4], "b": [5]}, "One seed per arm: the intervals do not cover the randomness of"),
-        ({"a": [4], "b": [5]}, "of 0 of 3 classes exclude 0, where chance alone would give 0.2."),
-    ])
-def test_notes_describe_the_resamples(tmp_path, seeds, note):
-    """Notes state the seeds that were resampled, the seeds that were dropped, and the coverage."""
-    frame = compared_trials.arms(tmp_path, seeds, lambda *_: objects())
-    notes = " ".join(comparison_notes(compare(frame, "a", "b", resamples=DRAWS)))
-    assert note in notes
-    assert notes.startswith("Values in percent. B - A: b minus a, positive if b is better.")
-
-
 def test_trials_can_be_named_by_their_ids(shifted):
     """Ids select single trials, here two seeds of an arm that are .01 apart on every object."""
     compared = compare(shifted, "a-0", "a-1", resamples=DRAWS)
@@ -207,72 +153,6 @@ def test_seeds_matter_as_much_as_images(tmp_path):
     row = compare(frame, "a", "b", resamples=400).groups.set_index("group").loc["all"]
     np.testing.assert_allclose(
         row[["difference", "low", "high"]].astype(float), [0.03, 0, 0.06], atol=1e-12)
-
-
-def test_people_read_percent(shifted):
-    """The document has percentages of groups, classes sorted by difference, and images."""
-    compared = compare(shifted, "a", "b", resamples=119)
-    shown = render_comparison(compared, 1)
-    groups, classes, gains, losses = shown.sections
-    assert "b (B) against a (A): mask IoU in ground-truth boxes" == groups.title
-    assert ["classes", "number", "A", "B", "B - A", "95 % interval"] == list(groups.heads)
-    assert ["seen", "novel", "all"] == [row[0] for row in groups.rows]
-    assert ["dog", "cup", "cat"] == [row[0] for row in classes.rows]
-    dog, cup, _ = classes.rows
-    value = compared.classes.set_index("name").loc["dog"]
-    low, high = 100 * value["low"], 100 * value["high"]
-    assert [f"{100 * value['a']:.1f}", f"{100 * value['b']:.1f}",
-            f"{100 * value['difference']:+.1f}", f"{low:+.1f} to {high:+.1f} *"] == dog[3:]
-    assert ["+0.0", "+0.0 to +0.0  "] == cup[5:]
-    assert "largest gains of mask IoU in ground-truth boxes" == gains.title
-    assert "1" == losses.rows[0][0]
-    assert "The intervals of 1 of 3 classes exclude 0, where chance alone would give 0.2." in (
-        " ".join(shown.caption))
-
-
-def test_classes_that_may_be_chance_are_marked(shifted):
-    """A class whose interval excludes 0 but whose corrected p does not is marked with "?"."""
-    compared = compare(shifted, "a", "b", resamples=DRAWS)
-    doubtful = compared.classes.assign(q=[1.0, 0.051, 1.0])
-    shown = render_comparison(dataclasses.replace(compared, classes=doubtful), 0)
-    assert shown.sections[1].rows[0][-1].endswith(" ?")
-    assert 2 == len(shown.sections)
-
-
-def test_too_few_resamples_are_noted(shifted):
-    """The smallest p is 2 / (resamples + 1), so one of 3 classes at 5 % needs 119 resamples."""
-    last = {
-        resamples: comparison_notes(compare(shifted, "a", "b", resamples=resamples))[-1]
-        for resamples in (118, 119)}
-    assert "A single class among 3 can remain only with 119 or more resamples." == last[118]
-    assert "A single class" not in last[119]
-
-
-def test_programs_read_fractions(shifted):
-    """CSV and JSON hold the rows of all tables."""
-    compared = compare(shifted, "a", "b", resamples=DRAWS)
-    shown = render_comparison(compared, 1)
-    read = json.loads(table_formats.json_text(shown))
-    kinds = ["group"] * 3 + ["class"] * 3 + ["gain", "loss"]
-    assert kinds == [row["kind"] for row in read]
-    assert compared.groups["low"].tolist() == [row["low"] for row in read[:3]]
-    assert compared.classes["q"].tolist() == [row["q"] for row in read[3:6]]
-    assert {("a", "b", "groundtruth/iou")} == {
-        (row["arm_a"], row["arm_b"], row["metric"]) for row in read}
-    assert 1 == read[-1]["image_id"]
-    lines = list(csv.DictReader(io.StringIO(table_formats.csv_text(shown))))
-    assert kinds == [line["kind"] for line in lines]
-    assert [str(row["difference"]) for row in read] == [line["difference"] for line in lines]
-
-
-def test_doubtful_trials_are_named(shifted):
-    """Notes name dropped trials with the arm's label, and trials that ran with other code."""
-    namesake = shifted[shifted["trial"] == "b-1"].assign(trial="old")
-    frame = pd.concat([shifted, namesake], ignore_index=True)
-    frame["code_state"] = ["", "other code", "", "", ""]
-    notes = " ".join(comparison_notes(compare(frame, "a", "b", resamples=DRAWS)))
-    assert "Dropped, with another number of steps or a duplicate seed: old." in notes
-    assert "Ran with other code than the present version: a-1." in notes
 
 
 def test_the_confidence_can_be_chosen(shifted):

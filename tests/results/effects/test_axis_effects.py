@@ -150,7 +150,7 @@ def test_an_incomplete_grid_is_restricted_to_whole_pairs():
     assert (0.04, 1) == pytest.approx(
         (find_effect(effects, "b").difference.mean, find_effect(effects, "b").combinations))
     assert () == effects.interactions
-    assert "1 combinations of levels have no finished trial" in caption(effects)
+    assert "1 combination of levels has no finished trial" in caption(effects)
 
 
 def test_a_seed_counts_only_where_it_is_in_all_cells():

@@ -67,7 +67,7 @@ def test_one_seed_has_no_interval():
 
 
 @pytest.mark.parametrize("draw", [draw_arms, draw_cost])
-def test_nothing_finished_is_no_figure(draw):
+def test_no_figure_without_finished_trials(draw):
     """There is no figure before a trial has finished."""
     rows = result_frames.arm("a", {}, statuses=["new"] * 3, parameters=1)
     assert draw(arms_of(result_frames.frame(rows)), METRIC) is None

@@ -169,7 +169,7 @@ def test_arms_without_masks_are_named(workdir):
     assert "Not shown because they have no masks: old." == shown.notes[1]
 
 
-def test_another_data_set_is_refused(workdir, tmp_path):
+def test_another_dataset_is_refused(workdir, tmp_path):
     """A wrong dataset of the user is an error."""
     with pytest.raises(UserError, match="There is no dataset"):
         make_gallery(arms_in(workdir), 2, 0, str(tmp_path / "nothing"))

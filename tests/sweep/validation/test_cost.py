@@ -1,4 +1,4 @@
-"""What an arm costs, from its counts."""
+"""The cost of an arm, derived from its counts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_costs_are_compared_with_a_baseline():
 
 
 def test_costs_survive_json():
-    """What is written is what is read, and is plain."""
+    """A cost survives being written as plain JSON and read again."""
     assert COST == Cost.from_json(json.loads(json.dumps(COST.to_json())))
     with pytest.raises(TypeError, match="seconds"):
         Cost.from_json(COST.to_json() | {"seconds": 1})

@@ -77,7 +77,7 @@ def interpreter(folder, monkeypatch):
 
 
 def asked(folder):
-    """How many configurations each start of the validation process was given."""
+    """Return the number of configurations that each validation process was given."""
     path = folder / "asked"
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
@@ -142,7 +142,7 @@ def test_data_is_looked_at_each_time(folder, interpreter):
     assert "is not the info file of a dataset" in result.problems[0]
 
 
-def test_what_is_no_gin_is_a_problem_of_its_arm_alone(folder, interpreter):
+def test_invalid_gin_is_a_problem_of_its_arm_only(folder, interpreter):
     """It needs no process, and the others are validated."""
     interpreter(VALIDATOR)
     found = validate(
@@ -154,8 +154,8 @@ def test_what_is_no_gin_is_a_problem_of_its_arm_alone(folder, interpreter):
     assert "There is no gin file 'b.gin'" in found[2].problems[0]
 
 
-def test_a_process_that_dies_is_told_by_its_last_words(folder, interpreter):
-    """What it found until then is kept."""
+def test_a_process_that_dies_is_reported_with_its_last_line(folder, interpreter):
+    """Results from before the failure are kept."""
     interpreter(DIES)
     arms = [arm("one"), arm("two", "Studio.rate = 2.0")]
     with pytest.raises(UserError, match=r"status 3: MemoryError: no room$"):
@@ -165,7 +165,7 @@ def test_a_process_that_dies_is_told_by_its_last_words(folder, interpreter):
     assert [1] == asked(folder)
 
 
-def test_a_process_that_dies_before_it_reads_is_told_too(folder, interpreter):
+def test_a_process_that_dies_before_it_reads_is_reported(folder, interpreter):
     """The configurations are more than a pipe holds."""
     interpreter("#!/bin/sh\necho 'no module' >&2\nexit 1\n")
     arms = [arm(str(i), f"Studio.rate = {i}.0", f"Studio.name = '{'x' * 1000}'")
@@ -175,7 +175,7 @@ def test_a_process_that_dies_before_it_reads_is_told_too(folder, interpreter):
 
 
 def test_the_cache_is_in_the_users_cache_folder(folder, interpreter, monkeypatch):
-    """Where nobody names another, and XDG_CACHE_HOME says where that is."""
+    """By default the cache is in the folder that XDG_CACHE_HOME names."""
     interpreter(VALIDATOR)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "xdg"))
     validate([arm("one")])
@@ -283,7 +283,7 @@ def test_no_process_is_left_by_work_that_fails(folder, interpreter):
 
 @pytest.mark.slow
 def test_the_process_validates_as_this_one_would(folder, tiny_recipe, monkeypatch):
-    """What the program prints in between, as users' modules do, is no result."""
+    """Lines that users' modules print are not taken for results."""
     from deepmac_ablate.sweep.validation.validator import validate_configs
 
     (folder / "chatty.py").write_text("print('hello')\n")

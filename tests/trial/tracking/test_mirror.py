@@ -332,7 +332,7 @@ def test_online_sends_the_content_of_the_files(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [pytest.param(7, marks=pytest.mark.extended), 0])
-def test_after_a_kill_the_server_knows_what_it_received(tmp_path, count):
+def test_after_a_kill_the_server_keeps_what_it_received(tmp_path, count):
     """The server has each step once, whether a killed client had sent all values or none."""
     folder = tmp_path / "trial"
     with wandb_server.serving() as server:
@@ -433,12 +433,12 @@ def test_a_trial_whose_mirror_was_killed_is_synced_whole(tmp_path):
     trainer.kill()
     with wandb_server.serving() as server:
         more = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
-        assert "1 of 1 files were uploaded.\n" == sync(folder, **more).stdout
+        assert "1 of 1 file was uploaded.\n" == sync(folder, **more).stdout
         sent, = server.runs.values()
         assert "killed" == sent.summary["_ablate/state"]
         assert expected(folder) == by_step(history(sent))
         assert 0 == run(folder)[0]
-        assert "1 of 1 files were uploaded.\n" == sync(folder, **more).stdout
+        assert "1 of 1 file was uploaded.\n" == sync(folder, **more).stdout
         check_sent(server, folder)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from deepmac_ablate.errors import count_noun
 from deepmac_ablate.evaluation.metrics.ground_truth import has_mask
 from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.report import crops, evaluation_artifacts
@@ -102,7 +103,7 @@ def make_gallery(arms: Sequence[ArmTrials], count: int, seed: int, data: str | N
     notes = [_seed_note(trials), *_missing_arms_note(arms, trials), dataset.note]
     if omitted:
         notes.append(
-            f"{omitted} object{'s are' if omitted > 1 else ' is'} omitted to limit the size of the "
+            f"{count_noun(omitted, 'object is', 'objects are')} omitted to limit the size of the "
             "page; request fewer with --images.")
     headers = [*(["annotated"] if dataset.annotations else []), *masks]
     titled = [(title, rows[name]) for name, title in GROUPS.items()]

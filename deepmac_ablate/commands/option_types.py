@@ -1,0 +1,30 @@
+"""Types of options for argparse, whose messages name the option that was given."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+_Number = TypeVar("_Number", int, float)
+
+
+def at_least(minimum: _Number) -> Callable[[str], _Number]:
+    """Return the type of an option for a number that is not below a minimum.
+
+    Args:
+        minimum: The smallest allowed number; if it is an integer, only integers are allowed.
+    """
+    kind = type(minimum)
+
+    def parse(text: str) -> _Number:
+        try:
+            number = kind(text)
+        except ValueError as error:
+            expected = "an integer" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"must be {expected}, got {text!r}") from error
+        if not number >= minimum:
+            raise argparse.ArgumentTypeError(f"must be at least {minimum:g}, got {number:g}")
+        return number
+
+    return parse
