@@ -25,6 +25,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from faster_coco_eval import mask as rle
 
+from deepmac_ablate.data.masks import Region
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics.boundaries import (
     BOUNDARY_DILATION_RATIO,
@@ -170,7 +171,7 @@ class Overlaps:
         ) & [a.is_object(masks=True) for a in annotations]
 
         @functools.cache
-        def boundary_of_annotation(column: int) -> Any:  # noqa: ANN401
+        def boundary_of_annotation(column: int) -> Region:
             return boundary_region(annotations[column].region, self._dilation_ratio)
 
         for row in np.flatnonzero(needed.any(axis=1)):
