@@ -66,11 +66,10 @@ class EvaluationData:
     def images(self, image_ids: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (image id, [h, w, 3] uint8 pixels) of the given images, as in the records."""
         wanted = {str(image_id).encode() for image_id in image_ids}
-        for record in tf.data.TFRecordDataset(self._paths()):
-            example = tf.io.parse_single_example(
-                record, {"image/source_id": tf.io.FixedLenFeature((), tf.string)})
-            if example["image/source_id"].numpy() in wanted:
-                decoded = self._decoder.decode(record)
+        for record in tf.data.TFRecordDataset(self._paths()).as_numpy_iterator():
+            features = tf.train.Example.FromString(record).features.feature
+            if features["image/source_id"].bytes_list.value[0] in wanted:
+                decoded = self._decoder.decode(tf.constant(record))
                 yield int(decoded["source_id"].numpy()), decoded["image"].numpy()
 
     def _paths(self) -> list[str]:

@@ -33,6 +33,24 @@ def test_encoded_runs_mean_the_same_to_pycocotools(mask):
     np.testing.assert_array_equal(mask, mask_util.decode(masks.encode_runs(mask)))
 
 
+@given(_MASKS, st.tuples(*[st.integers(0, 3)] * 4))
+def test_a_region_is_encoded_as_the_whole_image_is_and_decoded_alone(mask, margins):
+    """A mask in part of an image has pycocotools' run lengths, and comes back without margins."""
+    top, bottom, left, right = margins
+    whole = np.pad(mask, ((top, bottom), (left, right)))
+    packed = mask_util.encode(np.asfortranarray(whole))
+
+    encoded = masks.encode_region(masks.Region(mask > 0, left, top), *whole.shape)
+    assert {"size": list(whole.shape), "counts": packed["counts"].decode()} == encoded
+    for segmentation in (packed, encoded):
+        region = masks.decode_region(segmentation)
+        height, width = region.pixels.shape
+        assert [region.x, region.y, width, height] == (
+            mask_util.toBbox(packed).tolist() if whole.any() else [0, 0, 0, 0])
+        np.testing.assert_array_equal(
+            whole[region.y : region.y + height, region.x : region.x + width], region.pixels)
+
+
 def test_run_lengths_go_down_the_columns_beginning_outside():
     """A worked example of COCO's order."""
     expected = [[0, 1, 0], [1, 1, 0]]
@@ -71,6 +89,7 @@ def test_polygons_that_enclose_nothing_are_an_empty_mask(polygons):
         ({"size": [4, 8], "counts": ""}, "not packed run lengths"),
         ({"size": [4, 8], "counts": "\x7f\x7f"}, "not packed run lengths"),
         ({"size": [4, 8], "counts": "PP"}, "not packed run lengths"),
+        ({"size": [4, 8], "counts": "P" * 20 + "0"}, "not packed run lengths"),
     ],
 )
 def test_malformed_segmentations_say_what_is_wrong(segmentation, message):

@@ -32,7 +32,9 @@ def boundary_region(mask: Mapping[str, Any], dilation_ratio: float) -> Region:
     width = max(1, math.ceil(dilation_ratio * math.hypot(*mask["size"]) - 0.5 - 1e-10))
     if min(region.pixels.shape) <= 2 * width:
         return region
-    framed = np.pad(region.pixels, 1).astype(np.uint8)
+    # Beyond the region is no mask.
+    framed = np.zeros(np.add(region.pixels.shape, 2), np.uint8)
+    framed[1:-1, 1:-1] = region.pixels
     inside = cv2.erode(framed, np.ones((2 * width + 1, 2 * width + 1), np.uint8))[1:-1, 1:-1]
     return region._replace(pixels=region.pixels & (inside == 0))
 

@@ -18,12 +18,14 @@ arXiv:2103.16562): the inside of a large object cannot hide a coarse contour.
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from faster_coco_eval import mask as rle
 
+from deepmac_ablate.data.masks import Region
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.metrics.boundaries import (
     BOUNDARY_DILATION_RATIO,
@@ -169,7 +171,7 @@ class Overlaps:
         ) & [a.is_object(masks=True) for a in annotations]
 
         @functools.cache
-        def boundary_of_annotation(column: int) -> Any:  # noqa: ANN401
+        def boundary_of_annotation(column: int) -> Region:
             return boundary_region(annotations[column].region, self._dilation_ratio)
 
         for row in np.flatnonzero(needed.any(axis=1)):
@@ -190,24 +192,33 @@ class Overlaps:
         Args:
             task: "mask", "boundary" or "box".
         """
-        columns = self.ground_truth.annotations_by_image
-        pair = self.category[self.ranked] * len(self.image_ids) + self.image[self.ranked]
-        starts = np.flatnonzero(np.diff(pair, prepend=-1))
-        place = np.zeros(len(self.results), int)
+        masks = task != "box"
+        for image_id, class_id, rows, places, columns in self._pairs:
+            ious = (self.mask_ious if masks else self.box_ious)[image_id][places][:, columns]
+            if task == "boundary":
+                ious = np.fmin(ious, self.boundary_ious[image_id][places][:, columns])
+            annotations = self.ground_truth.annotations_by_image[image_id]
+            is_object = np.array([annotations[i].is_object(masks=masks) for i in columns])
+            yield ClassOverlaps(image_id, class_id, rows, ious, is_object)
+
+    @functools.cached_property
+    def _pairs(self) -> list[tuple[int, int, np.ndarray, np.ndarray, list[int]]]:
+        """Image id, class id, ranked results, and rows and columns of both in the image's IoUs."""
+        places = np.zeros(len(self.results), int)
         for rows in self.rows_by_image.values():
-            place[rows] = np.arange(len(rows))
-        for rows in np.split(self.ranked, starts[1:]) if len(starts) else ():
-            image_id = int(self.image_ids[self.image[rows[0]]])
-            class_id = int(self.class_ids[self.category[rows[0]]])
-            of_class = [i for i, a in enumerate(columns[image_id]) if a.category_id == class_id]
-            if of_class:
-                window = np.ix_(place[rows], of_class)
-                ious = (self.box_ious if task == "box" else self.mask_ious)[image_id][window]
-                if task == "boundary":
-                    ious = np.fmin(ious, self.boundary_ious[image_id][window])
-                is_object = np.array(
-                    [columns[image_id][i].is_object(masks=task != "box") for i in of_class])
-                yield ClassOverlaps(image_id, class_id, rows, ious, is_object)
+            places[rows] = np.arange(len(rows))
+        columns: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for image_id, annotated in self.ground_truth.annotations_by_image.items():
+            for column, annotation in enumerate(annotated):
+                columns[image_id, annotation.category_id].append(column)
+        pair = np.stack([self.category[self.ranked], self.image[self.ranked]])
+        starts = np.flatnonzero(np.diff(pair, prepend=-1).any(axis=0))
+        found = zip(
+            self.image_ids[pair[1, starts]].tolist(), self.class_ids[pair[0, starts]].tolist(),
+            np.split(self.ranked, starts[1:]), strict=False)
+        return [
+            (image_id, class_id, rows, places[rows], columns[image_id, class_id])
+            for image_id, class_id, rows in found if (image_id, class_id) in columns]
 
     @functools.cached_property
     def _checked_masks(self) -> list[Mapping[str, Any]]:
