@@ -1,4 +1,4 @@
-"""Draw the README's pictures from a finished sweep, beside what needs no training.
+"""Draw the README's pictures from a finished sweep.
 
 ::
 
@@ -6,17 +6,15 @@
     .venv/bin/python docs/make_pictures.py runs/quickstart
 
 The object is chosen by rule, not by looks: of all novel-class objects, the one whose IoU in its
-ground-truth box, averaged over the arms, is the median. Dotted lines in the arms' plot are what the
-filled ground-truth box and the ellipse in it would score.
+ground-truth box, averaged over the arms, is the median.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +22,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from deepmac_ablate import results
-from deepmac_ablate.data import masks
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.results.report import evaluation_artifacts
@@ -61,9 +58,7 @@ def make_pictures(workdir: str, output: Path) -> None:
     objects = pd.concat([evaluation_artifacts.read_instances(trial) for trial in trials])
     output.mkdir(parents=True, exist_ok=True)
     save(draw_masks(trials, dataset, objects), output / "masks.png")
-    figure = draw_arms(arms, _METRIC)
-    draw_floors(figure, floors(dataset.annotations, objects))
-    save(figure, output / "arms.png")
+    save(draw_arms(arms, _METRIC), output / "arms.png")
 
 
 def median_object(objects: pd.DataFrame) -> int:
@@ -78,42 +73,6 @@ def median_object(objects: pd.DataFrame) -> int:
     novel = objects[objects["role"] == "novel"]
     means = novel.groupby("annotation_id")["iou"].mean().sort_values(kind="stable")
     return int(means.index[(len(means) - 1) // 2])
-
-
-def floors(annotations: Mapping[int, Mapping[str, Any]], objects: pd.DataFrame) -> pd.DataFrame:
-    """Measure shapes that need no training.
-
-    Args:
-        annotations: COCO annotations by id, with run-length encoded masks.
-        objects: A row per object and arm, with `role`, `category_id` and `annotation_id`.
-
-    Returns:
-        IoU in percent, averaged over classes: a row per role, a column for the filled "box" and one
-        for the inscribed "ellipse".
-    """
-    ious = []
-    for key, row in objects.groupby("annotation_id").first().iterrows():
-        height, width = annotations[key]["segmentation"]["size"]
-        mask = masks.decode_segmentation(annotations[key]["segmentation"], height, width) > 0
-        x, y, box_width, box_height = annotations[key]["bbox"]
-        rows, columns = np.mgrid[:height, :width] + 0.5
-        # From -1 to 1 inside the box.
-        down = (rows - y) / box_height * 2 - 1
-        right = (columns - x) / box_width * 2 - 1
-        shapes = {"box": np.maximum(abs(down), abs(right)) < 1, "ellipse": down**2 + right**2 < 1}
-        ious.append({"role": row["role"], "class": row["category_id"], **{
-            name: 100 * (mask & shape).sum() / (mask | shape).sum()
-            for name, shape in shapes.items()}})
-    return pd.DataFrame(ious).groupby(["role", "class"]).mean().groupby("role").mean()
-
-
-def draw_floors(figure: Figure, values: pd.DataFrame) -> None:
-    """Mark in each panel of the arms' plot what needs no training, and print it."""
-    print(values.round(1).to_string())
-    for panel, role in zip(figure.axes, style.ROLES, strict=True):
-        for name, value in values.loc[role].items():
-            panel.axvline(value, color=style.QUIET, linestyle=":")
-            panel.text(value, -0.45, f" {name}", color=style.QUIET, fontsize="small")
 
 
 def draw_masks(

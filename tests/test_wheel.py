@@ -103,7 +103,8 @@ def test_the_wheel_holds_every_module_and_data_file(distribution):
         path.relative_to(ROOT).as_posix() for path in (ROOT / "deepmac_ablate").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts}
     gin = {f"deepmac_ablate/{path.relative_to(ROOT).as_posix()}"
-           for path in (ROOT / "gin").rglob("*.gin")}
+           for path in (ROOT / "gin").rglob("*") if path.is_file() and path.suffix != ".py"
+           and "__pycache__" not in path.parts}
     assert packed == package | gin
     assert len(gin) > 40
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Literal
 
 import tensorflow as tf
 
+from deepmac_ablate.bindings.gin_files import ROOT
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 
@@ -34,16 +36,14 @@ def load_initial_weights(
     Args:
         model: The model.
         checkpoint: Path of a checkpoint without extension, or of a folder, whose latest checkpoint
-            is used.
+            is used. Like a gin file, it is searched in the working directory, then beside `gin/`.
         parts: Parts to load; every variable of these parts must be in the checkpoint.
 
     Raises:
         UserError: If there is no such checkpoint, or a variable is missing or has another shape.
     """
-    path = checkpoint
-    if tf.io.gfile.isdir(path):
-        path = tf.train.latest_checkpoint(path)
-    if path is None or not tf.io.gfile.exists(f"{path}.index"):
+    path = _find(checkpoint) or _find(os.path.join(ROOT, checkpoint))  # noqa: PTH118 (gs://)
+    if path is None:
         raise UserError(f"Training.init_checkpoint = {checkpoint!r}: there is no such checkpoint.")
     named = named_parts(model)
     wanted = named if "all" in parts else {part: named[part] for part in parts}
@@ -55,3 +55,9 @@ def load_initial_weights(
         raise UserError(
             f"Training.init_checkpoint = {checkpoint!r} does not fit the model's "
             f"{', '.join(wanted)}: {reason}") from error
+
+
+def _find(name: str) -> str | None:
+    """Return the path of a checkpoint without extension; None if there is none."""
+    path = tf.train.latest_checkpoint(name) if tf.io.gfile.isdir(name) else name
+    return path if path is not None and tf.io.gfile.exists(f"{path}.index") else None

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from deepmac_ablate import bindings
+from deepmac_ablate.bindings.gin_files import ROOT
 from deepmac_ablate.cloud import devices
 from deepmac_ablate.cloud.devices import Device, Executor
 from deepmac_ablate.errors import UserError
@@ -126,7 +127,10 @@ def _path_problems(request: DeviceRequest, data: DataRequirements, trial: Trial)
         "TrainingData.prefix": data.train, "EvaluationData.prefix": data.evaluation,
         "Training.init_checkpoint": _bound(trial, "Training.init_checkpoint")}
     for name, path in paths.items():
-        if path is not None and not path.startswith("gs://"):
+        if path is None or (ROOT / f"{path}.index").is_file():
+            # The package's own checkpoints are installed with it.
+            continue
+        if not path.startswith("gs://"):
             yield (
                 f"{name} = {path!r} cannot be read by jobs on {cloud}; copy it to a bucket and "
                 "bind its gs:// path.")
