@@ -48,6 +48,8 @@ class Trainer(orbit.StandardTrainer):
         self._losses = losses
         self._strategy = strategy
         self._seed = seed
+        compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)
+        model.trim_slots = not compiled
         self._step = tf.function(self.replica_step, jit_compile=jit_compile)
         # Plain variables, as reports are reduced over replicas before they are added up. Keras's
         # metrics can only be updated within replicas.
