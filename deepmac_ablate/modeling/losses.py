@@ -77,14 +77,18 @@ class Losses:
             "box_loss": _box_loss(
                 outputs["box_outputs"], outputs["class_targets"], outputs["box_targets"],
                 self._box_huber_delta),
-            "mask_loss": _mask_loss(
-                outputs["mask_outputs"], outputs["mask_targets"], outputs["mask_slots"].valid),
+            "mask_loss": self.mask_loss(outputs),
         }
         losses = {name: tf.reduce_mean(value) for name, value in losses.items()}
         weighted = [self._weights[name] * value for name, value in losses.items()]
         losses["regularization_loss"] = tf.add_n([tf.constant(0.0), *regularization])
         losses["total_loss"] = tf.add_n([*weighted, losses["regularization_loss"]])
         return losses
+
+    def mask_loss(self, outputs: Mapping[str, Any]) -> tf.Tensor:
+        """Return the mask loss alone, before weighting; see `MaskRCNN.train_masks`."""
+        return _mask_loss(
+            outputs["mask_outputs"], outputs["mask_targets"], outputs["mask_slots"].valid)
 
 
 def _rpn_box_loss(offsets: tf.Tensor, targets: tf.Tensor, delta: float) -> tf.Tensor:
