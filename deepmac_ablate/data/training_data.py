@@ -17,6 +17,7 @@ import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
 from official.vision.ops import box_ops, preprocess_ops
 
+from deepmac_ablate.data import model_input
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.modeling.anchors import Anchors
@@ -192,16 +193,16 @@ class TrainingData:
         """Augment one image and label its anchors."""
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
         instances = tf.where(~example["groundtruth_is_crowd"])[:, 0]
-        boxes, classes, masks = (
-            tf.gather(example[key], instances)
-            for key in ("groundtruth_boxes", "groundtruth_classes", "groundtruth_instance_masks"))
+        boxes, classes, encoded_masks = (
+            tf.gather(example[f"groundtruth_{key}"], instances)
+            for key in ("boxes", "classes", "instance_masks_png"))
 
-        image = preprocess_ops.normalize_image(example["image"])
+        mirrored = tf.constant(False)
         if self._flip:
             mirrored = tf.random.stateless_uniform([], seeds[0]) < 0.5
-            image = tf.cond(mirrored, lambda: image[:, ::-1], lambda: image)
-            masks = tf.cond(mirrored, lambda: masks[:, :, ::-1], lambda: masks)
             boxes = tf.where(mirrored, preprocess_ops.horizontal_flip_boxes(boxes), boxes)
+        image = model_input.normalize_image(
+            model_input.mirror_image(example["image"], mirrored))
         image_shape = tf.shape(image)[:2]
         image, image_info = self._resize_and_crop(image, image_size, seeds[1], seeds[2])
         scale, offset = image_info[2], image_info[3]
@@ -209,15 +210,14 @@ class TrainingData:
             box_ops.denormalize_boxes(boxes, image_shape), scale, image_info[1], offset)
 
         left = box_ops.get_non_empty_box_indices(boxes)
-        boxes, classes, masks = (tf.gather(x, left) for x in (boxes, classes, masks))
+        boxes, classes, encoded_masks = (
+            tf.gather(x, left) for x in (boxes, classes, encoded_masks))
         score_targets, box_targets = anchors.label(image_size, boxes, seeds[3])
-
+        boxes, classes, encoded_masks = (
+            x[: self.max_instances] for x in (boxes, classes, encoded_masks))
         in_original = (boxes + tf.tile(offset, [2])) / tf.tile(scale, [2])
-        annotated = tf.reduce_any(masks > 0.0, axis=[1, 2])
-        has_mask = annotated & tf.reduce_any(classes[:, tf.newaxis] == seen, axis=1)
-        masks = _crop_masks(
-            masks, box_ops.normalize_boxes(in_original, image_shape), self.mask_crop_size)
-        masks = tf.where(has_mask[:, tf.newaxis, tf.newaxis], masks, 0.0)
+        relative = box_ops.normalize_boxes(in_original, image_shape)
+        masks, has_mask = self._seen_masks(encoded_masks, relative, classes, seen, mirrored)
 
         def padded(x: tf.Tensor, value: float) -> tf.Tensor:
             x = preprocess_ops.clip_or_pad_to_fixed_size(x, self.max_instances, value)
@@ -229,9 +229,43 @@ class TrainingData:
             "rpn_box_targets": box_targets,
             "gt_boxes": padded(boxes, -1),
             "gt_classes": padded(classes, -1),
-            "gt_masks": padded(masks, 0),
-            "gt_has_mask": padded(tf.cast(has_mask, tf.int32), 0) > 0,
+            "gt_masks": masks,
+            "gt_has_mask": has_mask,
         }
+
+    def _seen_masks(
+        self, encoded: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, seen: tf.Tensor,
+        mirrored: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Decode the masks of seen classes, and only these, and crop each to its box.
+
+        Args:
+            encoded: A PNG for each instance, [n] strings.
+            boxes: Boxes, [n, 4] float32, relative to the original image, mirrored if it is.
+            classes: Classes, [n].
+            seen: Classes whose masks training may see.
+            mirrored: Whether the image is mirrored.
+
+        Returns:
+            Masks, [max_instances, mask_crop_size, mask_crop_size] float32, zero where training may
+            see none, and [max_instances] bool, true where it may.
+        """
+        size = self.mask_crop_size
+        index = tf.where(tf.reduce_any(classes[:, tf.newaxis] == seen, axis=1))
+
+        def decode(item: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            png, box = item
+            mask = model_input.mirror_image(tf.io.decode_png(png, channels=1)[..., 0], mirrored)
+            annotated = tf.cast(model_input.has_object(mask), tf.int32)
+            return model_input.crop_mask(mask, box, size), annotated
+
+        masks, annotated = tf.map_fn(
+            decode, (tf.gather_nd(encoded, index), tf.gather_nd(boxes, index)),
+            fn_output_signature=(
+                tf.TensorSpec([size, size], tf.float32), tf.TensorSpec([], tf.int32)))
+        number = self.max_instances
+        return (tf.scatter_nd(index, masks, [number, size, size]),
+                tf.scatter_nd(index, annotated, [number]) > 0)
 
     def _resize_and_crop(
         self, image: tf.Tensor, image_size: Sequence[int], scale_seed: tf.Tensor,
@@ -251,32 +285,9 @@ class TrainingData:
         offset = tf.floor(room * tf.random.stateless_uniform([2], offset_seed))
         image = tf.image.resize(image, tf.cast(scaled, tf.int32))
         top, left = tf.unstack(tf.cast(offset, tf.int32))
-        image = image[top : top + image_size[0], left : left + image_size[1]]
+        height, width = tf.unstack(tf.minimum(tf.shape(image)[:2] - [top, left], image_size))
+        # Not image[top:bottom, left:right], whose kernel takes ten times as long.
+        image = tf.slice(image, [top, left, 0], [height, width, 3])
         image = tf.image.pad_to_bounding_box(image, 0, 0, *image_size)
         image = tf.ensure_shape(image, [*image_size, 3])
         return image, tf.stack([original, wanted, scaled / original, offset])
-
-
-def _crop_masks(masks: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
-    """Sample each mask on a grid over its box, with aligned corners, as upstream's parser does.
-
-    Gives the same numbers as `tf.image.crop_and_resize`, which prints a warning to stderr for
-    images of unknown size.
-
-    Args:
-        masks: Masks, [n, h, w] float32.
-        boxes: Boxes, [n, 4] float32, relative to the image size.
-        size: Side of the grid.
-
-    Returns:
-        [n, size, size] float32.
-    """
-    last = tf.cast(tf.shape(masks)[1:], tf.float32) - 1.0
-    top, left = boxes[:, 0] * last[0], boxes[:, 1] * last[1]
-    height, width = (boxes[:, 2] - boxes[:, 0]) * last[0], (boxes[:, 3] - boxes[:, 1]) * last[1]
-    none = tf.zeros_like(top)
-    transforms = tf.stack(
-        [width / (size - 1), none, left, none, height / (size - 1), top, none, none], axis=1)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=masks[..., tf.newaxis], transforms=transforms, output_shape=[size, size],
-        fill_value=0.0, interpolation="BILINEAR", fill_mode="CONSTANT")[..., 0]

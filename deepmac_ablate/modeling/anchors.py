@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import gin
 import tensorflow as tf
-from official.vision.ops import anchor
+from official.vision.ops import anchor, box_ops, iou_similarity
 
 from deepmac_ablate.modeling import sampling
 
@@ -47,7 +47,8 @@ class Anchors:
         self.size = size
         self.samples_per_image = samples_per_image
         self.positive_fraction = positive_fraction
-        self._labeler = anchor.AnchorLabeler(match_iou, unmatched_iou)
+        self._match_iou = match_iou
+        self._unmatched_iou = unmatched_iou
 
     @property
     def per_location(self) -> int:
@@ -84,11 +85,10 @@ class Anchors:
             for anchors outside the loss. Box targets, level -> [h, w, per_location * 4] float32,
             zero for anchors without one.
         """
-        anchors = self.boxes(image_size)
-        ones = tf.ones([tf.shape(gt_boxes)[0], 1], tf.float32)
-        classes, box_targets, _, weights, _ = self._labeler.label_anchors(anchors, gt_boxes, ones)
-        matched = tf.concat([tf.reshape(c, [-1]) for c in classes.values()], axis=0) > 0.0
-        in_question = tf.reshape(weights, [-1]) > 0.0
+        with tf.init_scope():  # Computed once, not for each image.
+            anchors = self.boxes(image_size)
+            flat = tf.concat([tf.reshape(boxes, [-1, 4]) for boxes in anchors.values()], axis=0)
+        matched, in_question, offsets = self._match(flat, gt_boxes)
         priorities = sampling.balanced_priorities(
             (matched & in_question)[tf.newaxis],
             (~matched & in_question)[tf.newaxis],
@@ -98,8 +98,41 @@ class Anchors:
         )
         drawn = sampling.sample_mask(priorities, self.samples_per_image)[0]
         scores = tf.where(drawn, tf.cast(matched, tf.int32), -1)
-        # The labeler encodes a zero box for anchors without a match, but the loss counts every
-        # target that is not zero.
-        offsets = tf.concat([tf.reshape(t, [-1, 4]) for t in box_targets.values()], axis=0)
-        offsets = tf.where(matched[:, tf.newaxis], offsets, 0.0)
         return anchor.unpack_targets(scores, anchors), anchor.unpack_targets(offsets, anchors)
+
+    def _match(
+        self, anchors: tf.Tensor, gt_boxes: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Match anchors with ground-truth boxes, as Model Garden's labeler does.
+
+        That one gathers and encodes a box for every anchor; here only the few that match have one.
+
+        Args:
+            anchors: Anchors, [a, 4] float32.
+            gt_boxes: Ground-truth boxes, [n, 4] float32.
+
+        Returns:
+            True for anchors of an object, [a] bool: those that overlap it enough, and for each
+            object the one that overlaps it most. True for these and for background, [a] bool. Box
+            targets, [a, 4] float32, zero for the other anchors, as the loss counts every target
+            that is not zero.
+        """
+        iou = iou_similarity.iou(gt_boxes, anchors)
+        best = tf.reduce_max(iou, axis=0)
+        nearest = tf.math.top_k(iou, k=1).indices[:, 0]  # Faster than argmax.
+        count = anchors.shape[0]
+        is_nearest = tf.scatter_nd(nearest[:, tf.newaxis], tf.ones_like(nearest), [count]) > 0
+        matched = (best >= self._match_iou) | is_nearest
+        index = tf.where(matched)[:, 0]
+        # The first object to which the anchor is nearest, else the first that it overlaps most.
+        # Not argmax, which fails without objects.
+        overlaps_most = tf.gather(iou, index, axis=1) >= tf.gather(best, index)
+        chosen_by = tf.equal(nearest[:, tf.newaxis], tf.cast(index, tf.int32))
+        objects = tf.range(tf.shape(iou)[0])[:, tf.newaxis]
+        first, first_chosen = (
+            tf.reduce_min(tf.where(mask, objects, tf.int32.max), axis=0)
+            for mask in (overlaps_most, chosen_by))
+        gt_index = tf.where(first_chosen < tf.int32.max, first_chosen, first)
+        targets = box_ops.encode_boxes(tf.gather(gt_boxes, gt_index), tf.gather(anchors, index))
+        offsets = tf.scatter_nd(index[:, tf.newaxis], targets, [count, 4])
+        return matched, matched | (best < self._unmatched_iou), offsets

@@ -64,11 +64,11 @@ class ConvNorm(tf_keras.layers.Layer):
         self, filters: int, kernel_size: int, layers: Layers, stride: int = 1, relu: bool = True
     ) -> None:
         super().__init__()
-        # Explicit symmetric padding: "same" pads a strided convolution on one side only.
-        self._padding = (kernel_size - 1) // 2
+        # Explicit symmetric padding where "same" pads on one side only: before a stride.
+        self._padding = (kernel_size - 1) // 2 if stride > 1 else 0
         self.conv = tf_keras.layers.Conv2D(
-            filters, kernel_size, strides=stride, padding="valid", use_bias=False,
-            kernel_regularizer=layers.regularizer)
+            filters, kernel_size, strides=stride, padding="valid" if stride > 1 else "same",
+            use_bias=False, kernel_regularizer=layers.regularizer)
         self.norm = layers.norm.build()
         self._relu = relu
 

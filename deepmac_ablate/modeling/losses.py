@@ -67,9 +67,7 @@ class Losses:
         Returns:
             Float32 scalars: each loss before weighting, `regularization_loss`, and `total_loss`.
         """
-        losses = {
-            "mask_loss": _mask_loss(
-                outputs["mask_outputs"], outputs["mask_targets"], outputs["mask_slots"].valid)}
+        losses = {"mask_loss": self.mask_loss(outputs)}
         if "box_outputs" in outputs:
             losses = self._box_losses(outputs, labels) | losses
         losses = {name: tf.reduce_mean(value) for name, value in losses.items()}
@@ -93,6 +91,11 @@ class Losses:
                 outputs["box_outputs"], outputs["class_targets"], outputs["box_targets"],
                 self._box_huber_delta),
         }
+
+    def mask_loss(self, outputs: Mapping[str, Any]) -> tf.Tensor:
+        """Return the mask loss alone, before weighting; see `MaskRCNN.train_masks`."""
+        return _mask_loss(
+            outputs["mask_outputs"], outputs["mask_targets"], outputs["mask_slots"].valid)
 
 
 def _rpn_box_loss(offsets: tf.Tensor, targets: tf.Tensor, delta: float) -> tf.Tensor:

@@ -27,6 +27,7 @@ from deepmac_ablate.modeling.detector import (
 )
 from deepmac_ablate.modeling.mask_heads import MaskHead
 from deepmac_ablate.modeling.mask_inputs import MaskInput
+from deepmac_ablate.modeling.normalization import average_population_variances
 from deepmac_ablate.modeling.roi_align import crop_features
 
 
@@ -40,6 +41,8 @@ class MaskRCNN(tf_keras.Model):
         mask_inputs: Further channels for the mask head.
         anchors: Anchors of the region proposal network.
         pad_to_all_slots: Whether the mask head runs on padding too.
+        trim_slots: Whether training leaves out slots that are empty. The number of slots then
+            depends on the batch, which XLA cannot compile; results stay the same to rounding.
     """
 
     def __init__(
@@ -93,6 +96,8 @@ class MaskRCNN(tf_keras.Model):
         self.image_size = tuple(image_size)
         self.anchors = anchors
         self.pad_to_all_slots = pad_to_all_slots
+        self.trim_slots = False
+        self._norm = norm
         self._mask_boxes = mask_boxes
         self._region_sampler = region_sampler
         # tf.nn.l2_loss halves the sum of squares; Keras does not.
@@ -139,6 +144,9 @@ class MaskRCNN(tf_keras.Model):
                 self.predict_masks(features, boxes[0], number, number)
 
         call_layers.get_concrete_function()
+        if self._norm.synchronized:
+            for part in (self.backbone, self.decoder, self.rpn_head, self.detection_head):
+                average_population_variances(part.submodules)
 
     def call(
         self,
@@ -217,7 +225,8 @@ class MaskRCNN(tf_keras.Model):
             slots = mask_slots.all_slots(boxes, truth)
         else:
             budget = self._mask_boxes.slots_per_image * boxes.classes.shape[0]
-            slots = mask_slots.packed_slots(boxes, truth, budget, tf.add(seed, [1, 0]))
+            slots = mask_slots.packed_slots(
+                boxes, truth, budget, tf.add(seed, [1, 0]), trim=self.trim_slots)
             valid = slots.valid
         crops = self._mask_crops(features, slots.boxes, slots.image_index)
         logits = call_part(self.mask_head, crops, slots.classes, valid=valid, training=True)

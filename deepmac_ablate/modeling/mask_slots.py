@@ -15,6 +15,9 @@ import tensorflow as tf
 from deepmac_ablate.modeling import sampling
 from deepmac_ablate.modeling.box_sources import GroundTruth, MaskBoxes
 
+# Numbers of slots into which a budget is divided when empty slots are left out.
+_SIZES = 8
+
 
 class MaskSlots(NamedTuple):
     """Boxes on which the mask head runs.
@@ -46,7 +49,9 @@ def all_slots(boxes: MaskBoxes, truth: GroundTruth) -> MaskSlots:
     return _gather(boxes, truth, tf.range(batch * number))
 
 
-def packed_slots(boxes: MaskBoxes, truth: GroundTruth, budget: int, seed: tf.Tensor) -> MaskSlots:
+def packed_slots(
+    boxes: MaskBoxes, truth: GroundTruth, budget: int, seed: tf.Tensor, trim: bool = False
+) -> MaskSlots:
     """Give each valid box a slot; if there are too few slots, choose boxes at random.
 
     Args:
@@ -54,11 +59,18 @@ def packed_slots(boxes: MaskBoxes, truth: GroundTruth, budget: int, seed: tf.Ten
         truth: Annotated instances.
         budget: Number of slots.
         seed: Seed of the choice; see `sampling.uniform`.
+        trim: Whether to leave out empty slots, up to a multiple of an eighth of the budget: few
+            sizes, because kernels are prepared for each of them. The shapes are not static then.
     """
     valid = tf.reshape(boxes.valid, [-1])
     random = sampling.uniform(tf.shape(valid), seed)
     count = budget if valid.shape[0] is None else min(budget, valid.shape[0])
+    # The valid ones come first.
     chosen = tf.math.top_k(tf.where(valid, random, 0.0), k=count).indices
+    if trim:
+        part = -(-count // _SIZES)
+        parts = -(-tf.math.count_nonzero(valid, dtype=tf.int32) // part)
+        chosen = chosen[: part * tf.maximum(parts, 1)]
     return _gather(boxes, truth, chosen)
 
 

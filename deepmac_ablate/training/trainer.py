@@ -44,6 +44,8 @@ class Trainer(orbit.StandardTrainer):
         self.optimizer = optimizer
         self._losses = losses
         self._strategy = strategy
+        compiled = jit_compile or isinstance(strategy, tf.distribute.TPUStrategy)
+        model.trim_slots = not compiled
         self._step = tf.function(
             self.replica_step, autograph=is_own(model), jit_compile=jit_compile)
         # Plain variables, as reports are reduced over replicas before they are added up. Keras's

@@ -10,15 +10,17 @@ speed affects all equally. Prints median seconds and the median ratio to ResNet-
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from deepmac_ablate.modeling.backbones import MobileNetFPN, ResNetFPN
-from tests.benchmarks import bench_train_step
+from tests.benchmarks import contenders
 
 BACKBONES = {
     "ResNet-18": lambda: ResNetFPN(18, fpn_filters=64),
@@ -33,8 +35,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=8)
     args = parser.parse_args()
-    images, labels = bench_train_step.batch(args.batch_size)
-    steps = {name: bench_train_step.our_step("hourglass20", backbone())
+    setting = dataclasses.replace(contenders.SHAPES, head="hourglass20", head_width=16)
+    with tempfile.TemporaryDirectory() as folder:
+        prefix = contenders.shapes_records(Path(folder), 4 * args.batch_size)
+        [(images, labels)] = contenders.batches(setting, prefix, args.batch_size, 1)
+    steps = {name: contenders.our_step(setting, backbone())
              for name, backbone in BACKBONES.items()}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(args.steps + 1):

@@ -1,126 +1,170 @@
-"""Time training steps of upstream's code and ours, on the same batch in one process.
+"""Time training steps and input of the paper's published code and ours, on the same data.
 
-    python tests/benchmarks/bench_train_step.py [--steps 10] [--batch_size 4]
+    python -m tests.benchmarks.bench_train_step [--rows shapes coco mask-head input] [--steps 5]
+    python -m tests.benchmarks.bench_train_step --growth
 
-Both train Mask R-CNN (ResNet-18, 128 px images of the built-in synthetic dataset) in ground-truth
-boxes, for some mask heads. Upstream runs its mask head on all 100 padded slots of an image, ours on
-the boxes that carry a loss. Steps alternate, so that a machine whose speed drifts drifts for both.
-Printed: the median seconds of each and the median of the ratios upstream / ours, step by step.
+Rows of the built-in synthetic dataset: Mask R-CNN (ResNet-18, 128 px), in ground-truth boxes, for
+some mask heads. Rows of COCO (156 pictures, see tests/helpers/coco_tiny.py): the published
+ResNet-50 and Hourglass-52 at 512 px, two pictures a step; its mask head alone, forwards and
+backwards, from crop to loss; and the input. Upstream runs its mask head on all 100 padded slots of
+an image, ours on the boxes that carry a loss. `--growth` prints how our step grows with the size of
+the pictures, the batch, the slots and the classes.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
+import itertools
 import os
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import tensorflow as tf
-import tf_keras
-from official.projects.deepmac_maskrcnn.configs import deep_mask_head_rcnn as configs
-from official.projects.deepmac_maskrcnn.tasks import deep_mask_head_rcnn
 
-from deepmac_ablate.data.shapes import generate
-from deepmac_ablate.data.training_data import TrainingData
-from deepmac_ablate.modeling import box_sources, detector, mask_heads
-from deepmac_ablate.modeling.anchors import Anchors
-from deepmac_ablate.modeling.backbones import Backbone, Norm, ResNetFPN
-from deepmac_ablate.modeling.losses import Losses
-from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
-from tests.benchmarks.upstream_settings import ANCHOR_SIZE, SEEN, task_config
+from tests.benchmarks import contenders, measuring
+from tests.benchmarks.contenders import SHAPES, Setting
 
-ANCHORS = Anchors(min_level=2, max_level=5, size=ANCHOR_SIZE)
-HEADS: dict[str, Callable[[], mask_heads.MaskHead]] = {
-    "default": lambda: mask_heads.ConvMaskHead(width=64),
-    "hourglass20": lambda: mask_heads.HourglassMaskHead(depth=20, width=16),
-    "hourglass52": lambda: mask_heads.HourglassMaskHead(depth=52, width=16),
-}
+NUM_BATCHES = 4
+PICTURES = 78
+SIDES = ("upstream", "ours")
 
 
-def our_step(
-    head: str, backbone: Backbone | None = None
-) -> Callable[[tf.Tensor, dict], tf.Tensor]:
-    """Build our model, with ResNet-18 by default, and return its training step."""
-    model = MaskRCNN(
-        num_classes=13, image_size=(128, 128),
-        backbone=backbone or ResNetFPN(18, fpn_filters=64),
-        mask_head=HEADS[head](), anchors=ANCHORS,
-        mask_boxes=box_sources.GroundTruthBoxes(slots_per_image=4),
-        region_proposals=detector.RegionProposals(
-            num_filters=64, pre_nms_top_k=200, num_proposals=100),
-        region_sampler=detector.RegionSampler(num_samples=64),
-        box_head=detector.BoxHead(num_convs=0, num_fcs=2, fc_dims=256, num_filters=64),
-        detections=detector.Detections(max_per_image=20), norm=Norm())
-    model.create_variables()
-    losses, optimizer = Losses(), tf_keras.optimizers.SGD(0.01, momentum=0.9, jit_compile=False)
-
-    @tf.function
-    def step(images: tf.Tensor, labels: dict) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            outputs = model(images, labels["image_info"][:, 1], labels=labels,
-                            seed=tf.constant([0, 0]), training=True)
-            loss = losses(outputs, labels, model.losses)["total_loss"]
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return loss
-
-    return step
+def measure(rows: tuple[str, ...], steps: int, folder: Path) -> Iterator[measuring.Row]:
+    """Yield the rows of the given kinds; see the module."""
+    if "shapes" in rows:
+        shapes = contenders.shapes_records(folder / "shapes", 16)
+        for head in ("default", "hourglass20", "hourglass52"):
+            setting = dataclasses.replace(
+                SHAPES, head=head, head_width=64 if head == "default" else 16)
+            yield _compare_steps(f"shapes 128 px, {head}", setting, shapes, 4, steps)
+    if not set(rows) & {"coco", "mask-head", "input"}:
+        return
+    prefix, setting = contenders.coco_records(folder / "coco"), Setting()
+    if "coco" in rows:
+        yield _compare_steps("COCO 512 px, R50, HG-52", setting, prefix, 2, steps, reach=3.0)
+    if "mask-head" in rows:
+        slots = contenders.used_slots(setting, prefix, 2, NUM_BATCHES)
+        yield measuring.compare(
+            "mask head HG-52, COCO 512 px",
+            *(functools.partial(run_mask_head, side, setting, prefix, 2) for side in SIDES), steps,
+            floor_seconds=contenders.head_flops(setting, slots) / matrix_rate(),
+            # 80 % of padded over budgeted slots.
+            reach=0.8 * 100 / setting.slots_per_image)
+    if "input" in rows:
+        yield measuring.compare(
+            "input, COCO 512 px",
+            *(functools.partial(run_input, side, setting, prefix) for side in SIDES), steps,
+            unit="picture", per_run=PICTURES, reach=1.5)
 
 
-def upstream_step(head: str) -> Callable[[tf.Tensor, dict], tf.Tensor]:
-    """Build upstream's model, configured as ours, and return its training step."""
-    config = configs.DeepMaskHeadRCNNTask()
-    config.override(task_config(head))
-    task = deep_mask_head_rcnn.DeepMaskHeadRCNNTask(config)
-    model = task.build_model()
-    optimizer = tf_keras.optimizers.SGD(0.01, momentum=0.9, jit_compile=False)
+def growth(steps: int, folder: Path) -> Iterator[tuple[str, int, measuring.Run]]:
+    """Yield how the cost of our step grows: what was changed, its value, and the cost."""
+    prefix = contenders.coco_records(folder / "coco")
+    base = Setting(head="hourglass20", depth=18, image_size=256, filters=64, head_width=32)
+    variants = {
+        "picture size": (128, 256, 512), "batch": (1, 2, 4, 8), "slots": (4, 8, 16, 32),
+        "classes": (91, 364, 1456)}
+    names = {"picture size": "image_size", "slots": "slots_per_image", "classes": "num_classes"}
+    for what, values in variants.items():
+        for value in values:
+            change = {names[what]: value} if what in names else {}
+            run = functools.partial(
+                run_step, "ours", dataclasses.replace(base, **change), prefix,
+                value if what == "batch" else 2, trim=what != "slots")
+            yield what, value, measuring.cost(run, steps)
 
-    @tf.function
-    def step(images: tf.Tensor, labels: dict) -> tf.Tensor:
-        return task.train_step((images, labels), model, optimizer)["loss"]
 
-    return step
+def _compare_steps(
+    name: str, setting: Setting, prefix: str, batch_size: int, steps: int,
+    reach: float | None = None,
+) -> measuring.Row:
+    slots = contenders.used_slots(setting, prefix, batch_size, NUM_BATCHES)
+    flops = contenders.head_flops(setting, slots) + contenders.other_flops(setting, batch_size)
+    return measuring.compare(
+        name,
+        *(functools.partial(run_step, side, setting, prefix, batch_size) for side in SIDES), steps,
+        floor_seconds=flops / matrix_rate(), reach=reach)
 
 
-def batch(size: int) -> tuple[tf.Tensor, dict]:
-    """Draw images of the built-in synthetic dataset and make a training batch of them."""
-    with tempfile.TemporaryDirectory() as folder:
-        generate.generate_dataset(Path(folder), num_train=4 * size, num_val=1)
-        data = TrainingData(f"{folder}/train", size)
-        return next(iter(data.dataset((128, 128), ANCHORS, frozenset(SEEN), seed=0)))
+def run_step(
+    side: str, setting: Setting, prefix: str, batch_size: int, trim: bool = True
+) -> Callable[[], None]:
+    """Build a training step, on some batches in turn."""
+    batches = itertools.cycle(contenders.batches(setting, prefix, batch_size, NUM_BATCHES))
+    if side == "ours":
+        step = contenders.our_step(setting, trim=trim)
+    else:
+        step = contenders.upstream_step(setting)
+    # Kernels of every number of slots are prepared before the clock starts.
+    for _ in range(NUM_BATCHES):
+        float(step(*next(batches)))
+    return lambda: float(step(*next(batches)))
+
+
+def run_mask_head(side: str, setting: Setting, prefix: str, batch_size: int) -> Callable[[], None]:
+    """Build crops, mask head and mask loss, forwards and backwards."""
+    build = {"ours": contenders.our_mask_step, "upstream": contenders.upstream_mask_step}[side]
+    step = build(setting)
+    features = {
+        str(level): tf.random.stateless_normal(
+            [batch_size, *[setting.image_size >> level] * 2, setting.filters], [level, 0])
+        for level in range(2, setting.max_level + 1)}
+    batches = itertools.cycle(contenders.batches(setting, prefix, batch_size, NUM_BATCHES))
+    for _ in range(NUM_BATCHES):
+        float(step(features, next(batches)[1]))
+    return lambda: float(step(features, next(batches)[1]))
+
+
+
+
+def run_input(side: str, setting: Setting, prefix: str) -> Callable[[], None]:
+    """Build the input of training; a run makes `PICTURES` pictures in batches of two."""
+    build = {"ours": contenders.our_input, "upstream": contenders.upstream_input}[side]
+    batches = iter(build(setting, prefix, 2))
+
+    def run() -> None:
+        for _ in range(PICTURES // 2):
+            next(batches)
+
+    return run
+
+
+@functools.cache
+def matrix_rate() -> float:
+    """Return the FLOPs per second of a product of two large matrices on this machine."""
+    side = 2048
+    matrix = tf.random.normal([side, side])
+    taken = []
+    for _ in range(8):
+        started = time.perf_counter()
+        tf.linalg.matmul(matrix, matrix).numpy()
+        taken.append(time.perf_counter() - started)
+    return 2 * side**3 / min(taken)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--batch_size", type=int, default=4)
+    kinds = ("shapes", "coco", "mask-head", "input")
+    parser.add_argument("--rows", nargs="+", choices=kinds, default=kinds)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--growth", action="store_true")
     args = parser.parse_args()
-    images, labels = batch(args.batch_size)
-    labels["anchor_boxes"] = {
-        level: tf.repeat(boxes[tf.newaxis], args.batch_size, axis=0)
-        for level, boxes in ANCHORS.boxes((128, 128)).items()}
-    print(f"{'mask head':<14}{'upstream s':>12}{'ours s':>10}{'ratio':>8}")
-    for head in HEADS:
-        times: dict[str, list[float]] = {"upstream": [], "ours": []}
-        steps = {"upstream": upstream_step(head), "ours": our_step(head)}
-        for number in range(args.steps + 1):
-            for name, step in steps.items():
-                started = time.perf_counter()
-                float(step(images, labels))
-                if number:  # The first traces.
-                    times[name].append(time.perf_counter() - started)
-        ratios = [u / o for u, o in zip(times["upstream"], times["ours"], strict=True)]
-        print(f"{head:<14}{statistics.median(times['upstream']):>12.3f}"
-              f"{statistics.median(times['ours']):>10.3f}{statistics.median(ratios):>8.1f}",
-              flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        if args.growth:
+            for what, value, run in growth(args.steps, Path(folder)):
+                print(f"{what:<14}{value:>6}{run.seconds:>9.3f} s{run.cpu_seconds:>9.3f} CPU s",
+                      flush=True)
+            return
+        measuring.print_rows(measure(tuple(args.rows), args.steps, Path(folder)))
 
 
 if __name__ == "__main__":
