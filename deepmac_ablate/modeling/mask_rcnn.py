@@ -129,8 +129,7 @@ class MaskRCNN(tf_keras.Model):
         images = tf_keras.Input([*self.image_size, 3])
         self(images, tf_keras.Input([2]), training=False)
         if self._norm.synchronized:
-            for part in (self.backbone, self.decoder, self.rpn_head, self.detection_head):
-                average_population_variances(part.submodules)
+            average_population_variances(set(self.submodules) - set(self.mask_head.submodules))
 
     def call(
         self,
@@ -203,21 +202,17 @@ class MaskRCNN(tf_keras.Model):
         boxes = self._mask_boxes.boxes(truth, regions, self.image_size, tf.add(seed, [2, 0]))
         if self.pad_to_all_slots:
             slots = mask_slots.all_slots(boxes, truth)
-            valid = None
         else:
             budget = self._mask_boxes.slots_per_image * boxes.classes.shape[0]
             slots = mask_slots.packed_slots(
                 boxes, truth, budget, tf.add(seed, [1, 0]), trim=self.trim_slots)
-            valid = slots.valid
+        valid = None if self.pad_to_all_slots else slots.valid
         crops = self._mask_crops(features, slots.boxes, slots.image_index)
         logits = self.mask_head(crops, slots.classes, valid=valid, training=True)
         targets = self._mask_boxes.targets(
             slots.boxes, slots.gt_boxes, slots.gt_masks, self.mask_head.mask_size)
-        return {
-            "mask_outputs": tf.cast(logits, tf.float32),
-            "mask_targets": tf.stop_gradient(targets),
-            "mask_slots": slots,
-        }
+        return {"mask_outputs": tf.cast(logits, tf.float32),
+                "mask_targets": tf.stop_gradient(targets), "mask_slots": slots}
 
     def predict_masks(
         self,
@@ -249,8 +244,7 @@ class MaskRCNN(tf_keras.Model):
 
         Args:
             features: Features from the decoder.
-            image_shape: Height and width to which boxes are clipped, [b, 2] float32: those of the
-                whole image including padding, as upstream.
+            image_shape: Height and width to which boxes are clipped, [b, 2] float32; see `call`.
 
         Returns:
             `boxes` [b, k, 4], `classes` [b, k], `scores` [b, k] and `num_detections` [b].
@@ -261,12 +255,8 @@ class MaskRCNN(tf_keras.Model):
         detections = self._detection_generator(
             box_outputs, class_outputs, proposals, image_shape, REGRESSION_WEIGHTS,
             bbox_per_class=True)
-        return {
-            "boxes": detections["detection_boxes"],
-            "classes": detections["detection_classes"],
-            "scores": detections["detection_scores"],
-            "num_detections": detections["num_detections"],
-        }
+        found = {name: detections[f"detection_{name}"] for name in ("boxes", "classes", "scores")}
+        return {**found, "num_detections": detections["num_detections"]}
 
     def _detect_and_segment(
         self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor
@@ -294,10 +284,8 @@ class MaskRCNN(tf_keras.Model):
         """Return scores and box offsets of all anchors by level, and [b, k, 4] proposals."""
         scores, offsets = _float32(self.rpn_head(features, training=training))
         batch = tf.shape(image_shape)[0]
-        anchors = {
-            level: tf.tile(boxes[tf.newaxis], [batch, 1, 1, 1])
-            for level, boxes in self.anchors.boxes(self.image_size).items()
-        }
+        anchors = {level: tf.tile(boxes[tf.newaxis], [batch, 1, 1, 1])
+                   for level, boxes in self.anchors.boxes(self.image_size).items()}
         proposals, _ = self._roi_generator(
             offsets, scores, anchors, image_shape, training=training)
         return scores, offsets, tf.stop_gradient(proposals)

@@ -56,7 +56,7 @@ def graphs(session: Session) -> Iterator[tuple[str, tf.Graph]]:
     data = training_of.data.dataset(
         model.image_size, model.anchors, training_of.seen_ids, seed=0)
     trainer = Trainer(
-        model, training_of.losses, session.optimizer, data, session.strategy, 0, False)
+        model, training_of.losses, session.optimizer, data, session.strategy, 0, jit_compile=True)
 
     def step(images: tf.Tensor, labels: dict[str, Any]) -> dict[str, tf.Tensor]:
         return session.strategy.run(trainer.replica_step, args=(images, labels))
