@@ -226,10 +226,11 @@ class ProposalBoxes(BoxSource):
         self, boxes: tf.Tensor, gt_boxes: tf.Tensor, gt_masks: tf.Tensor, mask_size: int
     ) -> tf.Tensor:
         """Crop the part of each mask that lies in its region."""
+        # As a batch of images with one mask each: their number may be known only at run time.
         return spatial_transform_ops.crop_mask_in_target_box(
-            gt_masks[tf.newaxis], gt_boxes[tf.newaxis], boxes[tf.newaxis], mask_size,
+            gt_masks[:, tf.newaxis], gt_boxes[:, tf.newaxis], boxes[:, tf.newaxis], mask_size,
             sample_offset=0.5,
-        )[0]
+        )[:, 0]
 
 
 def _interpolation(

@@ -145,8 +145,7 @@ class MaskRCNN(tf_keras.Model):
 
         call_layers.get_concrete_function()
         if self._norm.synchronized:
-            for part in (self.backbone, self.decoder, self.rpn_head, self.detection_head):
-                average_population_variances(part.submodules)
+            average_population_variances(set(self.submodules) - set(self.mask_head.submodules))
 
     def call(
         self,
@@ -227,7 +226,7 @@ class MaskRCNN(tf_keras.Model):
             budget = self._mask_boxes.slots_per_image * boxes.classes.shape[0]
             slots = mask_slots.packed_slots(
                 boxes, truth, budget, tf.add(seed, [1, 0]), trim=self.trim_slots)
-            valid = slots.valid
+        valid = None if self.pad_to_all_slots else slots.valid
         crops = self._mask_crops(features, slots.boxes, slots.image_index)
         logits = call_part(self.mask_head, crops, slots.classes, valid=valid, training=True)
         targets = call_part(
@@ -266,8 +265,7 @@ class MaskRCNN(tf_keras.Model):
 
         Args:
             features: Features from the decoder.
-            image_shape: Height and width to which boxes are clipped, [b, 2] float32: those of the
-                whole image including padding, as upstream.
+            image_shape: Height and width to which boxes are clipped, [b, 2] float32; see `call`.
 
         Returns:
             `boxes` [b, k, 4], `classes` [b, k], `scores` [b, k] and `num_detections` [b].

@@ -134,10 +134,8 @@ class MaskedBatchNormalization(tf_keras.layers.Layer):
         super().__init__(dtype="float32", autocast=False)
         self._synchronized = synchronized
         self.norm = tf_keras.layers.BatchNormalization(
-            momentum=momentum, epsilon=epsilon, synchronized=spans_replicas(synchronized)
+            momentum=momentum, epsilon=epsilon, synchronized=synchronized
         )
-        if synchronized:
-            average_population_variances([self.norm])
 
     def build(self, input_shape: tf.TensorShape) -> None:
         """Create the variables of the wrapped layer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import gin
+import tensorflow as tf
 import tf_keras
 from official.modeling.optimization import lr_schedule
 
@@ -77,3 +78,12 @@ class SGD(tf_keras.optimizers.SGD):
         super().__init__(
             learning_rate=learning_rate, momentum=momentum, global_clipnorm=clip_norm,
             jit_compile=False)
+
+    def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
+        """Update a variable and its momentum, in one pass over memory instead of five."""
+        momentum = self.momentums[self._index_dict[self._var_key(variable)]]
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle, accum=momentum.handle,
+            lr=tf.cast(self.learning_rate, variable.dtype),
+            grad=tf.convert_to_tensor(gradient),
+            momentum=tf.cast(self.momentum, variable.dtype))

@@ -128,11 +128,12 @@ def run_mask_head(side: str, setting: Setting, prefix: str, batch_size: int) -> 
 def run_input(side: str, setting: Setting, prefix: str) -> Callable[[], None]:
     """Build the input of training; a run makes `PICTURES` pictures in batches of two."""
     build = {"ours": contenders.our_input, "upstream": contenders.upstream_input}[side]
-    batches = iter(build(setting, prefix, 2))
+    dataset = build(setting, prefix, 2)
 
     def run() -> None:
-        for _ in range(PICTURES // 2):
-            next(batches)
+        # Anew each time: an iterator would work ahead while the other side runs.
+        for _ in dataset.take(PICTURES // 2):
+            pass
 
     return run
 

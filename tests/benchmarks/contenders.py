@@ -22,6 +22,7 @@ from deepmac_ablate.modeling.backbones import Backbone, Norm, ResNetFPN
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.modeling.normalization import BatchNorm
+from deepmac_ablate.modeling.optimization import SGD
 from deepmac_ablate.sweep.validation.multiply_adds import count_multiply_adds
 from tests.helpers import coco_tiny
 
@@ -108,7 +109,7 @@ def our_step(setting: Setting, backbone: Backbone | None = None, trim: bool = Tr
     """Return the training step of our model; `trim` as in training without XLA."""
     model = our_model(setting, backbone)
     model.trim_slots = trim
-    losses, optimizer = Losses(), _optimizer()
+    losses, optimizer = Losses(), SGD(1e-4)
 
     @tf.function
     def step(images: tf.Tensor, labels: dict) -> tf.Tensor:
@@ -155,7 +156,8 @@ def upstream_task(setting: Setting) -> deep_mask_head_rcnn.DeepMaskHeadRCNNTask:
 def upstream_step(setting: Setting) -> Step:
     """Return the training step of upstream's model."""
     task = upstream_task(setting)
-    model, optimizer = task.build_model(), _optimizer()
+    model = task.build_model()
+    optimizer = tf_keras.optimizers.SGD(1e-4, momentum=0.9, jit_compile=False)
 
     @tf.function
     def step(images: tf.Tensor, labels: dict) -> tf.Tensor:
@@ -224,7 +226,7 @@ def upstream_input(setting: Setting, prefix: str, batch_size: int) -> tf.data.Da
         mask_crop_size=112, dtype="float32")
     decoder = tf_example_decoder.TfExampleDecoder(include_mask=True)
     files = tf.io.gfile.glob(f"{prefix}-*.tfrecord")
-    records = tf.data.TFRecordDataset(files).repeat().shuffle(1024)
+    records = tf.data.TFRecordDataset(files).shuffle(128).repeat()
     examples = records.map(
         lambda record: parser._parse_train_data(decoder.decode(record)),
         num_parallel_calls=tf.data.AUTOTUNE)
@@ -287,7 +289,3 @@ def coco_records(folder: Path) -> str:
     convert_coco.convert_dataset(
         root / "images", root / "annotations/instances.json", folder / "all", num_processes=1)
     return f"{folder}/all"
-
-
-def _optimizer() -> tf_keras.optimizers.Optimizer:
-    return tf_keras.optimizers.SGD(1e-4, momentum=0.9, jit_compile=False)

@@ -174,6 +174,25 @@ def test_a_step_is_a_function_of_its_seed() -> None:
     assert np.abs(first - other).max() > 100 * rounding
 
 
+def test_leaving_out_empty_slots_changes_nothing() -> None:
+    """With and without empty slots, losses, gradients and statistics agree to 1e-5."""
+    results = []
+    for trim in (False, True):
+        model, data = build_model(mask_head=HEADS["hourglass"]()), batch()
+        model.create_variables()
+        tiny_model.randomise(model.variables, seed=2)
+        model.trim_slots = trim
+        result = step(model, data)
+        results.append([
+            *result.losses.values(), *result.gradients, *model.non_trainable_variables])
+        number = result.outputs["mask_slots"].valid.shape[0]
+        assert number < 12 if trim else number == 12
+    for expected, actual in zip(*results, strict=True):
+        expected, actual = tf.convert_to_tensor(expected), tf.convert_to_tensor(actual)
+        np.testing.assert_allclose(
+            actual, expected, rtol=0.0, atol=1e-5 * np.abs(expected).max() + 1e-7)
+
+
 @pytest.mark.slow
 @pytest.mark.extended
 @pytest.mark.parametrize("source", ["proposals", "ground_truth"])

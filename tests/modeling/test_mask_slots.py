@@ -74,6 +74,20 @@ def test_packed_slots_hold_every_valid_box_first() -> None:
         assert (float(slots.offered), float(slots.dropped)) == (7.0, 0.0)
 
 
+def test_trimmed_slots_leave_out_empty_ones() -> None:
+    """All seven valid boxes and fewer empty ones: up to a multiple of an eighth of the slots."""
+    for budget, number in ((7, 7), (16, 8), (18, 9), (100, 9)):
+        slots = packed_slots(offered(), truth(), budget, tf.constant([1, 2]), trim=True)
+        check_consistent(slots)
+        assert number == slots.boxes.shape[0]
+        np.testing.assert_array_equal(np.flatnonzero(offered().valid), np.sort(numbers(slots)))
+        assert (float(slots.offered), float(slots.dropped)) == (7.0, 0.0)
+    overflow = packed_slots(offered(), truth(), 3, tf.constant([1, 2]), trim=True)
+    assert (3, 4.0) == (overflow.boxes.shape[0], float(overflow.dropped))
+    none = offered()._replace(valid=tf.zeros([IMAGES, OFFERED], tf.bool))
+    assert packed_slots(none, truth(), 16, tf.constant([1, 2]), trim=True).boxes.shape[0] == 2
+
+
 def test_overflow_is_counted_and_fair() -> None:
     """Three slots for seven boxes: four dropped, and each box is kept equally often."""
     seeds = 1400

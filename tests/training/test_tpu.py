@@ -55,7 +55,8 @@ def graphs(session: Session) -> Iterator[tuple[str, tf.Graph]]:
     model, training_of = session.model, session.training
     data = training_of.data.dataset(
         model.image_size, model.anchors, training_of.seen_ids, seed=0)
-    trainer = Trainer(model, training_of.losses, session.optimizer, session.strategy, False)
+    trainer = Trainer(
+        model, training_of.losses, session.optimizer, session.strategy, jit_compile=True)
 
     def step(images: tf.Tensor, labels: dict[str, Any]) -> dict[str, tf.Tensor]:
         return session.strategy.run(trainer.replica_step, args=(images, labels))
