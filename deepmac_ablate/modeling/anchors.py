@@ -8,6 +8,7 @@ import gin
 import tensorflow as tf
 from official.vision.ops import anchor, box_ops, iou_similarity
 
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import sampling
 
 
@@ -49,6 +50,14 @@ class Anchors:
         self.positive_fraction = positive_fraction
         self._match_iou = match_iou
         self._unmatched_iou = unmatched_iou
+
+    def check_image_size(self, image_size: Sequence[int]) -> None:
+        """Raise a UserError unless images of this height and width suit the pyramid."""
+        stride = 2**self.max_level
+        if any(side % stride for side in image_size):
+            raise UserError(
+                f"MaskRCNN.image_size = {tuple(image_size)} does not suit a pyramid up to level "
+                f"{self.max_level}: use multiples of {stride}.")
 
     @property
     def per_location(self) -> int:

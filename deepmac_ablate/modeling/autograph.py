@@ -47,6 +47,12 @@ def call_part(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  
     return function(*args, **kwargs)
 
 
+def call_in_float32(part: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    """Call a part and cast its outputs, since bfloat16 is too coarse for boxes and losses."""
+    return tf.nest.map_structure(
+        lambda x: tf.cast(x, tf.float32), call_part(part, *args, **kwargs))
+
+
 def _contents(part: object) -> Iterator[object]:
     yield part
     yield from getattr(part, "__dict__", {}).values()

@@ -11,10 +11,9 @@ import tf_keras
 from official.vision.modeling.layers import roi_aligner
 from official.vision.ops import box_ops
 
-from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import mask_slots, stochastic_depth
 from deepmac_ablate.modeling.anchors import Anchors
-from deepmac_ablate.modeling.autograph import call_part, disabled, needs_autograph
+from deepmac_ablate.modeling.autograph import call_in_float32, call_part, disabled, needs_autograph
 from deepmac_ablate.modeling.backbones import Backbone, Norm
 from deepmac_ablate.modeling.box_sources import BoxSource, GroundTruth
 from deepmac_ablate.modeling.detector import (
@@ -40,6 +39,7 @@ class MaskRCNN(tf_keras.Model):
         image_size: Height and width of the images in pixels.
         mask_inputs: Further channels for the mask head.
         anchors: Anchors of the region proposal network.
+        regions_per_image: Number of regions per image on which the box head is trained.
         pad_to_all_slots: Whether the mask head runs on padding too.
         trim_slots: Whether training leaves out slots that are empty. The number of slots then
             depends on the batch, which XLA cannot compile; results stay the same to rounding.
@@ -87,11 +87,7 @@ class MaskRCNN(tf_keras.Model):
             UserError: If `image_size` does not suit the pyramid.
         """
         super().__init__()
-        stride = 2**anchors.max_level
-        if any(side % stride for side in image_size):
-            raise UserError(
-                f"MaskRCNN.image_size = {tuple(image_size)} does not suit a pyramid up to level "
-                f"{anchors.max_level}: use multiples of {stride}.")
+        anchors.check_image_size(image_size)
         self.num_classes = num_classes
         self.image_size = tuple(image_size)
         self.anchors = anchors
@@ -100,6 +96,7 @@ class MaskRCNN(tf_keras.Model):
         self._norm = norm
         self._mask_boxes = mask_boxes
         self._region_sampler = region_sampler
+        self.regions_per_image = region_sampler.num_samples
         # tf.nn.l2_loss halves the sum of squares; Keras does not.
         decay = tf_keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
 
@@ -121,15 +118,10 @@ class MaskRCNN(tf_keras.Model):
         return build(self.image_size, self.anchors.min_level, self.anchors.max_level, norm, decay)
 
     @property
-    def regions_per_image(self) -> int:
-        """Number of regions per image on which the box head is trained."""
-        return self._region_sampler.num_samples
-
-    @property
     def trains_detector(self) -> bool:
         """Whether any part but the mask branch is trained, so that the detector has losses."""
-        parts = (self.backbone, self.decoder, self.rpn_head, self.detection_head)
-        return any(part.trainable for part in parts)
+        return any(part.trainable for part in (
+            self.backbone, self.decoder, self.rpn_head, self.detection_head))
 
     def create_variables(self) -> None:
         """Create all variables by tracing the layers that have some, without running them."""
@@ -167,10 +159,9 @@ class MaskRCNN(tf_keras.Model):
             training: Whether to return the inputs of the losses or final predictions.
 
         Returns:
-            In training, the inputs of `Losses`, those of the detector unless all of it is frozen.
-            Otherwise `boxes` [b, k, 4], `classes` [b, k],
-            `scores` [b, k], `num_detections` [b], `masks` [b, k, mask_size, mask_size] in [0, 1]
-            and the decoder's `features`.
+            In training, the inputs of `Losses`; a frozen detector has none. Otherwise `boxes`
+            [b, k, 4], `classes` [b, k], `scores` [b, k], `num_detections` [b], `masks` [b, k,
+            mask_size, mask_size] in [0, 1] and the decoder's `features`.
         """
         features = self.features(images, seed, training=training)
         if not training:
@@ -178,12 +169,11 @@ class MaskRCNN(tf_keras.Model):
         outputs, regions = {}, None
         if self.trains_detector or self._mask_boxes.needs_regions:
             rpn_scores, rpn_boxes, proposals = self._propose(features, image_shape, training=True)
-            regions = call_part(
-                self._region_sampler.sample, proposals, labels["gt_boxes"], labels["gt_classes"],
-                seed)
+            sample, boxes = self._region_sampler.sample, labels["gt_boxes"]
+            regions = call_part(sample, proposals, boxes, labels["gt_classes"], seed)
         if self.trains_detector:
-            outputs = {"rpn_scores": rpn_scores, "rpn_boxes": rpn_boxes,
-                       **self.train_boxes(features, regions)}
+            outputs = {"rpn_scores": rpn_scores, "rpn_boxes": rpn_boxes}
+            outputs |= self.train_boxes(features, regions)
         return {**outputs, **self.train_masks(features, regions, labels, seed)}
 
     def features(
@@ -199,7 +189,7 @@ class MaskRCNN(tf_keras.Model):
     ) -> dict[str, tf.Tensor]:
         """Run the box head on regions; return its outputs and their targets."""
         crops = self._roi_aligner(features, regions.boxes)
-        class_outputs, box_outputs = _call_in_float32(self.detection_head, crops, training=True)
+        class_outputs, box_outputs = call_in_float32(self.detection_head, crops, training=True)
         targets = box_ops.encode_boxes(regions.gt_boxes, regions.boxes, weights=REGRESSION_WEIGHTS)
         background = (regions.gt_classes == 0)[..., tf.newaxis]
         return {"class_outputs": class_outputs, "box_outputs": box_outputs,
@@ -272,7 +262,7 @@ class MaskRCNN(tf_keras.Model):
         """
         _, _, proposals = self._propose(features, image_shape, training=False)
         crops = self._roi_aligner(features, proposals)
-        class_outputs, box_outputs = _call_in_float32(self.detection_head, crops, training=False)
+        class_outputs, box_outputs = call_in_float32(self.detection_head, crops, training=False)
         found = call_part(
             self._detection_generator, box_outputs, class_outputs, proposals, image_shape,
             REGRESSION_WEIGHTS, bbox_per_class=True)
@@ -284,9 +274,9 @@ class MaskRCNN(tf_keras.Model):
     ) -> dict[str, Any]:
         found = self.detect(features, image_shape)
         number, size = found["boxes"].shape[1], self.mask_head.mask_size
-        image_index = tf.repeat(tf.range(tf.shape(image_shape)[0]), number)
         masks = self.predict_masks(
-            features, tf.reshape(found["boxes"], [-1, 4]), image_index,
+            features, tf.reshape(found["boxes"], [-1, 4]),
+            tf.repeat(tf.range(tf.shape(image_shape)[0]), number),
             tf.reshape(found["classes"], [-1]))
         return {"features": features, **found,
                 "masks": tf.reshape(masks, [-1, number, size, size])}
@@ -302,16 +292,10 @@ class MaskRCNN(tf_keras.Model):
         self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor, training: bool
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor]:
         """Return scores and box offsets of all anchors by level, and [b, k, 4] proposals."""
-        scores, offsets = _call_in_float32(self.rpn_head, features, training=training)
+        scores, offsets = call_in_float32(self.rpn_head, features, training=training)
         batch = tf.shape(image_shape)[0]
         anchors = {level: tf.tile(boxes[tf.newaxis], [batch, 1, 1, 1])
                    for level, boxes in self.anchors.boxes(self.image_size).items()}
         proposals, _ = call_part(
             self._roi_generator, offsets, scores, anchors, image_shape, training=training)
         return scores, offsets, tf.stop_gradient(proposals)
-
-
-def _call_in_float32(part: tf_keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-    """Call a part and cast its outputs, since bfloat16 is too coarse for boxes and losses."""
-    return tf.nest.map_structure(
-        lambda x: tf.cast(x, tf.float32), call_part(part, *args, **kwargs))

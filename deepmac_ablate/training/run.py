@@ -57,8 +57,7 @@ def run_trial(
     trial: Trial,
     workdir: TrialWorkdir,
     mode: Mode = "train_and_eval",
-    runtime: Sequence[str] = (),
-    cache: SessionCache | None = None,
+    runtime: Sequence[str] = (), cache: SessionCache | None = None,
 ) -> dict | None:
     """Run a trial, or whatever part of it earlier attempts have not finished.
 
