@@ -151,8 +151,7 @@ class MaskRCNN(tf_keras.Model):
 
         Args:
             images: Normalised images, [b, h, w, 3].
-            image_shape: Height and width to which boxes are clipped, [b, 2] float32: those of the
-                whole image including padding, as upstream.
+            image_shape: Height and width to clip boxes to, [b, 2]: with padding, as upstream.
             labels: Labels `gt_boxes` [b, m, 4], `gt_classes` [b, m], `gt_masks` [b, m, s, s] and
                 `gt_has_mask` [b, m]; needed in training.
             seed: Seed of all draws of a training step; see `sampling.uniform`.
@@ -278,8 +277,8 @@ class MaskRCNN(tf_keras.Model):
             features, tf.reshape(found["boxes"], [-1, 4]),
             tf.repeat(tf.range(tf.shape(image_shape)[0]), number),
             tf.reshape(found["classes"], [-1]))
-        return {"features": features, **found,
-                "masks": tf.reshape(masks, [-1, number, size, size])}
+        masks = tf.reshape(masks, [-1, number, size, size])
+        return {"features": features, **found, "masks": masks}
 
     def _mask_crops(
         self, features: Mapping[str, tf.Tensor], boxes: tf.Tensor, image_index: tf.Tensor
