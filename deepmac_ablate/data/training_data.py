@@ -23,6 +23,7 @@ from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.autograph import disabled, needs_autograph
 
+_PREFETCHED_BATCHES = 4
 _DATASET = re.compile(r".+@[0-9a-f]{12}")
 
 
@@ -157,7 +158,8 @@ class TrainingData:
         # size is known only at run time.
         dataset = dataset.apply(
             tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
-        return dataset.prefetch(tf.data.AUTOTUNE)
+        # Enough to keep a device busy; a longer queue would be filled in vain at a trial's end.
+        return dataset.prefetch(_PREFETCHED_BATCHES)
 
     def _records(self, seed: int, start: int) -> tf.data.Dataset:
         """Return serialised examples from position `start`; skipped ones are read, not decoded."""

@@ -57,8 +57,7 @@ def run_trial(
     trial: Trial,
     workdir: TrialWorkdir,
     mode: Mode = "train_and_eval",
-    runtime: Sequence[str] = (), cache: SessionCache | None = None,
-) -> dict | None:
+    runtime: Sequence[str] = (), cache: SessionCache | None = None) -> dict | None:
     """Run a trial, or whatever part of it earlier attempts have not finished.
 
     Args:
@@ -155,6 +154,7 @@ def train_model(session: Session, seed: int, workdir: TrialWorkdir, workers: Wor
             evaluation_due = _is_due(session.evaluation.every, previous, step)
             if evaluation_due and step < last_step and workers.is_chief:
                 workdir.append_evaluation(step, evaluate_model(session).scalars)
+        session.trainer.stop()
         if step < last_step:
             raise Interrupted(
                 f"Stopped at step {step} of {last_step}; run the trial again to continue.")

@@ -62,6 +62,10 @@ class Trainer(orbit.StandardTrainer):
         for total in (*self._sums.values(), self._steps):
             total.assign(0.0)
 
+    def stop(self) -> None:
+        """Give up the batches, which would otherwise be read on in the background."""
+        self.train_dataset = None
+
     def train_step(self, iterator: tf.data.Iterator) -> None:
         """Take one step on every replica."""
         replicas = self._strategy.num_replicas_in_sync
