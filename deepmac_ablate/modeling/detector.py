@@ -35,8 +35,8 @@ class RegionProposals:
         nms_iou: Boxes that overlap a better one by more than this IoU are suppressed, 0 to 1.
         test_pre_nms_top_k: The same as `pre_nms_top_k`, in evaluation.
         test_num_proposals: The same as `num_proposals`, in evaluation.
-        batched_nms: Whether to suppress boxes by one kernel that CPUs and GPUs have but TPUs do not:
-            several times faster for small images. Near-equal boxes may come in another order.
+        batched_nms: Whether one kernel suppresses boxes, which TPUs do not have: several times
+            faster for small images. Near-equal boxes may come in another order.
     """
 
     num_convs: int = 1
