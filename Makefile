@@ -27,7 +27,7 @@ $(INSTALLED): requirements.lock setup.cfg setup.py pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
-# The main job: a sweep of four trials on the built-in synthetic data.
+# The main job: a sweep of four arms with three seeds each on the built-in synthetic dataset.
 quickstart: $(INSTALLED)
 	test -e data/shapes/val-info.json || $(BIN)/deepmac-ablate data shapes --output data/shapes
 	$(BIN)/deepmac-ablate launch sweeps/quickstart.py --max-parallel 2
