@@ -26,7 +26,6 @@ from deepmac_ablate.modeling.detector import (
 )
 from deepmac_ablate.modeling.mask_heads import MaskHead
 from deepmac_ablate.modeling.mask_inputs import MaskInput
-from deepmac_ablate.modeling.normalization import average_population_variances
 from deepmac_ablate.modeling.roi_align import crop_features
 
 
@@ -96,7 +95,6 @@ class MaskRCNN(tf_keras.Model):
         self.anchors = anchors
         self.pad_to_all_slots = pad_to_all_slots
         self.trim_slots = False
-        self._norm = norm
         self._mask_boxes = mask_boxes
         self._region_sampler = region_sampler
         # tf.nn.l2_loss halves the sum of squares; Keras does not.
@@ -128,8 +126,6 @@ class MaskRCNN(tf_keras.Model):
         """Create all variables by calling the model on symbolic inputs."""
         images = tf_keras.Input([*self.image_size, 3])
         self(images, tf_keras.Input([2]), training=False)
-        if self._norm.synchronized:
-            average_population_variances(set(self.submodules) - set(self.mask_head.submodules))
 
     def call(
         self,
