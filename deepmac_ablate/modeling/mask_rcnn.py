@@ -26,7 +26,6 @@ from deepmac_ablate.modeling.detector import (
 )
 from deepmac_ablate.modeling.mask_heads import MaskHead
 from deepmac_ablate.modeling.mask_inputs import MaskInput
-from deepmac_ablate.modeling.normalization import average_population_variances
 from deepmac_ablate.modeling.roi_align import crop_features
 
 
@@ -93,7 +92,6 @@ class MaskRCNN(tf_keras.Model):
         self.anchors = anchors
         self.pad_to_all_slots = pad_to_all_slots
         self.trim_slots = False
-        self._norm = norm
         self._mask_boxes = mask_boxes
         self._region_sampler = region_sampler
         self.regions_per_image = region_sampler.num_samples
@@ -136,8 +134,6 @@ class MaskRCNN(tf_keras.Model):
                 self.predict_masks(features, boxes[0], number, number)
 
         call_layers.get_concrete_function()
-        if self._norm.synchronized:
-            average_population_variances(set(self.submodules) - set(self.mask_head.submodules))
 
     def call(
         self,

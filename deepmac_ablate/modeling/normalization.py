@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Iterable
 from typing import Literal
 
 import gin
@@ -21,25 +20,6 @@ from deepmac_ablate.errors import UserError, check_at_least
 
 # Activations after a normalisation, by their names in `official.modeling.tf_utils.get_activation`.
 Activation = Literal["relu", "relu6", "swish", "gelu", "identity"]
-
-
-def spans_replicas(synchronized: bool) -> bool:
-    """Return whether statistics have to be exchanged between replicas of the strategy in scope.
-
-    Keras computes synchronised statistics in many passes over the features, even on one device,
-    where its ordinary layer runs one kernel that takes less than half the time.
-    """
-    return synchronized and tf.distribute.get_strategy().num_replicas_in_sync > 1
-
-
-def average_population_variances(layers: Iterable[tf.Module]) -> None:
-    """Let moving averages take the variance of the batch as it is, as synchronised layers do.
-
-    The kernel of Keras's ordinary batch normalisation multiplies it by n / (n - 1).
-    """
-    for layer in layers:
-        if isinstance(layer, tf_keras.layers.BatchNormalization):
-            layer._bessels_correction_test_only = False
 
 
 class HeadNorm(abc.ABC):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import gin
 import tf_keras
 
-from deepmac_ablate.modeling.normalization import Activation, spans_replicas
+from deepmac_ablate.modeling.normalization import Activation
 
 
 # Gin knows the classes of this package by the package, whichever module defines them.
@@ -35,7 +35,7 @@ class Norm:
         """Return the settings as keyword arguments of Model Garden's layers."""
         return {
             "activation": self.activation,
-            "use_sync_bn": spans_replicas(self.synchronized),
+            "use_sync_bn": self.synchronized,
             "norm_momentum": self.momentum,
             "norm_epsilon": self.epsilon,
         }

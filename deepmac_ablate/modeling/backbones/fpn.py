@@ -13,7 +13,6 @@ from official.vision.modeling.decoders import fpn
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.backbones.base import Backbone, Norm
-from deepmac_ablate.modeling.normalization import spans_replicas
 
 
 @gin.register(module="deepmac_ablate.modeling.backbones")
@@ -94,7 +93,7 @@ class MobileNetFPN(Backbone):
             input_specs=tf_keras.layers.InputSpec(shape=[None, *image_size, 3]),
             filter_size_scale=self.width_multiplier,
             kernel_regularizer=regularizer,
-            use_sync_bn=spans_replicas(norm.synchronized),
+            use_sync_bn=norm.synchronized,
             norm_momentum=norm.momentum,
             norm_epsilon=norm.epsilon,
         )
