@@ -27,8 +27,7 @@ def test_references_are_rows_below_the_arms():
     """Each has its means and its gap, and no difference."""
     shown = formats.markdown_text(render_table(arm_table(
         frame(trials("first", 0.7, baseline=True), trials("second", 0.72)), [IOU])))
-    assert [["50.0", "-", "-", "45.0", "-", "-"], ["-5.0"]] == [
-        cells for cells in cells_of(shown, "floor: filled box")]
+    assert [["50.0", "-", "-", "45.0", "-", "-"], ["-5.0"]] == cells_of(shown, "floor: filled box")
     assert ["60.0", "58.0"] == [
         cell for cell in cells_of(shown, "floor: inscribed ellipse")[0] if cell != "-"]
     assert ["95.0", "95.0"] == [
