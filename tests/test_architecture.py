@@ -33,7 +33,8 @@ errors class_splits box_jitter progress
 # What computes, or writes and reads records; everything else starts in a second.
 NEEDS_TENSORFLOW = [
     "training.checkpointing", "training.multi_worker", "training.reevaluate", "training.run",
-    "training.runtime", "training.session", "training.tpu_server", "training.trainer",
+    "training.runtime", "training.session", "training.session_cache", "training.tpu_server",
+    "training.trainer",
     "evaluation.artifacts", "evaluation.evaluator", "evaluation.given_boxes",
     "evaluation.overlays", "evaluation.predictor",
     "data.check", "data.convert_coco", "data.evaluation_data", "data.model_input", "data.records",

@@ -30,7 +30,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 # read records: those that write them are covered by the dataset's own fingerprint.
 COMPUTING = (
     "training", "evaluation", "modeling", "data/dataset_info.py", "data/evaluation_data.py",
-    "data/model_input.py", "data/training_data.py", "bindings", "class_splits.py", "box_jitter.py")
+    "data/masks.py", "data/model_input.py", "data/training_data.py", "bindings",
+    "class_splits.py", "box_jitter.py")
 _LIBRARIES = ("tensorflow", "tf-models-official", "gin-config", "numpy")
 # The same library, built for a certain device.
 _VARIANTS = {"tensorflow": ("tensorflow-tpu", "tensorflow-cpu")}

@@ -68,7 +68,7 @@ class Row(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a model puts out for one image; the arguments of `predictor.coco_results`."""
+    """Raw outputs of a model for one image; the arguments of `predictor.coco_results`."""
 
     image_id: int
     boxes: np.ndarray

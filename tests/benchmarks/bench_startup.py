@@ -54,7 +54,7 @@ CASES = (
 
 
 class Usage(NamedTuple):
-    """What a process took: seconds since its start, CPU seconds, and megabytes at the peak."""
+    """Cost of a process: seconds since its start, CPU seconds, and megabytes at the peak."""
 
     wall: float
     cpu: float

@@ -37,7 +37,7 @@ _DIRECTIONS = 2 * 3
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What both models have in common; by default the published ResNet-50 recipe at 512 px.
+    """Settings that both models have in common; by default the published ResNet-50 at 512 px.
 
     Attributes:
         seen: Classes whose masks are trained on.

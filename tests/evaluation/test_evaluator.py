@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 from collections import Counter
 from pathlib import Path
 
@@ -71,6 +72,7 @@ class Knowing:
     """
 
     image_size = (64, 64)
+    mask_head = types.SimpleNamespace(mask_size=8)
 
     def __init__(self, annotations: list[dict]) -> None:
         self.known = {

@@ -53,7 +53,7 @@ def test_arms_do_not_share_a_process(tmp_path):
 
 def test_processes_share_the_seeds_of_an_arm(tmp_path):
     """With two processes at a time, four seeds are split between them."""
-    settings = ("steps = 4", "seconds = 0.05")
+    settings = ("steps = 60", "seconds = 0.05")
     launching.launch(launching.plan_of_seeds(*[settings] * 4), tmp_path, max_parallel=2)
     assert 2 == len(set(trainers_of(tmp_path, 4)))
 

@@ -123,7 +123,7 @@ def test_json_has_an_object_per_arm(table):
     assert keys == set(base) == set(other)
     interval = {"mean", "low", "high", "n", "sd"}
     scores = other["metrics"]["groundtruth/iou"]
-    assert {"novel", "seen", "gap", "retention"} == set(scores)
+    assert {"novel", "seen", "gap", "retention", "references"} == set(scores)
     assert interval == set(scores["gap"]) == set(scores["retention"])
     assert {*interval, "difference"} == set(scores["novel"])
     assert {*interval, "p", "p_holm"} == set(scores["novel"]["difference"])

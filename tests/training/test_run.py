@@ -214,10 +214,11 @@ def test_the_result_holds_named_numbers(finished):
     names = "|".join(["ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ar100"])
     form = re.compile(
         rf"(detections/((mask|boundary|box)_({names})|mask_ar100_agnostic)"
-        rf"|groundtruth/((mask|boundary)_({names})|iou(_s|_m|_l|_instances)?|boundary_iou))"
+        rf"|groundtruth/((mask|boundary)_({names})|iou(_s|_m|_l|_instances)?|boundary_iou"
+        r"|iou_(filled_box|ellipse|ceiling)))"
         "/(seen|novel|all)")
     assert all(form.fullmatch(name) for name in result)
-    assert 3 * (7 + 7 + 7 + 1 + 7 + 7 + 6) == len(result)
+    assert 3 * (7 + 7 + 7 + 1 + 7 + 7 + 6 + 3) == len(result)
     # No shape of 64 pixels is large.
     assert {name for name in result if "_l/" in name} <= {n for n, v in result.items() if v is None}
     defined = [value for value in result.values() if value is not None]
@@ -243,7 +244,7 @@ def test_the_means_over_classes_are_the_result(finished):
             assert rows[metric].mean() == pytest.approx(
                 np.nan if value is None else value, abs=1e-12, nan_ok=True)
             checked += 1
-    assert 3 * (7 + 7 + 7 + 7 + 7 + 5) == checked
+    assert 3 * (7 + 7 + 7 + 7 + 7 + 5 + 3) == checked
 
 
 def test_the_result_equals_pycocotools_on_the_predictions(finished):

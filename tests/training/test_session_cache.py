@@ -14,13 +14,14 @@ from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
 
-# Metrics that are times.
-_TIMES = ("train_seconds",)
+# Times and texts.
+_NOT_COMPARED = ("train_seconds", "dataset", "data_prefix")
 
 
 def outcome(workdir: TrialWorkdir) -> tuple[dict, dict[str, np.ndarray], list[dict]]:
     """The result, the weights of the last checkpoint, and the logged losses."""
-    result = {name: value for name, value in workdir.read_result().items() if name not in _TIMES}
+    result = {
+        name: value for name, value in workdir.read_result().items() if name not in _NOT_COMPARED}
     reader = tf.train.load_checkpoint(str(workdir.checkpoints))
     weights = {
         name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()

@@ -259,6 +259,9 @@ def _attempt(make: Callable[[], _Made]) -> _Made:
         raise
     except Exception as problem:
         # Keras names the layer and the problem, and then prints pages of call arguments.
-        message = textwrap.shorten(str(problem).partition("Call arguments received")[0], 300)
+        text = str(problem).partition("Call arguments received")[0].strip()
+        # AutoGraph adds the lines of a traceback in between.
+        layer, _, traceback = text.partition("in user code:")
+        message = textwrap.shorten(f"{layer} {traceback.strip().rpartition(chr(10))[2]}", 300)
         raise _InvalidConfigError(
             f"It cannot be built: {type(problem).__name__}: {message}") from problem

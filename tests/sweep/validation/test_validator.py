@@ -150,7 +150,7 @@ def test_each_problem_is_one_sentence(arm, tmp_path, monkeypatch):
             "binding 'ResNetMaskHead.depth = 8' had no effect: nothing uses ResNetMaskHead"],
         arm("IMAGE_SIZE = (65, 64)"): ["MaskRCNN.image_size = (65, 64) does not suit a pyramid"],
         arm("stepwise.values = [1.0]", "warm_up.then = @stepwise()",
-            "stepwise.boundaries = [1, 2]"): ["stepwise.values has 1 entries for 2 boundaries"],
+            "stepwise.boundaries = [1, 2]"): ["stepwise.values has 1 entry for 2 boundaries"],
         arm("STEPS = 0", "Runtime.log_every = 0", "Evaluation.every = -1"): [
             "Training.steps must be at least 1, got 0",
             "Evaluation.every must be at least 0, got -1",

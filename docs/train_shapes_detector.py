@@ -1,8 +1,8 @@
-"""Train the detector of the built-in synthetic dataset, and keep its weights beside this script.
+"""Train the detector of the built-in synthetic dataset, and keep its weights in gin/checkpoints.
 
 ::
 
-    .venv/bin/python gin/checkpoints/shapes_detector.py
+    .venv/bin/python docs/train_shapes_detector.py
 
 Its images are drawn with another seed than those of `deepmac-ablate data shapes`, so it has seen
 none of the images that experiments train or evaluate on. It is trained on the boxes of all classes
@@ -58,5 +58,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Train the detector of the synthetic dataset.")
     parser.add_argument("--workdir", type=Path, default=Path("runs/shapes_detector"), metavar="DIR")
     parser.add_argument(
-        "--output", type=Path, metavar="PREFIX", default=Path(__file__).with_suffix(""))
+        "--output", type=Path, metavar="PREFIX", default=Path("gin/checkpoints/shapes_detector"))
     train_detector(**vars(parser.parse_args()))
