@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import itertools
 import os
 import sys
 import tempfile
@@ -55,6 +54,7 @@ def measure(rows: tuple[str, ...], steps: int, folder: Path) -> Iterator[measuri
         yield measuring.compare(
             "mask head HG-52, COCO 512 px",
             *(functools.partial(run_mask_head, side, setting, prefix, 2) for side in SIDES), steps,
+            per_run=(1, NUM_BATCHES),
             floor_seconds=contenders.head_flops(setting, slots) / matrix_rate(),
             # 80 % of padded over budgeted slots.
             reach=0.8 * 100 / setting.slots_per_image)
@@ -62,7 +62,7 @@ def measure(rows: tuple[str, ...], steps: int, folder: Path) -> Iterator[measuri
         yield measuring.compare(
             "input, COCO 512 px",
             *(functools.partial(run_input, side, setting, prefix) for side in SIDES), steps,
-            unit="picture", per_run=PICTURES, reach=1.5)
+            unit="picture", per_run=(PICTURES, PICTURES), reach=1.5)
 
 
 def growth(steps: int, folder: Path) -> Iterator[tuple[str, int, measuring.Run]]:
@@ -79,7 +79,7 @@ def growth(steps: int, folder: Path) -> Iterator[tuple[str, int, measuring.Run]]
             run = functools.partial(
                 run_step, "ours", dataclasses.replace(base, **change), prefix,
                 value if what == "batch" else 2, trim=what != "slots")
-            yield what, value, measuring.cost(run, steps)
+            yield what, value, measuring.cost(run, steps, NUM_BATCHES)
 
 
 def _compare_steps(
@@ -91,22 +91,19 @@ def _compare_steps(
     return measuring.compare(
         name,
         *(functools.partial(run_step, side, setting, prefix, batch_size) for side in SIDES), steps,
-        floor_seconds=flops / matrix_rate(), reach=reach)
+        per_run=(1, NUM_BATCHES), floor_seconds=flops / matrix_rate(), reach=reach)
 
 
 def run_step(
     side: str, setting: Setting, prefix: str, batch_size: int, trim: bool = True
 ) -> Callable[[], None]:
-    """Build a training step, on some batches in turn."""
-    batches = itertools.cycle(contenders.batches(setting, prefix, batch_size, NUM_BATCHES))
+    """Build a training step on typical batches."""
+    batches = contenders.typical_batches(setting, prefix, batch_size, NUM_BATCHES)
     if side == "ours":
         step = contenders.our_step(setting, trim=trim)
     else:
         step = contenders.upstream_step(setting)
-    # Kernels of every number of slots are prepared before the clock starts.
-    for _ in range(NUM_BATCHES):
-        float(step(*next(batches)))
-    return lambda: float(step(*next(batches)))
+    return _run_over(side, lambda batch: float(step(*batch)), batches)
 
 
 def run_mask_head(side: str, setting: Setting, prefix: str, batch_size: int) -> Callable[[], None]:
@@ -117,12 +114,22 @@ def run_mask_head(side: str, setting: Setting, prefix: str, batch_size: int) -> 
         str(level): tf.random.stateless_normal(
             [batch_size, *[setting.image_size >> level] * 2, setting.filters], [level, 0])
         for level in range(2, setting.max_level + 1)}
-    batches = itertools.cycle(contenders.batches(setting, prefix, batch_size, NUM_BATCHES))
-    for _ in range(NUM_BATCHES):
-        float(step(features, next(batches)[1]))
-    return lambda: float(step(features, next(batches)[1]))
+    batches = contenders.typical_batches(setting, prefix, batch_size, NUM_BATCHES)
+    return _run_over(side, lambda batch: float(step(features, batch[1])), batches)
 
 
+def _run_over(
+    side: str, step: Callable[[tuple[tf.Tensor, dict]], float],
+    batches: list[tuple[tf.Tensor, dict]],
+) -> Callable[[], None]:
+    """Make a run: all batches for ours, and the first for upstream, to which all are the same."""
+    chosen = batches if side == "ours" else batches[:1]
+
+    def run() -> None:
+        for batch in chosen:
+            step(batch)
+
+    return run
 
 
 def run_input(side: str, setting: Setting, prefix: str) -> Callable[[], None]:

@@ -52,7 +52,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Cost of one run."""
+    """Cost of a run, or of a unit of work in it."""
 
     seconds: float
     cpu_seconds: float
@@ -68,10 +68,10 @@ class Worker:
         self._process.start()
         other.close()
 
-    def run(self) -> Run:
-        """Run once and wait for the end."""
+    def run(self, units: float = 1.0) -> Run:
+        """Run once, wait for the end, and return the cost of each of so many units of work."""
         self._connection.send("run")
-        return Run(*self._connection.recv())
+        return Run(*(cost / units for cost in self._connection.recv()))
 
     def stop(self) -> float:
         """End the process and return the largest memory that it had, in MiB."""
@@ -102,7 +102,7 @@ def compare(
     runs: int,
     *,
     unit: str = "step",
-    per_run: float = 1.0,
+    per_run: tuple[float, float] = (1.0, 1.0),
     floor_seconds: float | None = None,
     reach: float | None = None,
 ) -> Row:
@@ -114,15 +114,17 @@ def compare(
         ours: Builds a run of ours.
         runs: Number of timed runs of each, after one that is not counted.
         unit: Unit of work that the seconds are for.
-        per_run: Units of work in a run.
+        per_run: Units of work in a run of upstream's and in one of ours.
         floor_seconds: Seconds that the arithmetic alone would take.
         reach: Ratio to reach.
     """
     workers = Worker(upstream), Worker(ours)
-    pairs = [tuple(worker.run() for worker in workers) for _ in range(runs + 1)][1:]
+    pairs = [
+        tuple(worker.run(units) for worker, units in zip(workers, per_run, strict=True))
+        for _ in range(runs + 1)][1:]
     peaks = [worker.stop() for worker in workers]
     medians = [
-        statistics.median(getattr(pair[side], what) / per_run for pair in pairs)
+        statistics.median(getattr(pair[side], what) for pair in pairs)
         for what in ("seconds", "cpu_seconds") for side in (0, 1)]
     ratios = [
         statistics.median(getattr(a, what) / getattr(b, what) for a, b in pairs)
@@ -130,10 +132,10 @@ def compare(
     return Row(name, unit, *medians, *ratios, *peaks, floor_seconds, reach, processor())
 
 
-def cost(builder: Builder, runs: int) -> Run:
-    """Return the median cost of a run, after one that is not counted."""
+def cost(builder: Builder, runs: int, per_run: float = 1.0) -> Run:
+    """Return the median cost of each of `per_run` units, after a run that is not counted."""
     worker = Worker(builder)
-    taken = [worker.run() for _ in range(runs + 1)][1:]
+    taken = [worker.run(per_run) for _ in range(runs + 1)][1:]
     worker.stop()
     return Run(statistics.median(r.seconds for r in taken),
                statistics.median(r.cpu_seconds for r in taken))
