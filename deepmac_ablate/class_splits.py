@@ -59,7 +59,7 @@ SHAPES_B: tuple[str, ...] = ("ellipse", "ring", "square", "l_shape", "cross", "g
 
 NAMES: tuple[str, ...] = ("voc", "nonvoc", "coco40", "all", "none", "shapes_a", "shapes_b")
 
-_COCO_SPLITS: dict[str, frozenset[int]] = {"voc": VOC, "nonvoc": NON_VOC, "coco40": COCO40}
+COCO_SPLITS: dict[str, frozenset[int]] = {"voc": VOC, "nonvoc": NON_VOC, "coco40": COCO40}
 # Each draw has one spelling, so that equal trials have the same id.
 _RANDOM = re.compile(r"random-([1-9]\d*)-seed-(0|[1-9]\d*)")
 
@@ -93,7 +93,7 @@ def resolve(split: Split, categories: Iterable[Category]) -> frozenset[int]:
         return frozenset(names)
     if split == "none":
         return frozenset()
-    if isinstance(split, str) and split in _COCO_SPLITS:
+    if isinstance(split, str) and split in COCO_SPLITS:
         return _coco(split, names)
     if split == "shapes_a":
         return _listed(SHAPES_A, names)
@@ -152,7 +152,7 @@ def _coco(split: str, names: dict[int, str]) -> frozenset[int]:
                 f"Class split {split!r} needs COCO's classes, but class {class_id} of the dataset "
                 f"is {name!r} where COCO has {coco}; list the seen classes by id or name instead."
             )
-    seen = _COCO_SPLITS[split] & frozenset(names)
+    seen = COCO_SPLITS[split] & frozenset(names)
     if not seen:
         raise UserError(
             f"Class split {split!r} has no class in common with the dataset; "

@@ -20,7 +20,7 @@ from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 from PIL import Image
 
 from deepmac_ablate.data import dataset_info, drawing, image_example, records
-from deepmac_ablate.data.dataset_info import DatasetInfo
+from deepmac_ablate.data.dataset_info import Category, DatasetInfo
 from deepmac_ablate.data.record_problems import Problems, Record, verify_instances, verify_sizes
 from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.progress import track
@@ -103,7 +103,8 @@ def check_dataset(
     drawn_positions = set(
         random.Random(seed).sample(range(info.num_images), min(num_images, info.num_images))
     )
-    names = {category.id: category.name for category in info.categories}
+    by_label = {category.label: category for category in info.categories}
+    names = {label: category.name for label, category in by_label.items()}
     problems = Problems()
     counts: collections.Counter[int] = collections.Counter()
     boxes_only: collections.Counter[int] = collections.Counter()
@@ -123,9 +124,9 @@ def check_dataset(
         num_crowds += int(crowds.sum())
         if int(image_id) in digests:
             problems.add("repeated", f"Image {image_id} is in the records twice.")
-        digests[int(image_id)] = _digest(raw, record)
+        digests[int(image_id)] = _digest(raw, record, by_label)
         if position in drawn_positions:
-            pictures[image_id] = _draw(record, names, seen_ids)
+            pictures[image_id] = _draw(record, by_label, seen_ids)
     totals = {
         "images": (info.num_images, len(digests)),
         "instances": (info.num_instances, counts.total()),
@@ -136,8 +137,8 @@ def check_dataset(
     return CheckReport(
         info=info,
         seen_ids=None if seen_ids is None else frozenset(seen_ids),
-        num_instances=dict(sorted(counts.items())),
-        num_boxes_only=dict(sorted(boxes_only.items())),
+        num_instances=_by_id(counts, by_label),
+        num_boxes_only=_by_id(boxes_only, by_label),
         problems=problems.sentences(),
         contact_sheet=_save(pictures, folder),
     )
@@ -174,12 +175,22 @@ def _first_line(error: tf.errors.OpError) -> str:
     return error.message.splitlines()[0].rstrip(".") + "."
 
 
-def _digest(raw: bytes, record: Record) -> bytes:
+def _by_id(
+    counts: Mapping[int, int], categories: Mapping[int, Category]
+) -> dict[int, int]:
+    """Return the counts of known labels, by ascending id."""
+    known = {categories[label].id: n for label, n in counts.items() if label in categories}
+    return dict(sorted(known.items()))
+
+
+def _digest(raw: bytes, record: Record, categories: Mapping[int, Category]) -> bytes:
+    labels = record["groundtruth_classes"].tolist()
     features = tf.train.Example.FromString(raw).features.feature
     return image_example.content_digest(
         int(record["source_id"]),
         features["image/encoded"].bytes_list.value[0],
-        record["groundtruth_classes"].tolist(),
+        # An unknown label is a problem already reported.
+        [categories[label].id if label in categories else label for label in labels],
         record["groundtruth_boxes"],
         record["groundtruth_is_crowd"].tolist(),
         record["groundtruth_area"],
@@ -217,17 +228,20 @@ def _verify_totals(
 
 
 def _draw(
-    record: Record, names: Mapping[int, str], seen_ids: frozenset[int] | None
+    record: Record, categories: Mapping[int, Category], seen_ids: frozenset[int] | None
 ) -> Image.Image:
-    image, ids = record["image"], record["groundtruth_classes"].tolist()
+    image = record["image"]
+    classes = [
+        categories.get(label, Category(label, str(label)))
+        for label in record["groundtruth_classes"].tolist()]
     crowds = record["groundtruth_is_crowd"].tolist()
     labels = [
-        f"{names.get(i, i)}{' (crowd)' if crowd else ''}"
-        for i, crowd in zip(ids, crowds, strict=True)
+        f"{category.name}{' (crowd)' if crowd else ''}"
+        for category, crowd in zip(classes, crowds, strict=True)
     ]
     roles = None
     if seen_ids is not None:
-        roles = ["seen" if category_id in seen_ids else "novel" for category_id in ids]
+        roles = ["seen" if category.id in seen_ids else "novel" for category in classes]
     boxes = record["groundtruth_boxes"] * np.tile(image.shape[:2], 2)
     masks = record["groundtruth_instance_masks"]
     return drawing.draw_instances(image, boxes, masks, labels, roles)

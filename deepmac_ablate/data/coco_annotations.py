@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 
 from deepmac_ablate.data import masks
-from deepmac_ablate.data.dataset_info import Category
+from deepmac_ablate.data.dataset_info import Category, number_classes
 from deepmac_ablate.errors import UserError, count_noun, did_you_mean
 from deepmac_ablate.storage.strict_json import read_json_file
 
 Entry = dict[str, Any]
 _TABLES = ("images", "annotations", "categories")
+_MOST_POSITIVE_ID = 2**63 - 1
+# Names of exporters for what is no object.
+_NO_CLASSES = frozenset({"background", "bg", "ignore"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,7 @@ class CocoTruth:
         images: Entries of the images, by ascending id.
         annotations: Annotations by image id, in the order of the file.
         categories: Classes by ascending id.
+        no_classes: Names and ids of categories that are left out, as they are no classes.
         num_derived_crowd: Number of annotations without `iscrowd`, for which 0 was assumed.
         num_derived_area: Number of annotations without `area`, which was set to that of the mask
             or, if there is none, of the box.
@@ -42,6 +46,7 @@ class CocoTruth:
     images: list[Entry]
     annotations: Mapping[int, list[Entry]]
     categories: tuple[Category, ...]
+    no_classes: Mapping[int, str]
     num_derived_crowd: int
     num_derived_area: int
 
@@ -59,11 +64,13 @@ def read_coco(path: Path) -> CocoTruth:
             images or categories that it does not list.
     """
     document = _load(path)
-    categories = _categories(document["categories"], path)
+    entries = document["annotations"]
+    used = frozenset(
+        entry["category_id"] for entry in entries if isinstance(entry.get("category_id"), int))
+    categories, no_classes = _categories(document["categories"], used, path)
     images = _images(document["images"], path)
     sizes = {image["id"]: (image["height"], image["width"]) for image in images}
     names = {category.id: category.name for category in categories}
-    entries = document["annotations"]
     _check_annotations(entries, sizes, names, path)
     if not any(_segmentation(entry) for entry in entries):
         raise UserError(
@@ -78,10 +85,13 @@ def read_coco(path: Path) -> CocoTruth:
     for entry in completed:
         by_image[entry["image_id"]].append(entry)
     return CocoTruth(
-        document={**document, "annotations": completed},
+        document={
+            **document, "annotations": completed,
+            "categories": [c for c in document["categories"] if c["id"] not in no_classes]},
         images=images,
         annotations=by_image,
         categories=categories,
+        no_classes=no_classes,
         num_derived_crowd=num_derived_crowd,
         num_derived_area=num_derived_area,
     )
@@ -102,19 +112,43 @@ def _load(path: Path) -> Entry:
     return document
 
 
-def _categories(entries: list[Entry], path: Path) -> tuple[Category, ...]:
+def _categories(
+    entries: list[Entry], used: frozenset[int], path: Path
+) -> tuple[tuple[Category, ...], dict[int, str]]:
+    """Return the classes, and the names by id of categories that are no classes.
+
+    Args:
+        entries: The list `categories`.
+        used: Category ids of annotations.
+        path: The file, for messages.
+    """
     for position, entry in enumerate(entries):
         _require(entry, {"id": int, "name": str}, f"{path}: category number {position}")
-        if entry["id"] < 1:
+        if abs(entry["id"]) > _MOST_POSITIVE_ID:
             raise UserError(
-                f"{path}: category {entry['name']!r} has the id {entry['id']}; ids must be at "
-                "least 1, as 0 is the background."
-            )
+                f"{path}: category {entry['name']!r} has the id {entry['id']}, which does not fit "
+                "into 64 bits; number the categories anew.")
     _refuse_duplicates((entry["id"] for entry in entries), f"{path}: category id")
-    _refuse_duplicates((entry["name"] for entry in entries), f"{path}: category name")
-    if not entries:
+    left_out = [entry for entry in entries if entry["id"] not in used and _is_root(entry, entries)]
+    names = {entry["id"]: entry["name"] for entry in entries if entry not in left_out}
+    _refuse_duplicates(names.values(), f"{path}: category name")
+    if not names:
         raise UserError(f"{path} has no categories.")
-    return tuple(sorted((Category(e["id"], e["name"]) for e in entries), key=lambda c: c.id))
+    return number_classes(names), {entry["id"]: entry["name"] for entry in left_out}
+
+
+def _is_root(entry: Entry, entries: list[Entry]) -> bool:
+    """Return whether a category is an exporter's root of the others, or its background.
+
+    Only ids below 1 are considered, as no exporter gives such a category another one.
+    """
+    if entry["id"] >= 1:
+        return False
+    if entry["name"].strip("_ ").casefold() in _NO_CLASSES:
+        return True
+    others = [other for other in entries if other is not entry]
+    return bool(others) and all(
+        other.get("supercategory") == entry["name"] for other in others)
 
 
 def _images(entries: list[Entry], path: Path) -> list[Entry]:

@@ -8,6 +8,7 @@ import functools
 import math
 import os
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 from etils import epath
@@ -39,6 +40,7 @@ class ConversionSummary:
         num_without_instances: Number of images without any instance; they are kept.
         num_derived_crowd: Number of annotations without `iscrowd`.
         num_derived_area: Number of annotations without `area`.
+        no_classes: Names by id of categories that were left out, as they are no classes.
     """
 
     info: DatasetInfo
@@ -48,6 +50,7 @@ class ConversionSummary:
     num_without_instances: int
     num_derived_crowd: int
     num_derived_area: int
+    no_classes: Mapping[int, str]
 
     def lines(self) -> list[str]:
         """Return the summary as text: the counts, then the count of each kind of exception."""
@@ -68,7 +71,17 @@ class ConversionSummary:
             "annotations without iscrowd, taken as 0": self.num_derived_crowd,
             "annotations without area, taken from mask or box": self.num_derived_area,
         }
-        return lines + [f"  {what}: {count}" for what, count in exceptions.items() if count]
+        lines += [f"  {what}: {count}" for what, count in exceptions.items() if count]
+        lines += [
+            f"  category {name!r} (id {class_id}) left out, as no object has it and it is no class "
+            "but a root or background"
+            for class_id, name in self.no_classes.items()]
+        if any(category.id != category.label for category in info.categories):
+            number = len(info.categories)
+            lines.append(
+                f"  class ids are kept; a model numbers the classes from 1 to {number}: bind "
+                f"NUM_CLASSES = {number + 1}")
+        return lines
 
 
 def convert_dataset(
@@ -151,6 +164,7 @@ def _summary(
         num_without_instances=counts["empty"],
         num_derived_crowd=truth.num_derived_crowd,
         num_derived_area=truth.num_derived_area,
+        no_classes=truth.no_classes,
     )
 
 

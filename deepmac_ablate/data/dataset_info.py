@@ -24,14 +24,45 @@ from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.storage import file_io
 
 _NAMED_AT_MOST = 5
+# A model for 3 of the 1,203 classes of LVIS may keep their ids.
+_MOST_UNUSED_LABELS = 1200
 
 
 @dataclasses.dataclass(frozen=True)
 class Category:
-    """A class of the annotations: its `id`, at least 1 (0 is background), and its `name`."""
+    """A class of the annotations.
+
+    Attributes:
+        id: Id in the annotations, any integer of 64 bits. Users see only this one.
+        name: Name in the annotations.
+        label: Number in the records and in the model, at least 1, as 0 is the background. None
+            stands for the id.
+    """
 
     id: int
     name: str
+    label: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.label is None:
+            object.__setattr__(self, "label", self.id)
+
+
+def number_classes(names: Mapping[int, str]) -> tuple[Category, ...]:
+    """Return classes by ascending id, with labels for the model.
+
+    The ids are the labels where a model can use them: those of COCO, for instance, with 10 unused
+    ones. Ids that begin at 0, or leave so large gaps that a model would consist of unused classes,
+    are numbered from 1.
+
+    Args:
+        names: Names of the classes by id.
+    """
+    ids = sorted(names)
+    usable = ids[0] >= 1 and ids[-1] <= len(ids) + _MOST_UNUSED_LABELS
+    return tuple(
+        Category(class_id, names[class_id], class_id if usable else label)
+        for label, class_id in enumerate(ids, 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +120,25 @@ class DatasetInfo:
 
     @classmethod
     def _from_json(cls, fields: Mapping[str, Any]) -> DatasetInfo:
-        categories = tuple(Category(int(c["id"]), str(c["name"])) for c in fields["categories"])
+        categories = tuple(
+            Category(int(c["id"]), str(c["name"]), int(c.get("label", c["id"])))
+            for c in fields["categories"])
         return cls(**{**fields, "categories": categories})
 
     def save(self, prefix: str | os.PathLike[str]) -> None:
         """Write the info file of `prefix` atomically."""
-        file_io.write(info_path(prefix), json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        fields = dataclasses.asdict(self)
+        file_io.write(info_path(prefix), json.dumps(fields, indent=2) + "\n")
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The name of each class by its id."""
+        return {category.id: category.name for category in self.categories}
+
+    @property
+    def labels(self) -> dict[int, int]:
+        """The label of each class by its id; see `Category`."""
+        return {category.id: category.label for category in self.categories}
 
     def check_num_classes(self, num_classes: int) -> None:
         """Check that a model has enough classes for the dataset.
@@ -105,11 +149,11 @@ class DatasetInfo:
         Raises:
             UserError: If it has too few.
         """
-        largest = max(category.id for category in self.categories)
+        largest = max(self.labels.values())
         if num_classes <= largest:
             raise UserError(
                 f"MaskRCNN.num_classes = {num_classes} is too small for the dataset "
-                f"{self.name}, whose largest class id is {largest}: use {largest + 1}."
+                f"{self.name}, whose classes are numbered up to {largest}: use {largest + 1}."
             )
 
     def record_files(self, prefix: str | os.PathLike[str]) -> list[epath.Path]:

@@ -63,16 +63,16 @@ def verify_instances(record: Record, names: Mapping[int, str], problems: Problem
 
     Args:
         record: A record that has passed `verify_sizes`.
-        names: Class names by category id.
+        names: Class names by the label in the records.
         problems: Collection to add to.
     """
     height, width = record["image"].shape[:2]
     limits = np.array([height, width, height, width])
-    for index, category_id in enumerate(record["groundtruth_classes"].tolist()):
-        name = names.get(category_id, category_id)
+    for index, label in enumerate(record["groundtruth_classes"].tolist()):
+        name = names.get(label, label)
         where = f"Image {record['source_id'].decode()}, instance {index} ({name})"
-        if category_id not in names:
-            problems.add("class", f"{where}: class {category_id} is not in this dataset.")
+        if label not in names:
+            problems.add("class", f"{where}: class {label} is not in this dataset.")
         box = record["groundtruth_boxes"][index]
         low, high = -_BOX_TOLERANCE, 1 + _BOX_TOLERANCE
         if not (low <= box[0] < box[2] <= high and low <= box[1] < box[3] <= high):

@@ -20,22 +20,24 @@ _FINGERPRINT_DIGITS = 12
 _EDGES = ("ymin", "xmin", "ymax", "xmax")
 
 
-def encode_record(image: ImageExample, names: Mapping[int, str]) -> tf.train.Example:
+def encode_record(
+    image: ImageExample, categories: Mapping[int, Category]
+) -> tf.train.Example:
     """Return the record of an image in Model Garden's format, which `TfExampleDecoder` reads.
 
     Args:
         image: Content of the record.
-        names: Class names by category id.
+        categories: Classes by id; records have their labels.
     """
     features = tfrecord_lib.image_info_to_feature_dict(
         image.height, image.width, image.file_name, image.image_id, image.encoded, image.encoding
     )
     if image.category_ids:
-        texts = [names[category_id].encode() for category_id in image.category_ids]
+        classes = [categories[category_id] for category_id in image.category_ids]
         objects = {
             **{f"bbox/{edge}": (image.boxes[:, i], "float_list") for i, edge in enumerate(_EDGES)},
-            "class/text": (texts, "bytes_list"),
-            "class/label": (image.category_ids, "int64_list"),
+            "class/text": ([category.name.encode() for category in classes], "bytes_list"),
+            "class/label": ([category.label for category in classes], "int64_list"),
             "is_crowd": (image.crowds, "int64_list"),
             "area": (image.areas, "float_list"),
             "mask": (image.mask_pngs, "bytes_list"),
@@ -75,7 +77,7 @@ class RecordWriter:
         self._prefix = prefix
         self._num_shards = num_shards
         self._categories = tuple(categories)
-        self._names = {category.id: category.name for category in categories}
+        self._by_id = {category.id: category for category in categories}
         # A folder beside the target, because a rename within one file system is atomic.
         self._folder = prefix.parent / f".{prefix.name}.partial"
         self._writers: list[tf.io.TFRecordWriter] = []
@@ -107,7 +109,7 @@ class RecordWriter:
     def add_image_example(self, image: ImageExample) -> None:
         """Append an image to the next shard."""
         writer = self._writers[len(self._digests) % self._num_shards]
-        writer.write(encode_record(image, self._names).SerializeToString())
+        writer.write(encode_record(image, self._by_id).SerializeToString())
         self._digests[image.image_id] = image.digest
         self._num_crowds += sum(image.crowds)
         self._num_instances += len(image.crowds) - sum(image.crowds)

@@ -118,7 +118,8 @@ class TrainingData:
         Args:
             image_size: Height and width of the images in a batch, in pixels.
             anchors: Anchors to label.
-            seen_ids: Classes whose masks training may see; other masks are replaced by zeros here.
+            seen_ids: Ids of the classes whose masks training may see; other masks are replaced by
+                zeros here.
             seed: Seed of order and augmentation, which depend on it and the position alone.
             first_step: The step whose batch comes first.
             input_context: The part of each batch to return; None for all of it.
@@ -139,7 +140,7 @@ class TrainingData:
             raise UserError(
                 f"TrainingData.batch_size = {self.batch_size} must be divisible by the "
                 f"number of replicas, {replicas}.")
-        seen = tf.constant(sorted(seen_ids), tf.int64)
+        seen = tf.constant(sorted(self.info.labels[i] for i in seen_ids), tf.int64)
 
         def parse(position: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
             example = self._decoder.decode(record)

@@ -18,6 +18,7 @@ from deepmac_ablate.evaluation.given_boxes import GivenBox, given_boxes
 from deepmac_ablate.evaluation.metrics import agnostic_recall, average_precision, mask_iou, summary
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
+from deepmac_ablate.evaluation.model_classes import UNKNOWN, ModelClasses
 from deepmac_ablate.evaluation.predictor import Predictor
 from deepmac_ablate.evaluation.reference_masks import reference_ious
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
@@ -116,6 +117,7 @@ class Evaluation:
         model: MaskRCNN,
         strategy: tf.distribute.Strategy,
         seen_classes: class_splits.Split,
+        classes: ModelClasses = UNKNOWN,
     ) -> EvaluationResult:
         """Evaluate a model on every image.
 
@@ -123,6 +125,7 @@ class Evaluation:
             model: The trained model.
             strategy: The strategy in whose scope the model was built.
             seen_classes: The classes that count as seen; all others are novel.
+            classes: The classes of the model.
 
         Raises:
             UserError: If the dataset's images and its annotations do not correspond.
@@ -132,7 +135,7 @@ class Evaluation:
         given_sources = [source for source in self.box_sources if source != "detections"]
         given = given_boxes(ground_truth, given_sources, self.noise_seed)
         if self._predictor is None or self._predictor.model is not model:
-            self._predictor = Predictor(model, strategy, self.data.batch_size)
+            self._predictor = Predictor(model, strategy, self.data.batch_size, classes)
         predictor = self._predictor
         detect = "detections" in self.box_sources
         scored: list[int] = []

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from deepmac_ablate.evaluation.given_boxes import GivenBox
 from deepmac_ablate.evaluation.mask_pasting import paste_masks
+from deepmac_ablate.evaluation.model_classes import UNKNOWN, ModelClasses
 from deepmac_ablate.modeling.autograph import is_own
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 
@@ -42,7 +43,10 @@ class Predictor:
         model: The model.
     """
 
-    def __init__(self, model: MaskRCNN, strategy: tf.distribute.Strategy, batch_size: int) -> None:
+    def __init__(
+        self, model: MaskRCNN, strategy: tf.distribute.Strategy, batch_size: int,
+        classes: ModelClasses = UNKNOWN,
+    ) -> None:
         """Prepare to predict.
 
         Args:
@@ -50,8 +54,11 @@ class Predictor:
             strategy: The strategy in whose scope the model was built.
             batch_size: The largest number of images in a batch. Smaller batches are padded, as
                 each size would need a traced program of its own.
+            classes: The classes of the model. Predictions have their ids; detections of what is
+                none of them are left out.
         """
         self.model = model
+        self._classes = classes
         self._strategy = strategy
         self._replicas = max(len(strategy.extended.worker_devices), 1)
         self._batch_size = -(-batch_size // self._replicas) * self._replicas
@@ -85,18 +92,26 @@ class Predictor:
         given = [given_boxes.get(image_id, ()) for image_id in ids]
         in_given = [
             _Boxes(_to_yxyx(np.array([g.box for g in boxes]).reshape(-1, 4)) * scale,
-                   np.array([g.class_id for g in boxes], np.int32), None)
+                   np.array([self._classes.label(g.class_id) for g in boxes], np.int32), None)
             for boxes, scale in zip(given, scales, strict=True)]
         masks_found = self._segment(features, found)
         masks_given = self._segment(features, in_given)
         for i, image_id in enumerate(ids):
-            detections = coco_results(image_id, *found[i], masks_found[i], info[i])
+            detections = self._with_ids(
+                coco_results(image_id, *found[i], masks_found[i], info[i]))
             boxes = np.array([g.box for g in given[i]], np.float64).reshape(-1, 4)
             encoded = paste_masks(masks_given[i], boxes, *info[i, 0].astype(int).tolist())
             in_boxes: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
             for given_box, mask in zip(given[i], encoded, strict=True):
                 in_boxes[given_box.source][given_box.annotation_id] = mask
             yield ImagePrediction(image_id, detections, in_boxes)
+
+    def _with_ids(self, detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return detections with ids of classes instead of numbers in the model."""
+        ids = [self._classes.id_of(detection["category_id"]) for detection in detections]
+        return [
+            {**detection, "category_id": class_id}
+            for detection, class_id in zip(detections, ids, strict=True) if class_id is not None]
 
     def _detect_boxes(self, features: Any, info: np.ndarray) -> list[_Boxes]:  # noqa: ANN401
         found = self._gather(
@@ -171,7 +186,7 @@ def coco_results(
     Args:
         image_id: The id of the image.
         boxes: [n, 4] float32, ymin, xmin, ymax, xmax in pixels of the resized image.
-        classes: [n] class ids.
+        classes: [n] numbers of classes in the model, which become the category ids.
         scores: [n] float32.
         masks: [n, h, w] float32, probabilities in each box.
         image_info: [4, 2], its rows 0 and 2 the size of the original image and the scale of the

@@ -54,7 +54,8 @@ def render_json(
             fields["estimate"] = forecast.arms[row.arm]._asdict()
     if forecast is not None:
         plan["device"] = forecast.to_json()
-    return plan | {"data_out_of_reach": checked.data_out_of_reach}
+    return plan | {
+        "data_out_of_reach": checked.data_out_of_reach, "data_notes": checked.data_notes}
 
 
 def render_text(
@@ -145,6 +146,7 @@ def _totals(checked: CheckedPlan, rows: Sequence[TrialRow]) -> list[str]:
         f"{trials}, {arms}: {statuses}. "
         f"Unfinished trials will need {disk / 1e9:.1f} GB for checkpoints.",
         *_unchecked_datasets(checked),
+        *checked.data_notes,
     ]
 
 

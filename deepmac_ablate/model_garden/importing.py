@@ -11,14 +11,20 @@ import numpy as np
 import tensorflow as tf
 
 from deepmac_ablate import bindings
+from deepmac_ablate.class_splits import COCO, COCO_SPLITS
+from deepmac_ablate.data.class_agreement import check_agreement
+from deepmac_ablate.data.dataset_info import Category
+from deepmac_ablate.data.evaluation_data import EvaluationData
+from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.evaluation.model_classes import UNKNOWN, ModelClasses, dataset_classes
 from deepmac_ablate.model_garden import PARTS
 from deepmac_ablate.model_garden.matching import CheckpointMatch, match_checkpoint
 from deepmac_ablate.model_garden.trees import CheckpointTree, find_part
 from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import to_json
-from deepmac_ablate.training.session import prepare_model
+from deepmac_ablate.training.session import PreparedModel, prepare_model
 from deepmac_ablate.trial.trial import Trial, trial_id
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -52,6 +58,7 @@ def import_checkpoint(
         raise UserError(f"The workdir {workdir.path} is already in use; pass another one.")
     stored = CheckpointTree(checkpoint)
     prepared = prepare_model(trial)
+    classes = _classes(prepared)
     matched = match_checkpoint(stored, prepared.model, parts)
     fingerprint = _assign(stored, matched)
     step = _read_step(stored)
@@ -76,8 +83,34 @@ def import_checkpoint(
         file_io.write(workdir.path / PROVENANCE, to_json(provenance, indent=2) + "\n")
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"Cannot write the workdir {workdir.path}: {error}.") from error
-    workdir.start(trial, identity, bindings.config_text())
+    workdir.start(trial, identity, bindings.config_text(), classes.to_json())
     return provenance
+
+
+def _classes(prepared: PreparedModel) -> ModelClasses:
+    """Return the classes of the model: those of its dataset, or else COCO's if its split is one's.
+
+    Raises:
+        UserError: If the datasets that are in reach do not fit the model or each other.
+    """
+    training, evaluation = prepared.training, prepared.evaluation.data
+    split, classes = training.seen_classes, UNKNOWN
+    if _in_reach(training.data):
+        training.check_classes(prepared.model)
+        classes = training.classes
+    elif isinstance(split, str) and split in COCO_SPLITS:
+        classes = dataset_classes((Category(*entry) for entry in COCO.items()), split)
+    if _in_reach(evaluation):
+        check_agreement(
+            "the checkpoint", classes.names, evaluation.prefix, evaluation.info.names)
+    return classes
+
+
+def _in_reach(data: TrainingData | EvaluationData) -> bool:
+    try:
+        return bool(data.info)
+    except UserError:
+        return False
 
 
 def _assign(stored: CheckpointTree, matched: CheckpointMatch) -> str:

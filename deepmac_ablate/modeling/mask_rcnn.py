@@ -11,6 +11,7 @@ import tf_keras
 from official.vision.modeling.layers import roi_aligner
 from official.vision.ops import box_ops
 
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import mask_slots, stochastic_depth
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.autograph import call_in_float32, call_part, disabled, needs_autograph
@@ -64,7 +65,7 @@ class MaskRCNN(tf_keras.Model):
         """Create the layers.
 
         Args:
-            num_classes: Number of classes including background: the largest class id plus 1.
+            num_classes: Number of classes including background, from 2 to 100,000.
             image_size: Height and width of the images in pixels, multiples of 2**max_level.
             backbone: Network that computes the feature pyramid for all heads.
             mask_head: Head that predicts a mask from the features inside a box.
@@ -83,9 +84,12 @@ class MaskRCNN(tf_keras.Model):
                 0.
 
         Raises:
-            UserError: If `image_size` does not suit the pyramid.
+            UserError: If `num_classes` is out of range, or `image_size` does not suit the pyramid.
         """
         super().__init__()
+        if not 2 <= num_classes <= 100_000:
+            raise UserError(
+                f"MaskRCNN.num_classes must be from 2 to 100000, got {num_classes}.")
         anchors.check_image_size(image_size)
         self.num_classes = num_classes
         self.image_size = tuple(image_size)

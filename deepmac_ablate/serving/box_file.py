@@ -26,7 +26,7 @@ class FileBox(NamedTuple):
 
     Attributes:
         bbox: [x, y, width, height] in pixels.
-        category_id: Class of the object in the box, at least 1; None if it is unknown.
+        category_id: Class of the object in the box; None if it is unknown.
     """
 
     bbox: list[float]
@@ -192,9 +192,8 @@ def _box(bbox: Any, category_id: Any, place: str) -> FileBox:  # noqa: ANN401 - 
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
         raise UserError(f"{place} has the bbox {bbox!r}; it must be [x, y, width, height].")
     if category_id is not None and (
-            not isinstance(category_id, int) or isinstance(category_id, bool) or category_id < 1):
-        raise UserError(
-            f"{place} has the category_id {category_id!r}; it must be an integer of at least 1.")
+            not isinstance(category_id, int) or isinstance(category_id, bool)):
+        raise UserError(f"{place} has the category_id {category_id!r}; it must be an integer.")
     return FileBox([float(number) for number in bbox], category_id)
 
 

@@ -64,7 +64,8 @@ def export_model(
         extra_bindings = [*extra_bindings, f"MaskRCNN.image_size = {tuple(image_size)}"]
     trained = load_trained(workdir, extra_bindings)
     functions = {
-        kind: trace_signature(trained.model, kind, batch_size, normalized) for kind in inputs}
+        kind: trace_signature(trained.model, kind, batch_size, normalized, trained.classes.labels)
+        for kind in inputs}
     # Only the variables: with the whole model, Keras would also trace each of its layers.
     holder = tf.Module()
     holder.weights = list(trained.model.variables)

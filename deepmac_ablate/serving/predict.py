@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,14 +20,16 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from deepmac_ablate.data import drawing, model_input
+from deepmac_ablate.data.class_agreement import find_conflicts
 from deepmac_ablate.errors import UserError, count_noun, inflect
 from deepmac_ablate.evaluation.given_boxes import GivenBox
+from deepmac_ablate.evaluation.model_classes import ModelClasses
 from deepmac_ablate.evaluation.predictor import ImagePrediction, Predictor
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.progress import track
 from deepmac_ablate.serving.box_file import BoxFile, FileBox, clip_boxes
 from deepmac_ablate.serving.image_folder import ImageFile, drawing_names, read_image
-from deepmac_ablate.serving.trained import ModelClasses, TrainedModel, load_trained
+from deepmac_ablate.serving.trained import TrainedModel, load_trained
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import to_json
 
@@ -81,10 +83,12 @@ def predict_images(
     trained = load_trained(workdir)
     problems = list(boxes.problems) if boxes else []
     classes = trained.classes
+    notes: list[str] = []
     if boxes:
-        _check_classes(boxes, trained)
+        notes = _check_classes(boxes, trained)
         classes = classes.with_names(boxes.class_names)
-    predictor = Predictor(trained.model, trained.strategy, min(batch_size, len(images)))
+    predictor = Predictor(
+        trained.model, trained.strategy, min(batch_size, len(images)), trained.classes)
     loaded = _load_images(track(images, len(images), "Predicting"), boxes, problems)
     names = dict(zip(images, drawing_names(images), strict=True))
     results: list[dict[str, Any]] = []
@@ -109,7 +113,7 @@ def predict_images(
     return PredictionSummary(
         [f"{output}: {count} of {count_noun(len(images), 'image')}, drawn with {drawn}"
          + _count_by_role(shown, classes),
-         f"{path}: {count_noun(len(results), 'mask')}"],
+         f"{path}: {count_noun(len(results), 'mask')}", *notes],
         problems)
 
 
@@ -166,24 +170,40 @@ def _make_results(image: _LoadedImage, prediction: ImagePrediction) -> list[dict
     return sorted(detected, key=lambda result: -result["score"]) + given
 
 
-def _check_classes(boxes: BoxFile, trained: TrainedModel) -> None:
-    """Raise a UserError if the mask head is class-specific and a box lacks a class it knows."""
+def _check_classes(boxes: BoxFile, trained: TrainedModel) -> list[str]:
+    """Compare the classes of the boxes with those of the trial.
+
+    Returns:
+        A sentence for each class on which they do not agree, where the mask head knows no classes.
+
+    Raises:
+        UserError: If the mask head is class-specific, and a box has no class that it knows.
+    """
+    classes, source = trained.classes, "the file of boxes"
+    used = {box.category_id for given in boxes.by_name.values() for box in given}
+    named = {i: name for i, name in boxes.class_names.items() if i in used}
+    conflicts = find_conflicts("the trial", classes.names, source, named)
     if trained.model.mask_head.class_agnostic:
-        return
-    most, known = trained.model.num_classes - 1, trained.classes.names
+        return [
+            f"{conflict}: the names of {source} are used." for conflict in conflicts]
+    if conflicts:
+        raise UserError(
+            f"The mask head of this trial is class-specific, and {conflicts[0]}.")
+    labels = classes.labels or range(1, trained.model.num_classes)
     for name, given in boxes.by_name.items():
         for box in given:
-            class_id = box.category_id
-            if class_id is None or class_id > most:
+            if box.category_id not in labels:
                 raise UserError(
                     "The mask head of this trial is class-specific, so every box needs a "
-                    f"category_id from 1 to {most}; the box {box.bbox} of {name} has {class_id}.")
-            given_name = boxes.class_names.get(class_id)
-            if given_name is not None and given_name != known.get(class_id, given_name):
-                raise UserError(
-                    "The mask head of this trial is class-specific, and class "
-                    f"{class_id} is {known[class_id]!r} in the trial but {given_name!r} in the "
-                    "file of boxes.")
+                    f"category_id {_describe_ids(labels)}; the box {box.bbox} of {name} has "
+                    f"{box.category_id}.")
+    return []
+
+
+def _describe_ids(ids: Collection[int]) -> str:
+    if isinstance(ids, range):
+        return f"from {ids[0]} to {ids[-1]}"
+    return f"of {count_noun(len(ids), 'class', 'classes')} from {min(ids)} to {max(ids)}"
 
 
 def _count_by_role(shown: Sequence[dict[str, Any]], classes: ModelClasses) -> str:
@@ -229,7 +249,7 @@ def draw_results(
     ids = [result.get("category_id") for result in ordered]
     return drawing.draw_instances(
         np.asarray(image), boxes, masks,
-        ["" if class_id is None else classes.label(class_id) for class_id in ids],
+        ["" if class_id is None else classes.display_name(class_id) for class_id in ids],
         [classes.roles.get(class_id) for class_id in ids],
         [result["score"] for result in ordered] if show_scores else None)
 

@@ -17,25 +17,34 @@ Segmentation of the objects in given boxes::
 
 Detected boxes are in pixels of the resized image, as in Model Garden. Divided by row 2 of
 `image_info` (the scale), they are in pixels of the original image.
+
+Classes are the ids of the dataset. Where these are not the numbers in the model (see
+`dataset_info.number_classes`), a number that stands for no class becomes -1.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
 from deepmac_ablate.data import model_input
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.autograph import is_own
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.serving import InputType
 
 _Outputs = dict[str, tf.Tensor]
+_MOST_POSITIVE_INT32 = 2**31 - 1
 
 
 def trace_signature(
-    model: MaskRCNN, kind: InputType, batch_size: int | None, normalized: bool
+    model: MaskRCNN,
+    kind: InputType,
+    batch_size: int | None,
+    normalized: bool,
+    labels: Mapping[int, int] | None = None,
 ) -> tf.types.experimental.ConcreteFunction:
     """Trace the function for one input type.
 
@@ -45,7 +54,15 @@ def trace_signature(
         batch_size: Number of images; None allows any number.
         normalized: True gives detected boxes in units of the image's size, clipped to [0, 1],
             instead of pixels of the resized image.
+        labels: Numbers of the classes in the model by id; None or empty if they are the ids.
+
+    Raises:
+        UserError: If an id does not fit into 32 bits, which the outputs have in Model Garden.
     """
+    if labels and max(map(abs, labels)) > _MOST_POSITIVE_INT32:
+        raise UserError(
+            f"Class id {max(labels, key=abs)} does not fit into the 32 bits of an export's class "
+            "ids; give the classes smaller ids, and convert the dataset again.")
     function = functools.partial(tf.function, autograph=is_own(model))
     images = tf.TensorSpec([batch_size, None, None, 3], tf.uint8)
     strings = tf.TensorSpec([batch_size], tf.string)
@@ -54,7 +71,7 @@ def trace_signature(
         classes = tf.TensorSpec([batch_size, None], tf.int32)
         if model.mask_head.class_agnostic:
             return function(_make_segmenter(model)).get_concrete_function(images, boxes)
-        return function(_make_class_segmenter(model)).get_concrete_function(
+        return function(_make_class_segmenter(model, labels)).get_concrete_function(
             images, boxes, classes)
     read, spec = {
         "image_tensor": (lambda pixels: pixels, images),
@@ -63,7 +80,11 @@ def trace_signature(
     }[kind]
 
     def detect(inputs: tf.Tensor) -> _Outputs:
-        return _detect(model, inputs, read, normalized)
+        found = _detect(model, inputs, read, normalized)
+        if labels:
+            found["detection_classes"] = _translate(
+                found["detection_classes"], {label: i for i, label in labels.items()}, -1)
+        return found
 
     return function(detect).get_concrete_function(spec)
 
@@ -99,13 +120,15 @@ def _make_segmenter(model: MaskRCNN) -> Callable[[tf.Tensor, tf.Tensor], _Output
 
 
 def _make_class_segmenter(
-    model: MaskRCNN,
+    model: MaskRCNN, labels: Mapping[int, int] | None = None
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], _Outputs]:
     size = model.mask_head.mask_size
 
     def segment(images: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor) -> _Outputs:
         prepared, info = _prepare(model, images, lambda pixels: pixels)
         batch, number = tf.unstack(tf.shape(boxes)[:2])
+        if labels:
+            classes = _translate(classes, labels, 0)
         masks = model.predict_masks(
             model.features(prepared),
             tf.reshape(boxes * _resized_extent(info), [-1, 4]),
@@ -115,6 +138,14 @@ def _make_class_segmenter(
         return {"detection_masks": tf.ensure_shape(masks, [*boxes.shape[:2], size, size])}
 
     return segment
+
+
+def _translate(classes: tf.Tensor, table: Mapping[int, int], default: int) -> tf.Tensor:
+    """Look up int32 numbers in a table of a few thousand; others become `default`."""
+    known = tf.constant(list(table), tf.int32)
+    found = tf.equal(classes[..., tf.newaxis], known)
+    values = tf.gather(tf.constant(list(table.values()), tf.int32), tf.argmax(found, axis=-1))
+    return tf.where(tf.reduce_any(found, axis=-1), values, default)
 
 
 def _prepare(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from deepmac_ablate import bindings, class_splits
-from deepmac_ablate.data.dataset_info import Category
+from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.evaluation.model_classes import ModelClasses, trial_classes
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.session import PreparedModel, prepare_model
@@ -66,8 +66,9 @@ def load_trained(workdir: str, extra_bindings: Sequence[str] = ()) -> TrainedMod
             f"The checkpoint in {files.checkpoints} does not fit the model: {reason}.") from error
     if step is None:
         raise UserError(f"There is no checkpoint in {files.checkpoints}.")
-    return TrainedModel(
-        trial_id, step, _model_classes(prepared), prepared.model, prepared.strategy)
+    training, model = prepared.training, prepared.model
+    classes = trial_classes(files, training.data.prefix, training.seen_classes, model.num_classes)
+    return TrainedModel(trial_id, step, classes, model, prepared.strategy)
 
 
 def _check_extra_bindings(prepared: PreparedModel, number: int) -> None:
@@ -76,64 +77,3 @@ def _check_extra_bindings(prepared: PreparedModel, number: int) -> None:
     for binding in prepared.parsed[len(prepared.parsed) - number:]:
         if binding in unused:
             raise UserError(f"{binding.place} has no effect: nothing in the trial's model uses it.")
-
-
-def _model_classes(prepared: PreparedModel) -> ModelClasses:
-    training = prepared.training
-    try:
-        known = training.data.info.categories
-    except UserError:
-        # The dataset is not available here, and the model does not need it.
-        known = None
-    return derive_classes(known, training.seen_classes, prepared.model.num_classes)
-
-
-class ModelClasses(NamedTuple):
-    """Classes of a trained model by id; missing ids are unknown.
-
-    Attributes:
-        names: Names of the classes.
-        roles: "seen" for classes that were trained with masks, otherwise "novel".
-    """
-
-    names: dict[int, str]
-    roles: dict[int, class_splits.Role]
-
-    def label(self, class_id: int) -> str:
-        """Return the name of a class, or its id if the name is unknown."""
-        return self.names.get(class_id, str(class_id))
-
-    def with_names(self, names: Mapping[int, str]) -> ModelClasses:
-        """Return the classes with the names of another dataset.
-
-        Args:
-            names: Names by id; empty leaves the classes as they are. A class keeps its role if its
-                name there is the same, or was unknown here.
-        """
-        if not names:
-            return self
-        same = {i for i in names if self.names.get(i, names[i]) == names[i]}
-        return ModelClasses(dict(names), {i: role for i, role in self.roles.items() if i in same})
-
-
-def derive_classes(
-    known: Iterable[Category] | None, seen: class_splits.Split, num_classes: int
-) -> ModelClasses:
-    """Derive the names and roles of a model's classes.
-
-    Args:
-        known: Classes of the trial's dataset; None if the dataset is not available.
-        seen: Classes that were trained with masks.
-        num_classes: Number of the model's classes with background; 91 stands for COCO's.
-    """
-    if known is None and num_classes == max(class_splits.COCO) + 1:
-        known = [Category(*entry) for entry in class_splits.COCO.items()]
-    if known is not None:
-        known = list(known)
-        return ModelClasses({c.id: c.name for c in known}, class_splits.roles(seen, known))
-    anonymous = [Category(class_id, str(class_id)) for class_id in range(1, num_classes)]
-    try:
-        return ModelClasses({}, dict(class_splits.roles(seen, anonymous)))
-    except UserError:
-        # A split by name does not determine the roles of ids.
-        return ModelClasses({}, {})

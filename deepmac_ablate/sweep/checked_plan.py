@@ -30,6 +30,12 @@ class CheckedPlan(NamedTuple):
             prefix for result in self.results.values() for prefix in result.data_out_of_reach]
         return list(dict.fromkeys(missing))
 
+    @property
+    def data_notes(self) -> list[str]:
+        """Sentences about the datasets that are no problems."""
+        notes = [note for result in self.results.values() for note in result.data_notes]
+        return list(dict.fromkeys(notes))
+
 
 def check_sweep(sweep: Sweep, request: DeviceRequest | None = None) -> CheckedPlan:
     """Return the plan of a sweep after checking all of its arms.

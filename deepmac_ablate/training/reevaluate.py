@@ -9,11 +9,13 @@ from typing import Any
 from etils import epath
 
 from deepmac_ablate.data import drawing
+from deepmac_ablate.data.class_agreement import check_agreement
 from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import overlays
 from deepmac_ablate.evaluation.box_noise_plot import plot_box_noise
 from deepmac_ablate.evaluation.evaluator import Evaluation
+from deepmac_ablate.evaluation.model_classes import trial_classes
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.session import prepare_model
@@ -60,6 +62,12 @@ def reevaluate(
         else EvaluationData(data, prepared.evaluation.data.batch_size),
         box_sources or prepared.evaluation.box_sources,
         noise_seed=prepared.evaluation.noise_seed)
+    classes = trial_classes(
+        files, prepared.training.data.prefix, prepared.training.seen_classes,
+        prepared.model.num_classes)
+    check_agreement(
+        f"the trial in {workdir}", classes.names, evaluation.data.prefix,
+        evaluation.data.info.names)
     step = restore_latest(prepared, files)
     if step is None:
         raise UserError(f"There is no checkpoint to evaluate in {files.checkpoints}.")
@@ -69,7 +77,7 @@ def reevaluate(
         raise UserError(
             f"A folder named after these options would need a name of {len(name)} characters, but "
             f"at most {_LONGEST_NAME} are possible; choose a folder with --output.")
-    evaluated = evaluation.evaluate(prepared.model, prepared.strategy, seen)
+    evaluated = evaluation.evaluate(prepared.model, prepared.strategy, seen, classes)
 
     folder = epath.Path(output) if output else files.path / "evaluations" / name
     folder.mkdir(parents=True, exist_ok=True)

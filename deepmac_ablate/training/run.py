@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import tensorflow as tf
 
@@ -30,6 +30,7 @@ from deepmac_ablate.training.session import Session
 from deepmac_ablate.training.session_cache import SessionCache
 from deepmac_ablate.training.trainer import Trainer
 from deepmac_ablate.trial import provenance
+from deepmac_ablate.trial.metrics_log import total_train_seconds
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -57,7 +58,9 @@ def run_trial(
     trial: Trial,
     workdir: TrialWorkdir,
     mode: Mode = "train_and_eval",
-    runtime: Sequence[str] = (), cache: SessionCache | None = None) -> dict | None:
+    runtime: Sequence[str] = (),
+    cache: SessionCache | None = None,
+) -> dict | None:
     """Run a trial, or whatever part of it earlier attempts have not finished.
 
     Args:
@@ -86,11 +89,10 @@ def run_trial(
     trains = mode in ("train", "train_and_eval")
     step = latest_step(workdir)
     _check_same_files(workers, workdir, step)
-    if trains and step is None:
-        # Before the workdir is claimed, so that a mistake leaves nothing behind.
+    if trains and step is None:  # Before the workdir is claimed: a mistake leaves nothing behind.
         session.training.load_initial_weights(session.model)
     if workers.is_chief:
-        workdir.start(trial, session.trial_id, session.config)
+        workdir.start(trial, session.trial_id, session.config, session.training.classes.to_json())
     if mode != "eval":
         result = workdir.read_result()
         if workers.broadcast_from_chief(result is not None):
@@ -162,8 +164,9 @@ def train_model(session: Session, seed: int, workdir: TrialWorkdir, workers: Wor
 
 def evaluate_model(session: Session) -> EvaluationResult:
     """Evaluate the session's model with its current weights."""
+    training = session.training
     return session.evaluation.evaluate(
-        session.model, session.strategy, session.training.seen_classes)
+        session.model, session.strategy, training.seen_classes, training.classes)
 
 
 def evaluate_continuously(session: Session, workdir: TrialWorkdir) -> dict:
@@ -213,21 +216,6 @@ def write_result(
     }
     workdir.write_result(result)
     return result
-
-
-def total_train_seconds(metrics: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return the time that a trial's steps took in all attempts; repeated steps count once.
-
-    Args:
-        metrics: The lines of metrics.jsonl for all steps, from `TrialWorkdir.read_metrics`; empty
-            for an imported trial, whose time is unknown.
-    """
-    if not metrics:
-        return None
-    steps = [0, *(line["step"] for line in metrics)]
-    return sum(
-        (line["step"] - before) / line["train/steps_per_second"]
-        for before, line in zip(steps, metrics, strict=False))
 
 
 def _check_same_files(workers: Workers, workdir: TrialWorkdir, step: int | None) -> None:

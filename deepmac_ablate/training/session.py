@@ -14,6 +14,7 @@ from deepmac_ablate import bindings, class_splits
 from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.errors import UserError, check_at_least
 from deepmac_ablate.evaluation.evaluator import Evaluation
+from deepmac_ablate.evaluation.model_classes import ModelClasses, dataset_classes
 from deepmac_ablate.modeling import (
     backbones,
     box_sources,
@@ -24,6 +25,7 @@ from deepmac_ablate.modeling import (
 )
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
+from deepmac_ablate.training import data_checks
 from deepmac_ablate.training.runtime import Runtime
 from deepmac_ablate.training.runtime_bindings import check_runtime_bindings, drop_overridden
 from deepmac_ablate.training.trainer import Trainer
@@ -42,6 +44,8 @@ class Training:
         seen_classes: The classes whose masks are used; see `class_splits.resolve`.
         losses: The losses to minimise.
         steps: The number of training steps.
+        init_checkpoint: The checkpoint to initialise from, or None.
+        init_parts: The parts to read from it.
         freeze: The parts of the model that are not trained, named as in `checkpoints.named_parts`.
         make_model: Makes the model without its variables.
         make_optimizer: Makes the optimizer without its variables.
@@ -87,8 +91,8 @@ class Training:
         self.steps = steps
         self.make_model = model
         self.make_optimizer = optimizer
-        self._init_checkpoint = init_checkpoint
-        self._init_parts = tuple(init_parts)
+        self.init_checkpoint = init_checkpoint
+        self.init_parts = tuple(init_parts)
         self.freeze = tuple(freeze)
         self._precision = precision
 
@@ -100,6 +104,15 @@ class Training:
             UserError: If there is no dataset, or it lacks one of the classes.
         """
         return class_splits.resolve(self.seen_classes, self.data.info.categories)
+
+    @functools.cached_property
+    def classes(self) -> ModelClasses:
+        """The classes of the dataset with their roles.
+
+        Raises:
+            UserError: As for `seen_ids`.
+        """
+        return dataset_classes(self.data.info.categories, self.seen_classes)
 
     def build_model(self, seed: int) -> MaskRCNN:
         """Build the model with all its variables, within a strategy's scope.
@@ -140,9 +153,17 @@ class Training:
         self.data.info.check_num_classes(model.num_classes)
 
     def load_initial_weights(self, model: MaskRCNN) -> None:
-        """Initialise the model from `init_checkpoint`, if one is bound."""
-        if self._init_checkpoint is not None:
-            checkpoints.load_initial_weights(model, self._init_checkpoint, self._init_parts)
+        """Initialise the model from `init_checkpoint`, if one is bound.
+
+        Raises:
+            UserError: If there is no such checkpoint, it does not fit the model, or the trial that
+                it belongs to does not agree with this one on the classes.
+        """
+        if self.init_checkpoint is None:
+            return
+        data_checks.check_initial_classes(
+            self.init_checkpoint, self.init_parts, self.classes, self.data.prefix)
+        checkpoints.load_initial_weights(model, self.init_checkpoint, self.init_parts)
 
 
 class Settings(NamedTuple):
@@ -218,8 +239,8 @@ def prepare_session(trial: Trial, runtime: Sequence[str] = ()) -> Session:
     config = _parse_config_text(trial) if runtime else None
     parsed, (training, evaluation, settings), strategy = _construct(trial, runtime)
     training.check_data(strategy.num_replicas_in_sync)
-    _check_declared(training.data, parsed)
     evaluation.check_data()
+    data_checks.check_datasets(training.data, evaluation.data, parsed)
     with bindings.constructing(), strategy.scope():
         model = training.build_model(trial.seed)
         training.check_classes(model)
@@ -268,19 +289,3 @@ def _construct(
     if settings.runtime.deterministic:
         tf.config.experimental.enable_op_determinism()
     return parsed, settings, settings.runtime.create_strategy()
-
-
-def _check_declared(data: TrainingData, parsed: Sequence[bindings.Binding]) -> None:
-    """Raise a UserError if the dataset is not the declared one, which the trial's id stands for."""
-    found = data.info
-    # Only the fingerprint counts; the name before the @ is for people.
-    if data.declared is None or data.declared.rpartition("@")[2] == found.fingerprint:
-        return
-    merged = bindings.merge(parsed)
-    declaration = next(
-        binding for binding in bindings.reachable_bindings(parsed, "Training").values()
-        if binding.parameter == "dataset" and binding.value == data.declared)
-    origin = bindings.binding_sources(merged[declaration.name], merged)[-1]
-    raise UserError(
-        f"{data.prefix} is the dataset {found.identity}, but {origin.place} declares another; "
-        f"bind {origin.name} = {found.identity!r}, which makes another trial, or None.")

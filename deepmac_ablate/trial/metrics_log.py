@@ -7,7 +7,7 @@ repeats some steps.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -66,3 +66,18 @@ class StepLog:
             UserError: If any other line is broken.
         """
         return from_json_lines(file_io.read(self._path), str(self._path))
+
+
+def total_train_seconds(metrics: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the time that a trial's steps took in all attempts; repeated steps count once.
+
+    Args:
+        metrics: The lines of metrics.jsonl for all steps, from `TrialWorkdir.read_metrics`; empty
+            for an imported trial, whose time is unknown.
+    """
+    if not metrics:
+        return None
+    steps = [0, *(line["step"] for line in metrics)]
+    return sum(
+        (line["step"] - before) / line["train/steps_per_second"]
+        for before, line in zip(steps, metrics, strict=False))

@@ -2,7 +2,8 @@
 
 ::
 
-    trial.json  config.gin        before step 0
+    trial.json  config.gin  classes.json
+                                  before step 0
     attempts.jsonl                a line at each start of a trainer or evaluator
     operative_config.gin          after the first step
     metrics.jsonl  checkpoints/   during training, by the trainer
@@ -19,7 +20,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -55,7 +56,10 @@ class TrialWorkdir:
         self._metrics = StepLog(self.path / "metrics.jsonl")
         self._evaluations = StepLog(self.path / "evaluations.jsonl")
 
-    def start(self, trial: Trial, trial_id: str, config: str) -> None:
+    def start(
+        self, trial: Trial, trial_id: str, config: str,
+        classes: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         """Claim the folder for a trial, new or to be resumed, before its first step.
 
         Args:
@@ -63,6 +67,8 @@ class TrialWorkdir:
             trial_id: The trial's id. Trials of the same id are the same, even if their arms have
                 different labels or they are evaluated differently.
             config: The trial's configuration as gin text, written to config.gin.
+            classes: The classes of the model, written to classes.json; see `ModelClasses`.
+                Empty if they are unknown.
 
         Raises:
             UserError: If the folder holds another trial, or cannot be written.
@@ -70,6 +76,9 @@ class TrialWorkdir:
         try:
             self.write_trial(trial, trial_id)
             file_io.write(self.path / "config.gin", config)
+            if classes:
+                text = to_json({"classes": classes}, indent=1) + "\n"
+                file_io.write(self.path / "classes.json", text)
         except UserError:
             raise
         except OSError as error:
@@ -192,6 +201,16 @@ class TrialWorkdir:
         """
         existing = self._read_trial_file()
         return existing[0] if existing else None
+
+    def read_classes(self) -> dict[str, Any] | None:
+        """Return the content of classes.json, or None if there is none.
+
+        Raises:
+            UserError: If classes.json is broken.
+        """
+        path = self.path / "classes.json"
+        text = file_io.read(path)
+        return None if text is None else from_json(text, str(path))
 
     def read_attempts(self) -> list[dict[str, Any]]:
         """Return the lines of attempts.jsonl in order, without an incomplete last one.

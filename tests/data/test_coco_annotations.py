@@ -104,7 +104,8 @@ def test_binary_files_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("table", "change", "message"),
     [
-        ("categories", {"id": 0}, "category 'leaf' has the id 0; ids must be at least 1"),
+        ("categories", {"id": 2**63},
+         "category 'leaf' has the id 9223372036854775808, which does not fit into 64 bits"),
         ("categories", {"id": 3}, "category id 3 is used 2 times"),
         ("categories", {"name": "box"}, "category name 'box' is used 2 times"),
         ("categories", {"name": None}, "category number 0 has the name None; it must be a string"),

@@ -82,8 +82,8 @@ def test_files_that_are_not_there_are_one_sentence_together(tmp_path):
     ({"a.jpg": [BOX, BOX[:3]]}, r".*: box 1 of 'a\.jpg' has the bbox \[1\.0, 2\.0, 3\.0\]; .*"),
     ({"a.jpg": [[0, 0, "9", 9]]}, r".*: box 0 of 'a\.jpg' has the bbox .*"),
     ('{"a.jpg": [[0, 0, NaN, 9]]}', r".*: box 0 of 'a\.jpg' has the bbox .*"),
-    ({"a.jpg": [{"bbox": BOX, "category_id": 0}]},
-     r".* has the category_id 0; it must be an integer of at least 1\."),
+    ({"a.jpg": [{"bbox": BOX, "category_id": "1"}]},
+     r".* has the category_id '1'; it must be an integer\."),
     ({"a.jpg": []}, r".* has no boxes\."),
     ({"a.jpeg": [BOX]}, r".* has boxes for 1 file, none of which is among the images; the first is "
                         r"'a\.jpeg'\. Did you mean 'a\.jpg'\?"),

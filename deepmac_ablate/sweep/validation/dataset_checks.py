@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from deepmac_ablate import class_splits
+from deepmac_ablate.data.class_agreement import check_agreement, describe_missing
 from deepmac_ablate.data.dataset_info import DatasetInfo, info_path
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.evaluation.model_classes import dataset_classes
 from deepmac_ablate.sweep.validation.validation_result import DataRequirements, ValidationResult
+from deepmac_ablate.training.data_checks import check_initial_classes
 
 
 def check_datasets(results: Sequence[ValidationResult]) -> list[ValidationResult]:
@@ -31,10 +34,19 @@ def check_datasets(results: Sequence[ValidationResult]) -> list[ValidationResult
         if result.data is None:
             checked.append(result)
             continue
-        problems, missing = check(result.data)
+        found = check(result.data)
         checked.append(dataclasses.replace(
-            result, problems=(*result.problems, *problems), data_out_of_reach=missing))
+            result, problems=(*result.problems, *found.problems), data_out_of_reach=found.missing,
+            data_notes=found.notes))
     return checked
+
+
+class _Findings(NamedTuple):
+    """Problems with the datasets, prefixes of those out of reach, and further notes."""
+
+    problems: tuple[str, ...]
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def _remember(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -63,12 +75,12 @@ def _load_info(prefix: str) -> DatasetInfo | str | None:
 
 def _check(
     data: DataRequirements, load: Callable[[str], DatasetInfo | str | None]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the problems with the datasets, and the prefixes of those out of reach."""
+) -> _Findings:
     problems: list[str] = []
+    notes: list[str] = []
     missing: list[str] = []
-    for prefix in dict.fromkeys((data.train, data.evaluation)):
-        info = load(prefix)
+    infos = {prefix: load(prefix) for prefix in dict.fromkeys((data.train, data.evaluation))}
+    for prefix, info in infos.items():
         if info is None:
             missing.append(prefix)
         elif isinstance(info, str):
@@ -77,9 +89,16 @@ def _check(
             problems += _class_problems(data, info)
             if prefix == data.train:
                 problems += _declaration_problems(data, info)
+                problems += _initial_problems(data, info)
+    train, evaluation = infos[data.train], infos[data.evaluation]
+    if isinstance(train, DatasetInfo) and isinstance(evaluation, DatasetInfo):
+        problems += _messages(lambda: check_agreement(
+            data.train, train.names, data.evaluation, evaluation.names))
+        notes.append(describe_missing(data.train, train.names, data.evaluation, evaluation.names))
     if len(missing) == len({data.train, data.evaluation}):
         problems += _messages(lambda: class_splits.check_name(data.seen_classes))
-    return tuple(dict.fromkeys(problems)), tuple(missing)
+    return _Findings(
+        tuple(dict.fromkeys(problems)), tuple(missing), tuple(note for note in notes if note))
 
 
 def _class_problems(data: DataRequirements, info: DatasetInfo) -> list[str]:
@@ -96,6 +115,14 @@ def _declaration_problems(data: DataRequirements, info: DatasetInfo) -> list[str
         f"{data.train} is the dataset {info.identity}, but TrainingData.dataset = "
         f"{data.declared!r} declares another one; bind {info.identity!r}, which makes a different "
         "trial, or None."]
+
+
+def _initial_problems(data: DataRequirements, info: DatasetInfo) -> list[str]:
+    if data.init_checkpoint is None:
+        return []
+    return _messages(lambda: check_initial_classes(
+        data.init_checkpoint, data.init_parts,
+        dataset_classes(info.categories, data.seen_classes), data.train))
 
 
 def _messages(*checks: Callable[[], object]) -> list[str]:

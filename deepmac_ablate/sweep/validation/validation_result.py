@@ -38,6 +38,8 @@ class DataRequirements:
         num_classes: The number of classes of the model, background included.
         declared: The identity that the training records are declared to have, `name@fingerprint`;
             None if there is no declaration.
+        init_checkpoint: The checkpoint that training initialises from, or None.
+        init_parts: The parts of the model that are read from it.
     """
 
     train: str
@@ -45,6 +47,12 @@ class DataRequirements:
     seen_classes: str | Sequence[int | str] | None
     num_classes: int
     declared: str | None = None
+    init_checkpoint: str | None = None
+    init_parts: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        # JSON makes lists of tuples.
+        object.__setattr__(self, "init_parts", tuple(self.init_parts))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +65,7 @@ class ValidationResult:
         cost: The cost of one trial; None if the configuration itself has problems.
         data: The datasets of the configuration; None if the configuration itself has problems.
         data_out_of_reach: The prefixes of datasets that could not be checked.
+        data_notes: Sentences about the datasets that are no problems.
     """
 
     label: str
@@ -64,6 +73,7 @@ class ValidationResult:
     cost: Cost | None = None
     data: DataRequirements | None = None
     data_out_of_reach: tuple[str, ...] = ()
+    data_notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the attributes by name."""
@@ -87,4 +97,5 @@ class ValidationResult:
             problems=tuple(fields["problems"]),
             cost=None if cost is None else Cost.from_json(cost),
             data=None if data is None else DataRequirements(**data),
-            data_out_of_reach=tuple(fields["data_out_of_reach"]))
+            data_out_of_reach=tuple(fields["data_out_of_reach"]),
+            data_notes=tuple(fields["data_notes"]))

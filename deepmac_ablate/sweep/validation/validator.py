@@ -163,7 +163,8 @@ class Validator:
             batch_size=training.data.batch_size)
         data = DataRequirements(
             training.data.prefix, settings.evaluation.data.prefix, training.seen_classes,
-            model.num_classes, training.data.declared)
+            model.num_classes, training.data.declared, training.init_checkpoint,
+            training.init_parts)
         return cost, data
 
     def _slot_bytes(

@@ -19,16 +19,20 @@ def needing(**changes):
     return dataclasses.replace(GOOD, data=dataclasses.replace(GOOD.data, **changes))
 
 
-@pytest.fixture
-def prefix(tmp_path):
-    """A dataset of two classes; what is in its records does not matter here."""
-    categories = (Category(1, "cat"), Category(7, "dog"))
+def write_dataset(path, names):
+    """Write a dataset of some classes; what is in its records does not matter here."""
+    categories = tuple(Category(*entry) for entry in names.items())
     info = DatasetInfo("train", "0" * 12, 3, 4, 0, 1, categories)
-    path = tmp_path / "train"
     info.save(path)
     for part in (*info.record_files(path), annotations_path(path)):
         part.touch()
     return path
+
+
+@pytest.fixture
+def prefix(tmp_path):
+    """A dataset of two classes."""
+    return write_dataset(tmp_path / "train", {1: "cat", 7: "dog"})
 
 
 @pytest.mark.parametrize("result", [
@@ -103,3 +107,43 @@ def test_a_result_with_problems_stays_as_it_is():
     """Its datasets are unknown, so there is nothing to check."""
     bad = ValidationResult("arm", ("No.",))
     assert [bad] == check_datasets([bad])
+
+
+def test_datasets_that_name_classes_differently_are_a_problem(prefix, tmp_path):
+    """Numbers would stand under the name of another class."""
+    swapped = write_dataset(tmp_path / "swapped", {1: "dog", 7: "cat"})
+    [result] = check_datasets([
+        needing(train=str(prefix), evaluation=str(swapped), seen_classes="all")])
+    [problem] = result.problems
+    assert f"class 1 is 'cat' in {prefix} but 'dog' in {swapped}; class 7 is 'dog'" in problem
+
+
+def test_classes_without_training_images_are_noted(prefix, tmp_path):
+    """They are evaluated, so this is no problem."""
+    larger = write_dataset(tmp_path / "larger", {1: "cat", 7: "dog", 9: "fox"})
+    data = {"seen_classes": ["cat"]}
+    [more, less] = check_datasets([
+        needing(train=str(prefix), evaluation=str(larger), **data),
+        needing(train=str(larger), evaluation=str(prefix), **data)])
+    assert ((), ()) == (more.problems, less.problems)
+    assert (f"{larger} has 1 class that {prefix} lacks: 'fox'; no training image has them.",) == (
+        more.data_notes)
+    assert () == less.data_notes
+
+
+def test_a_first_checkpoint_must_suit_the_classes(prefix, tmp_path):
+    """A trial of other classes, or one that saw novel masks, is named in the plan."""
+    classes = [{"id": 1, "name": "cat", "role": "seen", "label": 1},
+               {"id": 7, "name": "fox", "role": "seen", "label": 7}]
+    (tmp_path / "first").mkdir()
+    path = tmp_path / "first/classes.json"
+    data = {"train": str(prefix), "evaluation": str(prefix), "seen_classes": ["dog"],
+            "init_checkpoint": str(tmp_path / "first/checkpoints")}
+    path.write_text(json.dumps({"classes": classes}))
+    [other, backbone] = check_datasets([
+        needing(**data, init_parts=("detection_head",)), needing(**data, init_parts=("backbone",))])
+    assert "class 7 is 'fox' in Training.init_checkpoint but 'dog' in" in other.problems[0]
+    assert () == backbone.problems
+    path.write_text(json.dumps({"classes": classes[:1]}))
+    [leak] = check_datasets([needing(**data, init_parts=("all",))])
+    assert "was trained with masks of 'cat', which are novel in this trial" in leak.problems[0]
