@@ -48,7 +48,8 @@ class Difference(NamedTuple):
         high: The upper end of the confidence interval; None for fewer than two seeds.
         n: The number of seeds that both sides have.
         sd: The standard deviation of the differences; None for fewer than two seeds.
-        p: The p value of the paired two-sided t test; None for fewer than two seeds.
+        p: The p value of the paired two-sided t test; None for fewer than two seeds, or if all
+            differences are 0, as where a frozen part gives every arm the same boxes.
     """
 
     mean: float
@@ -185,9 +186,9 @@ def _t_quantile(degrees_of_freedom: int, probability: float) -> float:
     return float(stdtrit(degrees_of_freedom, probability))
 
 
-def _p_value(mean: float, sd: float, n: int) -> float:
+def _p_value(mean: float, sd: float, n: int) -> float | None:
     if sd == 0.0:
-        return 0.0 if mean else 1.0
+        return 0.0 if mean else None
     from scipy.special import stdtr
 
     return float(2.0 * stdtr(n - 1, -abs(mean) / (sd / math.sqrt(n))))

@@ -53,11 +53,11 @@ def test_one_seed_or_none_has_no_interval():
 
 
 def test_identical_values_have_an_interval_of_no_width():
-    """Identical values give zero-width intervals and p values of 0 or 1 without warnings."""
+    """Identical values give zero-width intervals, and no test where all are 0."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert (0.5, 0.5, 0.5, 3, 0.0) == mean_interval([0.5, 0.5, 0.5])
-        assert (0.0, 0.0, 0.0, 2, 0.0, 1.0) == mean_difference([0.0, 0.0])
+        assert (0.0, 0.0, 0.0, 2, 0.0, None) == mean_difference([0.0, 0.0])
         certain = paired_difference({0: 0.4, 1: 0.5, 2: 0.7}, {0: 0.3, 1: 0.4, 2: 0.6})
     assert (0.1, 0.1, 0.1, 3, 0.0, 0.0) == pytest.approx(certain, abs=1e-15)
 

@@ -239,7 +239,7 @@ def test_a_plan_of_a_real_sweep(tmp_path, monkeypatch, capsys, object_store):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     status = cli.main([
         "plan", "sweeps/quickstart.py", "--only", "mask_head=default", "--json",
-        "--only", "box_source=proposals", "--workdir", str(tmp_path / "w"),
+        "--only", "box_source=proposals", "--seeds", "1", "--workdir", str(tmp_path / "w"),
         "--gin_bindings", "TRAIN = 'gs://bucket/train'", "--gin_bindings", "VAL = 'gs://bucket/val'",
         "--executor", "gke", "--device", "cpu-8"])
     assert 0 == status
