@@ -23,7 +23,13 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import artifacts, overlays
 from deepmac_ablate.evaluation.evaluator import EvaluationResult
 from deepmac_ablate.progress import Progress
-from deepmac_ablate.training.checkpointing import checkpoint_manager, latest_step, restore_latest
+from deepmac_ablate.training.checkpointing import (
+    checkpoint_manager,
+    drop_repeated_metrics,
+    restore_for_training,
+    restore_latest,
+    saved_steps,
+)
 from deepmac_ablate.training.multi_worker import Workers, translating_worker_loss
 from deepmac_ablate.training.runtime import StopRequest
 from deepmac_ablate.training.session import Session
@@ -87,9 +93,9 @@ def run_trial(
     session = (cache or SessionCache()).prepare(trial, runtime)
     workers = Workers(session.strategy)
     trains = mode in ("train", "train_and_eval")
-    step = latest_step(workdir)
-    _check_same_files(workers, workdir, step)
-    if trains and step is None:  # Before the workdir is claimed: a mistake leaves nothing behind.
+    steps = saved_steps(workdir)
+    _check_same_files(workers, workdir, steps)
+    if trains and not steps:  # Before the workdir is claimed: a mistake leaves nothing behind.
         session.training.load_initial_weights(session.model)
     if workers.is_chief:
         workdir.start(trial, session.trial_id, session.config, session.training.classes.to_json())
@@ -97,14 +103,17 @@ def run_trial(
         result = workdir.read_result()
         if workers.broadcast_from_chief(result is not None):
             return result if workers.is_chief else None
+    step = restore_for_training(session, workdir) if trains else max(steps, default=0)
+    if trains and steps and not step:
+        session.training.load_initial_weights(session.model)
     if workers.is_chief:
         workdir.append_attempt({
-            "mode": mode, "step": step or 0, "steps": session.training.steps,
+            "mode": mode, "step": step, "steps": session.training.steps,
             "runtime": list(runtime),
             **provenance.describe_code(
                 bindings.imported_modules(trial.gin_files), trial.gin_files)})
     if trains:
-        train_model(session, trial.seed, workdir, workers)
+        train_model(session, trial.seed, workdir, workers, step)
     if mode == "train":
         return None
     result = _evaluate_checkpoints(session, workdir, mode) if workers.is_chief else None
@@ -113,23 +122,25 @@ def run_trial(
     return result
 
 
-def train_model(session: Session, seed: int, workdir: TrialWorkdir, workers: Workers) -> None:
+def train_model(
+    session: Session, seed: int, workdir: TrialWorkdir, workers: Workers, step: int = 0
+) -> None:
     """Take the remaining steps, writing metrics and checkpoints along the way.
 
     Args:
         session: The trial's objects.
         seed: The trial's seed.
-        workdir: The trial's folder. Training continues from its latest checkpoint.
+        workdir: The trial's folder.
         workers: The processes that train together; only the chief writes.
+        step: The step of the session's weights, from which training continues.
 
     Raises:
         Interrupted: If the process was asked to stop before the last step.
         Diverged: If the loss became NaN or infinite.
     """
     runtime, last_step = session.runtime, session.training.steps
-    step = restore_latest(session, workdir) or 0
     if workers.is_chief:
-        workdir.drop_metrics_after(step)
+        drop_repeated_metrics(workdir, step, runtime.checkpoint_every)
     session.trainer.start(_training_batches(session, seed, step))
     with StopRequest.listening() as stop, Progress("Training", last_step, step) as progress, \
             checkpoint_manager(session, workdir, workers.is_chief) as manager:
@@ -218,9 +229,9 @@ def write_result(
     return result
 
 
-def _check_same_files(workers: Workers, workdir: TrialWorkdir, step: int | None) -> None:
+def _check_same_files(workers: Workers, workdir: TrialWorkdir, steps: Sequence[int]) -> None:
     """Raise a UserError unless all workers find the same latest checkpoint."""
-    if len(set(workers.gather(-1 if step is None else step))) > 1:
+    if len(set(workers.gather(max(steps, default=-1)))) > 1:
         raise UserError(
             f"The workers of the cluster find different checkpoints in {workdir.path}; choose a "
             "workdir that all of them share, such as one on gs://.")

@@ -140,6 +140,12 @@ class TrialWorkdir:
         """Delete the metrics of later steps, which a run resumed from `step` will repeat."""
         self._metrics.drop_after(step)
 
+    def copy_metrics(self, step: int) -> epath.Path:
+        """Copy metrics.jsonl to a file that is named after its last step, and return its path."""
+        copy = self.path / f"metrics-until-{step}.jsonl"
+        file_io.write(copy, (self.path / "metrics.jsonl").read_text())
+        return copy
+
     def write_evaluation(self, files: Mapping[str, bytes]) -> None:
         """Write the files of an evaluation, replacing those of an earlier one.
 

@@ -97,7 +97,8 @@ def assert_same_numbers(expected, actual, tolerance=1e-6):
 def test_a_finished_trial_has_exactly_its_files(finished):
     """The folder holds the documented files, the last two checkpoints and four overlays."""
     files = {"trial.json", "config.gin", "attempts.jsonl", "operative_config.gin",
-             "metrics.jsonl", "per_class.csv", "instances.csv.gz", "masks.json.gz", "matches",
+             "metrics.jsonl", "classes.json", "per_class.csv", "instances.csv.gz", "masks.json.gz",
+             "matches",
              "matches/detections_mask.npz", "matches/detections_box.npz",
              "matches/groundtruth_mask.npz", "result.json"}
     pictures = {path for path in finished.workdir.files() if path.startswith("overlays/")}
@@ -107,7 +108,7 @@ def test_a_finished_trial_has_exactly_its_files(finished):
 
 def test_the_configuration_is_written_before_the_first_step(finished):
     """The operative configuration is written after the first step."""
-    before = {"trial.json", "config.gin", "attempts.jsonl", "checkpoints"}
+    before = {"trial.json", "config.gin", "classes.json", "attempts.jsonl", "checkpoints"}
     assert before == finished.workdir.before_first_step
     after = finished.workdir.after_first_step - finished.workdir.before_first_step
     assert {"operative_config.gin", "metrics.jsonl"} == after
