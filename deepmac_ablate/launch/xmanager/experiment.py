@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
+import os
 import re
+import sqlite3
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import sqlalchemy.exc
 from absl import flags, logging
 from xmanager import xm_flags, xm_local
 from xmanager.xm_local.storage import database
 
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.storage.strict_json import to_json
+
+_DATABASE = "experiments.sqlite3"
+# XManager wraps errors of its migrations into RuntimeError.
+_FAULTS = (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, OSError, RuntimeError)
 
 
 @contextlib.asynccontextmanager
@@ -59,7 +69,8 @@ def _database_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _ascii_path(folder.resolve()) as plain:
-            settings = {"backend": "sqlite", "db_name": str(plain / "experiments.sqlite3")}
+            _prepare_database(plain / _DATABASE)
+            settings = {"backend": "sqlite", "db_name": str(plain / _DATABASE)}
             config = plain / "database.yaml"
             # JSON is valid YAML.
             config.write_text(to_json(
@@ -73,6 +84,70 @@ def _database_in(folder: Path) -> Iterator[None]:
                 database._db_config, database.db_connector, database.db_settings,
                 database.database):
             cached.cache_clear()
+
+
+def _prepare_database(path: Path) -> None:
+    """Make the database unless a usable one is there; an unusable one is set aside.
+
+    XManager's database lists what was started when. Nothing here reads it, so that a broken one is
+    no reason not to launch.
+
+    Raises:
+        UserError: If no database can be made.
+    """
+    if path.exists() and (fault := _find_fault(path)):
+        number = next(n for n in itertools.count(1) if not _numbered(path, n).exists())
+        # With its journal, which would be applied to the next database of this name.
+        for ending in ("", "-journal", "-wal", "-shm"):
+            part = path.with_name(path.name + ending)
+            if part.exists():
+                part.rename(_numbered(path, number).with_name(
+                    _numbered(path, number).name + ending))
+        print(
+            f"deepmac-ablate: XManager's database {path} cannot be used ({fault}). It is kept as "
+            f"{_numbered(path, number).name}, and a new one is made.", file=sys.stderr)
+    if path.exists():
+        return
+    # Made aside and renamed, so that a launch that is killed meanwhile leaves none or a whole one.
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        _open(unfinished)
+        unfinished.replace(path)
+    except _FAULTS as error:
+        raise UserError(
+            f"XManager's database {path} cannot be made: {_first_sentence(error)}.") from error
+    finally:
+        for leftover in path.parent.glob(f"{path.name}.*.partial*"):
+            leftover.unlink()
+
+
+def _find_fault(path: Path) -> str | None:
+    """Return why a database cannot be read and written; None if it can."""
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=1.0)) as connection:
+            [[verdict], *_] = connection.execute("PRAGMA quick_check")
+            if verdict != "ok":
+                return verdict.splitlines()[0]
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+        _open(path)
+    except _FAULTS as error:
+        return _first_sentence(error)
+    return None
+
+
+def _open(path: Path) -> None:
+    """Open a database as XManager does, which makes its tables."""
+    settings = database.SqlConnectionSettings(backend="sqlite", db_name=str(path))
+    database.Database(database.SqliteConnector, settings).engine.dispose()
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error.__cause__ or error).splitlines()[0].partition(". ")[0].rstrip(".")
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}-unusable-{number}{path.suffix}")
 
 
 @contextlib.contextmanager
