@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# Smaller images are enlarged, so that labels do not hide the objects.
+# Smaller images are enlarged, so that labels do not hide the objects, but thin strips only so far.
 _MIN_SIDE = 320
+MAX_SIDE = 4096
 _MASK_OPACITY = 0.4
 _LABEL_SIZE = 13
 _DASH = 6
@@ -33,7 +34,8 @@ def draw_instances(
 ) -> Image.Image:
     """Return the image with translucent masks, their contours, boxes and labels.
 
-    An image whose shorter side has less than 320 pixels is enlarged by a whole factor.
+    An image whose shorter side has less than 320 pixels is enlarged by a whole factor, unless the
+    longer side would exceed 4096 pixels.
 
     Args:
         image: Image, [height, width, 3] uint8.
@@ -44,7 +46,9 @@ def draw_instances(
         scores: Confidence of each instance, 0..1, shown after the label; None to show none.
         line_width: Width of boxes, and of contours inside the mask, in pixels of the result.
     """
-    factor = max(1, math.ceil(_MIN_SIDE / min(image.shape[:2])))
+    height, width = image.shape[:2]
+    factor = min(math.ceil(_MIN_SIDE / min(height, width)), MAX_SIDE // max(height, width))
+    factor = max(1, factor)
     canvas = _enlarge(image, factor)
     colors = [_color(i) for i in range(len(labels))]
     for color, mask in zip(colors, [] if masks is None else masks, strict=False):

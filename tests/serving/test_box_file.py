@@ -68,8 +68,8 @@ def test_files_that_are_not_there_are_one_sentence_together(tmp_path):
 @pytest.mark.parametrize(("content", "message"), [
     ("{", r".*boxes\.json is not valid JSON: line 1, column 2: .*"),
     ("3", r".*boxes\.json has no boxes but 3; it must have COCO instances, .*"),
-    ({"annotations": []}, r".* has annotations but no list 'images' .*"),
-    ({"annotations": [], "images": []}, r".* has annotations but no list 'categories' .*"),
+    ({"annotations": []}, r".* has no list 'images' .*"),
+    ({"annotations": [], "images": []}, r".* has no list 'categories' .*"),
     ({"images": [], "categories": [], "annotations": {}},
      r".*: annotations must be a list, not a dict\."),
     ({"images": [], "categories": [], "annotations": [{"image_id": 3}]},
