@@ -38,7 +38,7 @@ def test_coco_instances_bring_classes_and_ids(tmp_path):
     """COCO instances give image ids and class names, and crowds are ignored."""
     boxes = read(tmp_path, COCO)
     assert {"a.jpg": [FileBox(BOX, 5)], "b/c.png": [FileBox([0, 0, 9, 9], 2)]} == boxes.by_name
-    assert {"a.jpg": 70, "b/c.png": 4} == boxes.image_ids
+    assert {"a.jpg": (70, None), "b/c.png": (4, None)} == boxes.listed
     assert {5: "cat", 2: "dog"} == boxes.class_names
     assert [] == boxes.problems
 
