@@ -8,7 +8,7 @@ import re
 import pytest
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.serving.box_file import FileBox, clip_boxes, read_boxes
+from deepmac_ablate.serving.box_file import FileBox, clip_boxes, read_boxes, read_image_ids
 
 NAMES = ["a.jpg", "b/c.png"]
 BOX = [1.0, 2.0, 3.0, 4.5]
@@ -41,6 +41,26 @@ def test_coco_instances_bring_classes_and_ids(tmp_path):
     assert {"a.jpg": (70, None), "b/c.png": (4, None)} == boxes.listed
     assert {5: "cat", 2: "dog"} == boxes.class_names
     assert [] == boxes.problems
+
+
+def test_ids_and_sizes_of_images_are_read(tmp_path):
+    """A list of images is enough for ids; a size of 0 is an unknown one."""
+    path = tmp_path / "ann.json"
+    images = [{"id": 7, "file_name": "a.jpg", "width": 9, "height": 5},
+              {"id": 9, "file_name": "b.jpg", "width": 0, "height": 0}]
+    path.write_text(json.dumps({"images": images}))
+    assert {"a.jpg": (7, (9, 5)), "b.jpg": (9, None)} == read_image_ids(path)
+    entries = [{**LIST[0], "image_id": 70}, LIST[1]]
+    assert {"a.jpg": (70, None)} == read(tmp_path, entries).listed
+    for content, message in (
+            ([], r".* must be a COCO file with a list 'images'\."),
+            ({"annotations": []}, r".* has no list 'images' of objects with 'id' and .*"),
+            ({"images": [{"id": "x", "file_name": "a.jpg"}]},
+             r".*: image 'a\.jpg' has the id 'x'; it must be an integer\.")):
+        path.write_text(json.dumps(content))
+        with pytest.raises(UserError) as raised:
+            read_image_ids(path)
+        assert re.fullmatch(message, str(raised.value)), raised.value
 
 
 def test_a_list_names_the_file_of_each_box(tmp_path):
