@@ -126,7 +126,8 @@ def predict_images(
     return PredictionSummary(
         [f"{output}: {len(entries)} of {count_noun(len(images), 'image')}, drawn with {drawn}"
          + _count_by_role(shown, classes),
-         f"{path}: {count_noun(len(results), 'mask')}",
+         f"{path}: {count_noun(len(results), 'mask')}"
+         + ("" if listed else "; images are numbered as in images.json"),
          *(f"  {remark}: {number}" for remark, number in sorted(remarks.items())), *notes],
         problems)
 

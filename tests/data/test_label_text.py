@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from deepmac_ablate.data import label_text
 from deepmac_ablate.data.label_text import (
@@ -40,17 +40,16 @@ def test_names_of_many_scripts_are_drawn_letter_by_letter():
     for i, picture in enumerate(pictures):
         assert picture.any()
         assert not any(np.array_equal(picture, other) for other in pictures[:i])
+        [path] = find_fonts(texts[i])
+        assert path.endswith("DejaVuSans.ttf")
     assert not np.array_equal(drawn("чашка"), drawn("чачка"))
     assert np.array_equal(drawn("cafe\u0301"), drawn("café"))
-    report = [find_fonts(text) for text in texts]
-    assert all(len(paths) == 1 and paths[0].endswith("DejaVuSans.ttf") for paths in report)
 
 
 @pytest.mark.usefixtures("bare")
 def test_a_character_without_a_font_is_its_code(capsys):
     """The text is drawn with codes, and named once."""
-    assert np.array_equal(drawn("杯子"), drawn("\\u676f\\u5b50é"[:-1])) or (
-        Label("杯子", 13).width > 10 * Label("a", 13).width)
+    assert np.array_equal(drawn("é\\u676f\\u5b50"), drawn("é杯子"))
     label_text._reported.clear()
     for _ in range(2):
         report_missing_fonts(["cup", "чашка", "杯子", "杯子", "🍎"])
@@ -62,8 +61,6 @@ def test_a_character_without_a_font_is_its_code(capsys):
 def test_plain_names_are_drawn_as_before():
     """Names in ASCII look as Pillow draws them."""
     image = Image.new("L", (400, 40))
-    from PIL import ImageFont
-
     ImageDraw.Draw(image).text((5, 5), "dog (y) 0.5", "white", ImageFont.load_default(13))
     assert np.array_equal(np.asarray(image) > 100, drawn("dog (y) 0.5"))
 
@@ -72,6 +69,6 @@ def test_a_label_is_one_short_line():
     """Line breaks become spaces, control characters a sign; long names end with an ellipsis."""
     assert "a b c\ufffd" == shorten_label("a\nb\tc\x00")
     assert "a" * (MAX_LENGTH - 1) + "…" == shorten_label("a" * 200)
-    assert "می\u200cخواهم" == shorten_label("می\u200cخواهم")
+    assert "a\u200cb" == shorten_label("a\u200cb")
     assert 5 + Label("ab", 13).width >= np.flatnonzero(drawn("ab").any(axis=0)).max()
     assert 5 + Label("gjé", 13).height >= np.flatnonzero(drawn("gjé").any(axis=1)).max()
