@@ -200,7 +200,7 @@ def _reason(error: Exception, content: bytes) -> str:
             return "it holds nothing but zeros"
         return "its format is unknown"
     message = " ".join(re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "the file", str(error)).split())
-    if "truncated" in message:
+    if "truncated" in message.lower():
         return "it is truncated"
     return f"it is damaged or of a kind that is not supported ({message or type(error).__name__})"
 
