@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from etils import epath
 
 from deepmac_ablate.commands.option_types import at_least
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun, did_you_mean_path, inflect
 from deepmac_ablate.serving import INPUT_TYPES
-from deepmac_ablate.serving.box_file import read_boxes
-from deepmac_ablate.serving.image_folder import check_output, find_images
+from deepmac_ablate.serving.box_file import read_boxes, read_image_ids
+from deepmac_ablate.serving.image_folder import ImageFile, check_output, find_images
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -80,6 +81,11 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "with file_name and bbox, or an object of lists by file name (default: detected boxes)",
     )
     parser.add_argument(
+        "--image-ids", type=Path, metavar="JSON",
+        help="COCO JSON whose image ids the results get; only its images are used (default: the "
+        "ids in the file of boxes if it has any, otherwise 1, 2, 3, ...)",
+    )
+    parser.add_argument(
         "--output", metavar="OUTPUT", help="folder for the results (default: DIR/predictions)"
     )
     parser.add_argument(
@@ -112,22 +118,50 @@ def _run_predict(args: argparse.Namespace) -> int:
         raise UserError(f"--min-score must be from 0 to 1, got {args.min_score:g}.")
     output = epath.Path(args.output or epath.Path(args.workdir) / "predictions")
     check_output(output, args.images)
-    images = find_images(args.images)
+    found = find_images(args.images)
+    images, listed, problems = found.images, {}, [found.unsupported] if found.unsupported else []
+    if args.image_ids is not None:
+        listed = read_image_ids(args.image_ids)
+        problems += _describe_unlisted(images, listed, args.image_ids)
+        images = [picture for picture in images if picture.name in listed]
     boxes = None
     if args.boxes is not None:
         boxes = read_boxes(args.boxes, {picture.name for picture in images})
         images = [picture for picture in images if picture.name in boxes.by_name]
+        problems += boxes.problems
+        listed = listed or boxes.listed
     if args.limit is not None:
         images = images[: args.limit]
     # Report mistakes before TensorFlow is imported, which takes seconds.
     from deepmac_ablate.serving.predict import predict_images
 
     report = predict_images(
-        args.workdir, images, boxes, output, args.min_score, args.batch_size)
-    for problem in report.problems:
-        print(f"deepmac-ablate: {problem}", file=sys.stderr)
+        args.workdir, images, boxes, listed, output, args.min_score, args.batch_size)
+    problems += report.problems
+    for sentence in filter(None, [found.hidden, *problems]):
+        print(f"deepmac-ablate: {sentence}", file=sys.stderr)
     print("\n".join(report.lines))
-    return 1 if report.problems else 0
+    return 1 if problems else 0
+
+
+def _describe_unlisted(
+    images: Sequence[ImageFile], listed: Collection[str], path: Path
+) -> list[str]:
+    """Return a sentence about images without an id in a file.
+
+    Raises:
+        UserError: If none has one.
+    """
+    unlisted = [image.name for image in images if image.name not in listed]
+    if not unlisted:
+        return []
+    if len(unlisted) == len(images):
+        raise UserError(
+            f"{path} lists none of the images; the first is {unlisted[0]!r}."
+            + did_you_mean_path(unlisted[0], listed))
+    return [
+        f"{count_noun(len(unlisted), 'image')} {inflect(len(unlisted), 'is', 'are')} not listed in "
+        f"{path} and skipped; the first is {unlisted[0]!r}."]
 
 
 def _size(text: str) -> tuple[int, int]:

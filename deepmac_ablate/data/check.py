@@ -21,6 +21,7 @@ from PIL import Image
 
 from deepmac_ablate.data import dataset_info, drawing, image_example, records
 from deepmac_ablate.data.dataset_info import Category, DatasetInfo
+from deepmac_ablate.data.label_text import shorten_label
 from deepmac_ablate.data.record_problems import Problems, Record, verify_instances, verify_sizes
 from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.progress import track
@@ -28,6 +29,8 @@ from deepmac_ablate.storage import file_io
 
 _COLUMNS = 4
 _THUMBNAIL = (360, 360)
+# Letters of a class name in the report.
+_MAX_NAME = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +62,15 @@ class CheckReport:
     def lines(self) -> list[str]:
         """Return the report as text: a row per class, a row per role, then the problems."""
         info = self.info
-        width = max(len(category.name) for category in info.categories)
+        names = {c.id: shorten_label(c.name, _MAX_NAME) for c in info.categories}
+        width = max(map(len, names.values()))
         lines = [f"{info.identity}: {count_noun(info.num_images, 'image')}; instances by class:"]
         by_role: collections.Counter[str] = collections.Counter()
         for category in info.categories:
             count, role = self.num_instances.get(category.id, 0), self.role(category.id)
             boxes_only = self.num_boxes_only.get(category.id, 0)
             note = f"({boxes_only} without mask)" if boxes_only else ""
-            lines.append(f"  {category.name:<{width}} {count:>8} {role:<5} {note}".rstrip())
+            lines.append(f"  {names[category.id]:<{width}} {count:>8} {role:<5} {note}".rstrip())
             by_role[role or "all"] += count
         lines += [f"  {role:<{width}} {count:>8} in total" for role, count in by_role.items()]
         if self.contact_sheet is not None:

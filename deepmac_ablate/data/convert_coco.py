@@ -36,7 +36,10 @@ class ConversionSummary:
         info: The dataset that was written.
         skipped: Number of annotations that are not in the records, by reason.
         num_clipped: Number of boxes clipped to their image.
-        num_reencoded: Number of images stored as PNG because TensorFlow cannot read their format.
+        num_reencoded: Number of images stored as PNG, because they are turned or TensorFlow cannot
+            read their format.
+        remarks: File names of images by the way in which they differ from their file; see
+            `picture_reader`.
         num_without_instances: Number of images without any instance; they are kept.
         num_derived_crowd: Number of annotations without `iscrowd`.
         num_derived_area: Number of annotations without `area`.
@@ -47,6 +50,7 @@ class ConversionSummary:
     skipped: dict[str, int]
     num_clipped: int
     num_reencoded: int
+    remarks: dict[str, list[str]]
     num_without_instances: int
     num_derived_crowd: int
     num_derived_area: int
@@ -72,6 +76,9 @@ class ConversionSummary:
             "annotations without area, taken from mask or box": self.num_derived_area,
         }
         lines += [f"  {what}: {count}" for what, count in exceptions.items() if count]
+        lines += [
+            f"  {remark}: {len(names)}, such as {min(names)}"
+            for remark, names in sorted(self.remarks.items())]
         lines += [
             f"  category {name!r} (id {class_id}) left out, as no object has it and it is no class "
             "but a root or background"
@@ -137,6 +144,7 @@ def convert_dataset(
     tasks = ((image, truth.annotations.get(image["id"], [])) for image in order)
     counts: collections.Counter[str] = collections.Counter()
     skipped: collections.Counter[str] = collections.Counter()
+    remarks: dict[str, list[str]] = collections.defaultdict(list)
     with RecordWriter(prefix, num_shards, truth.categories) as writer:
         prepare = functools.partial(image_example.prepare_example, folder=images)
         examples = ordered_map(prepare, tasks, num_processes)
@@ -145,15 +153,18 @@ def convert_dataset(
             skipped.update(example.skipped)
             counts["clipped"] += example.num_clipped
             counts["reencoded"] += example.reencoded
+            for remark in example.remarks:
+                remarks[remark].append(example.file_name)
             counts["empty"] += not example.category_ids
         info = writer.publish(truth.document)
-    return _summary(info, truth, skipped, counts)
+    return _summary(info, truth, skipped, remarks, counts)
 
 
 def _summary(
     info: DatasetInfo,
     truth: CocoTruth,
     skipped: collections.Counter[str],
+    remarks: dict[str, list[str]],
     counts: collections.Counter[str],
 ) -> ConversionSummary:
     return ConversionSummary(
@@ -161,6 +172,7 @@ def _summary(
         skipped=dict(sorted(skipped.items())),
         num_clipped=counts["clipped"],
         num_reencoded=counts["reencoded"],
+        remarks=dict(remarks),
         num_without_instances=counts["empty"],
         num_derived_crowd=truth.num_derived_crowd,
         num_derived_area=truth.num_derived_area,

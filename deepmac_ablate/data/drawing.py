@@ -11,10 +11,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-# Smaller images are enlarged, so that labels do not hide the objects.
+from deepmac_ablate.data.label_text import Label, report_missing_fonts, shorten_label
+
+# Smaller images are enlarged, so that labels do not hide the objects, but thin strips only so far.
 _MIN_SIDE = 320
+MAX_SIDE = 4096
 _MASK_OPACITY = 0.4
 _LABEL_SIZE = 13
 _DASH = 6
@@ -33,18 +36,22 @@ def draw_instances(
 ) -> Image.Image:
     """Return the image with translucent masks, their contours, boxes and labels.
 
-    An image whose shorter side has less than 320 pixels is enlarged by a whole factor.
+    An image whose shorter side has less than 320 pixels is enlarged by a whole factor, unless the
+    longer side would exceed 4096 pixels.
 
     Args:
         image: Image, [height, width, 3] uint8.
         boxes: Boxes, [n, 4], ``[ymin, xmin, ymax, xmax]`` in pixels of `image`.
         masks: Masks, [n, height, width], drawn where non-zero; None to draw no masks.
-        labels: Text for each of the n instances; an empty one is not drawn.
+        labels: Text for each of the n instances, on one line; an empty one is not drawn, and a long
+            one is shortened.
         roles: "seen", "novel" or None for each instance; novel ones get a dashed box and a note.
         scores: Confidence of each instance, 0..1, shown after the label; None to show none.
         line_width: Width of boxes, and of contours inside the mask, in pixels of the result.
     """
-    factor = max(1, math.ceil(_MIN_SIDE / min(image.shape[:2])))
+    height, width = image.shape[:2]
+    factor = min(math.ceil(_MIN_SIDE / min(height, width)), MAX_SIDE // max(height, width))
+    factor = max(1, factor)
     canvas = _enlarge(image, factor)
     colors = [_color(i) for i in range(len(labels))]
     for color, mask in zip(colors, [] if masks is None else masks, strict=False):
@@ -55,9 +62,10 @@ def draw_instances(
     corners = [(np.asarray(box, float) * factor).tolist() for box in boxes]
     for color, box, role in zip(colors, corners, roles, strict=True):
         _draw_box(pen, box, color, role == "novel", line_width)
+    report_missing_fonts(labels)
     for i, (color, box, role) in enumerate(zip(colors, corners, roles, strict=True)):
         if labels[i]:
-            text = labels[i] + (" (novel)" if role == "novel" else "")
+            text = shorten_label(labels[i]) + (" (novel)" if role == "novel" else "")
             _draw_label(pen, text if scores is None else f"{text} {scores[i]:.2f}", box, color)
     return picture
 
@@ -73,7 +81,6 @@ def contact_sheet(
         columns: Number of images in a row, at least 1.
         captions: One caption per image, or None.
     """
-    font = ImageFont.load_default(_LABEL_SIZE)
     caption_height = _LABEL_SIZE + 2 * _PAD if captions else 0
     columns = min(columns, len(images))
     rows = [images[at : at + columns] for at in range(0, len(images), columns)]
@@ -85,7 +92,7 @@ def contact_sheet(
         x, y = _PAD + i % columns * width, _PAD + sum(heights[: i // columns])
         sheet.paste(image, (x, y))
         if captions:
-            pen.text((x, y + image.height + _PAD // 2), captions[i], fill="black", font=font)
+            Label(captions[i], _LABEL_SIZE).draw(pen, x, y + image.height + _PAD // 2, "black")
     return sheet
 
 
@@ -147,13 +154,13 @@ def _draw_dashes(
 def _draw_label(
     pen: ImageDraw.ImageDraw, text: str, box: Sequence[float], color: tuple[int, int, int]
 ) -> None:
-    font = ImageFont.load_default(_LABEL_SIZE)
-    _, _, width, height = pen.textbbox((0, 0), text, font=font)
+    label = Label(text, _LABEL_SIZE)
+    width, height = math.ceil(label.width), math.ceil(label.height)
     picture_width, picture_height = pen.im.size
     # Above the box, or inside if there is no space above; never outside the picture.
     top = box[0] - height - 2 if box[0] >= height + 2 else box[0]
-    x = min(max(round(box[1]), 0), max(0, picture_width - math.ceil(width) - 3))
-    y = min(max(round(top), 0), max(0, picture_height - math.ceil(height) - 2))
-    pen.rectangle((x, y, x + math.ceil(width) + 2, y + math.ceil(height) + 1), fill=color)
+    x = min(max(round(box[1]), 0), max(0, picture_width - width - 3))
+    y = min(max(round(top), 0), max(0, picture_height - height - 2))
+    pen.rectangle((x, y, x + width + 2, y + height + 1), fill=color)
     luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
-    pen.text((x + 1, y), text, fill="black" if luminance > 128 else "white", font=font)
+    label.draw(pen, x + 1, y, "black" if luminance > 128 else "white")

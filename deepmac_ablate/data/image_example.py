@@ -9,27 +9,16 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
-import io
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from deepmac_ablate.data import masks
+from deepmac_ablate.data import masks, picture_reader
 from deepmac_ablate.data.coco_annotations import Entry, mask_of
-from deepmac_ablate.errors import UserError
 
-# Formats and modes that `tf.io.decode_image(channels=3)` decodes faithfully, unlike GIF and WebP (a
-# fourth dimension), TIFF (not supported) and 16-bit PNG.
-_KEPT_MODES = {
-    "JPEG": {"RGB", "L", "CMYK"},
-    "PNG": {"RGB", "RGBA", "L", "LA", "P", "1"},
-}
-_RECORD_FORMATS = {"JPEG": "jpg", "PNG": "png"}
 # COCO's coordinates have two decimals; a smaller excess is rounding, not a wrong box.
 _CLIP_TOLERANCE = 0.01
-_EXIF_ORIENTATION = 0x0112
 
 NO_BOX_AREA = "box without area inside the image"
 
@@ -55,6 +44,7 @@ class ImageExample:
         skipped: Number of annotations that were left out, by reason.
         num_clipped: Number of boxes that extended beyond the image and were clipped.
         reencoded: Whether `encoded` differs from the original file.
+        remarks: How the image differs from the file; see `picture_reader`.
         digest: Hash of the content; see `content_digest`.
     """
 
@@ -73,6 +63,7 @@ class ImageExample:
     skipped: collections.Counter[str]
     num_clipped: int
     reencoded: bool
+    remarks: tuple[str, ...]
     digest: bytes
 
 
@@ -92,7 +83,7 @@ def prepare_example(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageEx
     """
     image, annotations = entries
     height, width = image["height"], image["width"]
-    encoded, encoding, reencoded = _read_picture(folder / image["file_name"], height, width)
+    picture = picture_reader.encode_picture(folder / image["file_name"], (width, height))
     skipped: collections.Counter[str] = collections.Counter()
     num_clipped = 0
     kept: list[tuple[Entry, list[float], np.ndarray]] = []
@@ -114,8 +105,8 @@ def prepare_example(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageEx
         file_name=image["file_name"],
         height=height,
         width=width,
-        encoded=encoded,
-        encoding=encoding,
+        encoded=picture.content,
+        encoding=picture.encoding,
         category_ids=category_ids,
         boxes=boxes,
         crowds=crowds,
@@ -126,9 +117,10 @@ def prepare_example(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageEx
         ),
         skipped=skipped,
         num_clipped=num_clipped,
-        reencoded=reencoded,
+        reencoded=picture.reencoded,
+        remarks=picture.remarks,
         digest=content_digest(
-            image["id"], encoded, category_ids, boxes, crowds, areas, instance_masks
+            image["id"], picture.content, category_ids, boxes, crowds, areas, instance_masks
         ),
     )
 
@@ -148,7 +140,7 @@ def content_digest(
     PNG depend on the machine's zlib. For the arguments see `ImageExample`.
     """
     digest = hashlib.sha256(f"{image_id}".encode())
-    with Image.open(io.BytesIO(encoded)) as picture:
+    with picture_reader.open_content(encoded) as picture:
         lossless = picture.format == "PNG"
         digest.update(np.asarray(picture.convert("RGB")).tobytes() if lossless else encoded)
     digest.update(np.fromiter(category_ids, "<i8").tobytes())
@@ -165,43 +157,3 @@ def _clip(bbox: list[float], height: int, width: int) -> tuple[list[float], bool
     wanted = [y, x, y + box_height, x + box_width]
     box = np.clip(wanted, 0.0, [height, width, height, width])
     return box.tolist(), bool(np.abs(box - wanted).max() > _CLIP_TOLERANCE)
-
-
-def _read_picture(path: Path, height: int, width: int) -> tuple[bytes, str, bool]:
-    try:
-        encoded = path.read_bytes()
-        with Image.open(io.BytesIO(encoded)) as picture:
-            if picture.size != (width, height):
-                raise UserError(_size_mismatch(path, picture, height, width))
-            kept = picture.mode in _KEPT_MODES.get(picture.format, ())
-            if kept:
-                # Decoding at reduced size still reads the whole file, in half the time: a truncated
-                # file must be found here, not during training.
-                picture.draft(picture.mode, (width // 8, height // 8))
-                picture.load()
-                return encoded, _RECORD_FORMATS[picture.format], False
-            buffer = io.BytesIO()
-            to_rgb(picture).save(buffer, format="PNG")
-            return buffer.getvalue(), "png", True
-    except FileNotFoundError as error:
-        raise UserError(f"The image file {path} does not exist.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise UserError(f"The image file {path} cannot be read: {error}.") from error
-
-
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """Convert an image of any mode to 8-bit RGB; transparency is dropped."""
-    if picture.mode.startswith("I"):
-        # PIL clips 16-bit values at 255 instead of scaling them.
-        deep = np.clip(np.asarray(picture), 0, 65535)
-        return Image.fromarray((deep // 257).astype(np.uint8)).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _size_mismatch(path: Path, picture: Image.Image, height: int, width: int) -> str:
-    turned = picture.size == (height, width) and picture.getexif().get(_EXIF_ORIENTATION, 1) > 1
-    hint = "; it is rotated by its EXIF orientation, so store it upright" if turned else ""
-    return (
-        f"The image {path} is {picture.width} x {picture.height} pixels, but its annotations say "
-        f"{width} x {height}{hint}."
-    )

@@ -11,6 +11,8 @@ from official.vision.ops import preprocess_ops
 def prepare_image(pixels: tf.Tensor, image_size: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
     """Normalise an image, resize it to fit, and pad it below and to the right.
 
+    Gives the same numbers as Model Garden's `resize_and_crop_image`, which fails on strips.
+
     Args:
         pixels: Image, [h, w, 3] uint8.
         image_size: Height and width of the model's input in pixels.
@@ -19,10 +21,27 @@ def prepare_image(pixels: tf.Tensor, image_size: Sequence[int]) -> tuple[tf.Tens
         [*image_size, 3] float32; and [4, 2] float32 with rows [original size, `image_size`, scale,
         offset] as (y, x).
     """
-    size = list(image_size)
-    image, info = preprocess_ops.resize_and_crop_image(
-        preprocess_ops.normalize_image(pixels), size, size)
-    return tf.ensure_shape(image, [*size, 3]), info
+    original = tf.cast(tf.shape(pixels)[:2], tf.float32)
+    wanted = tf.constant(image_size, tf.float32)
+    scaled = fit_size(original, wanted)
+    image = tf.image.resize(preprocess_ops.normalize_image(pixels), tf.cast(scaled, tf.int32))
+    image = tf.image.pad_to_bounding_box(image, 0, 0, *image_size)
+    info = tf.stack([original, wanted, scaled / original, tf.zeros_like(wanted)])
+    return tf.ensure_shape(image, [*image_size, 3]), info
+
+
+def fit_size(original: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
+    """Return the largest size with the original proportions that fits into a limit.
+
+    Args:
+        original: Height and width, [2] float32.
+        limit: Largest height and width, [2] float32.
+
+    Returns:
+        [2] float32, whole numbers of at least 1: a strip, which would have no height or no width,
+        is scaled less in that direction.
+    """
+    return tf.maximum(tf.round(original * tf.reduce_min(limit / original)), 1.0)
 
 
 def mirror_image(image: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Files of boxes in which a user wants objects segmented.
+"""Files of boxes in which a user wants objects segmented, and of the ids of images.
 
 There are three formats, all with boxes as [x, y, width, height] in pixels of the upright image::
 
@@ -33,18 +33,30 @@ class FileBox(NamedTuple):
     category_id: int | None
 
 
+class ListedImage(NamedTuple):
+    """Image in a file.
+
+    Attributes:
+        image_id: Id of the image.
+        size: Width and height in pixels; None if they are unknown.
+    """
+
+    image_id: int
+    size: tuple[int, int] | None
+
+
 class BoxFile(NamedTuple):
     """Boxes of a file for the given images.
 
     Attributes:
         by_name: Boxes by image name, for images that have any.
-        image_ids: Image ids by image name, if the file has them.
+        listed: Ids and sizes by image name, if the file has them.
         class_names: Names of classes by id, if the file has them.
         problems: A sentence for each box, or group of boxes, that cannot be used.
     """
 
     by_name: dict[str, list[FileBox]]
-    image_ids: dict[str, int]
+    listed: dict[str, ListedImage]
     class_names: dict[int, str]
     problems: list[str]
 
@@ -72,16 +84,17 @@ def read_boxes(path: Path, names: Collection[str]) -> BoxFile:
         UserError: If the file cannot be read, has another format, or has no box for any image.
     """
     content = read_json_file(path, "file of boxes", "a JSON file of boxes")
-    image_ids: dict[str, int] = {}
+    listed: dict[str, ListedImage] = {}
     class_names: dict[int, str] = {}
     if isinstance(content, dict) and "annotations" in content:
         by_id = _table(content, "images", "file_name", path)
-        image_ids = {name: image_id for image_id, name in by_id.items()}
+        listed = _list_images(content, path)
         class_names = _table(content, "categories", "name", path)
         entries = _from_coco(content, by_id, path)
     elif isinstance(content, dict):
         entries = _from_mapping(content, path)
     elif isinstance(content, list):
+        listed = _list_numbered(content)
         entries = _from_list(content, path)
     else:
         raise UserError(
@@ -106,7 +119,19 @@ def read_boxes(path: Path, names: Collection[str]) -> BoxFile:
         f"{path} has boxes for "
         f"{count_noun(len(missing), 'file that is', 'files that are')} not among the images; the "
         f"first is {first!r}.{hint}"]
-    return BoxFile(dict(by_name), image_ids, class_names, problems)
+    return BoxFile(dict(by_name), listed, class_names, problems)
+
+
+def read_image_ids(path: Path) -> dict[str, ListedImage]:
+    """Return the ids and sizes in the list `images` of a COCO file, by file name.
+
+    Raises:
+        UserError: If the file cannot be read, or has no such list.
+    """
+    content = read_json_file(path, "file of image ids", "a COCO JSON file")
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must be a COCO file with a list 'images'.")
+    return _list_images(content, path)
 
 
 def clip_boxes(boxes: list[FileBox], name: str, height: int, width: int) -> ClippedBoxes:
@@ -142,8 +167,31 @@ def _table(content: Mapping[str, Any], table: str, key: str, path: Path) -> dict
         return {entry["id"]: entry[key] for entry in content[table]}
     except (KeyError, TypeError) as error:
         raise UserError(
-            f"{path} has annotations but no list {table!r} of objects with 'id' and {key!r}."
+            f"{path} has no list {table!r} of objects with 'id' and {key!r}."
         ) from error
+
+
+def _list_images(content: Mapping[str, Any], path: Path) -> dict[str, ListedImage]:
+    _table(content, "images", "file_name", path)
+    listed = {}
+    for entry in content["images"]:
+        name, image_id = entry["file_name"], entry["id"]
+        if not isinstance(image_id, int) or isinstance(image_id, bool):
+            raise UserError(
+                f"{path}: image {name!r} has the id {image_id!r}; it must be an integer.")
+        size = (entry.get("width"), entry.get("height"))
+        # Some tools write 0 for an unknown size.
+        known = all(isinstance(side, int) and side > 0 for side in size)
+        listed[name] = ListedImage(image_id, size if known else None)
+    return listed
+
+
+def _list_numbered(content: list[Any]) -> dict[str, ListedImage]:
+    """Return the image ids of a list such as predictions.json, as far as it has them."""
+    return {
+        entry["file_name"]: ListedImage(entry["image_id"], None) for entry in content
+        if isinstance(entry, dict) and isinstance(entry.get("image_id"), int)
+        and isinstance(entry.get("file_name"), str)}
 
 
 def _from_coco(content: Mapping[str, Any], names: Mapping[int, str], path: Path) -> _Entries:

@@ -1,22 +1,26 @@
-"""Image files in folders, read upright in 8-bit colours whatever their format."""
+"""Image files in folders."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from etils import epath
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from deepmac_ablate.data.image_example import to_rgb
-from deepmac_ablate.errors import UserError, did_you_mean_path
+from deepmac_ablate.errors import UserError, count_noun, did_you_mean_path, inflect
 from deepmac_ablate.storage import file_io
 
 # Formats that PIL recognises but cannot decode.
 _RECOGNISED_ONLY = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
+# Pictures of phones and cameras that PIL does not read, unless a plugin is installed.
+_PHOTOS = {
+    ".arw", ".avif", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".jxl", ".nef", ".orf", ".raf",
+    ".rw2"}
+# Folders in which macOS, Windows and network drives hide copies and thumbnails.
+_HIDDEN_FOLDERS = {"__MACOSX", "$RECYCLE.BIN", "@eaDir"}
 
 
 class ImageFile(NamedTuple):
@@ -31,42 +35,48 @@ class ImageFile(NamedTuple):
     name: str
 
 
-def find_images(paths: Sequence[Path]) -> tuple[ImageFile, ...]:
+class FoundImages(NamedTuple):
+    """Image files in folders.
+
+    Attributes:
+        images: The files to predict on.
+        hidden: A sentence about hidden files that are left out; empty if there are none.
+        unsupported: A sentence about photos of formats that cannot be read; empty if there are
+            none.
+    """
+
+    images: list[ImageFile]
+    hidden: str
+    unsupported: str
+
+
+class _Listing(NamedTuple):
+    images: list[ImageFile]
+    hidden: Sequence[Path] = ()
+    unsupported: Sequence[Path] = ()
+
+
+def find_images(paths: Sequence[Path]) -> FoundImages:
     """Return the given image files, and those in the given folders and below.
 
     Args:
         paths: Files, whatever their suffix, and folders, of which those files are taken whose
-            suffix PIL can read, in the order of their names.
+            suffix PIL can read, in the order of their names. Hidden files are left out, such as
+            those that macOS adds.
 
     Raises:
         UserError: If a path does not exist, a folder has no images, or two images share a name.
     """
-    found = [image for path in paths for image in _list_images(path)]
+    listings = [_list_files(path) for path in paths]
+    found = [image for listing in listings for image in listing.images]
+    hidden = [path for listing in listings for path in listing.hidden]
+    unsupported = [path for listing in listings for path in listing.unsupported]
     for name, number in Counter(image.name for image in found).items():
         if number > 1:
             same = [str(image.path) for image in found if image.name == name]
             raise UserError(
                 f"{same[0]} and {same[1]} are both named {name}; predict on them separately.")
-    return tuple(found)
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Read an image as [height, width, 3] uint8, turned upright according to its EXIF data.
-
-    Raises:
-        UserError: If the file cannot be read completely.
-    """
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if "transparency" in upright.info and upright.mode == "P":
-                # PIL warns about a direct conversion of palettes with transparency.
-                upright = upright.convert("RGBA")
-            return np.asarray(to_rgb(upright))
-    except UnidentifiedImageError as error:
-        raise UserError(f"The image {path} cannot be read: its format is unknown.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"The image {path} cannot be read: {error}.") from error
+    return FoundImages(found, _describe_hidden(hidden), _describe_unsupported(unsupported))
 
 
 def check_output(output: epath.Path, paths: Sequence[Path]) -> None:
@@ -91,20 +101,49 @@ def drawing_names(images: Sequence[ImageFile]) -> list[str]:
         for stem, image in zip(stems, images, strict=True)]
 
 
-def _list_images(path: Path) -> Iterator[ImageFile]:
+def _list_files(path: Path) -> _Listing:
     if path.is_file():
-        yield ImageFile(path, path.name)
-        return
+        return _Listing([ImageFile(path, path.name)])
     if not path.is_dir():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(
             f"The file or folder {path} does not exist.{did_you_mean_path(path.name, siblings)}")
-    suffixes = _readable_suffixes()
-    files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in suffixes and p.is_file()]
-    if not files:
-        raise UserError(f"There are no images in {path} or its subfolders.")
-    for file in files:
-        yield ImageFile(file, file.relative_to(path).as_posix())
+    readable = _readable_suffixes()
+    images, hidden, unsupported = [], [], []
+    for file in sorted(path.rglob("*")):
+        suffix = file.suffix.lower()
+        # A broken link is taken, to be reported.
+        if suffix not in readable | _PHOTOS or not (file.is_file() or file.is_symlink()):
+            continue
+        if _is_hidden(file.relative_to(path)):
+            hidden.append(file)
+        elif suffix not in readable:
+            unsupported.append(file)
+        else:
+            images.append(ImageFile(file, file.relative_to(path).as_posix()))
+    if not images:
+        sentences = (_describe_hidden(hidden), _describe_unsupported(unsupported))
+        raise UserError(" ".join(filter(None, (
+            f"There are no images in {path} or its subfolders.", *sentences))))
+    return _Listing(images, hidden, unsupported)
+
+
+def _describe_hidden(paths: Sequence[Path]) -> str:
+    if not paths:
+        return ""
+    return (f"{count_noun(len(paths), 'hidden file')} {inflect(len(paths), 'is', 'are')} skipped, "
+            f"such as {paths[0]}.")
+
+
+def _describe_unsupported(paths: Sequence[Path]) -> str:
+    if not paths:
+        return ""
+    return (f"{count_noun(len(paths), 'image')} {inflect(len(paths), 'is', 'are')} skipped because "
+            f"of the format, such as {paths[0]}; convert to JPEG or PNG.")
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part in _HIDDEN_FOLDERS for part in path.parts)
 
 
 def _readable_suffixes() -> set[str]:

@@ -3,6 +3,7 @@
 ::
 
     OUTPUT/<image>.jpg         each image with its masks; folders as in the input
+    OUTPUT/images.json         id, file name and size of each image
     OUTPUT/predictions.json    COCO results with file names, written last
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ from etils import epath
 from PIL import Image
 from pycocotools import mask as rle
 
-from deepmac_ablate.data import drawing, model_input
+from deepmac_ablate.data import drawing, model_input, picture_reader
 from deepmac_ablate.data.class_agreement import find_conflicts
 from deepmac_ablate.errors import UserError, count_noun, inflect
 from deepmac_ablate.evaluation.given_boxes import GivenBox
@@ -27,8 +29,8 @@ from deepmac_ablate.evaluation.model_classes import ModelClasses
 from deepmac_ablate.evaluation.predictor import ImagePrediction, Predictor
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.progress import track
-from deepmac_ablate.serving.box_file import BoxFile, FileBox, clip_boxes
-from deepmac_ablate.serving.image_folder import ImageFile, drawing_names, read_image
+from deepmac_ablate.serving.box_file import BoxFile, FileBox, ListedImage, clip_boxes
+from deepmac_ablate.serving.image_folder import ImageFile, drawing_names
 from deepmac_ablate.serving.trained import TrainedModel, load_trained
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import to_json
@@ -42,7 +44,8 @@ class PredictionSummary(NamedTuple):
 
     Attributes:
         lines: Lines that describe the written files to a user.
-        problems: A sentence for each image or box that was skipped.
+        problems: A sentence for each image or box that was skipped; those of the file of boxes are
+            not repeated.
     """
 
     lines: list[str]
@@ -55,6 +58,7 @@ class _LoadedImage(NamedTuple):
     file: ImageFile
     image_id: int
     pixels: np.ndarray
+    remarks: tuple[str, ...]
     boxes: list[FileBox]
 
 
@@ -62,6 +66,7 @@ def predict_images(
     workdir: str,
     images: Sequence[ImageFile],
     boxes: BoxFile | None,
+    listed: Mapping[str, ListedImage],
     output: epath.Path,
     min_score: float,
     batch_size: int,
@@ -72,6 +77,8 @@ def predict_images(
         workdir: Workdir of the trial.
         images: Image files.
         boxes: Boxes to segment, at least one for each image; None detects objects.
+        listed: Known ids and sizes of images by name. Other images are numbered from 1, or from the
+            highest known id.
         output: Folder to write to; existing files of the same names are replaced.
         min_score: Lowest score of detections that are drawn, in [0, 1]; predictions.json has all
             of them.
@@ -81,7 +88,7 @@ def predict_images(
         UserError: If there is no trial or checkpoint, or boxes lack a class that the model needs.
     """
     trained = load_trained(workdir)
-    problems = list(boxes.problems) if boxes else []
+    problems: list[str] = []
     classes = trained.classes
     notes: list[str] = []
     if boxes:
@@ -89,11 +96,13 @@ def predict_images(
         classes = classes.with_names(boxes.class_names)
     predictor = Predictor(
         trained.model, trained.strategy, min(batch_size, len(images)), trained.classes)
-    loaded = _load_images(track(images, len(images), "Predicting"), boxes, problems)
+    loaded = _load_images(
+        track(images, len(images), "Predicting"), _complete_ids(images, listed), boxes, problems)
     names = dict(zip(images, drawing_names(images), strict=True))
     results: list[dict[str, Any]] = []
     shown: list[dict[str, Any]] = []
-    count = 0
+    entries: list[dict[str, Any]] = []
+    remarks: Counter[str] = Counter()
     for image, prediction in _predict(predictor, loaded, trained.model, boxes is None, batch_size):
         image_results = _make_results(image, prediction)
         visible = [result for result in image_results if result["score"] >= min_score]
@@ -103,36 +112,53 @@ def predict_images(
         file_io.write(path, encode_jpeg(drawn))
         results += image_results
         shown += visible
-        count += 1
+        height, width = image.pixels.shape[:2]
+        entries.append({
+            "id": image.image_id, "file_name": image.file.name, "width": width, "height": height})
+        remarks.update(image.remarks)
     output.mkdir(parents=True, exist_ok=True)
+    file_io.write(output / "images.json", to_json(entries) + "\n")
     path = output / "predictions.json"
     file_io.write(path, to_json(results) + "\n")
     drawn = count_noun(len(shown), "mask")
     if not boxes:
         drawn += f" that {inflect(len(shown), 'scores', 'score')} at least {min_score:g}"
     return PredictionSummary(
-        [f"{output}: {count} of {count_noun(len(images), 'image')}, drawn with {drawn}"
+        [f"{output}: {len(entries)} of {count_noun(len(images), 'image')}, drawn with {drawn}"
          + _count_by_role(shown, classes),
-         f"{path}: {count_noun(len(results), 'mask')}", *notes],
+         f"{path}: {count_noun(len(results), 'mask')}"
+         + ("" if listed else "; images are numbered as in images.json"),
+         *(f"  {remark}: {number}" for remark, number in sorted(remarks.items())), *notes],
         problems)
 
 
+def _complete_ids(
+    images: Sequence[ImageFile], listed: Mapping[str, ListedImage]
+) -> dict[str, ListedImage]:
+    """Return ids and sizes of all images by name, with new ids for those that are not listed."""
+    new_ids = itertools.count(1 + max((image.image_id for image in listed.values()), default=0))
+    return {
+        image.name: listed.get(image.name) or ListedImage(next(new_ids), None) for image in images}
+
+
 def _load_images(
-    files: Iterable[ImageFile], boxes: BoxFile | None, problems: list[str]
+    files: Iterable[ImageFile], listed: Mapping[str, ListedImage], boxes: BoxFile | None,
+    problems: list[str],
 ) -> Iterator[_LoadedImage]:
     """Read images one by one, and add a sentence to `problems` for each image or box skipped."""
-    for number, file in enumerate(files, 1):
+    for file in files:
+        image_id, size = listed[file.name]
         try:
-            pixels = read_image(file.path)
+            picture, remarks = picture_reader.read_picture(file.path, size)
         except UserError as error:
             problems.append(f"{str(error).rstrip('.')}; it is skipped.")
             continue
-        image_id, given = number, []
+        given = []
         if boxes:
-            image_id = boxes.image_ids.get(file.name, number)
-            given, skipped = clip_boxes(boxes.by_name[file.name], file.name, *pixels.shape[:2])
+            given, skipped = clip_boxes(
+                boxes.by_name[file.name], file.name, picture.height, picture.width)
             problems += skipped
-        yield _LoadedImage(file, image_id, pixels, given)
+        yield _LoadedImage(file, image_id, np.asarray(picture), remarks, given)
 
 
 def _predict(
@@ -214,7 +240,7 @@ def _count_by_role(shown: Sequence[dict[str, Any]], classes: ModelClasses) -> st
 
 
 # Larger images are drawn smaller, so that labels stay readable when the whole image is shown, but
-# not so small that `drawing` would enlarge them again.
+# not so small that `drawing` would enlarge them again, unless they are thin strips.
 _MAX_SIDE = 1600
 _MIN_SIDE = 320
 _JPEG_QUALITY = 92
@@ -235,7 +261,8 @@ def draw_results(
         show_scores: True writes the scores.
     """
     image = Image.fromarray(pixels)
-    scale = min(1.0, max(_MAX_SIDE / max(image.size), _MIN_SIDE / min(image.size)))
+    scale = max(_MAX_SIDE / max(image.size), _MIN_SIDE / min(image.size))
+    scale = min(1.0, scale, drawing.MAX_SIDE / max(image.size))
     size = tuple(max(1, round(side * scale)) for side in image.size)
     if scale < 1.0:
         image = image.resize(size, Image.Resampling.LANCZOS)

@@ -117,6 +117,16 @@ def test_small_pictures_are_enlarged_with_boxes_and_masks():
     assert [150, 239] == np.flatnonzero(changed.any(axis=0))[[0, -1]].tolist()
 
 
+@pytest.mark.parametrize(("size", "shown"), [
+    ((4, 3000), (4, 3000)), ((4, 1000), (16, 4000)), ((9000, 1), (9000, 1)), ((1, 1), (320, 320))])
+def test_strips_are_not_enlarged_without_limit(size, shown):
+    """A picture file of a strip can still be opened."""
+    image = np.full((*size, 3), 100, np.uint8)
+    actual = _draw(np.ones((1, *size)), boxes=np.array([[0, 0, *size]]), image=image)
+
+    assert (*shown, 3) == actual.shape
+
+
 def test_an_image_without_instances_is_left_alone():
     """Nothing to draw, nothing drawn; and the input is never written to."""
     np.testing.assert_array_equal(_GREY, _draw(labels=(), boxes=np.zeros((0, 4))))

@@ -216,6 +216,42 @@ def test_scales_fill_their_range(prefix):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", [(3000, 1), (1, 3000), (1, 1)])
+def test_a_strip_keeps_a_pixel_and_its_object(tmp_path, size):
+    """A side that would be resized to nothing is one pixel, and boxes map back by `image_info`."""
+    width, height = size
+    content = document(1)
+    content["images"][0] |= {"width": width, "height": height}
+    box = [width // 3, height // 3, max(width // 3, 1), max(height // 3, 1)]
+    left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
+    content["annotations"] = [square(
+        1, 1, 0, 0, 1, bbox=box,
+        segmentation=[[left, top, right, top, right, bottom, left, bottom]])]
+    images, annotations = write(tmp_path, content)
+    Image.new("RGB", size, (200, 10, 10)).save(images / "1.png")
+    convert_coco.convert_dataset(images, annotations, tmp_path / "train")
+
+    for image, labels in _examples(tmp_path / "train", 4, seen={3}, flip=False):
+        info = labels["image_info"]
+        shown = np.round(info[0] * info[2])
+        assert shown.min() >= 1
+        assert [height, width] == info[0].tolist()
+        corners = (labels["gt_boxes"][0] + np.tile(info[3], 2)) / np.tile(info[2], 2)
+        visible = np.array([top, left, bottom, right])
+        assert (np.abs(corners - visible)[[0, 2]] < 1).all()
+        assert labels["gt_classes"][0] == 3
+        assert labels["gt_has_mask"][0]
+        assert np.isfinite(labels["gt_masks"]).all()
+        assert np.isfinite(image).all()
+    batch = next(EvaluationData(str(tmp_path / "train")).dataset(SIZE).as_numpy_iterator())
+    info = batch["image_info"][0]
+    assert 1 <= np.round(info[0] * info[2]).min()
+    assert max(SIZE) == np.round(info[0] * info[2]).max()
+    # Normalised red is above 0 only where the image is, not where it is padded.
+    assert tuple(np.round(info[0] * info[2]).astype(int)) == tuple(
+        np.ptp(np.argwhere(batch["images"][0, ..., 0] != 0), axis=0) + 1)
+
+
 def test_masks_of_novel_classes_change_nothing(tmp_path):
     """A stream is the same, tensor by tensor, whether novel classes have masks or not."""
     content = document(4)

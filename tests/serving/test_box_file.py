@@ -8,7 +8,7 @@ import re
 import pytest
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.serving.box_file import FileBox, clip_boxes, read_boxes
+from deepmac_ablate.serving.box_file import FileBox, clip_boxes, read_boxes, read_image_ids
 
 NAMES = ["a.jpg", "b/c.png"]
 BOX = [1.0, 2.0, 3.0, 4.5]
@@ -38,9 +38,29 @@ def test_coco_instances_bring_classes_and_ids(tmp_path):
     """COCO instances give image ids and class names, and crowds are ignored."""
     boxes = read(tmp_path, COCO)
     assert {"a.jpg": [FileBox(BOX, 5)], "b/c.png": [FileBox([0, 0, 9, 9], 2)]} == boxes.by_name
-    assert {"a.jpg": 70, "b/c.png": 4} == boxes.image_ids
+    assert {"a.jpg": (70, None), "b/c.png": (4, None)} == boxes.listed
     assert {5: "cat", 2: "dog"} == boxes.class_names
     assert [] == boxes.problems
+
+
+def test_ids_and_sizes_of_images_are_read(tmp_path):
+    """A list of images is enough for ids; a size of 0 is an unknown one."""
+    path = tmp_path / "ann.json"
+    images = [{"id": 7, "file_name": "a.jpg", "width": 9, "height": 5},
+              {"id": 9, "file_name": "b.jpg", "width": 0, "height": 0}]
+    path.write_text(json.dumps({"images": images}))
+    assert {"a.jpg": (7, (9, 5)), "b.jpg": (9, None)} == read_image_ids(path)
+    entries = [{**LIST[0], "image_id": 70}, LIST[1]]
+    assert {"a.jpg": (70, None)} == read(tmp_path, entries).listed
+    for content, message in (
+            ([], r".* must be a COCO file with a list 'images'\."),
+            ({"annotations": []}, r".* has no list 'images' of objects with 'id' and .*"),
+            ({"images": [{"id": "x", "file_name": "a.jpg"}]},
+             r".*: image 'a\.jpg' has the id 'x'; it must be an integer\.")):
+        path.write_text(json.dumps(content))
+        with pytest.raises(UserError) as raised:
+            read_image_ids(path)
+        assert re.fullmatch(message, str(raised.value)), raised.value
 
 
 def test_a_list_names_the_file_of_each_box(tmp_path):
@@ -68,8 +88,8 @@ def test_files_that_are_not_there_are_one_sentence_together(tmp_path):
 @pytest.mark.parametrize(("content", "message"), [
     ("{", r".*boxes\.json is not valid JSON: line 1, column 2: .*"),
     ("3", r".*boxes\.json has no boxes but 3; it must have COCO instances, .*"),
-    ({"annotations": []}, r".* has annotations but no list 'images' .*"),
-    ({"annotations": [], "images": []}, r".* has annotations but no list 'categories' .*"),
+    ({"annotations": []}, r".* has no list 'images' .*"),
+    ({"annotations": [], "images": []}, r".* has no list 'categories' .*"),
     ({"images": [], "categories": [], "annotations": {}},
      r".*: annotations must be a list, not a dict\."),
     ({"images": [], "categories": [], "annotations": [{"image_id": 3}]},

@@ -1,11 +1,9 @@
-"""Image files: which are found, their names, and how they are read."""
+"""Image files: which are found, and their names."""
 
 from __future__ import annotations
 
 import re
-import warnings
 
-import numpy as np
 import pytest
 from etils import epath
 from PIL import Image
@@ -16,17 +14,12 @@ from deepmac_ablate.serving.image_folder import (
     check_output,
     drawing_names,
     find_images,
-    read_image,
 )
 
-# An upright picture: red above, blue below, the left column green.
-UPRIGHT = np.zeros((32, 48, 3), np.uint8)
-UPRIGHT[:16], UPRIGHT[16:], UPRIGHT[:, :16] = (255, 0, 0), (0, 0, 255), (0, 255, 0)
 
-
-def save(path, picture=None, **options):
+def save(path, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
-    (picture or Image.fromarray(UPRIGHT)).save(path, **options)
+    Image.new("RGB", (48, 32)).save(path, **options)
     return path
 
 
@@ -36,15 +29,14 @@ def test_a_folder_is_searched_with_all_below(tmp_path):
         save(tmp_path / name)
     for name in ("notes.txt", "masks.h5", "movie.mpg"):
         (tmp_path / name).write_text("no picture")
-    names = [picture.name for picture in find_images([tmp_path])]
+    names = [picture.name for picture in find_images([tmp_path]).images]
     assert ["a.PNG", "b.jpg", "d.tif", "deep/er/c.webp", "e.bmp"] == names
 
 
 def test_files_are_taken_whatever_their_ending(tmp_path):
     """Given files keep their order, whatever their suffix."""
     second, first = save(tmp_path / "b.png"), save(tmp_path / "a.bin", format="PNG")
-    assert ((second, "b.png"), (first, "a.bin")) == find_images([second, first])
-    np.testing.assert_array_equal(UPRIGHT, read_image(first))
+    assert [(second, "b.png"), (first, "a.bin")] == find_images([second, first]).images
 
 
 def test_what_is_missing_is_one_sentence(tmp_path):
@@ -61,54 +53,28 @@ def test_what_is_missing_is_one_sentence(tmp_path):
         assert re.fullmatch(message, str(raised.value)), raised.value
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_upright(tmp_path, orientation):
-    """Images are turned upright for every orientation of the camera (EXIF 2.3, tag 274)."""
-    stored = {
-        1: UPRIGHT, 2: UPRIGHT[:, ::-1], 3: UPRIGHT[::-1, ::-1], 4: UPRIGHT[::-1],
-        5: UPRIGHT.transpose(1, 0, 2), 6: np.rot90(UPRIGHT), 7: np.rot90(UPRIGHT, 2).transpose(
-            1, 0, 2), 8: np.rot90(UPRIGHT, -1)}[orientation]
-    exif = Image.Exif()
-    exif[274] = orientation
-    path = save(tmp_path / "a.jpg", Image.fromarray(stored), exif=exif, quality=100, subsampling=0)
-    pixels = read_image(path)
-    assert UPRIGHT.shape == pixels.shape
-    assert np.abs(pixels.astype(int) - UPRIGHT).max() < 30
-
-
-@pytest.mark.parametrize(("mode", "ending"), [
-    ("L", "png"), ("LA", "png"), ("RGBA", "png"), ("P", "gif"), ("P", "png"), ("1", "png"),
-    ("CMYK", "jpg"), ("I;16", "png"), ("F", "tif")])
-def test_every_mode_becomes_8_bit_colours(tmp_path, mode, ending):
-    """Grey, transparent, palette, 16-bit and CMYK images become RGB without a warning."""
-    grey = np.full((8, 12), 200, np.uint8)
-    picture = {
-        "I;16": lambda: Image.fromarray(grey.astype(np.uint16) * 257),
-        "F": lambda: Image.fromarray(grey.astype(np.float32)),
-        "1": lambda: Image.new("1", (12, 8), 1),
-        "P": lambda: Image.fromarray(grey).convert("P"),
-    }.get(mode, lambda: Image.fromarray(grey).convert("RGB").convert(mode))()
-    options = {"transparency": b"\x00" * 200} if (mode, ending) == ("P", "png") else {}
-    path = save(tmp_path / f"a.{ending}", picture, **options)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        pixels = read_image(path)
-    assert ((8, 12, 3), np.uint8) == (pixels.shape, pixels.dtype)
-    assert np.abs(pixels.astype(int) - (255 if mode == "1" else 200)).max() <= 2
-
-
-def test_a_broken_picture_is_one_sentence(tmp_path):
-    """A file that is not an image or is truncated is an error."""
-    whole = save(tmp_path / "whole.png", Image.effect_noise((64, 64), 80)).read_bytes()
-    (tmp_path / "cut.png").write_bytes(whole[:1000])
-    (tmp_path / "text.png").write_text("no picture")
-    for name, message in (
-            ("cut.png", r"The image .*/cut\.png cannot be read: .*"),
-            ("text.png", r"The image .*/text\.png cannot be read: its format is unknown\."),
-            ("gone.png", r"The image .*/gone\.png cannot be read: .*")):
-        with pytest.raises(UserError) as raised:
-            read_image(tmp_path / name)
-        assert re.fullmatch(message, str(raised.value)), raised.value
+def test_hidden_files_and_unsupported_photos_are_named(tmp_path):
+    """Files that macOS and others hide are left out; so are photos that cannot be read, aloud."""
+    save(tmp_path / "in" / "a.jpg")
+    for name in ("._a.jpg", ".DS_Store", "Thumbs.db", "__MACOSX/b.jpg", ".trash/c.png"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"\x00\x05\x16\x07")
+    found = find_images([tmp_path / "in"])
+    assert (["a.jpg"], "") == ([image.name for image in found.images], found.unsupported)
+    assert f"3 hidden files are skipped, such as {tmp_path}/in/._a.jpg." == found.hidden
+    (tmp_path / "in" / "IMG_1.HEIC").write_bytes(b"photo")
+    (tmp_path / "in" / "lost.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "in" / "folder.jpg").mkdir()
+    found = find_images([tmp_path / "in"])
+    assert ["a.jpg", "lost.png"] == [image.name for image in found.images]
+    assert ("1 image is skipped because of the format, such as "
+            f"{tmp_path}/in/IMG_1.HEIC; convert to JPEG or PNG.") == found.unsupported
+    hidden = tmp_path / "in" / "._a.jpg"
+    assert [ImageFile(hidden, "._a.jpg")] == find_images([hidden]).images
+    (tmp_path / "in" / "a.jpg").unlink()
+    (tmp_path / "in" / "lost.png").unlink()
+    with pytest.raises(UserError, match=r"no images in .* 3 hidden files .* 1 image is skipped"):
+        find_images([tmp_path / "in"])
 
 
 def test_drawings_never_share_a_name(tmp_path):

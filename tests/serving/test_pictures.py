@@ -26,7 +26,7 @@ def result(height, width, score=0.9, **changes):
 
 @pytest.mark.parametrize(("height", "width", "shown"), [
     (400, 600, (600, 400)), (2400, 3200, (1600, 1200)), (4000, 800, (320, 1600)),
-    (4000, 400, (320, 3200)), (100, 160, (640, 400))])
+    (4000, 400, (320, 3200)), (100, 160, (640, 400)), (70_000, 40, (2, 4096))])
 def test_masks_lie_where_they_were_predicted(height, width, shown):
     """Masks keep their place in large images, which shrink, and in small ones, which grow."""
     drawn = draw_results(

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as rle
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from deepmac_ablate import cli
 from deepmac_ablate.data.dataset_info import annotations_path
@@ -21,6 +23,10 @@ from deepmac_ablate.training.session import prepare_model
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
+
+
+# Written beside the drawings.
+TABLES = {"images.json", "predictions.json"}
 
 
 class Val(NamedTuple):
@@ -73,32 +79,46 @@ def assert_same(expected, actual):
 
 
 def test_detections_are_those_of_evaluation(finished, val, tmp_path, capsys, monkeypatch):
-    """Results equal those of the evaluation, with one trace and one drawing per image."""
+    """Results equal those of the evaluation, with one trace and one drawing per image.
+
+    With the ids of the annotations, pycocotools reads and evaluates them.
+    """
     traces = []
     features = MaskRCNN.features
     monkeypatch.setattr(
         MaskRCNN, "features", lambda *args, **kw: traces.append(1) or features(*args, **kw))
     status = predict(
         finished.workdir.path, "--images", val.folder, "--output", tmp_path / "o", "--batch_size",
-        2, "--min_score", 0)
+        2, "--min_score", 0, "--image-ids", val.annotations)
     # Twice for the variables (TensorFlow traces a function again if it made some), and once for
     # seven pictures in four batches.
     assert (0, 3) == (status, len(traces))
+    printed = capsys.readouterr().out
     results = read(tmp_path / "o")
-    ids = {image["file_name"]: image["id"]
-           for image in json.loads(val.annotations.read_text())["images"]}
-    assert_same(val.detections, [{**r, "image_id": ids[r["file_name"]]} for r in results])
+    listed = json.loads(val.annotations.read_text())["images"]
+    assert_same(val.detections, results)
+    fields = ("id", "file_name", "width", "height")
+    written = json.loads((tmp_path / "o" / "images.json").read_text())
+    assert sorted(tuple(image[field] for field in fields) for image in listed) == sorted(
+        tuple(image[field] for field in fields) for image in written)
+    truth = COCO(val.annotations)
+    for kind in ("bbox", "segm"):
+        scored = COCOeval(truth, truth.loadRes(str(tmp_path / "o" / "predictions.json")), kind)
+        scored.evaluate()
+        scored.accumulate()
+        scored.summarize()
+        assert 0 <= scored.stats[0] <= 1
     scores = [r["score"] for r in results if r["image_id"] == results[0]["image_id"]]
     assert sorted(scores, reverse=True) == scores
-    drawn = {path.name for path in (tmp_path / "o").iterdir()} - {"predictions.json"}
-    assert {Path(name).stem + ".jpg" for name in ids} == drawn
+    drawn = {path.name for path in (tmp_path / "o").iterdir()} - TABLES
+    assert {Path(image["file_name"]).stem + ".jpg" for image in listed} == drawn
     # disc, crescent, triangle, hexagon, star, arrow
     seen = sum(r["category_id"] in (1, 3, 5, 7, 9, 11) for r in results)
     assert [
         f"{tmp_path}/o: 7 of 7 images, drawn with {len(results)} masks that score at least 0 "
         f"({seen} of seen classes, {len(results) - seen} of novel ones)",
         f"{tmp_path}/o/predictions.json: {len(results)} masks",
-    ] == capsys.readouterr().out.splitlines()
+    ] == printed.splitlines()
 
 
 @pytest.mark.extended
@@ -163,18 +183,61 @@ def test_odd_pictures_and_boxes(finished, odd, tmp_path, capsys):
         assert any(re.search(message, line) for line in said), (message, said)
 
 
+def test_ids_and_orientation_follow_the_annotations(finished, odd, tmp_path, capsys):
+    """Listed images keep their ids, also beside broken ones, and are turned as they were annotated.
+
+    Without ids, images are numbered from 1, and a broken one keeps its number.
+    """
+    for name in (".DS_Store", "._grey.png", "photo.heic"):
+        (odd / name).write_bytes(b"\x00\x05\x16\x07")
+    # Stored with 40 x 90 pixels, upright 90 x 40: annotated as it is stored.
+    coco = {
+        "images": [
+            {"id": 20, "file_name": "turned.jpg", "width": 40, "height": 90},
+            {"id": 7, "file_name": "cut.png", "width": 40, "height": 90},
+            {"id": 9, "file_name": "grey.png", "width": 40, "height": 90},
+            {"id": 3, "file_name": "clear.png", "width": 41, "height": 90}],
+        "annotations": [
+            {"id": i, "image_id": i, "bbox": [0, 10, 30, 70], "category_id": 1}
+            for i in (3, 7, 9, 20)],
+        "categories": [{"id": 1, "name": "disc"}]}
+    (tmp_path / "ann.json").write_text(json.dumps(coco))
+    assert 1 == predict(
+        finished.workdir.path, "--images", odd, "--boxes", tmp_path / "ann.json",
+        "--output", tmp_path / "o")
+    assert {20: [90, 40], 9: [90, 40]} == {
+        r["image_id"]: r["segmentation"]["size"] for r in read(tmp_path / "o")}
+    printed = capsys.readouterr()
+    assert "left unturned despite their EXIF orientation, as their annotations fit them so: 1" in (
+        printed.out)
+    for message in (
+            "1 hidden file is skipped, such as .*_grey\\.png\\.",
+            "1 image is skipped because of the format, such as .*photo\\.heic;",
+            "clear\\.png is 40 x 90 pixels, but its annotations say 41 x 90; it is skipped"):
+        assert re.search(message, printed.err), printed.err
+
+    boxes = {name: [[0, 0, 20, 20]] for name in ("cut.png", "grey.png", "turned.jpg")}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    predict(finished.workdir.path, "--images", odd, "--boxes", tmp_path / "boxes.json",
+            "--output", tmp_path / "p")
+    assert [
+        {"id": 2, "file_name": "grey.png", "width": 40, "height": 90},
+        {"id": 3, "file_name": "turned.jpg", "width": 90, "height": 40},
+    ] == json.loads((tmp_path / "p" / "images.json").read_text())
+
+
 @pytest.mark.extended
 def test_a_picture_that_cannot_be_read_costs_no_other(finished, odd, tmp_path, capsys):
     """A broken image does not affect the others, and the limit counts it."""
     assert 1 == predict(
         finished.workdir.path, "--images", odd, "--output", tmp_path / "o", "--batch_size", 1)
-    assert {"clear.jpg", "grey.jpg", "turned.jpg", "wide.jpg", "predictions.json"} == {
+    assert {"clear.jpg", "grey.jpg", "turned.jpg", "wide.jpg", *TABLES} == {
         path.name for path in (tmp_path / "o").iterdir()}
     assert "4 of 6 images" in capsys.readouterr().out
     assert 0 == predict(
         finished.workdir.path, "--images", odd / "grey.png", odd / "text.jpg", "--limit", 1,
         "--output", tmp_path / "p", "--min_score", 1)
-    assert {"grey.jpg", "predictions.json"} == {path.name for path in (tmp_path / "p").iterdir()}
+    assert {"grey.jpg", *TABLES} == {path.name for path in (tmp_path / "p").iterdir()}
     assert "1 of 1 image, drawn with 0 masks that score at least 1\n" in capsys.readouterr().out
 
 

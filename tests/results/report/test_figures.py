@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from xml.etree import ElementTree
 
 import pytest
@@ -168,6 +169,17 @@ def test_files_for_papers_are_whole_and_always_the_same(figure):
     assert "{http://www.w3.org/2000/svg}svg" == root.tag
     # Letters are outlines.
     assert [] == list(root.iter("{http://www.w3.org/2000/svg}text"))
+
+
+def test_names_of_every_script_are_in_figures(capsys):
+    """Names beyond the usual font's characters make no warning; those without a font are named."""
+    made = draw_arms(arms_of(swept("чашка 杯子\n☕")), METRIC)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert figure_files.to_pdf(made).startswith(b"%PDF-")
+        assert "чашка 杯子 ☕" in figure_files.to_inline_svg(made, "one", "arms")
+    said = capsys.readouterr().err
+    assert said.count("\n") == (1 if "чашка 杯子 ☕" in said else 0)
 
 
 def test_a_figure_inside_a_page(figure):

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from deepmac_ablate.data.label_text import shorten_label
 from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import style
@@ -124,7 +125,7 @@ def _draw_panel(panel: Axes, role: str, names: Sequence[str], drawn: ClassResult
         arm_style = style.arm_style(drawn.arms.index(arm))
         panel.plot(
             *zip(*there, strict=True), linestyle="none", marker=arm_style["marker"], markersize=4.5,
-            label=style.shorten_label(arm), gid=f"{role}-{position}",
+            label=shorten_label(arm), gid=f"{role}-{position}",
             markeredgecolor=arm_style["color"],
             markerfacecolor=arm_style["color"] if role == "seen" else "none")
     if drawn.baseline:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from deepmac_ablate.data.label_text import shorten_label
 from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import style
@@ -129,7 +130,7 @@ def _name_points(panel: Axes, names: Axes, points: Sequence[Point]) -> None:
         names.plot([0.0, 0.06, 0.1], [point.value.mean, height, height], linewidth=0.8,
                    **arm_style | {"marker": None})
         names.plot(0.13, height, markersize=5, **arm_style)
-        names.text(0.18, height, style.shorten_label(point.arm), va="center")
+        names.text(0.18, height, shorten_label(point.arm), va="center")
     names.set_xlim(0, 1)
     panel.set_ylim(low, high)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from deepmac_ablate.data.label_text import shorten_label
 from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import style
 
@@ -77,7 +78,7 @@ def _draw_panel(
         arm_style = {**style.arm_style(arms.index(arm)), "markersize": 3.5, "linewidth": 1.1}
         if not with_markers:
             arm_style["marker"] = None
-        panel.plot(steps, values, label=style.shorten_label(arm), alpha=0.85, **arm_style)
+        panel.plot(steps, values, label=shorten_label(arm), alpha=0.85, **arm_style)
     panel.set_xlabel("step")
     panel.grid()
     panel.margins(x=0.02)

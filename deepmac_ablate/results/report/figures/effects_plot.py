@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from deepmac_ablate.data.label_text import shorten_label
 from deepmac_ablate.results.effects.axis_effects import Effect
 from deepmac_ablate.results.effects.effects_rendering import change_text
 from deepmac_ablate.results.number_format import metric_title
@@ -46,7 +47,7 @@ def draw_effects(effects: Sequence[Effect], metric: str) -> Figure | None:
             panel.plot(100 * mean, row, linestyle="none", markersize=6, gid=f"effect-{place}",
                        label=style.ROLE_TITLES[effect.on], **role_style)
         names = [
-            f"{style.shorten_label(changes, _MAX_CHANGE_LENGTH)}, n {n}" for changes, n in rows]
+            f"{shorten_label(changes, _MAX_CHANGE_LENGTH)}, n {n}" for changes, n in rows]
         style.label_rows(panel, names, max_length=80)
         style.set_x_title(figure, f"change of {metric_title(metric)}, in percentage points")
         handles, labels = panel.get_legend_handles_labels()

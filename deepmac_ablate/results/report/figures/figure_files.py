@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from deepmac_ablate.data.label_text import find_fonts, report_missing_fonts
 from deepmac_ablate.results.report.figures import style
 
 _SVG = "http://www.w3.org/2000/svg"
@@ -66,10 +69,29 @@ def _save(
 ) -> bytes:
     import matplotlib as mpl
 
+    _add_fonts(figure)
     file = io.BytesIO()
-    with style.applied(), mpl.rc_context(settings):
+    with style.applied(), mpl.rc_context(settings), warnings.catch_warnings():
+        # Reported once in a sentence.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(file, format=form, metadata=metadata)
     return file.getvalue()
+
+
+def _add_fonts(figure: Figure) -> None:
+    """Let all texts use installed fonts for characters that the usual font does not have."""
+    from matplotlib import font_manager
+
+    texts = {text: text.get_text() for text in figure.findobj(Text)}
+    report_missing_fonts(texts.values())
+    for text, letters in texts.items():
+        families = text.get_fontfamily()
+        for path in find_fonts(letters):
+            family = font_manager.get_font(path).family_name
+            if family not in families:
+                font_manager.fontManager.addfont(path)
+                families = [*families, family]
+        text.set_fontfamily(families)
 
 
 def _adapt(key: str, value: str, name: str) -> str:

@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
+from deepmac_ablate.data.label_text import MAX_LENGTH, shorten_label
+
 # Colour of text and axes. On a page, the colour of the surrounding text replaces it.
 INK = "#262626"
 # Visible on white and on black.
@@ -30,7 +32,6 @@ _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 
 # In inches: a column of a page, or both columns of a paper.
 WIDTH = 6.6
-_MAX_LABEL_LENGTH = 34
 
 _SETTINGS = {
     "font.family": "DejaVu Sans",
@@ -73,12 +74,6 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def shorten_label(name: str, max_length: int = _MAX_LABEL_LENGTH) -> str:
-    """Return a name on one line, printable, and with an ellipsis if it is too long."""
-    plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
-    return plain if len(plain) <= max_length else f"{plain[:max_length - 1]}…"
-
-
 def arm_style(position: int) -> Mapping[str, Any]:
     """Return colour, marker and line style of an arm; the first 36 positions all differ."""
     count = len(_COLOURS)
@@ -90,7 +85,7 @@ def arm_style(position: int) -> Mapping[str, Any]:
     }
 
 
-def label_rows(panel: Axes, names: list[str], max_length: int = _MAX_LABEL_LENGTH) -> None:
+def label_rows(panel: Axes, names: list[str], max_length: int = MAX_LENGTH) -> None:
     """Label the rows of a panel, the first on top."""
     panel.set_yticks(range(len(names)), [shorten_label(name, max_length) for name in names])
     panel.set_ylim(len(names) - 0.4, -0.6)
