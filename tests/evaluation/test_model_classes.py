@@ -50,7 +50,7 @@ def test_ids_are_translated_both_ways():
 
 @pytest.mark.parametrize("categories", [KNOWN, NUMBERED])
 def test_classes_are_read_from_the_folder_of_the_trial(tmp_path, categories):
-    """What a trial writes at its start is read without its dataset."""
+    """The file that a trial writes at its start tells its classes without its dataset."""
     classes = dataset_classes(categories, [categories[0].id])
     workdir = TrialWorkdir(tmp_path)
     workdir.start(Trial(("a.gin",), (), 0, "a"), "1" * 12, "", classes.to_json())
