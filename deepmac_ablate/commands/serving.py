@@ -115,7 +115,8 @@ def _run_predict(args: argparse.Namespace) -> int:
     images = find_images(args.images)
     boxes = None
     if args.boxes is not None:
-        boxes = read_boxes(args.boxes, {picture.name for picture in images})
+        folder = args.images[0].resolve().name if len(args.images) == 1 else ""
+        boxes = read_boxes(args.boxes, {picture.name for picture in images}, folder)
         images = [picture for picture in images if picture.name in boxes.by_name]
     if args.limit is not None:
         images = images[: args.limit]
@@ -126,7 +127,7 @@ def _run_predict(args: argparse.Namespace) -> int:
         args.workdir, images, boxes, output, args.min_score, args.batch_size)
     for problem in report.problems:
         print(f"deepmac-ablate: {problem}", file=sys.stderr)
-    print("\n".join(report.lines))
+    print("\n".join([*(boxes.notes if boxes else ()), *report.lines]))
     return 1 if report.problems else 0
 
 

@@ -11,14 +11,17 @@ The category is optional.
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deepmac_ablate.data.image_files import FileNames, FoundName
 from deepmac_ablate.errors import UserError, count_noun, did_you_mean, did_you_mean_path
 from deepmac_ablate.storage.strict_json import read_json_file
+
+# In pixels; a larger number is a mistake, which sums of 64 bits would not show.
+_MAX_NUMBER = 1e9
 
 
 class FileBox(NamedTuple):
@@ -41,12 +44,14 @@ class BoxFile(NamedTuple):
         image_ids: Image ids by image name, if the file has them.
         class_names: Names of classes by id, if the file has them.
         problems: A sentence for each box, or group of boxes, that cannot be used.
+        notes: A sentence for each way in which names of files differ from those of the images.
     """
 
     by_name: dict[str, list[FileBox]]
     image_ids: dict[str, int]
     class_names: dict[int, str]
     problems: list[str]
+    notes: list[str]
 
 
 class ClippedBoxes(NamedTuple):
@@ -61,12 +66,13 @@ class ClippedBoxes(NamedTuple):
     problems: list[str]
 
 
-def read_boxes(path: Path, names: Collection[str]) -> BoxFile:
+def read_boxes(path: Path, names: Collection[str], folder: str = "") -> BoxFile:
     """Read a file of boxes.
 
     Args:
         path: JSON file in one of the three formats.
         names: Names of the images.
+        folder: Name of the folder of the images, with which names in the file may begin.
 
     Raises:
         UserError: If the file cannot be read, has another format, or has no box for any image.
@@ -89,11 +95,19 @@ def read_boxes(path: Path, names: Collection[str]) -> BoxFile:
             "with 'file_name' and 'bbox', or an object with lists of boxes by file name.")
     by_name: dict[str, list[FileBox]] = defaultdict(list)
     missing: dict[str, None] = {}
+    known = FileNames(names, folder)
+    found: dict[str, FoundName | None] = {name: known.find(name) for name in image_ids}
     for name, box in entries:
-        if name in names:
-            by_name[name].append(box)
-        else:
+        if name not in found:
+            found[name] = known.find(name)
+        if (image := found[name]) is None:
             missing[name] = None
+        else:
+            by_name[image.name].append(box)
+    image_ids = {image.name: image_ids[name] for name, image in found.items()
+                 if image is not None and name in image_ids}
+    differences = Counter(
+        difference for image in found.values() if image for difference in image.differences)
     first = next(iter(missing), "")
     hint = did_you_mean_path(first, names)
     if not by_name and not missing:
@@ -106,7 +120,8 @@ def read_boxes(path: Path, names: Collection[str]) -> BoxFile:
         f"{path} has boxes for "
         f"{count_noun(len(missing), 'file that is', 'files that are')} not among the images; the "
         f"first is {first!r}.{hint}"]
-    return BoxFile(dict(by_name), image_ids, class_names, problems)
+    notes = [f"{path}: {difference}: {count}" for difference, count in differences.items()]
+    return BoxFile(dict(by_name), image_ids, class_names, problems, notes)
 
 
 def clip_boxes(boxes: list[FileBox], name: str, height: int, width: int) -> ClippedBoxes:
@@ -190,7 +205,8 @@ def _numbered(entries: Any, what: str) -> Iterator[tuple[str, dict[str, Any]]]: 
 
 def _box(bbox: Any, category_id: Any, place: str) -> FileBox:  # noqa: ANN401 - JSON
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
-        raise UserError(f"{place} has the bbox {bbox!r}; it must be [x, y, width, height].")
+        raise UserError(
+            f"{place} has the bbox {bbox!r}; it must be [x, y, width, height] in pixels.")
     if category_id is not None and (
             not isinstance(category_id, int) or isinstance(category_id, bool)):
         raise UserError(f"{place} has the category_id {category_id!r}; it must be an integer.")
@@ -198,5 +214,5 @@ def _box(bbox: Any, category_id: Any, place: str) -> FileBox:  # noqa: ANN401 - 
 
 
 def _is_number(value: object) -> bool:
-    return (isinstance(value, int | float) and not isinstance(value, bool)
-            and math.isfinite(value))
+    # False for NaN.
+    return type(value) in (int, float) and -_MAX_NUMBER <= value <= _MAX_NUMBER

@@ -65,7 +65,24 @@ def test_files_that_are_not_there_are_one_sentence_together(tmp_path):
         r"'b/c\.pgn'\. Did you mean 'b/c\.png'\?", problem)
 
 
+def test_names_of_another_system_are_found_and_told(tmp_path):
+    """Backslashes, other capitals and the folder of the images are no other file."""
+    path = tmp_path / "boxes.json"
+    path.write_text(
+        json.dumps({"photos\\A.jpg": [BOX], "b\\c.png": [BOX]}), encoding="utf-8-sig")
+    boxes = read_boxes(path, NAMES, "photos")
+    assert {"a.jpg", "b/c.png"} == set(boxes.by_name)
+    assert [
+        f"{path}: file names with backslashes, read as slashes: 2",
+        f"{path}: file names that begin with the images folder, read without it: 1",
+        f"{path}: file names in other capitals than on disk: 1"] == boxes.notes
+    windows = json.loads(json.dumps(COCO).replace("b/c", "b\\\\c"))
+    assert {"a.jpg": 70, "b/c.png": 4} == read(tmp_path, windows).image_ids
+
+
 @pytest.mark.parametrize(("content", "message"), [
+    ({"a.jpg": [[0, 0, 1e300, 9]]}, r".* has the bbox \[0, 0, 1e\+300, 9\]; it must be .*"),
+    ({"a.jpg": [[0, 0, 10**400, 9]]}, r".*: box 0 of 'a\.jpg' has the bbox .*"),
     ("{", r".*boxes\.json is not valid JSON: line 1, column 2: .*"),
     ("3", r".*boxes\.json has no boxes but 3; it must have COCO instances, .*"),
     ({"annotations": []}, r".* has annotations but no list 'images' .*"),
