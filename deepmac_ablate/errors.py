@@ -41,6 +41,12 @@ def check_at_least(minimum: float, **parameters: float) -> None:
                 f"{name.replace('__', '.')} must be at least {minimum}, got {value}.")
 
 
+def shorten(value: object) -> str:
+    """Return a value as text for a message, cut off after 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the most similar known name, or "" if none is similar."""
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -6,6 +6,7 @@ inode, modification time or size changes.
 
 from __future__ import annotations
 
+import codecs
 import functools
 import io
 import os
@@ -51,12 +52,19 @@ def file_statements(path: Path) -> tuple[Statement, ...]:
     if known and now is not None and known[0] == now:
         return known[1]
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding=_encoding(path))
+    except (OSError, UnicodeError) as error:
         raise UserError(f"Cannot read {files.display_name(path)!r} as text: {error}.") from error
     statements = _parse(text, path)
     _parsed[path] = now, statements
     return statements
+
+
+def _encoding(path: Path) -> str:
+    """Return UTF-16 for a file with its byte order mark, as Windows writes, otherwise UTF-8."""
+    with path.open("rb") as file:
+        marked = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return "utf-16" if marked else "utf-8-sig"
 
 
 @functools.lru_cache(maxsize=65536)

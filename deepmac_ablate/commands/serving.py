@@ -120,13 +120,15 @@ def _run_predict(args: argparse.Namespace) -> int:
     check_output(output, args.images)
     found = find_images(args.images)
     images, listed, problems = found.images, {}, [found.unsupported] if found.unsupported else []
+    folder = args.images[0].resolve().name if len(args.images) == 1 else ""
+    names = {picture.name for picture in images}
     if args.image_ids is not None:
-        listed = read_image_ids(args.image_ids)
+        listed = read_image_ids(args.image_ids, names, folder)
         problems += _describe_unlisted(images, listed, args.image_ids)
         images = [picture for picture in images if picture.name in listed]
     boxes = None
     if args.boxes is not None:
-        boxes = read_boxes(args.boxes, {picture.name for picture in images})
+        boxes = read_boxes(args.boxes, {picture.name for picture in images}, folder)
         images = [picture for picture in images if picture.name in boxes.by_name]
         problems += boxes.problems
         listed = listed or boxes.listed
@@ -140,7 +142,7 @@ def _run_predict(args: argparse.Namespace) -> int:
     problems += report.problems
     for sentence in filter(None, [found.hidden, *problems]):
         print(f"deepmac-ablate: {sentence}", file=sys.stderr)
-    print("\n".join(report.lines))
+    print("\n".join([*(boxes.notes if boxes else ()), *report.lines]))
     return 1 if problems else 0
 
 

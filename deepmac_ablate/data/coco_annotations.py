@@ -7,24 +7,38 @@ names the entry, before any image is opened.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
-import math
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from deepmac_ablate.data import masks
+from deepmac_ablate.data import image_files, masks
+from deepmac_ablate.data.coco_checks import (
+    Entry,
+    check_annotations,
+    check_objects,
+    refuse_duplicates,
+    require_fields,
+)
 from deepmac_ablate.data.dataset_info import Category, number_classes
-from deepmac_ablate.errors import UserError, count_noun, did_you_mean
+from deepmac_ablate.data.segmentations import Segmentation, read_segmentation
+from deepmac_ablate.errors import UserError, did_you_mean, shorten
 from deepmac_ablate.storage.strict_json import read_json_file
 
-Entry = dict[str, Any]
 _TABLES = ("images", "annotations", "categories")
-_MOST_POSITIVE_ID = 2**63 - 1
 # Names of exporters for what is no object.
 _NO_CLASSES = frozenset({"background", "bg", "ignore"})
+NO_BOX_AREA = "box without area inside the image"
+_LVIS_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
+_NOT_EXHAUSTIVE = (
+    "images in which only some classes are annotated exhaustively (LVIS), so that AP counts true "
+    "detections of the others as false")
+# Records and COCO's evaluation count pixels in 32 bits.
+_MAX_PIXELS = 2**31 - 1
+_NOTHING = masks.Region(np.zeros((0, 0), bool), 0, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +51,11 @@ class CocoTruth:
         annotations: Annotations by image id, in the order of the file.
         categories: Classes by ascending id.
         no_classes: Names and ids of categories that are left out, as they are no classes.
+        named_by_url: Ids of the images without `file_name`, which was taken from `coco_url`.
+        skipped: Number of annotations that were left out, by reason.
+        without_mask: Number of objects with a box but no mask, crowds not counted, by reason.
+        notes: Number of entries that were read in another way than written, or that users should
+            know of, by description.
         num_derived_crowd: Number of annotations without `iscrowd`, for which 0 was assumed.
         num_derived_area: Number of annotations without `area`, which was set to that of the mask
             or, if there is none, of the box.
@@ -47,8 +66,21 @@ class CocoTruth:
     annotations: Mapping[int, list[Entry]]
     categories: tuple[Category, ...]
     no_classes: Mapping[int, str]
+    named_by_url: frozenset[int]
+    skipped: dict[str, int]
+    without_mask: dict[str, int]
+    notes: dict[str, int]
     num_derived_crowd: int
     num_derived_area: int
+
+    def with_file_names(self, names: Mapping[int, str]) -> CocoTruth:
+        """Return the same with other file names, given by image id."""
+        renamed = {image["id"]: {**image, "file_name": names[image["id"]]}
+                   for image in self.images}
+        return dataclasses.replace(
+            self, images=list(renamed.values()),
+            document={**self.document,
+                      "images": [renamed[image["id"]] for image in self.document["images"]]})
 
 
 def read_coco(path: Path) -> CocoTruth:
@@ -56,34 +88,40 @@ def read_coco(path: Path) -> CocoTruth:
 
     Annotations are changed only where COCO's evaluation would fail: missing `iscrowd` and `area`
     are derived; polygons of fewer than three corners are left out; annotations with a box but no
-    mask get an empty mask; and if an annotation has the id 0, all ids are raised by one, because
-    the evaluation takes a match with id 0 for no match.
+    mask get an empty mask; and if an annotation has the id 0, all ids are raised, because the
+    evaluation takes a match with id 0 for no match. Segmentations in other notations are rewritten
+    (see `segmentations`). Annotations whose box has no area inside the image are left out.
 
     Raises:
-        UserError: If the file is missing, is not JSON or not a COCO instances file, or refers to
-            images or categories that it does not list.
+        UserError: If the file is missing, is not JSON or not a COCO instances file, refers to
+            images or categories that it does not list, has numbers out of range, or has no object
+            with a mask.
     """
     document = _load(path)
     entries = document["annotations"]
     used = frozenset(
         entry["category_id"] for entry in entries if isinstance(entry.get("category_id"), int))
     categories, no_classes = _categories(document["categories"], used, path)
+    named_by_url, document["images"] = _name_by_url(document["images"])
     images = _images(document["images"], path)
     sizes = {image["id"]: (image["height"], image["width"]) for image in images}
     names = {category.id: category.name for category in categories}
-    _check_annotations(entries, sizes, names, path)
-    if not any(_segmentation(entry) for entry in entries):
-        raise UserError(
-            f"{path} has no masks: none of its "
-            f"{count_noun(len(entries), 'annotation')} has a segmentation."
-        )
-    num_derived_crowd = sum("iscrowd" not in entry for entry in entries)
-    num_derived_area = sum("area" not in entry for entry in entries)
-    offset = int(any(entry["id"] == 0 for entry in entries))
-    completed = [_complete(entry, *sizes[entry["image_id"]], offset) for entry in entries]
+    check_annotations(entries, sizes, names, path)
+    ids = {entry["id"] for entry in entries}
+    # The first number whose addition makes no id 0.
+    offset = next(number for number in itertools.count() if -number not in ids)
+    kept = [entry for entry in entries if _has_area(entry["bbox"], *sizes[entry["image_id"]])]
+    read = [_read_mask(entry, *sizes[entry["image_id"]], path) for entry in kept]
+    check_objects(kept, read, max(map(max, sizes.values())), path)
+    objects = [found for entry, found in zip(kept, read, strict=True) if not entry.get("iscrowd")]
+    completed = [
+        _complete(entry, found, *sizes[entry["image_id"]], offset)
+        for entry, found in zip(kept, read, strict=True)]
     by_image = collections.defaultdict(list)
     for entry in completed:
         by_image[entry["image_id"]].append(entry)
+    notes = collections.Counter(found.note for found in read if found.note)
+    notes[_NOT_EXHAUSTIVE] = sum(any(image.get(key) for key in _LVIS_LISTS) for image in images)
     return CocoTruth(
         document={
             **document, "annotations": completed,
@@ -92,8 +130,12 @@ def read_coco(path: Path) -> CocoTruth:
         annotations=by_image,
         categories=categories,
         no_classes=no_classes,
-        num_derived_crowd=num_derived_crowd,
-        num_derived_area=num_derived_area,
+        named_by_url=named_by_url,
+        skipped={NO_BOX_AREA: len(entries) - len(kept)} if len(kept) < len(entries) else {},
+        without_mask=collections.Counter(found.reason for found in objects if found.reason),
+        notes=notes,
+        num_derived_crowd=sum("iscrowd" not in entry for entry in kept),
+        num_derived_area=sum("area" not in entry for entry in kept),
     )
 
 
@@ -123,15 +165,11 @@ def _categories(
         path: The file, for messages.
     """
     for position, entry in enumerate(entries):
-        _require(entry, {"id": int, "name": str}, f"{path}: category number {position}")
-        if abs(entry["id"]) > _MOST_POSITIVE_ID:
-            raise UserError(
-                f"{path}: category {entry['name']!r} has the id {entry['id']}, which does not fit "
-                "into 64 bits; number the categories anew.")
-    _refuse_duplicates((entry["id"] for entry in entries), f"{path}: category id")
+        require_fields(entry, {"id": int, "name": str}, f"{path}: category number {position}")
+    refuse_duplicates((entry["id"] for entry in entries), f"{path}: category id")
     left_out = [entry for entry in entries if entry["id"] not in used and _is_root(entry, entries)]
     names = {entry["id"]: entry["name"] for entry in entries if entry not in left_out}
-    _refuse_duplicates(names.values(), f"{path}: category name")
+    refuse_duplicates(names.values(), f"{path}: category name")
     if not names:
         raise UserError(f"{path} has no categories.")
     return number_classes(names), {entry["id"]: entry["name"] for entry in left_out}
@@ -151,68 +189,69 @@ def _is_root(entry: Entry, entries: list[Entry]) -> bool:
         other.get("supercategory") == entry["name"] for other in others)
 
 
+def _name_by_url(entries: list[Entry]) -> tuple[frozenset[int], list[Entry]]:
+    """Return entries of images with a name, and the ids of those named by `coco_url`, as in LVIS.
+
+    The name consists of the last folder and the file, because the folder may exist on disk.
+    """
+    missing = [entry for entry in entries
+               if "file_name" not in entry and isinstance(entry.get("coco_url"), str)]
+    if not missing:
+        return frozenset(), entries
+    return frozenset(entry.get("id") for entry in missing if isinstance(entry.get("id"), int)), [
+        {**entry, "file_name": image_files.name_from_url(entry["coco_url"])}
+        if "file_name" not in entry and isinstance(entry.get("coco_url"), str) else entry
+        for entry in entries]
+
+
 def _images(entries: list[Entry], path: Path) -> list[Entry]:
     if not entries:
         raise UserError(f"{path} has no images.")
     kinds = {"id": int, "file_name": str, "height": int, "width": int}
     for position, entry in enumerate(entries):
-        _require(entry, kinds, f"{path}: image number {position}")
-        if entry["height"] < 1 or entry["width"] < 1:
+        require_fields(entry, kinds, f"{path}: image number {position}")
+        height, width = entry["height"], entry["width"]
+        if height < 1 or width < 1:
             raise UserError(
-                f"{path}: image {entry['file_name']!r} has the size "
-                f"{entry['width']} x {entry['height']}; both sides must be at least 1 pixel."
-            )
-    _refuse_duplicates((entry["id"] for entry in entries), f"{path}: image id")
+                f"{path}: image {entry['file_name']!r} has the size {width} x {height}; both sides "
+                "must be at least 1 pixel.")
+        if height * width > _MAX_PIXELS:
+            raise UserError(
+                f"{path}: image {entry['file_name']!r} has the size {shorten(width)} x "
+                f"{shorten(height)}; an image must have at most {_MAX_PIXELS} pixels.")
+    refuse_duplicates((entry["id"] for entry in entries), f"{path}: image id")
     return sorted(entries, key=lambda entry: entry["id"])
 
 
-def _check_annotations(
-    entries: list[Entry],
-    sizes: Mapping[int, tuple[int, int]],
-    names: Mapping[int, str],
-    path: Path,
-) -> None:
-    kinds = {"id": int, "image_id": int, "category_id": int, "bbox": list}
-    for position, entry in enumerate(entries):
-        _require(entry, kinds, f"{path}: annotation number {position}")
-        where = f"{path}: annotation {entry['id']}"
-        if entry["image_id"] not in sizes:
-            raise UserError(f"{where} refers to image {entry['image_id']}, which is not listed.")
-        if entry["category_id"] not in names:
-            raise UserError(
-                f"{where} has the category {entry['category_id']}, which is not listed; the "
-                f"file lists {count_noun(len(names), 'category', 'categories')} from {min(names)} "
-                f"to {max(names)}."
-            )
-        if len(entry["bbox"]) != 4 or not all(_is_number(number) for number in entry["bbox"]):
-            raise UserError(
-                f"{where} has the bbox {entry['bbox']}; it must be [x, y, width, height].")
-        if entry.get("iscrowd", 0) not in (0, 1):
-            raise UserError(f"{where} has iscrowd {entry['iscrowd']!r}; it must be 0 or 1.")
-        if not _is_number(entry.get("area", 0)):
-            raise UserError(
-                f"{where} has the area {entry['area']!r}; it must be a number of pixels.")
-    _refuse_duplicates((entry["id"] for entry in entries), f"{path}: annotation id")
+def _has_area(bbox: list[float], height: int, width: int) -> bool:
+    """Return whether a box has an area inside the image."""
+    x, y, box_width, box_height = bbox
+    return (min(max(x, 0), width) < min(max(x + box_width, 0), width)
+            and min(max(y, 0), height) < min(max(y + box_height, 0), height))
 
 
-def _complete(entry: Entry, height: int, width: int, offset: int) -> Entry:
+def _read_mask(entry: Entry, height: int, width: int, path: Path) -> Segmentation:
+    try:
+        return read_segmentation(entry.get("segmentation"), height, width)
+    except masks.MaskError as error:
+        raise UserError(
+            f"{path}: the segmentation of annotation {entry['id']} cannot be read: {error}."
+        ) from error
+
+
+def _complete(
+    entry: Entry, found: Segmentation, height: int, width: int, offset: int
+) -> Entry:
     entry = {**entry, "id": entry["id"] + offset, "iscrowd": int(entry.get("iscrowd", 0))}
-    if segmentation := _segmentation(entry):
-        entry["segmentation"] = segmentation
+    if found.value:
+        entry["segmentation"] = found.value
     else:
-        entry["segmentation"] = masks.encode_runs(np.zeros((height, width), np.uint8))
+        entry["segmentation"] = masks.encode_region(_NOTHING, height, width)
         entry.setdefault("area", entry["bbox"][2] * entry["bbox"][3])
     if "area" not in entry:
-        entry["area"] = float(mask_of(entry, height, width).sum())
+        with _naming_mask(entry):
+            entry["area"] = float(masks.count_pixels(entry["segmentation"], height, width))
     return entry
-
-
-def _segmentation(entry: Entry) -> Any:  # noqa: ANN401 - JSON
-    """Return the usable segmentation of an annotation; a false value if it has none."""
-    segmentation = entry.get("segmentation")
-    if isinstance(segmentation, list) and all(isinstance(part, list) for part in segmentation):
-        return masks.enclosing_polygons(segmentation)
-    return segmentation
 
 
 def mask_of(annotation: Entry, height: int, width: int) -> np.ndarray:
@@ -221,30 +260,17 @@ def mask_of(annotation: Entry, height: int, width: int) -> np.ndarray:
     Raises:
         UserError: If the segmentation is malformed.
     """
-    try:
+    with _naming_mask(annotation):
         return masks.decode_segmentation(annotation["segmentation"], height, width)
+
+
+@contextlib.contextmanager
+def _naming_mask(annotation: Entry) -> Iterator[None]:
+    """Name the annotation in the error for a malformed segmentation."""
+    try:
+        yield
     except masks.MaskError as error:
         raise UserError(
             f"The mask of annotation {annotation['id']} (image {annotation['image_id']}) cannot "
             f"be read: {error}."
         ) from error
-
-
-def _require(entry: Entry, kinds: Mapping[str, type], where: str) -> None:
-    for key, kind in kinds.items():
-        value = entry.get(key)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            found = f"has the {key} {value!r}" if key in entry else f"has no {key!r}"
-            expected = {int: "an integer", str: "a string", list: "a list"}[kind]
-            raise UserError(f"{where} {found}; it must be {expected}.")
-
-
-def _refuse_duplicates(values: Iterable[int | str], what: str) -> None:
-    counts = collections.Counter(values)
-    twice = [value for value, count in counts.items() if count > 1]
-    if twice:
-        raise UserError(f"{what} {twice[0]!r} is used {counts[twice[0]]} times; it must be unique.")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from etils import epath
 
-from deepmac_ablate.data import coco_annotations, image_example
-from deepmac_ablate.data.coco_annotations import CocoTruth, Entry
+from deepmac_ablate.data import coco_annotations, image_example, image_files
+from deepmac_ablate.data.coco_annotations import CocoTruth
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.data.parallel import ordered_map
-from deepmac_ablate.errors import UserError, count_noun, inflect
+from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.progress import track
 
 # About 150 MB of COCO: enough shards to shuffle and to distribute over the hosts of a TPU.
@@ -44,6 +44,8 @@ class ConversionSummary:
         num_derived_crowd: Number of annotations without `iscrowd`.
         num_derived_area: Number of annotations without `area`.
         no_classes: Names by id of categories that were left out, as they are no classes.
+        without_mask: Number of objects with a box but no mask, by reason.
+        notes: Number of entries by what else is to say of them.
     """
 
     info: DatasetInfo
@@ -55,6 +57,8 @@ class ConversionSummary:
     num_derived_crowd: int
     num_derived_area: int
     no_classes: Mapping[int, str]
+    without_mask: dict[str, int]
+    notes: dict[str, int]
 
     def lines(self) -> list[str]:
         """Return the summary as text: the counts, then the count of each kind of exception."""
@@ -68,12 +72,14 @@ class ConversionSummary:
         ]
         exceptions = {
             **{f"annotations skipped, {why}": count for why, count in self.skipped.items()},
-            "objects with a box but no mask": info.num_boxes_only,
+            **{f"objects with a box but no mask, {why}": count
+               for why, count in self.without_mask.items()},
             "boxes clipped to their image": self.num_clipped,
             "images stored as PNG": self.num_reencoded,
             "images without instances": self.num_without_instances,
             "annotations without iscrowd, taken as 0": self.num_derived_crowd,
             "annotations without area, taken from mask or box": self.num_derived_area,
+            **self.notes,
         }
         lines += [f"  {what}: {count}" for what, count in exceptions.items() if count]
         lines += [
@@ -124,7 +130,8 @@ def convert_dataset(
             f"such as {prefix / 'train'}."
         )
     truth = coco_annotations.read_coco(annotations)
-    _check_images_exist(truth.images, images)
+    located = image_files.locate_images(truth.images, images, truth.named_by_url)
+    truth = truth.with_file_names(located.names)
     num_images = len(truth.images)
     if num_shards is None:
         num_shards = min(math.ceil(num_images / _IMAGES_PER_SHARD), _MAX_SHARDS)
@@ -143,33 +150,37 @@ def convert_dataset(
     random.Random(0).shuffle(order)
     tasks = ((image, truth.annotations.get(image["id"], [])) for image in order)
     counts: collections.Counter[str] = collections.Counter()
-    skipped: collections.Counter[str] = collections.Counter()
     remarks: dict[str, list[str]] = collections.defaultdict(list)
+    notes = collections.Counter({**truth.notes, **located.differences})
     with RecordWriter(prefix, num_shards, truth.categories) as writer:
         prepare = functools.partial(image_example.prepare_example, folder=images)
         examples = ordered_map(prepare, tasks, num_processes)
         for example in track(examples, num_images, f"Converting {prefix.name}"):
             writer.add_image_example(example)
-            skipped.update(example.skipped)
+            notes.update(example.notes)
             counts["clipped"] += example.num_clipped
             counts["reencoded"] += example.reencoded
             for remark in example.remarks:
                 remarks[remark].append(example.file_name)
             counts["empty"] += not example.category_ids
+        if not writer.num_masks:
+            raise UserError(
+                f"{annotations} has no masks: no segmentation encloses a pixel of its image.")
         info = writer.publish(truth.document)
-    return _summary(info, truth, skipped, remarks, counts)
+    return _summary(info, truth, remarks, counts, notes)
 
 
 def _summary(
     info: DatasetInfo,
     truth: CocoTruth,
-    skipped: collections.Counter[str],
     remarks: dict[str, list[str]],
     counts: collections.Counter[str],
+    notes: collections.Counter[str],
 ) -> ConversionSummary:
+    empty = info.num_boxes_only - sum(truth.without_mask.values())
     return ConversionSummary(
         info=info,
-        skipped=dict(sorted(skipped.items())),
+        skipped=truth.skipped,
         num_clipped=counts["clipped"],
         num_reencoded=counts["reencoded"],
         remarks=dict(remarks),
@@ -177,14 +188,6 @@ def _summary(
         num_derived_crowd=truth.num_derived_crowd,
         num_derived_area=truth.num_derived_area,
         no_classes=truth.no_classes,
+        without_mask={**truth.without_mask, "segmentation encloses no pixel": empty},
+        notes=dict(notes),
     )
-
-
-def _check_images_exist(entries: list[Entry], folder: Path) -> None:
-    missing = [entry for entry in entries if not (folder / entry["file_name"]).is_file()]
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {count_noun(len(entries), 'image')} "
-            f"{inflect(len(missing), 'is', 'are')} missing from {folder}, the first is "
-            f"{missing[0]['file_name']!r}."
-        )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from etils import epath
@@ -79,6 +79,8 @@ class DatasetInfo:
         num_shards: Number of record files.
         categories: All classes of the source, by ascending id.
         num_boxes_only: Number of instances that have a box but no mask.
+        num_masks_by_class: Number of instances with a mask by category id, crowds not counted; None
+            if the dataset was converted by an earlier version.
     """
 
     name: str
@@ -89,6 +91,7 @@ class DatasetInfo:
     num_shards: int
     categories: tuple[Category, ...]
     num_boxes_only: int = 0
+    num_masks_by_class: dict[int, int] | None = None
 
     @property
     def identity(self) -> str:
@@ -109,7 +112,7 @@ class DatasetInfo:
             raise UserError(_why_missing(epath.Path(prefix))) from error
         try:
             info = cls._from_json(json.loads(content))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(
                 f"{path} is not the info file of a dataset ({type(error).__name__}: {error}); "
                 f"convert the dataset again."
@@ -123,7 +126,10 @@ class DatasetInfo:
         categories = tuple(
             Category(int(c["id"]), str(c["name"]), int(c.get("label", c["id"])))
             for c in fields["categories"])
-        return cls(**{**fields, "categories": categories})
+        masks = fields.get("num_masks_by_class")
+        if masks is not None:
+            masks = {int(category_id): int(number) for category_id, number in masks.items()}
+        return cls(**{**fields, "categories": categories, "num_masks_by_class": masks})
 
     def save(self, prefix: str | os.PathLike[str]) -> None:
         """Write the info file of `prefix` atomically."""
@@ -155,6 +161,25 @@ class DatasetInfo:
                 f"MaskRCNN.num_classes = {num_classes} is too small for the dataset "
                 f"{self.name}, whose classes are numbered up to {largest}: use {largest + 1}."
             )
+
+    def check_masks(self, seen_ids: Collection[int], split: object) -> None:
+        """Check that a class split selects at least one mask to train with, or no class.
+
+        Args:
+            seen_ids: Ids of the classes that are trained with masks.
+            split: The class split as it is bound, for the message.
+
+        Raises:
+            UserError: If the seen classes have no mask in the dataset.
+        """
+        if self.num_masks_by_class is None or not seen_ids:
+            return
+        if not any(self.num_masks_by_class.get(category_id) for category_id in seen_ids):
+            masked = [c.name for c in self.categories if self.num_masks_by_class.get(c.id)]
+            raise UserError(
+                f"Training.seen_classes = {split!r} selects no mask in the dataset {self.name}, so "
+                f"the mask head would learn nothing: select some of {', '.join(masked[:5])}"
+                f"{', ...' if len(masked) > 5 else ''}, or 'none'.")
 
     def record_files(self, prefix: str | os.PathLike[str]) -> list[epath.Path]:
         """Return the record files of `prefix` in the order of their shard numbers."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from deepmac_ablate.data.coco_annotations import Entry, mask_of
 
 # COCO's coordinates have two decimals; a smaller excess is rounding, not a wrong box.
 _CLIP_TOLERANCE = 0.01
-
-NO_BOX_AREA = "box without area inside the image"
+_MASK_ELSEWHERE = "objects whose mask lies outside their box"
+_AREA_OF_ZERO = "objects with a mask but the area 0, which AP counts as small"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +41,8 @@ class ImageExample:
         areas: Annotated areas, [n] float32, in pixels.
         mask_pngs: For each instance a PNG of [height, width] with values 0 and 1; all 0 if it has a
             box but no mask.
-        num_boxes_only: Number of instances without a mask, crowds not counted.
-        skipped: Number of annotations that were left out, by reason.
+        masked_ids: Class ids of the instances that have a mask, crowds not counted.
+        notes: Number of annotations that users should look at, by description.
         num_clipped: Number of boxes that extended beyond the image and were clipped.
         reencoded: Whether `encoded` differs from the original file.
         remarks: How the image differs from the file; see `picture_reader`.
@@ -59,8 +60,8 @@ class ImageExample:
     crowds: list[int]
     areas: np.ndarray
     mask_pngs: list[bytes]
-    num_boxes_only: int
-    skipped: collections.Counter[str]
+    masked_ids: list[int]
+    notes: collections.Counter[str]
     num_clipped: int
     reencoded: bool
     remarks: tuple[str, ...]
@@ -70,8 +71,8 @@ class ImageExample:
 def prepare_example(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageExample:
     """Return the content of the record for an entry of COCO's `images` and its annotations.
 
-    Boxes are clipped to the image. Annotations with an empty box are left out and counted; those
-    with a missing or empty mask are kept, because they still locate an object.
+    Boxes are clipped to the image. Annotations with a missing or empty mask are kept, because they
+    still locate an object.
 
     Args:
         entries: An image with `id`, `file_name` (relative to `folder`), `height` and `width`; and
@@ -84,22 +85,22 @@ def prepare_example(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageEx
     image, annotations = entries
     height, width = image["height"], image["width"]
     picture = picture_reader.encode_picture(folder / image["file_name"], (width, height))
-    skipped: collections.Counter[str] = collections.Counter()
-    num_clipped = 0
-    kept: list[tuple[Entry, list[float], np.ndarray]] = []
-    for annotation in annotations:
-        box, clipped = _clip(annotation["bbox"], height, width)
-        if box[0] >= box[2] or box[1] >= box[3]:
-            skipped[NO_BOX_AREA] += 1
-            continue
-        num_clipped += clipped
-        kept.append((annotation, box, mask_of(annotation, height, width)))
+    clipped = [_clip(annotation["bbox"], height, width) for annotation in annotations]
     unit = np.array([height, width, height, width], np.float64)
-    boxes = (np.array([box for _, box, _ in kept]).reshape(-1, 4) / unit).astype(np.float32)
-    category_ids = [annotation["category_id"] for annotation, _, _ in kept]
-    crowds = [annotation["iscrowd"] for annotation, _, _ in kept]
-    areas = np.array([annotation["area"] for annotation, _, _ in kept], np.float32)
-    instance_masks = [mask for _, _, mask in kept]
+    boxes = (np.array([box for box, _ in clipped]).reshape(-1, 4) / unit).astype(np.float32)
+    category_ids = [annotation["category_id"] for annotation in annotations]
+    crowds = [annotation["iscrowd"] for annotation in annotations]
+    areas = np.array([annotation["area"] for annotation in annotations], np.float32)
+    instance_masks = [mask_of(annotation, height, width) for annotation in annotations]
+    masked_ids: list[int] = []
+    notes: collections.Counter[str] = collections.Counter()
+    for annotation, (box, _), mask in zip(annotations, clipped, instance_masks, strict=True):
+        if not annotation["iscrowd"] and mask.any():
+            masked_ids.append(annotation["category_id"])
+            notes[_AREA_OF_ZERO] += annotation["area"] == 0
+            top, left, bottom, right = box
+            inside = mask[int(top) : math.ceil(bottom), int(left) : math.ceil(right)]
+            notes[_MASK_ELSEWHERE] += not inside.any()
     return ImageExample(
         image_id=image["id"],
         file_name=image["file_name"],
@@ -112,11 +113,9 @@ def prepare_example(entries: tuple[Entry, list[Entry]], folder: Path) -> ImageEx
         crowds=crowds,
         areas=areas,
         mask_pngs=[masks.encode_png(mask) for mask in instance_masks],
-        num_boxes_only=sum(
-            not (crowd or mask.any()) for crowd, mask in zip(crowds, instance_masks, strict=True)
-        ),
-        skipped=skipped,
-        num_clipped=num_clipped,
+        masked_ids=masked_ids,
+        notes=notes,
+        num_clipped=sum(excess for _, excess in clipped),
         reencoded=picture.reencoded,
         remarks=picture.remarks,
         digest=content_digest(

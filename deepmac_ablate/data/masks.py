@@ -16,9 +16,15 @@ import numpy as np
 import pycocotools.mask as mask_util
 from PIL import Image
 
+from deepmac_ablate.errors import shorten
+
 # Three corners; fewer enclose nothing.
 _MIN_POLYGON_NUMBERS = 6
 _ZLIB_RUN_LENGTHS = 3
+# An image may be a crop of a larger one, with corners far outside. pycocotools takes memory for
+# each fifth of a pixel of an outline, and ends the process where there is not enough.
+MAX_DISTANCE = 100_000
+_MAX_OUTLINE = 10_000_000
 # Longer numbers than the pixels of any image, which would not fit into 64 bits.
 _MAX_SHIFT = 50
 
@@ -64,9 +70,49 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarra
     raise MaskError(f"it must be a list or a dict, not {type(segmentation).__name__}")
 
 
+def count_pixels(segmentation: Any, height: int, width: int) -> int:  # noqa: ANN401 - JSON
+    """Return the number of pixels of a mask, without drawing it; see `decode_segmentation`."""
+    if isinstance(segmentation, dict):
+        return sum(_run_lengths(segmentation, height, width)[1::2])
+    drawn = _draw(segmentation, height, width)
+    return 0 if drawn is None else int(mask_util.area(drawn))
+
+
 def enclosing_polygons(polygons: list[list[float]]) -> list[list[float]]:
     """Return the polygons with at least three corners; pycocotools fails on the others."""
     return [polygon for polygon in polygons if len(polygon) >= _MIN_POLYGON_NUMBERS]
+
+
+def check_polygon(polygon: list[float], height: int, width: int) -> None:
+    """Check that pycocotools can draw a polygon.
+
+    Args:
+        polygon: Corners as [x0, y0, x1, y1, ...] in pixels.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+
+    Raises:
+        MaskError: If it is not a list of pairs of finite numbers, or too far outside the image.
+    """
+    if not isinstance(polygon, list) or len(polygon) % 2:
+        raise MaskError("a polygon must be a list of x, y pairs")
+    if not set(map(type, polygon)) <= {int, float}:
+        wrong = next(number for number in polygon if type(number) not in (int, float))
+        raise MaskError(f"a polygon holds {shorten(wrong)}, which is not a number")
+    if not polygon:
+        return
+    limit = max(height, width) + MAX_DISTANCE
+    low, high = min(polygon), max(polygon)
+    # NaN is smaller than nothing, but makes the sum NaN.
+    if not (low >= -MAX_DISTANCE and high <= limit and sum(polygon) <= limit * len(polygon)):
+        wrong = next(n for n in polygon if not -MAX_DISTANCE <= n <= limit)
+        raise MaskError(
+            f"a polygon has a corner at {shorten(wrong)}, but corners must be at most "
+            f"{MAX_DISTANCE} pixels outside the image of {width} x {height}")
+    if len(polygon) * (high - low) > _MAX_OUTLINE:
+        corners = np.reshape(polygon, (-1, 2))
+        if np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum() > _MAX_OUTLINE:
+            raise MaskError(f"the outline of a polygon is longer than {_MAX_OUTLINE} pixels")
 
 
 def encode_png(mask: np.ndarray) -> bytes:
@@ -133,30 +179,45 @@ def decode_region(segmentation: Mapping[str, Any]) -> Region:
 
 
 def _decode_polygons(polygons: list[Any], height: int, width: int) -> np.ndarray:
+    drawn = _draw(polygons, height, width)
+    return np.zeros((height, width), np.uint8) if drawn is None else mask_util.decode(drawn)
+
+
+def _draw(polygons: list[Any], height: int, width: int) -> dict[str, Any] | None:
+    """Return polygons as packed run lengths of pycocotools, or None if there is none to draw."""
     for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) % 2:
-            raise MaskError("a polygon must be a list of x, y pairs")
-        if not all(isinstance(number, int | float) for number in polygon):
-            raise MaskError("a polygon holds a value that is not a number")
+        check_polygon(polygon, height, width)
     if not (enclosing := enclosing_polygons(polygons)):
-        return np.zeros((height, width), np.uint8)
-    return mask_util.decode(mask_util.merge(mask_util.frPyObjects(enclosing, height, width)))
+        return None
+    return mask_util.merge(mask_util.frPyObjects(enclosing, height, width))
 
 
 def _decode_runs(segmentation: dict[str, Any], height: int, width: int) -> np.ndarray:
+    runs = _run_lengths(segmentation, height, width)
+    # Runs alternate between outside and inside, starting outside.
+    values = np.arange(len(runs), dtype=np.uint8) % 2
+    return np.repeat(values, runs).reshape((height, width), order="F")
+
+
+def _run_lengths(segmentation: dict[str, Any], height: int, width: int) -> list[int]:
     size, counts = segmentation.get("size"), segmentation.get("counts")
-    if size != [height, width]:
+    if size != [height, width] or not _are_integers(size):
         raise MaskError(
-            f"its size is {size}, but the image's [height, width] is {[height, width]}")
+            f"its size is {shorten(size)}, but the image's [height, width] is {[height, width]}")
     if isinstance(counts, str):
+        if counts.startswith(("b'", 'b"')):
+            raise MaskError(
+                "its counts are the text of a Python bytes object; write counts.decode('ascii')")
         counts = _unpack(counts).tolist()
-    if not isinstance(counts, list) or not all(isinstance(n, int) and n >= 0 for n in counts):
+    if not isinstance(counts, list) or not _are_integers(counts) or min(counts, default=0) < 0:
         raise MaskError("its counts are not run lengths")
     if sum(counts) != height * width:
-        raise MaskError(f"its run lengths cover {sum(counts)} of {height * width} pixels")
-    # Runs alternate between outside and inside, starting outside.
-    values = np.arange(len(counts), dtype=np.uint8) % 2
-    return np.repeat(values, counts).reshape((height, width), order="F")
+        raise MaskError(f"its run lengths cover {shorten(sum(counts))} of {height * width} pixels")
+    return counts
+
+
+def _are_integers(values: list[Any]) -> bool:
+    return set(map(type, values)) <= {int}
 
 
 def _unpack(packed: str | bytes) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
 import types
@@ -84,7 +85,7 @@ class RecordWriter:
         self._digests: dict[int, bytes] = {}
         self._num_instances = 0
         self._num_crowds = 0
-        self._num_boxes_only = 0
+        self._num_masks: collections.Counter[int] = collections.Counter()
 
     def __enter__(self) -> RecordWriter:
         if self._folder.exists():
@@ -113,7 +114,12 @@ class RecordWriter:
         self._digests[image.image_id] = image.digest
         self._num_crowds += sum(image.crowds)
         self._num_instances += len(image.crowds) - sum(image.crowds)
-        self._num_boxes_only += image.num_boxes_only
+        self._num_masks.update(image.masked_ids)
+
+    @property
+    def num_masks(self) -> int:
+        """Number of instances with a mask so far, crowds not counted."""
+        return self._num_masks.total()
 
     def publish(self, annotations: Mapping[str, Any]) -> DatasetInfo:
         """Replace the previous version by this one.
@@ -138,7 +144,8 @@ class RecordWriter:
             num_crowds=self._num_crowds,
             num_shards=self._num_shards,
             categories=self._categories,
-            num_boxes_only=self._num_boxes_only,
+            num_boxes_only=self._num_instances - self._num_masks.total(),
+            num_masks_by_class=dict(sorted(self._num_masks.items())),
         )
         dataset_info.info_path(self._prefix).unlink(missing_ok=True)
         for old in self._prefix.parent.glob(f"{self._prefix.name}-*-of-*.tfrecord"):

@@ -35,11 +35,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: If the file does not exist or is not valid YAML; the message names the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read {path} as text: {error}.") from error
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error}.") from error
     try:
-        content = yaml.load(text, _Loader)
+        # Bytes, because the library recognises UTF-8 and UTF-16 by their byte order marks.
+        content = yaml.load(data, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{_place(path, error)} is not valid YAML: {_reason(error)}.") from error
     if content is not None and not isinstance(content, dict):

@@ -11,14 +11,17 @@ The category is optional.
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deepmac_ablate.data.image_files import FileNames, FoundName
 from deepmac_ablate.errors import UserError, count_noun, did_you_mean, did_you_mean_path
 from deepmac_ablate.storage.strict_json import read_json_file
+
+# In pixels; a larger number is a mistake, which sums of 64 bits would not show.
+_MAX_NUMBER = 1e9
 
 
 class FileBox(NamedTuple):
@@ -53,12 +56,14 @@ class BoxFile(NamedTuple):
         listed: Ids and sizes by image name, if the file has them.
         class_names: Names of classes by id, if the file has them.
         problems: A sentence for each box, or group of boxes, that cannot be used.
+        notes: A sentence for each way in which names of files differ from those of the images.
     """
 
     by_name: dict[str, list[FileBox]]
     listed: dict[str, ListedImage]
     class_names: dict[int, str]
     problems: list[str]
+    notes: list[str]
 
 
 class ClippedBoxes(NamedTuple):
@@ -73,12 +78,13 @@ class ClippedBoxes(NamedTuple):
     problems: list[str]
 
 
-def read_boxes(path: Path, names: Collection[str]) -> BoxFile:
+def read_boxes(path: Path, names: Collection[str], folder: str = "") -> BoxFile:
     """Read a file of boxes.
 
     Args:
         path: JSON file in one of the three formats.
         names: Names of the images.
+        folder: Name of the folder of the images, with which names in the file may begin.
 
     Raises:
         UserError: If the file cannot be read, has another format, or has no box for any image.
@@ -102,11 +108,19 @@ def read_boxes(path: Path, names: Collection[str]) -> BoxFile:
             "with 'file_name' and 'bbox', or an object with lists of boxes by file name.")
     by_name: dict[str, list[FileBox]] = defaultdict(list)
     missing: dict[str, None] = {}
+    known = FileNames(names, folder)
+    found: dict[str, FoundName | None] = {name: known.find(name) for name in listed}
     for name, box in entries:
-        if name in names:
-            by_name[name].append(box)
-        else:
+        if name not in found:
+            found[name] = known.find(name)
+        if (image := found[name]) is None:
             missing[name] = None
+        else:
+            by_name[image.name].append(box)
+    listed = {image.name: listed[name] for name, image in found.items()
+              if image is not None and name in listed}
+    differences = Counter(
+        difference for image in found.values() if image for difference in image.differences)
     first = next(iter(missing), "")
     hint = did_you_mean_path(first, names)
     if not by_name and not missing:
@@ -119,11 +133,19 @@ def read_boxes(path: Path, names: Collection[str]) -> BoxFile:
         f"{path} has boxes for "
         f"{count_noun(len(missing), 'file that is', 'files that are')} not among the images; the "
         f"first is {first!r}.{hint}"]
-    return BoxFile(dict(by_name), listed, class_names, problems)
+    notes = [f"{path}: {difference}: {count}" for difference, count in differences.items()]
+    return BoxFile(dict(by_name), listed, class_names, problems, notes)
 
 
-def read_image_ids(path: Path) -> dict[str, ListedImage]:
-    """Return the ids and sizes in the list `images` of a COCO file, by file name.
+def read_image_ids(
+    path: Path, names: Collection[str], folder: str = ""
+) -> dict[str, ListedImage]:
+    """Return the ids and sizes of images in the list `images` of a COCO file, by image name.
+
+    Args:
+        path: The file.
+        names: Names of the images.
+        folder: Name of the folder of the images, with which names in the file may begin.
 
     Raises:
         UserError: If the file cannot be read, or has no such list.
@@ -131,7 +153,10 @@ def read_image_ids(path: Path) -> dict[str, ListedImage]:
     content = read_json_file(path, "file of image ids", "a COCO JSON file")
     if not isinstance(content, dict):
         raise UserError(f"{path} must be a COCO file with a list 'images'.")
-    return _list_images(content, path)
+    known = FileNames(names, folder)
+    listed = _list_images(content, path)
+    found = {name: known.find(name) for name in listed}
+    return {image.name: listed[name] for name, image in found.items() if image is not None}
 
 
 def clip_boxes(boxes: list[FileBox], name: str, height: int, width: int) -> ClippedBoxes:
@@ -238,7 +263,8 @@ def _numbered(entries: Any, what: str) -> Iterator[tuple[str, dict[str, Any]]]: 
 
 def _box(bbox: Any, category_id: Any, place: str) -> FileBox:  # noqa: ANN401 - JSON
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
-        raise UserError(f"{place} has the bbox {bbox!r}; it must be [x, y, width, height].")
+        raise UserError(
+            f"{place} has the bbox {bbox!r}; it must be [x, y, width, height] in pixels.")
     if category_id is not None and (
             not isinstance(category_id, int) or isinstance(category_id, bool)):
         raise UserError(f"{place} has the category_id {category_id!r}; it must be an integer.")
@@ -246,5 +272,5 @@ def _box(bbox: Any, category_id: Any, place: str) -> FileBox:  # noqa: ANN401 - 
 
 
 def _is_number(value: object) -> bool:
-    return (isinstance(value, int | float) and not isinstance(value, bool)
-            and math.isfinite(value))
+    # False for NaN.
+    return type(value) in (int, float) and -_MAX_NUMBER <= value <= _MAX_NUMBER

@@ -87,14 +87,23 @@ def read_json_file(path: Path, what: str, instead: str) -> Any:  # noqa: ANN401 
         UserError: If the file does not exist or is not valid JSON; with line and column.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        # Bytes, because the library recognises UTF-8, UTF-16 and UTF-32, with or without a byte
+        # order mark, as editors and shells of Windows write.
+        return json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise UserError(f"The {what} {path} does not exist.") from error
     except IsADirectoryError as error:
         raise UserError(f"{path} is a folder; pass {instead}.") from error
+    except OSError as error:
+        raise UserError(f"The {what} {path} cannot be read: {error.strerror}.") from error
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}."
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a JSON text file (byte {error.start}).") from error
+    except ValueError as error:
+        # Python refuses to convert integers of thousands of digits.
+        raise UserError(f"{path} holds an integer of more than 4300 digits.") from error
+    except RecursionError as error:
+        raise UserError(f"{path} nests lists or objects too deeply to be read.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import copy
 import importlib.util
 import sys
@@ -56,6 +57,8 @@ def _run_file(path: str) -> ModuleType:
                 f"{path}{_line_of(error, file)}: deepmac_ablate.sweep.script was removed; delete "
                 "this import and the line 'main = script_main(SWEEP, __doc__)', which are no "
                 "longer needed.") from error
+        if file.read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise UserError(f"{path} is UTF-16 text; save it as UTF-8.") from error
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"{path}{_line_of(error, file)}: {reason}") from error
     finally:

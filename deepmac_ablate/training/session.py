@@ -139,10 +139,10 @@ class Training:
         """Check the dataset before anything is built.
 
         Raises:
-            UserError: If there is no dataset, it lacks classes of the class split, or a batch
-                cannot be divided among `replicas` devices.
+            UserError: If there is no dataset, it lacks classes of the class split or all of their
+                masks, or a batch cannot be divided among `replicas` devices.
         """
-        _ = self.seen_ids
+        self.data.info.check_masks(self.seen_ids, self.seen_classes)
         if self.data.batch_size % replicas:
             raise UserError(
                 f"TrainingData.batch_size = {self.data.batch_size} cannot be shared by "

@@ -143,6 +143,15 @@ def test_a_circle_of_includes_is_refused(folder):
         read(["a.gin"], [])
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_content(folder, encoding):
+    """Notepad writes marks, and PowerShell UTF-16."""
+    write(folder / "a.gin", "A.x = 1\n")
+    plain = read(["a.gin"], [])
+    (folder / "a.gin").write_text("A.x = 1\n", encoding=encoding)
+    assert str(plain) == str(read(["a.gin"], []))
+
+
 def test_a_binary_file_is_refused(folder):
     """The message about a file that is not text names the file."""
     (folder / "a.gin").write_bytes(b"\xff\xfe\x00")

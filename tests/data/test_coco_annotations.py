@@ -65,6 +65,8 @@ def test_annotation_ids_are_raised_where_one_is_zero(tmp_path):
     content["annotations"] = [square(0, 1, 2, 2, 5), square(1, 2, 2, 2, 5)]
 
     assert [1, 2] == [a["id"] for a in _read(tmp_path, content).document["annotations"]]
+    content["annotations"].append(square(-1, 2, 2, 2, 5))
+    assert [2, 3, 1] == [a["id"] for a in _read(tmp_path, content).document["annotations"]]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_binary_files_are_refused(tmp_path):
     ("table", "change", "message"),
     [
         ("categories", {"id": 2**63},
-         "category 'leaf' has the id 9223372036854775808, which does not fit into 64 bits"),
+         "category number 0 has the id 9223372036854775808; it must fit into 64 bits"),
         ("categories", {"id": 3}, "category id 3 is used 2 times"),
         ("categories", {"name": "box"}, "category name 'box' is used 2 times"),
         ("categories", {"name": None}, "category number 0 has the name None; it must be a string"),
@@ -125,6 +127,19 @@ def test_binary_files_are_refused(tmp_path):
         ("annotations", {"bbox": [1, 2, 3, float("nan")]}, "annotation 11 has the bbox"),
         ("annotations", {"iscrowd": 2}, "annotation 11 has iscrowd 2; it must be 0 or 1"),
         ("annotations", {"area": "big"}, "annotation 11 has the area 'big'"),
+        ("annotations", {"area": float("nan")}, "annotation 11 has the area nan"),
+        ("annotations", {"area": -1}, r"has the area -1; .* from 0 to 1e\+10"),
+        ("annotations", {"bbox": [1, 2, True, 4]}, "annotation 11 has the bbox"),
+        ("annotations", {"bbox": [1, 2, 1e300, 4]}, "at most 100000 outside the image of 40 x 30"),
+        ("annotations", {"bbox": [10**400, 2, 3, 4]}, r"has the bbox \[10+\.\.\.; it must be"),
+        ("annotations", {"segmentation": [[1, 2, 5e9, 2, 5, 9]]},
+         r"instances\.json: the segmentation of annotation 11 .* corner at 5000000000\.0"),
+        ("images", {"id": 2**64}, "image number 0 has the id 18446744073709551616; .* 64 bits"),
+        ("images", {"id": 1.0}, r"has the id 1\.0; it must be an integer, such as 1 \(pandas"),
+        ("images", {"id": "001"}, "has the id '001'; it must be an integer, not text; number"),
+        ("images", {"width": 10**6, "height": 10**6}, "must have at most 2147483647 pixels"),
+        ("annotations", {"id": 2**63}, "annotation number 0 has the id 9223372036854775808"),
+        ("annotations", {"image_id": 1.0}, r"has the image_id 1\.0; it must be an integer, such"),
     ],
 )
 def test_a_faulty_entry_is_named(tmp_path, table, change, message):
@@ -159,8 +174,69 @@ def test_boxes_alone_are_refused(tmp_path):
     for annotation, nothing in zip(content["annotations"], (None, [], [[1, 2, 3, 4]]), strict=True):
         annotation["segmentation"] = nothing
 
-    with pytest.raises(UserError, match="has no masks: none of its 3 annotations has a segm"):
+    with pytest.raises(UserError, match=r"has no masks: none of its 3 objects has a segmentation\. "
+                       r"1 object has polygons of fewer than three corners \(a rectangle"):
         _read(tmp_path, content)
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"iscrowd": 1}, "has no objects: all of its 3 annotations are crowds, .* Set iscrowd to 0"),
+    ({"bbox": [90, 9, 9, 9]}, "has no masks: it has no annotation whose box has an area inside"),
+    ({"segmentation": [[0, 0, 0.5, 0, 1.0, 1]]}, "all polygons lie between 0 and 1"),
+    ({"bbox": [0.2, 0.2, 0.5, 0.5]}, "all boxes lie between 0 and 1, .* multiply x by its width"),
+])
+def test_annotations_that_teach_nothing_are_refused(tmp_path, fields, message):
+    """Crowds alone, boxes elsewhere and coordinates relative to the image are mistakes."""
+    content = document()
+    for annotation in content["annotations"]:
+        annotation.update(fields)
+
+    with pytest.raises(UserError, match=message):
+        _read(tmp_path, content)
+
+
+def test_an_annotation_outside_its_image_is_left_out_everywhere(tmp_path):
+    """Evaluation must not count as missed what training never saw."""
+    content = document()
+    content["annotations"][1]["bbox"] = [41, 3, 5, 5]
+    truth = _read(tmp_path, content)
+
+    assert {coco_annotations.NO_BOX_AREA: 1} == truth.skipped
+    assert [11, 13] == [annotation["id"] for annotation in truth.document["annotations"]]
+    assert [] == truth.annotations.get(2, [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_a_byte_order_mark_is_no_content(tmp_path, encoding):
+    """PowerShell and Notepad write marks and UTF-16."""
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(document()), encoding=encoding)
+    assert document() == coco_annotations.read_coco(path).document
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("[" * 100_000, "nests lists or objects too deeply"),
+    ("[" + "9" * 5000 + "]", "an integer of more than 4300 digits"),
+])
+def test_json_that_python_cannot_read_is_refused(tmp_path, content, message):
+    """Valid JSON can still be beyond the library."""
+    with pytest.raises(UserError, match=message):
+        _read(tmp_path, content)
+
+
+def test_images_of_lvis_are_named_by_their_url(tmp_path):
+    """LVIS has no file names, and says where its classes are not annotated exhaustively."""
+    content = document()
+    for entry in content["images"]:
+        entry["coco_url"] = f"http://example.org/val2017/{entry.pop('file_name')}"
+    content["images"][0]["neg_category_ids"] = [3]
+    truth = _read(tmp_path, content)
+
+    assert ["val2017/1.png", "val2017/2.png", "val2017/3.png"] == [
+        image["file_name"] for image in truth.document["images"]]
+    assert {1, 2, 3} == truth.named_by_url
+    [(note, count)] = truth.notes.items()
+    assert ("LVIS" in note, count) == (True, 1)
 
 
 def test_a_malformed_mask_is_named_with_its_annotation():

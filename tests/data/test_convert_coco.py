@@ -17,7 +17,7 @@ from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 from PIL import Image
 from pycocotools.coco import COCO
 
-from deepmac_ablate.data import convert_coco, dataset_info, image_example, masks
+from deepmac_ablate.data import coco_annotations, convert_coco, dataset_info, masks
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
 from tests.helpers import coco_tiny
@@ -205,14 +205,14 @@ def test_boxes_are_clipped_and_empty_ones_counted(tmp_path):
     boxes = _decoded(tmp_path / "out/train")[1]["groundtruth_boxes"] * [30, 40, 30, 40]
 
     np.testing.assert_allclose([[10, 30, 20, 40], [10, 0, 20, 40]], boxes, atol=1e-4)
-    assert {image_example.NO_BOX_AREA: 3} == summary.skipped
+    assert {coco_annotations.NO_BOX_AREA: 3} == summary.skipped
     assert summary.num_clipped == 1
     text = "\n".join(summary.lines())
     assert "1 image, 2 instances and 0 crowds of 2 categories in 1 shard." in text
     assert "annotations skipped, box without area inside the image: 3" in text
     assert "boxes clipped to their image: 1" in text
     truth = COCO(dataset_info.annotations_path(tmp_path / "out/train"))
-    assert len(truth.anns) == 5
+    assert {1, 2} == set(truth.anns)
 
 
 def test_boxes_without_masks_stay_and_are_counted(tmp_path):
@@ -240,7 +240,50 @@ def test_boxes_without_masks_stay_and_are_counted(tmp_path):
     assert {} == summary.skipped
     info = DatasetInfo.load(tmp_path / "out/train")
     assert (5, 1, 4) == (info.num_instances, info.num_crowds, info.num_boxes_only)
-    assert "  objects with a box but no mask: 4" in summary.lines()
+    assert {3: 1} == info.num_masks_by_class
+    assert [
+        "  objects with a box but no mask, segmentation missing: 3",
+        "  objects with a box but no mask, segmentation encloses no pixel: 1",
+    ] == summary.lines()[1:]
+
+
+def test_what_is_read_otherwise_is_counted(tmp_path):
+    """Each kind has a line: names, notations, and masks and areas that look wrong."""
+    content = document(1)
+    corners = [[4, 4], [9, 4], [9, 9]]
+    content["annotations"] = [
+        square(1, 1, 4, 4, 6, segmentation=corners),
+        square(2, 1, 4, 4, 6, segmentation=[[4, 4, 9, 9]]),
+        square(3, 1, 4, 4, 6, bbox=[20, 20, 5, 5], area=0),
+    ]
+    images, annotations = write(tmp_path, content)
+    content["images"][0]["file_name"] = "images\\1.png"
+    annotations.write_text(json.dumps(content))
+    summary = convert_coco.convert_dataset(images, annotations, tmp_path / "train")
+
+    assert {3: 2} == summary.info.num_masks_by_class
+    assert [
+        "  objects with a box but no mask, polygons of fewer than three corners (a rectangle needs "
+        "four): 1",
+        "  segmentations of [x, y] pairs, read as polygons: 1",
+        "  file names with backslashes, read as slashes: 1",
+        "  file names that begin with the images folder, read without it: 1",
+        "  objects with a mask but the area 0, which AP counts as small: 1",
+        "  objects whose mask lies outside their box: 1",
+    ] == summary.lines()[1:]
+    stored = json.loads(dataset_info.annotations_path(tmp_path / "train").read_text())
+    assert ["1.png"] == [image["file_name"] for image in stored["images"]]
+
+
+def test_masks_without_a_pixel_are_refused(tmp_path):
+    """Nothing can be learned of masks that all lie outside their images; nothing is written."""
+    content = document()
+    for annotation in content["annotations"]:
+        annotation["segmentation"] = [[50, 50, 60, 50, 60, 60]]
+
+    with pytest.raises(UserError, match="no segmentation encloses a pixel"):
+        _convert(tmp_path, content)
+    assert [] == list((tmp_path / "out").iterdir())
 
 
 def test_images_without_annotations_stay(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -35,6 +36,20 @@ def test_loads_what_was_saved(tmp_path):
         "train-info.json",
     ]
     assert expected == sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_a_split_must_select_a_mask(tmp_path):
+    """Seen classes without masks are refused by name; no classes, and old datasets, are not."""
+    info, prefix = _saved(tmp_path)
+    info.check_masks({3}, ["box"])
+    dataclasses.replace(info, num_masks_by_class={7: 2}).save(prefix)
+    info = DatasetInfo.load(prefix)
+
+    info.check_masks({3, 7}, "all")
+    info.check_masks(set(), "none")
+    with pytest.raises(UserError, match=r"seen_classes = \['box'\] selects no mask in the dataset "
+                       r"train, .*: select some of leaf, or 'none'"):
+        info.check_masks({3}, ["box"])
 
 
 def test_names_the_missing_shards(tmp_path):

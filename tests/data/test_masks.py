@@ -98,6 +98,13 @@ def test_malformed_segmentations_say_what_is_wrong(segmentation, message):
         masks.decode_segmentation(segmentation, 4, 8)
 
 
+@given(_MASKS)
+def test_pixels_are_counted_without_drawing(mask):
+    """The count of run lengths is that of the drawn mask."""
+    segmentation = masks.encode_runs(mask)
+    assert mask.sum() == masks.count_pixels(segmentation, *mask.shape)
+
+
 def test_png_keeps_the_values_0_and_1():
     """Model Garden's decoder takes the PNG's values as the mask's, so 1 must not become 255."""
     mask = np.eye(5, dtype=np.uint8)

@@ -49,7 +49,8 @@ def test_ids_and_sizes_of_images_are_read(tmp_path):
     images = [{"id": 7, "file_name": "a.jpg", "width": 9, "height": 5},
               {"id": 9, "file_name": "b.jpg", "width": 0, "height": 0}]
     path.write_text(json.dumps({"images": images}))
-    assert {"a.jpg": (7, (9, 5)), "b.jpg": (9, None)} == read_image_ids(path)
+    assert {"a.jpg": (7, (9, 5)), "b.jpg": (9, None)} == (
+        read_image_ids(path, ["a.jpg", "b.jpg", "c.jpg"]))
     entries = [{**LIST[0], "image_id": 70}, LIST[1]]
     assert {"a.jpg": (70, None)} == read(tmp_path, entries).listed
     for content, message in (
@@ -59,7 +60,7 @@ def test_ids_and_sizes_of_images_are_read(tmp_path):
              r".*: image 'a\.jpg' has the id 'x'; it must be an integer\.")):
         path.write_text(json.dumps(content))
         with pytest.raises(UserError) as raised:
-            read_image_ids(path)
+            read_image_ids(path, NAMES)
         assert re.fullmatch(message, str(raised.value)), raised.value
 
 
@@ -85,7 +86,25 @@ def test_files_that_are_not_there_are_one_sentence_together(tmp_path):
         r"'b/c\.pgn'\. Did you mean 'b/c\.png'\?", problem)
 
 
+def test_names_of_another_system_are_found_and_told(tmp_path):
+    """Backslashes, other capitals and the folder of the images are no other file."""
+    path = tmp_path / "boxes.json"
+    path.write_text(
+        json.dumps({"photos\\A.jpg": [BOX], "b\\c.png": [BOX]}), encoding="utf-8-sig")
+    boxes = read_boxes(path, NAMES, "photos")
+    assert {"a.jpg", "b/c.png"} == set(boxes.by_name)
+    assert [
+        f"{path}: file names with backslashes, read as slashes: 2",
+        f"{path}: file names that begin with the images folder, read without it: 1",
+        f"{path}: file names in other capitals than on disk: 1"] == boxes.notes
+    windows = json.loads(json.dumps(COCO).replace("b/c", "b\\\\c"))
+    listed = read(tmp_path, windows).listed
+    assert {"a.jpg": 70, "b/c.png": 4} == {name: image.image_id for name, image in listed.items()}
+
+
 @pytest.mark.parametrize(("content", "message"), [
+    ({"a.jpg": [[0, 0, 1e300, 9]]}, r".* has the bbox \[0, 0, 1e\+300, 9\]; it must be .*"),
+    ({"a.jpg": [[0, 0, 10**400, 9]]}, r".*: box 0 of 'a\.jpg' has the bbox .*"),
     ("{", r".*boxes\.json is not valid JSON: line 1, column 2: .*"),
     ("3", r".*boxes\.json has no boxes but 3; it must have COCO instances, .*"),
     ({"annotations": []}, r".* has no list 'images' .*"),

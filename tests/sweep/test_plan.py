@@ -142,6 +142,13 @@ def test_a_sweep_that_is_not_there():
         load_sweep("sweeps/quikstart.py")
 
 
+def test_a_sweep_file_in_utf16_is_refused(tmp_path):
+    """Python reads UTF-8 only, with or without a byte order mark."""
+    (tmp_path / "x.py").write_text("SWEEP = 1\n", encoding="utf-16")
+    with pytest.raises(UserError, match=r"x\.py is UTF-16 text; save it as UTF-8"):
+        load_sweep(str(tmp_path / "x.py"))
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--only", "mask_head=hourglas20"], "no level 'hourglas20'. Did you mean 'hourglass20'?"),
     (["--seeds", "x"], "--seeds must be a number such as 3 or a list such as 0,1,7, got 'x'."),

@@ -113,17 +113,21 @@ class _Evaluation(COCOeval_faster):
 
     def __init__(self, overlaps: Overlaps, task: Task) -> None:
         truth = overlaps.ground_truth
+        # Numbered like `overlaps.image_ids`, as the library takes ids for float64, in which large
+        # ones are equal.
+        self._image_ids = overlaps.image_ids.tolist()
+        numbers = {image_id: number for number, image_id in enumerate(self._image_ids)}
         dataset = {
-            "images": [{"id": image_id} for image_id in truth.image_sizes],
+            "images": [{"id": numbers[image_id]} for image_id in truth.image_sizes],
             "categories": [{"id": class_id} for class_id in truth.class_names]}
         # Numbered from 1, as the library takes annotation id 0 for "unmatched", and equal ids for
         # the same annotation.
         annotations = [
-            {"id": number, "image_id": a.image_id, "category_id": a.category_id, "area": a.area,
-             "iscrowd": int(not a.is_object(masks=task != "box"))}
+            {"id": number, "image_id": numbers[a.image_id], "category_id": a.category_id,
+             "area": a.area, "iscrowd": int(not a.is_object(masks=task != "box"))}
             for number, a in enumerate(truth.annotations, start=1)]
         rows = zip(
-            overlaps.image_ids[overlaps.image].tolist(),
+            overlaps.image.tolist(),
             overlaps.class_ids[overlaps.category].tolist(), overlaps.areas(task).tolist(),
             overlaps.scores.tolist(), strict=True)
         detections = [
@@ -142,7 +146,7 @@ class _Evaluation(COCOeval_faster):
 
     def computeIoU(self, imgId: int, catId: int) -> list[list[float]]:  # noqa: N802, N803
         """Return IoUs [detections by score, annotations], like the method that it overrides."""
-        return self._known[imgId, catId]
+        return self._known[self._image_ids[imgId], catId]
 
 
 def _table(

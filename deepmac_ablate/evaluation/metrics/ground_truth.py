@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from etils import epath
 from faster_coco_eval import mask as rle
 
+from deepmac_ablate.data.masks import MaskError, check_polygon
 from deepmac_ablate.errors import UserError, count_noun
 
 
@@ -96,7 +97,8 @@ class GroundTruth:
             image_ids: The ids of the scored images; None for all images of the document.
 
         Raises:
-            UserError: If no image was scored, one is unknown, or an annotation has no area.
+            UserError: If no image was scored, one is unknown, or an annotation has no area or
+                coordinates out of range.
         """
         sizes = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
         scored = sizes.keys() if image_ids is None else {int(image_id) for image_id in image_ids}
@@ -189,12 +191,17 @@ def first_ids(ids: Iterable[int]) -> str:
 
 def _annotation(entry: Mapping[str, Any], height: int, width: int) -> Annotation:
     masked = has_mask(entry)
-    if masked:
-        segmentation = entry["segmentation"]
-    else:
-        x, y, width_of_box, height_of_box = entry["bbox"]
-        right, bottom = x + width_of_box, y + height_of_box
-        segmentation = [[x, y, right, y, right, bottom, x, bottom]]
+    x, y, width_of_box, height_of_box = entry["bbox"]
+    right, bottom = x + width_of_box, y + height_of_box
+    box = [x, y, right, y, right, bottom, x, bottom]
+    segmentation = entry["segmentation"] if masked else [box]
+    try:
+        # The library's C code takes any number for good.
+        for polygon in (box, *(segmentation if isinstance(segmentation, list) else ())):
+            check_polygon(polygon, height, width)
+    except MaskError as error:
+        raise UserError(
+            f"Annotation {entry['id']} of the ground truth cannot be used: {error}.") from error
     return Annotation(
         entry["id"], entry["image_id"], entry["category_id"], tuple(entry["bbox"]), entry["area"],
         bool(entry.get("iscrowd", 0)), masked, rle.segmToRle(segmentation, width, height))

@@ -88,7 +88,7 @@ def _check(
         else:
             problems += _class_problems(data, info)
             if prefix == data.train:
-                problems += _declaration_problems(data, info)
+                problems += _declaration_problems(data, info) + _mask_problems(data, info)
                 problems += _initial_problems(data, info)
     train, evaluation = infos[data.train], infos[data.evaluation]
     if isinstance(train, DatasetInfo) and isinstance(evaluation, DatasetInfo):
@@ -123,6 +123,15 @@ def _initial_problems(data: DataRequirements, info: DatasetInfo) -> list[str]:
     return _messages(lambda: check_initial_classes(
         data.init_checkpoint, data.init_parts,
         dataset_classes(info.categories, data.seen_classes), data.train))
+
+
+def _mask_problems(data: DataRequirements, info: DatasetInfo) -> list[str]:
+    try:
+        seen_ids = class_splits.resolve(data.seen_classes, info.categories)
+    except UserError:
+        # One of `_class_problems`.
+        return []
+    return _messages(lambda: info.check_masks(seen_ids, data.seen_classes))
 
 
 def _messages(*checks: Callable[[], object]) -> list[str]:

@@ -67,6 +67,17 @@ def detected(annotation, score=1.0, **fields):
     }
 
 
+def test_large_image_ids_are_exact():
+    """Ids that are equal as float64 are different images."""
+    ids = [2**53, 2**53 + 1, 2**63 - 1, -5]
+    truth = dataset(*(square(i + 1, image_id) for i, image_id in enumerate(ids)), images=0)
+    truth["images"] = [{"id": image_id, "height": 100, "width": 120} for image_id in ids]
+    found = [detected(annotation) for annotation in truth["annotations"][:2]]
+    table = per_class_ap(truth, found, ids, "mask")
+    # At half the recall, 51 of 101 points have precision 1.
+    assert table.loc[1, "mask_ap"] == pytest.approx(51 / 101)
+
+
 def per_class_ap(annotations, detections, image_ids, task, *ratio):
     """Return the AP of every class over the scored images of a document."""
     ground_truth = GroundTruth.from_coco(annotations, image_ids)

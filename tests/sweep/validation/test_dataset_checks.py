@@ -87,6 +87,18 @@ def test_data_must_be_what_it_is_declared_to_be(prefix):
     assert f"is the dataset train@{'0' * 12}, but TrainingData.dataset" in wrong.problems[0]
 
 
+def test_seen_classes_must_have_masks(prefix):
+    """A split without any mask in the training data is a problem of the plan."""
+    info = DatasetInfo.load(prefix)
+    dataclasses.replace(info, num_masks_by_class={7: 5}).save(prefix)
+    data = {"train": str(prefix), "evaluation": str(prefix)}
+    [cat, dog, none] = check_datasets([
+        needing(**data, seen_classes=["cat"]), needing(**data, seen_classes=["dog"]),
+        needing(**data, seen_classes=[])])
+    assert "seen_classes = ['cat'] selects no mask in the dataset train" in cat.problems[0]
+    assert [(), ()] == [dog.problems, none.problems]
+
+
 def test_all_problems_with_data_are_reported(prefix):
     """Not only the first one."""
     data = {"train": str(prefix), "evaluation": str(prefix)}
