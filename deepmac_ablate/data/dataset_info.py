@@ -20,7 +20,7 @@ from typing import Any
 
 from etils import epath
 
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, count_noun, did_you_mean, inflect
 from deepmac_ablate.storage import file_io
 
 _NAMED_AT_MOST = 5
@@ -81,6 +81,8 @@ class DatasetInfo:
         num_boxes_only: Number of instances that have a box but no mask.
         num_masks_by_class: Number of instances with a mask by category id, crowds not counted; None
             if the dataset was converted by an earlier version.
+        images_by_num_instances: Number of images by their number of instances, crowds not counted;
+            None if the dataset was converted by an earlier version.
     """
 
     name: str
@@ -92,6 +94,7 @@ class DatasetInfo:
     categories: tuple[Category, ...]
     num_boxes_only: int = 0
     num_masks_by_class: dict[int, int] | None = None
+    images_by_num_instances: dict[int, int] | None = None
 
     @property
     def identity(self) -> str:
@@ -126,10 +129,12 @@ class DatasetInfo:
         categories = tuple(
             Category(int(c["id"]), str(c["name"]), int(c.get("label", c["id"])))
             for c in fields["categories"])
-        masks = fields.get("num_masks_by_class")
-        if masks is not None:
-            masks = {int(category_id): int(number) for category_id, number in masks.items()}
-        return cls(**{**fields, "categories": categories, "num_masks_by_class": masks})
+        counts: dict[str, dict[int, int]] = {}
+        for name in ("num_masks_by_class", "images_by_num_instances"):
+            if fields.get(name) is not None:
+                # The keys of JSON are text.
+                counts[name] = {int(key): int(count) for key, count in fields[name].items()}
+        return cls(**{**fields, **counts, "categories": categories})
 
     def save(self, prefix: str | os.PathLike[str]) -> None:
         """Write the info file of `prefix` atomically."""
@@ -180,6 +185,28 @@ class DatasetInfo:
                 f"Training.seen_classes = {split!r} selects no mask in the dataset {self.name}, so "
                 f"the mask head would learn nothing: select some of {', '.join(masked[:5])}"
                 f"{', ...' if len(masked) > 5 else ''}, or 'none'.")
+
+    def describe_dropped(self, max_instances: int) -> str:
+        """Return a sentence about the instances that a limit per image drops, or "".
+
+        Args:
+            max_instances: `TrainingData.max_instances`.
+        """
+        beyond = {
+            number - max_instances: count
+            for number, count in (self.images_by_num_instances or {}).items()
+            if number > max_instances}
+        if not beyond:
+            return ""
+        images, largest = sum(beyond.values()), max(beyond) + max_instances
+        dropped = sum(number * count for number, count in beyond.items())
+        return (
+            f"{images} of {count_noun(self.num_images, 'image')} of the dataset {self.name} "
+            f"{inflect(images, 'has', 'have')} more objects than TrainingData.max_instances = "
+            f"{max_instances}, up to {largest}: in each epoch {dropped} of "
+            f"{count_noun(self.num_instances, 'object')} ({dropped / self.num_instances:.1%}), "
+            "drawn anew, train neither the box head nor the mask head, and their boxes count as "
+            "background. A larger limit takes more memory.")
 
     def record_files(self, prefix: str | os.PathLike[str]) -> list[epath.Path]:
         """Return the record files of `prefix` in the order of their shard numbers."""

@@ -72,6 +72,22 @@ def has_object(mask: tf.Tensor) -> tf.Tensor:
     return (tf.reduce_max(most) > 0) | (tf.reduce_max(flat[eights * 8 :]) > 0)
 
 
+def choose_instances(number: tf.Tensor, most: int, seed: tf.Tensor) -> tf.Tensor:
+    """Return the indices of all instances, or of a random choice of `most` if there are more.
+
+    Args:
+        number: Number of instances.
+        most: Largest number to choose.
+        seed: Seed of the choice, [2] integers; draws from the seed itself are independent of it.
+
+    Returns:
+        [min(number, most)] int32, ascending.
+    """
+    draws = tf.random.stateless_uniform(
+        [number], tf.random.experimental.stateless_fold_in(seed, 1))
+    return tf.sort(tf.math.top_k(draws, tf.minimum(number, most)).indices)
+
+
 def crop_mask(mask: tf.Tensor, box: tf.Tensor, size: int) -> tf.Tensor:
     """Sample a mask on a grid over its box, with aligned corners, as upstream's parser does.
 

@@ -86,6 +86,7 @@ class RecordWriter:
         self._num_instances = 0
         self._num_crowds = 0
         self._num_masks: collections.Counter[int] = collections.Counter()
+        self._images_by_num_instances: collections.Counter[int] = collections.Counter()
 
     def __enter__(self) -> RecordWriter:
         if self._folder.exists():
@@ -114,6 +115,7 @@ class RecordWriter:
         self._digests[image.image_id] = image.digest
         self._num_crowds += sum(image.crowds)
         self._num_instances += len(image.crowds) - sum(image.crowds)
+        self._images_by_num_instances[len(image.crowds) - sum(image.crowds)] += 1
         self._num_masks.update(image.masked_ids)
 
     @property
@@ -146,6 +148,7 @@ class RecordWriter:
             categories=self._categories,
             num_boxes_only=self._num_instances - self._num_masks.total(),
             num_masks_by_class=dict(sorted(self._num_masks.items())),
+            images_by_num_instances=dict(sorted(self._images_by_num_instances.items())),
         )
         dataset_info.info_path(self._prefix).unlink(missing_ok=True)
         for old in self._prefix.parent.glob(f"{self._prefix.name}-*-of-*.tfrecord"):

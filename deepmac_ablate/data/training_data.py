@@ -34,7 +34,7 @@ class TrainingData:
     Attributes:
         prefix: Path of the dataset without extension.
         batch_size: Images per step over all replicas.
-        max_instances: Annotated instances per image; further ones are dropped, fewer are padded.
+        max_instances: Annotated instances per image; of more, a random choice is used at a time.
         mask_crop_size: Side in pixels of the grid on which a mask is sampled inside its box.
         declared: Declared identity of the dataset as `name@fingerprint`, or None.
     """
@@ -56,8 +56,8 @@ class TrainingData:
         Args:
             prefix: Path of the dataset without extension, such as "data/coco/train".
             batch_size: Images per step over all replicas, at least 1.
-            max_instances: Annotated instances per image, at least 1; further ones are dropped,
-                fewer are padded.
+            max_instances: Annotated instances per image, at least 1. Of more, a random choice is
+                used each time; Model Garden keeps the first ones in the order of the file.
             mask_crop_size: Side in pixels of the grid on which a mask is sampled inside its box, at
                 least 2.
             flip: Whether images are mirrored horizontally with probability 1/2.
@@ -128,8 +128,9 @@ class TrainingData:
             Images [b, h, w, 3] float32, normalised; labels `image_info` [b, 4, 2], `gt_boxes`
             [b, m, 4] and `gt_classes` [b, m] padded with -1, `gt_masks` [b, m, s, s] in [0, 1],
             `gt_has_mask` [b, m] bool, true for instances of seen classes whose mask is annotated;
-            `rpn_score_targets` and `rpn_box_targets` by level; `seed` [b, 2] int32, the seed of
-            all draws for an image in a step: `seed` and its position in the endless stream.
+            `num_dropped` [b] int32, instances beyond `max_instances`; `rpn_score_targets` and
+            `rpn_box_targets` by level, of all instances; `seed` [b, 2] int32, the seed of all
+            draws for an image in a step: `seed` and its position in the endless stream.
 
         Raises:
             UserError: If the batch cannot be divided equally among the replicas.
@@ -216,8 +217,10 @@ class TrainingData:
         boxes, classes, encoded_masks = (
             tf.gather(x, left) for x in (boxes, classes, encoded_masks))
         score_targets, box_targets = anchors.label(image_size, boxes, seeds[3])
+        number = tf.size(classes)
+        chosen = model_input.choose_instances(number, self.max_instances, seeds[3])
         boxes, classes, encoded_masks = (
-            x[: self.max_instances] for x in (boxes, classes, encoded_masks))
+            tf.gather(x, chosen) for x in (boxes, classes, encoded_masks))
         in_original = (boxes + tf.tile(offset, [2])) / tf.tile(scale, [2])
         relative = box_ops.normalize_boxes(in_original, image_shape)
         masks, has_mask = self._seen_masks(encoded_masks, relative, classes, seen, mirrored)
@@ -234,6 +237,7 @@ class TrainingData:
             "gt_classes": padded(classes, -1),
             "gt_masks": masks,
             "gt_has_mask": has_mask,
+            "num_dropped": number - tf.size(classes),
         }
 
     def _seen_masks(

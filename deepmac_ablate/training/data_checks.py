@@ -27,7 +27,8 @@ def check_datasets(
 ) -> None:
     """Check that the datasets agree on their classes, and that training has the declared one.
 
-    Classes of the evaluation that training lacks are printed to stderr.
+    Classes of the evaluation that training lacks, and objects that `TrainingData.max_instances`
+    leaves out, are printed to stderr.
 
     Args:
         data: The training data.
@@ -39,8 +40,9 @@ def check_datasets(
     """
     lists = data.prefix, data.info.names, evaluation.prefix, evaluation.info.names
     check_agreement(*lists)
-    if note := describe_missing(*lists):
-        print(f"deepmac-ablate: {note}", file=sys.stderr)
+    for note in (describe_missing(*lists), data.info.describe_dropped(data.max_instances)):
+        if note:
+            print(f"deepmac-ablate: {note}", file=sys.stderr)
     found = data.info
     # Only the fingerprint counts; the name before the @ is for people.
     if data.declared is None or data.declared.rpartition("@")[2] == found.fingerprint:

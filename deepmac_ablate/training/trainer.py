@@ -13,6 +13,8 @@ from deepmac_ablate.modeling.autograph import call_part, is_own
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 
+_COUNTS = ("instances", "instances_dropped", "mask_boxes", "mask_boxes_dropped")
+
 
 class Trainer(orbit.StandardTrainer):
     """Runs training steps and averages their losses.
@@ -72,9 +74,8 @@ class Trainer(orbit.StandardTrainer):
         reports = self._strategy.run(self._step, args=next(iterator))
         for name, value in reports.items():
             total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
-            # Losses are means over the images of a replica; the counts of boxes are sums.
-            counted = name.startswith("mask_boxes")
-            self._accumulator(name).assign_add(total if counted else total / replicas)
+            # Losses are means over the images of a replica; counts are sums.
+            self._accumulator(name).assign_add(total if name in _COUNTS else total / replicas)
         self._steps.assign_add(1.0)
 
     def replica_step(
@@ -87,7 +88,8 @@ class Trainer(orbit.StandardTrainer):
             labels: The labels of these images.
 
         Returns:
-            The losses, `mask_boxes` and `mask_boxes_dropped`, as scalars by name.
+            The losses and the counts `instances`, `instances_dropped`, `mask_boxes` and
+            `mask_boxes_dropped`, as scalars by name.
         """
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         with tf.GradientTape() as tape:
@@ -101,21 +103,26 @@ class Trainer(orbit.StandardTrainer):
         self.optimizer.apply_gradients(
             zip(tape.gradient(loss, variables), variables, strict=True))
         slots = outputs["mask_slots"]
-        return {**losses, "mask_boxes": slots.offered, "mask_boxes_dropped": slots.dropped}
+        dropped = tf.reduce_sum(tf.cast(labels["num_dropped"], tf.float32))
+        kept = tf.reduce_sum(tf.cast(labels["gt_classes"] > 0, tf.float32))
+        counts = (kept + dropped, dropped, slots.offered, slots.dropped)
+        return {**losses, **dict(zip(_COUNTS, counts, strict=True))}
 
     def collect_report(self) -> dict[str, float]:
         """Return averages over the steps since the last report, and start the next one.
 
         Returns:
-            The mean of each loss, `mask_boxes` per step, `mask_boxes_dropped_share` (of all mask
-            boxes, in [0, 1]), and the current `learning_rate`.
+            The mean of each loss, `instances` and `mask_boxes` per step, the shares of both that
+            were dropped (`instances_dropped_share`, `mask_boxes_dropped_share`, in [0, 1]), and the
+            current `learning_rate`.
         """
         steps = float(self._steps)
         report = {name: float(total) / steps for name, total in self._sums.items()}
         for total in (*self._sums.values(), self._steps):
             total.assign(0.0)
-        dropped = report.pop("mask_boxes_dropped")
-        report["mask_boxes_dropped_share"] = dropped / max(report["mask_boxes"], 1e-9)
+        for name in ("instances", "mask_boxes"):
+            dropped = report.pop(f"{name}_dropped")
+            report[f"{name}_dropped_share"] = dropped / max(report[name], 1e-9)
         report["learning_rate"] = float(tf.convert_to_tensor(self.optimizer.learning_rate))
         return report
 

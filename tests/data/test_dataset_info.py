@@ -13,9 +13,9 @@ from deepmac_ablate.data.dataset_info import Category, DatasetInfo
 from deepmac_ablate.errors import UserError
 
 
-def _saved(folder, name="train", num_shards=2):
+def _saved(folder, name="train", num_shards=2, **fields):
     categories = (Category(3, "box"), Category(7, "leaf"))
-    info = DatasetInfo(name, "0123456789ab", 5, 6, 1, num_shards, categories)
+    info = DatasetInfo(name, "0123456789ab", 5, 6, 1, num_shards, categories, **fields)
     prefix = folder / name
     info.save(prefix)
     for path in [*info.record_files(prefix), dataset_info.annotations_path(prefix)]:
@@ -50,6 +50,12 @@ def test_a_split_must_select_a_mask(tmp_path):
     with pytest.raises(UserError, match=r"seen_classes = \['box'\] selects no mask in the dataset "
                        r"train, .*: select some of leaf, or 'none'"):
         info.check_masks({3}, ["box"])
+
+
+def test_numbers_of_objects_stay_numbers(tmp_path):
+    """JSON has no whole numbers as keys."""
+    info, prefix = _saved(tmp_path, images_by_num_instances={0: 2, 12: 3})
+    assert info == DatasetInfo.load(prefix)
 
 
 def test_names_the_missing_shards(tmp_path):

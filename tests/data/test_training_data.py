@@ -98,10 +98,10 @@ def tiny(tmp_path_factory):
 def test_labels_equal_upstreams(tiny):
     """Image, boxes, classes, masks of seen classes and all anchors, as Model Garden's parser."""
     size, anchors = (128, 192), Anchors(samples_per_image=10**6)
-    options = {"max_instances": 12, **PLAIN, "size": size, "anchors": anchors}
+    options = {"max_instances": 50, **PLAIN, "size": size, "anchors": anchors}
     ours = _examples(tiny, 8, seen=class_splits.VOC, **options)
     parser = maskrcnn_input.Parser(
-        size, 2, 6, 1, [0.5, 1.0, 2.0], 8.0, rpn_batch_size_per_im=10**6, max_num_instances=12,
+        size, 2, 6, 1, [0.5, 1.0, 2.0], 8.0, rpn_batch_size_per_im=10**6, max_num_instances=50,
         include_mask=True, mask_crop_size=112)
     decoder = TfExampleDecoder(include_mask=True)
     records = tf.data.TFRecordDataset(str(dataset_info.shard_path(tiny, 0, 1)))
@@ -109,7 +109,7 @@ def test_labels_equal_upstreams(tiny):
         Example(*pair)
         for pair in records.map(decoder.decode).map(parser._parse_train_data).as_numpy_iterator()
     ]
-    matched, num_hidden, num_cut = set(), 0, 0
+    matched, num_hidden = set(), 0
     for mine in ours:
         distances = [np.abs(mine.image - other.image).max() for other in theirs]
         match = int(np.argmin(distances))
@@ -128,10 +128,9 @@ def test_labels_equal_upstreams(tiny):
         masks = np.where(seen[:, np.newaxis, np.newaxis], expected["gt_masks"], 0.0)
         np.testing.assert_allclose(masks, mine.labels["gt_masks"], atol=1e-5)
         num_hidden += np.count_nonzero((classes > 0) & ~seen)
-        num_cut += classes[-1] > 0
+        assert 0 == mine.labels["num_dropped"]
     assert len(theirs) == len(matched) == 8
     assert num_hidden
-    assert num_cut
 
 
 @pytest.mark.slow
@@ -316,6 +315,31 @@ def test_crowds_and_padding_are_no_objects(tmp_path):
         assert bool(number) == bool(positives)
     np.testing.assert_allclose(
         np.array([12, 20, 21, 29]) * 1.6, found[1].labels["gt_boxes"][0], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_of_too_many_objects_all_get_their_turn(tmp_path):
+    """A random choice by seed and position, in the annotated order; anchors see all of them."""
+    content = document(1)
+    content["annotations"] = [
+        square(i, 1, 3 * i, 2 + i, 4 + i, category_id=i) for i in range(1, 8)]
+    content["categories"] = [{"id": i, "name": f"square {i}"} for i in range(1, 8)]
+    prefix = _converted(tmp_path, content, 1)
+    whole, few, again = (
+        _examples(prefix, 20, seen=range(1, 8, 2), max_instances=most, **PLAIN)
+        for most in (9, 3, 3))
+    for expected, actual, same in zip(whole, few, again, strict=True):
+        _assert_equal(actual, same)
+        assert (0, 4) == (expected.labels["num_dropped"], actual.labels["num_dropped"])
+        classes = actual.labels["gt_classes"]
+        assert sorted(set(classes.tolist())) == classes.tolist()
+        for key in ("gt_boxes", "gt_has_mask", "gt_masks"):
+            np.testing.assert_array_equal(expected.labels[key][classes - 1], actual.labels[key])
+        for key in ("image_info", "rpn_score_targets", "rpn_box_targets"):
+            _assert_equal(expected.labels[key], actual.labels[key])
+    counts = np.bincount(np.concatenate([e.labels["gt_classes"] for e in few]), minlength=8)[1:]
+    assert 60 == counts.sum()
+    assert counts.min() >= 2
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def trained_loss(changes: dict[str, Any], losses: Losses) -> tuple[float, float]
     eager = losses(outputs, data.labels, model.losses)["total_loss"]
     tiny_model.randomise(model.variables, seed=2)
     labels = {
-        **data.labels, "seed": tf.constant([[3, 0], [3, 1]]),
+        **data.labels, "seed": tf.constant([[3, 0], [3, 1]]), "num_dropped": tf.constant([0, 0]),
         "image_info": tf.tile(data.image_shape[:, tf.newaxis], [1, 4, 1])}
     optimizer = tf_keras.optimizers.SGD(0.0, jit_compile=False)
     optimizer.build(model.trainable_variables)

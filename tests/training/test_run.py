@@ -200,6 +200,17 @@ def test_metrics_have_a_line_for_each_interval(finished):
     assert lines[-1]["train/total_loss"] < lines[0]["train/total_loss"]
 
 
+def test_objects_beyond_the_limit_are_announced_and_counted(finished, tmp_path, capsys):
+    """At the start with the counts of the dataset, then in every line as a share."""
+    workdir = TrialWorkdir(tmp_path)
+    run_trial(finished.trial_with("STEPS = 2", "TrainingData.max_instances = 1"), workdir, "train")
+    assert "have more objects than TrainingData.max_instances = 1, up to" in capsys.readouterr().err
+    assert all(0 < line["train/instances_dropped_share"] < 1 for line in workdir.read_metrics())
+    for line in finished.workdir.read_metrics():
+        assert 2 <= line["train/instances"]
+        assert 0.0 == line["train/instances_dropped_share"]
+
+
 def test_the_result_holds_named_numbers(finished):
     """Names are `<box source>/<metric>/<classes>`; values are in [0, 1], or null if undefined."""
     result = dict(finished.workdir.read_result())

@@ -90,6 +90,8 @@ def _check(
             if prefix == data.train:
                 problems += _declaration_problems(data, info) + _mask_problems(data, info)
                 problems += _initial_problems(data, info)
+                if data.max_instances is not None:
+                    notes.append(info.describe_dropped(data.max_instances))
     train, evaluation = infos[data.train], infos[data.evaluation]
     if isinstance(train, DatasetInfo) and isinstance(evaluation, DatasetInfo):
         problems += _messages(lambda: check_agreement(

@@ -40,6 +40,8 @@ class DataRequirements:
             None if there is no declaration.
         init_checkpoint: The checkpoint that training initialises from, or None.
         init_parts: The parts of the model that are read from it.
+        max_instances: The largest number of instances of an image that a step uses; None if it is
+            unknown.
     """
 
     train: str
@@ -49,6 +51,7 @@ class DataRequirements:
     declared: str | None = None
     init_checkpoint: str | None = None
     init_parts: Sequence[str] = ()
+    max_instances: int | None = None
 
     def __post_init__(self) -> None:
         # JSON makes lists of tuples.

@@ -164,7 +164,7 @@ class Validator:
         data = DataRequirements(
             training.data.prefix, settings.evaluation.data.prefix, training.seen_classes,
             model.num_classes, training.data.declared, training.init_checkpoint,
-            training.init_parts)
+            training.init_parts, training.data.max_instances)
         return cost, data
 
     def _slot_bytes(

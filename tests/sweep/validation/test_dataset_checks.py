@@ -143,6 +143,22 @@ def test_classes_without_training_images_are_noted(prefix, tmp_path):
     assert () == less.data_notes
 
 
+def test_objects_beyond_the_limit_are_noted(prefix):
+    """With counts, and only where there are any; the evaluation has no such limit."""
+    info = DatasetInfo.load(prefix)
+    counts = {0: 1, 4: 2, 7: 1}
+    dataclasses.replace(
+        info, num_images=4, num_instances=15, images_by_num_instances=counts).save(prefix)
+    data = {"train": str(prefix), "evaluation": str(prefix), "seen_classes": "all"}
+    [less, enough, unknown] = check_datasets([
+        needing(**data, max_instances=most) for most in (3, 7, None)])
+    [note] = less.data_notes
+    assert note.startswith(
+        "3 of 4 images of the dataset train have more objects than TrainingData.max_instances = 3, "
+        "up to 7: in each epoch 6 of 15 objects (40.0%)")
+    assert ((), ()) == (enough.data_notes, unknown.data_notes)
+
+
 def test_a_first_checkpoint_must_suit_the_classes(prefix, tmp_path):
     """A trial of other classes, or one that saw novel masks, is named in the plan."""
     classes = [{"id": 1, "name": "cat", "role": "seen", "label": 1},
