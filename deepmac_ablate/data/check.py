@@ -6,7 +6,6 @@ Every record goes through Model Garden's decoder; some are drawn, for inspection
 from __future__ import annotations
 
 import collections
-import dataclasses
 import io
 import json
 import os
@@ -20,64 +19,16 @@ from official.vision.dataloaders.tf_example_decoder import TfExampleDecoder
 from PIL import Image
 
 from deepmac_ablate.data import dataset_info, drawing, image_example, records
+from deepmac_ablate.data.check_report import CheckReport
 from deepmac_ablate.data.dataset_info import Category, DatasetInfo
-from deepmac_ablate.data.label_text import shorten_label
+from deepmac_ablate.data.record_notes import Notes, class_notes, mask_bounds
 from deepmac_ablate.data.record_problems import Problems, Record, verify_instances, verify_sizes
-from deepmac_ablate.errors import UserError, count_noun
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.progress import track
 from deepmac_ablate.storage import file_io
 
 _COLUMNS = 4
 _THUMBNAIL = (360, 360)
-# Letters of a class name in the report.
-_MAX_NAME = 60
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckReport:
-    """Findings in the records of a dataset.
-
-    Attributes:
-        info: The content of the info file.
-        seen_ids: Ids of the classes trained with masks; None if no split was given.
-        num_instances: Number of instances in the records by category id, crowds not counted.
-        num_boxes_only: Number of these that have a box but no mask, by category id.
-        problems: One sentence for each problem; empty if there is none.
-        contact_sheet: Path of one picture with all drawn images, or None if none was drawn.
-    """
-
-    info: DatasetInfo
-    seen_ids: frozenset[int] | None
-    num_instances: dict[int, int]
-    num_boxes_only: dict[int, int]
-    problems: list[str]
-    contact_sheet: epath.Path | None
-
-    def role(self, category_id: int) -> str:
-        """Return "seen" or "novel", or an empty string if no split was given."""
-        if self.seen_ids is None:
-            return ""
-        return "seen" if category_id in self.seen_ids else "novel"
-
-    def lines(self) -> list[str]:
-        """Return the report as text: a row per class, a row per role, then the problems."""
-        info = self.info
-        names = {c.id: shorten_label(c.name, _MAX_NAME) for c in info.categories}
-        width = max(map(len, names.values()))
-        lines = [f"{info.identity}: {count_noun(info.num_images, 'image')}; instances by class:"]
-        by_role: collections.Counter[str] = collections.Counter()
-        for category in info.categories:
-            count, role = self.num_instances.get(category.id, 0), self.role(category.id)
-            boxes_only = self.num_boxes_only.get(category.id, 0)
-            note = f"({boxes_only} without mask)" if boxes_only else ""
-            lines.append(f"  {names[category.id]:<{width}} {count:>8} {role:<5} {note}".rstrip())
-            by_role[role or "all"] += count
-        lines += [f"  {role:<{width}} {count:>8} in total" for role, count in by_role.items()]
-        if self.contact_sheet is not None:
-            lines.append(f"Contact sheet: {self.contact_sheet}")
-        if not self.problems:
-            return [*lines, "No problems."]
-        return [*lines, "Problems:", *(f"  {problem}" for problem in self.problems)]
 
 
 def check_dataset(
@@ -109,9 +60,10 @@ def check_dataset(
     )
     by_label = {category.label: category for category in info.categories}
     names = {label: category.name for label, category in by_label.items()}
-    problems = Problems()
+    problems, notes = Problems(), Notes()
     counts: collections.Counter[int] = collections.Counter()
     boxes_only: collections.Counter[int] = collections.Counter()
+    sizes: collections.Counter[int] = collections.Counter()
     num_crowds = 0
     digests: dict[int, bytes] = {}
     pictures: dict[str, Image.Image] = {}
@@ -123,7 +75,10 @@ def check_dataset(
         verify_instances(record, names, problems)
         crowds = record["groundtruth_is_crowd"]
         counts.update(record["groundtruth_classes"][~crowds].tolist())
-        masked = record["groundtruth_instance_masks"].any(axis=(1, 2))
+        bounds = mask_bounds(record["groundtruth_instance_masks"])
+        notes.add_record(record, bounds, names)
+        sizes[int((~crowds).sum())] += 1
+        masked = bounds[:, 2] > 0
         boxes_only.update(record["groundtruth_classes"][~crowds & ~masked].tolist())
         num_crowds += int(crowds.sum())
         if int(image_id) in digests:
@@ -138,11 +93,22 @@ def check_dataset(
         "crowds": (info.num_crowds, num_crowds),
     }
     _verify_totals(prefix, info, totals, digests, problems)
+    if info.images_by_num_instances not in (None, sizes):
+        problems.add("totals", "The info file states other numbers of objects per image.")
+    num_instances, num_boxes_only = (_by_id(count, by_label) for count in (counts, boxes_only))
+    if not counts.total():
+        problems.add("objects", "The records have no objects, so there is nothing to learn.")
+    elif seen_ids and not any(
+            num_instances.get(i, 0) > num_boxes_only.get(i, 0) for i in seen_ids):
+        problems.add("masks", "No object of a seen class has a mask, so the mask head learns none.")
     return CheckReport(
         info=info,
         seen_ids=None if seen_ids is None else frozenset(seen_ids),
-        num_instances=_by_id(counts, by_label),
-        num_boxes_only=_by_id(boxes_only, by_label),
+        num_instances=num_instances,
+        num_boxes_only=num_boxes_only,
+        most_objects=notes.most_objects,
+        most_objects_image=notes.most_objects_image,
+        notes=[*class_notes(info, seen_ids, num_instances, num_boxes_only), *notes.sentences()],
         problems=problems.sentences(),
         contact_sheet=_save(pictures, folder),
     )

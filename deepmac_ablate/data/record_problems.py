@@ -13,7 +13,7 @@ import numpy as np
 Record = Mapping[str, Any]
 
 # Pixels by which a mask may exceed its box: COCO's boxes are tight around polygons, not pixels.
-_BOX_MARGIN = 2
+BOX_MARGIN = 2
 # Share of a mask that may lie further out; none of 1480 annotations of COCO has any.
 _MAX_OUTSIDE = 0.05
 _BOX_TOLERANCE = 1e-6
@@ -91,6 +91,6 @@ def verify_instances(record: Record, names: Mapping[int, str], problems: Problem
 def _share_outside(mask: np.ndarray, box: np.ndarray) -> float:
     if not mask.any():
         return 0.0
-    top, left = np.maximum(np.floor(box[:2]).astype(int) - _BOX_MARGIN, 0)
-    bottom, right = np.ceil(box[2:]).astype(int) + _BOX_MARGIN
+    top, left = np.maximum(np.floor(box[:2]).astype(int) - BOX_MARGIN, 0)
+    bottom, right = np.ceil(box[2:]).astype(int) + BOX_MARGIN
     return float(1 - mask[top:bottom, left:right].sum() / mask.sum())

@@ -83,7 +83,7 @@ def test_check_marks_the_classes_of_a_split(prefix, tmp_path, capsys):
     pytest.importorskip("deepmac_ablate.class_splits")
     _run("data", "check", prefix, "--output", tmp_path / "seen", "--split", "none")
 
-    assert "box         3 novel" in capsys.readouterr().out
+    assert "  box                      3          3  novel" in capsys.readouterr().out
     with pytest.raises(UserError, match="shapes_c"):
         _run("data", "check", prefix, "--split", "shapes_c")
 

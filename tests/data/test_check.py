@@ -56,8 +56,9 @@ def test_a_sound_dataset_has_no_problems(prefix, tmp_path):
     assert "contact_sheet.png" in files
     assert tmp_path / "seen/contact_sheet.png" == report.contact_sheet
     text = "\n".join(report.lines())
-    assert "box         5\n" in text
-    assert "all         6 in total" in text
+    assert "  box                5          5\n" in text
+    assert "  all classes        6          6\n" in text
+    assert "Most objects in an image: 1 (image " in text
     assert "No problems." in text
 
 
@@ -68,8 +69,9 @@ def test_roles_are_counted_and_drawn(prefix, tmp_path):
 
     assert ("seen", "novel") == (report.role(3), report.role(7))
     text = "\n".join(report.lines())
-    assert "  leaf        1 novel" in text
-    assert "  seen        5 in total" in text
+    assert "  leaf                     1          1  novel" in text
+    assert "  all seen classes         5          5" in text
+    assert "  all novel classes        1          1" in text
     assert not np.array_equal(
         Image.open(tmp_path / "a/1.png"), Image.open(tmp_path / "b/1.png")
     )
@@ -241,8 +243,54 @@ def test_boxes_without_masks_are_counted_by_class(tmp_path):
 
     assert [] == report.problems
     assert ({3: 1, 7: 2}, {7: 2}) == (report.num_instances, report.num_boxes_only)
-    assert "  leaf        2 novel (2 without mask)" in report.lines()
-    assert "  box         1 seen" in report.lines()
+    assert "  leaf                     2          0  novel" in report.lines()
+    assert "  box                      1          1  seen" in report.lines()
+    [note] = report.notes[:1]
+    assert (
+        "Objects without masks only, so that this novel class cannot be evaluated: 1 class (leaf)."
+        == note)
+
+
+@pytest.mark.parametrize(("seen", "problems", "note"), [
+    ([7], ["No object of a seen class has a mask, so the mask head learns none."],
+     "Objects without masks only, though seen"),
+    ([3], [], "Objects without masks only, so that this novel class cannot be evaluated"),
+    ([], [], "Objects without masks only, so that this novel class cannot be evaluated"),
+    (None, [], "Objects without masks only")])
+def test_a_split_without_any_mask_to_train_on_is_a_problem(tmp_path, seen, problems, note):
+    """Unless the split has no seen classes at all."""
+    content = document(2)
+    content["annotations"][1] |= {"category_id": 7, "segmentation": []}
+    images, annotations = write(tmp_path, content)
+    convert_coco.convert_dataset(images, annotations, tmp_path / "train")
+    split = None if seen is None else frozenset(seen)
+    report = check_dataset(tmp_path / "train", tmp_path / "drawn", 0, seen_ids=split)
+
+    assert problems == report.problems
+    assert f"{note}: 1 class (leaf)." in report.notes
+
+
+def test_counts_of_objects_per_image_are_verified(prefix, tmp_path):
+    """Plans and trials tell from them what is dropped; older datasets have none."""
+    info = DatasetInfo.load(prefix)
+    assert {1: 6} == info.images_by_num_instances
+    for counts, problems in (({1: 5, 2: 1}, 1), (None, 0)):
+        dataclasses.replace(info, images_by_num_instances=counts).save(prefix)
+        found = check_dataset(prefix, tmp_path / "seen", 0).problems
+        assert problems * ["The info file states other numbers of objects per image."] == found
+
+
+def test_crowds_alone_are_a_problem(tmp_path):
+    """Nothing can be learned from them."""
+    content = document(2)
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+    images, annotations = write(tmp_path, content)
+    convert_coco.convert_dataset(images, annotations, tmp_path / "train")
+    report = check_dataset(tmp_path / "train", tmp_path / "drawn", 0)
+
+    assert ["The records have no objects, so there is nothing to learn."] == report.problems
+    assert "No objects: 2 classes (box; leaf)." in report.notes
 
 
 @pytest.mark.slow
@@ -252,7 +300,8 @@ def test_coco_has_no_problems(tmp_path):
     convert_coco.convert_dataset(coco_tiny.root() / "images", annotations, tmp_path / "all")
     report = check_dataset(tmp_path / "all", tmp_path / "seen")
 
-    assert [] == report.problems
+    assert ([], []) == (report.problems, report.notes)
+    assert (44, "166918") == (report.most_objects, report.most_objects_image)
     assert sum(report.num_instances.values()) == 1463
     assert len(report.num_instances) == 80
     assert len(list((tmp_path / "seen").iterdir())) == 17
