@@ -69,8 +69,8 @@ class CheckReport:
             by_role.setdefault(self.role(category.id), []).append(category.id)
         rows = [("class", "objects", "with mask", "role" if self.seen_ids is not None else "")]
         rows += [
-            (shorten_label(category.name, _MAX_NAME), *self._counts([category.id]), self.role(category.id))
-            for category in self.info.categories]
+            (shorten_label(c.name, _MAX_NAME), *self._counts([c.id]), self.role(c.id))
+            for c in self.info.categories]
         rows += [
             (f"all {role} classes".replace("  ", " "), *self._counts(ids), "")
             for role, ids in sorted(by_role.items(), reverse=True)]

@@ -7,20 +7,17 @@ by this module, because pycocotools reads past the end of ones that are too shor
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import pycocotools.mask as mask_util
-from PIL import Image
 
 from deepmac_ablate.errors import shorten
 
 # Three corners; fewer enclose nothing.
 _MIN_POLYGON_NUMBERS = 6
-_ZLIB_RUN_LENGTHS = 3
 # An image may be a crop of a larger one, with corners far outside. pycocotools takes memory for
 # each fifth of a pixel of an outline, and ends the process where there is not enough.
 MAX_DISTANCE = 100_000
@@ -63,11 +60,11 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarra
     Raises:
         MaskError: If the segmentation is malformed or was made for another image size.
     """
-    if isinstance(segmentation, dict):
-        return _decode_runs(segmentation, height, width)
-    if isinstance(segmentation, list):
-        return _decode_polygons(segmentation, height, width)
-    raise MaskError(f"it must be a list or a dict, not {type(segmentation).__name__}")
+    if not isinstance(segmentation, dict | list):
+        raise MaskError(f"it must be a list or a dict, not {type(segmentation).__name__}")
+    decode = _decode_runs if isinstance(segmentation, dict) else _decode_polygons
+    # Drawn column by column, but read row by row from now on, which is slow without this copy.
+    return cv2.transpose(decode(segmentation, height, width).T)
 
 
 def count_pixels(segmentation: Any, height: int, width: int) -> int:  # noqa: ANN401 - JSON
@@ -117,10 +114,11 @@ def check_polygon(polygon: list[float], height: int, width: int) -> None:
 
 def encode_png(mask: np.ndarray) -> bytes:
     """Return a [height, width] uint8 mask of 0 and 1 as a PNG file of the same values."""
-    buffer = io.BytesIO()
-    # The run-length strategy suits masks: half the time of zlib's default, and 10 % smaller.
-    Image.fromarray(mask).save(buffer, format="PNG", compress_type=_ZLIB_RUN_LENGTHS)
-    return buffer.getvalue()
+    # Of all settings this is the fastest for masks, and nearly the smallest.
+    _, png = cv2.imencode(".png", mask, [
+        cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
+        cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE])
+    return png.tobytes()
 
 
 def encode_runs(mask: np.ndarray) -> dict[str, Any]:
