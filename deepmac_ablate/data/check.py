@@ -94,13 +94,13 @@ def check_dataset(
     }
     _verify_totals(prefix, info, totals, digests, problems)
     if info.images_by_num_instances not in (None, sizes):
-        problems.add("totals", "The info file states other numbers of objects per image.")
+        problems.add("totals", "The info file says other numbers of objects per image.")
     num_instances, num_boxes_only = (_by_id(count, by_label) for count in (counts, boxes_only))
     if not counts.total():
         problems.add("objects", "The records have no objects, so there is nothing to learn.")
     elif seen_ids and not any(
             num_instances.get(i, 0) > num_boxes_only.get(i, 0) for i in seen_ids):
-        problems.add("masks", "No object of a seen class has a mask, so the mask head learns none.")
+        problems.add("masks", "No object of a seen class has a mask to train the mask head on.")
     return CheckReport(
         info=info,
         seen_ids=None if seen_ids is None else frozenset(seen_ids),

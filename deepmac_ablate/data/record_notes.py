@@ -137,16 +137,15 @@ def class_notes(
     num_boxes_only: Mapping[int, int],
 ) -> list[str]:
     """Return a sentence for each peculiarity of the classes; see `CheckReport` for arguments."""
-    empty = [c.name for c in info.categories if not num_instances.get(c.id)]
     bare = [
         c for c in info.categories
         if 0 < num_instances.get(c.id, 0) == num_boxes_only.get(c.id, 0)]
-    found = {"No objects": empty, "Objects without masks only": [c.name for c in bare]}
-    if seen_ids is not None:
-        del found["Objects without masks only"]
-        found["Objects without masks only, though seen"] = [
-            c.name for c in bare if c.id in seen_ids]
-        found["Objects without masks only, so that this novel class cannot be evaluated"] = [
+    found = {"No objects": [c.name for c in info.categories if not num_instances.get(c.id)]}
+    if seen_ids is None:
+        found["Boxes but no masks"] = [c.name for c in bare]
+    else:
+        found["Seen, with boxes but no masks"] = [c.name for c in bare if c.id in seen_ids]
+        found["Novel, with boxes but no masks, so that predicted masks cannot be evaluated"] = [
             c.name for c in bare if c.id not in seen_ids]
     return [
         f"{what}: {count_noun(len(names), 'class', 'classes')} ({_listed(names)})."

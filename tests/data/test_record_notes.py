@@ -108,7 +108,7 @@ def test_boxes_that_do_not_fit_their_masks(tmp_path):
 
 
 def test_boxes_exported_as_masks(tmp_path):
-    """Where most masks are rectangles."""
+    """Noted if most masks are rectangles."""
     content = document(3)
     assert [_UNUSED, _RECTANGLES] == _notes(tmp_path / "a", content)
     content["annotations"][:2] = map(_triangle, content["annotations"][:2])
