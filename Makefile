@@ -1,4 +1,5 @@
 # Two commands matter: `make quickstart` (set-up and the main job) and `make test` (set-up and the tests).
+# `make bench` compares the published code with this one and writes docs/performance.md.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # Two processes; what tests share is made once, see tests/conftest.py.
 PARALLEL := --numprocesses 2 --dist loadfile
 
-.PHONY: setup quickstart test test-fast test-all lint lock
+.PHONY: setup quickstart bench test test-fast test-all lint lock
 
 setup: $(INSTALLED)
 
@@ -27,10 +28,16 @@ $(INSTALLED): requirements.lock setup.cfg setup.py pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
+SHAPES := data/shapes/val-info.json
+$(SHAPES): | $(INSTALLED)
+	$(BIN)/deepmac-ablate data shapes --output data/shapes
+
 # The main job: a sweep of four arms with three seeds each on the built-in synthetic dataset.
-quickstart: $(INSTALLED)
-	test -e data/shapes/val-info.json || $(BIN)/deepmac-ablate data shapes --output data/shapes
+quickstart: $(INSTALLED) $(SHAPES)
 	$(BIN)/deepmac-ablate launch sweeps/quickstart.py --max-parallel 2
+
+bench: $(INSTALLED) $(SHAPES)
+	$(BIN)/python -m tests.benchmarks --write
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

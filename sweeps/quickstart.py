@@ -2,7 +2,7 @@
 
 The paper's main comparison (arXiv:2104.00613), at small size on the built-in synthetic dataset.
 Only the mask head is trained, in the features of a frozen detector of all classes. The design
-(docs/accuracy_and_speed.md) was chosen before the arms were compared.
+(docs/accuracy.md) was chosen before the arms were compared.
 """
 
 from deepmac_ablate.sweep import Sweep, axis, grid

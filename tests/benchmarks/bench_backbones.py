@@ -1,6 +1,6 @@
 """Benchmark of training steps with each light backbone, on the same batch, in one process.
 
-    python tests/benchmarks/bench_backbones.py [--steps 10] [--batch-size 8]
+    python -m tests.benchmarks.bench_backbones [--steps 10] [--batch-size 8]
 
 All train Mask R-CNN with an Hourglass-20 mask head in ground-truth boxes, on 128 px images of the
 built-in synthetic dataset. Steps alternate between backbones, so that a drift in the machine's
@@ -10,17 +10,13 @@ speed affects all equally. Prints median seconds and the median ratio to ResNet-
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from deepmac_ablate.modeling.backbones import MobileNetFPN, ResNetFPN
-from tests.benchmarks import contenders
+from tests.benchmarks import ours, settings
 
 BACKBONES = {
     "ResNet-18": lambda: ResNetFPN(18, fpn_filters=64),
@@ -35,11 +31,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=8)
     args = parser.parse_args()
-    setting = dataclasses.replace(contenders.SHAPES, head="hourglass20", head_width=16)
+    setting = settings.shapes_small("hourglass20")
     with tempfile.TemporaryDirectory() as folder:
-        prefix = contenders.shapes_records(Path(folder), 4 * args.batch_size)
-        [(images, labels)] = contenders.batches(setting, prefix, args.batch_size, 1)
-    steps = {name: contenders.our_step(setting, backbone())
+        prefix = ours.shapes_records(Path(folder), 4 * args.batch_size)
+        [(images, labels)] = ours.batches(setting, prefix, args.batch_size, 1)
+    steps = {name: ours.train_step(setting, backbone())
              for name, backbone in BACKBONES.items()}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(args.steps + 1):

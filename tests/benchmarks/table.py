@@ -1,0 +1,66 @@
+"""The table of comparisons: in the terminal, and between two markers of a document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from tests.benchmarks.measuring import Row
+
+BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+HEADINGS = ("work", "seconds", "ratio", "CPU seconds", "ratio", "peak MiB", "floor s",
+            "ours / floor", "reach", "date")
+
+
+def cells(row: Row, date: str) -> tuple[str, ...]:
+    """Return the cells of a row; pairs are upstream's and ours."""
+    return (
+        f"{row.name} (per {row.unit})", _pair(row.medians("seconds")), _short(row.ratio("seconds")),
+        _pair(row.medians("cpu_seconds")), _short(row.ratio("cpu_seconds")), _pair(row.peaks_mib),
+        _short(row.floor_seconds), _short(row.distance), _short(row.reach), date)
+
+
+def line(texts: Iterable[str]) -> str:
+    """Return a line of a Markdown table."""
+    return f"| {' | '.join(texts)} |"
+
+
+def aligned(texts: Iterable[str]) -> str:
+    """Return a line for the terminal."""
+    name, *numbers = texts
+    return f"{name:<72}" + "".join(f"{text:>15}" for text in numbers)
+
+
+def replace_block(document: str, rows: Iterable[tuple[str, ...]], processor: str) -> str:
+    """Return a document with rows put into its marked table.
+
+    Rows of the table with the same name are replaced, and others stay if they were measured on the
+    same processor; a new row goes to the end.
+
+    Args:
+        document: Text with both markers.
+        rows: Cells of the rows.
+        processor: Name of the processor and number of cores.
+    """
+    before, _, rest = document.partition(BEGIN)
+    block, _, after = rest.partition(END)
+    title = f"On {processor}; pairs are the published code's and ours:"
+    lines: dict[str, str] = {}
+    if title in block:
+        kept = re.findall(r"^\| (.+?) \|.*$", block, re.MULTILINE)
+        found = re.findall(r"^\| .+? \|.*$", block, re.MULTILINE)
+        lines = dict(zip(kept[1:], found[1:], strict=True))
+    lines |= {row[0]: line(row) for row in rows}
+    table = "\n".join([line(HEADINGS), "|---|" + "---:|" * (len(HEADINGS) - 1), *lines.values()])
+    return f"{before}{BEGIN}\n{title}\n\n{table}\n{END}{after}"
+
+
+def _pair(values: tuple[float, float]) -> str:
+    return " / ".join(_short(value) for value in values)
+
+
+def _short(value: float | None) -> str:
+    """Return a number with three digits, or more before the point."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
