@@ -1,7 +1,9 @@
 """Trials from the start of the process: upstream's train.py and ours.
 
 Both read the same records (`data/shapes`) and train models of the same sizes, on one CPU device
-with float32. Two rows end with the first step, one is a whole small trial.
+with float32. Two rows end with the first step, one is a whole small trial. In evaluations, ours also
+predicts masks in ground-truth boxes, computes boundary AP and recall, and draws overlays, as users
+have it; upstream's mask head trains on 8 slots an image here, as no image has more objects.
 
 The last one is the quickstart: `deepmac-ablate launch sweeps/quickstart.py`, two trials at a time,
 with an empty cache, against a loop over its 12 trials with upstream's train.py. The loop is run
@@ -9,7 +11,7 @@ once for each arm and counted three times, as it would run each seed alike. Upst
 are the nearest that it has: its backbone is frozen, but pyramid, region proposals and box head are
 trained as well; it starts from random weights, as it cannot read our checkpoint, so that fewer
 detections pass its threshold in the evaluation; in proposals, its mask head runs on a quarter of
-the 32 regions, and in ground-truth boxes on 8 slots an image (ours on 6 and 4).
+the 32 regions (ours on at most 6, and 4 in ground-truth boxes).
 """
 
 from __future__ import annotations
