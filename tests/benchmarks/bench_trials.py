@@ -1,9 +1,9 @@
 """Trials from the start of the process: upstream's train.py and ours.
 
 Both read the same records (`data/shapes`) and train models of the same sizes, on one CPU device
-with float32. Two rows end with the first step, one is a whole small trial. In evaluations, ours also
-predicts masks in ground-truth boxes, computes boundary AP and recall, and draws overlays, as users
-have it; upstream's mask head trains on 8 slots an image here, as no image has more objects.
+with float32. Two rows end with the first step, one is a whole small trial. In evaluations, ours
+also predicts masks in ground-truth boxes, computes boundary AP and recall, and draws overlays, as
+users have it; upstream's mask head trains on 8 slots an image here, as no image has more objects.
 
 The last one is the quickstart: `deepmac-ablate launch sweeps/quickstart.py`, two trials at a time,
 with an empty cache, against a loop over its 12 trials with upstream's train.py. The loop is run
