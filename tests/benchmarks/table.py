@@ -28,7 +28,7 @@ def line(texts: Iterable[str]) -> str:
 def aligned(texts: Iterable[str]) -> str:
     """Return a line for the terminal."""
     name, *numbers = texts
-    return f"{name:<72}" + "".join(f"{text:>15}" for text in numbers)
+    return f"{name:<72}" + "".join(f"{text:>17}" for text in numbers)
 
 
 def replace_block(document: str, rows: Iterable[tuple[str, ...]], processor: str) -> str:
