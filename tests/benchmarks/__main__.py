@@ -36,7 +36,7 @@ DOCUMENT = ROOT / "docs/performance.md"
 PICTURE = ROOT / "docs/pictures/growth.png"
 
 
-def _on_records(compare: Callable[[int, Path], Row], runs: int) -> Row:
+def _in_folder(compare: Callable[[int, Path], Row], runs: int) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         return compare(runs, Path(folder))
 
@@ -49,15 +49,15 @@ def _on_trials(compare: Callable[[int], Row], most_runs: int, runs: int) -> Row:
 
 # By the name for --only, from a number of runs. Whole processes take long, and get fewer.
 COMPARISONS: dict[str, Callable[[int], Row]] = {
-    "step": functools.partial(_on_records, bench_train_step.compare_coco_steps),
-    "mask-head": functools.partial(_on_records, bench_train_step.compare_mask_heads),
+    "step": functools.partial(_in_folder, bench_train_step.compare_coco_steps),
+    "mask-head": functools.partial(_in_folder, bench_train_step.compare_mask_heads),
     **{f"step-shapes-{head}": functools.partial(
-        _on_records, functools.partial(bench_train_step.compare_shapes_steps, head))
+        _in_folder, functools.partial(bench_train_step.compare_shapes_steps, head))
        for head in ("default", "hourglass20", "hourglass52")},
-    "input": functools.partial(_on_records, bench_train_step.compare_inputs),
+    "input": functools.partial(_in_folder, bench_train_step.compare_inputs),
     "evaluator": functools.partial(bench_evaluator.compare_evaluators, False),
     "evaluator-more": functools.partial(bench_evaluator.compare_evaluators, True),
-    "conversion": functools.partial(_on_records, bench_convert.compare_conversions),
+    "convert": functools.partial(_in_folder, bench_convert.compare_conversions),
     "first-step": functools.partial(
         _on_trials, functools.partial(
             bench_trials.compare_first_steps, "default", reach=2.5), 3),
