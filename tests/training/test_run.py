@@ -314,7 +314,7 @@ def test_artifacts_reproduce_the_numbers(finished):
 @pytest.mark.usefixtures("clean_tensorflow")
 @pytest.mark.parametrize(
     "frozen",
-    [("backbone", "decoder"), ("backbone",), ()],
+    [("backbone", "decoder"), ("backbone",), ("rpn_head", "detection_head"), ("mask_head",), ()],
     ids=str)
 def test_frozen_parts_stay_as_they_are(finished, tmp_path, frozen):
     """Neither weights nor statistics of frozen parts change; every other part learns."""
