@@ -122,7 +122,9 @@ def status_summary(rows: Sequence[TrialRow]) -> str:
 
 def broken_files(rows: Iterable[TrialRow]) -> list[str]:
     """Return a line for each trial with a broken file, except those that failed because of it."""
-    broken = [row for row in rows if row.broken and row.cause != row.broken]
+    broken = [
+        row for row in rows
+        if row.broken and not (row.status == "failed" and row.cause == row.broken)]
     lines = [f"{row.id} ({row.arm}, seed {row.seed}): {row.broken}" for row in broken]
     more = [f"... and {count_noun(len(lines) - _MOST_BROKEN, 'more trial')} with broken files"]
     return lines[:_MOST_BROKEN] + (more if len(lines) > _MOST_BROKEN else [])

@@ -20,7 +20,7 @@ class TrialRecord(NamedTuple):
     Attributes:
         levels: The name of the level by the name of each axis.
         starts: The fields of each start that `provenance.code_state` needs; empty if unknown.
-        broken: A sentence about a file that is broken or cannot be read, unless it is the cause.
+        broken: Sentences about files that are broken or cannot be read; else empty.
         metrics: Numbers in [0, 1] by `<box source>/<metric>/<classes>`, NaN if undefined; empty
             unless the trial is finished.
     """

@@ -113,8 +113,7 @@ class _FolderReader:
                 for name, value in result.items() if trial_files.is_metric(name)})
         if found.status != "finished":
             record = self._unfinished(record, starts)
-        broken = [each for each in dict.fromkeys(self._broken) if each not in record.cause]
-        return record._replace(broken=" ".join(broken))
+        return record._replace(broken=" ".join(dict.fromkeys(self._broken)))
 
     def _parsed(self, name: str, parse: Callable[[bytes, str], Any], missing: Any) -> Any:  # noqa: ANN401
         path = f"{self._folder}/{name}"

@@ -78,7 +78,11 @@ class SweepWorkdirSource:
 
     def _read_records(self) -> list[TrialRecord]:
         folder = f"{self._path}/trials"
-        names = [entry.name for entry in file_io.list_folders([folder])[folder]]
+        planned = {trial.id for trial in self._plan.trials} if self._plan else set()
+        # A file in place of a planned trial's folder is reported; other files are not of a sweep.
+        names = [
+            entry.name for entry in file_io.list_folders([folder])[folder]
+            if entry.is_folder or entry.name in planned]
         return (_read_remote if file_io.is_remote(folder) else _read_local)(self._path, names)
 
 
