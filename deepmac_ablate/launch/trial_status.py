@@ -25,8 +25,7 @@ from deepmac_ablate.trial.metrics_log import parse_last_line
 from deepmac_ablate.trial.trial_files import parse_result, parse_starts
 
 RESULT = "result.json"
-# The files of a trial's folder that `parse_status` needs. The result has to be read last, as a
-# trial may finish in between.
+# The files of a trial's folder that `parse_status` needs.
 FILES = (*map(attempt.state_name, ROLES), *map(active_jobs.submission_name, ROLES), RESULT)
 
 # Bytes at the end of a metrics log in which its last line is searched; a line has about 500 bytes.
@@ -59,9 +58,20 @@ def read_status(folder: str | os.PathLike[str]) -> TrialStatus:
     """Return the status of the trial in a folder, which may not exist."""
     folder = os.fspath(folder)
     unreadable: dict[str, str] = {}
-    texts = file_io.read_many(
-        [f"{folder}/{name}" for name in FILES], unreadable=unreadable)
-    return parse_status(folder, texts, unreadable)
+    return parse_status(folder, read_files([folder], FILES, unreadable), unreadable)
+
+
+def read_files(
+    folders: Sequence[str], names: Sequence[str], unreadable: dict[str, str] | None
+) -> dict[str, bytes | None]:
+    """Return files of trials by path, the results last; see `file_io.read_many`.
+
+    A trial that finishes meanwhile thus counts as finished.
+    """
+    others = [f"{folder}/{name}" for folder in folders for name in names if name != RESULT]
+    texts = file_io.read_many(others, unreadable=unreadable)
+    return texts | file_io.read_many(
+        [f"{folder}/{RESULT}" for folder in folders], unreadable=unreadable)
 
 
 def parse_status(
@@ -206,12 +216,10 @@ class StatusReader:
             some = trials[first:first + _TRIALS_AT_A_TIME]
             folders = [self._workdir.location(planned.id) for planned in some]
             unreadable: dict[str, str] = {}
-            texts = file_io.read_many(
-                [f"{folder}/{name}" for name in FILES for folder in folders],
-                unreadable=None if strict else unreadable)
+            collected = None if strict else unreadable
+            texts = read_files(folders, FILES, collected)
             metrics = file_io.read_many(
-                [f"{folder}/metrics.jsonl" for folder in folders], TAIL,
-                None if strict else unreadable)
+                [f"{folder}/metrics.jsonl" for folder in folders], TAIL, collected)
             for planned, folder in zip(some, folders, strict=True):
                 row = _trial_row(
                     planned, folder, parse_status(folder, texts, unreadable), metrics, unreadable)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from deepmac_ablate import bindings
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, shorten
 from deepmac_ablate.storage.strict_json import (
     COUNT,
     SEED,
@@ -117,10 +117,11 @@ def parse_plan(text: bytes, where: str) -> Plan:
     for place, trial in enumerate(fields["trials"], 1):
         entry = f"Trial {place} of {where}"
         check_fields(trial, _TRIAL, entry, _REMEDY)
-        if trial["levels"].keys() != fields["axes"].keys():
+        levels, axes = trial["levels"], fields["axes"]
+        if levels.keys() != axes.keys() or any(levels[axis] not in axes[axis] for axis in axes):
             raise UserError(
-                f"{entry} is broken: its levels must be those of the axes "
-                f"{', '.join(fields['axes'])}; {_REMEDY}.")
+                f"{entry} is broken: its levels must name one of each axis, got "
+                f"{shorten(levels)}; {_REMEDY}.")
     ids = [trial["id"] for trial in fields["trials"]]
     if len(set(ids)) < len(ids):
         raise UserError(f"{where} is broken: two of its trials have the same id; {_REMEDY}.")

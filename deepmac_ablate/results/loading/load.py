@@ -20,6 +20,9 @@ Workdirs = Sequence[str | os.PathLike[str]]
 def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd.DataFrame:
     """Return one row per trial, see `columns`.
 
+    Issues a `BrokenFileWarning` for each other file that is broken or cannot be read. What is in it
+    counts as unknown; a trial without a valid result is not finished.
+
     Args:
         *workdirs: Sweep workdirs and trial folders, on a disk or on ``gs://``, and W&B projects as
             ``wandb:entity/project``.
@@ -35,10 +38,6 @@ def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd
 
     Raises:
         UserError: If one of the sources has no results, or a plan is broken.
-
-    Warns:
-        BrokenFileWarning: For each other file that is broken or cannot be read. What is in it
-            counts as unknown; a trial without a valid result is not finished.
     """
     sources = [find_source(os.fspath(workdir)) for workdir in workdirs]
     records_by_workdir = [list(source.trials()) for source in sources]

@@ -32,6 +32,9 @@ _HIGHEST = 1 + 1e-6
 def per_class(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per trial, box source and class.
 
+    Issues a `BrokenFileWarning` for each per_class.csv that is broken or cannot be read; its trial
+    is left out.
+
     Args:
         frame: The frame from `results.load`.
 
@@ -39,10 +42,6 @@ def per_class(frame: pd.DataFrame) -> pd.DataFrame:
         The finished trials whose per_class.csv is available, in the columns `trial`, `reading` (the
         box source), `category_id`, `name`, `role` ("seen" or "novel" in training), `instances`, and
         one for each metric, in [0, 1] and missing if undefined.
-
-    Warns:
-        BrokenFileWarning: For each per_class.csv that is broken or cannot be read; its trial is
-            left out.
     """
     finished = frame[(frame["status"] == "finished") & (frame["folder"] != "")]
     # Hundreds of files with the same header are parsed as one, which is faster.

@@ -52,8 +52,7 @@ def read_trial_folders(folders: Sequence[str]) -> Iterator[TrialRecord | None]:
     """
     for first in range(0, len(folders), _TRIALS_AT_A_TIME):
         some = folders[first:first + _TRIALS_AT_A_TIME]
-        # Results are read after states, so that a trial that finishes meanwhile counts as finished.
-        texts = file_io.read_many(f"{folder}/{name}" for name in _FILES for folder in some)
+        texts = trial_status.read_files(some, _FILES, None)
         unfinished = [
             folder for folder in some if texts[f"{folder}/{trial_status.RESULT}"] is None]
         texts |= file_io.read_many([f"{folder}/{_METRICS}" for folder in unfinished], TAIL)
@@ -73,8 +72,7 @@ class _FolderReader:
         self._folder = folder
         self._unreadable: dict[str, str] = {}
         if texts is None:
-            paths = [f"{folder}/{name}" for name in _FILES]
-            texts = dict.fromkeys(paths) | file_io.read_many(paths, unreadable=self._unreadable)
+            texts = trial_status.read_files([folder], _FILES, self._unreadable)
         self._texts = texts
         self._broken = list(self._unreadable.values())
 

@@ -88,7 +88,7 @@ def test_a_broken_plan_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize(("content", "problem"), [
     ("", "costs.json is broken: it is not valid JSON"),
     ("[]", "costs.json is broken: it is not a JSON object"),
-    ('{"conv+2-0": null}', "The entry 'conv+2-0' of .*costs.json is broken"),
+    ('{"conv+2-0": null}', "The entry 'conv.2-0' of .*costs.json is broken"),
     ('{"conv+2-0": {"parameters": 1e308}}', "its 'parameters' must be a whole number")])
 def test_broken_costs_cost_only_the_estimates(tmp_path, content, problem):
     """A table with a broken costs.json has all numbers but the costs, and a warning names it."""
@@ -198,7 +198,8 @@ def test_a_workdir_on_an_object_store_is_read_like_one_on_a_disk(tmp_path):
     assert ["failed", "running", "interrupted", "interrupted", "finished", "new"] == list(
         frame["status"])
     moved = local["folder"].str.replace(f"{tmp_path}/w", "gs://bucket/w")
-    pd.testing.assert_frame_equal(local.assign(folder=moved), frame)
+    cause = local["cause"].str.replace(f"{tmp_path}/w", "gs://bucket/w")
+    pd.testing.assert_frame_equal(local.assign(folder=moved, cause=cause), frame)
     alone = results.load("gs://bucket/w/trials/hg+4-0")
     assert ["finished"] == list(alone["status"])
 

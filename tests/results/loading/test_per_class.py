@@ -187,7 +187,7 @@ def test_a_class_may_have_a_line_break_in_its_name(sweep):
     (f"{HEADER}a,1,b,seen,-1,0.5\n", "instances must be at least 0, got -1"),
     (f"{HEADER}a,1,b,new,1,0.5\n", "role must be seen or novel, got 'new'"),
     (f"{HEADER}a,1,b,seen,1,0.5\na,1,b,seen,1,0.5\n", "class 1 appears twice"),
-    (f"{HEADER}a,1,b,seen,1,0.5,6\n", "a line has too many cells"),
+    (f"{HEADER}a,1,b,seen,1,0.5,6\n", "it is not a table of metrics"),
 ])
 def test_a_broken_table_costs_only_its_own_trial(sweep, content, reason):
     """A warning names a broken per_class.csv and the reason; the other trials' rows stay."""

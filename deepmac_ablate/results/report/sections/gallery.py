@@ -78,6 +78,9 @@ class Gallery(NamedTuple):
 def make_gallery(arms: Sequence[ArmTrials], count: int, seed: int, data: str | None) -> Gallery:
     """Choose objects and draw them.
 
+    Issues a `BrokenFileWarning` for each trial that is not shown because one of its files is
+    broken.
+
     Args:
         arms: Arms to show.
         count: Number of objects in each group; 0 shows none.
@@ -87,9 +90,6 @@ def make_gallery(arms: Sequence[ArmTrials], count: int, seed: int, data: str | N
     Raises:
         UserError: If there is no dataset at `data`, the trials were evaluated on a different one,
             or its annotations are broken.
-
-    Warns:
-        BrokenFileWarning: For each trial that is not shown because one of its files is broken.
     """
     if count < 1:
         return Gallery((), (), ("No images were requested (--images 0).",))

@@ -75,8 +75,7 @@ class Origins(NamedTuple):
 def read_origins(frame: pd.DataFrame, workdirs: Sequence[str]) -> Origins:
     """Read the origins of the trials in a data frame, and the launches recorded in workdirs.
 
-    Warns:
-        BrokenFileWarning: For each launch that is left out because its file is broken.
+    Issues a `BrokenFileWarning` for each launch that is left out because its file is broken.
     """
     starts = Counter(_read_origin(folder) for folder in frame["folder"] if folder)
     starts.pop(None, None)
