@@ -105,7 +105,9 @@ def status_summary(rows: Sequence[TrialRow]) -> str:
         example; `broken_files`; then a line such as "12 finished, 1 failed, 2 interrupted, 0
         missing".
     """
-    lines = broken_files(rows)
+    # Failures have their own lines.
+    lines = broken_files(
+        row for row in rows if row.status != "failed" or row.broken != row.cause)
     for group in group_failures(rows):
         first = group[0]
         lines += [
@@ -121,11 +123,8 @@ def status_summary(rows: Sequence[TrialRow]) -> str:
 
 
 def broken_files(rows: Iterable[TrialRow]) -> list[str]:
-    """Return a line for each trial with a broken file, except those that failed because of it."""
-    broken = [
-        row for row in rows
-        if row.broken and not (row.status == "failed" and row.cause == row.broken)]
-    lines = [f"{row.id} ({row.arm}, seed {row.seed}): {row.broken}" for row in broken]
+    """Return a line for each trial with a file that is broken or cannot be read."""
+    lines = [f"{row.id} ({row.arm}, seed {row.seed}): {row.broken}" for row in rows if row.broken]
     more = [f"... and {count_noun(len(lines) - _MOST_BROKEN, 'more trial')} with broken files"]
     return lines[:_MOST_BROKEN] + (more if len(lines) > _MOST_BROKEN else [])
 

@@ -135,8 +135,10 @@ def from_json(text: bytes, where: str, remedy: str = "delete it") -> dict[str, A
     except UnicodeError as error:
         raise UserError(f"{where} is broken: it is not Unicode text; {remedy}.") from error
     except ValueError as error:
+        # Without Python's advice about integers of thousands of digits.
+        reason = str(error).partition(";")[0]
         raise UserError(
-            f"{where} is broken: it is not valid JSON ({error}); {remedy}.") from error
+            f"{where} is broken: it is not valid JSON ({reason}); {remedy}.") from error
     check_fields(value, {}, where, remedy)
     return value
 
