@@ -56,9 +56,12 @@ class Swept(NamedTuple):
 
     def command(self, *words: str) -> subprocess.CompletedProcess:
         """Run a command where the sweep was launched from."""
+        # With as many threads as a trainer in the cloud, on which the order of sums depends.
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("TF_NUM_")}
         return subprocess.run(
             [str(Path(sys.executable).parent / "deepmac-ablate"), *words], cwd=self.folder,
-            env={**os.environ, **self.cloud.environment}, capture_output=True, text=True,
+            env={**environment, **self.cloud.environment}, capture_output=True, text=True,
             timeout=580, check=False)
 
 
