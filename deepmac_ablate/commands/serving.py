@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from etils import epath
 
 from deepmac_ablate.commands.option_types import at_least
-from deepmac_ablate.errors import UserError, count_noun, did_you_mean_path, inflect
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.serving import INPUT_TYPES
 from deepmac_ablate.serving.box_file import read_boxes, read_image_ids
-from deepmac_ablate.serving.image_folder import ImageFile, check_output, find_images
+from deepmac_ablate.serving.image_folder import check_output, find_images
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -119,18 +118,18 @@ def _run_predict(args: argparse.Namespace) -> int:
     output = epath.Path(args.output or epath.Path(args.workdir) / "predictions")
     check_output(output, args.images)
     found = find_images(args.images)
-    images, listed, problems = found.images, {}, [found.unsupported] if found.unsupported else []
+    images, listed = found.images, {}
+    problems, notes = [found.unsupported] if found.unsupported else [], []
     folder = args.images[0].resolve().name if len(args.images) == 1 else ""
-    names = {picture.name for picture in images}
     if args.image_ids is not None:
-        listed = read_image_ids(args.image_ids, names, folder)
-        problems += _describe_unlisted(images, listed, args.image_ids)
-        images = [picture for picture in images if picture.name in listed]
+        ids = read_image_ids(args.image_ids, [picture.name for picture in images], folder)
+        images = [picture for picture in images if picture.name in ids.listed]
+        listed, problems, notes = ids.listed, problems + ids.problems, ids.notes
     boxes = None
     if args.boxes is not None:
         boxes = read_boxes(args.boxes, {picture.name for picture in images}, folder)
         images = [picture for picture in images if picture.name in boxes.by_name]
-        problems += boxes.problems
+        problems, notes = problems + boxes.problems, notes + boxes.notes
         listed = listed or boxes.listed
     if args.limit is not None:
         images = images[: args.limit]
@@ -142,28 +141,8 @@ def _run_predict(args: argparse.Namespace) -> int:
     problems += report.problems
     for sentence in filter(None, [found.hidden, *problems]):
         print(f"deepmac-ablate: {sentence}", file=sys.stderr)
-    print("\n".join([*(boxes.notes if boxes else ()), *report.lines]))
+    print("\n".join([*notes, *report.lines]))
     return 1 if problems else 0
-
-
-def _describe_unlisted(
-    images: Sequence[ImageFile], listed: Collection[str], path: Path
-) -> list[str]:
-    """Return a sentence about images without an id in a file.
-
-    Raises:
-        UserError: If none has one.
-    """
-    unlisted = [image.name for image in images if image.name not in listed]
-    if not unlisted:
-        return []
-    if len(unlisted) == len(images):
-        raise UserError(
-            f"{path} lists none of the images; the first is {unlisted[0]!r}."
-            + did_you_mean_path(unlisted[0], listed))
-    return [
-        f"{count_noun(len(unlisted), 'image')} {inflect(len(unlisted), 'is', 'are')} not listed in "
-        f"{path} and skipped; the first is {unlisted[0]!r}."]
 
 
 def _size(text: str) -> tuple[int, int]:

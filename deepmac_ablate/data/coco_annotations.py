@@ -102,7 +102,7 @@ def read_coco(path: Path) -> CocoTruth:
     used = frozenset(
         entry["category_id"] for entry in entries if isinstance(entry.get("category_id"), int))
     categories, no_classes = _categories(document["categories"], used, path)
-    named_by_url, document["images"] = _name_by_url(document["images"])
+    named_by_url = _name_by_url(document["images"])
     images = _images(document["images"], path)
     sizes = {image["id"]: (image["height"], image["width"]) for image in images}
     names = {category.id: category.name for category in categories}
@@ -189,19 +189,16 @@ def _is_root(entry: Entry, entries: list[Entry]) -> bool:
         other.get("supercategory") == entry["name"] for other in others)
 
 
-def _name_by_url(entries: list[Entry]) -> tuple[frozenset[int], list[Entry]]:
-    """Return entries of images with a name, and the ids of those named by `coco_url`, as in LVIS.
+def _name_by_url(entries: list[Entry]) -> frozenset[int]:
+    """Name images without `file_name` by `coco_url`, as in LVIS, and return their ids.
 
     The name consists of the last folder and the file, because the folder may exist on disk.
     """
-    missing = [entry for entry in entries
+    unnamed = [entry for entry in entries
                if "file_name" not in entry and isinstance(entry.get("coco_url"), str)]
-    if not missing:
-        return frozenset(), entries
-    return frozenset(entry.get("id") for entry in missing if isinstance(entry.get("id"), int)), [
-        {**entry, "file_name": image_files.name_from_url(entry["coco_url"])}
-        if "file_name" not in entry and isinstance(entry.get("coco_url"), str) else entry
-        for entry in entries]
+    for entry in unnamed:
+        entry["file_name"] = image_files.name_from_url(entry["coco_url"])
+    return frozenset(entry["id"] for entry in unnamed if isinstance(entry.get("id"), int))
 
 
 def _images(entries: list[Entry], path: Path) -> list[Entry]:

@@ -138,8 +138,7 @@ class DatasetInfo:
 
     def save(self, prefix: str | os.PathLike[str]) -> None:
         """Write the info file of `prefix` atomically."""
-        fields = dataclasses.asdict(self)
-        file_io.write(info_path(prefix), json.dumps(fields, indent=2) + "\n")
+        file_io.write(info_path(prefix), json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     @property
     def names(self) -> dict[int, str]:

@@ -12,12 +12,12 @@ The category is optional.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepmac_ablate.data.image_files import FileNames, FoundName
-from deepmac_ablate.errors import UserError, count_noun, did_you_mean, did_you_mean_path
+from deepmac_ablate.data.image_files import FileNames
+from deepmac_ablate.errors import UserError, count_noun, did_you_mean, did_you_mean_path, inflect
 from deepmac_ablate.storage.strict_json import read_json_file
 
 # In pixels; a larger number is a mistake, which sums of 64 bits would not show.
@@ -46,6 +46,20 @@ class ListedImage(NamedTuple):
 
     image_id: int
     size: tuple[int, int] | None
+
+
+class ImageIds(NamedTuple):
+    """Ids of the given images in a file.
+
+    Attributes:
+        listed: Ids and sizes by image name.
+        problems: A sentence about images that the file does not list.
+        notes: A sentence for each way in which names of files differ from those of the images.
+    """
+
+    listed: dict[str, ListedImage]
+    problems: list[str]
+    notes: list[str]
 
 
 class BoxFile(NamedTuple):
@@ -108,19 +122,14 @@ def read_boxes(path: Path, names: Collection[str], folder: str = "") -> BoxFile:
             "with 'file_name' and 'bbox', or an object with lists of boxes by file name.")
     by_name: dict[str, list[FileBox]] = defaultdict(list)
     missing: dict[str, None] = {}
-    known = FileNames(names, folder)
-    found: dict[str, FoundName | None] = {name: known.find(name) for name in listed}
-    for name, box in entries:
-        if name not in found:
-            found[name] = known.find(name)
-        if (image := found[name]) is None:
-            missing[name] = None
+    boxes = list(entries)
+    found, notes = _find_names([*listed, *(name for name, _ in boxes)], names, folder, path)
+    for name, box in boxes:
+        if name in found:
+            by_name[found[name]].append(box)
         else:
-            by_name[image.name].append(box)
-    listed = {image.name: listed[name] for name, image in found.items()
-              if image is not None and name in listed}
-    differences = Counter(
-        difference for image in found.values() if image for difference in image.differences)
+            missing[name] = None
+    listed = {found[name]: image for name, image in listed.items() if name in found}
     first = next(iter(missing), "")
     hint = did_you_mean_path(first, names)
     if not by_name and not missing:
@@ -133,14 +142,11 @@ def read_boxes(path: Path, names: Collection[str], folder: str = "") -> BoxFile:
         f"{path} has boxes for "
         f"{count_noun(len(missing), 'file that is', 'files that are')} not among the images; the "
         f"first is {first!r}.{hint}"]
-    notes = [f"{path}: {difference}: {count}" for difference, count in differences.items()]
     return BoxFile(dict(by_name), listed, class_names, problems, notes)
 
 
-def read_image_ids(
-    path: Path, names: Collection[str], folder: str = ""
-) -> dict[str, ListedImage]:
-    """Return the ids and sizes of images in the list `images` of a COCO file, by image name.
+def read_image_ids(path: Path, names: Collection[str], folder: str = "") -> ImageIds:
+    """Read the ids and sizes of images in the list `images` of a COCO file.
 
     Args:
         path: The file.
@@ -148,15 +154,23 @@ def read_image_ids(
         folder: Name of the folder of the images, with which names in the file may begin.
 
     Raises:
-        UserError: If the file cannot be read, or has no such list.
+        UserError: If the file cannot be read, has no such list, or lists none of the images.
     """
     content = read_json_file(path, "file of image ids", "a COCO JSON file")
     if not isinstance(content, dict):
         raise UserError(f"{path} must be a COCO file with a list 'images'.")
-    known = FileNames(names, folder)
-    listed = _list_images(content, path)
-    found = {name: known.find(name) for name in listed}
-    return {image.name: listed[name] for name, image in found.items() if image is not None}
+    written = _list_images(content, path)
+    found, notes = _find_names(written, names, folder, path)
+    listed = {found[name]: image for name, image in written.items() if name in found}
+    unlisted = [name for name in names if name not in listed]
+    if not listed:
+        raise UserError(
+            f"{path} lists none of the images; the first is {unlisted[0]!r}."
+            f"{did_you_mean_path(unlisted[0], written)}")
+    problems = [] if not unlisted else [
+        f"{count_noun(len(unlisted), 'image')} {inflect(len(unlisted), 'is', 'are')} not listed in "
+        f"{path} and skipped; the first is {unlisted[0]!r}."]
+    return ImageIds(listed, problems, notes)
 
 
 def clip_boxes(boxes: list[FileBox], name: str, height: int, width: int) -> ClippedBoxes:
@@ -187,13 +201,23 @@ def clip_boxes(boxes: list[FileBox], name: str, height: int, width: int) -> Clip
 _Entries = Iterator[tuple[str, FileBox]]
 
 
+def _find_names(
+    written: Iterable[str], names: Collection[str], folder: str, path: Path
+) -> tuple[dict[str, str], list[str]]:
+    """Return the images that names in a file mean, and a sentence for each kind of difference."""
+    known = FileNames(names, folder)
+    found = {name: image for name in dict.fromkeys(written) if (image := known.find(name))}
+    counts = Counter(difference for image in found.values() for difference in image.differences)
+    notes = [f"{path}: {difference}: {count}" for difference, count in counts.items()]
+    return {name: image.name for name, image in found.items()}, notes
+
+
 def _table(content: Mapping[str, Any], table: str, key: str, path: Path) -> dict[int, str]:
     try:
         return {entry["id"]: entry[key] for entry in content[table]}
     except (KeyError, TypeError) as error:
         raise UserError(
-            f"{path} has no list {table!r} of objects with 'id' and {key!r}."
-        ) from error
+            f"{path} has no list {table!r} of objects with 'id' and {key!r}.") from error
 
 
 def _list_images(content: Mapping[str, Any], path: Path) -> dict[str, ListedImage]:

@@ -214,9 +214,7 @@ class TrialWorkdir:
         Raises:
             UserError: If classes.json is broken.
         """
-        path = self.path / "classes.json"
-        text = file_io.read(path)
-        return None if text is None else from_json(text, str(path))
+        return self._read_object("classes.json")
 
     def read_attempts(self) -> list[dict[str, Any]]:
         """Return the lines of attempts.jsonl in order, without an incomplete last one.
@@ -245,21 +243,23 @@ class TrialWorkdir:
         Raises:
             UserError: If result.json is broken.
         """
-        path = self.path / "result.json"
-        text = file_io.read(path)
-        return None if text is None else from_json(text, str(path))
+        return self._read_object("result.json")
 
     def read_overlays(self) -> dict[str, bytes]:
         """Return PNG files by image id, sorted; empty if nothing was drawn."""
         paths = sorted((self.path / "overlays").glob("*.png"))
         return {path.stem: path.read_bytes() for path in paths}
 
+    def _read_object(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        text = file_io.read(path)
+        return None if text is None else from_json(text, str(path))
+
     def _read_trial_file(self) -> tuple[str, Trial] | None:
         path = self.path / "trial.json"
-        text = file_io.read(path)
-        if text is None:
+        fields = self._read_object(path.name)
+        if fields is None:
             return None
-        fields = from_json(text, str(path))
         if not isinstance(trial_id := fields.pop("id", None), str):
             raise UserError(f"{path} has no field 'id'.")
         return trial_id, Trial.from_json(json.dumps(fields), str(path))

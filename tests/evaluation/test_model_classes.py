@@ -7,7 +7,7 @@ import json
 import pytest
 
 from deepmac_ablate import class_splits
-from deepmac_ablate.data.dataset_info import Category, DatasetInfo
+from deepmac_ablate.data.dataset_info import Category
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.model_classes import (
     ModelClasses,
@@ -17,18 +17,11 @@ from deepmac_ablate.evaluation.model_classes import (
 )
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
+from tests.helpers.data_fixtures import write_classes
 
 KNOWN = [Category(2, "cat"), Category(5, "dog")]
 # A database's ids: the model numbers them from 1.
 NUMBERED = [Category(0, "cat", 1), Category(1183637182, "dog", 2)]
-
-
-def write_dataset(prefix, categories):
-    """Write the files of a dataset of which only the classes matter."""
-    info = DatasetInfo(prefix.name, "0" * 12, 1, 1, 0, 1, tuple(categories))
-    info.save(prefix)
-    for name in (f"{prefix.name}-annotations.json", f"{prefix.name}-00000-of-00001.tfrecord"):
-        (prefix.parent / name).touch()
 
 
 def test_the_dataset_names_its_classes():
@@ -62,7 +55,7 @@ def test_classes_are_read_from_the_folder_of_the_trial(tmp_path, categories):
 
 def test_older_trials_go_by_their_dataset(tmp_path):
     """Without classes.json the info file of the training data tells the classes."""
-    write_dataset(tmp_path / "train", NUMBERED)
+    write_classes(tmp_path / "train", NUMBERED)
     found = trial_classes(TrialWorkdir(tmp_path / "old"), str(tmp_path / "train"), ["cat"], 3)
     assert dataset_classes(NUMBERED, ["cat"]) == found
 

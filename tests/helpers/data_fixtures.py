@@ -7,6 +7,17 @@ import json
 import numpy as np
 from PIL import Image
 
+from deepmac_ablate.data.dataset_info import DatasetInfo, annotations_path
+
+
+def write_classes(prefix, categories):
+    """Write a dataset of which only the classes matter, without records; return its prefix."""
+    info = DatasetInfo(prefix.name, "0" * 12, 3, 4, 0, 1, tuple(categories))
+    info.save(prefix)
+    for part in (*info.record_files(prefix), annotations_path(prefix)):
+        part.touch()
+    return prefix
+
 
 def square(annotation_id, image_id, x, y, side, **fields):
     """Return an annotation of class 3 whose mask is an axis-parallel square."""

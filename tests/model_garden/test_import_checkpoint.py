@@ -15,12 +15,14 @@ from official.core import exp_factory
 from official.modeling import hyperparams
 
 from deepmac_ablate import cli, errors
+from deepmac_ablate.data.dataset_info import Category
 from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.session import prepare_model
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.helpers import published, published_yaml, tiny_model
+from tests.helpers.data_fixtures import write_classes
 from tests.parity.upstream import Case
 
 HOURGLASS = Case("hourglass20", "ground_truth")
@@ -321,6 +323,43 @@ def test_other_checkpoints_are_refused(
     """The error says why a path is not a published checkpoint."""
     assert errors.USER_ERROR == _main(hourglass, make(tmp_path), tmp_path / "w")
     assert re.search(sentence, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("names", "sentence"), [
+    ({1: "cup", 2: "lid"}, None),
+    ({1: "lid", 2: "cup"}, r"class 1 is 'cup' in the checkpoint but 'lid' in \S*/val; class 2 is"),
+])
+def test_its_classes_are_compared_with_the_data(
+    hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture,
+    names: dict[int, str], sentence: str | None
+) -> None:
+    """The workdir knows the classes of its training data, and other data must agree with them."""
+    train = write_classes(
+        tmp_path / "train", (Category(i, name) for i, name in enumerate(("cup", "lid", "pot"), 1)))
+    val = write_classes(tmp_path / "val", (Category(*entry) for entry in names.items()))
+    status = _main(
+        hourglass, hourglass.published.checkpoint, tmp_path / "w",
+        "--gin-bindings", f"TRAIN = '{train}'", "--gin-bindings", f"VAL = '{val}'")
+    if sentence is None:
+        assert 0 == status
+        assert [(1, "cup"), (2, "lid"), (3, "pot")] == [
+            (c["id"], c["name"])
+            for c in json.loads((tmp_path / "w/classes.json").read_text())["classes"]]
+    else:
+        assert errors.USER_ERROR == status
+        assert re.search(sentence, capsys.readouterr().err)
+        assert not (tmp_path / "w").exists()
+
+
+def test_a_model_of_too_few_classes_is_no_model_of_the_data(
+    hourglass: Imported, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The message names the number that the dataset needs."""
+    train = write_classes(tmp_path / "train", (Category(i, f"class {i}") for i in range(1, 11)))
+    assert errors.USER_ERROR == _main(
+        hourglass, hourglass.published.checkpoint, tmp_path / "w",
+        "--gin-bindings", f"TRAIN = '{train}'")
+    assert "whose classes are numbered up to 10: use 11." in capsys.readouterr().err
 
 
 def test_a_workdir_in_use_is_left_alone(

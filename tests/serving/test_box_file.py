@@ -50,7 +50,11 @@ def test_ids_and_sizes_of_images_are_read(tmp_path):
               {"id": 9, "file_name": "b.jpg", "width": 0, "height": 0}]
     path.write_text(json.dumps({"images": images}))
     assert {"a.jpg": (7, (9, 5)), "b.jpg": (9, None)} == (
-        read_image_ids(path, ["a.jpg", "b.jpg", "c.jpg"]))
+        read_image_ids(path, ["a.jpg", "b.jpg"]).listed)
+    some = read_image_ids(path, ["a.jpg", "c.jpg"])
+    assert [f"1 image is not listed in {path} and skipped; the first is 'c.jpg'."] == some.problems
+    with pytest.raises(UserError, match=r"lists none of the images; .* 'a.jpeg'\. Did you mean 'a"):
+        read_image_ids(path, ["a.jpeg"])
     entries = [{**LIST[0], "image_id": 70}, LIST[1]]
     assert {"a.jpg": (70, None)} == read(tmp_path, entries).listed
     for content, message in (

@@ -258,6 +258,22 @@ def test_a_mistake_is_one_sentence(finished, odd, tmp_path, capsys, options, mes
     assert not (odd / "o").exists()
 
 
+def test_other_names_of_classes_are_told(finished, odd, tmp_path, capsys):
+    """A head that knows no classes segments any object, and the names of the file are drawn."""
+    (tmp_path / "boxes.json").write_text(json.dumps({
+        "images": [{"id": 1, "file_name": "grey.png"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 40, 90]}],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]}))
+    assert 0 == predict(
+        finished.workdir.path, "--images", odd, "--boxes", tmp_path / "boxes.json",
+        "--output", tmp_path / "o")
+    assert [1] == [result["category_id"] for result in read(tmp_path / "o")]
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told == (
+        "class 1 is 'disc' in the trial but 'cat' in the file of boxes: the names of the file of "
+        "boxes are used.")
+
+
 @pytest.mark.extended
 def test_a_class_specific_head_needs_classes(tiny_recipe, odd, tmp_path, capsys):
     """Boxes for a class-specific mask head need a known class."""

@@ -7,9 +7,10 @@ import json
 
 import pytest
 
-from deepmac_ablate.data.dataset_info import Category, DatasetInfo, annotations_path
+from deepmac_ablate.data.dataset_info import Category, DatasetInfo
 from deepmac_ablate.sweep.validation.dataset_checks import check_datasets
 from deepmac_ablate.sweep.validation.validation_result import DataRequirements, ValidationResult
+from tests.helpers.data_fixtures import write_classes
 from tests.sweep.validation.test_cost import COST
 
 GOOD = ValidationResult("arm", cost=COST, data=DataRequirements("a/train", "a/val", "voc", 91))
@@ -20,13 +21,8 @@ def needing(**changes):
 
 
 def write_dataset(path, names):
-    """Write a dataset of some classes; what is in its records does not matter here."""
-    categories = tuple(Category(*entry) for entry in names.items())
-    info = DatasetInfo("train", "0" * 12, 3, 4, 0, 1, categories)
-    info.save(path)
-    for part in (*info.record_files(path), annotations_path(path)):
-        part.touch()
-    return path
+    """Write a dataset of some classes."""
+    return write_classes(path, (Category(*entry) for entry in names.items()))
 
 
 @pytest.fixture
