@@ -7,7 +7,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -27,7 +28,7 @@ from deepmac_ablate.commands import (
     train,
     worker,
 )
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import BrokenFileWarning, UserError, did_you_mean
 
 # In the order of --help, which does not list `worker` and `tpu-server`: only jobs run these.
 _COMMANDS: tuple[ModuleType, ...] = (
@@ -101,6 +102,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Gin files may import the user's own modules; appended last, so that these shadow nothing.
     sys.path.append(os.getcwd())  # noqa: PTH109
     args = make_parser().parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", BrokenFileWarning)
+        warnings.showwarning = _warning_printer()
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         return args.run(args) or 0
     except UserError as error:
@@ -110,6 +118,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The program that reads our output (head, less) has ended.
         sys.stderr.close()
         return 0
+
+
+def _warning_printer() -> Callable[..., None]:
+    """Return a replacement of `warnings.showwarning` that prints each sentence to users once."""
+    default, shown = warnings.showwarning, set()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:  # noqa: ANN401
+        if not issubclass(category, BrokenFileWarning):
+            default(message, category, *place, **more)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            print(f"deepmac-ablate: {message}", file=sys.stderr)
+
+    return show
 
 
 def make_parser() -> CommandParser:

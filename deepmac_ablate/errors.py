@@ -25,6 +25,13 @@ class UserError(Exception):
     """
 
 
+class BrokenFileWarning(UserWarning):
+    """A file is broken or cannot be read, so a part of the results is left out.
+
+    The message is one sentence. The command line prints it on stderr, a report also on its page.
+    """
+
+
 def check_at_least(minimum: float, **parameters: float) -> None:
     """Check that numbers are not below a minimum.
 
@@ -43,7 +50,10 @@ def check_at_least(minimum: float, **parameters: float) -> None:
 
 def shorten(value: object) -> str:
     """Return a value as text for a message, cut off after 60 characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "a deeply nested value"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.launch import trial_status
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
-from deepmac_ablate.storage import file_io
+from deepmac_ablate.storage import disk, file_io
 
 _POLL_SECONDS = 0.5
 # On ``gs://`` a worker replaces the log by a longer one every 15 s.
@@ -57,7 +57,7 @@ def read_log_lines(workdir: SweepWorkdir, wanted: str | None, follow: bool) -> I
 
 def _read_file(log: str) -> Iterator[Iterator[str]]:
     """Yield, again and again, the new lines of a file on a disk."""
-    with Path(log).open(errors="replace") as file:
+    with disk.translating_errors(log), Path(log).open(errors="replace") as file:
         while True:
             yield iter(file)
 
@@ -79,10 +79,14 @@ def _read_object(log: str) -> Iterator[Sequence[str]]:
 
 def _find_newest_log(folders: Sequence[str]) -> str | None:
     """Return the log in some trials' folders that was written last; None if there is none."""
-    entries = file_io.list_folders(f"{folder}/logs" for folder in folders)
+    unreadable: dict[str, str] = {}
+    entries = file_io.list_folders((f"{folder}/logs" for folder in folders), unreadable)
     logs = [
         (entry.changed, f"{folder}/{entry.name}")
-        for folder, files in entries.items() for entry in files if entry.name.endswith(".log")]
+        for folder, files in entries.items() for entry in files
+        if entry.name.endswith(".log") and not entry.is_folder]
+    if unreadable and not logs:
+        raise UserError(next(iter(unreadable.values())))
     return max(logs)[1] if logs else None
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from deepmac_ablate.errors import count_noun
 from deepmac_ablate.launch.cloud_jobs import cost_forecast
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import CostForecast
-from deepmac_ablate.launch.status_rows import TrialRow, count_by_status
+from deepmac_ablate.launch.status_rows import TrialRow, broken_files, count_by_status
 from deepmac_ablate.storage.disk import is_remote
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
 from deepmac_ablate.sweep.validation.cost import Cost
@@ -145,6 +145,7 @@ def _totals(checked: CheckedPlan, rows: Sequence[TrialRow]) -> list[str]:
     return [
         f"{trials}, {arms}: {statuses}. "
         f"Unfinished trials will need {disk / 1e9:.1f} GB for checkpoints.",
+        *broken_files(rows),
         *_unchecked_datasets(checked),
         *checked.data_notes,
     ]

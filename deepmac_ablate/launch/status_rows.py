@@ -6,6 +6,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from deepmac_ablate.errors import count_noun
+
+# Further trials with broken files are only counted.
+_MOST_BROKEN = 20
+
 Status = Literal["new", "queued", "running", "finished", "failed", "interrupted"]
 
 
@@ -26,6 +31,7 @@ class TrialRow(NamedTuple):
         cause: Why the trial failed, was interrupted or is waiting, in one sentence; else empty.
         code_state: The result of `provenance.code_state`; empty if it was not read.
         log: Path of the last attempt's log relative to the sweep's workdir; empty if unknown.
+        broken: A sentence about a file of the trial that is broken or cannot be read; else empty.
     """
 
     id: str
@@ -41,6 +47,7 @@ class TrialRow(NamedTuple):
     cause: str = ""
     code_state: str = ""
     log: str = ""
+    broken: str = ""
 
 
 def seconds_left(row: TrialRow) -> float | None:
@@ -95,9 +102,12 @@ def status_summary(rows: Sequence[TrialRow]) -> str:
 
     Returns:
         For each cause the number of failures, with the cause, id and log of one of them as an
-        example; then a line such as "12 finished, 1 failed, 2 interrupted, 0 missing".
+        example; `broken_files`; then a line such as "12 finished, 1 failed, 2 interrupted, 0
+        missing".
     """
-    lines = []
+    # Failures have their own lines.
+    lines = broken_files(
+        row for row in rows if row.status != "failed" or row.broken != row.cause)
     for group in group_failures(rows):
         first = group[0]
         lines += [
@@ -110,6 +120,13 @@ def status_summary(rows: Sequence[TrialRow]) -> str:
         f"{number['finished']} finished, {number['failed']} failed, "
         f"{number['interrupted']} interrupted, {number['new']} missing{more}")
     return "\n".join(lines)
+
+
+def broken_files(rows: Iterable[TrialRow]) -> list[str]:
+    """Return a line for each trial with a file that is broken or cannot be read."""
+    lines = [f"{row.id} ({row.arm}, seed {row.seed}): {row.broken}" for row in rows if row.broken]
+    more = [f"... and {count_noun(len(lines) - _MOST_BROKEN, 'more trial')} with broken files"]
+    return lines[:_MOST_BROKEN] + (more if len(lines) > _MOST_BROKEN else [])
 
 
 def log_location(row: TrialRow) -> str:

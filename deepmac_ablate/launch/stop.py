@@ -114,6 +114,10 @@ def _is_here(holder: Mapping[str, Any]) -> bool:
 
 def _end_launcher(workdir: SweepWorkdir, holder: Mapping[str, Any]) -> None:
     """Terminate a launcher on this machine and wait until it has released its lock."""
+    if "pid" not in holder:
+        raise UserError(
+            f"{workdir.lock} does not name the process that holds it; find it with `fuser "
+            f"{workdir.lock}` and end it.")
     os.kill(holder["pid"], signal.SIGTERM)
     deadline = time.monotonic() + _SECONDS_TO_WAIT
     while locks.is_held(workdir.lock):

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,10 +26,10 @@ from etils import epath
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.storage import file_io
-from deepmac_ablate.storage.strict_json import from_json, to_json
+from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.storage.user_cache import user_cache_path
-from deepmac_ablate.sweep.plan import Plan, PlannedTrial
-from deepmac_ablate.sweep.validation.cost import Cost
+from deepmac_ablate.sweep.plan import Plan, PlannedTrial, parse_plan
+from deepmac_ablate.sweep.validation.cost import Cost, parse_costs
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 
@@ -89,13 +90,7 @@ class SweepWorkdir:
             raise UserError(
                 f"There is no sweep in {self.path}: plan.json is missing. Launch one with "
                 f"'deepmac-ablate launch SWEEP --workdir {self.path}'.")
-        fields = from_json(content, str(path))
-        try:
-            return Plan.from_json(fields)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is not a valid plan ({error!r}); launch the sweep again."
-            ) from error
+        return parse_plan(content, str(path))
 
     def write_costs(self, plan: Plan, costs: Mapping[str, Cost]) -> None:
         """Add the costs of a plan's trials to costs.json, which keeps those of earlier launches.
@@ -105,11 +100,14 @@ class SweepWorkdir:
             costs: Costs by the labels of the arms.
 
         Raises:
-            UserError: If the file cannot be written, or the existing one is broken.
+            UserError: If the file cannot be written.
         """
         path = self.path / "costs.json"
-        text = file_io.read(path)
-        by_trial = {} if text is None else from_json(text, str(path))
+        by_trial = {}
+        # Costs of earlier launches that are broken are lost; they are only estimates.
+        with contextlib.suppress(UserError):
+            earlier, _ = parse_costs(file_io.read(path) or b"{}", str(path))
+            by_trial = {trial: cost.to_json() for trial, cost in earlier.items()}
         by_trial |= {
             planned.id: costs[planned.trial.arm].to_json()
             for planned in plan.trials if planned.trial.arm in costs}
@@ -124,9 +122,14 @@ class SweepWorkdir:
         """Create the folder of a launch; the caller holds the lock."""
         name = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
         launches = self.path / "launches"
-        same_second = len(list(launches.glob(f"{name}*")))
-        folder = launches / f"{name}-{same_second + 1}"
-        folder.mkdir(parents=True)
+        try:
+            same_second = len(list(launches.glob(f"{name}*")))
+            folder = launches / f"{name}-{same_second + 1}"
+            folder.mkdir(parents=True)
+        except UserError:
+            raise
+        except OSError as error:
+            raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
         return folder
 
     def prepare_trial(self, plan: Plan, planned: PlannedTrial) -> None:

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs import active_jobs
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
 from deepmac_ablate.launch.status_rows import Status, TrialRow
@@ -19,14 +19,14 @@ from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.supervision.job import ROLES
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.storage import file_io
-from deepmac_ablate.storage.strict_json import from_json_lines
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.trial import provenance
+from deepmac_ablate.trial.metrics_log import parse_last_line
+from deepmac_ablate.trial.trial_files import parse_result, parse_starts
 
-# The files of a trial's folder that `parse_status` needs. The result has to be read after them, as
-# a trial may finish in between.
-FILES = (*map(attempt.state_name, ROLES), *map(active_jobs.submission_name, ROLES))
 RESULT = "result.json"
+# The files of a trial's folder that `parse_status` needs.
+FILES = (*map(attempt.state_name, ROLES), *map(active_jobs.submission_name, ROLES), RESULT)
 
 # Bytes at the end of a metrics log in which its last line is searched; a line has about 500 bytes.
 TAIL = 16384
@@ -39,50 +39,79 @@ class TrialStatus(NamedTuple):
     """Status of a trial and the attempt behind it.
 
     Attributes:
-        status: "finished" if there is a result, regardless of everything else; otherwise "running"
-            if one of its jobs is running, "failed" if one has failed, "queued" if one is waiting
-            for a machine in the cloud, "interrupted" if there was an attempt, else "new".
+        status: "finished" if there is a valid result, regardless of everything else; otherwise
+            "running" if one of its jobs is running, "failed" if one has failed or a file cannot be
+            read, "queued" if one is waiting for a machine in the cloud, "interrupted" if there was
+            an attempt or a broken result, else "new".
         attempt: The attempt that decides the status, the latest of several; None without attempts.
         cause: Why the trial failed, was interrupted or is waiting, in one sentence; else empty.
+        broken: A sentence about a file that is broken or cannot be read; else empty.
     """
 
     status: Status
     attempt: Attempt | None = None
     cause: str = ""
+    broken: str = ""
 
 
 def read_status(folder: str | os.PathLike[str]) -> TrialStatus:
-    """Return the status of the trial in a folder, which may not exist.
-
-    Raises:
-        UserError: If one of its files is broken.
-    """
+    """Return the status of the trial in a folder, which may not exist."""
     folder = os.fspath(folder)
-    texts = file_io.read_many(f"{folder}/{name}" for name in FILES)
-    return parse_status(folder, texts, file_io.read_tail(f"{folder}/{RESULT}", 1) is not None)
+    unreadable: dict[str, str] = {}
+    return parse_status(folder, read_files([folder], FILES, unreadable), unreadable)
 
 
-def parse_status(folder: str, texts: Mapping[str, bytes | None], has_result: bool) -> TrialStatus:
+def read_files(
+    folders: Sequence[str], names: Sequence[str], unreadable: dict[str, str] | None
+) -> dict[str, bytes | None]:
+    """Return files of trials by path, the results last; see `file_io.read_many`.
+
+    A trial that finishes meanwhile thus counts as finished.
+    """
+    others = [f"{folder}/{name}" for folder in folders for name in names if name != RESULT]
+    texts = file_io.read_many(others, unreadable=unreadable)
+    return texts | file_io.read_many(
+        [f"{folder}/{RESULT}" for folder in folders], unreadable=unreadable)
+
+
+def parse_status(
+    folder: str, texts: Mapping[str, bytes | None], unreadable: Mapping[str, str]
+) -> TrialStatus:
     """Return the status of a trial whose files have been read already.
+
+    This alone decides whether a trial is finished.
 
     Args:
         folder: The trial's folder.
         texts: The contents of its `FILES` by path; None for a missing file.
-        has_result: Whether the folder contains a result.
-
-    Raises:
-        UserError: If a file is broken.
+        unreadable: Sentences about files that cannot be read, by path.
     """
-    def parse_files(
-        file_name: Callable[[str], str], parse: Callable[[bytes, str], Any]
-    ) -> list[Any]:
-        paths = [f"{folder}/{file_name(role)}" for role in ROLES]
-        return [parse(text, path) for path in paths if (text := texts[path]) is not None]
+    broken = [unreadable[path] for name in FILES if (path := f"{folder}/{name}") in unreadable]
+    status: Status | None = "failed" if broken else None
 
-    attempts = parse_files(attempt.state_name, attempt.parse_attempt)
-    submissions = parse_files(active_jobs.submission_name, active_jobs.parse_submission)
-    return decide_status(
+    def parse_file(name: str, parse: Callable[[bytes, str], Any], then: Status) -> list[Any]:
+        nonlocal status
+        path = f"{folder}/{name}"
+        try:
+            return [] if texts[path] is None else [parse(texts[path], path)]
+        except UserError as error:
+            broken.append(str(error))
+            status = status or then
+            return []
+
+    # A new attempt replaces broken results and states. The job of a broken submission may run.
+    has_result = bool(parse_file(RESULT, parse_result, "interrupted"))
+    attempts = [
+        each for role in ROLES
+        for each in parse_file(attempt.state_name(role), attempt.parse_attempt, "interrupted")]
+    submissions = [
+        each for role in ROLES for each in parse_file(
+            active_jobs.submission_name(role), active_jobs.parse_submission, "failed")]
+    found = decide_status(
         attempts, submissions, has_result, lambda each: attempt.is_running(folder, each))
+    if status and found.status not in ("finished", "running", "queued"):
+        found = found._replace(status=status, cause=broken[0])
+    return found._replace(broken=" ".join(broken))
 
 
 def decide_status(
@@ -148,14 +177,18 @@ class StatusReader:
         rows = {row.id: row for row in self._read(self._with_folder(unfinished))}
         return [
             rows.get(trial.id) or self._finished.get(trial.id)
-            or _trial_row(trial, TrialStatus("new"), b"")
+            or TrialRow(trial.id, trial.trial.arm, trial.trial.seed, "new", steps=trial.steps)
             for trial in self._plan.trials]
 
     def read_row(self, planned: PlannedTrial) -> TrialRow:
-        """Return the row of one trial."""
+        """Return the row of one trial.
+
+        Raises:
+            StorageError: If one of its files cannot be read at the moment.
+        """
         if planned.id in self._finished:
             return self._finished[planned.id]
-        [row] = self._read([planned])
+        [row] = self._read([planned], strict=True)
         return row
 
     def read_rows_with_code(self) -> list[TrialRow]:
@@ -164,12 +197,11 @@ class StatusReader:
         paths = {
             row.id: f"{self._workdir.location(row.id)}/attempts.jsonl"
             for row in rows if row.status != "new"}
-        texts = file_io.read_many(paths.values())
-        states = {}
-        for trial, path in paths.items():
-            starts = from_json_lines(texts[path], path)
-            states[trial] = provenance.code_state(starts, provenance.current_code(starts))
-        return [row._replace(code_state=states.get(row.id, "")) for row in rows]
+        unreadable: dict[str, str] = {}
+        texts = file_io.read_many(paths.values(), unreadable=unreadable)
+        return [
+            _with_code(row, texts[path], path, unreadable)
+            if (path := paths.get(row.id)) is not None else row for row in rows]
 
     def _with_folder(self, trials: Sequence[PlannedTrial]) -> Sequence[PlannedTrial]:
         """Return the trials that have a folder, if that is faster than trying to read files."""
@@ -179,43 +211,58 @@ class StatusReader:
         there = {entry.name for entry in file_io.list_folders([folder])[folder]}
         return [planned for planned in trials if planned.id in there]
 
-    def _read(self, trials: Sequence[PlannedTrial]) -> Iterator[TrialRow]:
+    def _read(self, trials: Sequence[PlannedTrial], strict: bool = False) -> Iterator[TrialRow]:
         for first in range(0, len(trials), _TRIALS_AT_A_TIME):
             some = trials[first:first + _TRIALS_AT_A_TIME]
             folders = [self._workdir.location(planned.id) for planned in some]
-            texts = file_io.read_many(f"{folder}/{name}" for folder in folders for name in FILES)
-            results = file_io.read_many([f"{folder}/{RESULT}" for folder in folders], 1)
-            metrics = file_io.read_many([f"{folder}/metrics.jsonl" for folder in folders], TAIL)
+            unreadable: dict[str, str] = {}
+            collected = None if strict else unreadable
+            texts = read_files(folders, FILES, collected)
+            metrics = file_io.read_many(
+                [f"{folder}/metrics.jsonl" for folder in folders], TAIL, collected)
             for planned, folder in zip(some, folders, strict=True):
-                has_result = results[f"{folder}/{RESULT}"] is not None
                 row = _trial_row(
-                    planned, parse_status(folder, texts, has_result),
-                    metrics[f"{folder}/metrics.jsonl"])
-                if has_result:
+                    planned, folder, parse_status(folder, texts, unreadable), metrics, unreadable)
+                if row.status == "finished":
                     self._finished[planned.id] = row
                 yield row
 
 
-def parse_last_line(tail: bytes | None) -> Mapping[str, Any]:
-    """Return the last complete line in the tail of a JSON-lines file; {} without one."""
-    lines = (tail or b"").split(b"\n")[:-1]
+def _with_code(
+    row: TrialRow, text: bytes | None, path: str, unreadable: Mapping[str, str]
+) -> TrialRow:
+    """Add the state of the code that a trial ran with, as recorded in its attempts.jsonl."""
     try:
-        return json.loads(lines[-1]) if lines else {}
-    except ValueError:
-        # Broken lines are reported by commands that read the whole file.
-        return {}
+        starts = parse_starts(text, path)
+    except UserError as error:
+        return row._replace(broken=f"{row.broken} {error}".strip())
+    return row._replace(
+        code_state=provenance.code_state(starts, provenance.current_code(starts)),
+        broken=f"{row.broken} {unreadable.get(path, '')}".strip())
 
 
-def _trial_row(planned: PlannedTrial, found: TrialStatus, tail: bytes | None) -> TrialRow:
-    """Return the row of a trial, given its status and the tail of its metrics log."""
+def _trial_row(
+    planned: PlannedTrial, folder: str, found: TrialStatus, tails: Mapping[str, bytes | None],
+    unreadable: Mapping[str, str],
+) -> TrialRow:
+    """Return the row of a trial, given its status and the tails of metrics logs by path."""
     arm, seed = planned.trial.arm, planned.trial.seed
-    row = TrialRow(planned.id, arm, seed, found.status, steps=planned.steps, cause=found.cause)
+    row = TrialRow(
+        planned.id, arm, seed, found.status, steps=planned.steps, cause=found.cause,
+        broken=found.broken)
     if found.status == "new":
         return row
-    metrics = parse_last_line(tail)
+    path = f"{folder}/metrics.jsonl"
+    metrics: Mapping[str, Any] = {}
+    try:
+        metrics = parse_last_line(tails.get(path), path)
+        problem = unreadable.get(path, "")
+    except UserError as error:
+        problem = str(error)
     row = row._replace(
         step=metrics.get("step", 0), loss=metrics.get("train/total_loss"),
-        steps_per_second=metrics.get("train/steps_per_second"))
+        steps_per_second=metrics.get("train/steps_per_second"),
+        broken=f"{row.broken} {problem}".strip())
     last = found.attempt
     if last is None:
         # Queued for the first time, or trained without a launcher.
@@ -223,4 +270,4 @@ def _trial_row(planned: PlannedTrial, found: TrialStatus, tail: bytes | None) ->
     log = attempt.log_name(f"trials/{planned.id}", last.role, last.number)
     now = time.time() if found.status == "running" else last.heartbeat
     return row._replace(
-        attempt=last.number, seconds=(last.ended or now) - last.started, log=log)
+        attempt=last.number, seconds=max((last.ended or now) - last.started, 0.0), log=log)

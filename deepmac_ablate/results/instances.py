@@ -31,7 +31,21 @@ def parse_instances(content: bytes, path: str) -> pd.DataFrame:
     try:
         rows = pd.read_csv(io.BytesIO(gzip.decompress(content)))
         rows = rows.loc[rows["reading"] == "groundtruth", columns]
-    except (OSError, EOFError, ValueError, KeyError, zlib.error) as error:
+        _check_rows(rows)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise UserError(
             f"{path} is broken ({error}); delete it and evaluate the trial again.") from error
     return rows.sort_values(["image_id", "annotation_id"], ignore_index=True)
+
+
+def _check_rows(rows: pd.DataFrame) -> None:
+    """Raise a ValueError unless ids are whole numbers and IoUs in [0, 1] or missing."""
+    for name in ("image_id", "category_id", "annotation_id"):
+        if len(rows) and rows[name].dtype != "int64":
+            raise ValueError(f"{name} must be a whole number")
+    if rows["annotation_id"].duplicated().any():
+        raise ValueError("an annotation appears twice")
+    for name in ("iou", "boundary_iou"):
+        values = pd.to_numeric(rows[name]).astype(float)
+        if not (values.isna() | values.between(0, 1 + 1e-6)).all():
+            raise ValueError(f"{name} must be from 0 to 1")

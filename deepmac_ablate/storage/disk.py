@@ -6,9 +6,26 @@ imports of other file systems.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from deepmac_ablate.errors import UserError
+
+
+class StorageError(UserError, OSError):
+    """Failure of a disk or an object store, described in one sentence.
+
+    It is an `OSError` for callers that continue without a file. It is a `UserError` because the
+    usual causes are permissions, a wrong name or the network.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.strerror = sentence
 
 
 class Entry(NamedTuple):
@@ -32,28 +49,66 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
     return "://" in os.fspath(path)
 
 
-def read(path: str | os.PathLike[str], tail: int | None = None) -> bytes | None:
-    """Return the content of a file, or its last `tail` bytes; None if it does not exist."""
+@contextlib.contextmanager
+def translating_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Translate every `OSError` of reading into a `StorageError` that names a path."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"{os.fspath(path)} cannot be read: {reason}.") from error
+
+
+def read(path: str | os.PathLike[str], tail: int | None = None) -> bytes | None:
+    """Return the content of a file, or its last `tail` bytes; None if it does not exist.
+
+    Raises:
+        StorageError: If it cannot be read, or is not a file.
+    """
+    with translating_errors(path):
+        try:
+            # Without O_NONBLOCK, opening a named pipe would wait for a writer.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise StorageError(f"{os.fspath(path)} cannot be read: it is not a file.")
+        with open(descriptor, "rb") as file:  # noqa: PTH123
             if tail is not None:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - tail))
             return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
 
 
 def list_folder(folder: str | os.PathLike[str]) -> list[Entry]:
-    """Return the entries of a folder, sorted by name; none if it does not exist."""
+    """Return the entries of a folder, sorted by name; none if it does not exist.
+
+    Raises:
+        StorageError: If it cannot be listed.
+    """
     found = []
+    with translating_errors(folder):
+        try:
+            with os.scandir(folder) as there:
+                for each in there:
+                    found.append(_entry(each))
+        except FileNotFoundError:
+            return []
+    return sorted(filter(None, found))
+
+
+def _entry(each: os.DirEntry[str]) -> Entry | None:
+    """Return an entry of a folder; None if it has vanished or links to nothing."""
     try:
-        with os.scandir(folder) as there:
-            for each in there:
-                stat = each.stat()
-                found.append(Entry(each.name, each.is_dir(), stat.st_size, stat.st_mtime))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(found)
+        status = each.stat()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        # Reading it reports the error.
+        return Entry(each.name, is_folder=False)
+    return Entry(each.name, stat.S_ISDIR(status.st_mode), status.st_size, status.st_mtime)
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:

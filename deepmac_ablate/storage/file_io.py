@@ -16,7 +16,7 @@ from deepmac_ablate.errors import UserError
 
 # Registers the paths of `gs://`.
 from deepmac_ablate.storage import disk, gcs_path  # noqa: F401
-from deepmac_ablate.storage.disk import Entry, is_remote
+from deepmac_ablate.storage.disk import Entry, StorageError, is_remote
 
 
 def write(path: epath.Path, content: str | bytes) -> None:
@@ -47,10 +47,21 @@ def read(path: str | os.PathLike[str]) -> bytes | None:
         return None
 
 
-def read_many(paths: Iterable[str], tail: int | None = None) -> dict[str, bytes | None]:
+def read_many(
+    paths: Iterable[str], tail: int | None = None, unreadable: dict[str, str] | None = None
+) -> dict[str, bytes | None]:
     """Return the contents of files by path, or their last `tail` bytes; None for missing files.
 
     Files on ``gs://`` are read concurrently.
+
+    Args:
+        paths: Paths of the files.
+        tail: Number of bytes to read at the end of each; None reads all.
+        unreadable: Gets a sentence for each file on a disk that cannot be read, by path; None
+            raises an error for the first one.
+
+    Raises:
+        StorageError: If a file cannot be read.
     """
     paths = list(paths)
     remote = [path for path in paths if is_remote(path)]
@@ -59,7 +70,11 @@ def read_many(paths: Iterable[str], tail: int | None = None) -> dict[str, bytes 
         from deepmac_ablate.storage import gcs
 
         found |= zip(remote, gcs.shared_store().read_many(remote, tail), strict=True)
-    return found | {path: disk.read(path, tail) for path in paths if not is_remote(path)}
+    for path in paths:
+        if not is_remote(path):
+            with _collecting(path, unreadable):
+                found[path] = disk.read(path, tail)
+    return found
 
 
 def read_tail(path: str | os.PathLike[str], size: int) -> bytes | None:
@@ -67,17 +82,42 @@ def read_tail(path: str | os.PathLike[str], size: int) -> bytes | None:
     return read_many([os.fspath(path)], size)[os.fspath(path)]
 
 
-def list_folders(folders: Iterable[str]) -> dict[str, list[Entry]]:
-    """Return the entries of folders by path, sorted by name; none for missing folders."""
+def list_folders(
+    folders: Iterable[str], unreadable: dict[str, str] | None = None
+) -> dict[str, list[Entry]]:
+    """Return the entries of folders by path, sorted by name; none for missing folders.
+
+    Args:
+        folders: Paths of the folders.
+        unreadable: Gets a sentence for each folder on a disk that cannot be listed, as in
+            `read_many`.
+
+    Raises:
+        StorageError: If a folder cannot be listed.
+    """
     folders = list(folders)
     remote = [folder for folder in folders if is_remote(folder)]
-    found: dict[str, list[Entry]] = {}
+    found: dict[str, list[Entry]] = {folder: [] for folder in folders}
     if remote:
         from deepmac_ablate.storage import gcs
 
         found |= zip(remote, gcs.shared_store().list_folders(remote), strict=True)
-    return found | {
-        folder: disk.list_folder(folder) for folder in folders if not is_remote(folder)}
+    for folder in folders:
+        if not is_remote(folder):
+            with _collecting(folder, unreadable):
+                found[folder] = disk.list_folder(folder)
+    return found
+
+
+@contextlib.contextmanager
+def _collecting(path: str, unreadable: dict[str, str] | None) -> Iterator[None]:
+    """Add an error about a path to `unreadable`; None raises it."""
+    try:
+        yield
+    except StorageError as error:
+        if unreadable is None:
+            raise
+        unreadable[path] = str(error)
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[bytes]:

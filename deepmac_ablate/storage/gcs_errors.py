@@ -12,7 +12,7 @@ from google.api_core import exceptions
 from google.auth import exceptions as auth
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.storage.disk import StorageError
 
 _LOG_IN = (
     "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key "
@@ -22,18 +22,6 @@ _LOG_IN = (
 _ERRORS = (
     OSError, ValueError, exceptions.GoogleAPIError, auth.GoogleAuthError, DataCorruption,
     InvalidResponse, urllib3.exceptions.HTTPError)
-
-
-class StorageError(UserError, OSError):
-    """Failure of the store, described in one sentence.
-
-    It is an `OSError` for callers that continue without a file. It is a `UserError` because the
-    usual causes are permissions, a wrong name or the network.
-    """
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(sentence)
-        self.strerror = sentence
 
 
 @contextlib.contextmanager

@@ -5,13 +5,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from deepmac_ablate import bindings
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, shorten
+from deepmac_ablate.storage.strict_json import (
+    COUNT,
+    SEED,
+    TEXT,
+    Kind,
+    check_fields,
+    from_json,
+    list_of,
+    object_of,
+    optional,
+)
 from deepmac_ablate.sweep.sweep import Arm, Sweep
 from deepmac_ablate.trial.trial import Trial, trial_id
+
+_REMEDY = "launch the sweep again to write it anew"
+# The name of a folder.
+_ID = Kind(
+    "the name of a folder",
+    lambda value: isinstance(value, str) and re.fullmatch(r"[^/\0]{1,200}", value) is not None
+    and value not in (".", ".."))
+_PLAN = {
+    "name": TEXT, "question": TEXT, "axes": object_of(list_of(TEXT)), "baseline": TEXT,
+    "trials": Kind(
+        "a list of objects",
+        lambda value: isinstance(value, list) and all(isinstance(one, dict) for one in value))}
+_TRIAL = {
+    "id": _ID, "gin_files": list_of(TEXT), "bindings": list_of(TEXT), "seed": SEED, "arm": TEXT,
+    "levels": object_of(TEXT), "steps": optional(COUNT)}
 
 
 class PlannedTrial(NamedTuple):
@@ -77,6 +104,28 @@ class Plan(NamedTuple):
         trials = tuple(map(PlannedTrial.from_json, fields["trials"]))
         axes = {name: tuple(levels) for name, levels in fields["axes"].items()}
         return cls(fields["name"], fields["question"], axes, fields["baseline"], trials)
+
+
+def parse_plan(text: bytes, where: str) -> Plan:
+    """Return the plan in plan.json.
+
+    Raises:
+        UserError: If it is broken.
+    """
+    fields = from_json(text, where, _REMEDY)
+    check_fields(fields, _PLAN, where, _REMEDY)
+    for place, trial in enumerate(fields["trials"], 1):
+        entry = f"Trial {place} of {where}"
+        check_fields(trial, _TRIAL, entry, _REMEDY)
+        levels, axes = trial["levels"], fields["axes"]
+        if levels.keys() != axes.keys() or any(levels[axis] not in axes[axis] for axis in axes):
+            raise UserError(
+                f"{entry} is broken: its levels must name one of each axis, got "
+                f"{shorten(levels)}; {_REMEDY}.")
+    ids = [trial["id"] for trial in fields["trials"]]
+    if len(set(ids)) < len(ids):
+        raise UserError(f"{where} is broken: two of its trials have the same id; {_REMEDY}.")
+    return Plan.from_json(fields)
 
 
 class SweepProblems(UserError):  # noqa: N818

@@ -100,7 +100,7 @@ def run_trial(
     if workers.is_chief:
         workdir.start(trial, session.trial_id, session.config, session.training.classes.to_json())
     if mode != "eval":
-        result = workdir.read_result()
+        result = workdir.read_result() if workers.is_chief else None
         if workers.broadcast_from_chief(result is not None):
             return result if workers.is_chief else None
     step = restore_for_training(session, workdir) if trains else max(steps, default=0)

@@ -13,7 +13,22 @@ from typing import Any
 from etils import epath
 
 from deepmac_ablate.storage import file_io
-from deepmac_ablate.storage.strict_json import from_json_lines, to_json
+from deepmac_ablate.storage.strict_json import (
+    COUNT,
+    FINITE,
+    TIME,
+    Kind,
+    check_fields,
+    from_json,
+    from_json_lines,
+    optional,
+    to_json,
+)
+
+_POSITIVE = Kind("a number above 0", lambda value: type(value) in (int, float) and 0 < value < 1e15)
+_LINE = {
+    "step": COUNT, "wall_time": optional(TIME), "train/total_loss": optional(FINITE),
+    "train/steps_per_second": optional(_POSITIVE)}
 
 
 class StepLog:
@@ -65,7 +80,26 @@ class StepLog:
         Raises:
             UserError: If any other line is broken.
         """
-        return from_json_lines(file_io.read(self._path), str(self._path))
+        where = str(self._path)
+        lines = from_json_lines(file_io.read(self._path), where, _LINE)
+        for place, line in enumerate(lines, 1):
+            _check_scalars(line, f"Line {place} of {where}")
+        return lines
+
+
+def parse_last_line(tail: bytes | None, where: str) -> dict[str, Any]:
+    """Return the last complete line in the tail of a log; {} without one.
+
+    Raises:
+        UserError: If it is broken.
+    """
+    lines = (tail or b"").split(b"\n")[:-1]
+    if not lines:
+        return {}
+    where = f"The last line of {where}"
+    line = from_json(lines[-1], where)
+    check_fields(line, _LINE, where)
+    return line
 
 
 def total_train_seconds(metrics: Sequence[Mapping[str, Any]]) -> float | None:
@@ -81,3 +115,8 @@ def total_train_seconds(metrics: Sequence[Mapping[str, Any]]) -> float | None:
     return sum(
         (line["step"] - before) / line["train/steps_per_second"]
         for before, line in zip(steps, metrics, strict=False))
+
+
+def _check_scalars(line: Mapping[str, Any], where: str) -> None:
+    names = [name for name in line if "/" in name]
+    check_fields(line, dict.fromkeys(names, optional(FINITE)), where)

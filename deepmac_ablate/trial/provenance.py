@@ -31,6 +31,9 @@ from deepmac_ablate.trial.code_fingerprint import (
 )
 from deepmac_ablate.trial.git_state import git_state, uncommitted_changes
 
+# The fields of an attempt that `code_state` and `current_code` need.
+CODE_FIELDS = ("mode", "step", "steps", "code", "modules")
+
 CodeState = Literal["", "other code", "mixed code"]
 
 _SECRET = r"[\w.-]*(?:key|token|secret|passw|credential)[\w.-]*"
@@ -131,7 +134,7 @@ def current_code(attempts: Sequence[Mapping[str, Any]]) -> str:
     """
     last = attempts[-1] if attempts else {}
     return code_fingerprint(
-        *last.get("modules", ()), gin_files=_locate(last.get("gin_files") or {}))
+        *(last.get("modules") or ()), gin_files=_locate(last.get("gin_files") or {}))
 
 
 def code_state(attempts: Sequence[Mapping[str, Any]], current: str) -> CodeState:
@@ -148,8 +151,11 @@ def code_state(attempts: Sequence[Mapping[str, Any]], current: str) -> CodeState
 
     Returns:
         "mixed code" if several states of the code contributed, "other code" if it was a single one
-        but not the current; empty if it was the current one, or nothing has started.
+        but not the current; empty if it was the current one, it is unknown, or nothing has started.
     """
+    if any(attempt.get(name) is None for attempt in attempts for name in CODE_FIELDS):
+        # Recorded by an early version, or imported.
+        return ""
     codes = {attempt["code"] for attempt in _contributing_attempts(attempts)}
     if len(codes) > 1:
         return "mixed code"
@@ -164,7 +170,15 @@ def _relative_path(path: Path) -> str:
 def _locate(places: Mapping[str, str]) -> tuple[str, ...]:
     """Return the paths of gin files, or their names where a path does not exist on this machine."""
     paths = {name: ROOT / place for name, place in places.items()}
-    return tuple(str(path) if path.is_file() else name for name, path in paths.items())
+    return tuple(str(path) if _is_file(path) else name for name, path in paths.items())
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        # A path of another machine may be too long for this one, or hidden from this user.
+        return False
 
 
 def _contributing_attempts(attempts: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -27,7 +27,9 @@ from etils import epath
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.storage import file_io
-from deepmac_ablate.storage.strict_json import from_json, from_json_lines, to_json
+from deepmac_ablate.storage.disk import StorageError
+from deepmac_ablate.storage.strict_json import from_json, to_json
+from deepmac_ablate.trial import trial_files
 from deepmac_ablate.trial.metrics_log import StepLog
 from deepmac_ablate.trial.trial import Trial
 
@@ -62,6 +64,8 @@ class TrialWorkdir:
     ) -> None:
         """Claim the folder for a trial, new or to be resumed, before its first step.
 
+        A broken result.json becomes result.json.broken.
+
         Args:
             trial: The trial, written to trial.json.
             trial_id: The trial's id. Trials of the same id are the same, even if their arms have
@@ -79,6 +83,9 @@ class TrialWorkdir:
             if classes:
                 text = to_json({"classes": classes}, indent=1) + "\n"
                 file_io.write(self.path / "classes.json", text)
+            result = self.path / "result.json"
+            if result.exists() and not self.is_finished():
+                result.replace(self.path / "result.json.broken")
         except UserError:
             raise
         except OSError as error:
@@ -92,7 +99,15 @@ class TrialWorkdir:
             OSError: If the folder cannot be written.
         """
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        existing = self._read_trial_file()
+        try:
+            existing = self._read_trial_file()
+        except StorageError:
+            raise
+        except UserError:
+            # A sweep names the folder after the trial, so that nothing else can belong there.
+            if self.path.name != trial_id:
+                raise
+            existing = None
         if existing and existing[0] != trial_id:
             raise UserError(
                 f"The workdir {self.path} holds another trial: {_differences(existing[1], trial)};"
@@ -183,12 +198,18 @@ class TrialWorkdir:
         file_io.write(self.path / "result.json", to_json(result, indent=2) + "\n")
 
     def is_finished(self) -> bool:
-        """Return whether there is a result.
+        """Return whether there is a valid result.
 
         Raises:
-            UserError: If result.json is broken.
+            StorageError: If result.json cannot be read.
         """
-        return self.read_result() is not None
+        try:
+            return self.read_result() is not None
+        except StorageError:
+            raise
+        except UserError:
+            # Running the trial again writes a new one.
+            return False
 
     def read_trial(self) -> Trial | None:
         """Return the trial, or None if there is no trial.json.
@@ -214,7 +235,9 @@ class TrialWorkdir:
         Raises:
             UserError: If classes.json is broken.
         """
-        return self._read_object("classes.json")
+        path = self.path / "classes.json"
+        text = file_io.read(path)
+        return None if text is None else from_json(text, str(path))
 
     def read_attempts(self) -> list[dict[str, Any]]:
         """Return the lines of attempts.jsonl in order, without an incomplete last one.
@@ -223,7 +246,7 @@ class TrialWorkdir:
             UserError: If any other line is broken.
         """
         path = self.path / "attempts.jsonl"
-        return from_json_lines(file_io.read(path), str(path))
+        return trial_files.parse_starts(file_io.read(path), str(path))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl by increasing step, without an incomplete last one.
@@ -243,26 +266,19 @@ class TrialWorkdir:
         Raises:
             UserError: If result.json is broken.
         """
-        return self._read_object("result.json")
+        path = self.path / "result.json"
+        text = file_io.read(path)
+        return None if text is None else trial_files.parse_result(text, str(path))
 
     def read_overlays(self) -> dict[str, bytes]:
         """Return PNG files by image id, sorted; empty if nothing was drawn."""
         paths = sorted((self.path / "overlays").glob("*.png"))
         return {path.stem: path.read_bytes() for path in paths}
 
-    def _read_object(self, name: str) -> dict[str, Any] | None:
-        path = self.path / name
-        text = file_io.read(path)
-        return None if text is None else from_json(text, str(path))
-
     def _read_trial_file(self) -> tuple[str, Trial] | None:
         path = self.path / "trial.json"
-        fields = self._read_object(path.name)
-        if fields is None:
-            return None
-        if not isinstance(trial_id := fields.pop("id", None), str):
-            raise UserError(f"{path} has no field 'id'.")
-        return trial_id, Trial.from_json(json.dumps(fields), str(path))
+        text = file_io.read(path)
+        return None if text is None else trial_files.parse_trial(text, str(path))
 
 
 def _differences(existing: Trial, new: Trial) -> str:

@@ -71,7 +71,7 @@ def test_changes_are_seen_and_finished_trials_are_not_read_again(object_store, t
     copy(tmp_path, object_store)
     reader = StatusReader(SweepWorkdir(W), plan)
     reader.read_rows()
-    object_store.objects["bucket/w/trials/b-0/result.json"] = b"{}"
+    object_store.objects["bucket/w/trials/b-0/result.json"] = b'{"step": 1}'
     a_submission("queued").write(f"{W}/trials/d-0")
     object_store.requests.clear()
     assert ["finished"] * 3 + ["failed", "interrupted", "queued", "queued", "new"] == [
@@ -197,7 +197,7 @@ def test_a_trial_that_finishes_between_two_requests_is_finished(object_store, tm
     reader = threading.Thread(target=lambda: found.append(trial_status.read_status(folder).status))
     reader.start()
     wait_until(lambda: not object_store.failing)
-    object_store.objects["bucket/w/trials/b-0/result.json"] = b"{}"
+    object_store.objects["bucket/w/trials/b-0/result.json"] = b'{"step": 1}'
     an_attempt("finished").write(folder)
     reader.join()
     assert ["finished"] == found

@@ -8,7 +8,6 @@ import time
 import pytest
 from etils import epath
 
-from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import trial_status
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
 from deepmac_ablate.launch.supervision.attempt import Attempt
@@ -82,14 +81,14 @@ def test_status_from_attempt_and_submission(folder, attempt, when, submission, s
     made = an_attempt(attempt, **when) if attempt else None
     if made is not None:
         made.write(folder)
-    assert (status, made, cause) == tuple(trial_status.read_status(folder))
+    assert (status, made, cause, "") == tuple(trial_status.read_status(folder))
 
 
 def test_a_result_finishes_a_trial(folder):
     """A result has priority over a failed job."""
     a_submission("failed").write(folder)
     assert "failed" == trial_status.read_status(folder).status
-    file_io.write(epath.Path(folder) / "result.json", "{}")
+    file_io.write(epath.Path(folder) / "result.json", '{"step": 1}')
     assert trial_status.TrialStatus("finished") == trial_status.read_status(folder)
 
 
@@ -114,9 +113,24 @@ def test_a_heartbeat_on_gs_is_valid_for_two_minutes(age, status):
     assert status == trial_status.read_status("gs://bucket/w/trials/1").status
 
 
-@pytest.mark.parametrize("name", ["state-train.json", "submission-eval.json"])
-def test_a_broken_file_is_an_error(folder, name):
-    """The message names the file and says to delete it."""
-    file_io.write(epath.Path(folder) / name, "{}")
-    with pytest.raises(UserError, match=f"^{folder}/{name} is not a valid .*; delete it"):
-        trial_status.read_status(folder)
+@pytest.mark.parametrize(("name", "status"), [
+    # Launching again writes these anew.
+    ("state-train.json", "interrupted"), ("result.json", "interrupted"),
+    # The job in the cloud may run.
+    ("submission-eval.json", "failed")])
+@pytest.mark.parametrize("content", ["", "null", "{}", '{"role": "train", "number": "x"}'])
+def test_a_broken_file_is_the_cause_of_the_status(folder, name, status, content):
+    """A trial with a broken file is not finished, and the cause names the file."""
+    file_io.write(epath.Path(folder) / name, content.replace("role", "step"))
+    found = trial_status.read_status(folder)
+    assert status == found.status
+    assert found.cause.startswith(f"{folder}/{name} is broken: ")
+
+
+def test_a_broken_state_does_not_matter_beside_a_result(folder):
+    """A trial with a valid result is finished, whatever its other files hold."""
+    file_io.write(epath.Path(folder) / "result.json", '{"a/b/seen": 0.5}')
+    file_io.write(epath.Path(folder) / "state-train.json", "{")
+    found = trial_status.read_status(folder)
+    assert ("finished", "") == (found.status, found.cause)
+    assert "state-train.json" in found.broken

@@ -102,13 +102,17 @@ def test_a_workdir_that_cannot_be_written_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [("", "not valid JSON"), ('{"a": ', "not valid JSON"), ("3", "not a JSON object"),
-     ("\xff", "not valid JSON")],
+     ("\xff", "not Unicode text")],
 )
 def test_a_broken_result_is_named(tmp_path, text, reason):
-    """A damaged result counts neither as finished nor as missing."""
+    """A damaged result is no result; starting the trial again sets it aside."""
     (tmp_path / "result.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=rf"^{tmp_path}/result\.json is broken: .*{reason}.*"):
-        TrialWorkdir(tmp_path).is_finished()
+        TrialWorkdir(tmp_path).read_result()
+    assert not TrialWorkdir(tmp_path).is_finished()
+    TrialWorkdir(tmp_path).start(TRIAL, "id1", "")
+    assert TrialWorkdir(tmp_path).read_result() is None
+    assert text.encode("latin-1") == (tmp_path / "result.json.broken").read_bytes()
 
 
 def test_numbers_stay_numbers(tmp_path):

@@ -22,6 +22,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import zipfile
+import zlib
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -84,11 +86,39 @@ class Matches:
             for name in _BITS:
                 bits = np.unpackbits(fields[name], count=shape[0] * shape[1])
                 fields[name] = bits.astype(bool).reshape(shape)
-        except (ValueError, KeyError, EOFError, OSError, TypeError, zipfile.BadZipFile) as error:
+            _check_arrays(fields)
+        except (
+            ValueError, LookupError, EOFError, OSError, TypeError, NotImplementedError,
+            RuntimeError, AttributeError, MemoryError, zipfile.BadZipFile, zlib.error,
+        ) as error:
             raise UserError(
                 f"{where} is broken: it does not hold matches ({error}); delete it and evaluate "
                 "the trial again.") from error
         return cls(**fields)
+
+
+def _check_arrays(fields: Mapping[str, np.ndarray]) -> None:
+    """Raise a ValueError unless the arrays of `Matches` fit each other."""
+    images, classes = len(fields["image_ids"]), len(fields["class_ids"])
+    for name, shape in (
+            ("image_ids", (images,)), ("class_ids", (classes,)), ("image", (len(fields["image"]),)),
+            ("category", fields["image"].shape), ("scores", fields["image"].shape),
+            ("instances", (len(fields["instances"]), 2))):
+        if fields[name].shape != shape:
+            raise ValueError(f"{name} has the shape {fields[name].shape} instead of {shape}")
+        if fields[name].dtype.kind not in ("f" if name == "scores" else "iu"):
+            raise ValueError(f"{name} has the type {fields[name].dtype}")
+    for name in ("image_ids", "class_ids"):
+        if (np.diff(fields[name].astype(float)) <= 0).any():
+            raise ValueError(f"{name} are not ascending")
+    instances = fields["instances"]
+    for name, values, size in (
+            ("image", fields["image"], images), ("category", fields["category"], classes),
+            ("instances", instances[:, 0], images), ("instances", instances[:, 1], classes)):
+        if len(values) and not 0 <= values.min() <= values.max() < size:
+            raise ValueError(f"{name} holds an index that does not exist")
+    if not ((fields["scores"] >= 0) & (fields["scores"] <= 1)).all():
+        raise ValueError("scores must be from 0 to 1")
 
 
 def match_detections(overlaps: Overlaps, task: Literal["mask", "box"]) -> Matches:

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from etils import epath
 
@@ -23,9 +23,24 @@ from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.launch.supervision.job import ROLES
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.storage import file_io
-from deepmac_ablate.storage.strict_json import from_json
+from deepmac_ablate.storage.strict_json import (
+    COUNT,
+    TEXT,
+    TIME,
+    check_fields,
+    from_json,
+    object_of,
+    one_of,
+    optional,
+)
 
 _PROVIDERS = {"gke": Gke, "vertex": Vertex}
+
+_FIELDS = {
+    "role": one_of(*ROLES), "number": COUNT, "executor": one_of(*_PROVIDERS),
+    "place": object_of(TEXT), "name": TEXT, "resource": optional(TEXT), "device": TEXT,
+    "image": TEXT, "submitted": TIME, "state": one_of(*get_args(JobState)), "message": TEXT,
+    "looked": TIME}
 
 _PARALLEL_REQUESTS = 16
 # A cloud needs a while between a request to cancel a job and its end.
@@ -122,7 +137,8 @@ def parse_submission(text: bytes, where: str) -> Submission:
         UserError: If the content is not a valid submission.
     """
     try:
-        fields: dict[str, Any] = from_json(text, where)
+        fields = from_json(text, where)
+        check_fields(fields, _FIELDS, where)
         return Submission(**fields)
     except TypeError as error:
         raise UserError(f"{where} is not a valid submission ({error}); delete it.") from error

@@ -37,6 +37,7 @@ from deepmac_ablate.launch.supervision.signals import SignalListener
 from deepmac_ablate.launch.supervision.supervisor import Supervisor
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.training import tf_config
+from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 # Part of the grace period that is reserved for the last log and state; the trainer has the rest.
 _SECONDS_TO_FINISH = 5.0
@@ -163,7 +164,7 @@ def _previous_exit_status(
 
     Failures of earlier submissions are ignored: the new one is a request to try again.
     """
-    if (folder / "result.json").exists():
+    if TrialWorkdir(folder).is_finished():
         return errors.FINISHED
     last = attempt.read_attempt(folder, role)
     if submission is None or last is None or last.submission != submission.number:

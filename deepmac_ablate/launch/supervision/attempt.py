@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -15,7 +16,17 @@ import psutil
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision import locks, processes
 from deepmac_ablate.storage import disk
-from deepmac_ablate.storage.strict_json import from_json
+from deepmac_ablate.storage.strict_json import (
+    COUNT,
+    PID,
+    TEXT,
+    TIME,
+    Kind,
+    check_fields,
+    from_json,
+    one_of,
+    optional,
+)
 
 # Environment variable of all processes that an attempt starts; its value is an `attempt_tag`.
 TAG_VARIABLE = "DEEPMAC_ABLATE_ATTEMPT"
@@ -27,6 +38,15 @@ _SECONDS_WITHOUT_REMOTE_HEARTBEAT = 120.0
 # From the death of a process to the release of its locks.
 _SECONDS_TO_RELEASE = 5.0
 _SECONDS_BETWEEN_POLLS = 0.02
+
+_LAUNCH_AGAIN = "launch the sweep again to write a new one"
+_EXIT_CODE = Kind("an exit status", lambda value: type(value) is int and abs(value) < 2**32)
+_FIELDS = {
+    "role": one_of("train", "eval"), "number": COUNT,
+    "state": one_of("running", "finished", "failed", "interrupted"), "host": TEXT, "pid": PID,
+    "pid_started": optional(TEXT), "started": TIME, "heartbeat": TIME,
+    "process_group": optional(PID), "group_started": optional(TEXT), "ended": optional(TIME),
+    "exit_code": optional(_EXIT_CODE), "cause": optional(TEXT), "submission": optional(COUNT)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +120,17 @@ def attempt_tag(folder: Path, role: str) -> str:
 
 
 def read_attempt(folder: str | os.PathLike[str], role: str) -> Attempt | None:
-    """Return the last attempt of a role, or None if there was none.
+    """Return the last attempt of a role; None if there was none, or its file is broken.
 
     Raises:
-        UserError: If its file is broken.
+        StorageError: If its file cannot be read.
     """
     path = _state_path(folder, role)
     text = _read_remote(path) if disk.is_remote(path) else disk.read(path)
-    return None if text is None else parse_attempt(text, path)
+    # The next attempt replaces a broken file; locks, logs and processes tell what it needs to know.
+    with contextlib.suppress(UserError):
+        return None if text is None else parse_attempt(text, path)
+    return None
 
 
 def state_name(role: str) -> str:
@@ -125,11 +148,13 @@ def parse_attempt(text: bytes, where: str) -> Attempt:
     Raises:
         UserError: If the content is not a valid attempt.
     """
+    fields = from_json(text, where, _LAUNCH_AGAIN)
+    check_fields(fields, _FIELDS, where, _LAUNCH_AGAIN)
     try:
-        return Attempt(**from_json(text, where))
+        return Attempt(**fields)
     except TypeError as error:
         raise UserError(
-            f"{where} is not a valid state of an attempt ({error}); delete it.") from error
+            f"{where} is not a valid state of an attempt ({error}); {_LAUNCH_AGAIN}.") from error
 
 
 def is_running(folder: str | os.PathLike[str], attempt: Attempt) -> bool:

@@ -15,7 +15,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from deepmac_ablate.launch.supervision.lock_holder import LockHeldError, in_use_message
+from deepmac_ablate.launch.supervision.lock_holder import (
+    LockHeldError,
+    in_use_message,
+    parse_holder,
+)
 from deepmac_ablate.storage.gcs import ObjectStore, TimeLimits
 from deepmac_ablate.storage.gcs_errors import StorageError
 
@@ -193,11 +197,8 @@ def _read_lock(store: ObjectStore, path: str) -> _StoredLock | None:
     found = store.find_generation(path)
     if found is None:
         return None
-    try:
-        holder = json.loads(found.metadata.get("holder", ""))
-    except ValueError:
-        holder = {}
-    return _StoredLock(found.number, holder if isinstance(holder, dict) else {}, found.age)
+    holder = parse_holder(found.metadata.get("holder", "").encode())
+    return _StoredLock(found.number, holder or {}, found.age)
 
 
 def _held_message(path: str, stored: _StoredLock) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import time
@@ -10,6 +11,11 @@ from typing import Any
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision import processes
+from deepmac_ablate.storage.strict_json import PID, TEXT, TIME, check_fields, from_json, optional
+
+_FIELDS = {
+    "what": optional(TEXT), "host": optional(TEXT), "pid": optional(PID), "user": optional(TEXT),
+    "process_started": optional(TEXT), "started": optional(TIME)}
 
 
 class LockHeldError(UserError):
@@ -35,6 +41,15 @@ def describe_this_process(kind: str) -> dict[str, Any]:
         "what": kind, "host": os.uname().nodename, "pid": os.getpid(), "user": user,
         "process_started": processes.process_identity(os.getpid()), "started": time.time(),
     }
+
+
+def parse_holder(text: bytes) -> dict[str, Any] | None:
+    """Return the description of a holder as JSON; None if it is illegible."""
+    with contextlib.suppress(UserError):
+        holder = from_json(text, "The lock")
+        check_fields(holder, _FIELDS, "The lock")
+        return holder
+    return None
 
 
 def in_use_message(path: str | os.PathLike[str], holder: Mapping[str, Any] | None) -> str:

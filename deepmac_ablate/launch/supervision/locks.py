@@ -21,8 +21,10 @@ from deepmac_ablate.launch.supervision.lock_holder import (
     LockHeldError,
     describe_this_process,
     in_use_message,
+    parse_holder,
 )
 from deepmac_ablate.storage import disk
+from deepmac_ablate.storage.disk import StorageError
 
 if TYPE_CHECKING:
     from deepmac_ablate.launch.supervision.gcs_lock import GcsLock
@@ -125,10 +127,11 @@ def is_held(path: str | os.PathLike[str]) -> bool:
     """Return whether some process, maybe this one, holds a lock; False if the file is missing."""
     if disk.is_remote(path):
         return _read_remote_holder(path) is not None
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
+    with disk.translating_errors(path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return False
     try:
         # Closing the file releases the shared lock.
         return not _try_lock(descriptor, fcntl.LOCK_SH)
@@ -142,11 +145,9 @@ def read_holder(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         return _read_remote_holder(path) or None
     if not is_held(path):
         return None
-    try:
-        written = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return written if isinstance(written, dict) else None
+    with contextlib.suppress(StorageError):
+        return parse_holder(disk.read(path) or b"")
+    return None
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

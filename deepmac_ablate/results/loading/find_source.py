@@ -8,6 +8,7 @@ from deepmac_ablate.errors import UserError, did_you_mean_path
 from deepmac_ablate.results.loading.source import Source
 from deepmac_ablate.results.loading.wandb_source import WandbProjectSource
 from deepmac_ablate.results.loading.workdir_source import SweepWorkdirSource, TrialFolderSource
+from deepmac_ablate.storage.disk import translating_errors
 
 _WANDB = "wandb:"
 _MOST_NAMES = 5
@@ -26,7 +27,11 @@ def find_source(name: str) -> Source:
     """
     if name.startswith(_WANDB):
         return WandbProjectSource(name.removeprefix(_WANDB))
-    path = epath.Path(name)
+    with translating_errors(name):
+        return _find_folder(name, epath.Path(name))
+
+
+def _find_folder(name: str, path: epath.Path) -> Source:
     if not path.exists():
         raise UserError(
             f"{name!r} does not exist.{_similar_sibling(path)} Pass a sweep workdir, a trial "

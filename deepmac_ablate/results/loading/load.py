@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
+from deepmac_ablate.errors import BrokenFileWarning
 from deepmac_ablate.results.loading.find_source import find_source
 from deepmac_ablate.results.loading.frame import frame_of_records
 from deepmac_ablate.results.loading.per_class import add_per_class_columns
@@ -17,6 +19,9 @@ Workdirs = Sequence[str | os.PathLike[str]]
 
 def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd.DataFrame:
     """Return one row per trial, see `columns`.
+
+    Issues a `BrokenFileWarning` for each other file that is broken or cannot be read. What is in it
+    counts as unknown; a trial without a valid result is not finished.
 
     Args:
         *workdirs: Sweep workdirs and trial folders, on a disk or on ``gs://``, and W&B projects as
@@ -32,12 +37,14 @@ def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd
         the sweep's name.
 
     Raises:
-        UserError: If one of the sources has no results, or a plan is broken. A trial with broken
-            files is a row with the status "failed" and the cause.
+        UserError: If one of the sources has no results, or a plan is broken.
     """
     sources = [find_source(os.fspath(workdir)) for workdir in workdirs]
     records_by_workdir = [list(source.trials()) for source in sources]
     records = _deduplicate(disambiguate_sweeps(workdirs, records_by_workdir))
+    for record in records:
+        if record.broken:
+            warnings.warn(record.broken, BrokenFileWarning, stacklevel=2)
     frame = frame_of_records(records, [axis for source in sources for axis in source.axes()])
     return add_per_class_columns(frame, per_class) if per_class else frame
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import pandas as pd
 
 from deepmac_ablate import class_splits
 from deepmac_ablate.data.dataset_info import Category
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import BrokenFileWarning, UserError, did_you_mean
 from deepmac_ablate.results import columns
 from deepmac_ablate.results.loading.frame import with_metrics
 from deepmac_ablate.storage import file_io
@@ -24,10 +25,15 @@ _DESCRIPTION = {
 _AS_READ = {
     "reading": "str", "category_id": "int64", "name": "str", "role": "str", "instances": "int64"}
 _MOST_NAMES = 12
+# A metric may exceed 1 by a rounding error.
+_HIGHEST = 1 + 1e-6
 
 
 def per_class(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per trial, box source and class.
+
+    Issues a `BrokenFileWarning` for each per_class.csv that is broken or cannot be read; its trial
+    is left out.
 
     Args:
         frame: The frame from `results.load`.
@@ -36,20 +42,21 @@ def per_class(frame: pd.DataFrame) -> pd.DataFrame:
         The finished trials whose per_class.csv is available, in the columns `trial`, `reading` (the
         box source), `category_id`, `name`, `role` ("seen" or "novel" in training), `instances`, and
         one for each metric, in [0, 1] and missing if undefined.
-
-    Raises:
-        UserError: If a per_class.csv is broken.
     """
     finished = frame[(frame["status"] == "finished") & (frame["folder"] != "")]
     # Hundreds of files with the same header are parsed as one, which is faster.
     files_by_header: dict[bytes, list[_File]] = {}
     paths = [f"{folder}/per_class.csv" for folder in finished["folder"]]
-    contents = file_io.read_many(paths)
+    unreadable: dict[str, str] = {}
+    contents = file_io.read_many(paths, unreadable=unreadable)
+    for problem in unreadable.values():
+        _warn(problem)
     for trial, path in zip(finished["trial"], paths, strict=True):
         if (content := contents[path]) is not None:
             header, _, rows = content.partition(b"\n")
             files_by_header.setdefault(header, []).append(_File(trial, path, rows))
-    tables = [_parse_files(header, files) for header, files in files_by_header.items()]
+    parsed = [_parse_files(header, files) for header, files in files_by_header.items()]
+    tables = [table for table in parsed if table is not None]
     if len(tables) > 1:
         position = {trial: number for number, trial in enumerate(finished["trial"])}
         tables = [pd.concat(tables).sort_values(
@@ -71,7 +78,7 @@ def with_split(frame: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:
         split: A split that `class_splits.resolve` accepts.
 
     Raises:
-        UserError: If the split does not fit the classes, or a per_class.csv is broken.
+        UserError: If the split does not fit the classes.
     """
     from deepmac_ablate.evaluation.metrics import summary
 
@@ -135,33 +142,61 @@ class _File(NamedTuple):
     rows: bytes
 
 
-def _parse_files(header: bytes, files: Sequence[_File]) -> pd.DataFrame:
-    """Return the rows of files with the same header, each with its trial."""
+def _parse_files(header: bytes, files: Sequence[_File]) -> pd.DataFrame | None:
+    """Return the rows of files with the same header, each with its trial; None without any."""
     lines = [file.rows.count(b"\n") for file in files]
-    with contextlib.suppress(ValueError):
-        table = _parse_rows(header, b"".join(file.rows for file in files))
-        if len(table) == sum(lines):
-            return table.assign(trial=np.repeat([file.trial for file in files], lines))
+    with contextlib.suppress(ValueError, OverflowError):
+        owners = np.repeat(np.arange(len(files)), lines)
+        table = _parse_rows(header, b"".join(file.rows for file in files), owners)
+        return table.assign(trial=np.repeat([file.trial for file in files], lines))
     # A file is broken, or a class has a line break in its name, so that lines are not rows.
-    return pd.concat([_parse_file(header, file) for file in files], ignore_index=True)
+    tables = []
+    for file in files:
+        try:
+            tables.append(parse_per_class(header, file.rows, file.path).assign(trial=file.trial))
+        except UserError as error:
+            _warn(str(error))
+    return pd.concat(tables, ignore_index=True) if tables else None
 
 
-def _parse_file(header: bytes, file: _File) -> pd.DataFrame:
-    try:
-        return _parse_rows(header, file.rows).assign(trial=file.trial)
-    except ValueError as error:
-        raise UserError(
-            f"{file.path} is broken: it is not a table of metrics by class ({error}); delete it."
-        ) from error
+def parse_per_class(header: bytes, rows: bytes, path: str) -> pd.DataFrame:
+    """Return the content of a per_class.csv, with an empty first column for the trial.
 
-
-def _parse_rows(header: bytes, rows: bytes) -> pd.DataFrame:
-    """Return a table with an empty first column for the trial.
+    Args:
+        header: First line of the file.
+        rows: The lines below.
+        path: Path of the file, for messages.
 
     Raises:
-        ValueError: If the rows cannot be parsed, or a column is missing.
+        UserError: If it is broken.
+    """
+    try:
+        return _parse_rows(header, rows)
+    except (ValueError, OverflowError) as error:
+        raise UserError(
+            f"{path} is broken: it is not a table of metrics by class ({error}); evaluate the "
+            "trial again.") from error
+
+
+def _warn(problem: str) -> None:
+    warnings.warn(f"Left out by class: {problem}", BrokenFileWarning, stacklevel=4)
+
+
+def _parse_rows(header: bytes, rows: bytes, owners: np.ndarray | None = None) -> pd.DataFrame:
+    """Return a table with an empty first column for the trial.
+
+    Args:
+        header: First line of the file.
+        rows: The lines below.
+        owners: Number of the file of each line, if there are several files.
+
+    Raises:
+        ValueError: If the rows cannot be parsed, a column is missing, a number is out of range or
+            a class appears twice.
     """
     names = header.decode().strip().split(",")
+    if len(set(names)) < len(names):
+        raise ValueError("two of its columns have the same name")
     if missing := [name for name in _DESCRIPTION if name not in names]:
         raise ValueError(f"it has no column {missing[0]!r}")
     if not rows.endswith(b"\n"):
@@ -171,8 +206,29 @@ def _parse_rows(header: bytes, rows: bytes) -> pd.DataFrame:
     table = pd.read_csv(
         io.BytesIO(rows), names=names, dtype=dtypes, keep_default_na=False,
         na_values={name: [""] for name in names if name not in _AS_READ})
+    _check_rows(table, 0 if owners is None else owners)
     table.insert(0, "trial", "")
     return table
+
+
+def _check_rows(table: pd.DataFrame, owners: np.ndarray | int) -> None:
+    """Raise a ValueError unless the numbers are in range and each class appears once."""
+    if np.ndim(owners) and len(table) != len(owners):
+        raise ValueError("its lines are not its rows")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError("a line has too many cells")  # noqa: TRY004
+    for name in table.columns.difference(list(_AS_READ)):
+        values = table[name].to_numpy()
+        wrong = values[~((values >= 0) & (values <= _HIGHEST)) & ~np.isnan(values)]
+        if len(wrong):
+            raise ValueError(f"{name} must be from 0 to 1, got {wrong[0]:g}")
+    if (table["instances"] < 0).any():
+        raise ValueError(f"instances must be at least 0, got {table['instances'].min()}")
+    if unknown := sorted(set(table["role"]) - {"seen", "novel"}):
+        raise ValueError(f"role must be seen or novel, got {unknown[0]!r}")
+    classes = table[["reading", "category_id"]].assign(owner=owners)
+    if (twice := classes.duplicated()).any():
+        raise ValueError(f"class {classes['category_id'][twice].iloc[0]} appears twice")
 
 
 def _class_names(long: pd.DataFrame) -> pd.Series:

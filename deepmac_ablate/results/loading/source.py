@@ -20,6 +20,7 @@ class TrialRecord(NamedTuple):
     Attributes:
         levels: The name of the level by the name of each axis.
         starts: The fields of each start that `provenance.code_state` needs; empty if unknown.
+        broken: Sentences about files that are broken or cannot be read; else empty.
         metrics: Numbers in [0, 1] by `<box source>/<metric>/<classes>`, NaN if undefined; empty
             unless the trial is finished.
     """
@@ -42,6 +43,7 @@ class TrialRecord(NamedTuple):
     commit: str | None = None
     folder: str = ""
     starts: Sequence[Mapping[str, Any]] = ()
+    broken: str = ""
     metrics: Mapping[str, float] = _NOTHING
 
 
@@ -57,8 +59,3 @@ class Source(Protocol):
         Raises:
             UserError: If they cannot be read.
         """
-
-
-def is_metric(name: str) -> bool:
-    """Return whether a name has the form `<box source>/<metric>/<classes>`."""
-    return name.count("/") >= 2

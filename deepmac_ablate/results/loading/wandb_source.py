@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.status_rows import Status
-from deepmac_ablate.results.loading.source import TrialRecord, is_metric
+from deepmac_ablate.results.loading.source import TrialRecord
+from deepmac_ablate.trial.trial_files import is_metric
 
 _PROJECT = re.compile(r"[^/\s]+/[^/\s]+")
 _RUNS_PER_PAGE = 200

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from deepmac_ablate.errors import BrokenFileWarning, UserError
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.progress import track
 from deepmac_ablate.results.loading.record_cache import (
@@ -16,9 +17,8 @@ from deepmac_ablate.results.loading.record_cache import (
 from deepmac_ablate.results.loading.source import TrialRecord
 from deepmac_ablate.results.loading.trial_folder import read_trial_folder, read_trial_folders
 from deepmac_ablate.storage import file_io
-from deepmac_ablate.storage.strict_json import from_json
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
-from deepmac_ablate.sweep.validation.cost import Cost
+from deepmac_ablate.sweep.validation.cost import Cost, parse_costs
 
 
 class TrialFolderSource:
@@ -60,11 +60,7 @@ class SweepWorkdirSource:
         return tuple(self._plan.axes) if self._plan else ()
 
     def trials(self) -> Iterable[TrialRecord]:
-        """Return the trials in the order of the plan, then the others by arm and seed.
-
-        Raises:
-            UserError: If costs.json is broken.
-        """
+        """Return the trials in the order of the plan, then the others by arm and seed."""
         costs = _read_costs(self._path)
         found = {record.trial: record for record in self._read_records()}
         records = []
@@ -82,7 +78,11 @@ class SweepWorkdirSource:
 
     def _read_records(self) -> list[TrialRecord]:
         folder = f"{self._path}/trials"
-        names = [entry.name for entry in file_io.list_folders([folder])[folder]]
+        planned = {trial.id for trial in self._plan.trials} if self._plan else set()
+        # A file in place of a planned trial's folder is reported; other files are not of a sweep.
+        names = [
+            entry.name for entry in file_io.list_folders([folder])[folder]
+            if entry.is_folder or entry.name in planned]
         return (_read_remote if file_io.is_remote(folder) else _read_local)(self._path, names)
 
 
@@ -107,7 +107,7 @@ def _read_local(workdir: str, names: Sequence[str]) -> list[TrialRecord]:
             if record is None:
                 continue
             trial = CachedTrial(stamps, record)
-        if trial.record.status == "finished":
+        if trial.record.status == "finished" and not trial.record.broken:
             finished[name] = trial
         records.append(trial.record._replace(folder=folder))
     if finished.keys() != cached.keys() or any(
@@ -131,15 +131,20 @@ def _with_plan(record: TrialRecord | None, plan: Plan, planned: PlannedTrial) ->
         steps=planned.steps if record.steps is None else record.steps)
 
 
-def _read_costs(path: str) -> dict[str, Any]:
-    text = file_io.read(f"{path}/costs.json")
-    return {} if text is None else from_json(text, f"{path}/costs.json")
-
-
-def _with_cost(record: TrialRecord, fields: Any) -> TrialRecord:  # noqa: ANN401 - JSON
+def _read_costs(path: str) -> dict[str, Cost]:
+    """Return the costs by trial; those of a broken file or entry are unknown."""
+    path = f"{path}/costs.json"
     try:
-        cost = Cost.from_json(fields)
-    except TypeError:
-        # The cost is missing or was written by another version.
+        text = file_io.read(path)
+        costs, problem = ({}, "") if text is None else parse_costs(text, path)
+    except UserError as error:
+        costs, problem = {}, str(error)
+    if problem:
+        warnings.warn(f"Costs are left out: {problem}", BrokenFileWarning, stacklevel=2)
+    return costs
+
+
+def _with_cost(record: TrialRecord, cost: Cost | None) -> TrialRecord:
+    if cost is None:
         return record
     return record._replace(parameters=cost.parameters, training_gmacs=cost.training_gmacs)

@@ -14,13 +14,19 @@ import numpy as np
 import pandas as pd
 from etils import epath
 
+from deepmac_ablate.data import masks
 from deepmac_ablate.data.dataset_info import DatasetInfo, annotations_path
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, shorten
 from deepmac_ablate.evaluation.metrics.ground_truth import load_annotations
 from deepmac_ablate.results import instances as kept
 from deepmac_ablate.results.arms import ArmTrials
+from deepmac_ablate.results.loading.per_class import parse_per_class
 from deepmac_ablate.storage import file_io
+from deepmac_ablate.storage.disk import StorageError
+from deepmac_ablate.storage.strict_json import list_of, number
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
+
+_BOX = list_of(number(-1e6, 1e6))
 
 
 class RepresentativeTrial(NamedTuple):
@@ -44,7 +50,8 @@ def choose_trials(arms: Sequence[ArmTrials]) -> list[RepresentativeTrial]:
         The trials in the order of the arms, without arms that have no such trial.
     """
     finished = [(arm.label, row) for arm in arms for row in arm.finished if row["folder"]]
-    there = file_io.list_folders(row["folder"] for _, row in finished)
+    # A folder that cannot be listed shows no masks.
+    there = file_io.list_folders((row["folder"] for _, row in finished), unreadable={})
     found = {
         (label, row["seed"]): RepresentativeTrial(label, row["seed"], epath.Path(row["folder"]))
         for label, row in finished
@@ -69,12 +76,8 @@ def read_instances(trial: RepresentativeTrial) -> pd.DataFrame:
     """
     path, classes_path = trial.folder / kept.FILE, trial.folder / "per_class.csv"
     rows = kept.parse_instances(file_io.read(path) or b"", str(path))
-    try:
-        with classes_path.open() as file:
-            classes = pd.read_csv(file, usecols=["category_id", "name", "role"])
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{classes_path} is broken ({error}); evaluate the trial again.") from error
+    header, _, lines = (file_io.read(classes_path) or b"").partition(b"\n")
+    classes = parse_per_class(header, lines, str(classes_path))[["category_id", "name", "role"]]
     rows = rows.merge(classes.drop_duplicates("category_id"), on="category_id", how="left")
     return rows.assign(arm=trial.arm)
 
@@ -93,11 +96,26 @@ def read_predicted_masks(
     path = trial.folder / "masks.json.gz"
     try:
         results = json.loads(gzip.decompress(file_io.read(path) or b""))
-        return {
+        found = {
             result["annotation_id"]: result for result in results
             if result["annotation_id"] in annotation_ids}
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
+        for result in found.values():
+            _check_mask(result)
+    except StorageError:
+        raise
+    except (
+        OSError, EOFError, ValueError, LookupError, TypeError, RecursionError, zlib.error,
+    ) as error:
         raise UserError(f"{path} is broken ({error}); evaluate the trial again.") from error
+    return found
+
+
+def _check_mask(result: Mapping[str, Any]) -> None:
+    """Raise an error unless a mask and its box can be drawn."""
+    if not _BOX.matches(result["bbox"]) or len(result["bbox"]) != 4:
+        raise ValueError(f"a box must be {_BOX.meaning}, got {shorten(result['bbox'])}")
+    height, width = result["segmentation"]["size"]
+    masks.decode_segmentation(result["segmentation"], height, width)
 
 
 class EvaluatedDataset(NamedTuple):

@@ -6,13 +6,14 @@ import base64
 import functools
 import hashlib
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from etils import epath
 
 from deepmac_ablate import results
-from deepmac_ablate.errors import UserError, count_noun, inflect
+from deepmac_ablate.errors import BrokenFileWarning, UserError, count_noun, inflect
 from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.results.class_split import apply_split
 from deepmac_ablate.results.number_format import metric_title
@@ -109,6 +110,21 @@ def render_report(workdirs: Sequence[str], options: ReportOptions) -> ReportFile
     Raises:
         UserError: As `write_report`.
     """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BrokenFileWarning)
+        context, plots = _read_context(workdirs, options)
+    broken = dict.fromkeys(
+        str(each.message) for each in caught if issubclass(each.category, BrokenFileWarning))
+    for sentence in broken:
+        warnings.warn(sentence, BrokenFileWarning, stacklevel=2)
+    context = {**context, "broken": list(broken)}
+    return ReportFiles(_render_page(context), _figure_files(plots) if options.figures else {})
+
+
+def _read_context(
+    workdirs: Sequence[str], options: ReportOptions
+) -> tuple[dict[str, Any], list[Plot]]:
+    """Return the variables of the page's template, and the figures."""
     frame = results.load(*workdirs)
     classes = results.per_class(frame)
     frame, split = apply_split(frame, classes, options.split)
@@ -123,7 +139,7 @@ def render_report(workdirs: Sequence[str], options: ReportOptions) -> ReportFile
     plots = [draw(data) for draw in PLOTS.values()]
     compared_arms = most_informative_arms(arms, metric, _MAX_DIFFERENCES)
     plans = design.read_plans(workdirs, frame)
-    context = {
+    return {
         "title": ", ".join(dict.fromkeys(filter(None, frame["sweep"]))) or "trials",
         "metric": metric,
         "metric_title": metric_title(metric),
@@ -137,8 +153,7 @@ def render_report(workdirs: Sequence[str], options: ReportOptions) -> ReportFile
         "differences_note": compared_arms.note,
         "failures": design.group_failures(frame),
         "origins": origins.read_origins(frame, workdirs),
-    }
-    return ReportFiles(_render_page(context), _figure_files(plots) if options.figures else {})
+    }, plots
 
 
 def render_template(name: str, **context: Any) -> str:  # noqa: ANN401 - what the template needs

@@ -10,9 +10,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.storage.strict_json import COUNT, check_fields, from_json, number
+
 # A backward pass takes two products for each product of the forward pass: one for the gradients of
 # the inputs, one for those of the weights.
 _FORWARD_PASSES_PER_STEP = 3
+
+
+_REMEDY = "launch the sweep again to write it anew"
 
 
 class Ratios(NamedTuple):
@@ -87,6 +93,29 @@ class Cost:
         """Return the cost that `to_json` has written.
 
         Raises:
-            TypeError: If an attribute is missing or unknown.
+            UserError: If an attribute is missing or not a valid number.
+            TypeError: If an attribute is unknown.
         """
+        check_fields(fields, _FIELDS, "The cost")
         return cls(**fields)
+
+
+def parse_costs(text: bytes, where: str) -> tuple[dict[str, Cost], str]:
+    """Return the costs in costs.json by the ids of trials, and a sentence about broken ones.
+
+    Raises:
+        UserError: If the file is not a JSON object.
+    """
+    costs, broken = {}, ""
+    for trial, fields in from_json(text, where, _REMEDY).items():
+        entry = f"The entry {trial!r} of {where}"
+        try:
+            check_fields(fields, _FIELDS, entry, _REMEDY)
+            costs[trial] = Cost(**{name: fields[name] for name in _FIELDS})
+        except UserError as error:
+            broken = broken or str(error)
+    return costs, broken
+
+
+_FIELDS = {
+    field.name: COUNT if field.type == "int" else number(0) for field in dataclasses.fields(Cost)}

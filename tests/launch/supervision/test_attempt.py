@@ -63,7 +63,7 @@ def test_an_attempt_is_read_as_it_was_written(tmp_path):
 def test_a_result_finishes_a_trial(tmp_path, state):
     """A trial with a result has finished, whatever state its attempt left."""
     an_attempt(state=state).write(tmp_path)
-    (tmp_path / "result.json").write_text("{}")
+    (tmp_path / "result.json").write_text('{"step": 1}')
     found = trial_status.read_status(tmp_path)
     assert ("finished", state) == (found.status, found.attempt.state)
 
@@ -117,12 +117,14 @@ def test_two_jobs_of_a_trial_make_one_status(tmp_path, train, evaluation, expect
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "is not valid JSON"), ("{}", "is not a valid state of an attempt")])
+    [("", "it is not valid JSON"), ("{}", "its 'role' must be one of train, eval, but is missing")])
 def test_a_broken_state_is_named(tmp_path, content, message):
-    """A broken state file is reported by its path."""
+    """A broken state file is the cause of an interruption; the next attempt replaces it."""
     (tmp_path / "state-train.json").write_text(content)
-    with pytest.raises(UserError, match=rf"state-train\.json.* {message}.*; delete it"):
-        trial_status.read_status(tmp_path)
+    found = trial_status.read_status(tmp_path)
+    assert "interrupted" == found.status
+    assert f"state-train.json is broken: {message}" in found.cause
+    assert attempt.read_attempt(tmp_path, "train") is None
 
 
 def test_leftovers_of_a_killed_supervisor_are_ended(tmp_path):

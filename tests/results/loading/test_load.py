@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 from etils import epath
 
 from deepmac_ablate import results
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import BrokenFileWarning, UserError
 from deepmac_ablate.results import arms, columns
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.helpers import result_workdirs
@@ -70,17 +71,35 @@ def test_an_axis_may_have_the_name_of_a_column(tmp_path):
     assert ["axis:seed"] == columns.axes(frame)
 
 
-@pytest.mark.parametrize(("name", "content", "message"), [
-    ("plan.json", "{", r"plan\.json is broken: it is not valid JSON"),
-    ("plan.json", "{}", r"plan\.json is not a valid plan \(KeyError\('trials'\)\); launch"),
-    ("costs.json", "[]", r"costs\.json is broken: it is not a JSON object; delete it"),
+@pytest.mark.parametrize(("content", "message"), [
+    ("{", "it is not valid JSON"),
+    ("{}", "its 'name' must be a string, but is missing; launch"),
+    ('{"name": "a", "question": "", "axes": {}, "baseline": "a", "trials": [{"id": "../b"}]}',
+     "its 'id' must be the name of a folder, got '../b'; launch"),
 ])
-def test_a_broken_plan_is_refused(tmp_path, name, content, message):
-    """A broken plan or cost file is an error that names the file."""
+def test_a_broken_plan_is_refused(tmp_path, content, message):
+    """A broken plan is an error that names the file and the value."""
     sweep(tmp_path / "w")
-    (tmp_path / "w" / name).write_text(content)
-    with pytest.raises(UserError, match=message):
+    (tmp_path / "w" / "plan.json").write_text(content)
+    with pytest.raises(UserError, match=rf"plan\.json is broken: {re.escape(message)}"):
         results.load(tmp_path / "w")
+
+
+@pytest.mark.parametrize(("content", "problem"), [
+    ("", "costs.json is broken: it is not valid JSON"),
+    ("[]", "costs.json is broken: it is not a JSON object"),
+    ('{"conv+2-0": null}', "The entry 'conv.2-0' of .*costs.json is broken"),
+    ('{"conv+2-0": {"parameters": 1e308}}', "its 'parameters' must be a whole number")])
+def test_broken_costs_cost_only_the_estimates(tmp_path, content, problem):
+    """A table with a broken costs.json has all numbers but the costs, and a warning names it."""
+    sweep(tmp_path / "w")
+    before = results.load(tmp_path / "w")
+    (tmp_path / "w" / "costs.json").write_text(content)
+    with pytest.warns(BrokenFileWarning, match=f"^Costs are left out: .*{problem}"):
+        after = results.load(tmp_path / "w")
+    estimates = ["parameters", "training_gmacs"]
+    assert after[estimates].isna().all(axis=None)
+    pd.testing.assert_frame_equal(before.drop(columns=estimates), after.drop(columns=estimates))
 
 
 def test_trials_of_earlier_launches_follow_those_of_the_plan(tmp_path):
@@ -176,10 +195,11 @@ def test_a_workdir_on_an_object_store_is_read_like_one_on_a_disk(tmp_path):
             remote = epath.Path("gs://bucket/w") / path.relative_to(tmp_path / "w").as_posix()
             remote.write_bytes(path.read_bytes())
     frame = results.load("gs://bucket/w")
-    assert ["failed", "running", "interrupted", "failed", "finished", "new"] == list(
+    assert ["failed", "running", "interrupted", "interrupted", "finished", "new"] == list(
         frame["status"])
     moved = local["folder"].str.replace(f"{tmp_path}/w", "gs://bucket/w")
-    pd.testing.assert_frame_equal(local.assign(folder=moved), frame)
+    cause = local["cause"].str.replace(f"{tmp_path}/w", "gs://bucket/w")
+    pd.testing.assert_frame_equal(local.assign(folder=moved, cause=cause), frame)
     alone = results.load("gs://bucket/w/trials/hg+4-0")
     assert ["finished"] == list(alone["status"])
 

@@ -13,13 +13,15 @@ from pycocotools.cocoeval import COCOeval
 
 from deepmac_ablate import class_splits, results
 from deepmac_ablate.data.dataset_info import Category, annotations_path
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import BrokenFileWarning, UserError
 from deepmac_ablate.evaluation.metrics import summary
 from deepmac_ablate.results import columns
 from tests.helpers import result_workdirs
 from tests.helpers.result_workdirs import CLASSES
 
 SPLITS = ("all", "none", ["disc", "None"], [2], "random-2-seed-0")
+
+HEADER = "reading,category_id,name,role,instances,iou\n"
 
 
 @pytest.fixture
@@ -180,12 +182,21 @@ def test_a_class_may_have_a_line_break_in_its_name(sweep):
     ("reading,category_id,name,role,instances,iou\na,1,b,seen,1,x\n", "float: 'x'"),
     ("reading,category_id,name,role,instances,iou\na,,b,seen,1,0.5\n", "it is not a table"),
     ("reading,category_id,name,role\na,1,b,seen\n", "it has no column 'instances'"),
+    (f"{HEADER}a,1,b,seen,1,-1\n", "iou must be from 0 to 1, got -1"),
+    (f"{HEADER}a,1,b,seen,1,inf\n", "iou must be from 0 to 1, got inf"),
+    (f"{HEADER}a,1,b,seen,-1,0.5\n", "instances must be at least 0, got -1"),
+    (f"{HEADER}a,1,b,new,1,0.5\n", "role must be seen or novel, got 'new'"),
+    (f"{HEADER}a,1,b,seen,1,0.5\na,1,b,seen,1,0.5\n", "class 1 appears twice"),
+    (f"{HEADER}a,1,b,seen,1,0.5,6\n", "it is not a table of metrics"),
 ])
-def test_a_broken_table_is_named(sweep, content, reason):
-    """The message about a broken per_class.csv names the file and the reason."""
+def test_a_broken_table_costs_only_its_own_trial(sweep, content, reason):
+    """A warning names a broken per_class.csv and the reason; the other trials' rows stay."""
+    before = results.per_class(results.load(sweep.path))
     (sweep.folder("a-1") / "per_class.csv").write_text(content)
-    with pytest.raises(UserError, match=rf"a-1/per_class\.csv is broken: .*{reason}"):
-        results.per_class(results.load(sweep.path))
+    with pytest.warns(BrokenFileWarning, match=rf"a-1/per_class\.csv is broken: .*{reason}"):
+        after = results.per_class(results.load(sweep.path))
+    others = before[before["trial"] != "a-1"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, after)
 
 
 @pytest.mark.slow

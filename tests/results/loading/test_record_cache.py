@@ -56,7 +56,8 @@ def test_finished_trials_are_not_read_again(sweep):
 @pytest.mark.parametrize(("change", "column", "expected"), [
     (lambda trial: trial.write_result({"step": 600, NAME: 0.7}), NAME, 0.7),
     (lambda trial: (trial.path / "sweep.json").write_text('{"arm": "b"}'), "arm", "b"),
-    (lambda trial: (trial.path / "trial.json").write_text('{"id": "a-0", "seed": 7}'), "seed", 7),
+    (lambda trial: (trial.path / "trial.json").write_text(
+        '{"id": "a-0", "seed": 7, "arm": "a", "bindings": [], "gin_files": []}'), "seed", 7),
     (lambda trial: trial.append_attempt(result_workdirs.attempt()), "attempts", 2),
     (lambda trial: (trial.path / "result.json").unlink(), "status", "running"),
 ])

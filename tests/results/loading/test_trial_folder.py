@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
+import shutil
 import time
 
 import pandas as pd
 import pytest
 
 from deepmac_ablate import results
+from deepmac_ablate.errors import BrokenFileWarning
+from deepmac_ablate.launch.status_rows import status_summary
+from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.results import columns
 from deepmac_ablate.trial import provenance
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
@@ -56,55 +63,123 @@ def test_a_launch_with_failed_trials_has_their_causes(tmp_path):
     assert ["arm0", "arm1", "arm2"] == list(frame["axis"])
 
 
-@pytest.mark.parametrize(("name", "content", "cause"), [
-    ("result.json", '{"step": 1', "result.json is broken: it is not valid JSON ("),
-    ("result.json", "", "result.json is broken: it is not valid JSON ("),
-    ("result.json", "[1]", "result.json is broken: it is not a JSON object; delete it."),
-    ("result.json", '{"a/b/seen": "0.5"}',
-     "result.json is broken: 'a/b/seen' must be a number, got '0.5'; delete it."),
-    ("result.json", '{"a/b/seen": 0.5, "step": "x"}',
-     "result.json is broken: its 'step' is 'x'; delete it."),
-    ("trial.json", "{", "trial.json is broken: it is not valid JSON ("),
-    ("trial.json", '{"id": "conv+2-1", "seed": true}', "trial.json is broken: its 'seed'"),
-    ("sweep.json", '{"levels": 3}', "sweep.json is broken: its 'levels' is 3; delete it."),
-    ("attempts.jsonl", "{}\nx\n{}\n", "Line 2 of attempts.jsonl is broken"),
-    ("attempts.jsonl", '{"steps": "many"}\n', "Line 1 of attempts.jsonl is broken: its 'steps'"),
+@pytest.mark.parametrize(("content", "problem"), [
+    ('{"step": 1', "it is not valid JSON ("),
+    ("", "it is not valid JSON ("),
+    ("[1]", "it is not a JSON object; run"),
+    ("{}", "it is empty; run"),
+    ("[" * 100_000, "it nests too deeply; run"),
+    ('{"a/b/seen": NaN}', "it is not valid JSON (it holds NaN)"),
+    ('{"dataset": "\\ud800"}', "it is not Unicode text; run"),
+    ('{"a/b/seen": "0.5"}', "its 'a/b/seen' must be a number from 0 to 1 or null, got '0.5'; run"),
+    ('{"a/b/seen": -1}', "its 'a/b/seen' must be a number from 0 to 1 or null, got -1; run"),
+    ('{"a/b/seen": 0.5, "step": "x"}', "its 'step' must be a whole number of at least 0 or null"),
 ])
-def test_a_broken_file_fails_only_its_own_trial(tmp_path, name, content, cause):
-    """A trial with a broken file has the status "failed" and names the file, also when reloaded."""
+def test_a_broken_result_is_no_result(tmp_path, content, problem):
+    """The trial is interrupted in tables and for `status`, names the file, and has no metrics."""
     workdir = sweep(tmp_path / "w")
     before = results.load(tmp_path / "w")
-    (workdir.folder("conv+2-1") / name).write_text(content)
+    path = workdir.folder("conv+2-1") / "result.json"
+    path.write_text(content)
     for _ in range(2):
         after = results.load(tmp_path / "w")
         found = row(after, "conv+2-1")
-        assert "failed" == found["status"]
-        assert cause in found["cause"]
+        assert "interrupted" == found["status"]
+        assert found["cause"].startswith(f"{path} is broken: {problem}")
         assert {None} == {found[name] for name in columns.metrics(after)}
         assert ("conv+2", 1, "conv") == (found["arm"], found["seed"], found["head"])
         others = before["trial"] != "conv+2-1"
         pd.testing.assert_frame_equal(before[others], after[others])
+    [same] = [one for one in StatusReader(workdir, workdir.read_plan()).read_rows_with_code()
+              if one.id == "conv+2-1"]
+    assert ("interrupted", found["cause"]) == (same.status, same.cause)
+    assert found["cause"] in status_summary([same])
+
+
+@pytest.mark.parametrize(("name", "content", "problem"), [
+    ("trial.json", "{", "trial.json is broken: it is not valid JSON ("),
+    ("trial.json", '{"id": "conv+2-1", "seed": true}', "trial.json has no field 'gin_files'"),
+    ("sweep.json", '{"levels": 3}', "sweep.json is broken: its 'levels' must be an object"),
+    ("attempts.jsonl", "{}\nx\n{}\n", "attempts.jsonl is broken: it is not valid JSON"),
+    ("attempts.jsonl", '{"steps": "many"}\n', "attempts.jsonl is broken: its 'steps' must be"),
+    ("attempts.jsonl", "null\n", "attempts.jsonl is broken: it is not a JSON object"),
+])
+def test_a_broken_file_beside_a_result_is_reported(tmp_path, name, content, problem):
+    """The numbers of a finished trial stay, and a warning names the file, also when reloaded."""
+    workdir = sweep(tmp_path / "w")
+    before = results.load(tmp_path / "w")
+    (workdir.folder("conv+2-1") / name).write_text(content)
+    for _ in range(2):
+        with pytest.warns(BrokenFileWarning, match=f"conv.2-1/.*{re.escape(problem)}"):
+            after = results.load(tmp_path / "w")
+        same = ["trial", "arm", "seed", "status", "cause", "head", *columns.metrics(before)]
+        pd.testing.assert_frame_equal(before[same], after[same])
 
 
 def test_a_broken_state_is_ignored_once_there_is_a_result(tmp_path):
-    """A broken state file fails an unfinished trial, but not a finished one."""
+    """A broken state file interrupts an unfinished trial, but not a finished one."""
     workdir = sweep(tmp_path)
     for trial in ("conv+2-0", "conv+2-1"):
         (workdir.folder(trial) / "state-train.json").write_text("{}")
     (workdir.folder("conv+2-0") / "result.json").unlink()
     frame = results.load(tmp_path)
-    assert ["failed"] + ["finished"] * 5 == list(frame["status"])
+    assert ["interrupted"] + ["finished"] * 5 == list(frame["status"])
     assert "state-train.json" in frame["cause"][0]
 
 
-def test_an_unreadable_file_fails_only_its_own_trial(tmp_path):
-    """A folder in place of result.json fails only its own trial."""
+def _make_folder(path):
+    path.mkdir()
+
+
+def _make_loop(path):
+    path.symlink_to(path.name)
+
+
+def _link_to_a_long_name(path):
+    path.symlink_to("n" * 300)
+
+
+@pytest.mark.parametrize(("make", "reason"), [
+    (_make_folder, "it is not a file"), (os.mkfifo, "it is not a file"),
+    (_make_loop, "Too many levels of symbolic links"),
+    (_link_to_a_long_name, "File name too long")])
+@pytest.mark.parametrize("name", ["result.json", ""])
+def test_what_cannot_be_read_fails_only_its_own_trial(tmp_path, make, reason, name):
+    """A trial with a file or a folder that cannot be read is a failed row in every command."""
     workdir = sweep(tmp_path / "w")
-    (workdir.folder("hg+2-0") / "result.json").unlink()
-    (workdir.folder("hg+2-0") / "result.json").mkdir()
+    path = workdir.folder("hg+2-0") / name
+    if name:
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+    make(path)
+    frame = results.load(tmp_path / "w")
+    [same] = [one for one in StatusReader(workdir, workdir.read_plan()).read_rows_with_code()
+              if one.id == "hg+2-0"]
+    assert 5 == (frame["status"] == "finished").sum()
+    if name or make is not _make_folder:
+        found = row(frame, "hg+2-0")
+        assert ("failed", "failed") == (found["status"], same.status)
+        assert found["cause"] == same.cause
+        assert f"{path}" in found["cause"]
+        assert (reason if name or make is not os.mkfifo else "Not a directory") in found["cause"]
+
+
+def test_a_folder_of_another_user_fails_only_its_own_trial(tmp_path, monkeypatch):
+    """A folder that may not be entered is a failed row that names it."""
+    workdir = sweep(tmp_path / "w")
+    folder = str(workdir.folder("hg+2-0"))
+    opened = os.open
+
+    def refuse(path, *more):
+        if str(path).startswith(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return opened(path, *more)
+
+    monkeypatch.setattr(os, "open", refuse)
     frame = results.load(tmp_path / "w")
     assert 5 == (frame["status"] == "finished").sum()
-    assert "result.json cannot be read (Is a directory)." == row(frame, "hg+2-0")["cause"]
+    assert "cannot be read: Permission denied." in row(frame, "hg+2-0")["cause"]
 
 
 @pytest.mark.parametrize(("age", "status"), [(0, "running"), (3600, "interrupted")])

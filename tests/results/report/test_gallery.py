@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from deepmac_ablate.data import masks
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import BrokenFileWarning, UserError
 from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.results.loading.load import load
 from deepmac_ablate.results.report import crops, evaluation_artifacts
@@ -176,12 +176,15 @@ def test_another_dataset_is_refused(workdir, tmp_path):
 
 
 def test_broken_files_are_named(tmp_path):
-    """A truncated file is named in an error."""
+    """A truncated file is named in a warning, and its arm is left out."""
     broken = report_workdirs.write(tmp_path / "w")
     path = broken.folder("000000000000") / "masks.json.gz"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"masks\.json\.gz is broken \(.*evaluate the trial again"):
-        make_gallery(arms_in(broken), 2, 0, None)
+    warned = r"^No masks of .* are shown: .*masks\.json\.gz is broken \(.*evaluate the trial again"
+    everything = make_gallery(arms_in(report_workdirs.write(tmp_path / "x")), 2, 0, None)
+    with pytest.warns(BrokenFileWarning, match=warned):
+        gallery = make_gallery(arms_in(broken), 2, 0, None)
+    assert len(everything.headers) - 1 == len(gallery.headers)
 
 
 def test_of_many_arms_the_best_and_the_baseline_are_selected():

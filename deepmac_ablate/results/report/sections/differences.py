@@ -10,6 +10,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.results import config_diff
 from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.config_diff import Side
+from deepmac_ablate.storage.disk import translating_errors
 from deepmac_ablate.sweep.plan import Plan
 
 _NOTHING = "-"
@@ -59,7 +60,8 @@ def compare_with_baselines(
 
 def _compare(arm: ArmTrials, baseline: ArmTrials, plans: Mapping[str, Plan]) -> ArmDifferences:
     try:
-        theirs, ours = _find_side(baseline, plans), _find_side(arm, plans)
+        with translating_errors(arm.label):
+            theirs, ours = _find_side(baseline, plans), _find_side(arm, plans)
         comparison = config_diff.compare_sides(theirs, ours)
     except UserError as error:
         note = f"The bindings cannot be read here: {error}"

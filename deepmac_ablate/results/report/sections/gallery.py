@@ -7,13 +7,14 @@ detector decides which objects there are.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from deepmac_ablate.errors import count_noun
+from deepmac_ablate.errors import BrokenFileWarning, UserError, count_noun
 from deepmac_ablate.evaluation.metrics.ground_truth import has_mask
 from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.report import crops, evaluation_artifacts
@@ -24,6 +25,8 @@ from deepmac_ablate.results.report.selection import GROUPS, ChosenObject, choose
 MAX_ARMS = 6
 # Size of all images, so that a whole page stays below 8 MB.
 _MAX_BYTES = 5_500_000
+
+T = TypeVar("T")
 
 
 class Cell(NamedTuple):
@@ -75,6 +78,9 @@ class Gallery(NamedTuple):
 def make_gallery(arms: Sequence[ArmTrials], count: int, seed: int, data: str | None) -> Gallery:
     """Choose objects and draw them.
 
+    Issues a `BrokenFileWarning` for each trial that is not shown because one of its files is
+    broken.
+
     Args:
         arms: Arms to show.
         count: Number of objects in each group; 0 shows none.
@@ -83,7 +89,7 @@ def make_gallery(arms: Sequence[ArmTrials], count: int, seed: int, data: str | N
 
     Raises:
         UserError: If there is no dataset at `data`, the trials were evaluated on a different one,
-            or a file of a trial is broken.
+            or its annotations are broken.
     """
     if count < 1:
         return Gallery((), (), ("No images were requested (--images 0).",))
@@ -93,11 +99,16 @@ def make_gallery(arms: Sequence[ArmTrials], count: int, seed: int, data: str | N
             "Nothing to show: no finished trial of these arms has masks (instances.csv.gz and "
             "masks.json.gz).",))
     dataset = evaluation_artifacts.find_dataset(trials, data)
-    instances = pd.concat([evaluation_artifacts.read_instances(trial) for trial in trials])
+    tables = _read_each(trials, evaluation_artifacts.read_instances)
+    if not tables:
+        return Gallery((), (), ("Nothing to show: the files of all trials are broken.",))
+    instances = pd.concat(tables.values())
     groups = choose_objects(instances, count, seed)
     chosen = {each.annotation_id: each for group in groups.values() for each in group}
     masks = {
-        trial.arm: evaluation_artifacts.read_predicted_masks(trial, chosen) for trial in trials}
+        trial.arm: found for trial, found in _read_each(
+            tables, lambda trial: evaluation_artifacts.read_predicted_masks(trial, chosen)).items()}
+    trials = [trial for trial in trials if trial.arm in masks]
     pixels = dataset.read_pixels({each.image_id for each in chosen.values()})
     rows, omitted = _draw_rows(groups, _Painter(dataset.annotations, masks, pixels))
     notes = [_seed_note(trials), *_missing_arms_note(arms, trials), dataset.note]
@@ -108,6 +119,20 @@ def make_gallery(arms: Sequence[ArmTrials], count: int, seed: int, data: str | N
     headers = [*(["annotated"] if dataset.annotations else []), *masks]
     titled = [(title, rows[name]) for name, title in GROUPS.items()]
     return Gallery(headers, titled, [note for note in notes if note])
+
+
+def _read_each(
+    trials: Iterable[RepresentativeTrial], read: Callable[[RepresentativeTrial], T]
+) -> dict[RepresentativeTrial, T]:
+    """Read a file of each trial; those of which it is broken are left out with a warning."""
+    found = {}
+    for trial in trials:
+        try:
+            found[trial] = read(trial)
+        except UserError as error:
+            warnings.warn(
+                f"No masks of {trial.arm} are shown: {error}", BrokenFileWarning, stacklevel=2)
+    return found
 
 
 class _Painter:

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
-from etils import epath
 
+from deepmac_ablate.errors import BrokenFileWarning, UserError
 from deepmac_ablate.storage import file_io
-from deepmac_ablate.storage.strict_json import from_json
+from deepmac_ablate.storage.strict_json import (
+    FLAG,
+    TEXT,
+    TIME,
+    check_fields,
+    from_json,
+    list_of,
+    optional,
+)
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 _UNKNOWN = "unknown"
 _COMMIT_DIGITS = 12
+_PROVENANCE = {
+    "time": optional(TIME), "commit": optional(TEXT), "dirty": optional(FLAG),
+    "command": optional(list_of(TEXT))}
 
 
 class Origin(NamedTuple):
@@ -63,8 +75,7 @@ class Origins(NamedTuple):
 def read_origins(frame: pd.DataFrame, workdirs: Sequence[str]) -> Origins:
     """Read the origins of the trials in a data frame, and the launches recorded in workdirs.
 
-    Raises:
-        UserError: If a file is broken.
+    Issues a `BrokenFileWarning` for each launch that is left out because its file is broken.
     """
     starts = Counter(_read_origin(folder) for folder in frame["folder"] if folder)
     starts.pop(None, None)
@@ -80,7 +91,11 @@ def read_origins(frame: pd.DataFrame, workdirs: Sequence[str]) -> Origins:
 
 
 def _read_origin(folder: str) -> tuple[str, str, str, str] | None:
-    attempts = TrialWorkdir(folder).read_attempts()
+    try:
+        attempts = TrialWorkdir(folder).read_attempts()
+    except UserError:
+        # Reported when the trial was loaded.
+        return None
     if not attempts:
         return None
     last = attempts[-1]
@@ -91,14 +106,25 @@ def _read_origin(folder: str) -> tuple[str, str, str, str] | None:
 
 
 def _read_launches(workdir: str) -> list[Launch]:
-    folder = epath.Path(workdir) / "launches"
-    if not folder.is_dir():
-        return []
+    folder = f"{workdir}/launches"
     launches = []
-    for path in sorted(folder.glob("*/provenance.json")):
-        fields = from_json(file_io.read(path) or b"", str(path))
-        moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(fields.get("time", 0)))
-        launches.append(Launch(moment, _commit(fields), " ".join(fields.get("command", ()))))
+    try:
+        names = [entry.name for entry in file_io.list_folders([folder])[folder] if entry.is_folder]
+    except UserError as error:
+        warnings.warn(f"Launches are left out: {error}", BrokenFileWarning, stacklevel=2)
+        return []
+    for name in names:
+        path = f"{folder}/{name}/provenance.json"
+        try:
+            if (text := file_io.read(path)) is None:
+                continue
+            fields = from_json(text, path)
+            check_fields(fields, _PROVENANCE, path)
+        except UserError as error:
+            warnings.warn(f"A launch is left out: {error}", BrokenFileWarning, stacklevel=2)
+            continue
+        moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(fields.get("time") or 0))
+        launches.append(Launch(moment, _commit(fields), " ".join(fields.get("command") or ())))
     return launches
 
 
