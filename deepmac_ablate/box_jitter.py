@@ -32,6 +32,9 @@ Mode = Literal[
 ]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
+# The strongest jitter: boxes up to eleven times as large.
+MAX_RATIO = 10.0
+
 _PREFIX = "jittered"
 # Each ratio has one spelling, that of `Jitter.name`.
 _NAME = re.compile(rf"{_PREFIX}(\d+(?:\.\d+)?)(?:-(\w+))?")
@@ -59,9 +62,9 @@ class Jitter:
             raise UserError(
                 f"Unknown jitter mode {self.mode!r}.{did_you_mean(self.mode, MODES)} Known modes: "
                 f"{', '.join(MODES)}.")
-        below = float("inf") if self.grows_only else 1.0
-        if not 0.0 <= self.ratio < below:
-            bound = "" if self.grows_only else " and less than 1"
+        fits = 0.0 <= self.ratio <= MAX_RATIO and (self.grows_only or self.ratio < 1.0)
+        if not fits:
+            bound = f" and at most {MAX_RATIO:g}" if self.grows_only else " and less than 1"
             raise UserError(
                 f"The jitter ratio must be at least 0{bound} in mode {self.mode!r}, got "
                 f"{self.ratio}.")

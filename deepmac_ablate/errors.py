@@ -37,15 +37,14 @@ def check_at_least(minimum: float, **parameters: float) -> None:
 
     Args:
         minimum: The smallest allowed number.
-        **parameters: The numbers by name; "Runtime__log_every" is shown as "Runtime.log_every".
+        **parameters: The numbers by name.
 
     Raises:
         UserError: If a number is below the minimum; names the first one.
     """
     for name, value in parameters.items():
         if value < minimum:
-            raise UserError(
-                f"{name.replace('__', '.')} must be at least {minimum}, got {value}.")
+            raise UserError(f"{name} must be at least {minimum}, got {value}.")
 
 
 def shorten(value: object) -> str:
@@ -59,7 +58,7 @@ def shorten(value: object) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the most similar known name, or "" if none is similar."""
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    nearest = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 

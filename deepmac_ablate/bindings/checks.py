@@ -1,4 +1,4 @@
-"""Checks of bindings before anything is built: names, types and missing values."""
+"""Checks of bindings before anything is built: names, types, ranges and missing values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from deepmac_ablate.bindings import annotations, registry
+from deepmac_ablate.bindings.identity import binding_sources
 from deepmac_ablate.bindings.text import Binding, merge
 from deepmac_ablate.bindings.values import Macro, Reference, expand_macros, leaf_values
 from deepmac_ablate.errors import UserError, did_you_mean
@@ -17,7 +18,7 @@ def binding_problems(bindings: Sequence[Binding]) -> Iterator[UserError]:
     Problems with names come first: an unknown configurable or parameter, or a reference to an
     unknown configurable. Every binding is checked for them. Values are checked only in bindings
     that win, because ``%gin.REQUIRED`` is meant to be replaced: an undefined macro, a type other
-    than the parameter's annotation, or a value that is still required.
+    than the parameter's annotation, a number out of its range, or a value still required.
     """
     wrong = []
     for binding in bindings:
@@ -32,30 +33,29 @@ def binding_problems(bindings: Sequence[Binding]) -> Iterator[UserError]:
     macros = {binding.parameter: binding.value for binding in merged.values() if binding.is_macro}
     for binding in merged.values():
         # The value of an unknown parameter cannot be checked.
-        if binding.name not in wrong and (problem := value_problem(binding, macros)):
+        if binding.name not in wrong and (problem := _value_problem(binding, merged, macros)):
             yield problem
 
 
-def value_problem(binding: Binding, macros: Mapping[str, Any]) -> UserError | None:
-    """Return the problem with the value of a binding whose names are known, or None.
-
-    Args:
-        binding: A binding that wins.
-        macros: The value of each macro by its name.
-    """
-    def check() -> None:
-        _check_macros(binding, macros)
-        if not binding.is_macro:
-            _check_type(binding, macros)
-
-    return _problem(binding, check)
+def _value_problem(
+    binding: Binding, merged: Mapping[str, Binding], macros: Mapping[str, Any]
+) -> UserError | None:
+    problem = _problem(binding, lambda: _check_macros(binding, macros))
+    if problem or binding.is_macro:
+        return problem
+    return _problem(binding, lambda: _check_value(binding, macros), merged)
 
 
-def _problem(binding: Binding, check: Callable[[], None]) -> UserError | None:
+def _problem(
+    binding: Binding, check: Callable[[], None], merged: Mapping[str, Binding] | None = None
+) -> UserError | None:
+    """Return the error of a check with the place of the binding, and of the macros in its value."""
     try:
         check()
     except UserError as error:
-        problem = UserError(f"{binding.place}: {error}")
+        _, *macros = binding_sources(binding, merged or {})
+        set_at = f" ({', '.join(macro.place for macro in macros)})" if macros else ""
+        problem = UserError(f"{binding.place}{set_at}: {error}")
         problem.__cause__ = error
         return problem
     return None
@@ -98,13 +98,12 @@ def _check_macros(binding: Binding, macros: Mapping[str, Any]) -> None:
             raise UserError(f"macro {part} is not defined.{did_you_mean(part.name, macros)}")
 
 
-def _check_type(binding: Binding, macros: Mapping[str, Any]) -> None:
+def _check_value(binding: Binding, macros: Mapping[str, Any]) -> None:
     configurable = registry.find_configurable(binding.selector)
     parameter = registry.bindable_parameters(configurable)[binding.parameter]
     value = expand_macros(binding.value, macros)
     try:
-        annotation = annotations.parameter_annotation(
-            registry.bindable_function(configurable), parameter)
+        annotation = registry.parameter_annotation(configurable, parameter)
     except NameError:
         # `signature_problems` reports this for our own configurables; others cannot be checked.
         return

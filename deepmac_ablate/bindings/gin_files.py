@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
-from deepmac_ablate.errors import UserError, did_you_mean_path
+from deepmac_ablate.errors import UserError, did_you_mean_path, shorten
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # The folder that holds `gin/`: the package itself once it is installed, or the checkout around it.
@@ -24,12 +25,24 @@ def find_gin_file(name: str, including: Path | None = None, where: str = "") -> 
     Raises:
         UserError: If there is no such file; the message suggests a similar name that exists.
     """
-    for path in candidate_paths(name, including):
-        if path.is_file():
-            return path.resolve()
     prefix = f"{where}: there" if where else "There"
-    nearest = _nearest(name, _folders(including))
-    raise UserError(f"{prefix} is no gin file {name!r}.{nearest}")
+    try:
+        for path in candidate_paths(name, including):
+            if is_file(path):
+                return path.resolve()
+        nearest = _nearest(name, _folders(including))
+    except (RuntimeError, OSError) as error:
+        # An unknown user's home, a circle of links, or a name that is too long.
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise UserError(f"{prefix} is no gin file {shorten(name)}: {reason}.") from error
+    raise UserError(f"{prefix} is no gin file {shorten(name)}.{nearest}")
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a file exists; False for names that no file system takes."""
+    with contextlib.suppress(OSError):
+        return path.is_file()
+    return False
 
 
 def candidate_paths(name: str, including: Path | None = None) -> list[Path]:

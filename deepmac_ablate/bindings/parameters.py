@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import fnmatch
 import inspect
@@ -13,7 +14,7 @@ from typing import Any
 
 import gin
 
-from deepmac_ablate.bindings import registry
+from deepmac_ablate.bindings import annotations, registry
 from deepmac_ablate.bindings.identity import binding_sources
 from deepmac_ablate.bindings.text import Binding, merge
 from deepmac_ablate.bindings.values import canonical_text, expand_macros
@@ -48,7 +49,7 @@ class ListedParameter:
         selector: The configurable; with its module only where another has the same name.
         summary: The first sentence of the configurable's docstring, or an empty string.
         parameter: The name of the parameter.
-        type: The annotation, as in the code.
+        type: The annotation: as in the code, or with its range, such as "int from 1 to 512".
         default: The default, as in the code; None where a value must be bound or passed.
         doc: The description in the docstring, on one line, or an empty string.
         bound: The bindings that win, one for each scope.
@@ -101,7 +102,7 @@ def list_parameters(bindings: Iterable[Binding] = ()) -> list[ListedParameter]:
         docs, summary = parameter_docs(known), docstring_summary(known)
         for parameter in registry.bindable_parameters(known).values():
             rows.append(ListedParameter(
-                selector, summary, parameter.name, _type(parameter), _default(parameter),
+                selector, summary, parameter.name, _type(known, parameter), _default(parameter),
                 docs.get(parameter.name, ""), tuple(bound[known.selector, parameter.name])))
     return sorted(rows, key=lambda row: row.selector)
 
@@ -126,10 +127,14 @@ def filter_parameters(rows: Sequence[ListedParameter], wanted: str) -> list[List
     return found
 
 
-def _type(parameter: inspect.Parameter) -> str:
+def _type(configurable: gin.config.Configurable, parameter: inspect.Parameter) -> str:
     annotation = parameter.annotation
     if annotation is inspect.Parameter.empty:
         return "Any"
+    with contextlib.suppress(NameError):
+        resolved = registry.parameter_annotation(configurable, parameter)
+        if annotations.has_range(resolved):
+            return annotations.describe(resolved)
     return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 

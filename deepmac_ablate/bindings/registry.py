@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import types
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import gin
 
-from deepmac_ablate.bindings import annotations
 from deepmac_ablate.errors import UserError, did_you_mean
 
 # Gin's own configurables are not listed; `macro` and `constant` implement `%NAME`.
@@ -68,6 +69,37 @@ def bindable_parameters(configurable: gin.config.Configurable) -> dict[str, insp
     return {known.name: known for known in _signature(configurable) if known.kind in named}
 
 
+def parameter_annotation(
+    configurable: gin.config.Configurable, parameter: inspect.Parameter
+) -> Any:  # noqa: ANN401
+    """Return the annotation of one parameter as an object.
+
+    Annotations are resolved one at a time, so that one that names a type imported only for type
+    checkers does not prevent the others from being resolved.
+
+    Raises:
+        NameError: If the annotation is a string that does not resolve.
+    """
+    holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    resolved = typing.get_type_hints(
+        holder, globalns=bindable_function(configurable).__globals__, include_extras=True)
+    return resolved[parameter.name]
+
+
+def returned_type(selector: str) -> Any:  # noqa: ANN401
+    """Return the type of the object that a configurable makes; Any if it is not annotated.
+
+    Raises:
+        UserError: See `find_configurable`.
+    """
+    wrapped = find_configurable(selector).wrapped
+    if inspect.isclass(wrapped):
+        return wrapped
+    with contextlib.suppress(NameError):
+        return typing.get_type_hints(inspect.unwrap(wrapped)).get("return", Any)
+    return Any
+
+
 def signature_problems(module_prefix: str) -> list[str]:
     """Return the weaknesses in signatures of configurables that would let a wrong binding pass.
 
@@ -91,7 +123,7 @@ def signature_problems(module_prefix: str) -> list[str]:
                 problems.append(f"{place} has no annotation.")
                 continue
             try:
-                annotations.parameter_annotation(bindable_function(known), parameter)
+                parameter_annotation(known, parameter)
             except NameError as error:
                 problems.append(f"{place}: its annotation does not resolve ({error}).")
     return sorted(problems)

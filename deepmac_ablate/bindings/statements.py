@@ -20,7 +20,7 @@ from gin import config_parser
 
 from deepmac_ablate.bindings import gin_files as files
 from deepmac_ablate.bindings.values import Macro, Reference
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, shorten
 
 # One of gin's types: `BindingStatement`, `ImportStatement`, `IncludeStatement`, `BlockDeclaration`.
 Statement = Any
@@ -94,6 +94,9 @@ def _parse(text: str, path: Path | None = None) -> tuple[Statement, ...]:
         # `parse_statement`, because the parser's iterator takes premature end of text for the end.
         while statement := parser.parse_statement():
             statements.append(statement)
+    except (RecursionError, MemoryError) as error:
+        place = f"{files.display_name(path)}: a value" if path else f"The binding {shorten(text)}"
+        raise UserError(f"{place} is nested too deeply.") from error
     except (SyntaxError, tokenize.TokenError, StopIteration, TypeError) as error:
         raise UserError(_describe_syntax_error(error, text, path)) from error
     return tuple(statements)
@@ -111,5 +114,6 @@ def _describe_syntax_error(error: Exception, text: str, path: Path | None) -> st
         reason = f"{failed[1]} is not a valid value (strings need quotation marks)"
     lines = text.splitlines() or [""]
     line = lines[min(line_number, len(lines)) - 1].strip()
+    line = line if len(line) <= 100 else f"{line[:97]}..."
     place = f"{files.display_name(path)}:{line_number}" if path else "binding"
     return f"{place} '{line}' is not valid gin: {reason.rstrip('.')}."

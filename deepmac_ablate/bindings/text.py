@@ -21,8 +21,18 @@ from gin import config_parser
 
 from deepmac_ablate.bindings import gin_files as files
 from deepmac_ablate.bindings import statements
-from deepmac_ablate.bindings.values import Macro, Reference, canonical_text, leaf_values
+from deepmac_ablate.bindings.values import (
+    Macro,
+    Reference,
+    canonical_text,
+    leaf_values,
+    nesting_depth,
+)
 from deepmac_ablate.errors import UserError
+
+# No configuration comes near these; Python fails at a few hundred.
+_MOST_INCLUDES = 50
+_DEEPEST = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,6 +248,9 @@ class _Walk:
             if found is not None:
                 break
         self.files.append(GinFile(name, path, including))
+        if len(self._open) == _MOST_INCLUDES:
+            raise UserError(
+                f"{where}: more than {_MOST_INCLUDES} files include each other in a row.")
         self._open.append(path)
         for statement in statements.file_statements(path):
             self.take(statement, path)
@@ -251,6 +264,9 @@ class _Walk:
             if not parameter:
                 macro_name = f"{scope}/{selector}" if scope else selector
                 scope, selector, parameter = "", "", macro_name
+            if nesting_depth(value) > _DEEPEST:
+                raise UserError(
+                    f"{where}: the value of {parameter} is nested more than {_DEEPEST} deep.")
             in_file = path is not None
             self.bindings.append(Binding(scope, selector, parameter, value, where, in_file))
         elif isinstance(statement, config_parser.IncludeStatement):

@@ -62,6 +62,15 @@ def leaf_values(value: Any) -> Iterator[Any]:  # noqa: ANN401
         yield value
 
 
+def nesting_depth(value: Any) -> int:  # noqa: ANN401
+    """Return the number of containers around the most deeply nested part of a value."""
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        return 1 + max(map(nesting_depth, value), default=0)
+    return 0
+
+
 def expand_macros(value: Any, macros: Mapping[str, Any]) -> Any:  # noqa: ANN401
     """Replace every macro by its value.
 
@@ -77,7 +86,10 @@ def expand_macros(value: Any, macros: Mapping[str, Any]) -> Any:  # noqa: ANN401
         if value.name not in macros:
             return value
         others = {name: bound for name, bound in macros.items() if name != value.name}
-        expanded = expand_macros(macros[value.name], others)
+        try:
+            expanded = expand_macros(macros[value.name], others)
+        except RecursionError as error:
+            raise UserError(f"The macro %{value.name} is nested too deeply.") from error
         if value in leaf_values(expanded):
             raise UserError(f"The macro %{value.name} refers to itself.")
         return expanded

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
 
+from deepmac_ablate.bindings.ranges import Images
 from deepmac_ablate.data import model_input
 from deepmac_ablate.data.dataset_info import DatasetInfo
-from deepmac_ablate.errors import check_at_least
 from deepmac_ablate.modeling.autograph import disabled
 
 
@@ -22,11 +22,10 @@ class EvaluationData:
 
     Attributes:
         prefix: Path of the dataset without extension, such as "data/coco/val".
-        batch_size: Images per step over all replicas, at least 1; the last batch may be smaller.
+        batch_size: Images per step over all replicas; the last batch may be smaller.
     """
 
-    def __init__(self, prefix: str = gin.REQUIRED, batch_size: int = 8) -> None:
-        check_at_least(1, EvaluationData__batch_size=batch_size)
+    def __init__(self, prefix: str = gin.REQUIRED, batch_size: Images = 8) -> None:
         self.prefix = prefix
         self.batch_size = batch_size
         self._decoder = tf_example_decoder.TfExampleDecoder()

@@ -10,16 +10,17 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import gin
 import tensorflow as tf
 from official.vision.dataloaders import tf_example_decoder
 from official.vision.ops import box_ops, preprocess_ops
 
+from deepmac_ablate.bindings.ranges import Factor, Images, Range
 from deepmac_ablate.data import model_input
 from deepmac_ablate.data.dataset_info import DatasetInfo
-from deepmac_ablate.errors import UserError, check_at_least
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.autograph import disabled, needs_autograph
 
@@ -42,45 +43,39 @@ class TrainingData:
     def __init__(
         self,
         prefix: str = gin.REQUIRED,
-        batch_size: int = gin.REQUIRED,
-        max_instances: int = 100,
-        mask_crop_size: int = 112,
+        batch_size: Images = gin.REQUIRED,
+        max_instances: Annotated[int, Range(1, 2000)] = 100,
+        mask_crop_size: Annotated[int, Range(2, 2048)] = 112,
         flip: bool = True,
-        scale_min: float = 0.8,
-        scale_max: float = 1.25,
-        shuffle_buffer: int = 1024,
+        scale_min: Factor = 0.8,
+        scale_max: Factor = 1.25,
+        shuffle_buffer: Annotated[int, Range(1, 10_000_000)] = 1024,
         dataset: str | None = None,
     ) -> None:
         """Store the settings; the dataset is opened when it is first needed.
 
         Args:
             prefix: Path of the dataset without extension, such as "data/coco/train".
-            batch_size: Images per step over all replicas, at least 1.
-            max_instances: Annotated instances per image, at least 1. Of more, a random choice is
-                used each time; Model Garden keeps the first ones in the order of the file.
-            mask_crop_size: Side in pixels of the grid on which a mask is sampled inside its box, at
-                least 2.
+            batch_size: Images per step over all replicas.
+            max_instances: Annotated instances per image. Of more, a random choice is used each
+                time; Model Garden keeps the first ones in the order of the file.
+            mask_crop_size: Side in pixels of the grid on which a mask is sampled inside its box.
             flip: Whether images are mirrored horizontally with probability 1/2.
-            scale_min: Lower end of the random scale, above 0: an image is resized to fit
+            scale_min: Lower end of the random scale: an image is resized to fit
                 `image_size` times the scale, then cropped or padded.
-            scale_max: Upper end of the random scale, at least `scale_min`.
-            shuffle_buffer: Number of records that are shuffled together in memory, at least 1; the
-                order of files is shuffled too.
+            scale_max: Upper end of the random scale.
+            shuffle_buffer: Number of records that are shuffled together in memory; the order of
+                files is shuffled too.
             dataset: Declared identity of the records as `name@fingerprint`, which makes a trial
                 independent of their path. None: the same records at another `prefix` are another
                 trial.
 
         Raises:
-            UserError: If a value is out of range.
+            UserError: If the scales do not ascend, or the identity is not one.
         """
-        check_at_least(
-            1, TrainingData__batch_size=batch_size, TrainingData__max_instances=max_instances,
-            TrainingData__shuffle_buffer=shuffle_buffer)
-        check_at_least(2, TrainingData__mask_crop_size=mask_crop_size)
-        if not 0.0 < scale_min <= scale_max:
+        if scale_min > scale_max:
             raise UserError(
-                f"TrainingData.scale_min = {scale_min} and scale_max = {scale_max} must be "
-                "positive and in ascending order.")
+                f"TrainingData.scale_min = {scale_min} must be at most scale_max = {scale_max}.")
         if dataset is not None and not _DATASET.fullmatch(dataset):
             raise UserError(
                 f"TrainingData.dataset = {dataset!r} is not of the form name@fingerprint; bind "

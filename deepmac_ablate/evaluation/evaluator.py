@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import gin
 import pandas as pd
 import tensorflow as tf
 
 from deepmac_ablate import class_splits
+from deepmac_ablate.bindings.ranges import Range
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.data.evaluation_data import EvaluationData
-from deepmac_ablate.errors import UserError, check_at_least
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.given_boxes import GivenBox, given_boxes
 from deepmac_ablate.evaluation.metrics import agnostic_recall, average_precision, mask_iou, summary
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
@@ -64,9 +65,9 @@ class Evaluation:
         self,
         data: EvaluationData = gin.REQUIRED,
         box_sources: Sequence[str] = ("detections", "groundtruth"),
-        every: int = 0,
-        noise_seed: int = 0,
-        overlays: int = 4,
+        every: Annotated[int, Range(0, 10_000_000)] = 0,
+        noise_seed: Annotated[int, Range(0, 2**32 - 1)] = 0,
+        overlays: Annotated[int, Range(0, 100_000)] = 4,
     ) -> None:
         """Record the settings.
 
@@ -77,16 +78,13 @@ class Evaluation:
                 "jittered0.1-expand" (see `box_jitter`). Masks in jittered boxes are compared with
                 the whole annotated mask, even where it extends beyond the jittered box.
             every: Steps between evaluations during training; 0 to evaluate only at the end.
-            noise_seed: The seed of the noise on jittered boxes, at least 0. Together with the
-                annotation's id it determines the noise, which is thus the same for every trial.
-            overlays: The number of images on which the final predictions are drawn, at least 0.
+            noise_seed: The seed of the noise on jittered boxes. Together with the annotation's
+                id it determines the noise, which is thus the same for every trial.
+            overlays: The number of images on which the final predictions are drawn.
 
         Raises:
-            UserError: If there is no box source or an unknown one, or a number is negative.
+            UserError: If there is no box source or an unknown one.
         """
-        check_at_least(
-            0, Evaluation__every=every, Evaluation__noise_seed=noise_seed,
-            Evaluation__overlays=overlays)
         if not box_sources:
             raise UserError(
                 "Evaluation.box_sources must name at least one box source, such as 'detections' or "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import gin
 import tensorflow as tf
 from official.vision.ops import anchor, box_ops, iou_similarity
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.bindings.ranges import Count, Range, Share
+from deepmac_ablate.errors import UserError, shorten
 from deepmac_ablate.modeling import sampling
 
 
@@ -18,29 +20,37 @@ class Anchors:
 
     Attributes:
         min_level: Finest pyramid level; level l has a stride of 2**l pixels.
-        max_level: Coarsest pyramid level, at least `min_level`.
+        max_level: Coarsest pyramid level.
         num_scales: Number of anchor scales per pyramid level.
         aspect_ratios: Ratios of width to height, one for each anchor shape.
         size: Side of the base anchor in units of its level's stride.
-        match_iou: Anchors with at least this IoU with a ground-truth box are positive, 0 to 1.
-        unmatched_iou: Anchors with less than this IoU with every ground-truth box are negative, 0
-            to 1; those between `unmatched_iou` and `match_iou` are ignored.
+        match_iou: Anchors with at least this IoU with a ground-truth box are positive.
+        unmatched_iou: Anchors with less than this IoU with every ground-truth box are
+            negative; those between `unmatched_iou` and `match_iou` are ignored.
         samples_per_image: Number of labelled anchors per image that enter the loss.
-        positive_fraction: Largest share of positives among the sampled anchors, 0 to 1.
+        positive_fraction: Largest share of positives among the sampled anchors.
     """
 
     def __init__(
         self,
-        min_level: int = 2,
-        max_level: int = 6,
-        num_scales: int = 1,
-        aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
-        size: float = 8.0,
-        match_iou: float = 0.7,
-        unmatched_iou: float = 0.3,
-        samples_per_image: int = 256,
-        positive_fraction: float = 0.5,
+        min_level: Annotated[int, Range(1, 10)] = 2,
+        max_level: Annotated[int, Range(1, 10)] = 6,
+        num_scales: Annotated[int, Range(1, 30)] = 1,
+        aspect_ratios: Sequence[Annotated[float, Range(0.01, 100)]] = (0.5, 1.0, 2.0),
+        size: Annotated[float, Range(0.1, 100)] = 8.0,
+        match_iou: Share = 0.7,
+        unmatched_iou: Share = 0.3,
+        samples_per_image: Count = 256,
+        positive_fraction: Share = 0.5,
     ) -> None:
+        if min_level > max_level:
+            raise UserError(
+                f"Anchors.min_level = {min_level} must be at most max_level = {max_level}.")
+        if unmatched_iou > match_iou:
+            raise UserError(
+                f"Anchors.unmatched_iou = {unmatched_iou} must be at most match_iou = {match_iou}.")
+        if not aspect_ratios:
+            raise UserError("Anchors.aspect_ratios must name at least one ratio, got none.")
         self.min_level = min_level
         self.max_level = max_level
         self.num_scales = num_scales
@@ -53,6 +63,10 @@ class Anchors:
 
     def check_image_size(self, image_size: Sequence[int]) -> None:
         """Raise a UserError unless images of this height and width suit the pyramid."""
+        if len(image_size) != 2:
+            raise UserError(
+                "MaskRCNN.image_size must be a height and a width, such as (512, 512), got "
+                f"{shorten(image_size)}.")
         stride = 2**self.max_level
         if any(side % stride for side in image_size):
             raise UserError(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import gin
 import tensorflow as tf
 from official.vision.ops import spatial_transform_ops
 
-from deepmac_ablate.box_jitter import Jitter, Mode
+from deepmac_ablate.bindings.ranges import Count, Range, Slots
+from deepmac_ablate.box_jitter import MAX_RATIO, Jitter, Mode
 from deepmac_ablate.modeling import box_noise, sampling
 from deepmac_ablate.modeling.detector import Regions
 
@@ -103,7 +104,7 @@ class GroundTruthBoxes(BoxSource):
 
     needs_regions = False
 
-    def __init__(self, slots_per_image: int = 16) -> None:
+    def __init__(self, slots_per_image: Slots = 16) -> None:
         super().__init__(slots_per_image)
 
     def boxes(
@@ -137,12 +138,13 @@ class JitteredGroundTruthBoxes(BoxSource):
     needs_regions = False
 
     def __init__(
-        self, ratio: float = gin.REQUIRED, mode: Mode = "default", slots_per_image: int = 16
+        self, ratio: Annotated[float, Range(0, MAX_RATIO)] = gin.REQUIRED, mode: Mode = "default",
+        slots_per_image: Slots = 16,
     ) -> None:
         """Store the settings.
 
         Args:
-            ratio: Strength of the jitter, at least 0: an edge moves by at most half of this share
+            ratio: Strength of the jitter: an edge moves by at most half of this share
                 of the side that it bounds. Less than 1 in modes in which boxes may shrink.
             mode: Edges that move, and in which direction; see `box_jitter`.
             slots_per_image: Number of boxes per image in which the mask head is trained, pooled
@@ -187,7 +189,7 @@ class ProposalBoxes(BoxSource):
     """Regions sampled for the box head, as Mask R-CNN is usually trained (arXiv:1703.06870)."""
 
     def __init__(
-        self, max_per_image: int = 128, slots_per_image: int = 64, with_groundtruth: bool = True
+        self, max_per_image: Count = 128, slots_per_image: Slots = 64, with_groundtruth: bool = True
     ) -> None:
         """Store the settings.
 

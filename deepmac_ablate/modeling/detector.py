@@ -12,6 +12,8 @@ from official.vision.modeling.heads import dense_prediction_heads, instance_head
 from official.vision.modeling.layers import detection_generator, roi_generator
 from official.vision.ops import iou_similarity
 
+from deepmac_ablate.bindings.ranges import Channels, Count, Layers, Share, Side, Units
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import sampling
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Norm
@@ -32,20 +34,20 @@ class RegionProposals:
         pre_nms_top_k: Number of boxes per level that enter non-maximum suppression in training.
         num_proposals: Largest number of proposals per image after non-maximum suppression in
             training.
-        nms_iou: Boxes that overlap a better one by more than this IoU are suppressed, 0 to 1.
+        nms_iou: Boxes that overlap a better one by more than this IoU are suppressed.
         test_pre_nms_top_k: The same as `pre_nms_top_k`, in evaluation.
         test_num_proposals: The same as `num_proposals`, in evaluation.
         batched_nms: Whether one kernel suppresses boxes, which TPUs do not have: several times
             faster for small images. Near-equal boxes may come in another order.
     """
 
-    num_convs: int = 1
-    num_filters: int = 256
-    pre_nms_top_k: int = 2000
-    num_proposals: int = 1000
-    nms_iou: float = 0.7
-    test_pre_nms_top_k: int = 1000
-    test_num_proposals: int = 1000
+    num_convs: Layers = 1
+    num_filters: Channels = 256
+    pre_nms_top_k: Count = 2000
+    num_proposals: Count = 1000
+    nms_iou: Share = 0.7
+    test_pre_nms_top_k: Count = 1000
+    test_num_proposals: Count = 1000
     batched_nms: bool = False
 
     def build_head(
@@ -99,19 +101,25 @@ class RegionSampler:
 
     Attributes:
         num_samples: Number of regions per image.
-        foreground_fraction: Largest share of regions with an object, 0 to 1.
-        foreground_iou: Proposals with at least this IoU, 0 to 1, with a ground-truth box have an
-            object.
+        foreground_fraction: Largest share of regions with an object.
+        foreground_iou: Proposals with at least this IoU with a ground-truth box have an object.
         background_iou: Proposals with less than this IoU with every ground-truth box are
-            background, 0 to 1; those between the two thresholds are neither.
+            background; those between the two thresholds are neither.
         mix_gt_boxes: Whether ground-truth boxes are added to the proposals.
     """
 
-    num_samples: int = 512
-    foreground_fraction: float = 0.25
-    foreground_iou: float = 0.5
-    background_iou: float = 0.5
+    num_samples: Count = 512
+    foreground_fraction: Share = 0.25
+    foreground_iou: Share = 0.5
+    background_iou: Share = 0.5
     mix_gt_boxes: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise a UserError if regions could be background and hold an object at once."""
+        if self.background_iou > self.foreground_iou:
+            raise UserError(
+                f"RegionSampler.background_iou = {self.background_iou} must be at most "
+                f"foreground_iou = {self.foreground_iou}.")
 
     def sample(
         self, proposals: tf.Tensor, gt_boxes: tf.Tensor, gt_classes: tf.Tensor, seed: tf.Tensor
@@ -155,18 +163,18 @@ class BoxHead:
     """Head that classifies regions and refines their boxes.
 
     Attributes:
-        num_convs: Number of convolutions, at least 0.
+        num_convs: Number of convolutions.
         num_filters: Number of channels of the convolutions.
-        num_fcs: Number of fully connected layers after the convolutions, at least 0.
+        num_fcs: Number of fully connected layers after the convolutions.
         fc_dims: Number of units of the fully connected layers.
         crop_size: Side of the feature crop of a region, in cells.
     """
 
-    num_convs: int = 4
-    num_filters: int = 256
-    num_fcs: int = 1
-    fc_dims: int = 1024
-    crop_size: int = 7
+    num_convs: Layers = 4
+    num_filters: Channels = 256
+    num_fcs: Layers = 1
+    fc_dims: Units = 1024
+    crop_size: Side = 7
 
     def build(
         self, num_classes: int, norm: Norm,
@@ -194,14 +202,14 @@ class Detections:
 
     Attributes:
         max_per_image: Largest number of detections per image.
-        score_threshold: Boxes with a lower score are dropped, 0 to 1.
+        score_threshold: Boxes with a lower score are dropped.
         nms_iou: Boxes that overlap a better one of their class by more than this IoU are
-            suppressed, 0 to 1.
+            suppressed.
     """
 
-    max_per_image: int = 100
-    score_threshold: float = 0.05
-    nms_iou: float = 0.5
+    max_per_image: Count = 100
+    score_threshold: Share = 0.05
+    nms_iou: Share = 0.5
 
     def build(self) -> tf_keras.layers.Layer:
         """Build the layer for the devices of the strategy in scope; it has no variables."""
@@ -227,7 +235,7 @@ class StaticDetections(Detections):
         pre_nms_top_k: Number of boxes per class that enter non-maximum suppression.
     """
 
-    pre_nms_top_k: int = 5000
+    pre_nms_top_k: Count = 5000
 
     def build(self) -> tf_keras.layers.Layer:
         """Build the layer; it has no variables."""

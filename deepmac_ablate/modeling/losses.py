@@ -8,11 +8,15 @@ divisor on each replica, so that losses depend, in the fourth digit, on the numb
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import gin
 import tensorflow as tf
 from official.vision.losses import maskrcnn_losses
+
+from deepmac_ablate.bindings.ranges import Range
+
+Weight = Annotated[float, Range(0, 1000)]
 
 
 @gin.register(module="deepmac_ablate.modeling.losses")
@@ -31,13 +35,13 @@ class Losses:
 
     def __init__(
         self,
-        rpn_score_weight: float = 1.0,
-        rpn_box_weight: float = 1.0,
-        class_weight: float = 1.0,
-        box_weight: float = 1.0,
-        mask_weight: float = 1.0,
-        rpn_huber_delta: float = 1.0 / 9.0,
-        box_huber_delta: float = 1.0,
+        rpn_score_weight: Weight = 1.0,
+        rpn_box_weight: Weight = 1.0,
+        class_weight: Weight = 1.0,
+        box_weight: Weight = 1.0,
+        mask_weight: Weight = 1.0,
+        rpn_huber_delta: Annotated[float, Range(1e-6, 1000)] = 1.0 / 9.0,
+        box_huber_delta: Annotated[float, Range(1e-6, 1000)] = 1.0,
     ) -> None:
         self._weights = {
             "rpn_score_loss": rpn_score_weight,

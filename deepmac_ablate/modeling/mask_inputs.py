@@ -13,7 +13,7 @@ import gin
 import tensorflow as tf
 import tf_keras
 
-from deepmac_ablate.errors import check_at_least
+from deepmac_ablate.bindings.ranges import Channels, Units
 
 
 class MaskInput(tf_keras.layers.Layer, abc.ABC):
@@ -43,15 +43,14 @@ class Coordinates(MaskInput):
 class InstanceEmbedding(MaskInput):
     """Embedding of the features at the centre of the box, repeated in every cell."""
 
-    def __init__(self, dim: int = 32, hidden: int = 256) -> None:
+    def __init__(self, dim: Channels = 32, hidden: Units = 256) -> None:
         """Create the layers.
 
         Args:
-            dim: Number of channels of the embedding, at least 1.
-            hidden: Number of units of the layer between features and embedding, at least 1.
+            dim: Number of channels of the embedding.
+            hidden: Number of units of the layer between features and embedding.
         """
         super().__init__(name="instance_embedding")
-        check_at_least(1, InstanceEmbedding__dim=dim, InstanceEmbedding__hidden=hidden)
         self.hidden = tf_keras.layers.Dense(hidden, activation="relu")
         self.embedding = tf_keras.layers.Dense(dim)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import gin
 import tensorflow as tf
@@ -11,7 +11,7 @@ import tf_keras
 from official.vision.modeling.layers import roi_aligner
 from official.vision.ops import box_ops
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.bindings.ranges import Range, Share
 from deepmac_ablate.modeling import mask_slots, stochastic_depth
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.autograph import call_in_float32, call_part, disabled, needs_autograph
@@ -47,8 +47,8 @@ class MaskRCNN(tf_keras.Model):
 
     def __init__(
         self,
-        num_classes: int = gin.REQUIRED,
-        image_size: Sequence[int] = gin.REQUIRED,
+        num_classes: Annotated[int, Range(2, 100_000)] = gin.REQUIRED,
+        image_size: Sequence[Annotated[int, Range(1, 16_384)]] = gin.REQUIRED,
         backbone: Backbone = gin.REQUIRED,
         mask_head: MaskHead = gin.REQUIRED,
         mask_boxes: BoxSource = gin.REQUIRED,
@@ -60,12 +60,12 @@ class MaskRCNN(tf_keras.Model):
         norm: Norm = gin.REQUIRED,
         mask_inputs: Sequence[MaskInput] = (),
         pad_to_all_slots: bool = False,
-        l2_weight_decay: float = 4e-5,
+        l2_weight_decay: Share = 4e-5,
     ) -> None:
         """Create the layers.
 
         Args:
-            num_classes: Number of classes including background, from 2 to 100,000.
+            num_classes: Number of classes including background.
             image_size: Height and width of the images in pixels, multiples of 2**max_level.
             backbone: Network that computes the feature pyramid for all heads.
             mask_head: Head that predicts a mask from the features inside a box.
@@ -80,16 +80,12 @@ class MaskRCNN(tf_keras.Model):
             pad_to_all_slots: Whether the mask head runs on everything that the box source offers,
                 padding included, as in the paper's published code; the box source's
                 `slots_per_image` then has no effect.
-            l2_weight_decay: Weight of half the sum of squares of the kernels in the loss, at least
-                0.
+            l2_weight_decay: Weight of half the sum of squares of the kernels in the loss.
 
         Raises:
-            UserError: If `num_classes` is out of range, or `image_size` does not suit the pyramid.
+            UserError: If `image_size` does not suit the pyramid.
         """
         super().__init__()
-        if not 2 <= num_classes <= 100_000:
-            raise UserError(
-                f"MaskRCNN.num_classes must be from 2 to 100000, got {num_classes}.")
         anchors.check_image_size(image_size)
         self.num_classes = num_classes
         self.image_size = tuple(image_size)

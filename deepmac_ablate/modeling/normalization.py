@@ -16,7 +16,8 @@ import gin
 import tensorflow as tf
 import tf_keras
 
-from deepmac_ablate.errors import UserError, check_at_least
+from deepmac_ablate.bindings.ranges import Channels, Epsilon, Share
+from deepmac_ablate.errors import UserError
 
 # Activations after a normalisation, by their names in `official.modeling.tf_utils.get_activation`.
 Activation = Literal["relu", "relu6", "swish", "gelu", "identity"]
@@ -36,14 +37,14 @@ class BatchNorm(HeadNorm):
     """Batch normalisation over the boxes of a batch, without padding (arXiv:1502.03167).
 
     Attributes:
-        momentum: Share of the old value that a moving statistic keeps in each step, 0 to 1.
-        epsilon: Small positive number that is added to the variance.
+        momentum: Share of the old value that a moving statistic keeps in each step.
+        epsilon: Number that is added to the variance.
         synchronized: Whether statistics are taken over all replicas; if not, the results of a trial
             depend on the number of devices that share a batch.
     """
 
-    momentum: float = 0.99
-    epsilon: float = 0.001
+    momentum: Share = 0.99
+    epsilon: Epsilon = 0.001
     synchronized: bool = True
 
     def build(self) -> tf_keras.layers.Layer:
@@ -57,15 +58,12 @@ class GroupNorm(HeadNorm):
     """Normalisation over groups of channels within each box (arXiv:1803.08494).
 
     Attributes:
-        groups: Number of groups, at least 1; must divide the number of channels of every layer.
-        epsilon: Small positive number that is added to the variance.
+        groups: Number of groups; must divide the number of channels of every layer.
+        epsilon: Number that is added to the variance.
     """
 
-    groups: int = 16
-    epsilon: float = 1e-5
-
-    def __post_init__(self) -> None:
-        check_at_least(1, GroupNorm__groups=self.groups)
+    groups: Channels = 16
+    epsilon: Epsilon = 1e-5
 
     def build(self) -> tf_keras.layers.Layer:
         """Build a layer; see `HeadNorm.build`."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Annotated
 
 import gin
 import tensorflow as tf
 import tf_keras
 from official.modeling.optimization import lr_schedule
 
-from deepmac_ablate.errors import UserError, count_noun
+from deepmac_ablate.bindings.ranges import Range, Share, Steps
+from deepmac_ablate.errors import UserError, count_noun, shorten
 
 Schedule = tf_keras.optimizers.schedules.LearningRateSchedule
+Rate = Annotated[float, Range(1e-10, 100)]
 
 
 @gin.register(module="deepmac_ablate.modeling.optimization")
-def stepwise(boundaries: Sequence[int] = gin.REQUIRED, values: Sequence[float] = gin.REQUIRED
-             ) -> Schedule:
+def stepwise(
+    boundaries: Sequence[Steps] = gin.REQUIRED, values: Sequence[Rate] = gin.REQUIRED
+) -> Schedule:
     """Build a learning rate that is constant between given steps.
 
     Args:
@@ -24,19 +29,21 @@ def stepwise(boundaries: Sequence[int] = gin.REQUIRED, values: Sequence[float] =
         values: Rates before, between and after the boundaries; one more than there are boundaries.
 
     Raises:
-        UserError: If the number of values is not one more than that of boundaries.
+        UserError: If the boundaries do not ascend, or the number of values is not one more.
     """
     if len(values) != len(boundaries) + 1:
         raise UserError(
             f"stepwise.values has {count_noun(len(values), 'entry', 'entries')} for "
             f"{count_noun(len(boundaries), 'boundary', 'boundaries')}; it needs "
             f"{len(boundaries) + 1}.")
+    if any(later <= earlier for earlier, later in itertools.pairwise(boundaries)):
+        raise UserError(f"stepwise.boundaries must ascend, got {shorten(list(boundaries))}.")
     return tf_keras.optimizers.schedules.PiecewiseConstantDecay(
         list(boundaries), [float(value) for value in values])
 
 
 @gin.register(module="deepmac_ablate.modeling.optimization")
-def cosine(initial: float = gin.REQUIRED, steps: int = gin.REQUIRED) -> Schedule:
+def cosine(initial: Rate = gin.REQUIRED, steps: Steps = gin.REQUIRED) -> Schedule:
     """Build a learning rate that falls to 0 along half a cosine.
 
     Args:
@@ -47,7 +54,10 @@ def cosine(initial: float = gin.REQUIRED, steps: int = gin.REQUIRED) -> Schedule
 
 
 @gin.register(module="deepmac_ablate.modeling.optimization")
-def warm_up(then: Schedule = gin.REQUIRED, steps: int = 500, start: float = 0.0067) -> Schedule:
+def warm_up(
+    then: Schedule = gin.REQUIRED, steps: Steps = 500,
+    start: Annotated[float, Range(0, 100)] = 0.0067,
+) -> Schedule:
     """Build a learning rate that rises linearly and then follows another schedule.
 
     Args:
@@ -64,7 +74,7 @@ class SGD(tf_keras.optimizers.SGD):
 
     Attributes:
         learning_rate: Schedule of the learning rate.
-        momentum: Share of the last update that is added to the next one, 0 to 1.
+        momentum: Share of the last update that is added to the next one.
         clip_norm: Largest norm of the gradient of all variables together; longer gradients are
             scaled down. None: no limit.
     """
@@ -72,8 +82,8 @@ class SGD(tf_keras.optimizers.SGD):
     def __init__(
         self,
         learning_rate: Schedule = gin.REQUIRED,
-        momentum: float = 0.9,
-        clip_norm: float | None = None,
+        momentum: Share = 0.9,
+        clip_norm: Annotated[float, Range(1e-6, 1e6)] | None = None,
     ) -> None:
         super().__init__(
             learning_rate=learning_rate, momentum=momentum, global_clipnorm=clip_norm,

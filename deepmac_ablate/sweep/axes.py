@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, did_you_mean, shorten
 
 # One or several gin files and bindings, such as "ConvMaskHead.width = 64".
 Settings = str | Iterable[str]
@@ -45,10 +45,13 @@ class Axis:
     levels: tuple[Level, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.levels, list | tuple) or not all(
+                isinstance(level, Level) for level in self.levels):
+            raise UserError(f"Axis {self.name!r} is made of other things than levels; use axis().")
         if not self.levels:
             raise UserError(f"Axis {self.name!r} has no levels; it needs at least one.")
         for name in (self.name, *self.level_names):
-            if not _NAME.fullmatch(name):
+            if not (isinstance(name, str) and _NAME.fullmatch(name)):
                 raise UserError(
                     f"Axis {self.name!r}: {name!r} is not a valid name; use letters, digits, '_', "
                     "'-' and '.', as in axis('crop', small='ConvMaskHead.crop_size = 14').")
@@ -71,7 +74,7 @@ class Axis:
         Raises:
             UserError: If the axis has no such level.
         """
-        if name in self._by_name:
+        if isinstance(name, str) and name in self._by_name:
             return self._by_name[name]
         hint = did_you_mean(name, self.level_names) or f" It has {', '.join(self.level_names)}."
         raise UserError(f"Axis {self.name!r} has no level {name!r}.{hint}")
@@ -101,12 +104,13 @@ def axis(
     for item in levels:
         if isinstance(item, Mapping):
             made += [_level(level, settings) for level, settings in item.items()]
-        elif item.endswith(".gin"):
+        elif isinstance(item, str) and item.endswith(".gin"):
             made.append(_level(PurePath(item).stem, item))
         else:
+            example = item if isinstance(item, str) else "ConvMaskHead.width = 64"
             raise UserError(
-                f"Axis {name!r}: {item!r} is not a gin file; a level of bindings needs a name, as "
-                f"in axis({name!r}, small={item!r}).")
+                f"Axis {name!r}: {shorten(item)} is not a gin file; a level of bindings needs a "
+                f"name, as in axis({name!r}, small={example!r}).")
     made += [_level(level, settings) for level, settings in named_levels.items()]
     return Axis(name, tuple(made))
 
@@ -122,12 +126,16 @@ def values(parameter: str, *choices: object, name: str = "") -> Axis:
     Raises:
         UserError: If there is no value, or one of another type.
     """
+    if not isinstance(parameter, str):
+        raise UserError(
+            f"values(): {shorten(parameter)} is not the name of a parameter, such as "
+            "'ConvMaskHead.width'.")
     name = name or parameter.rpartition(".")[2]
     for choice in choices:
         if choice is not None and not isinstance(choice, str | bool | int | float):
             raise UserError(
-                f"values({parameter!r}): {choice!r} is not a number, string, boolean or None; use "
-                "axis(), which names its levels.")
+                f"values({parameter!r}): {shorten(choice)} is not a number, string, boolean or "
+                "None; use axis(), which names its levels.")
     return Axis(name, tuple(Level(str(c), (), (f"{parameter} = {c!r}",)) for c in choices))
 
 
@@ -137,7 +145,7 @@ def switch(name: str, *settings: str) -> Axis:
 
 
 def _level(name: str, settings: Settings) -> Level:
-    items = (settings,) if isinstance(settings, str) else tuple(settings)
+    items = tuple(settings) if isinstance(settings, list | tuple) else (settings,)
     gin_files, bindings = split_settings(items)
     return Level(str(name), gin_files, bindings)
 
@@ -152,8 +160,8 @@ def split_settings(settings: Iterable[str]) -> tuple[tuple[str, ...], tuple[str,
     for item in settings:
         if not isinstance(item, str) or not (item.endswith(".gin") or "=" in item):
             raise UserError(
-                f"{item!r} is neither a gin file ('gin/mask_heads/default.gin') nor a binding "
-                "('ConvMaskHead.width = 64').")
+                f"{shorten(item)} is neither a gin file ('gin/mask_heads/default.gin') nor a "
+                "binding ('ConvMaskHead.width = 64').")
         # A binding never ends in ".gin": in NAME = 'x.gin' a quotation mark follows.
         (gin_files if item.endswith(".gin") else bindings).append(item)
     return tuple(gin_files), tuple(bindings)

@@ -12,10 +12,13 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, did_you_mean, shorten
 from deepmac_ablate.sweep.axes import Axis
 
 Seeds = int | Iterable[int]
+
+# A typing mistake beyond this, which would be planned for minutes.
+_MOST_SEEDS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,7 @@ def zipped(*parts: Axis | Arms) -> Arms:
 
 def one_at_a_time(*axes: Axis) -> Arms:
     """Return the baseline, then each other level of each axis with all else as in the baseline."""
+    _check_axes("one_at_a_time", axes)
     first = _first_levels(axes)
     others = [first | {a.name: name} for a in axes for name in a.level_names[1:]]
     return _arms_from_levels("one_at_a_time", axes, [first, *others])
@@ -101,13 +105,17 @@ def where(arms: Axis | Arms, condition: Callable[[Mapping[str, str]], Any]) -> A
         UserError: If the condition reads an axis that these arms do not have.
     """
     arms = _to_arms(arms)
+    if not callable(condition):
+        raise UserError(
+            f"where(): {shorten(condition)} is not a function of an arm, such as lambda arm: "
+            "arm['mask_head'] != 'default'.")
     kept = tuple(row for row in arms.rows if condition(_Levels(row.levels)))
     return dataclasses.replace(arms, rows=kept)
 
 
 def union(*parts: Axis | Arms) -> Arms:
     """Return the arms of all parts, each once; an arm in several parts has all of their seeds."""
-    groups = [_to_arms(part) for part in parts]
+    groups = _to_groups("union", parts)
     axes = functools.reduce(_merged_axes, (group.axes for group in groups), {})
     return Arms(axes, _merge_equal(row for group in groups for row in group.rows))
 
@@ -143,15 +151,19 @@ def seed_tuple(seeds: Seeds) -> tuple[int, ...]:
     Raises:
         UserError: If there are none, one appears twice, or one is not an integer of at least 0.
     """
-    if isinstance(seeds, bool) or not isinstance(seeds, int | Iterable):
-        raise UserError(f"Seeds must be a number of seeds or a list of seeds, got {seeds!r}.")
+    if isinstance(seeds, bool | str | bytes) or not isinstance(seeds, int | Iterable):
+        raise UserError(
+            f"Seeds must be a number of seeds or a list of seeds, got {shorten(seeds)}.")
+    if isinstance(seeds, int) and seeds > _MOST_SEEDS:
+        raise UserError(f"There can be at most {_MOST_SEEDS:,} seeds, got {shorten(seeds)}.")
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     for seed in chosen:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise UserError(f"A seed must be an integer of at least 0, got {seed!r}.")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+            raise UserError(
+                f"A seed must be an integer of at least 0, below 2**31, got {shorten(seed)}.")
     if not chosen or len(set(chosen)) < len(chosen):
         raise UserError(
-            f"Seeds must be distinct and there must be at least one; got {seeds!r}.")
+            f"Seeds must be distinct and there must be at least one; got {shorten(seeds)}.")
     return chosen
 
 
@@ -167,8 +179,14 @@ def _to_arms(part: Axis | Arms) -> Arms:
     if isinstance(part, Arms):
         return part
     if not isinstance(part, Axis):
-        raise UserError(f"{part!r} is neither an axis nor the result of a combinator.")
+        raise UserError(f"{shorten(part)} is neither an axis nor the result of a combinator.")
     return Arms({part.name: part}, tuple(Row({part.name: name}) for name in part.level_names))
+
+
+def _to_groups(name: str, parts: tuple[Axis | Arms, ...]) -> list[Arms]:
+    if not parts:
+        raise UserError(f"{name}() needs at least one axis.")
+    return [_to_arms(part) for part in parts]
 
 
 def _combine(
@@ -176,7 +194,7 @@ def _combine(
     parts: tuple[Axis | Arms, ...],
     combine: Callable[..., Iterable[tuple[Row, ...]]],
 ) -> Arms:
-    groups = [_to_arms(part) for part in parts]
+    groups = _to_groups(name, parts)
     axes: dict[str, Axis] = {}
     for group in groups:
         if shared := axes.keys() & group.axes.keys():
@@ -210,7 +228,17 @@ def _first_levels(axes: Iterable[Axis]) -> dict[str, str]:
     return {a.name: a.level_names[0] for a in axes}
 
 
+def _check_axes(name: str, axes: tuple[Axis, ...]) -> None:
+    for a in axes:
+        if not isinstance(a, Axis):
+            kind = "the result of a combinator" if isinstance(a, Arms) else shorten(a)
+            raise UserError(f"{name}() takes axes, not {kind}.")
+    if not axes:
+        raise UserError(f"{name}() needs at least one axis.")
+
+
 def _check_two_levels(name: str, axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    _check_axes(name, axes)
     for a in axes:
         if len(a.levels) != 2:
             raise UserError(

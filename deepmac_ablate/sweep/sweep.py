@@ -7,7 +7,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from deepmac_ablate.errors import UserError, did_you_mean
+from deepmac_ablate.errors import UserError, did_you_mean, shorten
 from deepmac_ablate.sweep.axes import Axis, split_settings
 from deepmac_ablate.sweep.combinators import Arms, Seeds, fill_levels, grid, seed_tuple
 
@@ -75,6 +75,10 @@ class Sweep:
         self._overrides: tuple[str, ...] = ()
         self.axes = dict((arms if isinstance(arms, Arms) else grid(arms)).axes)
         base = {name: an_axis.level_names[0] for name, an_axis in self.axes.items()}
+        if not isinstance(baseline, Mapping | None):
+            raise UserError(
+                "The baseline must be levels by the names of axes, such as {'mask_head': "
+                f"'default'}}, got {shorten(baseline)}.")
         for name, level in (baseline or {}).items():
             base[name] = self._axis(name).level(level).name
         self._axes_with = Counter(n for a in self.axes.values() for n in a.level_names)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import codecs
 import copy
 import importlib.util
+import inspect
+import re
 import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
 
-from deepmac_ablate.errors import UserError, did_you_mean_path
+from deepmac_ablate import sweep as sweep_names
+from deepmac_ablate.bindings.gin_files import is_file
+from deepmac_ablate.errors import UserError, did_you_mean, did_you_mean_path, shorten
 from deepmac_ablate.sweep.sweep import Sweep
 
 
@@ -38,9 +42,9 @@ def load_sweep(path: str) -> Sweep:
 
 def _run_file(path: str) -> ModuleType:
     file = Path(path)
-    if not file.is_file():
+    if not is_file(file):
         known = [str(p) for p in (*file.parent.glob("*.py"), *Path("sweeps").glob("*.py"))]
-        raise UserError(f"There is no sweep file {path!r}.{did_you_mean_path(path, known)}")
+        raise UserError(f"There is no sweep file {shorten(path)}.{did_you_mean_path(path, known)}")
     spec = importlib.util.spec_from_file_location(f"_sweep_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise UserError(f"The name of a sweep file must end in '.py', got {path!r}.")
@@ -51,6 +55,10 @@ def _run_file(path: str) -> ModuleType:
         spec.loader.exec_module(module)
     except UserError as error:
         raise UserError(f"{path}{_line_of(error, file)}: {error}") from error
+    except SystemExit as error:
+        raise UserError(
+            f"{path}{_line_of(error, file)}: the file ends the process; a sweep file only defines "
+            "a sweep.") from error
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "deepmac_ablate.sweep.script":
             raise UserError(
@@ -59,11 +67,22 @@ def _run_file(path: str) -> ModuleType:
                 "longer needed.") from error
         if file.read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise UserError(f"{path} is UTF-16 text; save it as UTF-8.") from error
-        reason = f"{type(error).__name__}: {error}"
+        reason = _wrong_call(error) or f"{type(error).__name__}: {error}"
         raise UserError(f"{path}{_line_of(error, file)}: {reason}") from error
     finally:
         sys.path.pop(0)
     return module
+
+
+def _wrong_call(error: Exception) -> str:
+    """Return a call of a function for sweeps with other arguments than it has as a sentence."""
+    called = re.match(r"(\w+)(?:\.__init__)?\(\) (.*)", str(error))
+    if not isinstance(error, TypeError) or not called or called[1] not in sweep_names.__all__:
+        return ""
+    parameters = inspect.signature(getattr(sweep_names, called[1])).parameters
+    unknown = re.search("unexpected keyword argument '(.*)'", called[2])
+    hint = did_you_mean(unknown[1], parameters) if unknown else ""
+    return f"{called[1]}() {called[2]}; it takes {', '.join(parameters)}.{hint}"
 
 
 def _line_of(error: BaseException, file: Path) -> str:

@@ -6,12 +6,13 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import gin
 import tensorflow as tf
 
-from deepmac_ablate.errors import UserError, check_at_least
+from deepmac_ablate.bindings.ranges import Range, Steps
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.training import tf_config
 
 
@@ -33,9 +34,9 @@ class Runtime:
         tpu: str = "local",
         jit_compile: bool = False,
         deterministic: bool = False,
-        checkpoint_every: int = 1000,
-        keep_checkpoints: int = 2,
-        log_every: int = 20,
+        checkpoint_every: Steps = 1000,
+        keep_checkpoints: Annotated[int, Range(1, 10_000)] = 2,
+        log_every: Steps = 20,
     ) -> None:
         """Record the settings.
 
@@ -47,16 +48,10 @@ class Runtime:
                 such as "grpc://h0:8470,grpc://h1:8470".
             jit_compile: Whether XLA compiles the training step.
             deterministic: Whether TensorFlow's kernels keep to a fixed order of operations.
-            checkpoint_every: Steps between checkpoints, at least 1.
-            keep_checkpoints: The number of checkpoints to keep, at least 1; the oldest are deleted.
-            log_every: Steps between lines of metrics.jsonl, at least 1.
-
-        Raises:
-            UserError: If a number is less than 1.
+            checkpoint_every: Steps between checkpoints.
+            keep_checkpoints: The number of checkpoints to keep; the oldest are deleted.
+            log_every: Steps between lines of metrics.jsonl.
         """
-        check_at_least(
-            1, Runtime__checkpoint_every=checkpoint_every,
-            Runtime__keep_checkpoints=keep_checkpoints, Runtime__log_every=log_every)
         self.jit_compile = jit_compile
         # On a TPU, XLA fixes the order. TensorFlow, asked for it as well, would refuse to compile
         # the gradient of max pooling.

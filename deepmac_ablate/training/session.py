@@ -11,8 +11,9 @@ import tensorflow as tf
 import tf_keras
 
 from deepmac_ablate import bindings, class_splits
+from deepmac_ablate.bindings.ranges import Steps
 from deepmac_ablate.data.training_data import TrainingData
-from deepmac_ablate.errors import UserError, check_at_least
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.evaluator import Evaluation
 from deepmac_ablate.evaluation.model_classes import ModelClasses, dataset_classes
 from deepmac_ablate.modeling import (
@@ -58,7 +59,7 @@ class Training:
         seen_classes: str | Sequence[int | str] | None = gin.REQUIRED,
         losses: Losses = gin.REQUIRED,
         optimizer: Callable[[], tf_keras.optimizers.Optimizer] = gin.REQUIRED,
-        steps: int = gin.REQUIRED,
+        steps: Steps = gin.REQUIRED,
         init_checkpoint: str | None = None,
         init_parts: Sequence[checkpoints.Part | Literal["all"]] = ("backbone",),
         freeze: Sequence[checkpoints.Part] = (),
@@ -73,18 +74,14 @@ class Training:
                 means all of them, [] none.
             losses: The losses to minimise.
             optimizer: Makes the optimizer, bound as `@SGD`.
-            steps: The number of training steps, at least 1.
+            steps: The number of training steps.
             init_checkpoint: The checkpoint to initialise from; None for random weights.
             init_parts: The parts to read from it: "all", or some of "backbone", "decoder",
                 "rpn_head", "detection_head" and "mask_head".
             freeze: The parts that are not trained, including the statistics of their
                 normalisation: some of the same.
             precision: "bfloat16" computes in mixed precision; variables stay float32.
-
-        Raises:
-            UserError: If `steps` is less than 1.
         """
-        check_at_least(1, Training__steps=steps)
         self.data = data
         self.seen_classes = seen_classes
         self.losses = losses

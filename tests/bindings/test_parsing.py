@@ -101,6 +101,13 @@ WRONG = [
     ("Studio.steps = @sell", "steps must be int, not @sell (without parentheses)."),
     ("Studio.on_stroke = 'print'", "on_stroke must be a function given as @reference or None, not "
      "'print' (str)."),
+    ("Studio.steps = @sell()", "steps must be int, not @sell() (a float)."),
+    ("Studio.steps = @FlatBrush()", "steps must be int, not @FlatBrush() (a FlatBrush)."),
+    ("RoundBrush.softness = 1.5", "softness must be float from 0 to 1 or None, not 1.5 (float)."),
+    ("RoundBrush.softness = -1", "softness must be float from 0 to 1 or None, not -1 (int)."),
+    ("RoundBrush.softness = 1e999", "softness must be float from 0 to 1 or None, not inf (float)."),
+    ("RoundBrush.bristles = [5, 0]", "bristles must be Sequence[int from 1 to 1,000], not [5, 0] "
+     "(list)."),
     ("mix.pigments = {'red': '1'}", "pigments must be dict[str, float], not {'red': '1'} (dict)."),
 ]  # fmt: skip
 
@@ -110,7 +117,8 @@ def test_a_wrong_binding_is_named_with_what_would_be_right(binding, message):
     """Unknown names, wrong types and missing values are reported in one sentence each."""
     with pytest.raises(UserError) as caught:
         bindings.parse([], [binding])
-    assert f"binding '{binding}': {message}" == str(caught.value)
+    written = binding.replace("1e999", "inf")
+    assert f"binding '{written}': {message}" == str(caught.value)
 
 
 def test_a_wrong_binding_in_a_file_is_named_with_its_line(tmp_path):
@@ -125,21 +133,25 @@ def test_a_wrong_binding_in_a_file_is_named_with_its_line(tmp_path):
 
 
 def test_a_macro_of_the_wrong_type_is_refused_where_it_is_used():
-    """The value of a macro is checked against the parameter's annotation."""
-    with pytest.raises(UserError, match=r"'Studio.steps = %N': steps must be int, not '3' \(str\)"):
+    """The value of a macro is checked against the parameter's annotation; both are named."""
+    with pytest.raises(UserError) as caught:
         bindings.parse([], ["N = '3'", "Studio.steps = %N"])
+    assert (
+        "binding 'Studio.steps = %N' (binding 'N = '3''): steps must be int, not '3' (str)."
+    ) == str(caught.value)
 
 
 @pytest.mark.parametrize(
     "binding",
     ["Studio.rate = 1", "RoundBrush.name = None", "RoundBrush.name = 'x'", "FlatBrush.hairs = ()",
      "FlatBrush.grid = (3, 4)", "Studio.brush = @FlatBrush()", "Studio.brush = None",
-     "Studio.steps = @sell()", "Studio.kind = @FlatBrush",
+     "Studio.rate = @sell()", "RoundBrush.softness = 1", "RoundBrush.softness = None",
+     "RoundBrush.bristles = (1, 1000)", "Studio.kind = @FlatBrush",
      "mix.pigments = {'red': 1}", "gallery.left.hang.height = 2", "frame.price = 'any'",
      "Studio.rate = %GOLDEN", "Studio.on_stroke = @sell"],
 )  # fmt: skip
 def test_a_right_binding_passes(binding):
-    """An int passes as a float, None and choices fit, references and constants are not checked."""
+    """An int passes as a float, ends of ranges, choices and references of the type fit."""
     bindings.parse([], [binding])
     assert binding.partition(" =")[0].rpartition(".")[2] in bindings.config_text()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 import gin
 
+from deepmac_ablate.bindings.ranges import Range
 from deepmac_ablate.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ class RoundBrush:
     def __init__(
         self,
         width: int = 3,
-        softness: float = 0.5,
+        softness: Annotated[float, Range(0, 1)] | None = 0.5,
         tip: Literal["fine", "broad"] = "fine",
         wet: bool = False,
         name: str | None = None,
+        bristles: Sequence[Annotated[int, Range(1, 1000)]] = (),
     ) -> None:
-        self.settings = (width, softness, tip, wet, name)
+        self.settings, self.bristles = (width, softness, tip, wet, name), bristles
 
 
 @gin.register(module="toy_configurables")

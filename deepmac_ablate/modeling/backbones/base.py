@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import gin
 import tf_keras
 
+from deepmac_ablate.bindings.ranges import Epsilon, Share
 from deepmac_ablate.modeling.normalization import Activation
 
 
@@ -19,15 +20,15 @@ class Norm:
     """Batch normalisation and activation of backbone, decoder, region proposals and box head.
 
     Attributes:
-        momentum: Share of the old value that a moving statistic keeps in each step, 0 to 1.
-        epsilon: Small positive number that is added to the variance.
+        momentum: Share of the old value that a moving statistic keeps in each step.
+        epsilon: Number that is added to the variance.
         synchronized: Whether statistics are taken over all replicas; if not, the results of a trial
             depend on the number of devices that share a batch.
         activation: Name of the activation that follows.
     """
 
-    momentum: float = 0.997
-    epsilon: float = 1e-4
+    momentum: Share = 0.997
+    epsilon: Epsilon = 1e-4
     synchronized: bool = True
     activation: Activation = "relu"
 

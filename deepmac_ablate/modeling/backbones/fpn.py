@@ -11,6 +11,7 @@ import tf_keras
 from official.vision.modeling.backbones import mobilenet, resnet
 from official.vision.modeling.decoders import fpn
 
+from deepmac_ablate.bindings.ranges import Channels, Factor
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.backbones.base import Backbone, Norm
 
@@ -22,11 +23,11 @@ class ResNetFPN(Backbone):
     Attributes:
         depth: Number of layers: 10, 18, 26, 34, 50, 101, 152 or 200.
         fpn_filters: Number of channels of every pyramid level.
-        width_multiplier: Factor on the number of channels of every ResNet layer, above 0.
+        width_multiplier: Factor on the number of channels of every ResNet layer.
     """
 
     def __init__(
-        self, depth: int = 50, fpn_filters: int = 256, width_multiplier: float = 1.0
+        self, depth: int = 50, fpn_filters: Channels = 256, width_multiplier: Factor = 1.0
     ) -> None:
         if depth not in resnet.RESNET_SPECS:
             known = ", ".join(str(d) for d in sorted(resnet.RESNET_SPECS))
@@ -66,14 +67,14 @@ class MobileNetFPN(Backbone):
     Attributes:
         model_id: Variant of MobileNet, by Model Garden's name.
         fpn_filters: Number of channels of every pyramid level.
-        width_multiplier: Factor on the number of channels of every MobileNet layer, above 0.
+        width_multiplier: Factor on the number of channels of every MobileNet layer.
     """
 
     def __init__(
         self,
         model_id: Literal["MobileNetV2", "MobileNetV3Small", "MobileNetV3Large"] = "MobileNetV2",
-        fpn_filters: int = 256,
-        width_multiplier: float = 1.0,
+        fpn_filters: Channels = 256,
+        width_multiplier: Factor = 1.0,
     ) -> None:
         self.model_id = model_id
         self.fpn_filters = fpn_filters

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import gin
 import tf_keras
 from official.vision.modeling.backbones import spinenet
 
+from deepmac_ablate.bindings.ranges import Factor, Range
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import stochastic_depth
 from deepmac_ablate.modeling.backbones.base import Backbone, Norm
@@ -26,23 +27,19 @@ class SpineNet(Backbone):
 
     Attributes:
         model_id: Variant of SpineNet; 49S is narrower than 49, and 143L wider than 143.
-        stochastic_depth_drop_rate: Share of training images for which the last block is skipped, in
-            [0, 1); earlier blocks are skipped less often, in proportion to their position
+        stochastic_depth_drop_rate: Share of training images for which the last block is skipped;
+            earlier blocks are skipped less often, in proportion to their position
             (arXiv:1603.09382).
-        width_multiplier: Factor on the number of channels of every layer except the first, above 0;
+        width_multiplier: Factor on the number of channels of every layer except the first;
             applies to the pyramid too.
     """
 
     def __init__(
         self,
         model_id: Literal["49S", "49", "96", "143", "143L", "190"] = "49",
-        stochastic_depth_drop_rate: float = 0.0,
-        width_multiplier: float = 1.0,
+        stochastic_depth_drop_rate: Annotated[float, Range(0, 0.999)] = 0.0,
+        width_multiplier: Factor = 1.0,
     ) -> None:
-        if not 0.0 <= stochastic_depth_drop_rate < 1.0:
-            raise UserError(
-                "SpineNet.stochastic_depth_drop_rate must be at least 0 and less than 1, got "
-                f"{stochastic_depth_drop_rate}.")
         self.model_id = model_id
         self.stochastic_depth_drop_rate = stochastic_depth_drop_rate
         self.width_multiplier = width_multiplier

@@ -6,7 +6,7 @@ import gin
 import tensorflow as tf
 import tf_keras
 
-from deepmac_ablate.errors import check_at_least
+from deepmac_ablate.bindings.ranges import Channels, Layers, Side
 from deepmac_ablate.modeling.initializers import fan_out
 from deepmac_ablate.modeling.mask_heads.base import FullyConvolutionalMaskHead
 from deepmac_ablate.modeling.mask_heads.upsampling import Upsampling
@@ -19,9 +19,9 @@ class ConvMaskHead(FullyConvolutionalMaskHead):
 
     def __init__(
         self,
-        num_convs: int = 4,
-        width: int = 256,
-        crop_size: int = 14,
+        num_convs: Layers = 4,
+        width: Channels = 256,
+        crop_size: Side = 14,
         upsampling: Upsampling | None = None,
         class_agnostic: bool = True,
         norm: HeadNorm | None = None,
@@ -30,7 +30,7 @@ class ConvMaskHead(FullyConvolutionalMaskHead):
         """Store the settings.
 
         Args:
-            num_convs: Number of convolutions before the up-sampling, at least 0.
+            num_convs: Number of convolutions before the up-sampling.
             width: Number of channels of the convolutions and of the up-sampling.
             crop_size: Side of the feature crop, in cells.
             upsampling: Up-sampling from the size of the crop to that of the mask; None for
@@ -39,7 +39,6 @@ class ConvMaskHead(FullyConvolutionalMaskHead):
             norm: Normalisation after each convolution; None for `BatchNorm()`.
             activation: Activation after each normalisation.
         """
-        check_at_least(0, ConvMaskHead__num_convs=num_convs)
         norm = norm or BatchNorm()
         super().__init__(
             crop_size=crop_size, width=width, upsampling=upsampling,

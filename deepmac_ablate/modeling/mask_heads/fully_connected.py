@@ -7,7 +7,7 @@ import tensorflow as tf
 import tf_keras
 from official.modeling import tf_utils
 
-from deepmac_ablate.errors import check_at_least
+from deepmac_ablate.bindings.ranges import Channels, Layers, Side, Units
 from deepmac_ablate.modeling.mask_heads.base import MaskHead
 from deepmac_ablate.modeling.normalization import Activation
 
@@ -22,11 +22,11 @@ class FullyConnectedMaskHead(MaskHead):
 
     def __init__(
         self,
-        width: int = 64,
-        num_fcs: int = 1,
-        fc_dims: int = 1024,
-        crop_size: int = 32,
-        mask_size: int = 32,
+        width: Channels = 64,
+        num_fcs: Layers = 1,
+        fc_dims: Units = 1024,
+        crop_size: Side = 32,
+        mask_size: Side = 32,
         class_agnostic: bool = True,
         activation: Activation = "relu",
     ) -> None:
@@ -34,14 +34,13 @@ class FullyConnectedMaskHead(MaskHead):
 
         Args:
             width: Number of channels of the 1x1 convolution.
-            num_fcs: Number of fully connected layers before the last, at least 0.
+            num_fcs: Number of fully connected layers before the last.
             fc_dims: Number of units of each of these layers.
             crop_size: Side of the feature crop, in cells.
             mask_size: Side of the mask, in cells; independent of `crop_size`.
             class_agnostic: Whether one mask is used for all classes.
             activation: Activation after each fully connected layer except the last.
         """
-        check_at_least(0, FullyConnectedMaskHead__num_fcs=num_fcs)
         super().__init__(
             crop_size=crop_size, mask_size=mask_size, class_agnostic=class_agnostic)
         self._width = width

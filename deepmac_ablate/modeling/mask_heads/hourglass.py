@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import gin
 import tensorflow as tf
 
+from deepmac_ablate.bindings.ranges import Range, Side
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import hourglass
 from deepmac_ablate.modeling.mask_heads.base import FullyConvolutionalMaskHead
@@ -22,8 +25,8 @@ class HourglassMaskHead(FullyConvolutionalMaskHead):
     def __init__(
         self,
         depth: int = 52,
-        width: int = 64,
-        crop_size: int = 32,
+        width: Annotated[int, Range(1, 1024)] = 64,
+        crop_size: Side = 32,
         downsampling: bool = True,
         shortcuts: bool = True,
         upsampling: Upsampling | None = None,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import gin
 import tensorflow as tf
 import tf_keras
 
+from deepmac_ablate.bindings.ranges import Range, Side
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.mask_heads.base import FullyConvolutionalMaskHead, Regularizer
 from deepmac_ablate.modeling.mask_heads.upsampling import Upsampling
@@ -30,8 +33,8 @@ class ResNetMaskHead(FullyConvolutionalMaskHead):
     def __init__(
         self,
         depth: int = 20,
-        width: int = 64,
-        crop_size: int = 32,
+        width: Annotated[int, Range(1, 1024)] = 64,
+        crop_size: Side = 32,
         upsampling: Upsampling | None = None,
         class_agnostic: bool = True,
         norm: HeadNorm | None = None,

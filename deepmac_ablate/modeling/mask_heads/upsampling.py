@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 import gin
 import numpy as np
@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 from official.vision.ops import spatial_transform_ops
 
-from deepmac_ablate.errors import check_at_least
+from deepmac_ablate.bindings.ranges import Range
 from deepmac_ablate.modeling.initializers import fan_out
 
 Regularizer = tf_keras.regularizers.Regularizer
@@ -22,7 +22,7 @@ class Upsampling(abc.ABC):
     """Builder of the layer between a head's body and its logits.
 
     Attributes:
-        factor: Ratio of the side of the mask to that of the crop, at least 1.
+        factor: Ratio of the side of the mask to that of the crop.
     """
 
     factor: int
@@ -40,13 +40,10 @@ class Deconvolution(Upsampling):
     Each cell becomes factor x factor cells that do not depend on neighbouring cells.
 
     Attributes:
-        factor: Ratio of the side of the mask to that of the crop, at least 1.
+        factor: Ratio of the side of the mask to that of the crop.
     """
 
-    factor: int = 2
-
-    def __post_init__(self) -> None:
-        check_at_least(1, Deconvolution__factor=self.factor)
+    factor: Annotated[int, Range(1, 32)] = 2
 
     def build(self, width: int, regularizer: Regularizer | None) -> tf_keras.layers.Layer:
         """Build the layer; see `Upsampling.build`."""
@@ -61,16 +58,13 @@ class Interpolation(Upsampling):
     """Interpolation followed by a 3x3 convolution, which avoids checkerboard artifacts.
 
     Attributes:
-        factor: Ratio of the side of the mask to that of the crop, at least 1; with 1 there is only
-            the convolution.
+        factor: Ratio of the side of the mask to that of the crop; with 1 there is only the
+            convolution.
         method: Interpolation method.
     """
 
-    factor: int = 2
+    factor: Annotated[int, Range(1, 32)] = 2
     method: Literal["bilinear", "nearest"] = "bilinear"
-
-    def __post_init__(self) -> None:
-        check_at_least(1, Interpolation__factor=self.factor)
 
     def build(self, width: int, regularizer: Regularizer | None) -> tf_keras.layers.Layer:
         """Build the layers; see `Upsampling.build`."""
