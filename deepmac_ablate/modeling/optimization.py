@@ -68,6 +68,13 @@ def warm_up(
     return lr_schedule.LinearWarmup(then, steps, start)
 
 
+def warm_up_steps(optimizer: tf_keras.optimizers.Optimizer) -> int:
+    """Return the number of steps of an optimizer's warm-up; 0 if it has none."""
+    schedule = getattr(optimizer, "_learning_rate", None)
+    is_warm_up = isinstance(schedule, lr_schedule.LinearWarmup)
+    return schedule.get_config()["warmup_steps"] if is_warm_up else 0
+
+
 @gin.register(module="deepmac_ablate.modeling.optimization")
 class SGD(tf_keras.optimizers.SGD):
     """Stochastic gradient descent with momentum.

@@ -20,7 +20,10 @@ def main() -> None:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
+    from deepmac_ablate.sweep.validation.limits import limit_memory
     from deepmac_ablate.sweep.validation.validator import validate_configs
+
+    limit_memory()
 
     def write(index: int, result: ValidationResult) -> None:
         print(json.dumps({"index": index, "result": result.to_json()}), file=out, flush=True)

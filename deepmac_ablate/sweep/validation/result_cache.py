@@ -72,7 +72,8 @@ def add_results(path: Path, results: Mapping[str, ValidationResult]) -> None:
         results: Results without anything about datasets, by key.
     """
     added = [
-        to_json({"key": key, "result": result.to_json()}) for key, result in results.items()]
+        to_json({"key": key, "result": result.to_json()})
+        for key, result in results.items() if not result.of_this_machine]
     # A full or read-only home must not prevent planning.
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

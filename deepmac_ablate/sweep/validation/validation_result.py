@@ -69,6 +69,7 @@ class ValidationResult:
         data: The datasets of the configuration; None if the configuration itself has problems.
         data_out_of_reach: The prefixes of datasets that could not be checked.
         data_notes: Sentences about the datasets that are no problems.
+        of_this_machine: Whether the problem may be gone on another machine, or another time.
     """
 
     label: str
@@ -77,6 +78,7 @@ class ValidationResult:
     data: DataRequirements | None = None
     data_out_of_reach: tuple[str, ...] = ()
     data_notes: tuple[str, ...] = ()
+    of_this_machine: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the attributes by name."""
@@ -101,4 +103,5 @@ class ValidationResult:
             cost=None if cost is None else Cost.from_json(cost),
             data=None if data is None else DataRequirements(**data),
             data_out_of_reach=tuple(fields["data_out_of_reach"]),
-            data_notes=tuple(fields["data_notes"]))
+            data_notes=tuple(fields["data_notes"]),
+            of_this_machine=fields.get("of_this_machine", False))

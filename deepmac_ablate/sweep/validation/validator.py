@@ -21,7 +21,8 @@ import tf_keras
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
-from deepmac_ablate.sweep.validation import architecture
+from deepmac_ablate.modeling.optimization import warm_up_steps
+from deepmac_ablate.sweep.validation import architecture, limits
 from deepmac_ablate.sweep.validation.architecture import Shape, Trunk
 from deepmac_ablate.sweep.validation.cost import Cost
 from deepmac_ablate.sweep.validation.model_keys import ModelKeys, model_keys
@@ -115,13 +116,22 @@ class Validator:
         Returns:
             The result, without anything about datasets.
         """
-        problems = [str(problem) for problem in bindings.configure_gin(text)]
-        if not problems:
-            try:
-                cost, data = self._construct(text, keys)
-                return ValidationResult(label, cost=cost, data=data)
-            except _InvalidConfigError as error:
-                problems += error.problems
+        try:
+            with limits.limited_time(limits.SECONDS):
+                problems = tuple(map(str, bindings.configure_gin(text)))
+                if not problems:
+                    cost, data = self._construct(text, keys)
+                    return ValidationResult(label, cost=cost, data=data)
+        except _InvalidConfigError as error:
+            problems = error.problems
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            return ValidationResult(label, (
+                "It cannot be built: it needs more memory than this machine has.",),
+                of_this_machine=True)
+        except limits.OutOfTimeError:
+            return ValidationResult(label, (
+                f"It cannot be built: it is not ready after {limits.SECONDS} seconds.",),
+                of_this_machine=True)
         return ValidationResult(label, tuple(dict.fromkeys(problems)))
 
     def _construct(self, text: bindings.Text, keys: ModelKeys) -> tuple[Cost, DataRequirements]:
@@ -136,8 +146,11 @@ class Validator:
 
         training, evaluation, runtime = (
             collect(gin.get_configurable(name)) for name in ("Training", "Evaluation", "Runtime"))
-        if training:
-            collect(training.make_optimizer)
+        optimizer = training and collect(training.make_optimizer)
+        if optimizer and (longer := warm_up_steps(optimizer)) > training.steps:
+            problems.append(
+                f"warm_up.steps = {longer} is longer than Training.steps = {training.steps}, so "
+                "the schedule would never begin; bind fewer.")
         model = training and collect(lambda: self._model(keys, training))
         if not problems:
             problems += map(str, bindings.unused_binding_problems(text.bindings))
@@ -208,11 +221,12 @@ class Validator:
     def _build(self, trunk_key: str, training: Training) -> _Model:
         if trunk_key != self._trunk_key:
             self._trunk_key, self._trunk = trunk_key, None
-        with _reusing_pyramid(self._trunk):
-            model = _attempt(training.make_model)
-        trunk = self._trunk = self._trunk or _attempt(lambda: architecture.trace_trunk(model))
-        branch = _attempt(
-            lambda: architecture.trace_mask_branch(model, trunk.features, training.data))
+        with limits.limited_parameters(limits.PARAMETERS):
+            with _reusing_pyramid(self._trunk):
+                model = _attempt(training.make_model)
+            trunk = self._trunk = self._trunk or _attempt(lambda: architecture.trace_trunk(model))
+            branch = _attempt(
+                lambda: architecture.trace_mask_branch(model, trunk.features, training.data))
         parts = {**trunk.parts, "": branch.variables}
         every = [variable for part in parts.values() for variable in part]
         return _Model(
