@@ -42,7 +42,7 @@ NEEDS_TENSORFLOW = [
     "model_garden.importing", "model_garden.layout", "model_garden.matching",
     "model_garden.trees", "modeling", "results.report.pixels", "serving.export", "serving.predict",
     "serving.signatures", "serving.trained",
-    "sweep.validation.architecture", "sweep.validation.multiply_adds",
+    "sweep.validation.architecture", "sweep.validation.limits", "sweep.validation.multiply_adds",
     "sweep.validation.validator",
 ]
 

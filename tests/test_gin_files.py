@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import gin
 import pytest
 
 from deepmac_ablate import bindings
-from deepmac_ablate.bindings import registry
+from deepmac_ablate.bindings import annotations, registry
 from deepmac_ablate.training import run as training
 from deepmac_ablate.trial.trial import trial_id
 
@@ -172,3 +174,40 @@ def test_a_stored_configuration_is_the_same_trial(config):
 def test_there_are_stored_configurations():
     """Both golden sweeps have trials for the test above to go through."""
     assert {"recorded_a", "recorded_b"} == {path.parents[2].name for path in STORED}
+
+
+@pytest.mark.parametrize(("binding", "allowed"), [
+    ("LEARNING_RATE = 0", "float from 1e-10 to 100"),
+    ("LEARNING_RATE = -1", "float from 1e-10 to 100"),
+    ("SGD.momentum = 2", "float from 0 to 1"),
+    ("SGD.clip_norm = -1.0", "float from 1e-06 to 1e+06 or None"),
+    ("ConvMaskHead.num_convs = 1180591620717411303424", "int from 0 to 100"),
+    ("ConvMaskHead.width = 1e12", "int from 1 to 4,096"),
+    ("Detections.nms_iou = 5", "float from 0 to 1"),
+    ("IMAGE_SIZE = (100000, 100000)", "Sequence[int from 1 to 16,384]"),
+    ("Losses.mask_weight = -1.0", "float from 0 to 1,000"),
+    ("Norm.epsilon = 1e999", "float from 1e-20 to 1"),
+    ("TrainingData.batch_size = @Losses()", "int from 1 to 10,000"),
+    ("MaskRCNN.mask_head = @ResNetFPN()", "a MaskHead given as @reference()"),
+    ("Training.model = @Losses", "a function given as @reference"),
+])
+def test_nonsense_is_refused_before_anything_is_built(binding, allowed):
+    """Numbers out of range and references to other things are named with what is allowed."""
+    text = bindings.read(["gin/experiments/shapes_small.gin"], [binding])
+    problems = bindings.configure_gin(text)
+    assert problems
+    for problem in problems:
+        assert f" must be {allowed}, not " in str(problem)
+
+
+def test_every_number_has_a_range_and_a_default_inside():
+    """No parameter that takes numbers lets all of them pass, apart from depths with a list."""
+    for known in registry.configurables("deepmac_ablate"):
+        for parameter in registry.bindable_parameters(known).values():
+            annotation = registry.parameter_annotation(known, parameter)
+            described = annotations.describe(annotation)
+            if re.search(r"\b(int|float)\b(?! from)", described):
+                assert parameter.name in ("depth", "seen_classes"), (known.selector, described)
+            if annotations.has_range(annotation) and parameter.default not in (
+                    inspect.Parameter.empty, gin.REQUIRED):
+                assert annotations.value_fits(parameter.default, annotation), known.selector

@@ -132,6 +132,31 @@ def test_a_wrong_binding_in_a_file_is_named_with_its_line(tmp_path):
     ) == str(caught.value)
 
 
+@pytest.mark.parametrize(("binding", "message"), [
+    (f"Studio.steps = {'[' * 1000}{']' * 1000}", " is nested too deeply."),
+    (f"Studio.steps = {'[' * 60}{']' * 60}", "the value of steps is nested more than 50 deep."),
+    (f"include '{'a' * 5000}.gin'", "there is no gin file 'aaaaa"),
+    ("include '~nobody-here/a.gin'", "there is no gin file '~nobody-here/a.gin': "),
+])
+def test_values_and_names_beyond_measure_are_refused(binding, message):
+    """Nesting, the length of a name and an unknown home end in one short sentence."""
+    with pytest.raises(UserError) as caught:
+        bindings.parse([], [binding])
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+def test_chains_of_macros_and_files_have_an_end(tmp_path):
+    """A thousand macros or files that lead to each other are refused."""
+    macros = [f"M{i} = %M{i + 1}" for i in range(1500)]
+    with pytest.raises(UserError, match=r"The macro %M\d+ is nested too deeply\."):
+        bindings.explicit_bindings(bindings.read([], ["Training.x = %M0", *macros]).bindings)
+    for i in range(60):
+        (tmp_path / f"{i}.gin").write_text(f"include '{i + 1}.gin'\n")
+    with pytest.raises(UserError, match="more than 50 files include each other in a row"):
+        bindings.read(["0.gin"], [])
+
+
 def test_a_macro_of_the_wrong_type_is_refused_where_it_is_used():
     """The value of a macro is checked against the parameter's annotation; both are named."""
     with pytest.raises(UserError) as caught:

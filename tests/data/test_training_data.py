@@ -417,27 +417,10 @@ def test_a_batch_that_replicas_cannot_share_is_refused(prefix):
         _batches(prefix, 1, batch_size=6, context=context)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"scale_min": 0.0}, r"scale_min = 0.0 and scale_max = 1.25 must be positive and in asc"),
-        ({"scale_min": 1.5}, r"scale_min = 1.5 and scale_max = 1.25 must be positive and in asc"),
-        ({"batch_size": 0}, r"TrainingData.batch_size must be at least 1, got 0\."),
-        ({"max_instances": -1}, r"TrainingData.max_instances must be at least 1, got -1\."),
-        ({"mask_crop_size": 1}, r"TrainingData.mask_crop_size must be at least 2, got 1\."),
-        ({"shuffle_buffer": 0}, r"TrainingData.shuffle_buffer must be at least 1, got 0\."),
-    ],
-)
-def test_numbers_that_make_no_sense_are_refused(prefix, options, message):
-    """Values out of range are refused at construction, not in the first step."""
-    with pytest.raises(UserError, match=message):
-        TrainingData(**{"prefix": str(prefix), "batch_size": 2, **options})
-
-
-def test_evaluation_data_is_checked_too(prefix):
-    """The same sentences."""
-    with pytest.raises(UserError, match=r"EvaluationData.batch_size must be at least 1, got 0\."):
-        EvaluationData(str(prefix), batch_size=0)
+def test_scales_that_do_not_ascend_are_refused(prefix):
+    """The smallest scale is at most the largest."""
+    with pytest.raises(UserError, match=r"scale_min = 1\.5 must be at most scale_max = 1\.25\."):
+        TrainingData(str(prefix), batch_size=2, scale_min=1.5)
 
 
 @pytest.mark.parametrize(

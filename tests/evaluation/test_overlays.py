@@ -12,9 +12,7 @@ from pycocotools import mask as rle
 
 from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.data.evaluation_data import EvaluationData
-from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import overlays
-from deepmac_ablate.evaluation.evaluator import Evaluation
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth, load_annotations
 from tests.helpers.data_fixtures import square
 
@@ -97,12 +95,6 @@ def test_novel_classes_are_distinguishable(draw):
     found = {"detections": [result(chosen, 0.9)]}
     seen, novel = (draw(found, split, 7)[chosen] for split in ([1], []))
     assert np.any(np.asarray(seen) != np.asarray(novel))
-
-
-def test_a_negative_number_of_overlays_is_refused(data):
-    """The message names the parameter and the value."""
-    with pytest.raises(UserError, match=r"Evaluation\.overlays must be at least 0, got -1"):
-        Evaluation(data, overlays=-1)
 
 
 @pytest.mark.slow

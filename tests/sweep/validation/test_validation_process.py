@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -154,6 +155,16 @@ def test_invalid_gin_is_a_problem_of_its_arm_only(folder, interpreter):
     assert "There is no gin file 'b.gin'" in found[2].problems[0]
 
 
+def test_problems_of_this_machine_are_not_remembered(folder, interpreter):
+    """An arm that took too long or too much memory is tried again the next time."""
+    interpreter(VALIDATOR.replace("GOOD", "SLOW").replace("BAD", "SLOW").replace(
+        "SLOW", json.dumps(dataclasses.replace(BAD, of_this_machine=True).to_json())))
+    for _ in range(2):
+        [result] = validate([arm("one")], folder / "cache")
+        assert BAD.problems == result.problems
+    assert [1, 1] == asked(folder)
+
+
 def test_a_process_that_dies_is_reported_with_its_last_line(folder, interpreter):
     """Results from before the failure are kept."""
     interpreter(DIES)
@@ -296,4 +307,4 @@ def test_the_process_validates_as_this_one_would(folder, tiny_recipe, monkeypatc
         expected = check_datasets(validate_configs(arms))
     assert expected == validate(arms, folder / "cache")
     assert expected[0].cost is not None
-    assert "Training.steps must be at least 1, got 0" in expected[1].problems[0]
+    assert "steps must be int from 1 to 10,000,000, not 0" in expected[1].problems[0]

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.sweep.validation import architecture
+from deepmac_ablate.sweep.validation import architecture, limits
 from deepmac_ablate.sweep.validation.dataset_checks import check_datasets
 from deepmac_ablate.sweep.validation.validation_result import ArmConfig, ValidationResult
 from deepmac_ablate.sweep.validation.validator import validate_configs
@@ -152,12 +152,15 @@ def test_each_problem_is_one_sentence(arm, tmp_path, monkeypatch):
         arm("stepwise.values = [1.0]", "warm_up.then = @stepwise()",
             "stepwise.boundaries = [1, 2]"): ["stepwise.values has 1 entry for 2 boundaries"],
         arm("STEPS = 0", "Runtime.log_every = 0", "Evaluation.every = -1"): [
-            "Training.steps must be at least 1, got 0",
-            "Evaluation.every must be at least 0, got -1",
-            "Runtime.log_every must be at least 1, got 0"],
+            "'Training.steps = %STEPS' (binding 'STEPS = 0'): steps must be int from 1 to ",
+            "'Runtime.log_every = 0': log_every must be int from 1 to ",
+            "'Evaluation.every = -1': every must be int from 0 to "],
         arm("SGD.momentum = 'x'", "TrainingData.flipp = True"): [
             "'TrainingData.flipp = True': TrainingData has no parameter", "momentum must be float"],
-        arm("ConvMaskHead.width = -4"): ["It cannot be built: ValueError: "],
+        arm("ConvMaskHead.num_convs = 100", "ConvMaskHead.width = 4096"): [
+                "It cannot be built: the model has more than 2,000,000,000 parameters."],
+        arm("warm_up.steps = 51"): ["warm_up.steps = 51 must be at most Training.steps = 50."],
+        arm("STEPS = 1"): [],
         arm("ConvMaskHead.width = 5"): [],
     }
     for result, expected in zip(validate(list(problems)), problems.values(), strict=True):
@@ -275,6 +278,27 @@ class {name}(FullyConvolutionalMaskHead):
         features = self.layer(features)
         {body}
 """
+
+
+@pytest.mark.parametrize(("body", "problem"), [
+    ("while True: pass", "It cannot be built: it is not ready after 3 seconds."),
+    ("time.sleep(1e6)", "It cannot be built: it is not ready after 3 seconds."),
+    ("bytearray(2**60)", "It cannot be built: it needs more memory than this machine has."),
+])
+def test_a_build_without_end_is_a_problem_of_its_arm(arm, tmp_path, monkeypatch, body, problem):
+    """The other arms are validated, and the problem is not remembered for other machines."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"Endless{''.join(filter(str.isalnum, body))}"
+    (tmp_path / f"{name}.py").write_text(
+        "import time\n" + HEAD.format(name=name, body="return features").replace(
+            "        super()", f"        {body}\n        super()"))
+    (tmp_path / "e.gin").write_text(f"import {name}\nMaskRCNN.mask_head = @{name}()\n")
+    [good] = validate([arm()])
+    monkeypatch.setattr(limits, "SECONDS", 3)
+    [bad] = validate([arm(files=("e.gin",))])
+    assert () == good.problems
+    assert ((problem,), True) == (bad.problems, bad.of_this_machine)
 
 
 def test_heads_of_the_users_are_validated(arm, tmp_path, monkeypatch):
