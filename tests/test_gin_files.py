@@ -177,8 +177,8 @@ def test_there_are_stored_configurations():
 
 
 @pytest.mark.parametrize(("binding", "allowed"), [
-    ("LEARNING_RATE = 0", "float from 1e-10 to 100"),
-    ("LEARNING_RATE = -1", "float from 1e-10 to 100"),
+    ("LEARNING_RATE = 0", "float from 1e-10 to 1,000"),
+    ("LEARNING_RATE = -1", "float from 1e-10 to 1,000"),
     ("SGD.momentum = 2", "float from 0 to 1"),
     ("SGD.clip_norm = -1.0", "float from 1e-06 to 1e+06 or None"),
     ("ConvMaskHead.num_convs = 1180591620717411303424", "int from 0 to 100"),

@@ -15,7 +15,7 @@ from deepmac_ablate.bindings.ranges import Range, Share, Steps
 from deepmac_ablate.errors import UserError, count_noun, shorten
 
 Schedule = tf_keras.optimizers.schedules.LearningRateSchedule
-Rate = Annotated[float, Range(1e-10, 100)]
+Rate = Annotated[float, Range(1e-10, 1000)]
 
 
 @gin.register(module="deepmac_ablate.modeling.optimization")
@@ -56,7 +56,7 @@ def cosine(initial: Rate = gin.REQUIRED, steps: Steps = gin.REQUIRED) -> Schedul
 @gin.register(module="deepmac_ablate.modeling.optimization")
 def warm_up(
     then: Schedule = gin.REQUIRED, steps: Steps = 500,
-    start: Annotated[float, Range(0, 100)] = 0.0067,
+    start: Annotated[float, Range(0, 1000)] = 0.0067,
 ) -> Schedule:
     """Build a learning rate that rises linearly and then follows another schedule.
 

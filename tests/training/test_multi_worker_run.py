@@ -189,7 +189,7 @@ def test_what_happens_to_one_happens_to_all(
 
 def test_all_see_a_divergence(tiny_recipe: Recipe, tmp_path: Path) -> None:
     """Each ends by itself, with the exit status for divergence."""
-    trial = tiny_recipe.trial("STEPS = 5", "LEARNING_RATE = 100")
+    trial = tiny_recipe.trial("STEPS = 5", "LEARNING_RATE = 1000")
     cluster = start(trial, tmp_path, [tmp_path / "w"] * 2)
     assert [exit_status.DIVERGED] * 2 == cluster.wait(), cluster.said(0)
 

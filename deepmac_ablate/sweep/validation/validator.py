@@ -247,8 +247,8 @@ def _is_shortened(bound: Sequence[bindings.Binding]) -> bool:
     """Return whether a recipe is tried with few steps, as by --steps: its warm-up need not fit."""
     merged = bindings.merge(bound)
     changed = {
-        binding.short_selector for binding in merged.values()
-        if binding.parameter == "steps" and not bindings.binding_sources(binding, merged)[-1].in_file}
+        binding.short_selector for binding in merged.values() if binding.parameter == "steps"
+        and not bindings.binding_sources(binding, merged)[-1].in_file}
     return "Training" in changed and "warm_up" not in changed
 
 
