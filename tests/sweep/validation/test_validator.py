@@ -142,7 +142,7 @@ def test_each_problem_is_one_sentence(arm, tmp_path, monkeypatch):
     problems = {
         arm(files=("dead.gin",)): ["dead.gin:3 'SGD.momentm = 0.9': SGD has no parameter "
                                    "'momentm'. Did you mean 'momentum'?"],
-        arm("ConvMaskHead.num_convs = '1'"): ["num_convs must be int from 0 to 100, not '1' (str)."],
+        arm("ConvMaskHead.num_convs = '1'"): ["must be int from 0 to 100, not '1' (str)."],
         arm("STEPS = %gin.REQUIRED"): ["STEPS must be set"],
         arm(*VARIANTS["hourglass"], "HourglassMaskHead.crop_size = 33"): [
             "HourglassMaskHead.crop_size = 33 does not suit depth 10"],
