@@ -189,7 +189,8 @@ def test_what_happens_to_one_happens_to_all(
 
 def test_all_see_a_divergence(tiny_recipe: Recipe, tmp_path: Path) -> None:
     """Each ends by itself, with the exit status for divergence."""
-    trial = tiny_recipe.trial("STEPS = 5", "LEARNING_RATE = 1000")
+    trial = tiny_recipe.trial(
+        "STEPS = 20", "LEARNING_RATE = 1000", "MaskRCNN.l2_weight_decay = 1.0")
     cluster = start(trial, tmp_path, [tmp_path / "w"] * 2)
     assert [exit_status.DIVERGED] * 2 == cluster.wait(), cluster.said(0)
 

@@ -153,6 +153,7 @@ def test_each_problem_is_one_sentence(arm, tmp_path, monkeypatch):
             "stepwise.boundaries = [1, 2]"): ["stepwise.values has 1 entry for 2 boundaries"],
         arm("STEPS = 0", "Runtime.log_every = 0", "Evaluation.every = -1"): [
             "'Training.steps = %STEPS' (binding 'STEPS = 0'): steps must be int from 1 to ",
+            "'cosine.steps = %STEPS' (binding 'STEPS = 0'): steps must be int from 1 to ",
             "'Runtime.log_every = 0': log_every must be int from 1 to ",
             "'Evaluation.every = -1': every must be int from 0 to "],
         arm("SGD.momentum = 'x'", "TrainingData.flipp = True"): [
