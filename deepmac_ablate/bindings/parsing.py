@@ -15,6 +15,9 @@ from deepmac_ablate.bindings.checks import binding_problems, check_names
 from deepmac_ablate.bindings.text import Binding, Import, Text, merge, read
 from deepmac_ablate.errors import UserError
 
+_IN_LAYER = re.compile(
+    r"Exception encountered when calling layer .*?\n\n(.*?)\n\nCall arguments received", re.DOTALL)
+
 
 def parse(gin_files: Sequence[str], bindings: Sequence[str]) -> tuple[Binding, ...]:
     """Read and check gin files and bindings, and replace gin's configuration with them.
@@ -101,13 +104,16 @@ def constructing() -> Iterator[None]:
 
     Raises:
         UserError: If a required parameter is not bound, or if a configurable raised a UserError:
-            the lines that gin appends for every enclosing call are removed.
+            the lines that gin appends for every enclosing call, and Keras for the layer, are
+            removed.
     """
     try:
         yield
     except UserError as error:
-        sentence, *calls = str(error).split("\n  In call to configurable")
-        if calls:
+        sentence = str(error).partition("\n  In call to configurable")[0]
+        if in_layer := _IN_LAYER.search(sentence):
+            sentence = in_layer[1]
+        if sentence != str(error):
             raise UserError(sentence) from error
         raise
     except (RuntimeError, TypeError) as error:
