@@ -114,13 +114,17 @@ def to_json(value: Any, indent: int | None = None) -> str:  # noqa: ANN401
         return json.dumps(_plain(value), **form)
 
 
-def from_json(text: bytes, where: str, remedy: str = "delete it") -> dict[str, Any]:
+def from_json(
+    text: bytes, where: str, remedy: str = "delete it", *, any_bytes: bool = False
+) -> dict[str, Any]:
     """Decode a JSON object.
 
     Args:
         text: Encoded object.
         where: Place that it was read from, for messages.
         remedy: Request to the user in messages.
+        any_bytes: Whether strings may hold bytes that are not Unicode, as arguments and file names
+            may, in Python's form of them (`os.fsdecode`).
 
     Raises:
         UserError: If the text is not a JSON object, or holds NaN or text that is not Unicode.
@@ -129,7 +133,8 @@ def from_json(text: bytes, where: str, remedy: str = "delete it") -> dict[str, A
         value = json.loads(text, parse_constant=_refuse_constant)
         if b"\\ud" in text.lower():
             # Half of a pair of surrogates can be neither printed nor written.
-            json.dumps(value, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False).encode(
+                errors="surrogateescape" if any_bytes else "strict")
     except RecursionError as error:
         raise UserError(f"{where} is broken: it nests too deeply; {remedy}.") from error
     except UnicodeError as error:

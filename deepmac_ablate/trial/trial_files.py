@@ -28,15 +28,15 @@ from deepmac_ablate.trial.trial import Trial
 
 _RUN_AGAIN = "run the trial again to write a new one"
 
+_NAMES = object_of(Kind("a string or a number", lambda value: isinstance(value, str | int | float)))
 _PLACE = {
-    "sweep": optional(TEXT), "arm": optional(TEXT), "levels": optional(object_of(TEXT)),
+    "sweep": optional(TEXT), "arm": optional(TEXT), "levels": optional(_NAMES),
     "baseline": optional(FLAG)}
 _RESULT = {
     "step": optional(COUNT), "train_seconds": optional(number(0)), "dataset": optional(TEXT),
     "data_prefix": optional(TEXT)}
 # With a margin for rounding errors.
 _METRIC = optional(number(0, 1 + 1e-6))
-_NAMES = object_of(Kind("a string or a number", lambda value: isinstance(value, str | int | float)))
 _START = {
     "time": optional(TIME), "mode": optional(one_of("train", "eval", "train_and_eval",
                                                     "continuous_eval")),

@@ -91,7 +91,7 @@ class Job:
             text = path.read_bytes()
         except OSError as error:
             raise UserError(f"Cannot read the job {path}: {error}.") from error
-        fields = from_json(text, str(path))
+        fields = from_json(text, str(path), any_bytes=True)
         try:
             return cls(folder=path.absolute().parent, **_typed_fields(fields))
         except (TypeError, ValueError, KeyError) as error:

@@ -196,7 +196,7 @@ def test_a_killed_launcher_leaves_no_process(tmp_path):
         launcher.kill()
         assert 75 == supervisor.wait(10)
         assert [] == supervised.processes_in(tmp_path)
-    status, noted, _ = trial_status.read_status(tmp_path)
+    status, noted, *_ = trial_status.read_status(tmp_path)
     assert ("interrupted", "its launcher has ended") == (status, noted.cause)
     assert (tmp_path / "asked").exists()
 

@@ -138,6 +138,8 @@ def test_checkpoints_left_by_a_trial_are_as_many(arm, finished):
 def test_each_problem_is_one_sentence(arm, tmp_path, monkeypatch):
     """All of all arms, with the place and what would be right; good arms are not touched by bad."""
     monkeypatch.chdir(tmp_path)
+    # The real limit would need 8 GB of memory.
+    monkeypatch.setattr(limits, "PARAMETERS", 50_000_000)
     (tmp_path / "dead.gin").write_text("Training.data = @TrainingData()\n\nSGD.momentm = 0.9\n")
     problems = {
         arm(files=("dead.gin",)): ["dead.gin:3 'SGD.momentm = 0.9': SGD has no parameter "
@@ -159,7 +161,7 @@ def test_each_problem_is_one_sentence(arm, tmp_path, monkeypatch):
         arm("SGD.momentum = 'x'", "TrainingData.flipp = True"): [
             "'TrainingData.flipp = True': TrainingData has no parameter", "momentum must be float"],
         arm("ConvMaskHead.num_convs = 100", "ConvMaskHead.width = 4096"): [
-                "It cannot be built: the model has more than 2,000,000,000 parameters."],
+            "It cannot be built: the model has more than 50,000,000 parameters."],
         arm("warm_up.steps = 51"): ["warm_up.steps = 51 must be at most Training.steps = 50."],
         arm("STEPS = 1"): [],
         arm("ConvMaskHead.width = 5"): [],
