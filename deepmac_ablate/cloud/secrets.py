@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from deepmac_ablate.cloud import credentials, errors
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.redaction import is_secret, looks_secret
 
 if TYPE_CHECKING:
     from google.cloud.secretmanager_v1 import SecretManagerServiceClient
@@ -30,20 +29,6 @@ _FORMS = {
                          "--from-file=KEY=FILE`"),
 }
 
-# Beginnings of keys of well-known services, private keys, and service account files.
-_KEY_PREFIX = re.compile(
-    r"(sk-(?=\S*\d)|AIza|AKIA|ya29\.|gh[opsur]_|github_pat_|glpat-|hf_|xox[abprs]-|wandb_v\d_|eyJ)"
-    r"[A-Za-z0-9_.-]{16}|-----BEGIN|\{.*private_key", re.DOTALL)
-# Other keys are random characters, whereas names of secrets are words: minimum length, and
-# minimum entropy in bits per character.
-_MIN_RANDOM_LENGTH = 20
-_MIN_RANDOM_BITS = 3.0
-
-_SECRET_NAME = re.compile(
-    r"SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|"
-    r"(^|_)(API|ACCESS|AUTH|PRIVATE)?(KEY|TOKEN)S?(_|$)",
-    re.IGNORECASE)
-
 
 def parse_references(options: Sequence[str], executor: Literal["vertex", "gke"]) -> dict[str, str]:
     """Return the references in `--secret VAR=REFERENCE` options by variable.
@@ -62,7 +47,7 @@ def parse_references(options: Sequence[str], executor: Literal["vertex", "gke"])
     references: dict[str, str] = {}
     for number, option in enumerate(options, 1):
         variable, separator, reference = option.partition("=")
-        if not separator or not _VARIABLE.fullmatch(variable) or _looks_secret(variable):
+        if not separator or not _VARIABLE.fullmatch(variable) or looks_secret(variable):
             raise UserError(
                 f"--secret number {number} must be VAR=REFERENCE with the name of an environment "
                 f"variable; on {executor}, REFERENCE is {expected}.")
@@ -72,7 +57,7 @@ def parse_references(options: Sequence[str], executor: Literal["vertex", "gke"])
             raise UserError(
                 f"--secret {variable} must be a reference to a secret, which is {expected} on "
                 f"{executor}; the value given {_describe_malformed(reference, executor)}.")
-        if not _VERSION.fullmatch(reference) and _looks_secret(reference):
+        if not _VERSION.fullmatch(reference) and looks_secret(reference):
             raise UserError(
                 f"--secret {variable} looks like the secret itself, which would be written into "
                 f"every job's description; store it and pass a reference: {expected}.")
@@ -88,7 +73,7 @@ def check_no_secrets(env: Mapping[str, str]) -> None:
             show the value.
     """
     for variable, value in env.items():
-        if _SECRET_NAME.search(variable) or _KEY_PREFIX.match(value):
+        if is_secret(variable, value):
             raise UserError(
                 f"--env {variable} looks like a secret, and everyone who can see the job could "
                 f"read it; pass a reference: --secret {variable}=REFERENCE.")
@@ -158,26 +143,7 @@ def _describe_malformed(reference: str, executor: str) -> str:
     """Return what is wrong with a malformed reference, as the end of a sentence."""
     if not reference:
         return "is empty"
-    if _looks_secret(reference):
+    if looks_secret(reference):
         return "looks like the secret itself"
     other = next(name for name in _FORMS if name != executor)
     return f"is one for {other}" if _FORMS[other][0].fullmatch(reference) else "is malformed"
-
-
-def _looks_secret(text: str) -> bool:
-    """Return whether a part of a text begins like a key, or is long and random with digits."""
-    return bool(_KEY_PREFIX.match(text)) or any(
-        _KEY_PREFIX.match(part) or any(map(_is_random, re.findall(r"[A-Za-z0-9]+", part)))
-        for part in text.split("/"))
-
-
-def _is_random(piece: str) -> bool:
-    if len(piece) < _MIN_RANDOM_LENGTH or _entropy(piece) < _MIN_RANDOM_BITS:
-        return False
-    digits = sum(character.isdigit() for character in piece)
-    return digits >= 3 or (digits > 0 and piece.lower() != piece != piece.upper())
-
-
-def _entropy(text: str) -> float:
-    """Return the entropy in bits per character, by the frequency of each."""
-    return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.redaction import Redactor, secret_values
 from deepmac_ablate.trial.code_fingerprint import ROOT
 
 # Untracked files with these endings count as source; others may be data, or keys.
 _SOURCES = (
     ".cfg", ".gin", ".ipynb", ".md", ".py", ".sh", ".toml", ".yaml", ".yml", "Makefile")
 _MAX_BYTES = 2**20
-_MAX_NAMES_LEFT_OUT = 20
+_MAX_NAMES = 20
 _TIMEOUT_SECONDS = 60.0
 
 # A container image has no checkout: this variable holds the output of `git describe --always
@@ -77,7 +78,8 @@ def uncommitted_changes(root: Path = ROOT) -> bytes:
 
     The patch covers tracked files and untracked sources that git does not ignore. Left out, and
     named in lines before the first difference, are binary files, differences and new files of more
-    than 1 MiB, and new files that are not sources.
+    than 1 MiB, new files that are not sources, and files with keys in lines that are not new.
+    Secrets in new lines are redacted, and these files are named, too.
 
     Args:
         root: A folder in the checkout, as for `git_state`.
@@ -113,16 +115,42 @@ def uncommitted_changes(root: Path = ROOT) -> bytes:
             env=separate_index)
     # No line of a file's content starts like this: each has a sign or a space before it.
     parts = filter(None, re.split(rb"^(?=diff --git )", patch, flags=re.MULTILINE))
-    kept = []
+    kept, redacted = [], []
+    redactor = Redactor(secret_values(os.environ))
     for part in parts:
         header = part.partition(b"\n")[0]
         if re.search(rb"^Binary files ", part, flags=re.MULTILINE):
             left_out.append(header + b" (binary)")
         elif len(part) > _MAX_BYTES:
             left_out.append(header + b" (large)")
+        elif (clean := _redact_difference(part, redactor)) is None:
+            left_out.append(header + b" (holds a key)")
         else:
-            kept.append(part)
-    return _left_out_lines(left_out) + b"".join(kept) if patch else b""
+            kept.append(clean)
+            if clean != part:
+                redacted.append(header)
+    notes = _note_lines(b"Left out", left_out) + _note_lines(b"Redacted", redacted)
+    return notes + b"".join(kept) if patch else b""
+
+
+def _redact_difference(part: bytes, redactor: Redactor) -> bytes | None:
+    """Return the difference of a file without secrets in new lines; None if others hold keys.
+
+    The others must be those of the commit for the patch to apply.
+    """
+    if b"PRIVATE KEY-----" in part:
+        return None
+    is_code = part.partition(b"\n")[0].rstrip(b'"').endswith((b".py", b".ipynb"))
+    head, *hunks = re.split(rb"^(?=@@ )", part, flags=re.MULTILINE)
+    lines = []
+    for line in b"".join(hunks).splitlines(keepends=True):
+        sign, content = line[:1], line[1:]
+        if sign == b"+":
+            content = redactor.redact(content, is_code=is_code)
+        elif redactor.holds_key(content):
+            return None
+        lines.append(sign + content)
+    return head + b"".join(lines)
 
 
 def _parse_description(described: str) -> GitState | None:
@@ -131,13 +159,13 @@ def _parse_description(described: str) -> GitState | None:
     return GitState(match[1], None, match[2] is not None) if match else None
 
 
-def _left_out_lines(left_out: Sequence[bytes]) -> bytes:
+def _note_lines(what: bytes, names: Sequence[bytes]) -> bytes:
     """Return lines that name files; git skips any text before the first difference."""
     # Escaped, as a name may contain a line break.
-    lines = [b"# Left out: %s" % ascii(os.fsdecode(name)).strip("'\"").encode()
-             for name in left_out[:_MAX_NAMES_LEFT_OUT]]
-    if len(left_out) > _MAX_NAMES_LEFT_OUT:
-        lines.append(b"# Left out: %d more" % (len(left_out) - _MAX_NAMES_LEFT_OUT))
+    lines = [b"# %s: %s" % (what, ascii(os.fsdecode(name)).strip("'\"").encode())
+             for name in names[:_MAX_NAMES]]
+    if len(names) > _MAX_NAMES:
+        lines.append(b"# %s: %d more" % (what, len(names) - _MAX_NAMES))
     return b"".join(line + b"\n" for line in lines)
 
 

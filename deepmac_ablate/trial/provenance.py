@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import socket
 import sys
 import time
@@ -21,6 +20,7 @@ from etils import epath
 
 from deepmac_ablate.bindings.gin_files import find_gin_file
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.redaction import redact_command
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.trial.code_fingerprint import (
@@ -35,14 +35,6 @@ from deepmac_ablate.trial.git_state import git_state, uncommitted_changes
 CODE_FIELDS = ("mode", "step", "steps", "code", "modules")
 
 CodeState = Literal["", "other code", "mixed code"]
-
-_SECRET = r"[\w.-]*(?:key|token|secret|passw|credential)[\w.-]*"
-# NAME=value, --name=value, "name": "value"; a value in quotes may hold spaces.
-_ASSIGNED = re.compile(
-    rf"({_SECRET}[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s\"'&;]+)", re.IGNORECASE)
-_IN_URL = re.compile(r"(\w+://)[^\s/@]+@")
-_OPTION = re.compile(rf"--?{_SECRET}", re.IGNORECASE)
-_MASK = "***"
 
 
 def describe_code(
@@ -96,7 +88,7 @@ def write_provenance(
     # The time comes first, as the code may change while the rest is collected.
     fields = {
         "time": time.time(), **describe_code(modules, root=root),
-        "command": mask_secrets(sys.orig_argv)}
+        "command": redact_command(sys.orig_argv)}
     patch = uncommitted_changes(root)
     path = epath.Path(folder)
     try:
@@ -108,21 +100,6 @@ def write_provenance(
         raise
     except OSError as error:
         raise UserError(f"Cannot write provenance.json to {path}: {error}.") from error
-
-
-def mask_secrets(command: Sequence[str]) -> list[str]:
-    """Return a command line with its secrets masked.
-
-    Masked are values of variables and options whose name contains key, token, secret, passw or
-    credential, and user names in URLs. When in doubt, a value is masked.
-    """
-    shown = []
-    hide_next = False
-    for argument in command:
-        hidden = _MASK if hide_next else _ASSIGNED.sub(rf"\g<1>{_MASK}", argument)
-        shown.append(_IN_URL.sub(rf"\g<1>{_MASK}@", hidden))
-        hide_next = _OPTION.fullmatch(argument) is not None
-    return shown
 
 
 def current_code(attempts: Sequence[Mapping[str, Any]]) -> str:

@@ -63,7 +63,7 @@ def command_of(work: Job) -> list[str]:
 
 def start(work: Job, **options) -> subprocess.Popen:
     """Start a supervisor."""
-    return subprocess.Popen(command_of(work), env=ENVIRONMENT, **options)
+    return subprocess.Popen(command_of(work), **{"env": ENVIRONMENT, **options})
 
 
 def run(work: Job) -> int:

@@ -22,7 +22,6 @@ from deepmac_ablate import errors
 from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.launch.cloud_jobs import code_snapshot
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission, read_submission
-from deepmac_ablate.launch.cloud_jobs.secret_masking import MaskedOutput, secret_values
 from deepmac_ablate.launch.executor import train_command
 from deepmac_ablate.launch.supervision import attempt, locks
 from deepmac_ablate.launch.supervision.attempt_store import (
@@ -33,8 +32,10 @@ from deepmac_ablate.launch.supervision.attempt_store import (
 from deepmac_ablate.launch.supervision.gcs_attempt_store import HEARTBEAT, GcsAttemptStore
 from deepmac_ablate.launch.supervision.job import Job
 from deepmac_ablate.launch.supervision.outcome import Outcome, supervisor_exit_status
+from deepmac_ablate.launch.supervision.redacted_output import RedactedOutput
 from deepmac_ablate.launch.supervision.signals import SignalListener
 from deepmac_ablate.launch.supervision.supervisor import Supervisor
+from deepmac_ablate.redaction import secret_values
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.training import tf_config
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
@@ -239,7 +240,7 @@ class _Worker:
             else:
                 yield LocalAttemptStore(Path(folder), role, lock, _DISK_HEARTBEAT)
 
-    def _prepare(self, config: WorkerConfig, store: AttemptStore) -> tuple[Job, MaskedOutput]:
+    def _prepare(self, config: WorkerConfig, store: AttemptStore) -> tuple[Job, RedactedOutput]:
         """Fetch code and secrets; return the job and the destination of its output.
 
         Raises:
@@ -259,7 +260,7 @@ class _Worker:
             heartbeat=HEARTBEAT if self._is_remote else _DISK_HEARTBEAT,
             companion="train" if config.role == "eval" else None)
         hidden = [*secrets.values(), *secret_values(os.environ)]
-        output = MaskedOutput(self._scratch / "output", store.log, hidden, sys.stdout.buffer)
+        output = RedactedOutput(store.log, hidden, sys.stdout.buffer)
         return job, output
 
 

@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Protocol
 
 from deepmac_ablate.errors import FINISHED, INTERRUPTED
 from deepmac_ablate.launch.supervision import processes
@@ -28,7 +26,7 @@ class ChildProcess:
 
     Args:
         job: Job whose command is started.
-        log: File that the output is appended to; its folder is created.
+        output: Descriptor that the output goes to.
         descriptors: Open file descriptors to inherit, such as that of a lock.
         env: Environment variables in addition to those of this process and of the job.
         has_successor: Whether the command may take another job when it has finished this one.
@@ -37,12 +35,12 @@ class ChildProcess:
         group: ID of the process group and of its first process.
 
     Raises:
-        OSError: If the log cannot be opened or the program cannot be started.
+        OSError: If the program cannot be started.
         ValueError: If an argument contains a zero byte.
     """
 
     def __init__(
-        self, job: Job, log: Path, descriptors: Sequence[int], env: Mapping[str, str],
+        self, job: Job, output: int, descriptors: Sequence[int], env: Mapping[str, str],
         has_successor: bool = False,
     ) -> None:
         self._offer = Offer() if has_successor else None
@@ -50,33 +48,29 @@ class ChildProcess:
         if self._offer:
             env = {**env, **self._offer.environment(descriptors)}
             passed += (self._offer.descriptor,)
-        log.parent.mkdir(exist_ok=True)
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                job.command, cwd=job.cwd, env={**os.environ, **job.env, **env},
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0,
-                pass_fds=passed, preexec_fn=_make_death_signal_setter())
+        self._process = subprocess.Popen(
+            job.command, cwd=job.cwd, env={**os.environ, **job.env, **env},
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0,
+            pass_fds=passed, preexec_fn=_make_death_signal_setter())
         if self._offer:
             self._offer.close_trainers_end()
         self.group = self._process.pid
 
     def take(
-        self, job: Job, log: Path, descriptors: Sequence[int], has_successor: bool
+        self, job: Job, output: int, descriptors: Sequence[int], has_successor: bool
     ) -> None:
         """Run another job in the process of the last one, which has finished and waits.
 
         Args:
             job: Next job, of the same working directory and environment.
-            log: File that the output is appended to; its folder is created.
+            output: Descriptor that the output goes to.
             descriptors: Open file descriptors of the job's locks.
             has_successor: Whether yet another job may follow.
 
         Raises:
-            OSError: If the log cannot be opened or the process has ended.
+            OSError: If the process has ended.
         """
-        log.parent.mkdir(exist_ok=True)
-        with log.open("ab") as output:
-            self._offer.send(job.command, output.fileno(), descriptors)
+        self._offer.send(job.command, output, descriptors)
         if not has_successor:
             self.dismiss()
 
@@ -133,34 +127,3 @@ def _make_death_signal_setter() -> Callable[[], None] | None:
             os._exit(INTERRUPTED)
 
     return set_death_signal
-
-
-class Output(Protocol):
-    """Destination of a command's output.
-
-    Attributes:
-        path: File that the command writes to.
-    """
-
-    path: Path
-
-    def transfer(self, final: bool = False) -> None:
-        """Copy new output of the command to the log that people read.
-
-        Args:
-            final: True once the command has ended, so that an unfinished line is copied too.
-        """
-
-
-class LogOutput:
-    """Output that goes straight to the log.
-
-    Args:
-        log: Log file; its folder is created when the command starts.
-    """
-
-    def __init__(self, log: Path) -> None:
-        self.path = log
-
-    def transfer(self, final: bool = False) -> None:
-        """Do nothing: the output is already in the log."""

@@ -1,8 +1,8 @@
 """Handover: a trainer that has finished a trial takes the next one, from its supervisor.
 
 Imports, the model and its traced programs are then paid for once, not by each seed of an arm. The
-supervisor sends the next command over a socket, with the open log and locks of the next trial, so
-that each trial has its own log and holds its own lock while the trainer lives.
+supervisor sends the next command over a socket, with the open output and locks of the next trial,
+so that each trial has its own log and holds its own lock while the trainer lives.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 VARIABLE = "DEEPMAC_ABLATE_HANDOVER"
 
 _FINISHED = b"\n"
-# A command has a few hundred bytes; the log and one lock come with it.
+# A command has a few hundred bytes; the output and one lock come with it.
 _MOST_BYTES = 1 << 16
 _MOST_DESCRIPTORS = 8
 
@@ -49,18 +49,18 @@ class Offer:
             return self._socket.recv(1) == _FINISHED
         return False
 
-    def send(self, command: Sequence[str], log: int, locks: Sequence[int]) -> None:
+    def send(self, command: Sequence[str], output: int, locks: Sequence[int]) -> None:
         """Send a trainer that waits its next command.
 
         Args:
             command: Program and arguments, as if the program were started anew.
-            log: Descriptor of the open log, for the command's output.
+            output: Descriptor that the command's output goes to.
             locks: Descriptors of the locks that the trainer shall hold.
 
         Raises:
             OSError: If the trainer has ended.
         """
-        socket.send_fds(self._socket, [json.dumps(list(command)).encode()], [log, *locks])
+        socket.send_fds(self._socket, [json.dumps(list(command)).encode()], [output, *locks])
 
     def close(self) -> None:
         """End the offer: the trainer exits once it has finished."""
@@ -77,7 +77,7 @@ class _Connection(NamedTuple):
 def next_command() -> list[str] | None:
     """Report the trial of this process as finished, and wait for the next one.
 
-    The output of the process then goes to the log of the next trial.
+    The output of the process then belongs to the next trial.
 
     Returns:
         Program and arguments of the next command; None if there is none.
@@ -96,10 +96,10 @@ def next_command() -> list[str] | None:
         del os.environ[VARIABLE]
         connection.socket.close()
         return None
-    log, *locks = received
+    output, *locks = received
     for stream in (1, 2):
-        os.dup2(log, stream)
-    os.close(log)
+        os.dup2(output, stream)
+    os.close(output)
     os.environ[VARIABLE] = " ".join(map(str, [connection.socket.detach(), *locks]))
     return json.loads(text)
 

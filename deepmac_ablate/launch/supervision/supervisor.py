@@ -30,7 +30,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision import attempt, locks, processes
 from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.supervision.attempt_store import AttemptStore, LocalAttemptStore
-from deepmac_ablate.launch.supervision.child_process import ChildProcess, LogOutput, Output
+from deepmac_ablate.launch.supervision.child_process import ChildProcess
 from deepmac_ablate.launch.supervision.job import Job
 from deepmac_ablate.launch.supervision.outcome import (
     Outcome,
@@ -38,8 +38,10 @@ from deepmac_ablate.launch.supervision.outcome import (
     decide_outcome,
     supervisor_exit_status,
 )
+from deepmac_ablate.launch.supervision.redacted_output import RedactedOutput
 from deepmac_ablate.launch.supervision.signals import SignalListener
 from deepmac_ablate.launch.supervision.watchdog import Watchdog
+from deepmac_ablate.redaction import redact, secret_values
 
 _SECONDS_BETWEEN_POLLS = 0.2
 
@@ -69,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             with lock:
                 store = LocalAttemptStore(job.folder, job.role, lock, job.heartbeat)
                 supervisor = Supervisor(job.role, store, listener, path.stat().st_mtime)
-                status = supervisor.run(
-                    job, LogOutput(store.log), child, has_successor=number < len(paths))
+                output = RedactedOutput(store.log, secret_values({**os.environ, **job.env}))
+                status = supervisor.run(job, output, child, has_successor=number < len(paths))
             child = supervisor.waiting_child
             if status != errors.FINISHED:
                 break
@@ -119,14 +121,14 @@ class Supervisor:
             processes.process_identity(pid), started=now, heartbeat=now, submission=submission)
 
     def run(
-        self, job: Job, output: Output, waiting: ChildProcess | None = None,
+        self, job: Job, output: RedactedOutput, waiting: ChildProcess | None = None,
         has_successor: bool = False,
     ) -> int:
         """Run the command to its end, or end it; return the exit status of the supervisor.
 
         Args:
             job: Job to run.
-            output: Destination of the command's output, which transfers it to the store's log.
+            output: Transfers the command's output to the store's log.
             waiting: Process that takes the job if it still lives.
             has_successor: Whether the process may wait for another job at the end.
         """
@@ -148,6 +150,7 @@ class Supervisor:
         else:
             child.end_remaining(min(job.grace, self._seconds_to_kill()))
         output.transfer(final=True)
+        output.close()
         return self._finish(decide_outcome(code, self._stop, self._store.log), code)
 
     def fail(self, cause: str) -> None:
@@ -159,16 +162,16 @@ class Supervisor:
         self._finish(Outcome("failed", cause), None)
 
     def _start(
-        self, job: Job, output: Output, waiting: ChildProcess | None, has_successor: bool
+        self, job: Job, output: RedactedOutput, waiting: ChildProcess | None, has_successor: bool
     ) -> ChildProcess:
         descriptors = self._store.descriptors
         if waiting is not None:
             # It may have ended while it waited.
             with contextlib.suppress(BrokenPipeError, ConnectionError):
-                waiting.take(job, output.path, descriptors, has_successor)
+                waiting.take(job, output.open(), descriptors, has_successor)
                 return waiting
         return ChildProcess(
-            job, output.path, descriptors, self._store.environment, has_successor)
+            job, output.open(), descriptors, self._store.environment, has_successor)
 
     def _check(self, job: Job, child: ChildProcess) -> None:
         """End the command if necessary, and record that it runs."""
@@ -215,7 +218,7 @@ class Supervisor:
         now = time.time()
         self._attempt = dataclasses.replace(
             self._attempt, state=outcome.state, heartbeat=now, ended=now, exit_code=code,
-            cause=outcome.cause)
+            cause=outcome.cause and redact(outcome.cause))
         self._store.finish(self._attempt, hurried=self._listener.stop_signal is not None)
         return supervisor_exit_status(outcome, code)
 

@@ -71,6 +71,35 @@ def test_strings_arrive_as_they_are(tmp_path):
     assert not (folder / "hurt").exists()
 
 
+def test_secrets_are_in_no_file(tmp_path):
+    """Neither in the log nor in the state, whether of a variable, a URL or an option."""
+    code = (
+        "import os, sys; print('key', os.environ['WANDB_API_KEY'], 'DB_PASS=marker', flush=True);"
+        "sys.exit('Error: 401 for https://me:marker@host with key ' + os.environ['WANDB_API_KEY'])")
+    work = supervised.job(tmp_path, code)
+    command = {"env": {**supervised.ENVIRONMENT, "WANDB_API_KEY": "marker-0123456789"}}
+    assert 1 == subprocess.run(supervised.command_of(work), check=False, **command).returncode
+    assert ["key *** DB_PASS=***", "Error: 401 for https://***@host with key ***"] == (
+        tmp_path / "logs/train-1.log").read_text().splitlines()
+    assert "with key ***" in attempt.read_attempt(tmp_path, "train").cause
+    assert [] == [
+        path for path in tmp_path.rglob("*") if path.is_file() and b"marker-" in path.read_bytes()]
+
+
+def test_a_killed_supervisor_leaves_no_secret(tmp_path):
+    """Its trainer's last output is in no file."""
+    code = "import os; print(os.environ['WANDB_API_KEY'], flush=True);" + supervised.OBEDIENT
+    environment = {**supervised.ENVIRONMENT, "WANDB_API_KEY": "marker-0123456789"}
+    with supervised.running(supervised.job(tmp_path, code), env=environment) as supervisor:
+        supervised.wait_until((tmp_path / "ready").exists)
+        supervisor.kill()
+        supervisor.wait()
+    supervised.wait_until(lambda: not supervised.processes_in(tmp_path))
+    assert (tmp_path / "logs/train-1.log").exists()
+    assert [] == [
+        path for path in tmp_path.rglob("*") if path.is_file() and b"marker" in path.read_bytes()]
+
+
 def test_a_job_is_read_as_it_was_written(tmp_path):
     """Every field comes back."""
     work = Job(

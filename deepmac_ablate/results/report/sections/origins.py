@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from deepmac_ablate.errors import BrokenFileWarning, UserError
+from deepmac_ablate.redaction import redact
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import (
     FLAG,
@@ -124,7 +125,7 @@ def _read_launches(workdir: str) -> list[Launch]:
             warnings.warn(f"A launch is left out: {error}", BrokenFileWarning, stacklevel=2)
             continue
         moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(fields.get("time") or 0))
-        launches.append(Launch(moment, _commit(fields), " ".join(fields.get("command") or ())))
+        launches.append(Launch(moment, _commit(fields), redact(" ".join(fields.get("command") or ()))))
     return launches
 
 
