@@ -125,7 +125,8 @@ def _read_launches(workdir: str) -> list[Launch]:
             warnings.warn(f"A launch is left out: {error}", BrokenFileWarning, stacklevel=2)
             continue
         moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(fields.get("time") or 0))
-        launches.append(Launch(moment, _commit(fields), redact(" ".join(fields.get("command") or ()))))
+        command = redact(" ".join(fields.get("command") or ()))
+        launches.append(Launch(moment, _commit(fields), command))
     return launches
 
 
