@@ -29,6 +29,7 @@ from deepmac_ablate.commands import (
     worker,
 )
 from deepmac_ablate.errors import BrokenFileWarning, UserError, did_you_mean
+from deepmac_ablate.progress import plain_output
 
 # In the order of --help, which does not list `worker` and `tpu-server`: only jobs run these.
 _COMMANDS: tuple[ModuleType, ...] = (
@@ -101,11 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     # Gin files may import the user's own modules; appended last, so that these shadow nothing.
     sys.path.append(os.getcwd())  # noqa: PTH109
-    args = make_parser().parse_args(argv)
-    with warnings.catch_warnings():
+    with plain_output(), warnings.catch_warnings():
         warnings.simplefilter("always", BrokenFileWarning)
         warnings.showwarning = _warning_printer()
-        return _run(args)
+        return _run(make_parser().parse_args(argv))
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -1,20 +1,81 @@
-"""Progress of long loops on stderr: a bar on a terminal, a line every 15 seconds in a log.
+"""Output on a terminal: progress of long loops, and text without control characters of others.
 
+Progress is a bar on a terminal, and a line every 15 seconds in a log.
 A log that got such lines gets another one at the end, so that the last one has the final count.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TextIO, TypeVar
 
 from rich import progress as rich_progress
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from deepmac_ablate.safe_text import visible
 
 _Item = TypeVar("_Item")
 _SECONDS_BETWEEN_LINES = 15.0
+
+
+class PlainStream:
+    """Text stream in which everything that is written is `visible`.
+
+    Attributes:
+        stream: The stream that it writes to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text and return its length."""
+        self.stream.write(visible(text))
+        return len(text)
+
+
+@contextlib.contextmanager
+def plain_output() -> Iterator[None]:
+    """Make what this process prints in the block `visible`.
+
+    Letters that the output's encoding does not have are written as codes, too.
+    """
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = (stream and PlainStream(stream) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class PlainConsole(Console):
+    """Console whose texts are `visible`; only rich itself controls the terminal.
+
+    Args:
+        stream: Stream to write to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(file=stream.stream if isinstance(stream, PlainStream) else stream)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield the segments of a renderable."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
 class Progress:
@@ -38,7 +99,7 @@ class Progress:
         self.done = done
         self._description = description
         self._total = total
-        self._console = console or Console(stderr=True)
+        self._console = console or PlainConsole(sys.stderr)
         self._last_line = 0.0
         self._unprinted: str | None = None
         self._any_printed = False

@@ -27,7 +27,7 @@ evaluation
 data
 modeling trial
 cloud bindings storage
-errors redaction class_splits box_jitter progress
+errors safe_text class_splits box_jitter progress
 """
 
 # What computes, or writes and reads records; everything else starts in a second.

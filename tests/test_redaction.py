@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deepmac_ablate import redaction
-from deepmac_ablate.redaction import Redactor, redact, redact_command, secret_values
+from deepmac_ablate import safe_text
+from deepmac_ablate.safe_text import Redactor, redact, redact_command, secret_values
 
 ROOT = Path(__file__).resolve().parents[1]
 RANDOM = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c"
@@ -67,7 +67,7 @@ def test_code_of_this_project_is_untouched():
     """In source code, values without quotation marks are names."""
     changed = [
         f"{path.name}: {line}"
-        for path in sorted((ROOT / "deepmac_ablate").rglob("*.py")) if path.name != "redaction.py"
+        for path in sorted((ROOT / "deepmac_ablate").rglob("*.py")) if path.name != "safe_text.py"
         for line in path.read_text().splitlines() if redact(line, is_code=True) != line]
     # Constants that are named like secrets.
     assert {"client.py", "sync.py"} >= {line.partition(":")[0] for line in changed}
@@ -112,4 +112,4 @@ def test_long_lines_take_no_time():
     for piece in ("a", "key", "-_.", "://", "token=", "eyJ", '"', "pass word "):
         text = piece * (10**5 // len(piece))
         assert len(redact(text)) <= len(text)
-    assert redaction.MARK in redact("key" * 10**5 + f" DB_PASS={RANDOM}")
+    assert safe_text.MARK in redact("key" * 10**5 + f" DB_PASS={RANDOM}")

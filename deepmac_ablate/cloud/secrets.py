@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from deepmac_ablate.cloud import credentials, errors
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.redaction import is_secret, looks_secret
+from deepmac_ablate.safe_text import is_secret, looks_secret
 
 if TYPE_CHECKING:
     from google.cloud.secretmanager_v1 import SecretManagerServiceClient

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,9 @@ from rich.text import Text
 
 from deepmac_ablate.bindings.parameters import ListedParameter
 from deepmac_ablate.bindings.tree import Node, Parameter
+from deepmac_ablate.progress import PlainConsole
 from deepmac_ablate.results.config_diff import Comparison, Side
+from deepmac_ablate.safe_text import visible
 
 # Styles of rich, by kind of text.
 NAME = "bold"
@@ -177,14 +180,14 @@ def show_lines(lines: Iterable[Line], console: Console | None = None) -> None:
         lines: The lines to print.
         console: The console to print to; stdout by default.
     """
-    console = console or Console()
+    console = console or PlainConsole(sys.stdout)
     for line in lines:
         if console.is_terminal:
             for indent, part in _wrap_line(line, console):
                 console.print(Padding(part, (0, 0, 0, indent)), highlight=False)
         else:
             text = "".join(piece for piece, _ in line.pieces)
-            console.file.write(f"{' ' * _INDENT * line.depth}{text}\n")
+            console.file.write(visible(f"{' ' * _INDENT * line.depth}{text}\n"))
 
 
 def show_table(
@@ -199,7 +202,7 @@ def show_table(
         rows: The cells of each row; a cell holds lines, each a text with its style.
         console: The console to print to; stdout by default.
     """
-    console = console or Console()
+    console = console or PlainConsole(sys.stdout)
     if console.is_terminal:
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
         for title in titles:
@@ -217,7 +220,7 @@ def show_table(
     widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
     for line in lines:
         cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
-        console.file.write("  ".join(cells).rstrip() + "\n")
+        console.file.write(visible("  ".join(cells).rstrip() + "\n"))
 
 
 def _wrap_line(line: Line, console: Console) -> list[tuple[int, Text]]:

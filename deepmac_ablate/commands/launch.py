@@ -6,8 +6,6 @@ import argparse
 import os
 import sys
 
-from rich.console import Console
-
 from deepmac_ablate import errors
 from deepmac_ablate.commands import cloud_options
 from deepmac_ablate.commands.option_types import at_least
@@ -26,6 +24,7 @@ from deepmac_ablate.launch.local_executor import LocalExecutor
 from deepmac_ablate.launch.status_display import StatusDisplay, status_table
 from deepmac_ablate.launch.status_rows import status_summary
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.progress import PlainConsole
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
 from deepmac_ablate.sweep.device_request import (
     DeviceRequest,
@@ -95,7 +94,7 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     cloud_options.check_cloud_options(args)
     workdir = sweep_workdir(sweep, args)
     checked = edit_and_check(sweep, args, request)
-    console = Console(stderr=True)
+    console = PlainConsole(sys.stderr)
     options = JobOptions(args.eval_job, args.tracking, 60.0 * args.silence_limit)
     if request is None:
         devices = list_gpus(os.environ)

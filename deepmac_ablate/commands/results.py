@@ -10,7 +10,7 @@ from etils import epath
 from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results.class_split import apply_split
-from deepmac_ablate.results.formats import FORMATS, WITHOUT_CAPTION, Document
+from deepmac_ablate.results.formats import FORMATS, WITHOUT_CAPTION, Document, csv_text
 from deepmac_ablate.storage import file_io
 
 
@@ -177,6 +177,10 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confidence", type=float, default=0.95, metavar="LEVEL",
         help="confidence level of the intervals, between 0 and 1 (default: %(default)s)")
+    parser.add_argument(
+        "--raw-cells", action="store_true",
+        help="write texts that begin with =, +, - or @ to CSV as they are, without the apostrophe "
+        "that keeps spreadsheets from running them as formulas")
     parser.add_argument("--output", metavar="FILE", help="file to write (default: print)")
 
 
@@ -186,7 +190,9 @@ def _write(document: Document, args: argparse.Namespace) -> None:
     Raises:
         UserError: If the file cannot be written.
     """
-    text = FORMATS[args.format](document)
+    if args.raw_cells and args.format != "csv":
+        raise UserError(f"--raw-cells is for --format csv, got --format {args.format}.")
+    text = csv_text(document, protect=False) if args.raw_cells else FORMATS[args.format](document)
     if args.format in WITHOUT_CAPTION:
         # Programs read these formats, so the caption goes to stderr.
         print("\n".join(document.caption), file=sys.stderr)

@@ -18,8 +18,11 @@ from __future__ import annotations
 import gzip
 from typing import Literal
 
+import pandas as pd
+
 from deepmac_ablate.evaluation.evaluator import EvaluationResult
 from deepmac_ablate.evaluation.metrics.matches import match_detections
+from deepmac_ablate.safe_text import protect_cell, visible
 from deepmac_ablate.storage.strict_json import to_json
 
 _MATCHES: tuple[tuple[str, Literal["mask", "box"]], ...] = (
@@ -33,7 +36,7 @@ def artifact_files(result: EvaluationResult) -> dict[str, bytes]:
         result: The evaluation, with any box sources. Masks and matches of jittered boxes are not
             kept.
     """
-    kept = {"per_class.csv": result.per_class.to_csv(index=False).encode()}
+    kept = {"per_class.csv": per_class_file(result.per_class)}
     if len(result.instances):
         kept["instances.csv.gz"] = _compress(result.instances.to_csv(index=False))
     if "groundtruth" in result.predictions:
@@ -43,6 +46,12 @@ def artifact_files(result: EvaluationResult) -> dict[str, bytes]:
             matches = match_detections(result.overlaps[source], task)
             kept[f"matches/{source}_{task}.npz"] = matches.to_bytes()
     return kept
+
+
+def per_class_file(per_class: pd.DataFrame) -> bytes:
+    """Return the content of per_class.csv, whose names neither terminals nor spreadsheets run."""
+    names = per_class["name"].map(lambda name: protect_cell(visible(name)))
+    return per_class.assign(name=names).to_csv(index=False).encode()
 
 
 def _compress(text: str) -> bytes:

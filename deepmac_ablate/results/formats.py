@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from rich.cells import cell_len
 
+from deepmac_ablate.safe_text import protect_cell, visible
 from deepmac_ablate.storage.strict_json import to_json
 
 # Columns of a terminal.
@@ -76,13 +77,13 @@ def markdown_text(document: Document) -> str:
     """
     parts = [_markdown_section(section) for section in document.sections]
     parts.append("\n".join(_markdown_item(sentence) for sentence in document.caption))
-    return "\n\n".join(part for part in parts if part)
+    return visible("\n\n".join(part for part in parts if part))
 
 
 def latex_text(document: Document) -> str:
     """Return one float with a booktabs tabular for each section."""
     parts = [_latex_section(section) for section in document.sections]
-    caption = " ".join(sentence.translate(_LATEX) for sentence in document.caption)
+    caption = " ".join(map(_latex_cell, document.caption))
     body = "\n\n\\medskip\n".join(parts)
     return f"\\begin{{table}}\n\\centering\n{body}\n\\caption{{{caption}}}\n\\end{{table}}"
 
@@ -91,24 +92,34 @@ def html_fragment(document: Document) -> str:
     """Return titled tables and the caption as paragraphs, without a page around them."""
     parts = [_html_section(section) for section in document.sections]
     parts += [f"<p>{html.escape(sentence)}</p>" for sentence in document.caption]
-    return "\n".join(parts)
+    return visible("\n".join(parts))
 
 
 def json_text(document: Document) -> str:
     """Return the records as a list of objects."""
-    return to_json(document.records, indent=2)
+    return visible(to_json(document.records, indent=2))
 
 
-def csv_text(document: Document) -> str:
-    """Return one line per record; the columns of nested values are named by paths like "a/b"."""
+def csv_text(document: Document, *, protect: bool = True) -> str:
+    """Return one line per record; the columns of nested values are named by paths like "a/b".
+
+    Args:
+        document: The document.
+        protect: Whether texts that a spreadsheet would take for formulas get an apostrophe before
+            them, see `safe_text.protect_cell`.
+    """
     # Through JSON, which writes NaN and infinity as null, so that their cells are empty.
     rows = [dict(_flat(record)) for record in json.loads(to_json(document.records))]
+    if protect:
+        rows = [
+            {protect_cell(head): protect_cell(cell) if isinstance(cell, str) else cell
+             for head, cell in row.items()} for row in rows]
     heads = list(dict.fromkeys(head for row in rows for head in row))
     file = io.StringIO()
     writer = csv.DictWriter(file, heads, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return file.getvalue().rstrip("\n")
+    return visible(file.getvalue().rstrip("\n"))
 
 
 FORMATS: Mapping[str, Callable[[Document], str]] = {
@@ -164,13 +175,17 @@ def _markdown_cell(text: str) -> str:
     return _MARKDOWN.sub(r"\\\g<0>", text.replace("\n", " "))
 
 
+def _latex_cell(text: str) -> str:
+    return visible(text).translate(_LATEX)
+
+
 def _latex_section(section: Section) -> str:
     rows = [
-        " & ".join(cell.translate(_LATEX) for cell in row) + r" \\"
+        " & ".join(map(_latex_cell, row)) + r" \\"
         for row in (section.heads, *section.rows)]
     columns = "".join(section.sides)
     return "\n".join([
-        f"\\textbf{{{section.title.translate(_LATEX)}}}\\par\\smallskip",
+        f"\\textbf{{{_latex_cell(section.title)}}}\\par\\smallskip",
         f"\\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule", *rows[1:],
         r"\bottomrule", r"\end{tabular}"])
 

@@ -13,6 +13,7 @@ from deepmac_ablate.data.class_agreement import check_agreement
 from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import overlays
+from deepmac_ablate.evaluation.artifacts import per_class_file
 from deepmac_ablate.evaluation.box_noise_plot import plot_box_noise
 from deepmac_ablate.evaluation.evaluator import Evaluation
 from deepmac_ablate.evaluation.model_classes import trial_classes
@@ -82,7 +83,7 @@ def reevaluate(
     folder = epath.Path(output) if output else files.path / "evaluations" / name
     folder.mkdir(parents=True, exist_ok=True)
     result = {"step": step, **evaluation.dataset_identity(), **evaluated.scalars}
-    file_io.write(folder / "per_class.csv", evaluated.per_class.to_csv(index=False))
+    file_io.write(folder / "per_class.csv", per_class_file(evaluated.per_class))
     file_io.write(folder / "result.json", json.dumps(result, indent=2, sort_keys=True) + "\n")
     written = [folder / "result.json", folder / "per_class.csv"]
     plot = plot_box_noise(evaluated.scalars)

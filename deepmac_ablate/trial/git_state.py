@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.redaction import Redactor, secret_values
+from deepmac_ablate.safe_text import Redactor, secret_values
 from deepmac_ablate.trial.code_fingerprint import ROOT
 
 # Untracked files with these endings count as source; others may be data, or keys.

@@ -20,7 +20,7 @@ from etils import epath
 
 from deepmac_ablate.bindings.gin_files import find_gin_file
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.redaction import redact_command
+from deepmac_ablate.safe_text import redact_command
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.trial.code_fingerprint import (

@@ -76,19 +76,14 @@ MISTAKES = {
         r"MaskRCNN\.backbone = @MobileNetFPN\(\).* selects another"),
     "binding that a later one replaces": (
         ["STEPS = 5", "STEPS = 6"], [], r"STEPS = 5.* had no effect: the later .*STEPS = 6"),
-    "no steps": (["STEPS = 0"], [], r"Training\.steps must be at least 1, got 0\."),
+    "no steps": (["STEPS = 0"], [], r"\(binding 'STEPS = 0'\): steps must be int from 1 to "),
     "no images in a batch": (
-        ["BATCH_SIZE = 0"], [], r"TrainingData\.batch_size must be at least 1, got 0\."),
+        ["BATCH_SIZE = 0"], [], r"\(binding 'BATCH_SIZE = 0'\): batch_size must be int from 1 to "),
     "no images in a batch of evaluation": (
-        ["EvaluationData.batch_size = 0"], [],
-        r"EvaluationData\.batch_size must be at least 1, got 0\."),
-    "log never": (["Runtime.log_every = 0"], [], r"Runtime\.log_every must be at least 1, got 0\."),
-    "save never": (
-        ["Runtime.checkpoint_every = 0"], [],
-        r"Runtime\.checkpoint_every must be at least 1, got 0\."),
-    "keep nothing": (
-        ["Runtime.keep_checkpoints = 0"], [],
-        r"Runtime\.keep_checkpoints must be at least 1, got 0\."),
+        ["EvaluationData.batch_size = 0"], [], r"batch_size must be int from 1 to 10,000, not 0"),
+    "log never": (["Runtime.log_every = 0"], [], r"log_every must be int from 1 to 10,000,000"),
+    "save never": (["Runtime.checkpoint_every = 0"], [], r"checkpoint_every must be int from 1 to "),
+    "keep nothing": (["Runtime.keep_checkpoints = 0"], [], r"keep_checkpoints must be int from 1 "),
     "nothing to evaluate with": (
         ["Evaluation.box_sources = ()"], [], r"Evaluation\.box_sources must name at least one"),
     "unknown activation": (

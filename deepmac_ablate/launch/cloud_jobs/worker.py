@@ -35,7 +35,7 @@ from deepmac_ablate.launch.supervision.outcome import Outcome, supervisor_exit_s
 from deepmac_ablate.launch.supervision.redacted_output import RedactedOutput
 from deepmac_ablate.launch.supervision.signals import SignalListener
 from deepmac_ablate.launch.supervision.supervisor import Supervisor
-from deepmac_ablate.redaction import secret_values
+from deepmac_ablate.safe_text import secret_values
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.training import tf_config
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir

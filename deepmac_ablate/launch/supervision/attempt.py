@@ -15,7 +15,7 @@ import psutil
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision import locks, processes
-from deepmac_ablate.redaction import redact
+from deepmac_ablate.safe_text import redact, visible
 from deepmac_ablate.storage import disk
 from deepmac_ablate.storage.strict_json import (
     COUNT,
@@ -152,8 +152,8 @@ def parse_attempt(text: bytes, where: str) -> Attempt:
     fields = from_json(text, where, _LAUNCH_AGAIN)
     check_fields(fields, _FIELDS, where, _LAUNCH_AGAIN)
     if cause := fields.get("cause"):
-        # Earlier versions did not redact it.
-        fields["cause"] = redact(cause)
+        # Earlier versions did not.
+        fields["cause"] = visible(redact(cause))
     try:
         return Attempt(**fields)
     except TypeError as error:

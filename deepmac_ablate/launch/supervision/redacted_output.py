@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from deepmac_ablate.redaction import Redactor
+from deepmac_ablate.safe_text import Redactor
 
 _BYTES_AT_ONCE = 1 << 20
 
 
 class RedactedOutput:
-    """Output that is copied to a log line by line, see `redaction`.
+    """Output that is copied to a log line by line, see `safe_text`.
 
     The command writes to a file without a name, so that it neither waits for a reader nor dies
     without one, and nothing unredacted is left behind, however it ends.

@@ -41,7 +41,7 @@ from deepmac_ablate.launch.supervision.outcome import (
 from deepmac_ablate.launch.supervision.redacted_output import RedactedOutput
 from deepmac_ablate.launch.supervision.signals import SignalListener
 from deepmac_ablate.launch.supervision.watchdog import Watchdog
-from deepmac_ablate.redaction import redact, secret_values
+from deepmac_ablate.safe_text import redact, secret_values, visible
 
 _SECONDS_BETWEEN_POLLS = 0.2
 
@@ -218,7 +218,7 @@ class Supervisor:
         now = time.time()
         self._attempt = dataclasses.replace(
             self._attempt, state=outcome.state, heartbeat=now, ended=now, exit_code=code,
-            cause=outcome.cause and redact(outcome.cause))
+            cause=outcome.cause and visible(redact(outcome.cause)))
         self._store.finish(self._attempt, hurried=self._listener.stop_signal is not None)
         return supervisor_exit_status(outcome, code)
 

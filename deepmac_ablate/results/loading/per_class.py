@@ -16,6 +16,7 @@ from deepmac_ablate.data.dataset_info import Category
 from deepmac_ablate.errors import BrokenFileWarning, UserError, did_you_mean
 from deepmac_ablate.results import columns
 from deepmac_ablate.results.loading.frame import with_metrics
+from deepmac_ablate.safe_text import unprotect_cell, visible
 from deepmac_ablate.storage import file_io
 
 # Columns of per_class.csv that are not metrics.
@@ -207,6 +208,7 @@ def _parse_rows(header: bytes, rows: bytes, owners: np.ndarray | None = None) ->
         io.BytesIO(rows), names=names, dtype=dtypes, keep_default_na=False,
         na_values={name: [""] for name in names if name not in _AS_READ})
     _check_rows(table, 0 if owners is None else owners)
+    table["name"] = table["name"].map(lambda name: visible(unprotect_cell(name)))
     table.insert(0, "trial", "")
     return table
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.launch import trial_status
 from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.trial_status import TAIL
@@ -74,7 +74,10 @@ class _FolderReader:
         if texts is None:
             texts = trial_status.read_files([folder], _FILES, self._unreadable)
         self._texts = texts
-        self._broken = list(self._unreadable.values())
+        self._broken = list(self._unreadable.values())[:1]
+        if (more := len(self._unreadable) - 1) > 0:
+            # Usually the folder is another user's, and every file has the same reason.
+            self._broken.append(f"Neither can {count_noun(more, 'other file')} of the trial.")
 
     def read_record(self) -> TrialRecord | None:
         found = trial_status.parse_status(self._folder, self._texts, self._unreadable)

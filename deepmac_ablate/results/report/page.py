@@ -25,6 +25,7 @@ from deepmac_ablate.results.report.sections.main_table import make_main_table
 from deepmac_ablate.results.report.sections.plots import PLOTS, Plot, make_plot_data
 from deepmac_ablate.results.report.selection import most_informative_arms
 from deepmac_ablate.results.tables.arm_table import DEFAULT_METRICS, arm_table, default_metrics
+from deepmac_ablate.safe_text import visible
 from deepmac_ablate.storage import file_io
 
 if TYPE_CHECKING:
@@ -190,9 +191,9 @@ def _inline_svg(plot: Plot) -> str:
 def _render_page(context: Mapping[str, Any]) -> str:
     script = read_template("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return render_template(
+    return visible(render_template(
         "report.html.j2", **context, script=script, script_hash=f"sha256-{digest}",
-        styles=read_template("gallery.css") + read_template("report.css"))
+        styles=read_template("gallery.css") + read_template("report.css")))
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from deepmac_ablate.errors import BrokenFileWarning, UserError
-from deepmac_ablate.redaction import redact
+from deepmac_ablate.safe_text import redact
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import (
     FLAG,

@@ -1,10 +1,14 @@
-"""Redaction: secrets become ``***`` in whatever people keep, read or hand on.
+"""Text made safe to show, keep and hand on: without secrets, control characters and formulas.
 
-This is the only list of what a secret is: for logs, states, reports, patches, recorded commands,
-and variables of jobs in clear text. It knows values (of environment variables, and of logins in
-``.netrc``), names such as DB_PASS in front of a value, and forms: keys of well-known services,
-private keys, passwords in URLs, and authorization headers. When in doubt, a value is redacted, but
-numbers, options of a model and identifiers in code are not.
+Secrets become ``***``. This is the only list of what a secret is: for logs, states, reports,
+patches, recorded commands, and variables of jobs in clear text. It knows values (of environment
+variables, and of logins in ``.netrc``), names such as DB_PASS in front of a value, and forms: keys
+of well-known services, private keys, passwords in URLs, and authorization headers. When in doubt, a
+value is redacted, but numbers, options of a model and identifiers in code are not.
+
+Text of others, such as names of classes, may hold escape sequences, by which a terminal overwrites
+what it has shown, marks that reverse the direction of what follows, or formulas that a spreadsheet
+would run.
 """
 
 from __future__ import annotations
@@ -68,6 +72,14 @@ _PLAIN = re.compile(
     r"[-+]?[\d.,:/_]{1,6}%?|[$%<@{(\[*].*|[a-z_]\w*(\.[a-z_]\w*)+[(\[]?.*", re.IGNORECASE)
 _FLAG_OR_NUMBER = re.compile(r"[-+]?[\d.,]{1,8}|true|false|yes|no|on|off|", re.IGNORECASE)
 _MIXED = re.compile(r"(?=.*[A-Za-z])(?=.*\d)[^\s/]{6,}")
+
+# Control characters except tab and line feed, separators of lines, marks of direction, and halves
+# of pairs of surrogates, which cannot be written.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# With the protection of cells that look protected, so that it can be undone.
+_FORMULA = re.compile(r"'*[=+@\t\r-]")
+_PROTECTED = re.compile(r"'+[=+@\t\r-]")
 
 
 def is_secret_name(name: str) -> bool:
@@ -167,6 +179,33 @@ def redact_command(command: Sequence[str]) -> list[str]:
         option = re.fullmatch(r"--?([\w.-]+)", argument)
         hide_next = option is not None and is_secret_name(option[1])
     return shown
+
+
+def visible(text: str) -> str:
+    r"""Return a text with codes such as ``\u001b`` for control characters and marks of direction.
+
+    Tabs, line feeds, and letters of all scripts stay.
+    """
+    return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def protect_cell(text: str) -> str:
+    """Return the text of a cell for CSV: what begins like a formula gets an apostrophe before it.
+
+    Numbers stay as they are.
+    """
+    if not _FORMULA.match(text):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def unprotect_cell(text: str) -> str:
+    """Return the text that `protect_cell` was given."""
+    return text[1:] if _PROTECTED.match(text) else text
 
 
 def _redact_values(line: str, is_code: bool) -> str:
