@@ -72,7 +72,7 @@ def test_colours_of_rich_reach_the_terminal():
 def test_an_encoding_without_the_letters_is_no_error():
     """The output of a command into a file of an old encoding has codes."""
     done = subprocess.run(
-        [sys.executable, "-c", "from deepmac_ablate.safe_text import plain_output\n"
+        [sys.executable, "-c", "from deepmac_ablate.progress import plain_output\n"
          "with plain_output(): print('gr\\u00f6\\u00dfe \\u72ac')"],
         env={**os.environ, "PYTHONIOENCODING": "latin-1"}, capture_output=True, check=True)
     assert b"gr\xf6\xdfe \\u72ac\n" == done.stdout

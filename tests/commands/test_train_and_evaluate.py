@@ -82,7 +82,7 @@ MISTAKES = {
     "no images in a batch of evaluation": (
         ["EvaluationData.batch_size = 0"], [], r"batch_size must be int from 1 to 10,000, not 0"),
     "log never": (["Runtime.log_every = 0"], [], r"log_every must be int from 1 to 10,000,000"),
-    "save never": (["Runtime.checkpoint_every = 0"], [], r"checkpoint_every must be int from 1 to "),
+    "save never": (["Runtime.checkpoint_every = 0"], [], r"checkpoint_every must be int from 1 "),
     "keep nothing": (["Runtime.keep_checkpoints = 0"], [], r"keep_checkpoints must be int from 1 "),
     "nothing to evaluate with": (
         ["Evaluation.box_sources = ()"], [], r"Evaluation\.box_sources must name at least one"),

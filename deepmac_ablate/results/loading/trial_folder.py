@@ -13,6 +13,7 @@ from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.trial_status import TAIL
 from deepmac_ablate.results.loading.source import TrialRecord
 from deepmac_ablate.storage import file_io
+from deepmac_ablate.storage.disk import StorageError
 from deepmac_ablate.trial import trial_files
 from deepmac_ablate.trial.metrics_log import parse_last_line
 from deepmac_ablate.trial.provenance import CODE_FIELDS
@@ -131,7 +132,8 @@ class _FolderReader:
             text = self._texts[path] if path in self._texts else file_io.read_tail(path, TAIL)
             return parse_last_line(text, path)
         except UserError as error:
-            self._broken.append(str(error))
+            if not (self._unreadable and isinstance(error, StorageError)):
+                self._broken.append(str(error))
             return {}
 
     def _unfinished(self, record: TrialRecord, starts: Sequence[Mapping[str, Any]]) -> TrialRecord:
