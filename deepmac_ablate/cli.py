@@ -100,8 +100,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # TensorFlow logs missing GPUs and its own deprecated calls; real errors are raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    # Gin files may import the user's own modules; appended last, so that these shadow nothing.
-    sys.path.append(os.getcwd())  # noqa: PTH109
+    try:
+        # Gin files may import the user's own modules; appended last, so that these shadow nothing.
+        sys.path.append(os.getcwd())  # noqa: PTH109
+    except FileNotFoundError:
+        print("deepmac-ablate: The current folder was deleted; go to another.", file=sys.stderr)
+        return errors.USER_ERROR
     with plain_output(), warnings.catch_warnings():
         warnings.simplefilter("always", BrokenFileWarning)
         warnings.showwarning = _warning_printer()
@@ -118,6 +122,12 @@ def _run(args: argparse.Namespace) -> int:
         # The program that reads our output (head, less) has ended.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        # Too long a path, a file in place of a folder, no space left, and the like.
+        if not isinstance(error.filename, str | bytes):
+            raise
+        print(f"deepmac-ablate: {os.fsdecode(error.filename)}: {error.strerror}.", file=sys.stderr)
+        return errors.USER_ERROR
 
 
 def _warning_printer() -> Callable[..., None]:

@@ -140,3 +140,32 @@ def test_xmanager_takes_both_spellings(monkeypatch):
     args = parser.parse_args(xmanager_script._given_words(parser))
     assert ("s.py", {"A.b_c = 1", "D = 2"}, True, 2, 5.0) == (
         args.sweep, set(args.gin_bindings), args.dry_run, args.max_parallel, args.silence_limit)
+
+
+def test_a_path_that_is_too_long_is_one_sentence(tmp_path, capsys, monkeypatch):
+    """For every command that reads or writes paths; nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    wrong = []
+    for path in ("x" * 300, "/".join(["d" * 100] * 60)):
+        for command in (
+                ["status", path], ["stop", path], ["logs", path], ["table", path],
+                ["report", path], ["compare", path, "a", "b"], ["diff", path, path],
+                ["plan", path], ["plan", "sweeps/x.py", "--workdir", path], ["sync", path],
+                ["evaluate", "--workdir", path], ["predict", "--workdir", path, "x.png"],
+                ["export", "--workdir", path, "--output", "x"],
+                ["data", "coco", "--annotations", path, "--images", path, "--output", "x/y"],
+                ["data", "check", path], ["data", "shapes", "--output", path],
+                ["train", "--gin-file", path, "--workdir", "w"],
+                ["bindings", "--gin-file", path], ["import", path, "--workdir", "w"]):
+            try:
+                status = cli.main(command)
+            except SystemExit as error:
+                status = error.code
+            except Exception as error:
+                wrong.append((command[:2], repr(error)[:200]))
+                continue
+            out, err = capsys.readouterr()
+            if (not status and "No launcher is running" not in out) or err.count("\n") > 1:
+                wrong.append((command[:2], status, out[-300:], err[-300:]))
+    assert [] == wrong
+    assert [] == list(tmp_path.iterdir())

@@ -64,7 +64,7 @@ class LocalExecutor:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"Cannot write the workdir {path}: {error}.") from error
+            raise UserError(f"Cannot write the workdir {path}: {error.strerror}.") from error
         holder = locks.describe_this_process("a launcher")
         with locks.FileLock.acquire(Path(self._workdir.lock), holder):
             yield
@@ -84,10 +84,11 @@ class LocalExecutor:
                     gpu = self._gpus.acquire()
                     try:
                         prepared = [
-                            await self._prepare(plan, planned, gpu, lease.path)
-                            for planned in batch]
-                        await run_unit({
-                            role: [files[role] for files in prepared] for role in prepared[0]})
+                            files for planned in batch
+                            if (files := await self._prepare(plan, planned, gpu, lease.path))]
+                        if prepared:
+                            await run_unit({
+                                role: [files[role] for files in prepared] for role in prepared[0]})
                     finally:
                         self._gpus.release(gpu)
 
@@ -105,11 +106,14 @@ class LocalExecutor:
     async def _prepare(
         self, plan: Plan, planned: PlannedTrial, gpu: str | None, lease: Path
     ) -> dict[str, Path]:
-        """Prepare a trial's folder and return the files of its jobs by role."""
+        """Prepare a trial's folder and return the files of its jobs by role; none if it is done."""
         folder = self._workdir.folder(planned.id)
         for role in ROLES:
             # Processes of a killed launcher, or of a role that this launch does not use.
             await asyncio.to_thread(attempt.stop_leftovers, folder, role)
+        if self._workdir.trial(planned.id).is_finished():
+            # By a process that ended meanwhile.
+            return {}
         self._workdir.prepare_trial(plan, planned)
         modes = self._options.modes()
         jobs = [self._job(folder, role, mode, gpu, lease) for role, mode in modes.items()]

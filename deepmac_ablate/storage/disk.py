@@ -124,7 +124,7 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
     folder, name = os.path.split(os.fspath(path))
     folder = folder or "."
     # With the process id, so that two writers never share a temporary file.
-    temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
+    temporary = f"{folder}/.{shorten_name(name)}.{os.getpid()}.tmp"
     try:
         with open(temporary, "wb") as file:  # noqa: PTH123
             file.write(data)
@@ -140,3 +140,8 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def shorten_name(name: str) -> str:
+    """Return a name that leaves room for an ending; names have at most 255 bytes, letters 4."""
+    return name if len(os.fsencode(name)) < 230 else name[:55]

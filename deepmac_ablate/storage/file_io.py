@@ -167,7 +167,7 @@ def atomic_folder(path: epath.Path) -> Iterator[epath.Path]:
     """
     refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary = path.parent / f".{disk.shorten_name(path.name)}.{os.getpid()}.tmp"
     temporary.mkdir()
     try:
         yield temporary

@@ -17,7 +17,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision import locks
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.trial.code_fingerprint import code_fingerprint
-from tests.helpers import launching
+from tests.helpers import launching, supervised
 from tests.helpers.supervised import fill, small_disk, wait_until
 
 pytestmark = pytest.mark.slow  # XManager takes a second or more to create its database.
@@ -161,6 +161,25 @@ def test_an_interrupted_launch_saves_and_the_next_one_resumes(tmp_path):
 
 
 @pytest.mark.extended
+def test_a_trial_that_finishes_before_it_is_started_is_not_started(tmp_path):
+    """The trainer of a killed supervisor writes its result while the next launcher waits for it."""
+    a_plan = launching.plan((), ())
+    folder = SweepWorkdir(tmp_path).folder("t0")
+    folder.mkdir(parents=True)
+    code = supervised.OBEDIENT.replace('    pathlib.Path("asked")', """
+    time.sleep(1)
+    pathlib.Path("result.json").write_text('{"step": 7}')
+    pathlib.Path("asked")""")
+    with supervised.running(supervised.job(folder, code)) as supervisor:
+        supervisor.kill()
+        supervisor.wait()
+        job = launching.launch(a_plan, tmp_path)
+    assert ["t0", "t1"] == [planned.id for planned in job.pending]
+    assert ["finished", "finished"] == [row.status for row in job.status_reader.read_rows()]
+    assert (0, 1) == tuple(launching.starts(tmp_path, trial) for trial in ("t0", "t1"))
+    assert {"step": 7} == json.loads((folder / "result.json").read_text())
+
+
 def test_no_trial_is_lost_on_a_full_disk(tmp_path):
     """Once there is room again, a launch resumes the trials from where they were."""
     a_plan = launching.plan(*[("seconds = 0.05", "steps = 60")] * 3)

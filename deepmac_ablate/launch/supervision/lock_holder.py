@@ -15,7 +15,7 @@ from deepmac_ablate.storage.strict_json import PID, TEXT, TIME, check_fields, fr
 
 _FIELDS = {
     "what": optional(TEXT), "host": optional(TEXT), "pid": optional(PID), "user": optional(TEXT),
-    "process_started": optional(TEXT), "started": optional(TIME)}
+    "process_started": optional(TEXT), "started": optional(TIME), "path": optional(TEXT)}
 
 
 class LockHeldError(UserError):
@@ -46,7 +46,7 @@ def describe_this_process(kind: str) -> dict[str, Any]:
 def parse_holder(text: bytes) -> dict[str, Any] | None:
     """Return the description of a holder as JSON; None if it is illegible."""
     with contextlib.suppress(UserError):
-        holder = from_json(text, "The lock")
+        holder = from_json(text, "The lock", any_bytes=True)
         check_fields(holder, _FIELDS, "The lock")
         return holder
     return None

@@ -1,7 +1,8 @@
 """Locks on files, and on ``gs://`` on objects (see `gcs_lock`).
 
 On a disk the kernel releases a lock when its holder dies, however it dies. The lock is on the file
-itself, so the file is never replaced and never deleted.
+itself, so the file is never replaced and never deleted. A copy of a folder by hard links has the
+same files, and so the same locks: the file says which path it is the lock of.
 """
 
 from __future__ import annotations
@@ -87,12 +88,16 @@ class FileLock:
 
         Raises:
             LockHeldError: If another process holds the lock; the message describes the holder.
-            UserError: If the file cannot be opened.
+            UserError: If the file cannot be opened, or belongs to another folder (a hard link).
         """
+        if (other := _linked_path(path)) is not None:
+            raise UserError(
+                f"{path.parent} is a copy of {other.parent} by hard links, so that both would "
+                "write to the same files; make a copy with files of its own: cp -r.")
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise UserError(f"Cannot open the lock {path}: {error}.") from error
+            raise UserError(f"Cannot open the lock {path}: {error.strerror}.") from error
         deadline = time.monotonic() + _SECONDS_OF_TRIES
         while not _try_lock(descriptor, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
@@ -102,7 +107,8 @@ class FileLock:
         # The content only informs people; on a full disk the lock holds without it.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(dict(holder)).encode() + b"\n", 0)
+            fields = {**holder, "path": os.path.realpath(path)}
+            os.pwrite(descriptor, json.dumps(fields).encode() + b"\n", 0)
         return cls(path, descriptor)
 
     def release(self) -> None:
@@ -124,7 +130,11 @@ class FileLock:
 
 
 def is_held(path: str | os.PathLike[str]) -> bool:
-    """Return whether some process, maybe this one, holds a lock; False if the file is missing."""
+    """Return whether some process, maybe this one, holds a lock.
+
+    Returns:
+        False also if the file is missing, or is a hard link to the lock of another folder.
+    """
     if disk.is_remote(path):
         return _read_remote_holder(path) is not None
     with disk.translating_errors(path):
@@ -134,7 +144,7 @@ def is_held(path: str | os.PathLike[str]) -> bool:
             return False
     try:
         # Closing the file releases the shared lock.
-        return not _try_lock(descriptor, fcntl.LOCK_SH)
+        return not _try_lock(descriptor, fcntl.LOCK_SH) and _linked_path(path) is None
     finally:
         os.close(descriptor)
 
@@ -156,6 +166,18 @@ def _try_lock(descriptor: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _linked_path(path: str | os.PathLike[str]) -> Path | None:
+    """Return the path in another folder that a lock file is a hard link to; None if it is none."""
+    path = Path(path)
+    with contextlib.suppress(OSError):
+        if path.stat().st_nlink > 1 and (holder := parse_holder(disk.read(path) or b"")):
+            other = Path(holder.get("path") or path)
+            # One folder may have several paths, and others on other machines.
+            if path.samefile(other) and not path.parent.samefile(other.parent):
+                return other
+    return None
 
 
 def _read_remote_holder(path: str | os.PathLike[str]) -> dict[str, Any] | None:

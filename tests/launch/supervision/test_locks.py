@@ -98,7 +98,29 @@ def test_a_shorter_text_replaces_a_longer_one(tmp_path):
     path = tmp_path / "lock"
     locks.FileLock.acquire(path, {"what": "x" * 1000}).release()
     with locks.FileLock.acquire(path, {"pid": 1}):
-        assert {"pid": 1} == json.loads(path.read_text()) == locks.read_holder(path)
+        expected = {"pid": 1, "path": str(path)}
+        assert expected == json.loads(path.read_text()) == locks.read_holder(path)
+
+
+def test_a_copy_by_hard_links_has_no_lock_of_its_own(tmp_path):
+    """It is not locked by its original, and cannot be locked, as both share their files."""
+    (tmp_path / "a").mkdir()
+    with locks.FileLock.acquire(tmp_path / "a/lock", {"pid": 1}):
+        subprocess.run(["cp", "-al", tmp_path / "a", tmp_path / "b"], check=True)
+        assert (True, False) == (
+            locks.is_held(tmp_path / "a/lock"), locks.is_held(tmp_path / "b/lock"))
+        assert locks.read_holder(tmp_path / "b/lock") is None
+        with pytest.raises(UserError, match=(
+                f"^{tmp_path}/b is a copy of {tmp_path}/a by hard links, so that both would write "
+                "to the same files; make a copy with files of its own: cp -r[.]$")):
+            locks.FileLock.acquire(tmp_path / "b/lock", {"pid": 2})
+    # A backup by hard links does not stop the original; nor do other paths of it.
+    (tmp_path / "c").symlink_to("a")
+    locks.FileLock.acquire(tmp_path / "c/lock", {"pid": 3}).release()
+    locks.FileLock.acquire(tmp_path / "a/lock", {"pid": 4}).release()
+    # Without the original, the copy is a folder like others.
+    (tmp_path / "a/lock").unlink()
+    locks.FileLock.acquire(tmp_path / "b/lock", {"pid": 5}).release()
 
 
 def test_a_look_at_a_lock_does_not_keep_others_from_it(tmp_path):
