@@ -36,6 +36,23 @@ def _register_table(commands: argparse._SubParsersAction) -> None:
     _add_split_option(parser)
     parser.add_argument(
         "--baseline", metavar="ARM", help="arm to compare with (default: each sweep's baseline)")
+    parser.add_argument(
+        "--sort", metavar="COLUMN",
+        help="order of the arms: novel, seen, delta-novel, delta-seen, p-novel, p-seen, gap or "
+        "retention (of the first metric, or of another as detections/mask_ap/novel), an axis, "
+        "arm, sweep, trials, parameters, training or time (default: that of the sweep)")
+    parser.add_argument("--reverse", action="store_true", help="reverse the order of --sort")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="PATTERN",
+        help="show only these arms and the baseline: arms such as 'hourglass*', or levels such as "
+        "'mask_head=hourglass52'; may be given several times")
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="PATTERN",
+        help="leave out these arms or levels, which may be the baseline; may be given several "
+        "times")
+    parser.add_argument(
+        "--top", type=at_least(1), metavar="N",
+        help="show only the first N arms by --sort (default: novel) and the baseline")
     _add_output_options(parser)
     parser.set_defaults(run=_run_table)
 
@@ -44,13 +61,18 @@ def _run_table(args: argparse.Namespace) -> int:
     # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
     from deepmac_ablate.results.tables.arm_table import arm_table
+    from deepmac_ablate.results.tables.row_selection import select_rows, sort_rows
     from deepmac_ablate.results.tables.table_rendering import render_table
 
+    if args.reverse and not (args.sort or args.top):
+        raise UserError("--reverse has no effect without --sort.")
     frame = results.load(*args.workdir)
     per_class = results.per_class(frame)
     frame, split = apply_split(frame, per_class, args.split)
     table = arm_table(frame, args.metric, args.confidence, per_class, args.baseline, split)
-    _write(render_table(table), args)
+    if args.sort or args.top:
+        table = sort_rows(table, args.sort or "novel", args.reverse)
+    _write(render_table(select_rows(table, args.only, args.exclude, args.top)), args)
     return 0
 
 

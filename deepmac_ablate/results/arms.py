@@ -64,7 +64,7 @@ class Arms(NamedTuple):
     """The arms of a data frame.
 
     Attributes:
-        arms: The arms in order of first appearance.
+        arms: The arms sweep by sweep, in order of first appearance.
         left_out: Ids of trials that have the label of an arm but do not fit its first trial: they
             have another number of steps, or a seed that the arm already has. This happens when a
             sweep is edited and launched again.
@@ -75,17 +75,21 @@ class Arms(NamedTuple):
 
 
 def group_by_arm(frame: pd.DataFrame) -> Arms:
-    """Group the trials of a data frame by sweep and arm."""
+    """Group the trials of a data frame by sweep and arm; trials of several sweeps are in each."""
     axes = columns.axes(frame)
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     left_out = []
     # Plain values: tables ask for single numbers, at which pandas is slow.
     for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
-        group = groups.setdefault((row["sweep"] or "", _arm_label(row)), [])
-        if group and not _fits(row, group):
-            left_out.append(row["trial"])
-        else:
-            group.append(row)
+        for place in ({}, *frame.attrs.get(columns.OTHER_PLACES, {}).get(row["trial"], ())):
+            row_there = {**row, **place}
+            group = groups.setdefault((row_there["sweep"] or "", _arm_label(row_there)), [])
+            if group and not _fits(row_there, group):
+                left_out.append(row["trial"])
+            else:
+                group.append(row_there)
+    sweeps = list(dict.fromkeys(sweep for sweep, _ in groups))
+    groups = dict(sorted(groups.items(), key=lambda group: sweeps.index(group[0][0])))
     labels = Counter(label for _, label in groups)
     ambiguous = any(count > 1 for count in labels.values())
     return Arms(

@@ -51,6 +51,10 @@ FIXED: dict[str, Column] = {
 
 STATUSES: tuple[str, ...] = ("finished", "failed", "interrupted", "running", "queued", "new")
 
+# The key of `DataFrame.attrs` for trials that several sweeps share: by the trial's id, the `sweep`,
+# `arm` and `baseline` in the sweeps other than that of its row.
+OTHER_PLACES = "other_places"
+
 _AXIS = "axis:"
 
 

@@ -46,7 +46,9 @@ def with_metrics(
     """
     kept = {name: frame[name].array for name in frame.columns}
     metrics = {name: kept.pop(name) for name in columns.metrics(frame)} | dict(added)
-    return pd.DataFrame(kept | {name: metrics[name] for name in sorted(metrics)})
+    made = pd.DataFrame(kept | {name: metrics[name] for name in sorted(metrics)})
+    made.attrs = frame.attrs
+    return made
 
 
 def _metric_arrays(records: Sequence[TrialRecord]) -> dict[str, pd.api.extensions.ExtensionArray]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
 from deepmac_ablate.errors import BrokenFileWarning
+from deepmac_ablate.results import columns
 from deepmac_ablate.results.loading.find_source import find_source
 from deepmac_ablate.results.loading.frame import frame_of_records
 from deepmac_ablate.results.loading.per_class import add_per_class_columns
@@ -32,20 +34,22 @@ def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd
     Returns:
         Trials in the order of their sweep's plan, workdir by workdir. A trial that is in several
         workdirs has one row: the finished one, else the one with the most steps, with its levels in
-        all of them. If two workdirs of a sweep have different trials for the same arm and seed, as
-        after a launch with other bindings, they count as two sweeps, and the workdir is added to
-        the sweep's name.
+        all of them; `arms.group_by_arm` counts it in all of its sweeps. If two workdirs of a sweep
+        have different trials for the same arm and seed, other bindings for the same arm, or
+        different baselines, they count as two sweeps, and the workdir is added to the sweep's name.
 
     Raises:
         UserError: If one of the sources has no results, or a plan is broken.
     """
     sources = [find_source(os.fspath(workdir)) for workdir in workdirs]
     records_by_workdir = [list(source.trials()) for source in sources]
-    records = _deduplicate(disambiguate_sweeps(workdirs, records_by_workdir))
+    found = list(disambiguate_sweeps(workdirs, records_by_workdir))
+    records = _deduplicate(found)
     for record in records:
         if record.broken:
             warnings.warn(record.broken, BrokenFileWarning, stacklevel=2)
     frame = frame_of_records(records, [axis for source in sources for axis in source.axes()])
+    frame.attrs[columns.OTHER_PLACES] = _other_places(found, records)
     return add_per_class_columns(frame, per_class) if per_class else frame
 
 
@@ -58,12 +62,18 @@ def disambiguate_sweeps(
         workdirs: The workdirs that were read.
         records_by_workdir: The records of each workdir.
     """
-    trials: dict[tuple[str, str, int | None], dict[str, int]] = {}
+    # By what should be the same in all workdirs of a sweep: the number of the first workdir that
+    # has each of the values.
+    first: dict[tuple[str, ...], dict[str, int]] = {}
     for number, records in enumerate(records_by_workdir):
         for record in records:
-            first = trials.setdefault((record.sweep, record.arm, record.seed), {})
-            first.setdefault(record.trial, number)
-    ambiguous = {sweep for (sweep, *_), first in trials.items() if len(set(first.values())) > 1}
+            sweep, arm = record.sweep, record.arm
+            first.setdefault((sweep, arm, str(record.seed)), {}).setdefault(record.trial, number)
+            if record.setup:
+                first.setdefault((sweep, arm), {}).setdefault(record.setup, number)
+            if record.baseline:
+                first.setdefault((sweep,), {}).setdefault(arm, number)
+    ambiguous = {key[0] for key, numbers in first.items() if len(set(numbers.values())) > 1}
     for workdir, records in zip(workdirs, records_by_workdir, strict=True):
         for record in records:
             if record.sweep and record.sweep in ambiguous:
@@ -97,6 +107,19 @@ def _deduplicate(records: Iterable[TrialRecord]) -> list[TrialRecord]:
             best, worse = sorted([other, record], key=_progress, reverse=True)
             kept[record.trial] = best._replace(levels={**worse.levels, **best.levels})
     return list(kept.values())
+
+
+def _other_places(
+    found: Iterable[TrialRecord], records: Iterable[TrialRecord]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the sweep, arm and baseline of trials in the sweeps that their records do not name."""
+    kept = {record.trial: record for record in records}
+    places: dict[str, dict[str, dict[str, Any]]] = {}
+    for record in found:
+        if record.sweep != kept[record.trial].sweep:
+            place = {"sweep": record.sweep, "arm": record.arm, "baseline": record.baseline}
+            places.setdefault(record.trial, {}).setdefault(record.sweep, place)
+    return {trial: list(by_sweep.values()) for trial, by_sweep in places.items()}
 
 
 def _progress(record: TrialRecord) -> tuple[bool, int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from deepmac_ablate.launch.status_rows import Status
+from deepmac_ablate.trial.trial import Trial
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -19,6 +21,8 @@ class TrialRecord(NamedTuple):
 
     Attributes:
         levels: The name of the level by the name of each axis.
+        setup: The names of its gin files and its bindings, which trials of an arm share; empty if
+            unknown.
         starts: The fields of each start that `provenance.code_state` needs; empty if unknown.
         broken: Sentences about files that are broken or cannot be read; else empty.
         metrics: Numbers in [0, 1] by `<box source>/<metric>/<classes>`, NaN if undefined; empty
@@ -42,9 +46,15 @@ class TrialRecord(NamedTuple):
     dataset: str | None = None
     commit: str | None = None
     folder: str = ""
+    setup: str = ""
     starts: Sequence[Mapping[str, Any]] = ()
     broken: str = ""
     metrics: Mapping[str, float] = _NOTHING
+
+
+def describe_setup(trial: Trial) -> str:
+    """Return the `setup` of a trial's record, which does not depend on the place of gin files."""
+    return "\n".join([*map(os.path.basename, trial.gin_files), *trial.bindings])
 
 
 class Source(Protocol):

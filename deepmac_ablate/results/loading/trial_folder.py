@@ -11,7 +11,7 @@ from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.launch import trial_status
 from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.trial_status import TAIL
-from deepmac_ablate.results.loading.source import TrialRecord
+from deepmac_ablate.results.loading.source import TrialRecord, describe_setup
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.disk import StorageError
 from deepmac_ablate.trial import trial_files
@@ -109,6 +109,7 @@ class _FolderReader:
             dataset=result.get("dataset"),
             commit=last_start.get("commit"),
             folder=self._folder,
+            setup=describe_setup(trial),
             starts=_code_fields(starts),
             metrics={
                 name: math.nan if value is None else value

@@ -14,7 +14,7 @@ from deepmac_ablate.results.loading.record_cache import (
     read_cache,
     write_cache,
 )
-from deepmac_ablate.results.loading.source import TrialRecord
+from deepmac_ablate.results.loading.source import TrialRecord, describe_setup
 from deepmac_ablate.results.loading.trial_folder import read_trial_folder, read_trial_folders
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
@@ -127,7 +127,7 @@ def _with_plan(record: TrialRecord | None, plan: Plan, planned: PlannedTrial) ->
     record = record or TrialRecord(planned.id)
     return record._replace(
         sweep=plan.name, arm=planned.trial.arm, baseline=planned.trial.arm == plan.baseline,
-        seed=planned.trial.seed, levels=planned.levels,
+        seed=planned.trial.seed, levels=planned.levels, setup=describe_setup(planned.trial),
         steps=planned.steps if record.steps is None else record.steps)
 
 

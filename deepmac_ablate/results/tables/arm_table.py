@@ -101,6 +101,8 @@ class Table(NamedTuple):
         novel: Ids of the novel classes of each arm by its label, if known.
         split: The class split of the metrics; None means the trials' own splits.
         references: Floors and ceiling of each metric that has them, which is mask IoU.
+        order: The column that the rows are sorted by, and the direction; empty if they are not.
+        hidden: Labels of arms that have no row, although the statistics count them.
     """
 
     rows: tuple[Row, ...]
@@ -111,6 +113,13 @@ class Table(NamedTuple):
     novel: Mapping[str, frozenset[int]]
     split: class_splits.Split
     references: Mapping[str, tuple[Reference, ...]]
+    order: str = ""
+    hidden: tuple[str, ...] = ()
+
+    @property
+    def sweeps(self) -> list[str]:
+        """The names of the sweeps of its rows, in order of first appearance."""
+        return list(dict.fromkeys(row.arm.sweep for row in self.rows))
 
 
 def arm_table(
@@ -204,7 +213,11 @@ class _RowBuilder:
         against = None if base is arm else base
         if against and not _same_novel_classes(self.novel, (arm.label, against.label)):
             against = None
-        all_arm = find_all_arm(arm, self._all_arms) if arm.label in self._partial else None
+        # The arms of its own sweep come first: those of others may differ in more than levels.
+        own = [other for other in self._all_arms if other.sweep == arm.sweep]
+        all_arm = None
+        if arm.label in self._partial:
+            all_arm = find_all_arm(arm, own or self._all_arms)
         gmacs = [side.known_values("training_gmacs") for side in (arm, base) if side is not None]
         seconds = [row["train_seconds"] for row in arm.finished if row["train_seconds"] is not None]
         return Row(

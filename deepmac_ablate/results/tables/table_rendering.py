@@ -1,17 +1,16 @@
-"""The table of arms as a document: cells and notes for people, records for programs."""
+"""The table of arms as a document: cells for people, records for programs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from deepmac_ablate.errors import count_noun
 from deepmac_ablate.results import number_format
-from deepmac_ablate.results.class_split import split_note
 from deepmac_ablate.results.formats import Document, Section, join_names
 from deepmac_ablate.results.statistics import Difference, Interval
-from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Score, Scores, Table
+from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Score, Table
 from deepmac_ablate.results.tables.references import REFERENCES, Reference
+from deepmac_ablate.results.tables.table_notes import table_notes
 
 # Names of the statuses of unfinished trials, in the order in which they are shown.
 _STATUSES = {"failed": "failed", "interrupted": "interrupted", "running": "running",
@@ -42,13 +41,6 @@ def render_table(table: Table) -> Document:
         [_record(row, table) for row in table.rows])
 
 
-def table_notes(table: Table) -> list[str]:
-    """Return the notes below a table of arms, the meaning of its columns first."""
-    return [
-        *_column_notes(table), *_seed_notes(table), *_retention_notes(table.rows),
-        *_class_notes(table), *_trial_notes(table)]
-
-
 def count_text(row: Row) -> str:
     """Return the numbers of trials by status, such as "3/3" or "2/3, 1 failed"."""
     counts = {name: row.arm.count_status(status) for status, name in _STATUSES.items()}
@@ -63,24 +55,27 @@ def _metric_sections(table: Table, metric: str) -> list[Section]:
     for classes in CLASSES:
         heads += [classes, f"Δ {classes}", "p"]
     rows, more = [], []
+    names = len(name_heads(table))
+    heads[:1] = name_heads(table)
     for row in table.rows:
         scores, n = row.scores[metric], len(row.arm.finished)
         of_classes = [_score_cells(getattr(scores, classes), n) for classes in CLASSES]
-        rows.append([_label(row), *of_classes[0], *of_classes[1]])
+        rows.append([*_names(row, table), *of_classes[0], *of_classes[1]])
         more.append([number_format.interval(value, n) for value in (scores.gap, scores.retention)])
     for reference in table.references[metric]:
         label = _reference_label(reference, table)
         rows.append([
-            label, number_format.percent(reference.novel), *[number_format.NOTHING] * 2,
+            label, *[""] * (names - 1),
+            number_format.percent(reference.novel), *[number_format.NOTHING] * 2,
             number_format.percent(reference.seen), *[number_format.NOTHING] * 2])
         more.append([number_format.percent(reference.gap), number_format.NOTHING])
     if all(len(row.arm.finished) < 2 for row in table.rows):
         joined = [[*cells, *others] for cells, others in zip(rows, more, strict=True)]
-        return [_without_empty(Section(title, heads + more_heads, joined))]
-    labelled = [[cells[0], *others] for cells, others in zip(rows, more, strict=True)]
-    second = _without_empty(Section(title, ["arm", *more_heads], labelled))
-    name = " and ".join({"ret.": "retention"}.get(head, head) for head in second.heads[1:])
-    sections = [_without_empty(Section(title, heads, rows))]
+        return [_without_empty(Section(title, heads + more_heads, joined, ["sweep"]))]
+    labelled = [[*cells[:names], *others] for cells, others in zip(rows, more, strict=True)]
+    second = _without_empty(Section(title, heads[:names] + more_heads, labelled, ["sweep"]))
+    name = " and ".join({"ret.": "retention"}.get(head, head) for head in second.heads[names:])
+    sections = [_without_empty(Section(title, heads, rows, ["sweep"]))]
     return [*sections, second._replace(title=f"{title}: {name}")] if name else sections
 
 
@@ -99,20 +94,27 @@ def _score_cells(score: Score, n: int) -> list[str]:
 
 
 def _trials_section(table: Table) -> Section:
-    heads = ["arm", "trials", "parameters", "training", "time"]
+    heads = [*name_heads(table), "trials", "parameters", "training", "time"]
     rows = []
     for row in table.rows:
         parameters = row.arm.known_values("parameters")
         rows.append([
-            _label(row), count_text(row),
+            *_names(row, table), count_text(row),
             f"{parameters[0] / 1e6:.2f} M" if parameters else number_format.NOTHING,
             number_format.NOTHING if row.relative_gmacs is None else f"{row.relative_gmacs:.2f} x",
             number_format.duration(row.train_seconds)])
-    return _without_empty(Section("trials and cost", heads, rows))
+    return _without_empty(Section("trials and cost", heads, rows, ["sweep"]))
 
 
-def _label(row: Row) -> str:
-    return row.arm.label + " !" * row.arm.other_code + " *" * row.baseline
+def name_heads(table: Table) -> list[str]:
+    """Return the heads of the columns that name a row: "arm", and "sweep" unless labels do."""
+    apart = len(table.sweeps) > 1 and any(row.arm.label == row.arm.arm for row in table.rows)
+    return ["arm", "sweep"] if apart else ["arm"]
+
+
+def _names(row: Row, table: Table) -> list[str]:
+    label = row.arm.label + " !" * row.arm.other_code + " *" * row.baseline
+    return [label, row.arm.sweep or number_format.NOTHING][:len(name_heads(table))]
 
 
 def _without_empty(section: Section) -> Section:
@@ -155,111 +157,3 @@ def _score_record(score: Score) -> dict[str, Any]:
     difference: Difference = score.difference or missing
     value: Interval = score.value
     return {**value._asdict(), "difference": {**difference._asdict(), "p_holm": score.p_holm}}
-
-
-def _column_notes(table: Table) -> Iterator[str]:
-    yield "Values in percent."
-    compared = any(row.against is not None for row in table.rows)
-    if any(row.baseline for row in table.rows):
-        yield "*: baseline" + (
-            "; Δ: difference to the baseline, paired by seed." if compared else ".")
-    elif table.rows:
-        yield "There is no baseline, so there are no differences."
-    if table.comparisons:
-        yield (
-            "p: paired t test, Holm-corrected over the "
-            f"{count_noun(table.comparisons, 'comparison')} of this table.")
-    if any(scores.gap.n for scores in _scores(table.rows)):
-        yield "gap: seen minus novel."
-    if any(table.references.values()):
-        yield (
-            "floor: what shapes without training score in the same boxes; ceiling: the annotated "
-            "masks at the resolution of the predicted ones.")
-    if any(row.relative_gmacs is not None for row in table.rows):
-        yield "training: estimated multiply-adds relative to the baseline."
-    if any(row.train_seconds is not None for row in table.rows):
-        yield "time: mean training time of a trial."
-    if any(row.arm.other_code for row in table.rows):
-        yield "!: some trials ran with other code than the present version."
-
-
-def _seed_notes(table: Table) -> Iterator[str]:
-    finished = {row.arm.label: len(row.arm.finished) for row in table.rows}
-    if not any(finished.values()):
-        yield "No trial has finished yet."
-        return
-    single = [label for label, number in finished.items() if number == 1]
-    if max(finished.values()) == 1:
-        yield number_format.ONE_SEED_NOTE
-        return
-    yield number_format.interval_note(table.confidence)
-    if single:
-        yield f"One seed only, so differences may be noise: {join_names(single)}."
-    counted = [
-        value.n for row in table.rows for scores in row.scores.values()
-        for classes in CLASSES if (score := getattr(scores, classes))
-        for value in (score.value, score.difference) if value and value.n
-        and value.n != len(row.arm.finished)]
-    if counted:
-        yield (
-            "(n 2): over 2 seeds only; the others have not finished, lack the metric or have no "
-            "pair.")
-
-
-def _retention_notes(rows: Iterable[Row]) -> Iterator[str]:
-    used: dict[str, list[str]] = {}
-    for row in rows:
-        if row.all_arm is not None and any(scores.retention.n for scores in row.scores.values()):
-            used.setdefault(row.all_arm, []).append(row.arm.label)
-    pairs = "; ".join(f"{all_arm} for {join_names(arms)}" for all_arm, arms in used.items())
-    if len(used) == 1:
-        pairs = next(iter(used))
-    if used:
-        yield f"ret.: novel classes relative to the same classes with full supervision ({pairs})."
-
-
-def _class_notes(table: Table) -> Iterator[str]:
-    if table.split is not None:
-        yield split_note(table.split)
-        return
-    # Arms without novel classes are left out, as they have no metric of novel classes.
-    groups: dict[frozenset[int], list[str]] = {}
-    for label, novel in table.novel.items():
-        if novel:
-            groups.setdefault(novel, []).append(label)
-    if len(groups) > 1:
-        parts = "; ".join(f"{len(novel)} in {join_names(arms)}" for novel, arms in groups.items())
-        yield (
-            f"Arms have different novel classes ({parts}), so their means are not comparable; "
-            "--split applies the same classes to all arms.")
-    with_baseline = {row.arm.sweep for row in table.rows if row.baseline}
-    apart = [
-        row.arm.label for row in table.rows
-        if not row.baseline and row.against is None and row.arm.sweep in with_baseline]
-    if apart:
-        yield (
-            "No Δ for arms with other novel classes than the baseline, unless --split is given: "
-            f"{join_names(apart)}.")
-
-
-def _trial_notes(table: Table) -> Iterator[str]:
-    data: dict[str, list[str]] = {}
-    for row in table.rows:
-        for dataset in dict.fromkeys(trial["dataset"] for trial in row.arm.finished):
-            if dataset:
-                data.setdefault(dataset, []).append(row.arm.label)
-    if len(data) > 1:
-        parts = "; ".join(f"{dataset} ({join_names(arms)})" for dataset, arms in data.items())
-        yield (
-            "Trials were evaluated on different datasets, so their metrics are not comparable: "
-            f"{parts}.")
-    if table.left_out:
-        yield (
-            "Dropped, with another number of steps or a duplicate seed: "
-            f"{join_names(table.left_out)}.")
-
-
-def _scores(rows: Iterable[Row]) -> Iterator[Scores]:
-    for row in rows:
-        scores: Mapping[str, Scores] = row.scores
-        yield from scores.values()

@@ -163,6 +163,40 @@ def test_a_sweep_launched_with_other_bindings_is_another_sweep(tmp_path):
     assert ["heads (1)/a", "heads (1)/b", "heads (3)/a", "heads (3)/b"] == labels
 
 
+@pytest.mark.parametrize("change", ["bindings", "baseline"])
+def test_sweeps_of_one_name_that_differ_are_apart(tmp_path, change):
+    """The same arm with other bindings, or another baseline, is not merged with the first sweep."""
+    plan = result_workdirs.plan({"a": {}, "b": {}})
+    trials = [
+        planned._replace(id=f"{planned.id}-other", trial=dataclasses.replace(
+            planned.trial, seed=1, bindings=(
+                *planned.trial.bindings, *["x = 2"] * (change == "bindings"))))
+        for planned in plan.trials]
+    other = plan._replace(trials=tuple(trials), baseline="ab"[change == "baseline"])
+    for name, a_plan in (("1", plan), ("2", other)):
+        result_workdirs.write(tmp_path / name, a_plan)
+    frame = results.load(tmp_path / "1", tmp_path / "2")
+    assert ["heads (1)"] * 2 + ["heads (2)"] * 2 == list(frame["sweep"])
+
+
+def test_a_trial_of_two_sweeps_is_an_arm_of_both(tmp_path):
+    """A shared baseline has one row, and both sweeps have differences to it."""
+    shared = {"base": {"head": "base"}}
+    one = result_workdirs.plan({**shared, "a": {"head": "a"}})
+    other = result_workdirs.plan({"b": {"head": "b"}, **shared}, name="other", baseline="base")
+    for number, a_plan in (("1", one), ("2", other)):
+        workdir = result_workdirs.write(tmp_path / number, a_plan)
+        for planned in a_plan.trials:
+            result_workdirs.finish(workdir, a_plan, planned.id, RESULT)
+    frame = results.load(tmp_path / "1", tmp_path / "2")
+    assert ["base-0", "a-0", "b-0"] == list(frame["trial"])
+    found = [(arm.label, arm.baseline) for arm in arms.group_by_arm(frame).arms]
+    assert [("heads/base", True), ("heads/a", False), ("other/base", True), ("other/b", False)
+            ] == found
+    assert [None, "heads/base", None, "other/base"] == [
+        row.against for row in results.arm_table(frame).rows]
+
+
 def test_a_trial_alone_is_a_row(tmp_path):
     """A single trial folder can be loaded, with or without a sweep."""
     [planned] = result_workdirs.plan({"alone": {}}).trials

@@ -232,6 +232,47 @@ def test_arms_with_the_same_label_are_prefixed_with_their_sweep():
     assert 0.1 == pytest.approx(table.rows[3].scores[IOU].novel.difference.mean)
 
 
+def test_two_sweeps_have_a_column_and_baselines_of_their_own():
+    """Each row names its sweep, and the notes say that there are several baselines."""
+    table = arm_table(frame(
+        arm("base", iou([0.1, 0.2], [0.1] * 2), baseline=True, sweep="one", seeds=(0, 1)),
+        arm("deep", iou([0.2, 0.4], [0.1] * 2), sweep="one", seeds=(0, 1)),
+        arm("plain", iou([0.5, 0.6], [0.5] * 2), baseline=True, sweep="two", seeds=(0, 1)),
+        arm("wide", iou([0.6, 0.8], [0.5] * 2), sweep="two", seeds=(0, 1)),
+        arm("alone", iou([0.6, 0.8], [0.5] * 2), sweep="three", seeds=(0, 1))))
+    shown = text(table)
+    # The mean of 0.1 and 0.2, against the baseline of the same sweep.
+    assert ["two", "+15.0 ± 63.5"] == cells_of(shown, "wide")[0][:3:2]
+    assert ["one", "+15.0 ± 63.5"] == cells_of(shown, "deep")[0][:3:2]
+    assert "*: baseline of its sweep; Δ: difference to the baseline of the same sweep" in shown
+    assert "No Δ in sweeps without a baseline: three." in shown
+    chosen = caption(arm_table(frame(
+        arm("base", iou([0.1] * 3, [0.1] * 3), baseline=True, sweep="one"),
+        arm("wide", iou([0.6] * 3, [0.5] * 3), sweep="two")), baseline="base"))
+    assert "*: baseline; Δ: difference to the baseline, paired by seed." in chosen
+    assert "without a baseline" not in chosen
+
+
+def test_retention_is_taken_within_a_sweep_if_it_can_be():
+    """A fully supervised arm of another sweep does not replace that of the arm's own sweep."""
+    rows, some, every = supervised(axis_levels=("x", "y"), sweep="own")
+    rows.loc[rows["arm"] == "part", "sweep"] = "own"
+    near = frame(arm("near", iou([None] * 3, [0.9] * 3), sweep="other",
+                     levels={"masks": "all", "head": "x"}))
+    of_near = per_class([f"near-{seed}" for seed in range(3)], dict.fromkeys("abc", "seen"),
+                        {name: [0.9] * 3 for name in "abc"})
+    table = arm_table(joined(rows, near), per_class=joined(some, every, of_near))
+    assert "full" == table.rows[0].all_arm
+
+
+def test_there_is_no_word_of_intervals_without_any():
+    """Two finished seeds, none of which has the metric, have no interval to explain."""
+    table = arm_table(frame(
+        arm("a", {**iou([0.1], [0.1]), f"{AP}/novel": [0.1]}, seeds=[0]),
+        arm("b", {}, seeds=(0, 1))), [IOU])
+    assert "±" not in text(table)
+
+
 def test_trials_without_a_sweep_are_arms_of_their_own():
     """A trial without a sweep and an arm is an arm named after its folder."""
     lone = [

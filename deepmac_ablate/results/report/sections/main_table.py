@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from deepmac_ablate.results import number_format
 from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Score, Table
-from deepmac_ablate.results.tables.table_rendering import count_text, table_notes
+from deepmac_ablate.results.tables.table_notes import table_notes
+from deepmac_ablate.results.tables.table_rendering import count_text, name_heads
 
 
 class Header(NamedTuple):
@@ -83,9 +84,15 @@ def make_main_table(table: Table) -> MainTable:
         place for place in range(len(headers))
         if any(cells[place].text != number_format.NOTHING for cells in rows)]
     lines = [
-        Line(row.arm.label, row.baseline, row.arm.other_code, [cells[place] for place in kept])
+        Line(_name(row, table), row.baseline, row.arm.other_code, [cells[place] for place in kept])
         for row, cells in zip(table.rows, rows, strict=True)]
     return MainTable([headers[place] for place in kept], lines, table_notes(table))
+
+
+def _name(row: Row, table: Table) -> str:
+    """Return the label of an arm, preceded by its sweep where there are several."""
+    apart = "sweep" in name_heads(table) and row.arm.sweep
+    return f"{row.arm.sweep}/{row.arm.label}" if apart else row.arm.label
 
 
 def _headers() -> list[Header]:

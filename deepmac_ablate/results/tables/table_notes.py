@@ -1,0 +1,171 @@
+"""The notes below a table of arms, which explain its columns and name what is special."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from deepmac_ablate.errors import count_noun, inflect
+from deepmac_ablate.results import number_format
+from deepmac_ablate.results.class_split import split_note
+from deepmac_ablate.results.formats import join_names
+from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Scores, Table
+
+
+def table_notes(table: Table) -> list[str]:
+    """Return the notes below a table of arms, the meaning of its columns first."""
+    return [
+        *_column_notes(table), *_seed_notes(table), *_retention_notes(table.rows),
+        *_class_notes(table), *_trial_notes(table)]
+
+
+def _column_notes(table: Table) -> Iterator[str]:
+    yield "Values in percent."
+    yield from _selection_notes(table)
+    yield from _baseline_notes(table)
+    if table.comparisons:
+        rows = "all arms, shown or not" if table.hidden else "this table"
+        yield (
+            "p: paired t test, Holm-corrected over the "
+            f"{count_noun(table.comparisons, 'comparison')} of {rows}.")
+    if any(scores.gap.n for scores in _scores(table.rows)):
+        yield "gap: seen minus novel."
+    if any(table.references.values()):
+        yield (
+            "floor: what shapes without training score in the same boxes; ceiling: the annotated "
+            "masks at the resolution of the predicted ones.")
+    if any(row.relative_gmacs is not None for row in table.rows):
+        own = " of the same sweep" if _has_own_baselines(table) else ""
+        yield f"training: estimated multiply-adds relative to the baseline{own}."
+    if any(row.train_seconds is not None for row in table.rows):
+        yield "time: mean training time of a trial."
+    if any(row.arm.other_code for row in table.rows):
+        yield "!: some trials ran with other code than the present version."
+
+
+def _selection_notes(table: Table) -> Iterator[str]:
+    if table.hidden:
+        number = len(table.rows) + len(table.hidden)
+        yield (
+            f"{len(table.hidden)} of {count_noun(number, 'arm')} "
+            f"{inflect(len(table.hidden), 'is', 'are')} left out: {join_names(table.hidden)}.")
+    if table.order:
+        yield f"Sorted by {table.order}."
+
+
+def _baseline_notes(table: Table) -> Iterator[str]:
+    against = list(dict.fromkeys(row.against for row in table.rows if row.against is not None))
+    marked = [row for row in table.rows if row.baseline]
+    hidden = [label for label in against if label in table.hidden]
+    if not marked and not against:
+        if table.rows:
+            yield "There is no baseline, so there are no differences."
+        return
+    own = _has_own_baselines(table)
+    if marked:
+        yield f"*: baseline{' of its sweep' if own else ''}" + (
+            f"; Δ: difference to the baseline{' of the same sweep' if own else ''}, paired by "
+            "seed." if against else ".")
+    if hidden:
+        yield (
+            f"Δ: difference to the baseline {join_names(hidden)}, which is left out, paired by "
+            "seed.")
+    with_baseline = {row.arm.sweep for row in table.rows if row.baseline or row.against}
+    if without := [sweep for sweep in table.sweeps if sweep and sweep not in with_baseline]:
+        yield f"No Δ in sweeps without a baseline: {join_names(without)}."
+
+
+def _has_own_baselines(table: Table) -> bool:
+    """Return whether sweeps have baselines of their own; a chosen one is that of all sweeps."""
+    return len({row.arm.sweep for row in table.rows if row.baseline}) > 1
+
+
+def _seed_notes(table: Table) -> Iterator[str]:
+    finished = {row.arm.label: len(row.arm.finished) for row in table.rows}
+    if not any(finished.values()):
+        yield "No trial has finished yet."
+        return
+    single = [label for label, number in finished.items() if number == 1]
+    if max(finished.values()) == 1:
+        yield number_format.ONE_SEED_NOTE
+        return
+    if any(map(_has_interval, table.rows)):
+        yield number_format.interval_note(table.confidence)
+    if single:
+        yield f"One seed only, so differences may be noise: {join_names(single)}."
+    counted = [
+        value.n for row in table.rows for scores in row.scores.values()
+        for classes in CLASSES if (score := getattr(scores, classes))
+        for value in (score.value, score.difference) if value and value.n
+        and value.n != len(row.arm.finished)]
+    if counted:
+        yield (
+            "(n 2): over 2 seeds only; the others have not finished, lack the metric or have no "
+            "pair.")
+
+
+def _has_interval(row: Row) -> bool:
+    values = [
+        value for scores in row.scores.values()
+        for value in (
+            scores.novel.value, scores.novel.difference, scores.seen.value, scores.seen.difference,
+            scores.gap, scores.retention)]
+    return any(value is not None and value.low is not None for value in values)
+
+
+def _retention_notes(rows: Iterable[Row]) -> Iterator[str]:
+    used: dict[str, list[str]] = {}
+    for row in rows:
+        if row.all_arm is not None and any(scores.retention.n for scores in row.scores.values()):
+            used.setdefault(row.all_arm, []).append(row.arm.label)
+    pairs = "; ".join(f"{all_arm} for {join_names(arms)}" for all_arm, arms in used.items())
+    if len(used) == 1:
+        pairs = next(iter(used))
+    if used:
+        yield f"ret.: novel classes relative to the same classes with full supervision ({pairs})."
+
+
+def _class_notes(table: Table) -> Iterator[str]:
+    if table.split is not None:
+        yield split_note(table.split)
+        return
+    # Arms without novel classes are left out, as they have no metric of novel classes.
+    groups: dict[frozenset[int], list[str]] = {}
+    for label, novel in table.novel.items():
+        if novel:
+            groups.setdefault(novel, []).append(label)
+    if len(groups) > 1:
+        parts = "; ".join(f"{len(novel)} in {join_names(arms)}" for novel, arms in groups.items())
+        yield (
+            f"Arms have different novel classes ({parts}), so their means are not comparable; "
+            "--split applies the same classes to all arms.")
+    with_baseline = {row.arm.sweep for row in table.rows if row.baseline or row.against}
+    apart = [
+        row.arm.label for row in table.rows
+        if not row.baseline and row.against is None and row.arm.sweep in with_baseline]
+    if apart:
+        yield (
+            "No Δ for arms with other novel classes than the baseline, unless --split is given: "
+            f"{join_names(apart)}.")
+
+
+def _trial_notes(table: Table) -> Iterator[str]:
+    data: dict[str, list[str]] = {}
+    for row in table.rows:
+        for dataset in dict.fromkeys(trial["dataset"] for trial in row.arm.finished):
+            if dataset:
+                data.setdefault(dataset, []).append(row.arm.label)
+    if len(data) > 1:
+        parts = "; ".join(f"{dataset} ({join_names(arms)})" for dataset, arms in data.items())
+        yield (
+            "Trials were evaluated on different datasets, so their metrics are not comparable: "
+            f"{parts}.")
+    if table.left_out:
+        yield (
+            "Dropped, with another number of steps or a duplicate seed: "
+            f"{join_names(table.left_out)}.")
+
+
+def _scores(rows: Iterable[Row]) -> Iterator[Scores]:
+    for row in rows:
+        scores: Mapping[str, Scores] = row.scores
+        yield from scores.values()
