@@ -1,22 +1,26 @@
-"""The commands ``table``, ``effects``, ``compare`` and ``report``."""
+"""The commands ``table``, ``rows``, ``effects``, ``compare`` and ``report``."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-
-from etils import epath
 
 from deepmac_ablate.commands.option_types import at_least
+from deepmac_ablate.commands.output_options import (
+    add_file_options,
+    add_output_options,
+    check_raw_cells,
+    write_document,
+    write_text,
+)
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results.class_split import apply_split
-from deepmac_ablate.results.formats import FORMATS, WITHOUT_CAPTION, Document, csv_text
-from deepmac_ablate.storage import file_io
+from deepmac_ablate.results.formats import frame_text
 
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the commands to the command line."""
     _register_table(commands)
+    _register_rows(commands)
     _register_effects(commands)
     _register_compare(commands)
     _register_report(commands)
@@ -52,8 +56,8 @@ def _register_table(commands: argparse._SubParsersAction) -> None:
         "times")
     parser.add_argument(
         "--top", type=at_least(1), metavar="N",
-        help="show only the first N arms by --sort (default: novel) and the baseline")
-    _add_output_options(parser)
+        help="show only the first N arms and the baseline, sorted by novel unless --sort is given")
+    add_output_options(parser)
     parser.set_defaults(run=_run_table)
 
 
@@ -72,7 +76,49 @@ def _run_table(args: argparse.Namespace) -> int:
     table = arm_table(frame, args.metric, args.confidence, per_class, args.baseline, split)
     if args.sort or args.top:
         table = sort_rows(table, args.sort or "novel", args.reverse)
-    _write(render_table(select_rows(table, args.only, args.exclude, args.top)), args)
+    write_document(render_table(select_rows(table, args.only, args.exclude, args.top)), args)
+    return 0
+
+
+def _register_rows(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "rows", help="write the raw numbers of trials for other programs",
+        description="Write the raw numbers of trials as one tidy table: a row per trial (arm and "
+        "seed) with every metric, or per class, image or annotated object of each trial.")
+    parser.add_argument(
+        "workdir", metavar="WORKDIR", nargs="+", help="workdir of a sweep, or folder of a trial")
+    parser.add_argument(
+        "--per", choices=["trial", "class", "image", "object"], default="trial", metavar="UNIT",
+        help="trial, class, image or object; images and objects have the mask IoU in ground-truth "
+        "boxes (default: %(default)s)")
+    _add_split_option(parser)
+    parser.add_argument(
+        "--format", choices=["csv", "json"], default="csv", metavar="FORMAT",
+        help="csv or json (default: %(default)s)")
+    add_file_options(parser)
+    parser.set_defaults(run=_run_rows)
+
+
+def _run_rows(args: argparse.Namespace) -> int:
+    # Imported here because pandas takes half a second, and other commands do not need it.
+    from deepmac_ablate import results
+    from deepmac_ablate.results.loading import per_object
+    from deepmac_ablate.results.loading.per_class import split_roles
+
+    frame = results.load(*args.workdir)
+    per_class = results.per_class(frame)
+    frame, split = apply_split(frame, per_class, args.split)
+    if args.per == "class":
+        if split is not None:
+            per_class["role"] = split_roles(per_class, split)
+        names = tuple(name for name in per_class.columns if name != "trial")
+        frame = per_object.with_trial_columns(frame, per_class, names)
+    elif args.per == "image":
+        frame = results.per_image(frame, split)
+    elif args.per == "object":
+        frame = results.per_object(frame, split)
+    check_raw_cells(args)
+    write_text(frame_text(frame, args.format, protect=not args.raw_cells), args)
     return 0
 
 
@@ -87,7 +133,7 @@ def _register_effects(commands: argparse._SubParsersAction) -> None:
         help="BOX_SOURCE/METRIC (default: groundtruth/iou, or detections/mask_ap if no trial has "
         "it)")
     _add_split_option(parser)
-    _add_output_options(parser)
+    add_output_options(parser)
     parser.set_defaults(run=_run_effects)
 
 
@@ -104,7 +150,7 @@ def _run_effects(args: argparse.Namespace) -> int:
     # Without a finished trial there are no metrics yet.
     metric = args.metric or [*tables.default_metrics(frame), tables.DEFAULT_METRICS[0]][0]
     effects = axis_effects(frame, metric, args.confidence, per_class, split)
-    _write(render_effects(effects), args)
+    write_document(render_effects(effects), args)
     return 0
 
 
@@ -120,6 +166,10 @@ def _register_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "arm_b", metavar="ARM_B", help="label of the arm, or id of the trial, to compare")
     parser.add_argument(
+        "--with", dest="workdir_b", metavar="WORKDIR",
+        help="another workdir that has ARM_B; trials are paired by seed only if both were trained "
+        "on the same dataset")
+    parser.add_argument(
         "--metric", default="groundtruth/iou", metavar="METRIC",
         help="groundtruth/iou, groundtruth/boundary_iou, groundtruth/mask_ap, detections/mask_ap "
         "or detections/box_ap (default: %(default)s)")
@@ -133,7 +183,7 @@ def _register_compare(commands: argparse._SubParsersAction) -> None:
         "--images", type=at_least(0), default=10, metavar="N",
         help="number of images to show that improved most, and that worsened most (default: "
         "%(default)s)")
-    _add_output_options(parser)
+    add_output_options(parser)
     parser.set_defaults(run=_run_compare)
 
 
@@ -146,10 +196,11 @@ def _run_compare(args: argparse.Namespace) -> int:
 
     # Report wrong options before the results are loaded.
     scored_images.check_metric(args.metric)
+    frame_b = None if args.workdir_b is None else results.load(args.workdir_b)
     compared = compare(
         results.load(args.workdir), args.arm_a, args.arm_b, args.metric, args.resamples, args.seed,
-        args.confidence)
-    _write(render_comparison(compared, args.images), args)
+        args.confidence, frame_b)
+    write_document(render_comparison(compared, args.images), args)
     return 0
 
 
@@ -189,43 +240,6 @@ def _run_report(args: argparse.Namespace) -> int:
         args.metric, args.split, args.data, args.figures, args.images, args.seed)
     print("\n".join(write_report(args.workdirs, args.output, options)))
     return 0
-
-
-def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the output: format, confidence level and file."""
-    parser.add_argument(
-        "--format", choices=list(FORMATS), default="markdown", metavar="FORMAT",
-        help=f"{', '.join(FORMATS)} (default: %(default)s)")
-    parser.add_argument(
-        "--confidence", type=float, default=0.95, metavar="LEVEL",
-        help="confidence level of the intervals, between 0 and 1 (default: %(default)s)")
-    parser.add_argument(
-        "--raw-cells", action="store_true",
-        help="write texts that begin with =, +, - or @ to CSV as they are, without the apostrophe "
-        "that keeps spreadsheets from running them as formulas")
-    parser.add_argument("--output", metavar="FILE", help="file to write (default: print)")
-
-
-def _write(document: Document, args: argparse.Namespace) -> None:
-    """Write or print a document as `_add_output_options` says.
-
-    Raises:
-        UserError: If the file cannot be written.
-    """
-    if args.raw_cells and args.format != "csv":
-        raise UserError(f"--raw-cells is for --format csv, got --format {args.format}.")
-    text = csv_text(document, protect=False) if args.raw_cells else FORMATS[args.format](document)
-    if args.format in WITHOUT_CAPTION:
-        # Programs read these formats, so the caption goes to stderr.
-        print("\n".join(document.caption), file=sys.stderr)
-    if args.output is None:
-        print(text)
-        return
-    try:
-        file_io.write(epath.Path(args.output), f"{text}\n")
-    except OSError as error:
-        raise UserError(f"Cannot write {args.output}: {error}.") from error
-    print(args.output)
 
 
 def _add_split_option(parser: argparse.ArgumentParser) -> None:

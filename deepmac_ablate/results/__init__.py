@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from deepmac_ablate.results.effects.axis_effects import axis_effects
     from deepmac_ablate.results.loading.load import load
     from deepmac_ablate.results.loading.per_class import per_class, with_split
+    from deepmac_ablate.results.loading.per_object import per_image, per_object
     from deepmac_ablate.results.tables.arm_table import arm_table
 
-__all__ = ["arm_table", "axis_effects", "compare", "load", "per_class", "with_split"]
+__all__ = [
+    "arm_table", "axis_effects", "compare", "load", "per_class", "per_image", "per_object",
+    "with_split"]
 
 _MODULES = {
     "arm_table": "tables.arm_table",
@@ -25,6 +28,8 @@ _MODULES = {
     "compare": "comparison.two_arms",
     "load": "loading.load",
     "per_class": "loading.per_class",
+    "per_image": "loading.per_object",
+    "per_object": "loading.per_object",
     "with_split": "loading.per_class",
 }
 

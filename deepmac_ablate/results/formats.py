@@ -12,12 +12,15 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.cells import cell_len
 
 from deepmac_ablate.safe_text import protect_cell, visible
 from deepmac_ablate.storage.strict_json import to_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Columns of a terminal.
 _WIDTH = 100
@@ -120,6 +123,27 @@ def csv_text(document: Document, *, protect: bool = True) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return visible(file.getvalue().rstrip("\n"))
+
+
+def frame_text(frame: pd.DataFrame, format_name: str, *, protect: bool = True) -> str:
+    """Return a data frame as CSV, or as JSON: a list of one object per row.
+
+    Args:
+        frame: The data frame; missing values become empty cells, or null.
+        format_name: "csv" or "json".
+        protect: As in `csv_text`.
+    """
+    if format_name == "json":
+        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        return visible(to_json(records, indent=2))
+    texts = frame.select_dtypes(["string", "object"])
+    if protect:
+        # Each name once: objects have millions of rows and few names.
+        names = {
+            name: protect_cell(name) for text in texts for name in texts[text].dropna().unique()}
+        frame = frame.assign(**{text: texts[text].map(names) for text in texts})
+        frame = frame.rename(columns=protect_cell)
+    return visible(frame.to_csv(index=False, lineterminator="\n").rstrip("\n"))
 
 
 FORMATS: Mapping[str, Callable[[Document], str]] = {

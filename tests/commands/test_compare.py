@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from deepmac_ablate import cli
@@ -62,3 +66,65 @@ def test_mistakes_are_one_sentence(workdir, capsys, args, message):
     printed = capsys.readouterr()
     assert printed.err.startswith(f"deepmac-ablate: {message}")
     assert "" == printed.out
+
+
+RECORDED = Path(__file__).parents[1] / "golden/sweeps"
+
+
+def compare_recorded(capsys, first, second, *options, arms=("default", "hourglass20")):
+    """Compare two arms of two copies of recorded sweeps; returns the records and the notes."""
+    status = cli.main([
+        "compare", str(first), *arms, "--with", str(second), "--resamples", "100", "--format",
+        "json", *options])
+    printed = capsys.readouterr()
+    return status, json.loads(printed.out) if printed.out else [], " ".join(printed.err.split())
+
+
+def test_arms_of_two_workdirs_are_compared(capsys):
+    """The sides are named with their workdirs, and the means are those of the files."""
+    arms = "default+groundtruth+shapes_a", "hourglass20"
+    status, records, notes = compare_recorded(
+        capsys, RECORDED / "recorded_a", RECORDED / "recorded_b", arms=arms)
+    assert 0 == status
+    assert {("default+groundtruth+shapes_a (recorded_a)", "hourglass20 (recorded_b)")} == {
+        (record["arm_a"], record["arm_b"]) for record in records}
+    assert "images and seeds (0, 1, 2), paired by seed" in notes
+    found = {record["name"]: record for record in records if record["kind"] == "class"}
+    for side, name, arm in zip("ab", ("recorded_a", "recorded_b"), arms, strict=True):
+        folders = [
+            path.parent for path in (RECORDED / name).glob("trials/*/sweep.json")
+            if json.loads(path.read_text())["arm"] == arm]
+        stars = [
+            table[(table["reading"] == "groundtruth") & (table["name"] == "star")]["iou"].item()
+            for table in (pd.read_csv(folder / "per_class.csv") for folder in folders)]
+        assert (3, pytest.approx(np.mean(stars))) == (len(stars), found["star"][side])
+
+
+def test_seeds_of_other_training_data_are_not_paired(tmp_path, capsys):
+    """The same number then draws other images, which the notes say."""
+    shutil.copytree(RECORDED / "recorded_b", tmp_path / "c")
+    for path in tmp_path.glob("c/trials/*/config.gin"):
+        path.write_text(path.read_text().replace("train@38b7d8ae0df8", "train@1"))
+    _, _, notes = compare_recorded(capsys, RECORDED / "recorded_b", tmp_path / "c")
+    assert (
+        "(default (recorded_b): 0, 1, 2; hourglass20 (c): 0, 1, 2), unpaired as they were trained "
+        "on different datasets (train@38b7d8ae0df8 and train@1)") in notes
+    next(tmp_path.glob("c/trials/417e7eee90f7/config.gin")).unlink()
+    _, _, notes = compare_recorded(capsys, RECORDED / "recorded_b", tmp_path / "c")
+    assert "unpaired as it is unknown whether both were trained on the same dataset" in notes
+
+
+def test_other_images_are_refused(tmp_path, capsys):
+    """Two workdirs that were evaluated on different datasets are one sentence; so are twins."""
+    shutil.copytree(RECORDED / "recorded_b", tmp_path / "c")
+    status, _, notes = compare_recorded(
+        capsys, RECORDED / "recorded_b", tmp_path / "c", arms=("default", "default"))
+    assert 2 == status
+    assert notes.endswith("have the same trials; pass two different arms or trials.")
+    for path in tmp_path.glob("c/trials/*/result.json"):
+        path.write_text(path.read_text().replace("val@78ebbf6b4c8a", "val@1"))
+    status, _, notes = compare_recorded(capsys, RECORDED / "recorded_b", tmp_path / "c")
+    assert 2 == status
+    assert (
+        "'default (recorded_b)' and 'hourglass20 (c)' were evaluated on different datasets "
+        "(val@78ebbf6b4c8a, val@1); only metrics on the same images can be compared.") in notes

@@ -129,7 +129,7 @@ def _resampled(sides: Sides) -> str:
         return f"images and seeds ({_join_seeds(sides.trials_a)}), paired by seed"
     return (
         f"images and seeds ({sides.a}: {_join_seeds(sides.trials_a)}; {sides.b}: "
-        f"{_join_seeds(sides.trials_b)}), unpaired as the sides share no seed")
+        f"{_join_seeds(sides.trials_b)}), unpaired as {sides.unpaired_reason}")
 
 
 def _seed_notes(sides: Sides) -> list[str]:

@@ -75,6 +75,7 @@ def compare(
     resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
+    frame_b: pd.DataFrame | None = None,
 ) -> Comparison:
     """Compare two arms on the images that both were evaluated on.
 
@@ -86,6 +87,7 @@ def compare(
         resamples: The number of draws of images and seeds, at least 100.
         seed: The seed of the draws.
         confidence: The confidence of the intervals, in (0, 1).
+        frame_b: The results of another workdir that has `arm_b`; None means `frame`.
 
     Raises:
         UserError: If an argument is invalid, no trial of an arm has finished, the files that the
@@ -95,9 +97,9 @@ def compare(
     check_at_least(_MIN_RESAMPLES, resamples=resamples)
     check_at_least(0, seed=seed)
     statistics.check_confidence(confidence)
-    sides = pairing.pair_sides(frame, arm_a, arm_b)
+    sides = pairing.pair_sides(frame, arm_a, arm_b, frame_b)
     scored = scored_images.read_scored_images(sides.trials, metric)
-    classes = class_roles(frame, sides)
+    classes = class_roles(frame if frame_b is None else pd.concat([frame, frame_b]), sides)
     side_a, side_b = scored[:len(sides.trials_a)], scored[len(sides.trials_a):]
     draws = bootstrap.bootstrap(
         [trial.by_class for trial in side_a], [trial.by_class for trial in side_b], sides.paired,

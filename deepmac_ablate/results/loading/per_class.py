@@ -84,7 +84,7 @@ def with_split(frame: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:
     from deepmac_ablate.evaluation.metrics import summary
 
     long = per_class(frame)
-    long["role"] = _roles(long, split)
+    long["role"] = split_roles(long, split)
     rows = long.groupby(["trial", "reading", "role"], sort=False)
     metrics = _metric_columns(long)
     means = rows[metrics].mean()
@@ -252,8 +252,8 @@ def _check_is_known(metric: str, long: pd.DataFrame) -> None:
             f"{', '.join(known[:_MOST_NAMES])}{more}.")
 
 
-def _roles(long: pd.DataFrame, split: class_splits.Split) -> pd.Series:
-    """Return the role of each row's class; the trials may have different datasets."""
+def split_roles(long: pd.DataFrame, split: class_splits.Split) -> pd.Series:
+    """Return the role in a split of each row's class; the trials may have different datasets."""
     classes: dict[str, dict[int, str]] = {}
     ids = long["category_id"].tolist()
     for trial, class_id, name in zip(long["trial"], ids, long["name"], strict=True):
