@@ -17,6 +17,7 @@ from deepmac_ablate.commands import (
     bindings,
     data,
     evaluate,
+    free_space,
     import_model_garden,
     launch,
     monitor,
@@ -33,8 +34,8 @@ from deepmac_ablate.progress import plain_output
 
 # In the order of --help, which does not list `worker` and `tpu-server`: only jobs run these.
 _COMMANDS: tuple[ModuleType, ...] = (
-    data, train, evaluate, plan, launch, monitor, results, serving, import_model_garden, sync,
-    bindings, worker, tpu_server)
+    data, train, evaluate, plan, launch, monitor, results, free_space, serving, import_model_garden,
+    sync, bindings, worker, tpu_server)
 
 _LONG_OPTION = re.compile(r"(--[A-Za-z][\w-]*)(=.*)?", re.DOTALL)
 

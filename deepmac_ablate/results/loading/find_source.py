@@ -44,6 +44,8 @@ def _find_folder(name: str, path: epath.Path) -> Source:
         raise UserError(
             f"{name} holds run files of the W&B client, which cannot be read; pass "
             f"{_folder_to_pass(path)}, which has the same numbers.")
+    if path.name.endswith(".tar.gz"):
+        raise UserError(f"{name} is an archive; unpack it (tar -xzf {name}) and pass its folder.")
     if not path.is_dir():
         raise UserError(f"{name} is a file; pass a sweep workdir or a trial folder.")
     raise UserError(

@@ -71,8 +71,8 @@ class Row(NamedTuple):
     Attributes:
         arm: The arm and its trials.
         baseline: True if the arm is the baseline of the table's differences.
-        against: The label of the arm to which its differences are; None if there is none, or if
-            that arm has different novel classes.
+        against: The label of the arm to which its differences are; None if there is none.
+        apart: True if there is none because the baseline has different novel classes.
         all_arm: The label of the `all` arm of its retention; None if there is none.
         relative_gmacs: The multiply-adds of its training divided by the baseline's; None if
             unknown.
@@ -83,6 +83,7 @@ class Row(NamedTuple):
     arm: ArmTrials
     baseline: bool
     against: str | None
+    apart: bool
     all_arm: str | None
     relative_gmacs: float | None
     train_seconds: float | None
@@ -211,7 +212,8 @@ class _RowBuilder:
     def build_row(self, arm: ArmTrials) -> Row:
         base = self._baselines.get(arm.sweep)
         against = None if base is arm else base
-        if against and not _same_novel_classes(self.novel, (arm.label, against.label)):
+        apart = bool(against) and not _same_novel_classes(self.novel, (arm.label, against.label))
+        if apart:
             against = None
         # The arms of its own sweep come first: those of others may differ in more than levels.
         own = [other for other in self._all_arms if other.sweep == arm.sweep]
@@ -221,7 +223,7 @@ class _RowBuilder:
         gmacs = [side.known_values("training_gmacs") for side in (arm, base) if side is not None]
         seconds = [row["train_seconds"] for row in arm.finished if row["train_seconds"] is not None]
         return Row(
-            arm, base is arm, against.label if against else None,
+            arm, base is arm, against.label if against else None, apart,
             all_arm.label if all_arm else None,
             gmacs[0][0] / gmacs[1][0] if len(gmacs) == 2 and all(gmacs) else None,
             statistics.fmean(seconds) if seconds else None,

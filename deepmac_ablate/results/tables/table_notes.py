@@ -57,7 +57,7 @@ def _baseline_notes(table: Table) -> Iterator[str]:
     marked = [row for row in table.rows if row.baseline]
     hidden = [label for label in against if label in table.hidden]
     if not marked and not against:
-        if table.rows:
+        if table.rows and not any(row.apart for row in table.rows):
             yield "There is no baseline, so there are no differences."
         return
     own = _has_own_baselines(table)
@@ -69,7 +69,8 @@ def _baseline_notes(table: Table) -> Iterator[str]:
         yield (
             f"Δ: difference to the baseline {join_names(hidden)}, which is left out, paired by "
             "seed.")
-    with_baseline = {row.arm.sweep for row in table.rows if row.baseline or row.against}
+    with_baseline = {
+        row.arm.sweep for row in table.rows if row.baseline or row.against or row.apart}
     if without := [sweep for sweep in table.sweeps if sweep and sweep not in with_baseline]:
         yield f"No Δ in sweeps without a baseline: {join_names(without)}."
 
@@ -88,7 +89,7 @@ def _seed_notes(table: Table) -> Iterator[str]:
     if max(finished.values()) == 1:
         yield number_format.ONE_SEED_NOTE
         return
-    if any(map(_has_interval, table.rows)):
+    if any(map(has_interval, table.rows)):
         yield number_format.interval_note(table.confidence)
     if single:
         yield f"One seed only, so differences may be noise: {join_names(single)}."
@@ -103,7 +104,8 @@ def _seed_notes(table: Table) -> Iterator[str]:
             "pair.")
 
 
-def _has_interval(row: Row) -> bool:
+def has_interval(row: Row) -> bool:
+    """Return whether any number of a row has an interval, which takes two seeds."""
     values = [
         value for scores in row.scores.values()
         for value in (
@@ -138,10 +140,7 @@ def _class_notes(table: Table) -> Iterator[str]:
         yield (
             f"Arms have different novel classes ({parts}), so their means are not comparable; "
             "--split applies the same classes to all arms.")
-    with_baseline = {row.arm.sweep for row in table.rows if row.baseline or row.against}
-    apart = [
-        row.arm.label for row in table.rows
-        if not row.baseline and row.against is None and row.arm.sweep in with_baseline]
+    apart = [row.arm.label for row in table.rows if row.apart]
     if apart:
         yield (
             "No Δ for arms with other novel classes than the baseline, unless --split is given: "

@@ -344,3 +344,8 @@ def test_arms_with_other_novel_classes_have_no_difference():
     assert notes.rstrip(".").endswith(": all")
     assert "p: paired t test" not in notes
     assert "part" == arm_table(rows, [IOU]).rows[1].against
+    # Nor do they have one if the chosen baseline is in another sweep.
+    rows.loc[rows["arm"] == "all", "sweep"] = "other"
+    notes = caption(arm_table(rows, [IOU], per_class=classes, baseline="part"))
+    assert "No Δ for arms with other novel classes than the baseline" in notes
+    assert "without a baseline" not in notes

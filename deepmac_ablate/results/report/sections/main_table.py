@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from deepmac_ablate.results import number_format
 from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Score, Table
-from deepmac_ablate.results.tables.table_notes import table_notes
+from deepmac_ablate.results.tables.table_notes import has_interval, table_notes
 from deepmac_ablate.results.tables.table_rendering import count_text, name_heads
 
 
@@ -64,11 +64,13 @@ class MainTable(NamedTuple):
         headers: Headers of all columns except the first, which names the arms.
         lines: One row for each arm.
         caption: Sentences that explain the table.
+        has_intervals: True if any number has an interval.
     """
 
     headers: Sequence[Header]
     lines: Sequence[Line]
     caption: Sequence[str]
+    has_intervals: bool
 
     @property
     def groups(self) -> list[Group]:
@@ -79,14 +81,16 @@ class MainTable(NamedTuple):
 
 def make_main_table(table: Table) -> MainTable:
     """Lay out a table with one metric for a page."""
-    headers, rows = _headers(), [_cells(row, table.metrics[0]) for row in table.rows]
+    has_intervals = any(map(has_interval, table.rows))
+    headers, rows = _headers(has_intervals), [_cells(row, table.metrics[0]) for row in table.rows]
     kept = [
         place for place in range(len(headers))
         if any(cells[place].text != number_format.NOTHING for cells in rows)]
     lines = [
         Line(_name(row, table), row.baseline, row.arm.other_code, [cells[place] for place in kept])
         for row, cells in zip(table.rows, rows, strict=True)]
-    return MainTable([headers[place] for place in kept], lines, table_notes(table))
+    return MainTable(
+        [headers[place] for place in kept], lines, table_notes(table), has_intervals)
 
 
 def _name(row: Row, table: Table) -> str:
@@ -95,12 +99,13 @@ def _name(row: Row, table: Table) -> str:
     return f"{row.arm.sweep}/{row.arm.label}" if apart else row.arm.label
 
 
-def _headers() -> list[Header]:
+def _headers(has_intervals: bool) -> list[Header]:
+    mean = "mean over finished seeds" + (", with its interval" if has_intervals else "")
     headers = [Header("trials", "finished", "finished trials out of all")]
     for classes in CLASSES:
         group = f"{classes} classes"
         headers += [
-            Header(group, "mean", "mean over finished seeds, with its interval"),
+            Header(group, "mean", mean),
             Header(group, "Δ", "difference from the baseline, paired by seed"),
             Header(group, "p", "p-value of the difference, Holm-corrected")]
     return [

@@ -19,6 +19,7 @@ from deepmac_ablate.results.report.figures.cost_plot import draw_cost
 from deepmac_ablate.results.report.figures.curves_plot import Run, draw_curves
 from deepmac_ablate.results.report.figures.effects_plot import draw_effects
 from deepmac_ablate.results.report.selection import most_informative_arms
+from deepmac_ablate.results.tables.arm_table import CLASSES
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 _MAX_ARMS = 30
@@ -26,6 +27,7 @@ _MAX_POINTS = 18
 _MAX_EFFECTS = 30
 # As many arms as colours, markers and line styles keep apart.
 _MAX_STYLES = 6
+_BASELINE_LINE = " The dashed line is the baseline's mean."
 
 
 class Plot(NamedTuple):
@@ -83,10 +85,12 @@ def make_plot_data(
 def plot_arms(data: PlotData) -> Plot:
     """Draw the results of each arm."""
     shown, note = most_informative_arms(data.arms, data.metric, _MAX_ARMS)
+    baseline = any(
+        arm.baseline and _most_seeds([arm], data.metric, CLASSES) > 0 for arm in shown)
     caption = (
-        "Each small marker is one seed; the bar above is the mean, and the line its 95 % t "
-        "interval over seeds. The dashed line is the baseline's mean. The panels have separate "
-        "scales.")
+        "Each small marker is one seed; the bar above is the mean"
+        f"{_interval_text(shown, data.metric, ', and the line its 95 % t interval over seeds')}."
+        f"{_BASELINE_LINE if baseline else ''} The panels have separate scales.")
     return _plot("arms", "Results by arm", draw_arms(shown, data.metric), caption, note,
                  "no trial has finished with this metric")
 
@@ -100,9 +104,11 @@ def plot_effects(data: PlotData) -> Plot:
         f"Showing the first {_MAX_EFFECTS} of {len(found.rows) // 2} changes.")
     caption = (
         "Change of the metric when a level replaces the baseline's level, paired by seed and "
-        "averaged over those levels of the other axes that both sides have. Lines are 95 % t "
-        "intervals over the n seeds that finished in all of these arms; an interval that contains "
-        "0 means that n seeds do not show an effect.")
+        "averaged over those levels of the other axes that both sides have.")
+    if any(effect.difference.low is not None for effect in rows):
+        caption += (
+            " Lines are 95 % t intervals over the n seeds that finished in all of these arms; an "
+            "interval that contains 0 means that n seeds do not show an effect.")
     return _plot("effects", "Effect of each axis", draw_effects(rows, data.metric), caption, note,
                  "no two finished trials of the same seed differ in exactly one axis")
 
@@ -112,7 +118,8 @@ def plot_cost(data: PlotData) -> Plot:
     shown, note = most_informative_arms(data.arms, data.metric, _MAX_POINTS)
     caption = (
         "Higher is better on novel classes, further left is cheaper; an arm is worth its cost if "
-        "no other arm lies above it to the left. Vertical lines are 95 % t intervals over seeds.")
+        "no other arm lies above it to the left." + _interval_text(
+            shown, data.metric, " Vertical lines are 95 % t intervals over seeds.", ["novel"]))
     return _plot("cost", "Results against cost", draw_cost(shown, data.metric), caption, note,
                  "the cost of the finished arms is unknown (a launch writes costs.json)")
 
@@ -132,16 +139,34 @@ def plot_curves(data: PlotData) -> Plot:
     """Draw learning curves."""
     shown, note = most_informative_arms(data.arms, data.metric, _MAX_STYLES)
     runs, broken = _read_runs(shown, data)
-    caption = (
-        "One line per trial; the seeds of an arm share a style. The loss is averaged over "
-        f"neighbouring steps; {metric_title(data.metric)} was evaluated during training.")
+    figure = draw_curves(runs, data.metric)
+    panels = {panel.get_title() for panel in figure.axes} if figure is not None else set()
+    caption = "One line per trial; the seeds of an arm share a style."
+    if "loss" in panels:
+        caption += " The loss is averaged over neighbouring steps."
+    # Without an evaluation during training there is one point, which is not a curve.
+    if panels - {"loss"}:
+        title = metric_title(data.metric)
+        caption += f" {title[0].upper()}{title[1:]} was evaluated during training."
     if not data.as_trained:
         caption += (
             " Only the loss is shown, because evaluations during training have no results for "
             "another class split.")
-    return _plot("curves", "Learning curves", draw_curves(runs, data.metric),
-                 " ".join([caption, *broken]), note,
+    return _plot("curves", "Learning curves", figure, " ".join([caption, *broken]), note,
                  "no trial of these arms has training metrics here")
+
+
+def _most_seeds(arms: Sequence[ArmTrials], metric: str, roles: Sequence[str]) -> int:
+    """Return the largest number of seeds that an arm has a metric for."""
+    return max(
+        (len(arm.values_by_seed(f"{metric}/{role}")) for arm in arms for role in roles), default=0)
+
+
+def _interval_text(
+    arms: Sequence[ArmTrials], metric: str, text: str, roles: Sequence[str] = CLASSES
+) -> str:
+    """Return a text about the intervals of a figure; empty if no arm has two seeds."""
+    return text if _most_seeds(arms, metric, roles) > 1 else ""
 
 
 def _read_runs(arms: Sequence[ArmTrials], data: PlotData) -> tuple[list[Run], Sequence[str]]:
