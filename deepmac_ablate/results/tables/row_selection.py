@@ -104,7 +104,9 @@ def select_rows(
     kept = [row for place, row in enumerate(rows) if top is None or place < top or row.baseline]
     labels = {row.arm.label for row in kept}
     references = {
-        metric: tuple(each for each in of_metric if labels & set(each.arms))
+        metric: tuple(
+            each._replace(arms=tuple(label for label in each.arms if label in labels))
+            for each in of_metric if labels & set(each.arms))
         for metric, of_metric in table.references.items()}
     return table._replace(
         rows=tuple(kept), references=references,

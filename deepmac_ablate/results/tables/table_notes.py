@@ -22,7 +22,9 @@ def _column_notes(table: Table) -> Iterator[str]:
     yield "Values in percent."
     yield from _selection_notes(table)
     yield from _baseline_notes(table)
-    if table.comparisons:
+    if any(
+            getattr(scores, classes).p_holm is not None
+            for scores in _scores(table.rows) for classes in CLASSES):
         rows = "all arms, shown or not" if table.hidden else "this table"
         yield (
             "p: paired t test, Holm-corrected over the "

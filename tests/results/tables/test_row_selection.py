@@ -103,6 +103,7 @@ def test_statistics_are_those_of_all_arms(table):
     assert "over the 12 comparisons of all arms, shown or not." in caption(chosen)
     assert "3 of 5 arms are left out: fc+gt, hg20+prop, new." in caption(chosen)
     assert "left out" not in caption(table)
+    assert "p: paired t test" not in caption(select_rows(table, ["fc+prop"]))
 
 
 def test_floors_of_hidden_arms_are_not_shown():
@@ -112,6 +113,10 @@ def test_floors_of_hidden_arms_are_not_shown():
         for floor in (0.3, 0.2)]
     table = arm_table(frame(arm("a", floors[0], baseline=True), arm("b", floors[1])), [IOU])
     assert "floor: inscribed ellipse (b)" in markdown_text(render_table(table))
+    of_two = arm_table(frame(*(
+        arm(name, floors[name == "c"], baseline=name == "a") for name in "abc")), [IOU])
+    shown = markdown_text(render_table(select_rows(of_two, exclude=["b"])))
+    assert "floor: inscribed ellipse (a) " in shown
     shown = markdown_text(render_table(select_rows(table, exclude=["b"])))
     assert "30.0" == cells_of(shown, "floor: inscribed ellipse")[0][0]
 
