@@ -216,6 +216,7 @@ def problems(workdir: Path, before: dict[str, dict[str, float]], numbers: bool) 
     path = str(workdir)
     commands = (
         ["status", path], ["table", path], ["effects", path], ["compare", path, *ARMS],
+        ["rows", path, "--per", "image"],
         ["report", path, "--images", "1", "--output", f"{path}/r.html"], ["logs", path, _victim()],
         ["diff", f"{path}/trials/{_victim()}", f"{path}/trials/{_victim()}"])
     for command in commands:
