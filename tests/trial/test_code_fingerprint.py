@@ -127,7 +127,7 @@ def test_what_training_imports_is_part_of_the_code():
     counted = [entry.removesuffix(".py").replace("/", ".") for entry in code_fingerprint.COMPUTING]
     # Files, checks, messages and pictures for people.
     others = [
-        "storage", "trial", "errors", "progress", "data.drawing", "data.label_text",
+        "storage", "trial", "errors", "safe_text", "progress", "data.drawing", "data.label_text",
         "data.class_agreement"]
     assert {"data"} == {name for name in reached if not test_architecture.belongs(
         name, [*counted, *others])}
