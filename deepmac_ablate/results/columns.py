@@ -46,6 +46,9 @@ FIXED: dict[str, Column] = {
     "code_state": Column(
         "string", "'other code' or 'mixed code' if not all of it ran with the present code"),
     "commit": Column("string", "the commit that it was last started from"),
+    "platform": Column(
+        "string", "the processor or accelerator, threads, XLA and determinism of its training, "
+        "several separated by '; '; empty if unknown"),
     "folder": Column("string", "the folder of its files; empty if they are not available"),
 }
 

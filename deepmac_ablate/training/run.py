@@ -109,7 +109,7 @@ def run_trial(
     if workers.is_chief:
         workdir.append_attempt({
             "mode": mode, "step": step, "steps": session.training.steps,
-            "runtime": list(runtime),
+            "runtime": list(runtime), "platform": session.runtime.describe_platform(),
             **provenance.describe_code(
                 bindings.imported_modules(trial.gin_files), trial.gin_files)})
     if trains:

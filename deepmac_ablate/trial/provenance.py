@@ -139,6 +139,18 @@ def code_state(attempts: Sequence[Mapping[str, Any]], current: str) -> CodeState
     return "other code" if codes - {current} else ""
 
 
+def list_platforms(attempts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the different platforms on which the work of a trial that is still in use was done.
+
+    Args:
+        attempts: As for `code_state`, with ``platform``, see `Runtime.describe_platform`.
+    """
+    if any(attempt.get(name) is None for attempt in attempts for name in CODE_FIELDS):
+        return []
+    found = (attempt.get("platform") for attempt in _contributing_attempts(attempts))
+    return sorted(set(filter(None, found)))
+
+
 def _relative_path(path: Path) -> str:
     """Return the path of a gin file relative to the checkout, if it is in there."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

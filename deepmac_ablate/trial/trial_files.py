@@ -43,7 +43,7 @@ _START = {
     "step": optional(COUNT), "steps": optional(COUNT), "code": optional(TEXT),
     "modules": optional(list_of(TEXT)), "gin_files": optional(object_of(TEXT)),
     "commit": optional(TEXT), "host": optional(TEXT), "dirty": optional(FLAG),
-    "versions": optional(_NAMES)}
+    "platform": optional(TEXT), "versions": optional(_NAMES)}
 
 
 def is_metric(name: str) -> bool:

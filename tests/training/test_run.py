@@ -33,6 +33,7 @@ from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.multi_worker import Workers
 from deepmac_ablate.training.run import Interrupted, evaluate_model, run_trial, train_model
+from deepmac_ablate.training.runtime import processor_name
 from deepmac_ablate.training.session import prepare_session
 from deepmac_ablate.trial import provenance
 from deepmac_ablate.trial.trial import trial_id
@@ -124,7 +125,9 @@ def test_every_attempt_is_recorded(finished):
         assert provenance.code_fingerprint(gin_files=finished.trial.gin_files) == attempt["code"]
         assert tf.__version__ == attempt["versions"]["tensorflow"]
         assert provenance.describe_code().keys() == attempt.keys() - {
-            "time", "mode", "step", "steps", "runtime"}
+            "time", "mode", "step", "steps", "runtime", "platform"}
+        assert attempt["platform"].startswith(processor_name())
+        assert attempt["platform"].endswith(" 1 thread")
     started = [attempt["time"] for attempt in attempts]
     noted = [line["wall_time"] for line in finished.workdir.read_metrics()]
     assert started[0] < noted[0] < noted[-1] < started[1] < time.time()

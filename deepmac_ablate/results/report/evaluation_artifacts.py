@@ -76,6 +76,9 @@ def read_instances(trial: RepresentativeTrial) -> pd.DataFrame:
     """
     path, classes_path = trial.folder / kept.FILE, trial.folder / "per_class.csv"
     rows = kept.parse_instances(file_io.read(path) or b"", str(path))
+    if rows.empty:
+        raise UserError(
+            f"{path} is broken: it has no object in ground-truth boxes; evaluate the trial again.")
     header, _, lines = (file_io.read(classes_path) or b"").partition(b"\n")
     classes = parse_per_class(header, lines, str(classes_path))[["category_id", "name", "role"]]
     rows = rows.merge(classes.drop_duplicates("category_id"), on="category_id", how="left")

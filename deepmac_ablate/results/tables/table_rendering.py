@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ def render_table(table: Table) -> Document:
     Its records have the keys
 
     - `arm` (the label within the sweep), `sweep`, `label` (the name in this table), `baseline`,
-      `against` (the arm of the differences), `levels` (by axis), `other_code`;
+      `against` (the arm of the differences), `levels` (by axis), `other_code`, `platforms`;
     - `trials`, and how many of them are `finished`, `failed`, `interrupted`, `running`, `queued`
       and `missing`;
     - `parameters`, `training_gmacs` (10^9 multiply-adds), `relative_gmacs` (relative to the
@@ -112,7 +113,13 @@ def _trials_section(table: Table) -> Section:
 
 
 def _label(row: Row) -> str:
-    return row.arm.label + " !" * row.arm.other_code + " *" * row.baseline
+    return row.arm.label + marks(row)
+
+
+def marks(row: Row) -> str:
+    """Return the marks of an arm, which the notes explain."""
+    mixed = len(row.arm.platforms) > 1
+    return " !" * row.arm.other_code + " ~" * mixed + " *" * row.baseline
 
 
 def _without_empty(section: Section) -> Section:
@@ -134,6 +141,7 @@ def _record(row: Row, table: Table) -> dict[str, Any]:
     return {
         "arm": arm.arm, "sweep": arm.sweep, "label": arm.label, "baseline": row.baseline,
         "against": row.against, "levels": arm.levels, "other_code": arm.other_code,
+        "platforms": arm.platforms,
         "trials": len(arm.trials), "finished": len(arm.finished),
         **{name: arm.count_status(status) for status, name in _STATUSES.items()},
         "parameters": parameters[0] if parameters else None,
@@ -181,6 +189,19 @@ def _column_notes(table: Table) -> Iterator[str]:
         yield "time: mean training time of a trial."
     if any(row.arm.other_code for row in table.rows):
         yield "!: some trials ran with other code than the present version."
+    yield from _platform_notes([row.arm.platforms for row in table.rows])
+
+
+def _platform_notes(platforms: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a sentence about arms whose trials ran on several platforms, or not on the same."""
+    several = sorted(set(itertools.chain(*platforms)))
+    if len(several) < 2:
+        return
+    which = "~: trials" if any(len(of_arm) > 1 for of_arm in platforms) else "Arms"
+    # Their names have commas.
+    yield (
+        f"{which} ran on different platforms, which changes numbers as another seed would: "
+        f"{'; '.join(several)}.")
 
 
 def _seed_notes(table: Table) -> Iterator[str]:
