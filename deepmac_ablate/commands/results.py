@@ -33,6 +33,7 @@ def _register_table(commands: argparse._SubParsersAction) -> None:
         "--metric", action="append", default=[], metavar="METRIC",
         help="BOX_SOURCE/METRIC, such as groundtruth/mask_ap; may be given several times "
         "(default: groundtruth/iou and detections/mask_ap)")
+    _add_evaluation_option(parser)
     _add_split_option(parser)
     parser.add_argument(
         "--baseline", metavar="ARM", help="arm to compare with (default: each sweep's baseline)")
@@ -43,13 +44,14 @@ def _register_table(commands: argparse._SubParsersAction) -> None:
 def _run_table(args: argparse.Namespace) -> int:
     # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
-    from deepmac_ablate.results.tables.arm_table import arm_table
+    from deepmac_ablate.results.tables.arm_table import arm_table, evaluated_metrics
     from deepmac_ablate.results.tables.table_rendering import render_table
 
-    frame = results.load(*args.workdir)
+    frame = results.load(*args.workdir, evaluation=args.evaluation)
     per_class = results.per_class(frame)
     frame, split = apply_split(frame, per_class, args.split)
-    table = arm_table(frame, args.metric, args.confidence, per_class, args.baseline, split)
+    metrics = args.metric or (evaluated_metrics(frame) if args.evaluation else [])
+    table = arm_table(frame, metrics, args.confidence, per_class, args.baseline, split)
     _write(render_table(table), args)
     return 0
 
@@ -64,6 +66,7 @@ def _register_effects(commands: argparse._SubParsersAction) -> None:
         "--metric", metavar="METRIC",
         help="BOX_SOURCE/METRIC (default: groundtruth/iou, or detections/mask_ap if no trial has "
         "it)")
+    _add_evaluation_option(parser)
     _add_split_option(parser)
     _add_output_options(parser)
     parser.set_defaults(run=_run_effects)
@@ -76,11 +79,13 @@ def _run_effects(args: argparse.Namespace) -> int:
     from deepmac_ablate.results.effects.effects_rendering import render_effects
     from deepmac_ablate.results.tables import arm_table as tables
 
-    frame = results.load(args.workdir)
+    frame = results.load(args.workdir, evaluation=args.evaluation)
     per_class = results.per_class(frame)
     frame, split = apply_split(frame, per_class, args.split)
+    usual = (
+        tables.evaluated_metrics(frame)[-1:] if args.evaluation else tables.default_metrics(frame))
     # Without a finished trial there are no metrics yet.
-    metric = args.metric or [*tables.default_metrics(frame), tables.DEFAULT_METRICS[0]][0]
+    metric = args.metric or [*usual, tables.DEFAULT_METRICS[0]][0]
     effects = axis_effects(frame, metric, args.confidence, per_class, split)
     _write(render_effects(effects), args)
     return 0
@@ -204,6 +209,14 @@ def _write(document: Document, args: argparse.Namespace) -> None:
     except OSError as error:
         raise UserError(f"Cannot write {args.output}: {error}.") from error
     print(args.output)
+
+
+def _add_evaluation_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that selects another evaluation of the trials."""
+    parser.add_argument(
+        "--evaluation", metavar="NAME",
+        help="show the numbers of another evaluation of the trials, named as 'deepmac-ablate "
+        "evaluate' says (default: that at the end of training)")
 
 
 def _add_split_option(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -110,9 +109,7 @@ class _FolderReader:
             platform="; ".join(provenance.list_platforms(starts)),
             folder=self._folder,
             starts=_code_fields(starts),
-            metrics={
-                name: math.nan if value is None else value
-                for name, value in result.items() if trial_files.is_metric(name)})
+            metrics=trial_files.result_metrics(result))
         if found.status != "finished":
             record = self._unfinished(record, starts)
         return record._replace(broken=" ".join(dict.fromkeys(self._broken)))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from deepmac_ablate import class_splits
+from deepmac_ablate import box_jitter, class_splits
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.results import columns
 from deepmac_ablate.results.arms import ArmTrials, group_by_arm
@@ -162,6 +162,24 @@ def default_metrics(
     """Return the wanted metrics that a data frame has."""
     known = known_metrics(frame)
     return [metric for metric in wanted if metric in known]
+
+
+def evaluated_metrics(frame: pd.DataFrame) -> list[str]:
+    """Return the headline metric of each box source of an evaluation: mask IoU, or mask AP.
+
+    Ground-truth boxes come first, then boxes with more and more jitter.
+    """
+    known = known_metrics(frame)
+    sources = dict.fromkeys(metric.partition("/")[0] for metric in known)
+
+    def jitter(source: str) -> tuple[str, float]:
+        noise = box_jitter.parse_jitter(source)
+        return (noise.mode, noise.ratio) if noise else ("", float(source != "groundtruth"))
+
+    preferred = (
+        next((f"{source}/{name}" for name in ("iou", "mask_ap") if f"{source}/{name}" in known), "")
+        for source in sorted(sources, key=jitter))
+    return [metric for metric in preferred if metric]
 
 
 def checked_metrics(frame: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
