@@ -115,7 +115,7 @@ def evaluated(tmp_path):
 
 
 def test_numbers_of_an_evaluation_take_the_place_of_the_trials_own(evaluated):
-    """Where there are none, they are missing, with a word; a wrong name is one sentence."""
+    """They are missing where there are none, with a word; a wrong name is one sentence."""
     with pytest.warns(BrokenFileWarning, match="1 finished trial without .* 'test': a-1"):
         loaded = results.load(evaluated.path, evaluation="test")
     assert ["test@2", "val@1"] == list(loaded["dataset"])
