@@ -86,7 +86,7 @@ def plot_arms(data: PlotData) -> Plot:
     caption = (
         "Each small marker is one seed; the bar above is the mean, and the line its 95 % t "
         "interval over seeds. The dashed line is the baseline's mean. The panels have separate "
-        "scales.")
+        "scales. Dotted: what shapes without training score, and the most that is possible.")
     return _plot("arms", "Results by arm", draw_arms(shown, data.metric), caption, note,
                  "no trial has finished with this metric")
 
@@ -139,7 +139,7 @@ def plot_curves(data: PlotData) -> Plot:
         caption += (
             " Only the loss is shown, because evaluations during training have no results for "
             "another class split.")
-    return _plot("curves", "Learning curves", draw_curves(runs, data.metric),
+    return _plot("curves", "Learning curves", draw_curves(runs, data.metric, shown),
                  " ".join([caption, *broken]), note,
                  "no trial of these arms has training metrics here")
 
