@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from deepmac_ablate.data import drawing
 from deepmac_ablate.data.class_agreement import check_agreement
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.data.evaluation_data import EvaluationData
+from deepmac_ablate.data.trial_dataset import find_trial_dataset
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import overlays
 from deepmac_ablate.evaluation.artifacts import per_class_file
@@ -118,7 +120,7 @@ class Reevaluator:
         trial = files.read_trial()
         if trial is None:
             raise UserError(f"There is no trial in {workdir}: trial.json is missing.")
-        prepared, evaluation = self._prepare(trial)
+        prepared, evaluation = self._prepare(trial, files)
         classes = trial_classes(
             files, prepared.training.data.prefix, prepared.training.seen_classes,
             prepared.model.num_classes)
@@ -148,16 +150,27 @@ class Reevaluator:
             file_io.write(folder / name, content)
         return result, [str(folder / name) for name in ("result.json", *list(contents)[:-1])]
 
-    def _prepare(self, trial: Trial) -> tuple[PreparedModel, Evaluation]:
+    def _prepare(
+        self, trial: Trial, files: TrialWorkdir
+    ) -> tuple[PreparedModel, Evaluation]:
         key = (trial.gin_files, trial.bindings)
         if self._last is None or self._last[0] != key:
             # The memory of one model may be needed for the next.
             self._last = None
             prepared = prepare_model(trial)
-            own, data = prepared.evaluation, self._request.data
+            own, request = prepared.evaluation, self._request
+            data = request.data or find_trial_dataset(
+                own.data.prefix, files, _evaluated_dataset(files))
             # Not by adding bindings: those of the trial that they override would have no effect.
             evaluation = Evaluation(
-                own.data if data is None else EvaluationData(data, own.data.batch_size),
-                self._request.box_sources or own.box_sources, noise_seed=own.noise_seed)
+                EvaluationData(data, own.data.batch_size), request.box_sources or own.box_sources,
+                noise_seed=own.noise_seed)
             self._last = key, prepared, evaluation
         return self._last[1:]
+
+
+def _evaluated_dataset(files: TrialWorkdir) -> str | None:
+    """Return the identity of the dataset that the trial was evaluated on; None if unknown."""
+    with contextlib.suppress(UserError):
+        return (files.read_result() or {}).get("dataset")
+    return None

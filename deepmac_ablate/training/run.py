@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sequence
 from typing import Literal
@@ -110,6 +111,8 @@ def run_trial(
         workdir.append_attempt({
             "mode": mode, "step": step, "steps": session.training.steps,
             "runtime": list(runtime), "platform": session.runtime.describe_platform(),
+            # Relative paths of the configuration begin here.
+            "folder": os.getcwd(),  # noqa: PTH109
             **provenance.describe_code(
                 bindings.imported_modules(trial.gin_files), trial.gin_files)})
     if trains:

@@ -44,8 +44,8 @@ _START = {
                                                     "continuous_eval")),
     "step": optional(COUNT), "steps": optional(COUNT), "code": optional(TEXT),
     "modules": optional(list_of(TEXT)), "gin_files": optional(object_of(TEXT)),
-    "commit": optional(TEXT), "host": optional(TEXT), "dirty": optional(FLAG),
-    "platform": optional(TEXT), "versions": optional(_NAMES)}
+    "commit": optional(TEXT), "dirty": optional(FLAG), "folder": optional(TEXT),
+    "host": optional(TEXT), "platform": optional(TEXT), "versions": optional(_NAMES)}
 
 
 def is_metric(name: str) -> bool:

@@ -292,6 +292,27 @@ def test_other_images_can_be_evaluated(finished, copied, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
+def test_relative_data_are_found_from_another_folder(finished, tmp_path, monkeypatch):
+    """The folder in which the trial was started is recorded, and its prefixes begin there."""
+    workdir = TrialWorkdir(tmp_path / "scratch" / "w")
+    shutil.copytree(finished.workdir.path, workdir.path)
+    trial = dataclasses.replace(finished.trial, bindings=(
+        "TRAIN = 'data/train'", "VAL = 'data/val'"))
+    workdir.write_trial(trial, workdir.read_trial_id())
+    workdir.append_attempt({"mode": "eval", "folder": str(finished.recipe.data.parent)})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    # As in trials of earlier versions, whose classes only their dataset tells.
+    (workdir.path / "classes.json").unlink()
+    assert 0 == evaluate(workdir.path, "--box-source", "groundtruth", "--output", tmp_path / "o")
+    result, expected = json.loads((tmp_path / "o/result.json").read_text()), workdir.read_result()
+    assert expected["groundtruth/iou/novel"] == pytest.approx(
+        result["groundtruth/iou/novel"], abs=1e-6)
+    assert "disc" in (tmp_path / "o/per_class.csv").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
 def test_a_sweep_of_box_noise_is_one_evaluation_and_a_picture(finished, copied, capsys):
     """Ground-truth boxes and each ratio are box sources; a picture shows mask IoU over both."""
     assert 0 == evaluate(copied.path, "--box_noise", 0.1, 0.4, "--jitter_mode", "shrink")

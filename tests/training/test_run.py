@@ -128,6 +128,8 @@ def test_every_attempt_is_recorded(finished):
             "time", "mode", "step", "steps", "runtime", "platform"}
         assert attempt["platform"].startswith(processor_name())
         assert attempt["platform"].endswith(" 1 thread")
+        # Relative paths of its configuration begin there.
+        assert str(Path.cwd()) == attempt["folder"]
     started = [attempt["time"] for attempt in attempts]
     noted = [line["wall_time"] for line in finished.workdir.read_metrics()]
     assert started[0] < noted[0] < noted[-1] < started[1] < time.time()

@@ -16,6 +16,7 @@ from etils import epath
 
 from deepmac_ablate.data import masks
 from deepmac_ablate.data.dataset_info import DatasetInfo, annotations_path
+from deepmac_ablate.data.trial_dataset import find_trial_dataset
 from deepmac_ablate.errors import UserError, shorten
 from deepmac_ablate.evaluation.metrics.ground_truth import load_annotations
 from deepmac_ablate.results import instances as kept
@@ -157,9 +158,12 @@ def find_dataset(
     Raises:
         UserError: If there is no complete dataset at `prefix`, or it is a different one.
     """
-    results = [TrialWorkdir(trial.folder).read_result() or {} for trial in trials]
+    folders = [TrialWorkdir(trial.folder) for trial in trials]
+    results = [folder.read_result() or {} for folder in folders]
     candidate = prefix or results[0].get("data_prefix")
     try:
+        if candidate and prefix is None:
+            candidate = find_trial_dataset(candidate, folders[0], results[0].get("dataset"))
         _check(candidate, {result["dataset"] for result in results if result.get("dataset")})
     except UserError as error:
         if prefix is not None:
