@@ -51,7 +51,8 @@ def describe_code(
     Returns:
         ``code`` (the fingerprint), ``modules``, ``gin_files`` (name -> path, relative to the root
         if it is in the checkout), ``commit``, ``branch`` and ``dirty`` (None outside a checkout),
-        ``lock`` (hash of the lock file, or None), ``versions`` and ``host``.
+        ``lock`` (hash of the lock file, or None), ``versions``, ``host`` and ``folder`` (the
+        current one, in which relative paths of the configuration begin).
     """
     modules = sorted(set(modules))
     places = {name: _relative_path(find_gin_file(name)) for name in gin_files}
@@ -66,6 +67,7 @@ def describe_code(
         "lock": lock_hash(),
         "versions": library_versions(),
         "host": socket.gethostname(),
+        "folder": os.getcwd(),  # noqa: PTH109
     }
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from deepmac_ablate import bindings, cli, errors
 from deepmac_ablate.training.session import prepare_session
+from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +149,24 @@ def test_a_process_ends_without_a_traceback(tiny_recipe, tmp_path):
     assert (2, "") == (run.returncode, run.stdout)
     assert 1 == len(run.stderr.splitlines()), run.stderr
     assert "MaskRCNN has no parameter 'mask_boxs'. Did you mean 'mask_boxes'?" in run.stderr
+
+
+def test_the_folder_of_another_trial_is_refused_without_tensorflow(tmp_path):
+    """It is read before the libraries, the data and the model, which take many seconds."""
+    workdir, recipe = TrialWorkdir(tmp_path / "w"), "gin/experiments/shapes_small.gin"
+    workdir.write_trial(Trial((recipe,), ("STEPS = 2",), 0, ""), "0123456789ab")
+    code = f"""
+import sys
+from deepmac_ablate import cli
+status = cli.main(["train", "--gin-file", {recipe!r}, "--gin-bindings", "STEPS = 3", "--workdir",
+                   {str(workdir.path)!r}])
+print(status, sorted({{"tensorflow", "tf_keras"}} & sys.modules.keys()))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "2 []\n" == run.stdout
+    assert "holds another trial: its bindings has 'STEPS = 2' where this one has 'STEPS = 3'" in (
+        run.stderr)
 
 
 def test_help_needs_no_tensorflow():

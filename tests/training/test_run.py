@@ -355,6 +355,21 @@ def test_another_trial_is_refused(finished):
     assert before == contents(finished.workdir)
 
 
+def test_a_finished_trial_keeps_the_settings_of_its_result(finished, tmp_path):
+    """With other evaluation settings it is not evaluated again, and config.gin says with which."""
+    workdir = TrialWorkdir(tmp_path / "w")
+    shutil.copytree(finished.workdir.path, workdir.path)
+    before = (workdir.path / "config.gin").read_text()
+    run_trial(finished.trial_with("Evaluation.noise_seed = 5"), workdir)
+    assert before == (workdir.path / "config.gin").read_text()
+    # As `plan` and `launch` recommend for such trials.
+    (workdir.path / "result.json").unlink()
+    run_trial(finished.trial_with("Evaluation.box_sources = ('groundtruth',)"), workdir)
+    assert "Evaluation.box_sources" in (workdir.path / "config.gin").read_text()
+    assert {"groundtruth"} == {
+        name.partition("/")[0] for name in workdir.read_result() if "/" in name}
+
+
 def test_the_data_may_lie_elsewhere(finished, tmp_path):
     """Another path, other devices or another evaluation keep the id; other data changes it."""
     own = finished.workdir.read_trial_id()
