@@ -51,9 +51,9 @@ def draw_curves(
     panels = {"loss": _lines(runs, "metrics", _LOSS)}
     for title, name in (("novel classes", novel), ("seen classes", seen)):
         panels[title] = _lines(runs, "evaluations", name, 100.0)
-    # A single final result is not a curve; the other figures show it.
+    # A single final result is not a curve; the other figures show it, but not the loss.
     shown = {title: lines for title, lines in panels.items()
-             if any(len(steps) > 1 for _, steps, _ in lines)}
+             if any(len(steps) > 1 or title == "loss" for _, steps, _ in lines)}
     if not shown:
         return None
     labels = list(dict.fromkeys(run.arm for run in runs))
@@ -84,7 +84,8 @@ def _draw_panel(
 ) -> None:
     for arm, steps, values in lines:
         arm_style = {**style.arm_style(labels.index(arm)), "markersize": 3.5, "linewidth": 1.1}
-        if not with_markers:
+        # A line through one point would be invisible.
+        if not with_markers and len(steps) > 1:
             arm_style["marker"] = None
         panel.plot(steps, values, label=shorten_label(arm), alpha=0.85, **arm_style)
     panel.set_xlabel("step")
