@@ -113,7 +113,7 @@ def _sentence(workdir: SweepWorkdir, changes: _Changes, trials: Sequence[str]) -
         options.append(f"--data {shlex.quote(ast.literal_eval(prefix))}")
     again = ""
     if changes.keys() <= {_BOX_SOURCES, _PREFIX} and options:
-        folder = shlex.quote(workdir.location(trials[0]))
+        folder = shlex.quote(str(workdir.path))
         again = (
             f"evaluate them again with `deepmac-ablate evaluate --workdir {folder} "
             f"{' '.join(options)}`, which writes beside their results, or ")
