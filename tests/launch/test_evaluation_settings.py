@@ -49,7 +49,7 @@ def test_other_box_sources_are_one_sentence_with_the_command_for_the_new_ones(wo
         "18 finished trials were evaluated with other settings: Evaluation.box_sources = "
         "['detections', 'groundtruth'] (now ['detections', 'jittered0.1']); evaluate them again")
     assert (
-        f"`deepmac-ablate evaluate --workdir {workdir}/trials/6d15d950e63a "
+        f"`deepmac-ablate evaluate --workdir {workdir} "
         "--box-source detections --box-source jittered0.1`") in line
     assert "and 13 more" in line
 

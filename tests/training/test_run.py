@@ -127,7 +127,7 @@ def test_every_attempt_is_recorded(finished):
         assert provenance.describe_code().keys() == attempt.keys() - {
             "time", "mode", "step", "steps", "runtime", "platform"}
         assert attempt["platform"].startswith(processor_name())
-        assert attempt["platform"].endswith(" 1 thread")
+        assert attempt["platform"].endswith(", 1 thread, deterministic")
         # Relative paths of its configuration begin there.
         assert str(Path.cwd()) == attempt["folder"]
     started = [attempt["time"] for attempt in attempts]
