@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from deepmac_ablate import cli, results
+from deepmac_ablate import bindings, cli, results
 from deepmac_ablate.data.dataset_info import DatasetInfo, annotations_path
 from deepmac_ablate.data.shapes import generate
 from deepmac_ablate.evaluation.metrics.ground_truth import load_annotations
@@ -140,13 +140,36 @@ def test_a_broken_link_is_found() -> None:
     assert "no-such-heading" not in anchors("docs/sweeps.md")
 
 
+@pytest.mark.parametrize("recipe", ["shapes_small", "coco_small", "deep_mask_head_rcnn_voc_r50"])
+def test_the_head_of_the_readme_is_compared_fairly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    """It has the settings of the default head in every recipe; only the class is another."""
+    (tmp_path / "dilated.gin").write_text(blocks("README.md", "Add an arm in three steps")[1])
+    monkeypatch.chdir(tmp_path)
+    settings = []
+    for head, name in (("gin/mask_heads/default.gin", "Conv"), ("dilated.gin", "Dilated")):
+        read = bindings.read([f"gin/experiments/{recipe}.gin", head], []).bindings
+        reached = bindings.explicit_bindings(read)
+        # The defaults of ConvMaskHead.
+        settings.append({"width": "256", "crop_size": "14"} | {
+            parameter: value for selector, _, parameter in (
+                key.rpartition(".") for key in reached)
+            if selector == f"{name}MaskHead" and (value := reached[f"{selector}.{parameter}"])})
+    assert settings[0] == settings[1]
+    assert {"num_convs", "norm", "upsampling", "width"} <= settings[0].keys()
+
+
 @pytest.mark.extended
 @pytest.mark.slow
 def test_three_steps_add_an_arm(tmp_path: Path) -> None:
     """The README's class, gin file and sweep train the new mask head; the new loss is logged."""
     head, head_gin, sweep = blocks("README.md", "Add an arm in three steps")
     loss, loss_gin = blocks("docs/architecture.md", "Extending")
-    files = {"my_heads.py": head, "dilated.gin": f"{head_gin}include 'dice.gin'\n",
+    # What other axes exchange in the built-in heads can be exchanged in it, too.
+    exchanged = "".join(f"DilatedMaskHead.{binding}\n" for binding in (
+        "norm = @GroupNorm()", "upsampling = @Interpolation()", "class_agnostic = False"))
+    files = {"my_heads.py": head, "dilated.gin": f"{head_gin}include 'dice.gin'\n{exchanged}",
              "reach.py": sweep, "my_losses.py": loss, "dice.gin": loss_gin}
     for name, content in files.items():
         (tmp_path / name).write_text(content)
@@ -162,7 +185,8 @@ def test_three_steps_add_an_arm(tmp_path: Path) -> None:
         check=False)
     assert done.returncode == 0, done.stderr
     [operative] = tmp_path.glob("runs/reach/trials/*/operative_config.gin")
-    assert "DilatedMaskHead.num_convs = 3" in operative.read_text()
+    assert exchanged.splitlines() == [
+        line for line in exchanged.splitlines() if line in operative.read_text().splitlines()]
     [metrics] = tmp_path.glob("runs/reach/trials/*/metrics.jsonl")
     assert "dice_loss" in metrics.read_text()
 

@@ -66,7 +66,8 @@ def describe_mismatch(value: Any, annotation: Any) -> str:  # noqa: ANN401
 def _reference_fits(value: Reference, annotation: Any) -> bool:  # noqa: ANN401
     if not value.evaluate:
         if not _is_callable_type(annotation):
-            return not isinstance(typing.get_origin(annotation) or annotation, type)
+            cls = typing.get_origin(annotation) or annotation
+            return cls is not Literal and not isinstance(cls, type)
         # ``Callable[[], MaskRCNN]``: the call must return one.
         is_callable = typing.get_origin(annotation) is collections.abc.Callable
         annotation = typing.get_args(annotation)[-1] if is_callable else Any

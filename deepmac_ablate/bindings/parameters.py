@@ -107,13 +107,16 @@ def list_parameters(bindings: Iterable[Binding] = ()) -> list[ListedParameter]:
     return sorted(rows, key=lambda row: row.selector)
 
 
-def filter_parameters(rows: Sequence[ListedParameter], wanted: str) -> list[ListedParameter]:
+def filter_parameters(
+    rows: Sequence[ListedParameter], wanted: str, with_files: bool = True
+) -> list[ListedParameter]:
     """Return the parameters whose name contains a text, or matches a pattern with wildcards.
 
     Args:
         rows: The parameters to choose from.
         wanted: A part of a name or a pattern, such as "mask_head" or "HourglassMaskHead.*"; case is
             ignored.
+        with_files: Whether gin files were given; only those import classes of the user.
 
     Raises:
         UserError: If no parameter matches; the message suggests a similar name.
@@ -123,7 +126,9 @@ def filter_parameters(rows: Sequence[ListedParameter], wanted: str) -> list[List
     if not found:
         known = {word for row in rows for word in (row.name, row.selector, row.parameter)}
         raise UserError(
-            f"No parameter matches {wanted!r}.{did_you_mean(wanted, sorted(known))}")
+            f"No parameter matches {wanted!r}.{did_you_mean(wanted, sorted(known))}"
+            + ("" if with_files else " A class of your own is listed with --gin-file FILE, a gin "
+               "file that imports it."))
     return found
 
 

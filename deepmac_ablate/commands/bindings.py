@@ -50,7 +50,7 @@ def _add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "and the places of the bindings. A and B are each a gin file, several gin files joined by "
         "'+', or a trial's folder; with --workdir also a trial's id, the beginning of an id, or "
         "the label of an arm. For trials that were trained, also show defaults that have changed "
-        "with the code.",
+        "with the code, and those of classes that only one of them uses.",
     )
     parser.add_argument("a", metavar="A", help="trial or gin files to compare with")
     parser.add_argument("b", metavar="B", help="trial or gin files to compare")
@@ -103,7 +103,7 @@ def _run_list(args: argparse.Namespace) -> int:
 
     rows = parameters.list_parameters(bindings.read_partial(args.gin_file, args.gin_bindings))
     if args.filter is not None:
-        rows = parameters.filter_parameters(rows, args.filter)
+        rows = parameters.filter_parameters(rows, args.filter, bool(args.gin_file))
     if args.json:
         print(to_json(config_text.list_fields(rows), indent=2))
     else:

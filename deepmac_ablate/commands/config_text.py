@@ -108,9 +108,10 @@ def difference_rows(comparison: Comparison) -> list[list[Cell]]:
         rows.append([[("seed", NAME)], *([(str(seed), VALUE)] for seed in comparison.seeds)])
     for name, a, b in comparison.differences:
         rows.append([[(name, NAME)], _side_cell(a), _side_cell(b)])
-    for name, a, b in comparison.defaults:
+    for name, a, b, one_sided in comparison.defaults:
         values = ([(value or _NOTHING, VALUE)] for value in (a, b))
-        rows.append([[(name, NAME), ("  default, changed with the code", PLACE)], *values])
+        kind = "default" if one_sided else "default, changed with the code"
+        rows.append([[(name, NAME), (f"  {kind}", PLACE)], *values])
     return rows
 
 

@@ -6,10 +6,15 @@ Parsing needs no TensorFlow; the commands import what they run.
 from __future__ import annotations
 
 import argparse
+import os
+import re
 from pathlib import Path
 
 from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.data.dataset_info import DatasetInfo
+
+# Names of datasets that are not trained on.
+_EVALUATED = re.compile(r"(mini)?(val|valid|validation|test|eval|dev)[-_\d]*", re.IGNORECASE)
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -94,7 +99,7 @@ def _run_coco(args: argparse.Namespace) -> int:
     from deepmac_ablate.data import convert_coco
 
     summary = convert_coco.convert_dataset(args.images, args.annotations, args.output, args.shards)
-    print("\n".join([*summary.lines(), _declaration(summary.info)]))
+    print("\n".join([*summary.lines(), *_coco_declaration(summary.info, args.output)]))
     return 0
 
 
@@ -122,6 +127,18 @@ def _run_check(args: argparse.Namespace) -> int:
     return 1 if report.problems else 0
 
 
+def _coco_declaration(info: DatasetInfo, prefix: str) -> list[str]:
+    """Return the lines that a gin file needs to train or to evaluate on a converted dataset."""
+    if _EVALUATED.fullmatch(info.name):
+        return [
+            "To evaluate on these data, put this into a gin file; DATASET declares training data "
+            "only:", f"VAL = {os.fspath(prefix)!r}"]
+    return [
+        "To train on these data, put this into a gin file (to evaluate on them: VAL = "
+        f"{os.fspath(prefix)!r}, without DATASET):",
+        f"TRAIN = {os.fspath(prefix)!r}", _declaration(info)]
+
+
 def _declaration(info: DatasetInfo) -> str:
-    """Return the gin binding that declares the dataset by its fingerprint, whatever its path."""
+    """Return the gin binding that declares the training data, whatever their path."""
     return f"DATASET = {info.identity!r}"

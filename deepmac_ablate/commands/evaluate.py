@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from typing import TYPE_CHECKING
 
+from deepmac_ablate import errors
 from deepmac_ablate.commands.option_types import at_least
+from deepmac_ablate.errors import UserError, count_noun
+from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.progress import track
+from deepmac_ablate.results.formats import join_names
+from deepmac_ablate.storage import file_io
+
+if TYPE_CHECKING:
+    from deepmac_ablate.training.reevaluate import EvaluationRequest
 
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
-        "evaluate", help="evaluate a trained trial again with other settings",
-        description="Evaluate the last checkpoint of a trial; its result.json is not changed.")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the trial")
+        "evaluate", help="evaluate trained trials again with other settings",
+        description="Evaluate the last checkpoint of a trial, or of each finished trial of a "
+        "sweep; their result.json is not changed. Trials of a sweep that have this evaluation are "
+        "left out, so the command resumes after a stop.")
+    parser.add_argument(
+        "--workdir", required=True, metavar="DIR", help="folder of a trial, or workdir of a sweep")
     parser.add_argument(
         "--box-source", action="append", metavar="NAME",
         help="source of the boxes in which masks are predicted: detections, groundtruth, or "
@@ -36,7 +50,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         help="number of images to draw predictions on (default: %(default)s)")
     parser.add_argument(
         "--output", metavar="DIR",
-        help="folder for the results (default: a folder in DIR/evaluations)")
+        help="folder for the results of one trial (default: a folder in DIR/evaluations)")
     parser.set_defaults(run=_run)
 
 
@@ -47,10 +61,69 @@ def _run(args: argparse.Namespace) -> int:
     box_sources = summary.requested_box_sources(
         args.box_source or [], args.box_noise, args.jitter_mode)
 
-    from deepmac_ablate.training.reevaluate import reevaluate
+    from deepmac_ablate.training.reevaluate import EvaluationRequest, Reevaluator
 
-    result, files = reevaluate(
-        args.workdir, box_sources or None, args.split, args.data, args.draw, args.output)
+    request = EvaluationRequest(box_sources, args.split, args.data, args.draw)
+    sweep = SweepWorkdir(args.workdir)
+    if (sweep.path / "plan.json").exists():
+        if args.output:
+            raise UserError(
+                "--output is for one trial; those of a sweep have their results in their folders.")
+        return _evaluate_sweep(sweep, request)
+    result, files = Reevaluator(request).evaluate(args.workdir, args.output)
     print(summary.table_text(result))
     print("\n".join(files))
     return 0
+
+
+def _evaluate_sweep(sweep: SweepWorkdir, request: EvaluationRequest) -> int:
+    """Evaluate the finished trials of a sweep, and print a table of the arms.
+
+    Raises:
+        UserError: If no trial could be evaluated.
+    """
+    from deepmac_ablate.training.reevaluate import Reevaluator
+
+    plan = sweep.read_plan()
+    # The seeds of an arm follow each other, and share a model.
+    finished = [each.id for each in plan.trials if sweep.trial(each.id).is_finished()]
+    if not finished:
+        raise UserError(f"No trial in {sweep.path} has finished, so there is none to evaluate.")
+    waiting = [trial for trial in finished if not request.is_done(sweep.trial(trial))]
+    print(
+        f"{count_noun(len(plan.trials), 'trial')}: {len(finished)} finished, of which "
+        f"{len(finished) - len(waiting)} have this evaluation.", file=sys.stderr)
+    reevaluator, problems = Reevaluator(request), {}
+    for trial in track(waiting, len(waiting), "Evaluating trials"):
+        try:
+            reevaluator.evaluate(sweep.location(trial))
+        except UserError as error:
+            problems.setdefault(str(error), []).append(trial)
+    for problem, trials in problems.items():
+        print(f"deepmac-ablate: {join_names(trials)}: {problem}", file=sys.stderr)
+    names = sorted({request.name(request.find_dataset(sweep.trial(each))) for each in finished})
+    for name in names:
+        _show(sweep, name)
+    return errors.FAILED if problems else 0
+
+
+def _show(sweep: SweepWorkdir, name: str) -> None:
+    """Print a table of an evaluation of a sweep, and draw box noise if boxes were jittered."""
+    from deepmac_ablate import results
+    from deepmac_ablate.results.arms import group_by_arm
+    from deepmac_ablate.results.columns import evaluated_metrics
+    from deepmac_ablate.results.formats import markdown_text
+    from deepmac_ablate.results.report.figures import figure_files
+    from deepmac_ablate.results.report.figures.noise_plot import draw_noise
+    from deepmac_ablate.results.tables.arm_table import arm_table
+    from deepmac_ablate.results.tables.table_rendering import render_table
+
+    frame = results.load(str(sweep.path), evaluation=name)
+    lines = [f"Again: deepmac-ablate table {sweep.path} --evaluation {name}"]
+    if (figure := draw_noise(group_by_arm(frame).arms)) is not None:
+        path = sweep.path / "evaluations" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        file_io.write(path, figure_files.to_png(figure))
+        lines.append(str(path))
+    table = arm_table(frame, evaluated_metrics(frame), per_class=results.per_class(frame))
+    print("\n".join([markdown_text(render_table(table)), "", *lines]))

@@ -17,6 +17,7 @@ from deepmac_ablate.launch.cloud_jobs.cost_forecast import forecast_cost
 from deepmac_ablate.launch.cloud_jobs.dry_run import DryRun
 from deepmac_ablate.launch.cloud_jobs.executor import CloudExecutor
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
+from deepmac_ablate.launch.evaluation_settings import describe_changes
 from deepmac_ablate.launch.executor import Executor, JobOptions
 from deepmac_ablate.launch.gpus import list_gpus
 from deepmac_ablate.launch.launcher import Launch, LaunchOptions
@@ -154,7 +155,7 @@ def _report(plan: Plan, workdir: SweepWorkdir, job: Launch) -> int:
     print(f"{status_table(rows)}\n")
     if any(row.status == "finished" for row in rows) and len(plan.arms) <= _MOST_ARMS:
         print(f"{results_text(workdir, plan)}\n")
-    print(status_summary(rows))
+    print("\n".join([*describe_changes(workdir, plan, rows), status_summary(rows)]))
     if job.stop_reason:
         print(f"Not all trials were started. {job.stop_reason}", file=sys.stderr)
     statuses = {row.status for row in rows}

@@ -11,6 +11,7 @@ from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import plan_report
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import forecast_cost
+from deepmac_ablate.launch.evaluation_settings import describe_changes
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.sweep.checked_plan import CheckedPlan, check_sweep
@@ -43,11 +44,12 @@ def _run(args: argparse.Namespace) -> int:
     plan = edit_and_check(sweep, args, request)
     rows = StatusReader(workdir, plan.plan).read_rows_with_code()
     on_device = None if request is None else forecast_cost(request, plan, rows, workdir)
+    changes = describe_changes(workdir, plan.plan, rows)
     if args.json:
-        content = plan_report.render_json(plan, rows, on_device)
+        content = plan_report.render_json(plan, rows, on_device, changes)
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        print(plan_report.render_text(plan, rows, on_device))
+        print(plan_report.render_text(plan, rows, on_device, changes))
     return 0
 
 

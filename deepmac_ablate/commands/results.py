@@ -37,6 +37,7 @@ def _register_table(commands: argparse._SubParsersAction) -> None:
         "--metric", action="append", default=[], metavar="METRIC",
         help="BOX_SOURCE/METRIC, such as groundtruth/mask_ap; may be given several times "
         "(default: groundtruth/iou and detections/mask_ap)")
+    _add_evaluation_option(parser)
     _add_split_option(parser)
     parser.add_argument(
         "--baseline", metavar="ARM", help="arm to compare with (default: each sweep's baseline)")
@@ -64,16 +65,18 @@ def _register_table(commands: argparse._SubParsersAction) -> None:
 def _run_table(args: argparse.Namespace) -> int:
     # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
+    from deepmac_ablate.results.columns import evaluated_metrics
     from deepmac_ablate.results.tables.arm_table import arm_table
     from deepmac_ablate.results.tables.row_selection import select_rows, sort_rows
     from deepmac_ablate.results.tables.table_rendering import render_table
 
     if args.reverse and not (args.sort or args.top):
         raise UserError("--reverse has no effect without --sort.")
-    frame = results.load(*args.workdir)
+    frame = results.load(*args.workdir, evaluation=args.evaluation)
     per_class = results.per_class(frame)
     frame, split = apply_split(frame, per_class, args.split)
-    table = arm_table(frame, args.metric, args.confidence, per_class, args.baseline, split)
+    metrics = args.metric or (evaluated_metrics(frame) if args.evaluation else [])
+    table = arm_table(frame, metrics, args.confidence, per_class, args.baseline, split)
     if args.sort or args.top:
         table = sort_rows(table, args.sort or "novel", args.reverse)
     write_document(render_table(select_rows(table, args.only, args.exclude, args.top)), args)
@@ -91,6 +94,7 @@ def _register_rows(commands: argparse._SubParsersAction) -> None:
         "--per", choices=["trial", "class", "image", "object"], default="trial", metavar="UNIT",
         help="trial, class, image or object; images and objects have the mask IoU in ground-truth "
         "boxes (default: %(default)s)")
+    _add_evaluation_option(parser)
     _add_split_option(parser)
     parser.add_argument(
         "--format", choices=["csv", "json"], default="csv", metavar="FORMAT",
@@ -105,7 +109,7 @@ def _run_rows(args: argparse.Namespace) -> int:
     from deepmac_ablate.results.loading import per_object
     from deepmac_ablate.results.loading.per_class import split_roles
 
-    frame = results.load(*args.workdir)
+    frame = results.load(*args.workdir, evaluation=args.evaluation)
     per_class = results.per_class(frame)
     frame, split = apply_split(frame, per_class, args.split)
     if args.per == "class":
@@ -132,6 +136,7 @@ def _register_effects(commands: argparse._SubParsersAction) -> None:
         "--metric", metavar="METRIC",
         help="BOX_SOURCE/METRIC (default: groundtruth/iou, or detections/mask_ap if no trial has "
         "it)")
+    _add_evaluation_option(parser)
     _add_split_option(parser)
     add_output_options(parser)
     parser.set_defaults(run=_run_effects)
@@ -140,15 +145,18 @@ def _register_effects(commands: argparse._SubParsersAction) -> None:
 def _run_effects(args: argparse.Namespace) -> int:
     # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
+    from deepmac_ablate.results import columns
     from deepmac_ablate.results.effects.axis_effects import axis_effects
     from deepmac_ablate.results.effects.effects_rendering import render_effects
     from deepmac_ablate.results.tables import arm_table as tables
 
-    frame = results.load(args.workdir)
+    frame = results.load(args.workdir, evaluation=args.evaluation)
     per_class = results.per_class(frame)
     frame, split = apply_split(frame, per_class, args.split)
+    usual = (
+        columns.evaluated_metrics(frame)[-1:] if args.evaluation else tables.default_metrics(frame))
     # Without a finished trial there are no metrics yet.
-    metric = args.metric or [*tables.default_metrics(frame), tables.DEFAULT_METRICS[0]][0]
+    metric = args.metric or [*usual, tables.DEFAULT_METRICS[0]][0]
     effects = axis_effects(frame, metric, args.confidence, per_class, split)
     write_document(render_effects(effects), args)
     return 0
@@ -240,6 +248,14 @@ def _run_report(args: argparse.Namespace) -> int:
         args.metric, args.split, args.data, args.figures, args.images, args.seed)
     print("\n".join(write_report(args.workdirs, args.output, options)))
     return 0
+
+
+def _add_evaluation_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that selects another evaluation of the trials."""
+    parser.add_argument(
+        "--evaluation", metavar="NAME",
+        help="show the numbers of another evaluation of the trials, named as 'deepmac-ablate "
+        "evaluate' says (default: that at the end of training)")
 
 
 def _add_split_option(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.serving import INPUT_TYPES
 from deepmac_ablate.serving.box_file import read_boxes, read_image_ids
-from deepmac_ablate.serving.image_folder import check_output, find_images
+from deepmac_ablate.serving.image_folder import check_output, find_images, find_stale_drawings
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -85,7 +85,8 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "ids in the file of boxes if it has any, otherwise 1, 2, 3, ...)",
     )
     parser.add_argument(
-        "--output", metavar="OUTPUT", help="folder for the results (default: DIR/predictions)"
+        "--output", metavar="OUTPUT", help="folder for the results, which replace those of an "
+        "earlier run (default: DIR/predictions)"
     )
     parser.add_argument(
         "--min-score", type=float, default=0.3, metavar="SCORE",
@@ -133,6 +134,7 @@ def _run_predict(args: argparse.Namespace) -> int:
         listed = listed or boxes.listed
     if args.limit is not None:
         images = images[: args.limit]
+    find_stale_drawings(output, images)
     # Report mistakes before TensorFlow is imported, which takes seconds.
     from deepmac_ablate.serving.predict import predict_images
 

@@ -29,7 +29,7 @@ def _run(args: argparse.Namespace) -> int:
         sync.complete_files(args.folder)
     files = sync.pending_files(args.folder)
     if not files:
-        print(f"Nothing to upload: {args.folder} has no offline runs that are not uploaded yet.")
+        print(sync.describe_nothing_pending(args.folder))
         return 0
     if args.dry_run:
         print("\n".join([*map(str, files), f"{count_noun(len(files), 'file')} would be uploaded."]))

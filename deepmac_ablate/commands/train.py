@@ -8,11 +8,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from deepmac_ablate import errors
+from deepmac_ablate import bindings, errors
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision.handover import next_command
 from deepmac_ablate.training import tf_config, tpu_environment
-from deepmac_ablate.trial.trial import Trial
+from deepmac_ablate.trial.trial import Trial, trial_id
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     """Run the trial, and then those that a supervisor hands over."""
+    # Before TensorFlow is imported, which takes seconds.
+    _read_trial(args)
     tpu_environment.set_tpu_variables(os.environ)
     from deepmac_ablate.training.session_cache import SessionCache
 
@@ -77,9 +79,7 @@ def _train(args: argparse.Namespace, cache: SessionCache) -> int:
     # Half a million imported objects stay; collecting garbage need not visit them time and again.
     gc.freeze()
     workdir = TrialWorkdir(args.workdir)
-    trial = Trial(tuple(args.gin_file), tuple(args.gin_bindings), args.seed, args.arm)
-    if not args.gin_file:
-        trial = _trial_there(args, workdir)
+    trial = _read_trial(args)
     # One mirror per trial, however many processes train it.
     tracking = args.tracking if tf_config.read_task().is_chief else "off"
     job_type = "eval" if args.mode in ("eval", "continuous_eval") else "train"
@@ -101,6 +101,21 @@ def _train(args: argparse.Namespace, cache: SessionCache) -> int:
         print(table_text(result))
         print(f"{args.workdir}/result.json, {args.workdir}/per_class.csv")
     return 0
+
+
+def _read_trial(args: argparse.Namespace) -> Trial:
+    """Return the trial of the command line.
+
+    Raises:
+        UserError: If its gin files or bindings cannot be read, or the workdir holds another trial.
+    """
+    workdir = TrialWorkdir(args.workdir)
+    if not args.gin_file:
+        return _trial_there(args, workdir)
+    trial = Trial(tuple(args.gin_file), tuple(args.gin_bindings), args.seed, args.arm)
+    reached = bindings.explicit_bindings(bindings.read(trial.gin_files, trial.bindings).bindings)
+    workdir.check_trial(trial, trial_id(reached, trial.seed))
+    return trial
 
 
 def _trial_there(args: argparse.Namespace, workdir: TrialWorkdir) -> Trial:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from deepmac_ablate import class_splits
 from deepmac_ablate.data.dataset_info import Category, DatasetInfo
+from deepmac_ablate.data.trial_dataset import find_trial_dataset
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -132,7 +133,8 @@ def trial_classes(
     if stored is not None:
         return stored
     try:
-        return dataset_classes(DatasetInfo.load(prefix).categories, seen)
+        found = find_trial_dataset(prefix, workdir)
+        return dataset_classes(DatasetInfo.load(found).categories, seen)
     except UserError:
         return _guess_classes(seen, num_classes)
 

@@ -34,7 +34,8 @@ hours, USD: per trial on the device, from the first training step to the last.
 
 
 def render_json(
-    checked: CheckedPlan, rows: Sequence[TrialRow], forecast: CostForecast | None = None
+    checked: CheckedPlan, rows: Sequence[TrialRow], forecast: CostForecast | None = None,
+    evaluation_changes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the plan as plain values, with the status and cost of each trial.
 
@@ -42,6 +43,7 @@ def render_json(
         checked: The checked plan.
         rows: The status of its trials.
         forecast: Hours and cost on a rented device; None without one.
+        evaluation_changes: The result of `evaluation_settings.describe_changes`.
     """
     plan = checked.plan.to_json()
     for fields, row in zip(plan["trials"], rows, strict=True):
@@ -55,11 +57,13 @@ def render_json(
     if forecast is not None:
         plan["device"] = forecast.to_json()
     return plan | {
-        "data_out_of_reach": checked.data_out_of_reach, "data_notes": checked.data_notes}
+        "data_out_of_reach": checked.data_out_of_reach, "data_notes": checked.data_notes,
+        "evaluation_changes": list(evaluation_changes)}
 
 
 def render_text(
-    checked: CheckedPlan, rows: Sequence[TrialRow], forecast: CostForecast | None = None
+    checked: CheckedPlan, rows: Sequence[TrialRow], forecast: CostForecast | None = None,
+    evaluation_changes: Sequence[str] = (),
 ) -> str:
     """Return a table of the arms with status and cost, and the number of trials of each level.
 
@@ -67,6 +71,7 @@ def render_text(
         checked: The checked plan.
         rows: The status of its trials.
         forecast: Hours and cost on a rented device; None without one.
+        evaluation_changes: The result of `evaluation_settings.describe_changes`.
     """
     plan = checked.plan
     arms: dict[str, list[TrialRow]] = {}
@@ -94,7 +99,7 @@ def render_text(
     lines += _level_counts(checked)
     lines += _totals(checked, rows)
     lines += forecast.lines() if forecast else []
-    return "\n".join(lines)
+    return "\n".join([*lines, *evaluation_changes])
 
 
 def render_summary(checked: CheckedPlan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -41,6 +42,12 @@ class ArmTrials(NamedTuple):
     def other_code(self) -> bool:
         """True if any part of its trials ran with other code than the present one."""
         return any(row["code_state"] for row in self.trials)
+
+    @property
+    def platforms(self) -> list[str]:
+        """The different platforms that its finished trials ran on, see the column `platform`."""
+        found = ((row.get("platform") or "").split("; ") for row in self.finished)
+        return sorted(set(filter(None, itertools.chain(*found))))
 
     def count_status(self, status: str) -> int:
         """Return the number of its trials that have a status."""

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from deepmac_ablate import box_jitter
+
 
 class Column(NamedTuple):
     """A fixed column.
@@ -46,6 +48,9 @@ FIXED: dict[str, Column] = {
     "code_state": Column(
         "string", "'other code' or 'mixed code' if not all of it ran with the present code"),
     "commit": Column("string", "the commit that it was last started from"),
+    "platform": Column(
+        "string", "the processor or accelerator, threads, XLA and determinism of its training, "
+        "several separated by '; '; empty if unknown"),
     "folder": Column("string", "the folder of its files; empty if they are not available"),
 }
 
@@ -71,3 +76,21 @@ def axes(frame: pd.DataFrame) -> list[str]:
 def metrics(frame: pd.DataFrame) -> list[str]:
     """Return the names of the columns of metrics, in order."""
     return [name for name in frame.columns if name.count("/") >= 2]
+
+
+def evaluated_metrics(frame: pd.DataFrame) -> list[str]:
+    """Return the headline metric of each box source of an evaluation: mask IoU, or mask AP.
+
+    Ground-truth boxes come first, then boxes with more and more jitter.
+    """
+    known = {name.rpartition("/")[0] for name in metrics(frame)}
+    sources = {metric.partition("/")[0] for metric in known}
+
+    def jitter(source: str) -> tuple[str, float]:
+        noise = box_jitter.parse_jitter(source)
+        return (noise.mode, noise.ratio) if noise else ("", float(source != "groundtruth"))
+
+    preferred = (
+        next((f"{source}/{name}" for name in ("iou", "mask_ap") if f"{source}/{name}" in known), "")
+        for source in sorted(sources, key=jitter))
+    return [metric for metric in preferred if metric]

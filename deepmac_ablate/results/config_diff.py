@@ -57,17 +57,19 @@ class ChangedBinding(NamedTuple):
 
 
 class ChangedDefault(NamedTuple):
-    """A parameter that neither side binds, but whose value differed when the two trials ran.
+    """A parameter whose default differed when the two trials ran, or was used by one of them.
 
     Attributes:
         name: The complete name of the parameter.
         a: The value on the first side, as gin text; None if it has none.
         b: The value on the second side; None likewise.
+        one_sided: True if only one side uses the class, so that the code need not have changed.
     """
 
     name: str
     a: str | None
     b: str | None
+    one_sided: bool = False
 
 
 class Comparison(NamedTuple):
@@ -75,8 +77,8 @@ class Comparison(NamedTuple):
 
     Attributes:
         differences: The parameters that are bound differently, in the order of the tree.
-        defaults: The defaults that differ because the code has changed; known only if both sides
-            are trials that have taken a step.
+        defaults: The defaults that differ because the code has changed, and those of classes that
+            only one side uses; known only if both sides are trials that have taken a step.
         seeds: The two seeds if both sides are trials, else None.
         same_trial: True if both sides have the same trial id, apart from the seed if either side
             has none.
@@ -95,7 +97,7 @@ class Comparison(NamedTuple):
     def verdict(self) -> str:
         """Return a sentence that the rows of the table do not say, or an empty string."""
         if self.differences or self.defaults:
-            same = self.same_trial and not self.defaults
+            same = self.same_trial and all(default.one_sided for default in self.defaults)
             return "Both have the same trial id: the differences do not affect it." if same else ""
         if self.seed_differs:
             return f"Only the seed differs: {self.seeds[0]} and {self.seeds[1]}."
@@ -169,18 +171,17 @@ def _changed_defaults(a: Side, b: Side) -> Iterable[ChangedDefault]:
     bound = {
         (binding.short_selector, binding.parameter)
         for side in (a, b) for binding in bindings.merge(side.bindings).values()}
-    # Defaults of a configurable that only one side calls have no counterpart.
     called = {_configurable(name) for name in operative_a}
     called &= {_configurable(name) for name in operative_b}
     for name in sorted(operative_a.keys() | operative_b.keys()):
         pair = operative_a.get(name), operative_b.get(name)
         binding = pair[0] or pair[1]
         key = (binding.short_selector, binding.parameter)
-        if key in bound or _configurable(name) not in called:
+        if key in bound:
             continue
         values = [None if side is None else side.canonical_value for side in pair]
         if values[0] != values[1]:
-            yield ChangedDefault(name, *values)
+            yield ChangedDefault(name, *values, one_sided=_configurable(name) not in called)
 
 
 def _operative_bindings(side: Side) -> Mapping[str, bindings.Binding]:

@@ -30,6 +30,8 @@ def parse_instances(content: bytes, path: str) -> pd.DataFrame:
     columns = ["image_id", "category_id", "annotation_id", "iou", "boundary_iou"]
     try:
         rows = pd.read_csv(io.BytesIO(gzip.decompress(content)))
+        if not isinstance(rows.index, pd.RangeIndex):
+            raise ValueError("a line has too many cells")  # noqa: TRY004, TRY301
         rows = rows.loc[rows["reading"] == "groundtruth", columns]
         _check_rows(rows)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:

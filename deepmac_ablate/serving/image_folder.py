@@ -12,6 +12,11 @@ from PIL import Image
 
 from deepmac_ablate.errors import UserError, count_noun, did_you_mean_path, inflect
 from deepmac_ablate.storage import file_io
+from deepmac_ablate.storage.strict_json import TEXT, check_fields, from_json, list_of, to_json
+
+# Lists the drawings in an output, so that a later run can replace them.
+DRAWINGS = "drawings.json"
+_REMEDY = "delete it and the pictures beside it"
 
 # Formats that PIL recognises but cannot decode.
 _RECOGNISED_ONLY = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -90,6 +95,53 @@ def check_output(output: epath.Path, paths: Sequence[Path]) -> None:
         if inside or target == folder:
             raise UserError(
                 f"The output {output} lies among the images in {folder}; pass another folder.")
+
+
+def find_stale_drawings(output: epath.Path, images: Sequence[ImageFile]) -> set[str]:
+    """Return the drawings of an earlier run in `output` that a run on these images leaves there.
+
+    Raises:
+        UserError: If there are other pictures, which might be taken for predictions of this run.
+    """
+    path, listed = output / DRAWINGS, []
+    if (text := file_io.read(path)) is not None:
+        fields = from_json(text, str(path), _REMEDY)
+        check_fields(fields, {"drawings": list_of(TEXT)}, str(path), _REMEDY)
+        listed = fields["drawings"]
+    new = set(drawing_names(images))
+    # Only pictures below the folder are deleted, whatever the file says.
+    stale = {
+        name for name in listed if name not in new and name.endswith(".jpg")
+        and not Path(name).is_absolute() and ".." not in Path(name).parts}
+    if file_io.is_remote(output):
+        return stale
+    there = {file.relative_to(output).as_posix() for file in Path(output).rglob("*.jpg")}
+    if others := sorted(there - new - stale):
+        raise UserError(
+            f"The output {output} holds {count_noun(len(others), 'picture')} that this run would "
+            f"leave beside its own, such as {others[0]}; pass another folder or delete "
+            f"{inflect(len(others), 'it', 'them')}.")
+    return stale & there
+
+
+def clear_output(output: epath.Path, images: Sequence[ImageFile]) -> str:
+    """Delete the results of an earlier run in `output`, and list the drawings of the new one.
+
+    The list is written first, so that a run that is killed leaves no drawing without it.
+
+    Returns:
+        A sentence about drawings that are deleted and will not be replaced; empty without any.
+    """
+    stale, new = find_stale_drawings(output, images), drawing_names(images)
+    output.mkdir(parents=True, exist_ok=True)
+    # The new ones, too, as images that cannot be read are not drawn.
+    for name in ("predictions.json", "images.json", *stale, *new):
+        (output / name).unlink(missing_ok=True)
+    file_io.write(output / DRAWINGS, to_json({"drawings": new}) + "\n")
+    if not stale:
+        return ""
+    pictures, were = count_noun(len(stale), "picture"), inflect(len(stale), "was", "were")
+    return f"{pictures} of an earlier run {were} deleted"
 
 
 def drawing_names(images: Sequence[ImageFile]) -> list[str]:

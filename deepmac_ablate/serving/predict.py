@@ -2,6 +2,7 @@
 
 ::
 
+    OUTPUT/drawings.json       names of the drawings, written first
     OUTPUT/<image>.jpg         each image with its masks; folders as in the input
     OUTPUT/images.json         id, file name and size of each image
     OUTPUT/predictions.json    COCO results with file names, written last
@@ -30,7 +31,7 @@ from deepmac_ablate.evaluation.predictor import ImagePrediction, Predictor
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.progress import track
 from deepmac_ablate.serving.box_file import BoxFile, FileBox, ListedImage, clip_boxes
-from deepmac_ablate.serving.image_folder import ImageFile, drawing_names
+from deepmac_ablate.serving.image_folder import ImageFile, clear_output, drawing_names
 from deepmac_ablate.serving.trained import TrainedModel, load_trained
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import to_json
@@ -79,7 +80,7 @@ def predict_images(
         boxes: Boxes to segment, at least one for each image; None detects objects.
         listed: Known ids and sizes of images by name. Other images are numbered from 1, or from the
             highest known id.
-        output: Folder to write to; existing files of the same names are replaced.
+        output: Folder to write to; the results of an earlier run there are deleted.
         min_score: Lowest score of detections that are drawn, in [0, 1]; predictions.json has all
             of them.
         batch_size: Number of images in a batch, at least 1.
@@ -88,9 +89,7 @@ def predict_images(
         UserError: If there is no trial or checkpoint, or boxes lack a class that the model needs.
     """
     trained = load_trained(workdir)
-    problems: list[str] = []
-    classes = trained.classes
-    notes: list[str] = []
+    classes, problems, notes = trained.classes, list[str](), list[str]()
     if boxes:
         notes = _check_classes(boxes, trained)
         classes = classes.with_names(boxes.class_names)
@@ -98,10 +97,9 @@ def predict_images(
         trained.model, trained.strategy, min(batch_size, len(images)), trained.classes)
     loaded = _load_images(
         track(images, len(images), "Predicting"), _complete_ids(images, listed), boxes, problems)
+    deleted = clear_output(output, images)
     names = dict(zip(images, drawing_names(images), strict=True))
-    results: list[dict[str, Any]] = []
-    shown: list[dict[str, Any]] = []
-    entries: list[dict[str, Any]] = []
+    results, shown, entries = (list[dict[str, Any]]() for _ in range(3))
     remarks: Counter[str] = Counter()
     for image, prediction in _predict(predictor, loaded, trained.model, boxes is None, batch_size):
         image_results = _make_results(image, prediction)
@@ -116,18 +114,19 @@ def predict_images(
         entries.append({
             "id": image.image_id, "file_name": image.file.name, "width": width, "height": height})
         remarks.update(image.remarks)
-    output.mkdir(parents=True, exist_ok=True)
     file_io.write(output / "images.json", to_json(entries) + "\n")
     path = output / "predictions.json"
     file_io.write(path, to_json(results) + "\n")
     drawn = count_noun(len(shown), "mask")
     if not boxes:
         drawn += f" that {inflect(len(shown), 'scores', 'score')} at least {min_score:g}"
+        drawn += "" if shown else f"; {_describe_best(results)}"
     return PredictionSummary(
         [f"{output}: {len(entries)} of {count_noun(len(images), 'image')}, drawn with {drawn}"
          + _count_by_role(shown, classes),
          f"{path}: {count_noun(len(results), 'mask')}"
          + ("" if listed else "; images are numbered as in images.json"),
+         *filter(None, [deleted]),
          *(f"  {remark}: {number}" for remark, number in sorted(remarks.items())), *notes],
         problems)
 
@@ -230,6 +229,13 @@ def _describe_ids(ids: Collection[int]) -> str:
     if isinstance(ids, range):
         return f"from {ids[0]} to {ids[-1]}"
     return f"of {count_noun(len(ids), 'class', 'classes')} from {min(ids)} to {max(ids)}"
+
+
+def _describe_best(results: Sequence[Mapping[str, Any]]) -> str:
+    if not results:
+        return "nothing was detected"
+    best = max(results, key=lambda result: result["score"])
+    return f"the best score is {best['score']:.2g}, in {best['file_name']}"
 
 
 def _count_by_role(shown: Sequence[dict[str, Any]], classes: ModelClasses) -> str:

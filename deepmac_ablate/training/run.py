@@ -46,8 +46,7 @@ Mode = Literal["train", "eval", "train_and_eval", "continuous_eval"]
 _SECONDS_BETWEEN_POLLS = 10.0
 _SECONDS_WITHOUT_CHECKPOINT = 3600.0 * 4
 
-# Upper bound for the delay until a request to stop takes effect; preemptible machines allow half a
-# minute in total.
+# Delay until a request to stop takes effect; preemptible machines allow half a minute in total.
 _SECONDS_TO_STOP = 3.0
 
 
@@ -97,19 +96,21 @@ def run_trial(
     _check_same_files(workers, workdir, steps)
     if trains and not steps:  # Before the workdir is claimed: a mistake leaves nothing behind.
         session.training.load_initial_weights(session.model)
-    if workers.is_chief:
+    # Then config.gin keeps the evaluation settings of the result, which may differ from these.
+    finished = workers.is_chief and mode != "eval" and workdir.is_finished()
+    if finished:
+        workdir.write_trial(trial, session.trial_id)
+    elif workers.is_chief:
         workdir.start(trial, session.trial_id, session.config, session.training.classes.to_json())
-    if mode != "eval":
-        result = workdir.read_result() if workers.is_chief else None
-        if workers.broadcast_from_chief(result is not None):
-            return result if workers.is_chief else None
+    if workers.broadcast_from_chief(finished):
+        return workdir.read_result() if workers.is_chief else None
     step = restore_for_training(session, workdir) if trains else max(steps, default=0)
     if trains and steps and not step:
         session.training.load_initial_weights(session.model)
     if workers.is_chief:
         workdir.append_attempt({
             "mode": mode, "step": step, "steps": session.training.steps,
-            "runtime": list(runtime),
+            "runtime": list(runtime), "platform": session.runtime.describe_platform(),
             **provenance.describe_code(
                 bindings.imported_modules(trial.gin_files), trial.gin_files)})
     if trains:

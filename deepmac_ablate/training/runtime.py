@@ -1,24 +1,33 @@
-"""Settings of a run that do not change its results: devices, compilation, checkpoints, logging."""
+"""Settings of a run that are not part of a trial: devices, compilation, checkpoints, logging."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 import gin
 import tensorflow as tf
 
 from deepmac_ablate.bindings.ranges import Range, Steps
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.training import tf_config
+
+# From the widest on; TensorFlow chooses its kernels by them.
+_VECTORS = {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2", "asimd": "NEON"}
 
 
 @gin.register(module="deepmac_ablate.runtime")
 class Runtime:
-    """Settings that do not change the results of a trial.
+    """Settings of a run that are not part of a trial's identity.
+
+    Devices, XLA and determinism change the order of additions, and so the last digits of a step
+    and, over a training, the numbers: as another seed would, not more. Results name them
+    (`describe_platform`), and tables mark arms that mix them.
 
     Attributes:
         jit_compile: Whether XLA compiles the training step.
@@ -82,6 +91,20 @@ class Runtime:
         gpus = tf.config.list_logical_devices("GPU")
         return tf.distribute.OneDeviceStrategy(gpus[0].name if gpus else "/cpu:0")
 
+    def describe_platform(self) -> str:
+        """Describe what the last digits of numbers depend on beside the seed.
+
+        Returns:
+            Such as "AMD EPYC (AVX2), 2 threads", "4 x NVIDIA A100, XLA, deterministic" or "8 x
+            TPU". The first part is the device that computes, with the widest vectors of a
+            processor.
+        """
+        parts = [_describe_devices()]
+        if self._strategy not in ("one_device", "tpu"):
+            parts.append(self._strategy)
+        parts += ["XLA"] * self.jit_compile + ["deterministic"] * self.deterministic
+        return ", ".join(parts)
+
     def _create_tpu_strategy(self) -> tf.distribute.Strategy:
         try:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(self._tpu)
@@ -98,6 +121,31 @@ class Runtime:
                 f"({str(error).strip().splitlines()[0]}); bind 'local' on the TPU's own host, or "
                 "'grpc://host:8470,...' for the hosts of a slice.") from error
         return tf.distribute.TPUStrategy(resolver)
+
+
+def processor_name() -> str:
+    """Return the name of the processor and its widest vector instructions."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        fields = {name.strip(): text.strip() for name, _, text in (
+            line.partition(":") for line in reversed(lines))}
+        flags = fields.get("flags", "").split()
+        vectors = next((name for flag, name in _VECTORS.items() if flag in flags), "")
+        name = fields.get("model name") or platform.machine()
+        return f"{name} ({vectors})" if vectors else name
+    return platform.processor() or platform.machine()
+
+
+def _describe_devices() -> str:
+    for kind in ("TPU", "GPU"):
+        if devices := tf.config.list_logical_devices(kind):
+            physical = tf.config.list_physical_devices(kind)
+            details = tf.config.experimental.get_device_details(physical[0]) if physical else {}
+            name = details.get("device_name", kind)
+            return f"{len(devices)} x {name}" if len(devices) > 1 else name
+    threads = tf.config.threading.get_intra_op_parallelism_threads() or int(
+        os.environ.get("TF_NUM_INTRAOP_THREADS") or 0) or len(os.sched_getaffinity(0))
+    return f"{processor_name()}, {count_noun(threads, 'thread')}"
 
 
 class StopRequest:

@@ -51,7 +51,8 @@ def describe_code(
     Returns:
         ``code`` (the fingerprint), ``modules``, ``gin_files`` (name -> path, relative to the root
         if it is in the checkout), ``commit``, ``branch`` and ``dirty`` (None outside a checkout),
-        ``lock`` (hash of the lock file, or None), ``versions`` and ``host``.
+        ``lock`` (hash of the lock file, or None), ``versions``, ``host`` and ``folder`` (the
+        current one, in which relative paths of the configuration begin).
     """
     modules = sorted(set(modules))
     places = {name: _relative_path(find_gin_file(name)) for name in gin_files}
@@ -66,6 +67,7 @@ def describe_code(
         "lock": lock_hash(),
         "versions": library_versions(),
         "host": socket.gethostname(),
+        "folder": os.getcwd(),  # noqa: PTH109
     }
 
 
@@ -137,6 +139,18 @@ def code_state(attempts: Sequence[Mapping[str, Any]], current: str) -> CodeState
     if len(codes) > 1:
         return "mixed code"
     return "other code" if codes - {current} else ""
+
+
+def list_platforms(attempts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the different platforms on which the work of a trial that is still in use was done.
+
+    Args:
+        attempts: As for `code_state`, with ``platform``, see `Runtime.describe_platform`.
+    """
+    if any(attempt.get(name) is None for attempt in attempts for name in CODE_FIELDS):
+        return []
+    found = (attempt.get("platform") for attempt in _contributing_attempts(attempts))
+    return sorted(set(filter(None, found)))
 
 
 def _relative_path(path: Path) -> str:

@@ -6,6 +6,8 @@ A broken file raises a `UserError` that names the file, the field and its value.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from deepmac_ablate.errors import UserError
@@ -42,8 +44,8 @@ _START = {
                                                     "continuous_eval")),
     "step": optional(COUNT), "steps": optional(COUNT), "code": optional(TEXT),
     "modules": optional(list_of(TEXT)), "gin_files": optional(object_of(TEXT)),
-    "commit": optional(TEXT), "host": optional(TEXT), "dirty": optional(FLAG),
-    "versions": optional(_NAMES)}
+    "commit": optional(TEXT), "dirty": optional(FLAG), "folder": optional(TEXT),
+    "host": optional(TEXT), "platform": optional(TEXT), "versions": optional(_NAMES)}
 
 
 def is_metric(name: str) -> bool:
@@ -65,6 +67,13 @@ def parse_result(text: bytes, where: str) -> dict[str, Any]:
     kinds = {name: _METRIC for name in fields if is_metric(name)}
     check_fields(fields, _RESULT | kinds, where, _RUN_AGAIN)
     return fields
+
+
+def result_metrics(fields: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics in the content of result.json; NaN if undefined."""
+    return {
+        name: math.nan if value is None else value
+        for name, value in fields.items() if is_metric(name)}
 
 
 def parse_starts(text: bytes | None, where: str) -> list[dict[str, Any]]:

@@ -99,6 +99,12 @@ class TrialWorkdir:
             OSError: If the folder cannot be written.
         """
         self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.check_trial(trial, trial_id)
+        fields = {"id": trial_id, **json.loads(trial.to_json())}
+        file_io.write(self.path / "trial.json", to_json(fields, indent=2) + "\n")
+
+    def check_trial(self, trial: Trial, trial_id: str) -> None:
+        """Raise a UserError if the folder holds another trial."""
         try:
             existing = self._read_trial_file()
         except StorageError:
@@ -112,8 +118,6 @@ class TrialWorkdir:
             raise UserError(
                 f"The workdir {self.path} holds another trial: {_differences(existing[1], trial)};"
                 " choose another workdir.")
-        fields = {"id": trial_id, **json.loads(trial.to_json())}
-        file_io.write(self.path / "trial.json", to_json(fields, indent=2) + "\n")
 
     def append_attempt(self, attempt: Mapping[str, Any]) -> None:
         """Append one line to attempts.jsonl, at the start of a process that trains or evaluates.

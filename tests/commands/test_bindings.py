@@ -142,6 +142,23 @@ def test_a_filter_that_matches_nothing_names_the_nearest(wanted, meant):
     assert f"No parameter matches {wanted!r}. Did you mean {meant!r}?" == str(caught.value)
 
 
+@pytest.mark.slow
+def test_classes_of_ones_own_are_listed_like_built_in_ones(tmp_path, monkeypatch, capsys):
+    """With the gin file that imports them, defaults included; without it, that is said."""
+    (tmp_path / "my_parts.py").write_text(
+        "import gin\n\n@gin.register\nclass OwnPart:\n"
+        "    \"\"\"A part.\"\"\"\n\n    def __init__(self, size: int = 7) -> None:\n"
+        "        self.size = size\n")
+    (tmp_path / "own.gin").write_text("import my_parts\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert 2 == cli.main(["bindings", "OwnPart.*"])
+    assert capsys.readouterr().err.strip().endswith(
+        "A class of your own is listed with --gin-file FILE, a gin file that imports it.")
+    assert 0 == cli.main(["bindings", "OwnPart.*", "--gin-file", "own.gin"])
+    assert "OwnPart  A part.\n  OwnPart.size: int = 7\n" == capsys.readouterr().out
+
+
 def test_what_is_bound_must_exist():
     """A misspelt binding is refused, as a run would; one that is required may be open."""
     with pytest.raises(UserError, match=r"no parameter 'widht'\. Did you mean 'width'\?"):

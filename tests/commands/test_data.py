@@ -47,7 +47,19 @@ def test_coco_converts_and_says_what_it_wrote(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f"train@{info.fingerprint}: 3 images, 3 instances" in printed
     # Ready to be put into a gin file.
-    assert f"DATASET = 'train@{info.fingerprint}'" == printed.splitlines()[-1]
+    assert [f"TRAIN = '{tmp_path}/train'", f"DATASET = 'train@{info.fingerprint}'"] == (
+        printed.splitlines()[-2:])
+
+
+@pytest.mark.parametrize("name", ["val", "val2017", "minival"])
+def test_validation_data_get_no_declaration_of_training_data(tmp_path, capsys, name):
+    """DATASET is the identity of TRAIN: with that of VAL, every training would be refused."""
+    images, annotations = write(tmp_path, document())
+    _run("data", "coco", "--images", images, "--annotations", annotations,
+         "--output", tmp_path / name)
+    *_, said, last = capsys.readouterr().out.splitlines()
+    assert said.endswith("DATASET declares training data only:")
+    assert f"VAL = '{tmp_path}/{name}'" == last
 
 
 def test_coco_takes_a_number_of_shards(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -218,7 +219,7 @@ def test_a_trial_is_what_it_was_started_as(recipe, tmp_path, capsys):
 
 
 def test_defaults_that_changed_with_the_code_are_shown(recipe, tmp_path, capsys):
-    """Unbound defaults that differ are listed, except in modules that only one side has."""
+    """Unbound defaults that differ are listed, and those of classes that only one side uses."""
     operative = (
         "import some.module\nSTEPS = 100\nTraining.model = @Model()\nTraining.steps = %STEPS\n"
         "Plain.depth = 4\nPlain.width = 16\nPlain.rate = \\\n    0.5\n")
@@ -229,11 +230,14 @@ def test_defaults_that_changed_with_the_code_are_shown(recipe, tmp_path, capsys)
     found = diff(capsys, one, other)
     assert {"Training.steps": ("100", "7")} == short(found)
     assert [
-        {"name": "Plain.bias", "a": None, "b": "True"},
-        {"name": "Plain.width", "a": "16", "b": "32"},
+        {"name": "New.flag", "a": None, "b": "1", "one_sided": True},
+        {"name": "Plain.bias", "a": None, "b": "True", "one_sided": False},
+        {"name": "Plain.width", "a": "16", "b": "32", "one_sided": False},
     ] == found["defaults"]
     assert 0 == cli.main(["diff", str(one), str(other)])
-    assert "default, changed with the code" in capsys.readouterr().out
+    lines = re.findall(r"(\S+) .*\n  (default.*?)\s*\n", capsys.readouterr().out)
+    changed = "default, changed with the code"
+    assert [("New.flag", "default"), ("Plain.bias", changed), ("Plain.width", changed)] == lines
 
 
 def test_it_needs_no_tensorflow_and_fits_a_terminal(tmp_path):

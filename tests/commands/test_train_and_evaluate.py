@@ -16,6 +16,7 @@ from PIL import Image
 
 from deepmac_ablate import bindings, cli, errors
 from deepmac_ablate.training.session import prepare_session
+from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +149,24 @@ def test_a_process_ends_without_a_traceback(tiny_recipe, tmp_path):
     assert (2, "") == (run.returncode, run.stdout)
     assert 1 == len(run.stderr.splitlines()), run.stderr
     assert "MaskRCNN has no parameter 'mask_boxs'. Did you mean 'mask_boxes'?" in run.stderr
+
+
+def test_the_folder_of_another_trial_is_refused_without_tensorflow(tmp_path):
+    """It is read before the libraries, the data and the model, which take many seconds."""
+    workdir, recipe = TrialWorkdir(tmp_path / "w"), "gin/experiments/shapes_small.gin"
+    workdir.write_trial(Trial((recipe,), ("STEPS = 2",), 0, ""), "0123456789ab")
+    code = f"""
+import sys
+from deepmac_ablate import cli
+status = cli.main(["train", "--gin-file", {recipe!r}, "--gin-bindings", "STEPS = 3", "--workdir",
+                   {str(workdir.path)!r}])
+print(status, sorted({{"tensorflow", "tf_keras"}} & sys.modules.keys()))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "2 []\n" == run.stdout
+    assert "holds another trial: its bindings has 'STEPS = 2' where this one has 'STEPS = 3'" in (
+        run.stderr)
 
 
 def test_help_needs_no_tensorflow():
@@ -288,6 +307,27 @@ def test_other_images_can_be_evaluated(finished, copied, tmp_path):
     frame = pd.read_csv(copied.path / "evaluations" / "train-groundtruth" / "per_class.csv")
     info = json.loads((finished.recipe.data / "train-info.json").read_text())
     assert info["num_instances"] == frame["instances"].sum()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+def test_relative_data_are_found_from_another_folder(finished, tmp_path, monkeypatch):
+    """The folder in which the trial was started is recorded, and its prefixes begin there."""
+    workdir = TrialWorkdir(tmp_path / "scratch" / "w")
+    shutil.copytree(finished.workdir.path, workdir.path)
+    trial = dataclasses.replace(finished.trial, bindings=(
+        "TRAIN = 'data/train'", "VAL = 'data/val'"))
+    workdir.write_trial(trial, workdir.read_trial_id())
+    workdir.append_attempt({"mode": "eval", "folder": str(finished.recipe.data.parent)})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    # As in trials of earlier versions, whose classes only their dataset tells.
+    (workdir.path / "classes.json").unlink()
+    assert 0 == evaluate(workdir.path, "--box-source", "groundtruth", "--output", tmp_path / "o")
+    result, expected = json.loads((tmp_path / "o/result.json").read_text()), workdir.read_result()
+    assert expected["groundtruth/iou/novel"] == pytest.approx(
+        result["groundtruth/iou/novel"], abs=1e-6)
+    assert "disc" in (tmp_path / "o/per_class.csv").read_text()
 
 
 @pytest.mark.slow

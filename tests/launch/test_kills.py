@@ -47,7 +47,8 @@ while step < {STEPS}:
     if asked and step < {STEPS}:
         print("deepmac-ablate: Stopped at step", step)
         sys.exit(75)
-open("result.tmp", "w").close()
+with open("result.tmp", "w") as file:
+    file.write('{{"step": {STEPS}}}')
 # The link fails if there is a result already.
 os.rename("result.tmp", "result.new"); os.link("result.new", "result.json")
 """
@@ -73,6 +74,7 @@ def _launch_until_finished(folder, seed):
     statuses = []
     while (status := trial_status.read_status(folder).status) != "finished":
         statuses.append(status)
+        assert len(statuses) < 20, statuses
         attempt.stop_leftovers(folder, "train")
         with supervised.launcher(lease) as launcher:
             supervisor = supervised.start(supervised.job(folder, TRAINER, launcher_lock=lease))

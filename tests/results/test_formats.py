@@ -117,8 +117,8 @@ def test_json_has_an_object_per_arm(table):
     """JSON has the documented keys, with null for unknown values."""
     base, other = json.loads(json_text(table))
     keys = {
-        "arm", "sweep", "label", "baseline", "against", "levels", "other_code", "trials",
-        "finished", "failed", "interrupted", "running", "queued", "missing", "parameters",
+        "arm", "sweep", "label", "baseline", "against", "levels", "other_code", "platforms",
+        "trials", "finished", "failed", "interrupted", "running", "queued", "missing", "parameters",
         "training_gmacs", "relative_gmacs", "train_seconds", "all_arm", "metrics"}
     assert keys == set(base) == set(other)
     interval = {"mean", "low", "high", "n", "sd"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -12,8 +13,10 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.serving.image_folder import (
     ImageFile,
     check_output,
+    clear_output,
     drawing_names,
     find_images,
+    find_stale_drawings,
 )
 
 
@@ -95,3 +98,32 @@ def test_nothing_is_drawn_among_the_images(tmp_path):
     for output, path in ((tmp_path / "in/out", file), (tmp_path / "out", file.parent),
                          ("gs://bucket/in", file.parent)):
         check_output(epath.Path(output), [path])
+
+
+def test_stale_drawings_are_those_that_are_listed(tmp_path):
+    """Others are refused, so that no picture lies beside those of another run; listed ones go."""
+    output = epath.Path(tmp_path / "o")
+    one, other = (ImageFile(tmp_path / name, name) for name in ("a/one.png", "other.png"))
+    assert "" == clear_output(output, [one, other])
+    for name in ("a/one.jpg", "other.jpg"):
+        save(tmp_path / "o" / name)
+    assert {"other.jpg"} == find_stale_drawings(output, [one])
+    assert "1 picture of an earlier run was deleted" == clear_output(output, [one])
+    files = [path.name for path in (tmp_path / "o").rglob("*") if path.is_file()]
+    assert ["drawings.json"] == files
+    save(tmp_path / "o" / "mine.jpg")
+    with pytest.raises(UserError, match=r"holds 1 picture that .*, such as mine\.jpg; pass"):
+        clear_output(output, [one])
+
+
+def test_a_list_of_drawings_deletes_nothing_elsewhere(tmp_path):
+    """Neither names that lead out of the folder nor files that are no pictures are taken."""
+    output = epath.Path(tmp_path / "o")
+    kept = [save(tmp_path / name) for name in ("kept.jpg", "o/kept.png")]
+    names = ["../kept.jpg", str(kept[0]), "kept.png"]
+    (output / "drawings.json").write_text(json.dumps({"drawings": names}))
+    clear_output(output, [])
+    assert all(path.exists() for path in kept)
+    (output / "drawings.json").write_text("[]")
+    with pytest.raises(UserError, match=r"drawings\.json"):
+        clear_output(output, [])

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
 
 
 # Written beside the drawings.
-TABLES = {"images.json", "predictions.json"}
+TABLES = {"drawings.json", "images.json", "predictions.json"}
 
 
 class Val(NamedTuple):
@@ -119,6 +119,25 @@ def test_detections_are_those_of_evaluation(finished, val, tmp_path, capsys, mon
         f"({seen} of seen classes, {len(results) - seen} of novel ones)",
         f"{tmp_path}/o/predictions.json: {len(results)} masks",
     ] == printed.splitlines()
+
+
+def test_an_output_has_the_pictures_of_one_run(finished, odd, tmp_path, capsys):
+    """Those of an earlier run are deleted, even of an image that cannot be read any more."""
+    options = ("--images", odd, "--output", tmp_path / "o", "--min-score", 1)
+    assert 1 == predict(finished.workdir.path, *options)
+    printed = capsys.readouterr().out
+    results = read(tmp_path / "o")
+    best = max(results, key=lambda result: result["score"])
+    assert (
+        f"drawn with 0 masks that score at least 1; the best score is {best['score']:.2g}, in "
+        f"{best['file_name']}") in printed
+    (tmp_path / "o" / "notes.txt").write_text("mine")
+    (odd / "clear.png").write_bytes(b"broken")
+    (odd / "grey.png").unlink()
+    assert 1 == predict(finished.workdir.path, *options)
+    assert "1 picture of an earlier run was deleted" in capsys.readouterr().out
+    assert {"turned.jpg", "wide.jpg", "notes.txt", *TABLES} == {
+        path.name for path in (tmp_path / "o").iterdir()}
 
 
 @pytest.mark.extended
@@ -238,7 +257,8 @@ def test_a_picture_that_cannot_be_read_costs_no_other(finished, odd, tmp_path, c
         finished.workdir.path, "--images", odd / "grey.png", odd / "text.jpg", "--limit", 1,
         "--output", tmp_path / "p", "--min_score", 1)
     assert {"grey.jpg", *TABLES} == {path.name for path in (tmp_path / "p").iterdir()}
-    assert "1 of 1 image, drawn with 0 masks that score at least 1\n" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "1 of 1 image, drawn with 0 masks that score at least 1; the best" in printed
 
 
 @pytest.mark.parametrize(("options", "message"), [

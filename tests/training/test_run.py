@@ -33,6 +33,7 @@ from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.multi_worker import Workers
 from deepmac_ablate.training.run import Interrupted, evaluate_model, run_trial, train_model
+from deepmac_ablate.training.runtime import processor_name
 from deepmac_ablate.training.session import prepare_session
 from deepmac_ablate.trial import provenance
 from deepmac_ablate.trial.trial import trial_id
@@ -124,7 +125,11 @@ def test_every_attempt_is_recorded(finished):
         assert provenance.code_fingerprint(gin_files=finished.trial.gin_files) == attempt["code"]
         assert tf.__version__ == attempt["versions"]["tensorflow"]
         assert provenance.describe_code().keys() == attempt.keys() - {
-            "time", "mode", "step", "steps", "runtime"}
+            "time", "mode", "step", "steps", "runtime", "platform"}
+        assert attempt["platform"].startswith(processor_name())
+        assert attempt["platform"].endswith(", 1 thread, deterministic")
+        # Relative paths of its configuration begin there.
+        assert str(Path.cwd()) == attempt["folder"]
     started = [attempt["time"] for attempt in attempts]
     noted = [line["wall_time"] for line in finished.workdir.read_metrics()]
     assert started[0] < noted[0] < noted[-1] < started[1] < time.time()
@@ -348,6 +353,21 @@ def test_another_trial_is_refused(finished):
     with pytest.raises(UserError, match=r"bindings has 'nothing' where .* 'STEPS = 60'; choose"):
         run_trial(finished.trial_with("STEPS = 60"), finished.workdir)
     assert before == contents(finished.workdir)
+
+
+def test_a_finished_trial_keeps_the_settings_of_its_result(finished, tmp_path):
+    """With other evaluation settings it is not evaluated again, and config.gin says with which."""
+    workdir = TrialWorkdir(tmp_path / "w")
+    shutil.copytree(finished.workdir.path, workdir.path)
+    before = (workdir.path / "config.gin").read_text()
+    run_trial(finished.trial_with("Evaluation.noise_seed = 5"), workdir)
+    assert before == (workdir.path / "config.gin").read_text()
+    # As `plan` and `launch` recommend for such trials.
+    (workdir.path / "result.json").unlink()
+    run_trial(finished.trial_with("Evaluation.box_sources = ('groundtruth',)"), workdir)
+    assert "Evaluation.box_sources" in (workdir.path / "config.gin").read_text()
+    assert {"groundtruth"} == {
+        name.partition("/")[0] for name in workdir.read_result() if "/" in name}
 
 
 def test_the_data_may_lie_elsewhere(finished, tmp_path):

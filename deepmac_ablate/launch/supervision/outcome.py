@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import signal
-from pathlib import Path
 from typing import Literal
 
 from deepmac_ablate.errors import DIVERGED, FINISHED, INTERRUPTED, USER_ERROR
 
 _MAX_CAUSE_LENGTH = 300
-# Read from the end of a log; a TensorFlow traceback takes about 20 kB.
-_BYTES_READ = 1 << 16
-
+_NO_SPACE = re.compile("No space left on device|Disk quota exceeded")
 _TRACEBACK = "Traceback (most recent call last):"
 _GRAPH_ERROR = re.compile(r"[\w.]*\b(?P<name>\w+): Graph execution error:")
 # Error messages of this program, and those of argparse.
@@ -42,25 +38,28 @@ class Outcome:
     cause: str | None
 
 
-def decide_outcome(code: int, stop: StopReason | None, log: Path) -> Outcome:
+def decide_outcome(code: int, stop: StopReason | None, output: str) -> Outcome:
     """Return the outcome of a command that has ended.
+
+    A command that fails on a full disk is interrupted: with room again, launching resumes it.
 
     Args:
         code: Exit status of the command; -n if signal n killed it.
         stop: Reason for which the supervisor ended it; None if it ended by itself.
-        log: File with its output, which may be missing or unreadable.
+        output: The end of its output.
     """
     if code == FINISHED:
         return Outcome("finished", None)
     if stop is not None and (stop.state == "failed" or code not in (USER_ERROR, DIVERGED)):
         killed = "; it ignored SIGTERM and was killed" if code == -signal.SIGKILL else ""
         return Outcome(stop.state, _shorten(stop.cause + killed))
-    lines = _last_lines(log)
+    # Each update of a progress bar is a line.
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     if code < 0:
         return Outcome("failed", _shorten(_describe_kill(-code, lines)))
-    state = "interrupted" if code == INTERRUPTED else "failed"
     cause = _last_error(lines) or f"exit status {code}{_log_ending(lines)}"
-    return Outcome(state, _shorten(cause))
+    is_interrupted = code == INTERRUPTED or _NO_SPACE.search(cause)
+    return Outcome("interrupted" if is_interrupted else "failed", _shorten(cause))
 
 
 def supervisor_exit_status(outcome: Outcome, code: int | None) -> int:
@@ -75,17 +74,6 @@ def supervisor_exit_status(outcome: Outcome, code: int | None) -> int:
     if outcome.state == "interrupted":
         return INTERRUPTED
     return code if code is not None and code > 0 and code != INTERRUPTED else 1
-
-
-def _last_lines(log: Path) -> list[str]:
-    """Return the non-empty lines at the end of a log; each update of a progress bar is a line."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _BYTES_READ))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return []
-    return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
 def _last_error(lines: list[str]) -> str | None:

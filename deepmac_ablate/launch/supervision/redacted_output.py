@@ -12,6 +12,8 @@ from typing import BinaryIO
 from deepmac_ablate.safe_text import Redactor
 
 _BYTES_AT_ONCE = 1 << 20
+# A TensorFlow traceback takes about 20 kB.
+_BYTES_OF_ENDING = 1 << 16
 
 
 class RedactedOutput:
@@ -56,8 +58,17 @@ class RedactedOutput:
             while self._file is not None and self._transfer_chunk(self._file.fileno(), final):
                 pass
 
+    def ending(self) -> str:
+        """Return the end of the redacted output, also where the log could not be written."""
+        if self._file is None:
+            return ""
+        descriptor = self._file.fileno()
+        start = max(0, os.fstat(descriptor).st_size - _BYTES_OF_ENDING)
+        data = os.pread(descriptor, _BYTES_OF_ENDING, start)
+        return self._redactor.redact(data).decode(errors="replace")
+
     def close(self) -> None:
-        """Delete the command's file, of which everything has been transferred."""
+        """Delete the command's file."""
         if self._file is not None:
             self._file.close()
 

@@ -150,8 +150,9 @@ class Supervisor:
         else:
             child.end_remaining(min(job.grace, self._seconds_to_kill()))
         output.transfer(final=True)
+        outcome = decide_outcome(code, self._stop, output.ending())
         output.close()
-        return self._finish(decide_outcome(code, self._stop, self._store.log), code)
+        return self._finish(outcome, code)
 
     def fail(self, cause: str) -> None:
         """Record that the command cannot be started.

@@ -48,14 +48,14 @@ class ConvMaskHead(FullyConvolutionalMaskHead):
 
     def build_body(self) -> None:
         """Create the convolutions."""
-        self.convs = [self.build_conv(f"mask-conv_{i}") for i in range(self._num_convs)]
+        self.convs = [self.build_conv(i) for i in range(self._num_convs)]
         self.norms = [self._body_norm.build() for _ in range(self._num_convs)]
 
-    def build_conv(self, name: str) -> tf_keras.layers.Layer:
-        """Create one convolution: [n, s, s, c] -> [n, s, s, width]."""
+    def build_conv(self, number: int) -> tf_keras.layers.Layer:
+        """Create one convolution, numbered from 0: [n, s, s, c] -> [n, s, s, width]."""
         return tf_keras.layers.Conv2D(
-            self.width, 3, padding="same", name=name, kernel_initializer=fan_out(),
-            kernel_regularizer=self.regularizer)
+            self.width, 3, padding="same", name=f"mask-conv_{number}",
+            kernel_initializer=fan_out(), kernel_regularizer=self.regularizer)
 
     def body(self, features: tf.Tensor, valid: tf.Tensor | None, training: bool) -> tf.Tensor:
         """[n, crop, crop, c] -> [n, crop, crop, width]."""
@@ -69,9 +69,9 @@ class ConvMaskHead(FullyConvolutionalMaskHead):
 class SeparableConvMaskHead(ConvMaskHead):
     """ConvMaskHead with separable convolutions, also for the logits (arXiv:1610.02357)."""
 
-    def build_conv(self, name: str) -> tf_keras.layers.Layer:
-        """Create one convolution: [n, s, s, c] -> [n, s, s, width]."""
-        return self._separable(self.width, 3, name)
+    def build_conv(self, number: int) -> tf_keras.layers.Layer:
+        """Create one convolution, numbered from 0: [n, s, s, c] -> [n, s, s, width]."""
+        return self._separable(self.width, 3, f"mask-conv_{number}")
 
     def build_logits(self) -> tf_keras.layers.Layer:
         """Create the layer from the up-sampled features to one channel per mask."""

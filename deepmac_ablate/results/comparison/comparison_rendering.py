@@ -52,7 +52,8 @@ def _groups(comparison: Comparison) -> Section:
     sides = comparison.sides
     title = f"{sides.b} (B) against {sides.a} (A): {number_format.metric_title(comparison.metric)}"
     rows = [
-        [row["group"], str(row["count"]), *_numbers(row, "*" * row["excludes_zero"])]
+        [row["group"], str(row["count"]),
+         *_numbers(row, "*" * (row["excludes_zero"] and not _is_single(sides)))]
         for row in _rows(comparison.groups)]
     return Section(title, ["classes", "number", *_heads(comparison)], rows)
 
@@ -62,6 +63,7 @@ def _classes(comparison: Comparison) -> Section:
     rows = []
     for row in _rows(by_size):
         mark = "*" if row["q"] <= 1 - comparison.confidence else "?" * row["excludes_zero"]
+        mark = "" if _is_single(comparison.sides) else mark
         rows.append([row["name"], row["role"], str(row["images"]), *_numbers(row, mark)])
     return Section("by class", ["class", "role", "images", *_heads(comparison)], rows, ["role"])
 
@@ -123,7 +125,7 @@ def comparison_notes(comparison: Comparison) -> list[str]:
 
 
 def _resampled(sides: Sides) -> str:
-    if len(sides.trials_a) == len(sides.trials_b) == 1:
+    if _is_single(sides):
         return "images"
     if sides.paired:
         return f"images and seeds ({_join_seeds(sides.trials_a)}), paired by seed"
@@ -132,13 +134,20 @@ def _resampled(sides: Sides) -> str:
         f"{_join_seeds(sides.trials_b)}), unpaired as {sides.unpaired_reason}")
 
 
+def _is_single(sides: Sides) -> bool:
+    """Return whether each side has one trial, so that no interval covers training."""
+    return len(sides.trials_a) == len(sides.trials_b) == 1
+
+
 def _seed_notes(sides: Sides) -> list[str]:
     notes = []
     if sides.left_out:
         notes.append(f"Dropped, on one side only: seeds {_join_seeds(sides.left_out)}.")
     counts = len(sides.trials_a), len(sides.trials_b)
     if max(counts) == 1:
-        notes.append("One seed per arm: the intervals do not cover the randomness of training.")
+        notes.append(
+            "One seed per arm: the intervals do not cover the randomness of training, so nothing "
+            "is marked.")
     elif min(counts) == 1:
         one = sides.a if counts[0] == 1 else sides.b
         notes.append(f"One seed of {one}: the intervals do not cover its randomness of training.")
@@ -155,6 +164,8 @@ def _seed_notes(sides: Sides) -> list[str]:
 
 
 def _class_notes(comparison: Comparison) -> list[str]:
+    if _is_single(comparison.sides):
+        return []
     tested = comparison.classes.dropna(subset="p")
     rate = 1 - comparison.confidence
     excluding, discovered = int(tested["excludes_zero"].sum()), int((tested["q"] <= rate).sum())

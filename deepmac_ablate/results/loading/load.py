@@ -9,17 +9,22 @@ from typing import Any
 
 import pandas as pd
 
-from deepmac_ablate.errors import BrokenFileWarning
+from deepmac_ablate.errors import BrokenFileWarning, UserError, count_noun, did_you_mean
 from deepmac_ablate.results import columns
+from deepmac_ablate.results.formats import join_names
 from deepmac_ablate.results.loading.find_source import find_source
 from deepmac_ablate.results.loading.frame import frame_of_records
 from deepmac_ablate.results.loading.per_class import add_per_class_columns
 from deepmac_ablate.results.loading.source import TrialRecord
+from deepmac_ablate.storage import file_io
+from deepmac_ablate.trial import trial_files
 
 Workdirs = Sequence[str | os.PathLike[str]]
 
 
-def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd.DataFrame:
+def load(
+    *workdirs: str | os.PathLike[str], per_class: Sequence[str] = (), evaluation: str | None = None
+) -> pd.DataFrame:
     """Return one row per trial, see `columns`.
 
     Issues a `BrokenFileWarning` for each other file that is broken or cannot be read. What is in it
@@ -30,6 +35,9 @@ def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd
             ``wandb:entity/project``.
         per_class: Metrics to add for each class, such as "groundtruth/iou", which adds the columns
             `groundtruth/iou/class:<name of the class>`.
+        evaluation: Name of another evaluation of the finished trials, a folder in `evaluations` of
+            each, see `deepmac-ablate evaluate`. The metrics, `dataset` and `folder` are then those
+            of this evaluation, and missing where a trial has none.
 
     Returns:
         Trials in the order of their sweep's plan, workdir by workdir. A trial that is in several
@@ -39,12 +47,15 @@ def load(*workdirs: str | os.PathLike[str], per_class: Sequence[str] = ()) -> pd
         different baselines, they count as two sweeps, and the workdir is added to the sweep's name.
 
     Raises:
-        UserError: If one of the sources has no results, or a plan is broken.
+        UserError: If one of the sources has no results, a plan is broken, or no trial has the
+            evaluation.
     """
     sources = [find_source(os.fspath(workdir)) for workdir in workdirs]
     records_by_workdir = [list(source.trials()) for source in sources]
     found = list(disambiguate_sweeps(workdirs, records_by_workdir))
     records = _deduplicate(found)
+    if evaluation is not None:
+        records = _with_evaluation(records, evaluation)
     for record in records:
         if record.broken:
             warnings.warn(record.broken, BrokenFileWarning, stacklevel=2)
@@ -120,6 +131,43 @@ def _other_places(
             place = {"sweep": record.sweep, "arm": record.arm, "baseline": record.baseline}
             places.setdefault(record.trial, {}).setdefault(record.sweep, place)
     return {trial: list(by_sweep.values()) for trial, by_sweep in places.items()}
+
+
+def _with_evaluation(records: Sequence[TrialRecord], name: str) -> list[TrialRecord]:
+    """Return records with the numbers of another evaluation.
+
+    Raises:
+        UserError: If no trial has it; the message lists those that there are.
+    """
+    folders = {
+        record.trial: f"{record.folder}/evaluations/{name}" for record in records
+        if record.status == "finished" and record.folder}
+    paths = {f"{folder}/result.json": folder for folder in folders.values()}
+    contents = file_io.read_many(paths)
+    found = {paths[path]: text for path, text in contents.items() if text is not None}
+    if not found:
+        entries = file_io.list_folders(f"{record.folder}/evaluations" for record in records)
+        names = sorted({entry.name for listed in entries.values() for entry in listed})
+        known = f"; there are {', '.join(names)}" if names else ""
+        raise UserError(
+            f"No finished trial has the evaluation {name!r}{known}.{did_you_mean(name, names)} "
+            "'deepmac-ablate evaluate' makes it.")
+    if missing := [trial for trial, folder in folders.items() if folder not in found]:
+        warnings.warn(
+            f"{count_noun(len(missing), 'finished trial')} without the evaluation {name!r}: "
+            f"{join_names(missing)}. Run 'deepmac-ablate evaluate' with the same options again.",
+            BrokenFileWarning, stacklevel=3)
+    evaluated = []
+    for record in records:
+        folder = folders.get(record.trial, "")
+        if (text := found.get(folder)) is None:
+            evaluated.append(record._replace(metrics={}, folder=""))
+            continue
+        fields = trial_files.parse_result(text, f"{folder}/result.json")
+        evaluated.append(record._replace(
+            metrics=trial_files.result_metrics(fields), dataset=fields.get("dataset"),
+            folder=folder))
+    return evaluated
 
 
 def _progress(record: TrialRecord) -> tuple[bool, int]:

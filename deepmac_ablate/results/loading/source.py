@@ -45,6 +45,7 @@ class TrialRecord(NamedTuple):
     training_gmacs: float | None = None
     dataset: str | None = None
     commit: str | None = None
+    platform: str = ""
     folder: str = ""
     setup: str = ""
     starts: Sequence[Mapping[str, Any]] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,9 +13,8 @@ from deepmac_ablate.launch.trial_status import TAIL
 from deepmac_ablate.results.loading.source import TrialRecord, describe_setup
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.disk import StorageError
-from deepmac_ablate.trial import trial_files
+from deepmac_ablate.trial import provenance, trial_files
 from deepmac_ablate.trial.metrics_log import parse_last_line
-from deepmac_ablate.trial.provenance import CODE_FIELDS
 from deepmac_ablate.trial.trial import Trial
 
 # The files that change when a finished trial changes.
@@ -108,12 +106,11 @@ class _FolderReader:
             train_seconds=result.get("train_seconds"),
             dataset=result.get("dataset"),
             commit=last_start.get("commit"),
+            platform="; ".join(provenance.list_platforms(starts)),
             folder=self._folder,
             setup=describe_setup(trial),
             starts=_code_fields(starts),
-            metrics={
-                name: math.nan if value is None else value
-                for name, value in result.items() if trial_files.is_metric(name)})
+            metrics=trial_files.result_metrics(result))
         if found.status != "finished":
             record = self._unfinished(record, starts)
         return record._replace(broken=" ".join(dict.fromkeys(self._broken)))
@@ -162,7 +159,8 @@ def _attempts(starts: Sequence[Mapping[str, Any]], last: Attempt | None) -> int:
 
 def _code_fields(starts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the fields that tell with which code a trial ran; none if any start lacks one."""
-    if any(start.get(name) is None for start in starts for name in CODE_FIELDS):
+    if any(start.get(name) is None for start in starts for name in provenance.CODE_FIELDS):
         return []
     # Earlier versions did not record gin files.
-    return [{name: start.get(name) for name in (*CODE_FIELDS, "gin_files")} for start in starts]
+    names = (*provenance.CODE_FIELDS, "gin_files")
+    return [{name: start.get(name) for name in names} for start in starts]

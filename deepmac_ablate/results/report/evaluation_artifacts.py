@@ -16,6 +16,7 @@ from etils import epath
 
 from deepmac_ablate.data import masks
 from deepmac_ablate.data.dataset_info import DatasetInfo, annotations_path
+from deepmac_ablate.data.trial_dataset import find_trial_dataset
 from deepmac_ablate.errors import UserError, shorten
 from deepmac_ablate.evaluation.metrics.ground_truth import load_annotations
 from deepmac_ablate.results import instances as kept
@@ -76,6 +77,9 @@ def read_instances(trial: RepresentativeTrial) -> pd.DataFrame:
     """
     path, classes_path = trial.folder / kept.FILE, trial.folder / "per_class.csv"
     rows = kept.parse_instances(file_io.read(path) or b"", str(path))
+    if rows.empty:
+        raise UserError(
+            f"{path} is broken: it has no object in ground-truth boxes; evaluate the trial again.")
     header, _, lines = (file_io.read(classes_path) or b"").partition(b"\n")
     classes = parse_per_class(header, lines, str(classes_path))[["category_id", "name", "role"]]
     rows = rows.merge(classes.drop_duplicates("category_id"), on="category_id", how="left")
@@ -154,9 +158,12 @@ def find_dataset(
     Raises:
         UserError: If there is no complete dataset at `prefix`, or it is a different one.
     """
-    results = [TrialWorkdir(trial.folder).read_result() or {} for trial in trials]
+    folders = [TrialWorkdir(trial.folder) for trial in trials]
+    results = [folder.read_result() or {} for folder in folders]
     candidate = prefix or results[0].get("data_prefix")
     try:
+        if candidate and prefix is None:
+            candidate = find_trial_dataset(candidate, folders[0], results[0].get("dataset"))
         _check(candidate, {result["dataset"] for result in results if result.get("dataset")})
     except UserError as error:
         if prefix is not None:

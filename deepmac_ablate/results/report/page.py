@@ -118,6 +118,8 @@ def render_report(workdirs: Sequence[str], options: ReportOptions) -> ReportFile
         str(each.message) for each in caught if issubclass(each.category, BrokenFileWarning))
     for sentence in broken:
         warnings.warn(sentence, BrokenFileWarning, stacklevel=2)
+    if context["gallery"].missing:
+        warnings.warn(context["gallery"].missing, BrokenFileWarning, stacklevel=2)
     context = {**context, "broken": list(broken)}
     return ReportFiles(_render_page(context), _figure_files(plots) if options.figures else {})
 

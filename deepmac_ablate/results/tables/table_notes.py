@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from deepmac_ablate.errors import count_noun, inflect
 from deepmac_ablate.results import number_format
@@ -42,6 +43,19 @@ def _column_notes(table: Table) -> Iterator[str]:
         yield "time: mean training time of a trial."
     if any(row.arm.other_code for row in table.rows):
         yield "!: some trials ran with other code than the present version."
+    yield from _platform_notes([row.arm.platforms for row in table.rows])
+
+
+def _platform_notes(platforms: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a sentence about arms whose trials ran on several platforms, or not on the same."""
+    several = sorted(set(itertools.chain(*platforms)))
+    if len(several) < 2:
+        return
+    which = "~: trials" if any(len(of_arm) > 1 for of_arm in platforms) else "Arms"
+    # Their names have commas.
+    yield (
+        f"{which} ran on different platforms, which changes numbers as another seed would: "
+        f"{'; '.join(several)}.")
 
 
 def _selection_notes(table: Table) -> Iterator[str]:

@@ -23,7 +23,7 @@ def render_table(table: Table) -> Document:
     Its records have the keys
 
     - `arm` (the label within the sweep), `sweep`, `label` (the name in this table), `baseline`,
-      `against` (the arm of the differences), `levels` (by axis), `other_code`;
+      `against` (the arm of the differences), `levels` (by axis), `other_code`, `platforms`;
     - `trials`, and how many of them are `finished`, `failed`, `interrupted`, `running`, `queued`
       and `missing`;
     - `parameters`, `training_gmacs` (10^9 multiply-adds), `relative_gmacs` (relative to the
@@ -113,8 +113,14 @@ def name_heads(table: Table) -> list[str]:
 
 
 def _names(row: Row, table: Table) -> list[str]:
-    label = row.arm.label + " !" * row.arm.other_code + " *" * row.baseline
-    return [label, row.arm.sweep or number_format.NOTHING][:len(name_heads(table))]
+    names = [row.arm.label + marks(row), row.arm.sweep or number_format.NOTHING]
+    return names[:len(name_heads(table))]
+
+
+def marks(row: Row) -> str:
+    """Return the marks of an arm, which the notes explain."""
+    mixed = len(row.arm.platforms) > 1
+    return " !" * row.arm.other_code + " ~" * mixed + " *" * row.baseline
 
 
 def _without_empty(section: Section) -> Section:
@@ -136,6 +142,7 @@ def _record(row: Row, table: Table) -> dict[str, Any]:
     return {
         "arm": arm.arm, "sweep": arm.sweep, "label": arm.label, "baseline": row.baseline,
         "against": row.against, "levels": arm.levels, "other_code": arm.other_code,
+        "platforms": arm.platforms,
         "trials": len(arm.trials), "finished": len(arm.finished),
         **{name: arm.count_status(status) for status, name in _STATUSES.items()},
         "parameters": parameters[0] if parameters else None,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun, inflect
 from deepmac_ablate.progress import track
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.trial.tracking import mirror, offline_runs
@@ -66,6 +66,31 @@ def pending_files(folder: str) -> list[epath.Path]:
         attempt.file for trial in _idle_trials(folder)
         for attempt in offline_runs.find_attempts(trial)
         if attempt.is_offline and not attempt.is_uploaded]
+
+
+def describe_nothing_pending(folder: str) -> str:
+    """Return a sentence that says why no file in a folder has to be uploaded.
+
+    Args:
+        folder: A sweep's workdir or a trial's folder.
+
+    Raises:
+        UserError: If the folder is neither.
+    """
+    trials = _trials(folder)
+    if tracked := sum(_is_being_tracked(trial) for trial in trials):
+        return (
+            f"Nothing to upload yet: {count_noun(tracked, 'trial')} in {folder} "
+            f"{inflect(tracked, 'is', 'are')} being tracked at the moment.")
+    attempts = [each for trial in trials for each in offline_runs.find_attempts(trial)]
+    if not attempts:
+        return (
+            f"Nothing to upload: no trial in {folder} was tracked. Trials write runs for W&B if "
+            "they are started with --tracking offline; trials that have finished cannot be tracked "
+            "afterwards, but `table`, `report` and notebooks need no tracking.")
+    if not any(each.is_offline for each in attempts):
+        return f"Nothing to upload: the trials in {folder} were tracked online."
+    return f"Nothing to upload: all offline runs in {folder} were uploaded before."
 
 
 def upload_files(files: Sequence[epath.Path]) -> dict[epath.Path, str]:
@@ -121,6 +146,10 @@ def _is_cut_off(workdir: TrialWorkdir, job_type: str) -> bool:
 
 def _idle_trials(folder: str) -> list[epath.Path]:
     """Return the trials in a folder that are not being tracked at the moment."""
+    return [trial for trial in _trials(folder) if not _is_being_tracked(trial)]
+
+
+def _trials(folder: str) -> list[epath.Path]:
     path = epath.Path(folder)
     if file_io.is_remote(path):
         raise UserError(f"Offline runs are stored on disks only, but {folder} is not on a disk.")
@@ -129,7 +158,7 @@ def _idle_trials(folder: str) -> list[epath.Path]:
         raise UserError(
             f"There is neither a trial nor a sweep in {folder}: trial.json and trials/ are missing."
         )
-    return [trial for trial in trials if not _is_being_tracked(trial)]
+    return trials
 
 
 def _is_being_tracked(trial: epath.Path) -> bool:

@@ -38,7 +38,8 @@ DRAWS = 100
         ({"a": [4], "b": [4]}, "100 resamples of images; both"),
         ({"a": [4], "b": [4]}, "One seed per arm: the intervals do not cover the randomness of"),
         ({"a": [4], "b": [5]}, "One seed per arm: the intervals do not cover the randomness of"),
-        ({"a": [4], "b": [5]}, "of 0 of 3 classes exclude 0, where chance alone would give 0.2."),
+        ({"a": [4, 5], "b": [4, 5]},
+         "of 0 of 3 classes exclude 0, where chance alone would give 0.2."),
     ])
 def test_notes_describe_the_resamples(tmp_path, seeds, note):
     """Notes state the seeds that were resampled, the seeds that were dropped, and the coverage."""
@@ -76,6 +77,17 @@ def test_classes_that_may_be_chance_are_marked(shifted):
     shown = render_comparison(dataclasses.replace(compared, classes=doubtful), 0)
     assert shown.sections[1].rows[0][-1].endswith(" ?")
     assert 2 == len(shown.sections)
+
+
+def test_one_pair_of_seeds_marks_nothing(shifted):
+    """Intervals over images alone do not cover the randomness of training."""
+    single = shifted[shifted["seed"] == shifted["seed"].min()].reset_index(drop=True)
+    compared = compare(single, "a", "b", resamples=DRAWS)
+    assert compared.classes["excludes_zero"].any()
+    shown = render_comparison(compared, 0)
+    assert {" "} == {row[-1][-1] for section in shown.sections for row in section.rows}
+    assert "so nothing is marked" in " ".join(shown.caption)
+    assert "*:" not in " ".join(shown.caption)
 
 
 def test_too_few_resamples_are_noted(shifted):

@@ -212,6 +212,21 @@ def test_the_code_is_compared_with_the_present_one(tmp_path):
         assert [1, 1, 2, 2] == list(frame["attempts"])
 
 
+def test_platforms_are_those_of_the_work_in_use(tmp_path):
+    """Steps that were repeated elsewhere do not count, unlike those that were continued."""
+    a_plan = result_workdirs.plan({"a": {}}, seeds=3)
+    workdir = result_workdirs.write(tmp_path, a_plan)
+    for seed, step in enumerate([None, 0, 300]):
+        trial = f"a-{seed}"
+        result_workdirs.finish(workdir, a_plan, trial, RESULT, platform="P, 2 threads")
+        if step is not None:
+            workdir.trial(trial).append_attempt(
+                result_workdirs.attempt(step=step, platform="Q, 8 threads, XLA"))
+    for _ in range(2):
+        assert ["P, 2 threads", "Q, 8 threads, XLA", "P, 2 threads; Q, 8 threads, XLA"] == list(
+            results.load(tmp_path)["platform"])
+
+
 def test_trials_of_earlier_versions_have_missing_values(tmp_path):
     """Values that an earlier version did not record are missing."""
     workdir = sweep(tmp_path)

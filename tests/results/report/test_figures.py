@@ -152,6 +152,16 @@ def test_curves_show_what_was_noted():
     assert draw_curves([Run("a", [], evaluations[:1])], METRIC) is None
 
 
+def test_a_single_loss_is_a_marker():
+    """A line through one point would be an empty plot; longer lines of a loss have no markers."""
+    metrics = [{"step": step, "train/total_loss": 1.0 / step} for step in (1, 2, 3)]
+    figure = draw_curves([Run("a", metrics[:1], []), Run("b", metrics, [])], METRIC)
+    single, line = figure.axes[0].get_lines()
+    assert single.get_marker() not in (None, "None", "")
+    assert line.get_marker() in (None, "None", "")
+    assert draw_curves([Run("a", metrics[:1], [])], METRIC).axes[0].get_lines()
+
+
 @pytest.fixture(scope="module")
 def figure():
     return draw_arms(arms_of(swept(HOSTILE)), METRIC)

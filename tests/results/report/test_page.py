@@ -333,7 +333,7 @@ def test_two_runs_of_one_sweep_keep_its_question(tmp_path):
 
 
 @pytest.mark.extended
-def test_pictures_come_from_the_records(tmp_path):
+def test_pictures_come_from_the_records(tmp_path, capsys):
     """The images come from the dataset that trials or the user name; another one is an error."""
     from deepmac_ablate.data.convert_coco import convert_dataset
     from deepmac_ablate.data.shapes import scenes
@@ -354,6 +354,17 @@ def test_pictures_come_from_the_records(tmp_path):
     assert "Masks are drawn on grey" not in given
     assert "annotated mask" in given
     assert "annotated mask" not in without
+    # The data of the trials is found from the folder of the sweep, wherever the report is written.
+    capsys.readouterr()
+    lost, near = (
+        report_workdirs.write(tmp_path / folder, truth=truth, dataset=identity, prefix="data/val")
+        for folder in ("lost", "runs/near"))
+    assert 0 == cli.main(["report", str(near.path), "--images", "2"])
+    assert "Masks are drawn on grey" not in (Path(near.path) / "report.html").read_text()
+    assert "" == capsys.readouterr().err
+    assert 0 == cli.main(["report", str(lost.path), "--images", "2"])
+    assert "Masks are drawn on grey" in (Path(lost.path) / "report.html").read_text()
+    assert "There is no dataset data/val" in capsys.readouterr().err
     found = report_workdirs.write(
         tmp_path / "v", truth=truth, dataset=identity, prefix=str(prefix))
     assert "annotated mask" in render_report([str(found.path)], ReportOptions(images=2)).page

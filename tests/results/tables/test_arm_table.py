@@ -219,6 +219,24 @@ def test_other_code_and_other_data_are_flagged():
     assert "datasets, so their metrics are not comparable: val@1 (a); val@2 (b)." in caption(table)
 
 
+def test_platforms_that_are_mixed_are_flagged():
+    """An arm whose trials ran on two platforms is marked; arms that differ are only named."""
+    old, new = "AMD EPYC (AVX2), 2 threads", "AMD EPYC (AVX2), 2 threads, deterministic"
+    a, b, c = (arm(name, iou([0.1] * 3, [0.1] * 3)) for name in "abc")
+    for row, platform in zip(a, [old, new, f"{old}; {new}"], strict=True):
+        row["platform"] = platform
+    mixed = arm_table(frame(a, b))
+    assert cells_of(text(mixed), "a ~")
+    assert "~: trials ran on different platforms" in caption(mixed)
+    assert caption(mixed).endswith(f"{old}; {new}.") or f": {old}; {new}." in caption(mixed)
+    for row in b:
+        row["platform"] = old
+    for row in c:
+        row["platform"] = new
+    assert "Arms ran on different platforms" in caption(arm_table(frame(b, c)))
+    assert "platforms" not in caption(arm_table(frame(b)))
+
+
 def test_arms_with_the_same_label_are_prefixed_with_their_sweep():
     """Arms of two sweeps are compared with the baselines of their own sweeps."""
     sweeps = [

@@ -416,7 +416,7 @@ def test_a_sweep_is_synced_once(sweep):
         check_sent(server, trial)
         assert [sweep] == list(sweep.parent.iterdir())
         assert sync(trial, **more).stdout == (
-            f"Nothing to upload: {trial} has no offline runs that are not uploaded yet.\n")
+            f"Nothing to upload: all offline runs in {trial} were uploaded before.\n")
         # About the client itself, for its makers.
         assert [] == server.others
 
@@ -443,11 +443,22 @@ def test_a_trial_whose_mirror_was_killed_is_synced_whole(tmp_path):
 
 
 def test_without_offline_runs_nothing_is_uploaded(tmp_path):
-    """One sentence says that there is nothing to upload, and the exit status is 0."""
+    """One sentence says why there is nothing to upload, and the exit status is 0."""
     (tmp_path / "trial.json").write_text("{}")
     done = sync(tmp_path)
-    assert (0, f"Nothing to upload: {tmp_path} has no offline runs that are not uploaded yet.\n"
-            ) == (done.returncode, done.stdout)
+    assert 0 == done.returncode
+    assert done.stdout.startswith(
+        f"Nothing to upload: no trial in {tmp_path} was tracked. Trials write runs for W&B if they "
+        "are started with --tracking offline;")
+    online = tmp_path / "wandb" / "run-20260101_000000-x" / "run-x.wandb"
+    online.parent.mkdir(parents=True)
+    online.write_bytes(b"")
+    assert sync(tmp_path).stdout == (
+        f"Nothing to upload: the trials in {tmp_path} were tracked online.\n")
+    with (tmp_path / "wandb" / "mirror-train.log").open("w") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        assert sync(tmp_path).stdout == (
+            f"Nothing to upload yet: 1 trial in {tmp_path} is being tracked at the moment.\n")
 
 
 def test_a_trial_that_is_being_tracked_is_not_synced(mirrored):

@@ -10,12 +10,11 @@ from matplotlib.figure import Figure
 from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import style
+from deepmac_ablate.results.report.figures.reference_lines import draw_references
 from deepmac_ablate.results.statistics import mean_interval
-from deepmac_ablate.results.tables.references import Reference, find_references
 
 _INCHES_PER_ARM = 0.34
 _INCHES_BESIDE = 0.9
-_REFERENCE_NAMES = {"iou_filled_box": "box", "iou_ellipse": "ellipse", "iou_ceiling": "ceiling"}
 # Distance of the markers below the interval, as a share of the row.
 _BELOW = 0.24
 
@@ -48,22 +47,11 @@ def draw_arms(
                 values = [100 * value for value in arm.values_by_seed(f"{metric}/{role}").values()]
                 if values:
                     _draw_arm(panel, row, values, role, arm.baseline, confidence)
-            for reference in find_references(arms, metric):
-                value = getattr(reference, role)
-                if value is not None and len(reference.arms) == len(arms):
-                    _draw_reference(panel, reference, 100 * value)
+            draw_references(panel, arms, metric, role)
             panel.set_title(style.ROLE_TITLES[role])
             style.label_rows(panel, [arm.label for arm in arms])
         style.set_x_title(figure, f"{metric_title(metric)}, in %")
     return figure
-
-
-def _draw_reference(panel: Axes, reference: Reference, value: float) -> None:
-    panel.axvline(value, color=style.QUIET, linestyle=":", zorder=0, gid=reference.metric)
-    panel.annotate(
-        _REFERENCE_NAMES[reference.metric], (value, 0), (2, 2), xycoords=("data", "axes fraction"),
-        textcoords="offset points", color=style.QUIET, fontsize="x-small", rotation=90,
-        va="bottom")
 
 
 def _draw_arm(

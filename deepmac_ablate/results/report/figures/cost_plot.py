@@ -12,6 +12,7 @@ from deepmac_ablate.data.label_text import shorten_label
 from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import style
+from deepmac_ablate.results.report.figures.reference_lines import draw_references
 from deepmac_ablate.results.statistics import Interval, mean_interval
 
 _COSTS = {
@@ -81,6 +82,7 @@ def draw_cost(
             if point.value.low is not None:
                 panel.plot([point.cost] * 2, [point.value.low, point.value.high],
                            color=arm_style["color"], linewidth=1.2, gid=f"interval-{point.place}")
+        draw_references(panel, arms, metric, "novel", horizontal=True)
         if max(costs) > _LOGARITHMIC_FROM * min(costs) > 0:
             panel.set_xscale("log")
         style.format_ticks(panel.xaxis)

@@ -1,4 +1,4 @@
-"""Conversion of figures to PDF, SVG and inline SVG, reproducible byte for byte."""
+"""Conversion of figures to PDF, SVG, PNG and inline SVG, reproducible byte for byte."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def to_svg(figure: Figure) -> bytes:
     """Convert a figure to an SVG file whose letters are outlines, the same on every machine."""
     settings = {"svg.fonttype": "path", "svg.hashsalt": "deepmac_ablate"}
     return _save(figure, "svg", settings, {"Date": None})
+
+
+def to_png(figure: Figure) -> bytes:
+    """Convert a figure to a PNG file on white."""
+    return _save(figure, "png", {"savefig.dpi": 150, "savefig.facecolor": "white"}, {})
 
 
 def to_inline_svg(figure: Figure, name: str, description: str) -> str:

@@ -70,8 +70,9 @@ def _compare(arm: ArmTrials, baseline: ArmTrials, plans: Mapping[str, Plan]) -> 
         Row(name, *(_NOTHING if side is None else side.value for side in (one, other)))
         for name, one, other in comparison.differences]
     rows += [
-        Row(f"{name} (default changed in the code)", one or _NOTHING, other or _NOTHING)
-        for name, one, other in comparison.defaults]
+        Row(f"{name} ({'default' if one_sided else 'default changed in the code'})",
+            one or _NOTHING, other or _NOTHING)
+        for name, one, other, one_sided in comparison.defaults]
     notes = ["" if rows else "No binding differs.", theirs.note, ours.note]
     return ArmDifferences(arm.label, baseline.label, rows, " ".join(filter(None, notes)))
 

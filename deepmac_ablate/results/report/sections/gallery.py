@@ -68,11 +68,13 @@ class Gallery(NamedTuple):
         headers: Headers of the columns of images.
         groups: Titles and rows.
         notes: Caveats for readers; if nothing is shown, why.
+        missing: The note that the dataset is not available; empty if it is.
     """
 
     headers: Sequence[str]
     groups: Sequence[tuple[str, Sequence[Row]]]
     notes: Sequence[str]
+    missing: str = ""
 
 
 def make_gallery(arms: Sequence[ArmTrials], count: int, seed: int, data: str | None) -> Gallery:
@@ -118,7 +120,7 @@ def make_gallery(arms: Sequence[ArmTrials], count: int, seed: int, data: str | N
             "page; request fewer with --images.")
     headers = [*(["annotated"] if dataset.annotations else []), *masks]
     titled = [(title, rows[name]) for name, title in GROUPS.items()]
-    return Gallery(headers, titled, [note for note in notes if note])
+    return Gallery(headers, titled, [note for note in notes if note], dataset.note)
 
 
 def _read_each(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from deepmac_ablate.results import number_format
 from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Score, Table
 from deepmac_ablate.results.tables.table_notes import has_interval, table_notes
-from deepmac_ablate.results.tables.table_rendering import count_text, name_heads
+from deepmac_ablate.results.tables.table_rendering import count_text, marks, name_heads
 
 
 class Header(NamedTuple):
@@ -40,13 +40,13 @@ class Line(NamedTuple):
     Attributes:
         arm: Label of the arm.
         baseline: True for the baseline.
-        other_code: True if its trials did not all run the current code.
+        marks: " !", " ~" and " *", as in the caption.
         cells: One cell for each header.
     """
 
     arm: str
     baseline: bool
-    other_code: bool
+    marks: str
     cells: Sequence[Cell]
 
 
@@ -87,7 +87,7 @@ def make_main_table(table: Table) -> MainTable:
         place for place in range(len(headers))
         if any(cells[place].text != number_format.NOTHING for cells in rows)]
     lines = [
-        Line(_name(row, table), row.baseline, row.arm.other_code, [cells[place] for place in kept])
+        Line(_name(row, table), row.baseline, marks(row), [cells[place] for place in kept])
         for row, cells in zip(table.rows, rows, strict=True)]
     return MainTable(
         [headers[place] for place in kept], lines, table_notes(table), has_intervals)

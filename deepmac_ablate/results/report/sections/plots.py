@@ -90,7 +90,8 @@ def plot_arms(data: PlotData) -> Plot:
     caption = (
         "Each small marker is one seed; the bar above is the mean"
         f"{_interval_text(shown, data.metric, ', and the line its 95 % t interval over seeds')}."
-        f"{_BASELINE_LINE if baseline else ''} The panels have separate scales.")
+        f"{_BASELINE_LINE if baseline else ''} The panels have separate scales. "
+        "Dotted: what shapes without training score, and the most that is possible.")
     return _plot("arms", "Results by arm", draw_arms(shown, data.metric), caption, note,
                  "no trial has finished with this metric")
 
@@ -139,7 +140,7 @@ def plot_curves(data: PlotData) -> Plot:
     """Draw learning curves."""
     shown, note = most_informative_arms(data.arms, data.metric, _MAX_STYLES)
     runs, broken = _read_runs(shown, data)
-    figure = draw_curves(runs, data.metric)
+    figure = draw_curves(runs, data.metric, shown)
     panels = {panel.get_title() for panel in figure.axes} if figure is not None else set()
     caption = "One line per trial; the seeds of an arm share a style."
     if "loss" in panels:
