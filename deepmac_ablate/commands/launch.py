@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 
 from deepmac_ablate import errors
@@ -77,6 +78,10 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
         "--silence-limit", type=at_least(0.0), default=60.0, metavar="MINUTES",
         help="minutes without output after which a trial counts as hung, 0 for no limit (default: "
         "%(default)g)")
+    parser.add_argument(
+        "--then", metavar="COMMAND",
+        help="shell command to run when the launch has ended, whatever its outcome, with the "
+        "variables DEEPMAC_ABLATE_WORKDIR and DEEPMAC_ABLATE_STATUS (the exit status)")
     add_device_options(parser)
     cloud_options.add_cloud_options(parser)
 
@@ -125,7 +130,28 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
             job.run()
     else:
         job.run()
-    return _report(checked.plan, workdir, job)
+    status = _report(checked.plan, workdir, job)
+    if args.then:
+        run_afterwards(args.then, workdir, status)
+    return status
+
+
+def run_afterwards(command: str, workdir: SweepWorkdir, status: int) -> None:
+    """Run the command of --then, and say if it fails; the exit status of the launch stays.
+
+    Args:
+        command: Command for the shell.
+        workdir: The workdir of the sweep, for the command's environment.
+        status: The exit status of the launch, for the command's environment.
+    """
+    sys.stdout.flush()
+    variables = {
+        "DEEPMAC_ABLATE_WORKDIR": str(workdir.path), "DEEPMAC_ABLATE_STATUS": str(status)}
+    done = subprocess.run(command, shell=True, env={**os.environ, **variables}, check=False)
+    if done.returncode:
+        print(
+            f"The command of --then failed with exit status {done.returncode}: {command}",
+            file=sys.stderr)
 
 
 def _dry_run(

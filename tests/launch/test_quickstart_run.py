@@ -125,9 +125,13 @@ def test_launching_again_does_nothing(swept, capsys):
     """``deepmac-ablate launch`` of the same sweep changes no file of a trial."""
     before = {path: path.stat().st_mtime_ns for path in swept.workdir.glob("trials/*/*")}
     bound = ["--gin_bindings", "Losses.mask_weight = 1.25"]
-    status = cli.main(["launch", str(swept.file), "--workdir", str(swept.workdir), *bound])
+    then = swept.workdir / "then"
+    status = cli.main([
+        "launch", str(swept.file), "--workdir", str(swept.workdir), *bound,
+        "--then", f"echo $DEEPMAC_ABLATE_STATUS > '{then}'"])
     assert 0 == status
     assert "2 finished, 0 failed" in capsys.readouterr().out
+    assert "0\n" == then.read_text()
     assert before == {path: path.stat().st_mtime_ns for path in swept.workdir.glob("trials/*/*")}
 
 
