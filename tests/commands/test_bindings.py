@@ -145,11 +145,11 @@ def test_a_filter_that_matches_nothing_names_the_nearest(wanted, meant):
 @pytest.mark.slow
 def test_classes_of_ones_own_are_listed_like_built_in_ones(tmp_path, monkeypatch, capsys):
     """With the gin file that imports them, defaults included; without it, that is said."""
-    (tmp_path / "my_parts.py").write_text(
+    (tmp_path / "parts_of_my_own.py").write_text(
         "import gin\n\n@gin.register\nclass OwnPart:\n"
         "    \"\"\"A part.\"\"\"\n\n    def __init__(self, size: int = 7) -> None:\n"
         "        self.size = size\n")
-    (tmp_path / "own.gin").write_text("import my_parts\n")
+    (tmp_path / "own.gin").write_text("import parts_of_my_own\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     assert 2 == cli.main(["bindings", "OwnPart.*"])
