@@ -48,7 +48,7 @@ _KEY_FILE = re.compile(r"-----BEGIN|\{.*private_key", re.DOTALL)
 _IN_URL = re.compile(r"://[^\s/?#\"'<>]{1,1000}@")
 _HEADER = re.compile(
     r"\b((?:proxy-)?authorization|(?:set-)?cookie)(\s*:\s*)[^\s\"'][^\"'\r\n]*", re.IGNORECASE)
-_BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/-]{8,}=*", re.IGNORECASE)
+_BEARER = re.compile(r"\b(bearer)(\s+)[\w.~+/-]{8,}=*", re.IGNORECASE)
 
 # Other keys are random characters, whereas names of secrets are words: minimum length, and
 # minimum entropy in bits per character.

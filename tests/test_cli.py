@@ -156,7 +156,8 @@ def test_a_path_that_is_too_long_is_one_sentence(tmp_path, capsys, monkeypatch):
                 ["data", "coco", "--annotations", path, "--images", path, "--output", "x/y"],
                 ["data", "check", path], ["data", "shapes", "--output", path],
                 ["train", "--gin-file", path, "--workdir", "w"],
-                ["bindings", "--gin-file", path], ["import", path, "--workdir", "w"]):
+                ["bindings", "--gin-file", path],
+                ["import", "checkpoint", path, "--workdir", "w"]):
             try:
                 status = cli.main(command)
             except SystemExit as error:

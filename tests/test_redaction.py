@@ -55,7 +55,8 @@ def test_secrets_are_redacted(text, shown):
     "api_key not configured (no-tty)", "Api key must be 40 characters long, yours was 39",
     "sorted(values, key=len)", "password = args.password", "password = getpass.getpass()",
     "api_key = os.environ['A']", "def login(password: str, key=None):", "token=token",
-    "hf_hub_download_model_files", "commit 0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c",
+    "path: basic residual_blocks", "hf_hub_download_model_files",
+    "commit 0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c",
     "loss_mask 0.25 at step 1000, learning rate 0.08",
 ])
 def test_other_text_is_untouched(text):

@@ -123,6 +123,11 @@ def test_numbers_of_an_evaluation_take_the_place_of_the_trials_own(evaluated):
     assert pd.isna(loaded["groundtruth/iou/novel"][1])
     assert loaded["folder"][0].endswith("/trials/a-0/evaluations/test")
     assert [0.5, 0.5] == list(results.load(evaluated.path)["groundtruth/iou/novel"])
+    broken = evaluated.folder("a-1") / "evaluations" / "test"
+    broken.mkdir(parents=True)
+    (broken / "result.json").write_text('{"groundtruth/iou/novel": 2}')
+    with pytest.warns(BrokenFileWarning, match="result.json is broken: its .* from 0 to 1"):
+        assert pd.isna(results.load(evaluated.path, evaluation="test")["groundtruth/iou/novel"][1])
     with pytest.raises(UserError, match=r"has .* 'tset'; there are test\. Did you mean"):
         results.load(evaluated.path, evaluation="tset")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import BinaryIO
 from deepmac_ablate.safe_text import Redactor
 
 _BYTES_AT_ONCE = 1 << 20
+# A private key is recognised as a whole only.
+_OPEN_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END )", re.DOTALL)
 # A TensorFlow traceback takes about 20 kB.
 _BYTES_OF_ENDING = 1 << 16
 
@@ -65,6 +68,9 @@ class RedactedOutput:
         descriptor = self._file.fileno()
         start = max(0, os.fstat(descriptor).st_size - _BYTES_OF_ENDING)
         data = os.pread(descriptor, _BYTES_OF_ENDING, start)
+        if start:
+            # The first line may begin within a secret.
+            data = data.partition(b"\n")[2]
         return self._redactor.redact(data).decode(errors="replace")
 
     def close(self) -> None:
@@ -76,6 +82,8 @@ class RedactedOutput:
         """Copy one chunk; return whether there may be more."""
         # Without moving the position, which the command shares.
         data = os.pread(descriptor, _BYTES_AT_ONCE, self._bytes_read)
+        if not final and len(data) < _BYTES_AT_ONCE and (key := _OPEN_KEY.search(data)):
+            data = data[:key.start()]
         size = self._complete_size(data) or (len(data) if final else 0)
         if not size:
             return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -143,8 +143,16 @@ def _with_evaluation(records: Sequence[TrialRecord], name: str) -> list[TrialRec
         record.trial: f"{record.folder}/evaluations/{name}" for record in records
         if record.status == "finished" and record.folder}
     paths = {f"{folder}/result.json": folder for folder in folders.values()}
-    contents = file_io.read_many(paths)
-    found = {paths[path]: text for path, text in contents.items() if text is not None}
+    contents = file_io.read_many(paths, unreadable=(problems := {}))
+    found: dict[str, Mapping[str, Any]] = {}
+    for path, text in contents.items():
+        try:
+            if text is not None:
+                found[paths[path]] = trial_files.parse_result(text, path)
+        except UserError as error:
+            problems[path] = str(error)
+    for problem in problems.values():
+        warnings.warn(problem, BrokenFileWarning, stacklevel=3)
     if not found:
         entries = file_io.list_folders(f"{record.folder}/evaluations" for record in records)
         names = sorted({entry.name for listed in entries.values() for entry in listed})
@@ -160,10 +168,9 @@ def _with_evaluation(records: Sequence[TrialRecord], name: str) -> list[TrialRec
     evaluated = []
     for record in records:
         folder = folders.get(record.trial, "")
-        if (text := found.get(folder)) is None:
+        if (fields := found.get(folder)) is None:
             evaluated.append(record._replace(metrics={}, folder=""))
             continue
-        fields = trial_files.parse_result(text, f"{folder}/result.json")
         evaluated.append(record._replace(
             metrics=trial_files.result_metrics(fields), dataset=fields.get("dataset"),
             folder=folder))

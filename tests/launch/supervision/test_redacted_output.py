@@ -57,6 +57,18 @@ def test_secrets_are_known_by_name_and_form_too(log):
     assert b"DB_PASS=*** https://***@host ?sig=***&x=1 \xff\n" == log.read_bytes()
 
 
+def test_a_private_key_is_redacted_though_it_comes_line_by_line(log):
+    """It is held back until it is complete; the ending of a long output begins with a line."""
+    output = RedactedOutput(log, [])
+    for line in (b"a\n", b"-----BEGIN PRIVATE KEY-----\n", b"marker\n",
+                 b"-----END PRIVATE KEY-----\n", b"b\n"):
+        os.write(output.open(), line)
+        output.transfer()
+    assert b"a\n***\nb\n" == log.read_bytes()
+    os.write(output.open(), b"marker" * 20_000 + b"\nc\n")
+    assert "c\n" == output.ending()
+
+
 @pytest.mark.parametrize("place", [0, 1, 11, 22, 23, 24])
 def test_an_endless_line_is_brought_too(log, place):
     """An endless line is copied in pieces of a megabyte, none of which cuts a secret."""
