@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -27,7 +28,7 @@ DOCUMENTS = sorted(
 
 # Named in documents, and not in the repository: what a reader writes, and what Model Garden has.
 ELSEWHERE = {
-    "dilated.gin", "dice.gin", "mine.gin", "my_heads.py", "my_losses.py", "reach.py", "sweeps/x.py",
+    "dilated.gin", "mine.gin", "my_heads.py", "my_parts.py", "reach.py", "sweeps/x.py",
     "config.gin", "operative_config.gin", "create_coco_tf_record.py",
     "serving/export_saved_model.py"}
 
@@ -163,14 +164,14 @@ def test_the_head_of_the_readme_is_compared_fairly(
 @pytest.mark.extended
 @pytest.mark.slow
 def test_three_steps_add_an_arm(tmp_path: Path) -> None:
-    """The README's class, gin file and sweep train the new mask head; the new loss is logged."""
+    """The README's class, gin file and sweep train the new mask head, with all other new parts."""
     head, head_gin, sweep = blocks("README.md", "Add an arm in three steps")
-    loss, loss_gin = blocks("docs/architecture.md", "Extending")
+    parts, parts_gin = blocks("docs/architecture.md", "Extending")
     # What other axes exchange in the built-in heads can be exchanged in it, too.
     exchanged = "".join(f"DilatedMaskHead.{binding}\n" for binding in (
         "norm = @GroupNorm()", "upsampling = @Interpolation()", "class_agnostic = False"))
-    files = {"my_heads.py": head, "dilated.gin": f"{head_gin}include 'dice.gin'\n{exchanged}",
-             "reach.py": sweep, "my_losses.py": loss, "dice.gin": loss_gin}
+    files = {"my_heads.py": head, "dilated.gin": f"{head_gin}include 'parts.gin'\n{exchanged}",
+             "reach.py": sweep, "my_parts.py": parts, "parts.gin": parts_gin}
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     generate.generate_dataset(tmp_path / "data", num_train=4, num_val=1, size=64)
@@ -185,10 +186,31 @@ def test_three_steps_add_an_arm(tmp_path: Path) -> None:
         check=False)
     assert done.returncode == 0, done.stderr
     [operative] = tmp_path.glob("runs/reach/trials/*/operative_config.gin")
-    assert exchanged.splitlines() == [
-        line for line in exchanged.splitlines() if line in operative.read_text().splitlines()]
+    wanted = [line for line in [*exchanged.splitlines(), *parts_gin.splitlines()] if "=" in line]
+    assert wanted == [line for line in wanted if line in operative.read_text().splitlines()]
     [metrics] = tmp_path.glob("runs/reach/trials/*/metrics.jsonl")
     assert "dice_loss" in metrics.read_text()
+    [result] = tmp_path.glob("runs/reach/trials/*/result.json")
+    assert {"groundtruth/pixel_recall/all", "detections/false_discoveries/all"} <= (
+        json.loads(result.read_text()).keys())
+
+
+def test_masks_are_read_as_shown(tmp_path, monkeypatch, capsys) -> None:
+    """The lines of docs/results.md print the mean size of each arm's masks."""
+    [shown] = blocks("docs/results.md", "Files of a workdir")
+    generate.generate_dataset(tmp_path / "data", num_train=1, num_val=4, size=report_workdirs.SIZE)
+    prefix = str(tmp_path / "data" / "val")
+    workdir = report_workdirs.write(
+        tmp_path / "sweep", truth=load_annotations(annotations_path(prefix)),
+        dataset=DatasetInfo.load(prefix).identity, prefix=prefix)
+    load = results.load
+    monkeypatch.setattr(results, "load", lambda _: load(workdir.path).query("folder != ''"))
+    frame = results.load("")
+    exec(compile(shown, "docs/results.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(frame) == len(printed)
+    arm, _, size = printed[0].rpartition(" ")
+    assert (frame["arm"].iloc[0], True) == (arm, 10 < float(size) < report_workdirs.SIZE**2)
 
 
 def test_the_sweep_of_the_readme_resolves() -> None:

@@ -46,6 +46,10 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--data", metavar="PREFIX", help="dataset to evaluate on (default: the trial's)")
     parser.add_argument(
+        "--metrics", action="append", default=[], metavar="FILE",
+        help="gin file that binds Evaluation.metrics, to compute metrics of your own; may be given "
+        "several times (default: those of the trial)")
+    parser.add_argument(
         "--draw", type=at_least(0), default=0, metavar="N",
         help="number of images to draw predictions on (default: %(default)s)")
     parser.add_argument(
@@ -63,7 +67,9 @@ def _run(args: argparse.Namespace) -> int:
 
     from deepmac_ablate.training.reevaluate import EvaluationRequest, Reevaluator
 
-    request = EvaluationRequest(box_sources, args.split, args.data, args.draw)
+    request = EvaluationRequest(
+        box_sources, args.split, args.data, args.draw, tuple(args.metrics))
+    request.check_metrics()
     sweep = SweepWorkdir(args.workdir)
     if (sweep.path / "plan.json").exists():
         if args.output:

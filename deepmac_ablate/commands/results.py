@@ -42,6 +42,14 @@ def _register_table(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--baseline", metavar="ARM", help="arm to compare with (default: each sweep's baseline)")
     parser.add_argument(
+        "--best-of", metavar="AXIS",
+        help="show for each combination of the other axes only the best level of this one, such as "
+        "a learning rate: the one with the highest mean on seen classes")
+    parser.add_argument(
+        "--best-by", metavar="METRIC",
+        help="BOX_SOURCE/METRIC that --best-of goes by, on seen classes (default: the first one "
+        "shown)")
+    parser.add_argument(
         "--sort", metavar="COLUMN",
         help="order of the arms: novel, seen, delta-novel, delta-seen, p-novel, p-seen, gap or "
         "retention (of the first metric, or of another as detections/mask_ap/novel), an axis, "
@@ -66,17 +74,23 @@ def _run_table(args: argparse.Namespace) -> int:
     # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
     from deepmac_ablate.results.columns import evaluated_metrics
-    from deepmac_ablate.results.tables.arm_table import arm_table
+    from deepmac_ablate.results.tables.arm_table import DEFAULT_METRICS, arm_table, default_metrics
     from deepmac_ablate.results.tables.row_selection import select_rows, sort_rows
     from deepmac_ablate.results.tables.table_rendering import render_table
 
     if args.reverse and not (args.sort or args.top):
         raise UserError("--reverse has no effect without --sort.")
+    if args.best_by and not args.best_of:
+        raise UserError("--best-by has no effect without --best-of.")
     frame = results.load(*args.workdir, evaluation=args.evaluation)
     per_class = results.per_class(frame)
+    metrics = args.metric or (
+        evaluated_metrics(frame) if args.evaluation else default_metrics(frame))
+    # Before another split: classes that it calls seen may have been trained without masks.
+    best = args.best_of and results.best_levels(
+        frame, args.best_of, args.best_by or [*metrics, DEFAULT_METRICS[0]][0], per_class)
     frame, split = apply_split(frame, per_class, args.split)
-    metrics = args.metric or (evaluated_metrics(frame) if args.evaluation else [])
-    table = arm_table(frame, metrics, args.confidence, per_class, args.baseline, split)
+    table = arm_table(frame, metrics, args.confidence, per_class, args.baseline, split, best)
     if args.sort or args.top:
         table = sort_rows(table, args.sort or "novel", args.reverse)
     write_document(render_table(select_rows(table, args.only, args.exclude, args.top)), args)
@@ -179,8 +193,9 @@ def _register_compare(commands: argparse._SubParsersAction) -> None:
         "on the same dataset")
     parser.add_argument(
         "--metric", default="groundtruth/iou", metavar="METRIC",
-        help="groundtruth/iou, groundtruth/boundary_iou, groundtruth/mask_ap, detections/mask_ap "
-        "or detections/box_ap (default: %(default)s)")
+        help="groundtruth/iou, groundtruth/boundary_iou, groundtruth/mask_ap, detections/mask_ap, "
+        "detections/box_ap, or groundtruth/NAME of a metric of objects of your own (default: "
+        "%(default)s)")
     parser.add_argument(
         "--resamples", type=at_least(100), default=1000, metavar="N",
         help="number of bootstrap resamples (default: %(default)s)")

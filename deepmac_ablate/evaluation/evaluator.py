@@ -16,7 +16,13 @@ from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.given_boxes import GivenBox, given_boxes
-from deepmac_ablate.evaluation.metrics import agnostic_recall, average_precision, mask_iou, summary
+from deepmac_ablate.evaluation.metrics import (
+    agnostic_recall,
+    average_precision,
+    further,
+    mask_iou,
+    summary,
+)
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 from deepmac_ablate.evaluation.model_classes import UNKNOWN, ModelClasses
@@ -59,6 +65,7 @@ class Evaluation:
         box_sources: The sources of the boxes that masks are predicted in.
         noise_seed: The seed of the noise on jittered boxes.
         overlays: The number of images on which the final predictions are drawn.
+        metrics: Metrics beside the built-in ones.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class Evaluation:
         every: Annotated[int, Range(0, 10_000_000)] = 0,
         noise_seed: Annotated[int, Range(0, 2**32 - 1)] = 0,
         overlays: Annotated[int, Range(0, 100_000)] = 4,
+        metrics: Sequence[further.Metric] = (),
     ) -> None:
         """Record the settings.
 
@@ -81,20 +89,24 @@ class Evaluation:
             noise_seed: The seed of the noise on jittered boxes. Together with the annotation's
                 id it determines the noise, which is thus the same for every trial.
             overlays: The number of images on which the final predictions are drawn.
+            metrics: Metrics beside the built-in ones, see `metrics.further`.
 
         Raises:
-            UserError: If there is no box source or an unknown one.
+            UserError: If there is no box source or an unknown one, or a metric has no name of its
+                own.
         """
         if not box_sources:
             raise UserError(
                 "Evaluation.box_sources must name at least one box source, such as 'detections' or "
                 "'groundtruth', got none.")
         summary.check_box_sources(box_sources)
+        further.check_metrics(metrics)
         self.data = data
         self.every = every
         self.box_sources = tuple(box_sources)
         self.noise_seed = noise_seed
         self.overlays = overlays
+        self.metrics = tuple(metrics)
         # Kept, as its programs are traced once for all evaluations of a model.
         self._predictor: Predictor | None = None
 
@@ -166,15 +178,18 @@ class Evaluation:
                 overlaps[source] = Overlaps(
                     ground_truth,
                     mask_iou.with_annotated_mask(ground_truth, predictions[source]))
-                ious = mask_iou.instance_ious(overlaps[source]).join(
-                    reference_ious(ground_truth, boxes, model.mask_head.mask_size))
+                ious = pd.concat([
+                    mask_iou.instance_ious(overlaps[source]),
+                    reference_ious(ground_truth, boxes, model.mask_head.mask_size),
+                    further.score_objects(self.metrics, overlaps[source])], axis="columns")
                 tables = [
                     average_precision.per_class_ap(overlaps[source], "mask"),
                     average_precision.per_class_ap(overlaps[source], "boundary"),
                     mask_iou.per_class_iou(ground_truth, ious)]
                 ious.insert(0, "reading", source)
                 instances.append(ious)
-            frame = summary.per_class_frame(roles, *tables)
+            own = further.score_classes(self.metrics, overlaps[source])
+            frame = summary.per_class_frame(roles, *tables, own)
             scalars |= summary.mean_scalars(source, frame)
             frame.insert(0, "reading", source)
             frames.append(frame)

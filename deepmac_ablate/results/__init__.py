@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from deepmac_ablate.results.loading.per_class import per_class, with_split
     from deepmac_ablate.results.loading.per_object import per_image, per_object
     from deepmac_ablate.results.tables.arm_table import arm_table
+    from deepmac_ablate.results.tables.best_level import best_levels
 
 __all__ = [
-    "arm_table", "axis_effects", "compare", "load", "per_class", "per_image", "per_object",
-    "with_split"]
+    "arm_table", "axis_effects", "best_levels", "compare", "load", "per_class", "per_image",
+    "per_object", "with_split"]
 
 _MODULES = {
     "arm_table": "tables.arm_table",
     "axis_effects": "effects.axis_effects",
+    "best_levels": "tables.best_level",
     "compare": "comparison.two_arms",
     "load": "loading.load",
     "per_class": "loading.per_class",

@@ -1,14 +1,17 @@
-"""Evaluate finished trials again: with other boxes, another class split or other images."""
+"""Evaluate finished trials again: with other boxes, metrics, class splits or images."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from etils import epath
 
+from deepmac_ablate import bindings
 from deepmac_ablate.data import drawing
 from deepmac_ablate.data.class_agreement import check_agreement
 from deepmac_ablate.data.dataset_info import DatasetInfo
@@ -24,6 +27,7 @@ from deepmac_ablate.storage import file_io
 from deepmac_ablate.training.checkpointing import restore_latest, saved_steps
 from deepmac_ablate.training.session import PreparedModel, prepare_model
 from deepmac_ablate.trial import trial_files
+from deepmac_ablate.trial.code_fingerprint import code_fingerprint
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -39,12 +43,41 @@ class EvaluationRequest(NamedTuple):
         split: The class split whose classes count as seen; None for the trial's.
         data: Prefix of the dataset to evaluate on; None for the trial's.
         draw: The number of images to draw the predictions on, see `overlays.choose_images`.
+        metrics: Gin files that bind `Evaluation.metrics`; none for the trial's metrics.
     """
 
     box_sources: Sequence[str] = ()
     split: str | None = None
     data: str | None = None
     draw: int = 0
+    metrics: tuple[str, ...] = ()
+
+    def check_metrics(self) -> None:
+        """Check the gin files of metrics, which cannot set anything else.
+
+        Raises:
+            UserError: If a file is missing or broken, or has a binding of something else.
+        """
+        bound = bindings.read(self.metrics, ()).bindings
+        metrics = [each for each in bound if each.name.endswith("Evaluation.metrics")]
+        if self.metrics and not metrics:
+            raise UserError(
+                f"{' and '.join(self.metrics)} must bind Evaluation.metrics, such as "
+                "'Evaluation.metrics = [@PixelRecall()]'.")
+        reached = bindings.reachable_bindings(bound, "Evaluation")
+        for binding in bound:
+            of_metrics = binding in metrics or binding.short_selector != "Evaluation"
+            if not (binding.is_macro or (of_metrics and binding.name in reached)):
+                raise UserError(
+                    f"{binding.place} is not a setting of a metric; gin files for `evaluate` bind "
+                    "Evaluation.metrics and parameters of these metrics, and nothing else.")
+
+    def metrics_code(self) -> str | None:
+        """Return a hash of the code and settings of other metrics; None if there are none."""
+        if not self.metrics:
+            return None
+        return code_fingerprint(
+            *bindings.imported_modules(self.metrics), gin_files=self.metrics)
 
     def name(self, dataset: str) -> str:
         """Return the name of the folder of the results, for a dataset as ``name@fingerprint``.
@@ -53,7 +86,8 @@ class EvaluationRequest(NamedTuple):
             UserError: If it would be too long.
         """
         split = [self.split] if self.split else []
-        name = "-".join([dataset.partition("@")[0], *self.box_sources, *split])
+        metrics = [Path(file).stem for file in self.metrics]
+        name = "-".join([dataset.partition("@")[0], *self.box_sources, *split, *metrics])
         if len(name) > _LONGEST_NAME:
             raise UserError(
                 f"A folder named after these options would need a name of {len(name)} characters, "
@@ -83,8 +117,8 @@ class EvaluationRequest(NamedTuple):
             found = {} if text is None else trial_files.parse_result(text, str(path))
         except UserError:
             return False
-        return (found.get("step"), found.get("dataset")) == (
-            max(saved_steps(trial), default=None), dataset)
+        return (found.get("step"), found.get("dataset"), found.get("metrics_code")) == (
+            max(saved_steps(trial), default=None), dataset, self.metrics_code())
 
 
 class Reevaluator:
@@ -143,6 +177,8 @@ class Reevaluator:
             sheet = drawing.contact_sheet(list(pictures.values()), columns=1)
             contents["predictions.png"] = overlays.to_png(sheet)
         result = {"step": step, **evaluation.dataset_identity(), **evaluated.scalars}
+        if code := request.metrics_code():
+            result["metrics_code"] = code
         folder.mkdir(parents=True, exist_ok=True)
         # The numbers come last, as they mark the evaluation as complete.
         contents["result.json"] = f"{json.dumps(result, indent=2, sort_keys=True)}\n".encode()
@@ -157,14 +193,18 @@ class Reevaluator:
         if self._last is None or self._last[0] != key:
             # The memory of one model may be needed for the next.
             self._last = None
-            prepared = prepare_model(trial)
-            own, request = prepared.evaluation, self._request
+            request = self._request
+            # The last binding wins.
+            metrics = [f"include {name!r}" for name in request.metrics]
+            prepared = prepare_model(
+                dataclasses.replace(trial, bindings=(*trial.bindings, *metrics)))
+            own = prepared.evaluation
             data = request.data or find_trial_dataset(
                 own.data.prefix, files, _evaluated_dataset(files))
             # Not by adding bindings: those of the trial that they override would have no effect.
             evaluation = Evaluation(
                 EvaluationData(data, own.data.batch_size), request.box_sources or own.box_sources,
-                noise_seed=own.noise_seed)
+                noise_seed=own.noise_seed, metrics=own.metrics)
             self._last = key, prepared, evaluation
         return self._last[1:]
 

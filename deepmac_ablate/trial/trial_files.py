@@ -36,7 +36,7 @@ _PLACE = {
     "baseline": optional(FLAG)}
 _RESULT = {
     "step": optional(COUNT), "train_seconds": optional(number(0)), "dataset": optional(TEXT),
-    "data_prefix": optional(TEXT)}
+    "data_prefix": optional(TEXT), "metrics_code": optional(TEXT)}
 # With a margin for rounding errors.
 _METRIC = optional(number(0, 1 + 1e-6))
 _START = {

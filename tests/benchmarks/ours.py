@@ -13,7 +13,7 @@ from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.modeling import box_sources, detector, mask_heads
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Backbone, Norm, ResNetFPN
-from deepmac_ablate.modeling.losses import Losses
+from deepmac_ablate.modeling.losses import Losses, MaskCrossEntropy
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.modeling.normalization import BatchNorm
 from deepmac_ablate.modeling.optimization import SGD
@@ -79,7 +79,7 @@ def train_step(setting: Setting, backbone: Backbone | None = None, trim: bool = 
 
 def mask_step(setting: Setting) -> MaskStep:
     """Return crops, mask head and mask loss of ours, forwards and backwards."""
-    model, losses = build_model(setting), Losses()
+    model, mask_loss = build_model(setting), MaskCrossEntropy()
     model.trim_slots = True
     variables = model.mask_head.trainable_variables
 
@@ -88,7 +88,7 @@ def mask_step(setting: Setting) -> MaskStep:
         with tf.GradientTape() as tape:
             tape.watch(features)
             outputs = model.train_masks(features, None, labels, tf.constant([0, 0]))
-            loss = losses.mask_loss(outputs)
+            loss = mask_loss(outputs, labels)
         gradients = tape.gradient(loss, [variables, features])
         return loss + touch(gradients)
 

@@ -16,6 +16,8 @@ from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.results.report.figures.noise_plot import draw_noise
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
+from deepmac_ablate.training.reevaluate import EvaluationRequest
+from deepmac_ablate.trial import code_fingerprint
 from tests.helpers import result_workdirs
 from tests.helpers.result_frames import arm, frame
 
@@ -76,6 +78,71 @@ def test_all_finished_trials_are_evaluated_once(finished, sweep, capsys):
     assert "3 trials: 2 finished, of which 1 have this evaluation." in capsys.readouterr().err
     assert numbers[0] == pytest.approx(json.loads(written["t0"].read_text()), nan_ok=True)
     assert stamp == written["t1"].stat().st_mtime_ns
+
+
+METRIC = """
+import gin
+from deepmac_ablate.evaluation.metrics.further import ObjectMetric
+
+
+@gin.register
+class ShareOfSweep(ObjectMetric):
+    name = "share"
+
+    def __init__(self, factor: float = 1.0):
+        self.factor = factor
+
+    def score(self, predicted, annotated):
+        return self.factor * FACTOR
+"""
+METRIC_GIN = """
+import metric_of_a_sweep
+Evaluation.metrics = [@ShareOfSweep()]
+ShareOfSweep.factor = 0.5
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+def test_finished_trials_get_metrics_of_ones_own(sweep, tmp_path, monkeypatch, capsys):
+    """They are computed once, and anew when their code or settings have changed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    shutil.rmtree(sweep.folder("t1"))
+    code, settings = tmp_path / "metric_of_a_sweep.py", tmp_path / "share.gin"
+    code.write_text(METRIC.replace("FACTOR", "0.5"))
+    settings.write_text(METRIC_GIN)
+    options = "--box-source", "groundtruth", "--metrics", "share.gin"
+    assert 0 == evaluate(sweep, *options)
+    loaded = results.load(sweep.path, evaluation="val-groundtruth-share")
+    assert 0.25 == loaded["groundtruth/share/novel"][0]
+    assert 0 == evaluate(sweep, *options)
+    assert "1 finished, of which 1 have this evaluation." in capsys.readouterr().err
+    settings.write_text(METRIC_GIN.replace("0.5", "0.2"))
+    assert 0 == evaluate(sweep, *options)
+    assert "1 finished, of which 0 have this evaluation." in capsys.readouterr().err
+    loaded = results.load(sweep.path, evaluation="val-groundtruth-share")
+    assert pytest.approx(0.1) == loaded["groundtruth/share/novel"][0]
+    code_then = EvaluationRequest(metrics=("share.gin",)).metrics_code()
+    code.write_text(METRIC.replace("FACTOR", "0.1"))
+    code_fingerprint.code_fingerprint.cache_clear()
+    code_fingerprint._hash_of_sources.cache_clear()
+    assert code_then != EvaluationRequest(metrics=("share.gin",)).metrics_code()
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("Evaluation.noise_seed = 3\nEvaluation.metrics = []",
+     "mine.gin:1 'Evaluation.noise_seed = 3' is not a setting of a metric"),
+    ("Evaluation.metrics = [@A()]\nTraining.steps = 3", "mine.gin:2 'Training.steps = 3' is not"),
+    ("STEPS = 3", "mine.gin must bind Evaluation.metrics, such as"),
+])
+def test_gin_files_of_metrics_set_nothing_else(tmp_path, monkeypatch, capsys, text, message):
+    """A binding of the model or of the data would have no effect, or change the trial."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.gin").write_text(text)
+    workdir = result_workdirs.write(tmp_path, result_workdirs.plan({"a": {}}))
+    assert 2 == evaluate(workdir, "--metrics", "mine.gin")
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from official.vision.ops import mask_ops
@@ -19,6 +20,7 @@ from deepmac_ablate.data.dataset_info import annotations_path
 from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.evaluator import Evaluation
+from deepmac_ablate.evaluation.metrics.further import ClassMetric, ObjectMetric
 from deepmac_ablate.evaluation.predictor import Predictor
 from deepmac_ablate.modeling import box_noise
 from deepmac_ablate.training.checkpointing import restore_latest
@@ -151,6 +153,44 @@ def test_a_model_that_knows_all_is_perfect(prefix, batch_size):
     assert absent[["mask_ap", "box_ap", "iou"]].isna().all(axis=None)
     for found in numbers.predictions.values():
         assert dict.fromkeys(SIZES, 2) == Counter(d["image_id"] for d in found)
+
+
+class Covered(ObjectMetric):
+    """Share of the object's pixels that the mask covers."""
+
+    name = "covered"
+
+    def score(self, predicted, annotated):
+        """Compare two masks."""
+        return (predicted & annotated).sum() / annotated.sum()
+
+
+class Predicted(ClassMetric):
+    """The number of predictions, in hundreds."""
+
+    name = "predicted"
+
+    def per_class(self, overlaps):
+        """Count."""
+        return pd.Series(1.0, range(len(overlaps.results))).groupby(
+            overlaps.class_ids[overlaps.category]).sum() / 100
+
+
+def test_further_metrics_stand_beside_the_built_in_ones(prefix):
+    """Those of objects are computed in given boxes, and those of classes in all boxes."""
+    model = Knowing(annotations())
+    model.predict_masks = Knowing([a for a in annotations() if a["category_id"] == 7]).predict_masks
+    numbers = evaluate(prefix, model, metrics=[Covered(), Predicted()])
+    assert {"groundtruth/covered/seen": 0.0, "groundtruth/covered/novel": 1.0,
+            "groundtruth/predicted/seen": 0.05, "detections/predicted/novel": 0.05} == {
+        name: pytest.approx(numbers.scalars[name]) for name in (
+            "groundtruth/covered/seen", "groundtruth/covered/novel",
+            "groundtruth/predicted/seen", "detections/predicted/novel")}
+    assert "detections/covered/seen" not in numbers.scalars
+    assert [0.0, 1.0] * 5 == numbers.instances["covered"].tolist()
+    assert {"covered", "predicted"} <= set(numbers.per_class)
+    usual = evaluate(prefix, model)
+    assert usual.scalars.items() <= numbers.scalars.items()
 
 
 def test_missed_objects_count(prefix):

@@ -36,6 +36,8 @@ AREAS: dict[str, tuple[float, float]] = {
 }
 # IoU of masks that need no training with the same annotations, see `reference_masks`.
 REFERENCES = ("iou_filled_box", "iou_ellipse", "iou_ceiling")
+# Columns of the table of instances that are not means by class themselves.
+_DESCRIPTION = ("image_id", "category_id", "annotation_id", "area", "iou")
 
 
 def instance_ious(overlaps: Overlaps) -> pd.DataFrame:
@@ -73,15 +75,15 @@ def per_class_iou(ground_truth: GroundTruth, instances: pd.DataFrame) -> pd.Data
 
     Args:
         ground_truth: The annotations of the scored images.
-        instances: The table from `instance_ious`, with or without columns of `REFERENCES`.
+        instances: The table from `instance_ious`, with or without columns of further metrics.
 
     Returns:
         One row per class, indexed by `category_id` (ascending), with `name`, `instances` (non-crowd
         annotations with a mask), `iou`, `iou_s`, `iou_m`, `iou_l`, `boundary_iou` and the
-        references, in [0, 1]. NaN where there is no instance, at all or of that size.
+        further metrics, in [0, 1]. NaN where there is no instance, at all or of that size.
     """
     names = ground_truth.class_names
-    others = ["boundary_iou", *(name for name in REFERENCES if name in instances)]
+    others = [name for name in instances if name not in _DESCRIPTION]
     measured = instances[["category_id", *others]].copy()
     for metric, (low, high) in AREAS.items():
         measured[metric] = instances["iou"].where(instances["area"].between(low, high))

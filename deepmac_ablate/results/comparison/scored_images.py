@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ _FILES = {
     "detections/box_ap": "matches/detections_box.npz",
 }
 METRICS: tuple[str, ...] = tuple(_FILES)
+# Further metrics of objects are columns of the same file.
+_OF_OBJECTS = "groundtruth/"
 
 ByClass = Callable[[np.ndarray], np.ndarray]
 
@@ -52,15 +54,20 @@ class ScoredImages:
 
 
 def check_metric(metric: str) -> None:
-    """Check that a metric can be computed for samples of images.
+    """Check that a metric can be computed for samples of images, as far as its name tells.
 
     Raises:
         UserError: If it cannot.
     """
-    if metric not in _FILES:
+    if not metric.startswith(_OF_OBJECTS):
+        _check_known(metric, METRICS)
+
+
+def _check_known(metric: str, known: Collection[str]) -> None:
+    if metric not in known:
         raise UserError(
-            f"Arms cannot be compared by {metric!r}.{did_you_mean(metric, METRICS)} Known are "
-            f"{', '.join(METRICS)}.")
+            f"Arms cannot be compared by {metric!r}.{did_you_mean(metric, known)} Known are "
+            f"{', '.join(known)}.")
 
 
 def read_scored_images(trials: Sequence[Mapping[str, Any]], metric: str) -> list[ScoredImages]:
@@ -68,23 +75,26 @@ def read_scored_images(trials: Sequence[Mapping[str, Any]], metric: str) -> list
 
     Args:
         trials: Rows of the data frame of results.
-        metric: One of `METRICS`.
+        metric: One of `METRICS`, or a further metric of objects, such as
+            "groundtruth/pixel_recall".
 
     Raises:
-        UserError: If a file is missing or broken, there is no object to score, or the trials were
-            not evaluated on the same images, classes and objects.
+        UserError: If no trial has the metric, a file is missing or broken, there is no object to
+            score, or the trials were not evaluated on the same images, classes and objects.
     """
-    contents = read_trial_files(trials, _FILES[metric])
+    check_metric(metric)
+    file = _FILES.get(metric, instance_ious.FILE)
+    contents = read_trial_files(trials, file)
     if lacking := [row for row in trials if row["trial"] not in contents]:
         some = f"{len(lacking)} of {len(trials)} trials {inflect(len(lacking), 'has', 'have')}"
         folder = lacking[0]["folder"]
         raise UserError(
-            f"{some if len(trials) > 1 else 'The trial has'} no {_FILES[metric]}, which {metric} "
+            f"{some if len(trials) > 1 else 'The trial has'} no {file}, which {metric} "
             f"needs; `deepmac-ablate train --workdir {folder} --mode eval` evaluates "
             f"{'the first of them' if len(lacking) > 1 else 'it'} again and writes the file.")
     scored = [
         _score_instances(instance_ious.parse_instances(content, path), metric)
-        if _FILES[metric] == instance_ious.FILE
+        if file == instance_ious.FILE
         else _score_matches(Matches.from_bytes(content, path))
         for content, path in contents.values()]
     if not len(scored[0].instances):
@@ -113,10 +123,14 @@ def read_trial_files(
 def _score_instances(table: pd.DataFrame, metric: str) -> ScoredImages:
     image_ids, image = np.unique(table["image_id"], return_inverse=True)
     class_ids, category = np.unique(table["category_id"], return_inverse=True)
-    values = table[metric.partition("/")[2]].to_numpy()
+    of_objects = table.columns.drop(list(instance_ious.IDS))
+    _check_known(metric, list(dict.fromkeys([*METRICS, *map(_OF_OBJECTS.__add__, of_objects)])))
+    values = table[metric.removeprefix(_OF_OBJECTS)].to_numpy(float)
+    defined = np.isfinite(values)
+    values = np.where(defined, values, 0.0)
 
     def by_class(weights: np.ndarray) -> np.ndarray:
-        each = np.asarray(weights, float)[image]
+        each = np.asarray(weights, float)[image] * defined
         total = np.bincount(category, each, minlength=len(class_ids))
         with np.errstate(invalid="ignore"):
             return np.bincount(category, each * values, minlength=len(class_ids)) / total

@@ -83,7 +83,7 @@ def compare(
         frame: The results, see `columns`.
         arm_a: The label of an arm or the id of a trial, to compare with.
         arm_b: The label of the arm or the id of the trial that is compared.
-        metric: One of `scored_images.METRICS`.
+        metric: A metric that `scored_images.read_scored_images` knows.
         resamples: The number of draws of images and seeds, at least 100.
         seed: The seed of the draws.
         confidence: The confidence of the intervals, in (0, 1).
@@ -93,7 +93,6 @@ def compare(
         UserError: If an argument is invalid, no trial of an arm has finished, the files that the
             comparison needs are missing or broken, or the datasets differ.
     """
-    scored_images.check_metric(metric)
     check_at_least(_MIN_RESAMPLES, resamples=resamples)
     check_at_least(0, seed=seed)
     statistics.check_confidence(confidence)

@@ -14,7 +14,7 @@ from deepmac_ablate.storage import file_io
 
 # Columns that say which trial a row is of.
 TRIAL_COLUMNS = ("sweep", "arm", "seed", "trial")
-_OBJECT = ("image_id", "annotation_id", "category_id", "name", "role", "iou", "boundary_iou")
+_OBJECT = ("image_id", "annotation_id", "category_id", "name", "role")
 
 
 def per_object(frame: pd.DataFrame, split: class_splits.Split = None) -> pd.DataFrame:
@@ -30,8 +30,8 @@ def per_object(frame: pd.DataFrame, split: class_splits.Split = None) -> pd.Data
 
     Returns:
         Columns `sweep`, `arm`, `seed`, `trial`, `image_id`, `annotation_id`, `category_id`, `name`
-        and `role` ("seen" or "novel") of the class, and `iou` and `boundary_iou` of the mask that
-        is predicted in the ground-truth box, in [0, 1]; missing if undefined.
+        and `role` ("seen" or "novel") of the class, and `iou`, `boundary_iou` and further metrics
+        of the mask that is predicted in the ground-truth box, in [0, 1]; missing if undefined.
     """
     finished = frame[frame["status"] == "finished"]
     available = finished[finished["folder"] != ""]
@@ -55,10 +55,11 @@ def per_object(frame: pd.DataFrame, split: class_splits.Split = None) -> pd.Data
     for problem in problems:
         warnings.warn(f"Left out by object: {problem}", BrokenFileWarning, stacklevel=2)
     if not tables:
-        return pd.DataFrame(columns=[*TRIAL_COLUMNS, *_OBJECT])
+        return pd.DataFrame(columns=[*TRIAL_COLUMNS, *_OBJECT, "iou", "boundary_iou"])
     rows = pd.concat(tables, names=["trial"]).reset_index("trial")
-    return with_trial_columns(frame, rows.merge(
-        _class_names(frame, split), on=["trial", "category_id"], how="left"), _OBJECT)
+    metrics = _metrics(rows)
+    rows = rows.merge(_class_names(frame, split), on=["trial", "category_id"], how="left")
+    return with_trial_columns(frame, rows, (*_OBJECT, *metrics))
 
 
 def per_image(frame: pd.DataFrame, split: class_splits.Split = None) -> pd.DataFrame:
@@ -70,17 +71,17 @@ def per_image(frame: pd.DataFrame, split: class_splits.Split = None) -> pd.DataF
 
     Returns:
         Columns `sweep`, `arm`, `seed`, `trial`, `image_id`, `role` ("seen", "novel", or "all" for
-        the objects of both), the number of `instances`, and the means of `iou` and `boundary_iou`.
+        the objects of both), the number of `instances`, and the means of the metrics.
     """
     objects = per_object(frame, split)
     objects = pd.concat([objects.assign(role="all"), objects[objects["role"].notna()]])
     # `frame` has the trials in order; groups are sorted within them.
     keys = ["trial", "image_id", "role"]
+    metrics = _metrics(objects)
     images = objects.groupby(keys).agg(
-        instances=("annotation_id", "size"), iou=("iou", "mean"),
-        boundary_iou=("boundary_iou", "mean")).reset_index()
+        instances=("annotation_id", "size"), **{name: (name, "mean") for name in metrics})
     return with_trial_columns(
-        frame, images, ("image_id", "role", "instances", "iou", "boundary_iou"))
+        frame, images.reset_index(), ("image_id", "role", "instances", *metrics))
 
 
 def with_trial_columns(
@@ -95,6 +96,10 @@ def with_trial_columns(
     """
     trials = frame[list(TRIAL_COLUMNS)]
     return trials.merge(rows, on="trial", how="inner")[[*TRIAL_COLUMNS, *names]]
+
+
+def _metrics(objects: pd.DataFrame) -> list[str]:
+    return [name for name in objects if name not in (*TRIAL_COLUMNS, *_OBJECT)]
 
 
 def _class_names(frame: pd.DataFrame, split: class_splits.Split) -> pd.DataFrame:

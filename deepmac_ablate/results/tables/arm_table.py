@@ -20,6 +20,7 @@ from deepmac_ablate.results.statistics import (
     mean_interval,
     paired_difference,
 )
+from deepmac_ablate.results.tables.best_level import BestLevels
 from deepmac_ablate.results.tables.references import Reference, find_references
 from deepmac_ablate.results.tables.retention import (
     ClassMetrics,
@@ -104,6 +105,7 @@ class Table(NamedTuple):
         references: Floors and ceiling of each metric that has them, which is mask IoU.
         order: The column that the rows are sorted by, and the direction; empty if they are not.
         hidden: Labels of arms that have no row, although the statistics count them.
+        best: The choice of an axis's levels that the rows are limited to; None shows all arms.
     """
 
     rows: tuple[Row, ...]
@@ -116,6 +118,7 @@ class Table(NamedTuple):
     references: Mapping[str, tuple[Reference, ...]]
     order: str = ""
     hidden: tuple[str, ...] = ()
+    best: BestLevels | None = None
 
     @property
     def sweeps(self) -> list[str]:
@@ -130,6 +133,7 @@ def arm_table(
     per_class: pd.DataFrame | None = None,
     baseline: str | None = None,
     split: class_splits.Split = None,
+    best: BestLevels | None = None,
 ) -> Table:
     """Compare the arms of a data frame.
 
@@ -143,6 +147,7 @@ def arm_table(
             baseline.
         split: The split that was given to `results.with_split`; None means the trials' own splits.
             It needs `per_class`.
+        best: The result of `best_levels`, to compare only the arms with the best level of an axis.
 
     Raises:
         UserError: If a metric or the baseline does not exist, or the confidence is not in (0, 1).
@@ -150,13 +155,15 @@ def arm_table(
     check_confidence(confidence)
     chosen = tuple(checked_metrics(frame, metrics) if metrics else default_metrics(frame))
     arms, left_out = group_by_arm(frame)
+    if best is not None:
+        arms = best.apply(arms)
     builder = _RowBuilder(arms, chosen, confidence, ClassMetrics(per_class), baseline)
     if split is not None:
         builder.novel = dict.fromkeys(builder.novel, _novel_classes(split, per_class))
     rows, comparisons = _with_holm([builder.build_row(arm) for arm in arms])
     return Table(
         tuple(rows), chosen, confidence, comparisons, tuple(left_out), builder.novel, split,
-        {metric: find_references(arms, metric) for metric in chosen})
+        {metric: find_references(arms, metric) for metric in chosen}, best=best)
 
 
 def known_metrics(frame: pd.DataFrame) -> list[str]:

@@ -21,6 +21,7 @@ def table_notes(table: Table) -> list[str]:
 
 def _column_notes(table: Table) -> Iterator[str]:
     yield "Values in percent."
+    yield from _best_level_notes(table)
     yield from _selection_notes(table)
     yield from _baseline_notes(table)
     if any(
@@ -66,6 +67,21 @@ def _selection_notes(table: Table) -> Iterator[str]:
             f"{inflect(len(table.hidden), 'is', 'are')} left out: {join_names(table.hidden)}.")
     if table.order:
         yield f"Sorted by {table.order}."
+
+
+def _best_level_notes(table: Table) -> Iterator[str]:
+    if (best := table.best) is None:
+        return
+    yield (
+        f"Each row is the level of {best.axis} with the highest {best.metric} on seen classes, "
+        f"mean over seeds; {len(best.kept)} of {count_noun(best.candidates, 'arm')}. Novel classes "
+        "had no part in the choice; values on seen classes are a little high, as the highest of "
+        "several.")
+    if best.untrained:
+        yield (
+            f"Not among the candidates, for want of finished trials: {join_names(best.untrained)}.")
+    if best.fewer_seeds:
+        yield f"Compared with fewer seeds than others: {join_names(best.fewer_seeds)}."
 
 
 def _baseline_notes(table: Table) -> Iterator[str]:

@@ -76,6 +76,21 @@ def test_boundaries_have_their_own_comparison(shifted):
     assert (compared.images["difference"] != 0).any()
 
 
+def test_further_metrics_of_objects_are_compared(tmp_path):
+    """Objects without a value are left out; a name that no trial has is told from those there."""
+    def instances(arm, seed):
+        table = objects(seed=0)
+        recall = np.where(table["annotation_id"] % 3 == 0, np.nan, 0.5 + (arm == "b") * 0.1)
+        return table.assign(recall=recall)
+
+    frame = compared_trials.arms(tmp_path, {"a": [3], "b": [3]}, instances)
+    compared = compare(frame, "a", "b", "groundtruth/recall", DRAWS)
+    np.testing.assert_allclose(compared.classes["a"], 0.5)
+    np.testing.assert_allclose(compared.classes["b"], 0.6)
+    assert ("Arms cannot be compared by 'groundtruth/recal'. Did you mean 'groundtruth/recall'?"
+            in refused(frame, "a", "b", "groundtruth/recal"))
+
+
 def test_images_are_ordered_by_their_gain(shifted):
     """Images are sorted by gain, and the classes of an image by the size of their change."""
     images = compare(shifted, "a", "b", resamples=DRAWS).images
