@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import gin
@@ -21,8 +21,9 @@ from deepmac_ablate.bindings.ranges import Factor, Images, Range
 from deepmac_ablate.data import model_input
 from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.autograph import disabled, needs_autograph
+
+Label = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, Any]]
 
 _PREFETCHED_BATCHES = 4
 _DATASET = re.compile(r".+@[0-9a-f]{12}")
@@ -102,7 +103,7 @@ class TrainingData:
     def dataset(
         self,
         image_size: Sequence[int],
-        anchors: Anchors,
+        label: Label,
         seen_ids: frozenset[int],
         seed: int,
         first_step: int = 0,
@@ -112,7 +113,8 @@ class TrainingData:
 
         Args:
             image_size: Height and width of the images in a batch, in pixels.
-            anchors: Anchors to label.
+            label: The detector's function of boxes [n, 4], classes [n] and a seed that returns
+                further labels of an image; see `Detector.label`.
             seen_ids: Ids of the classes whose masks training may see; other masks are replaced by
                 zeros here.
             seed: Seed of order and augmentation, which depend on it and the position alone.
@@ -123,9 +125,9 @@ class TrainingData:
             Images [b, h, w, 3] float32, normalised; labels `image_info` [b, 4, 2], `gt_boxes`
             [b, m, 4] and `gt_classes` [b, m] padded with -1, `gt_masks` [b, m, s, s] in [0, 1],
             `gt_has_mask` [b, m] bool, true for instances of seen classes whose mask is annotated;
-            `num_dropped` [b] int32, instances beyond `max_instances`; `rpn_score_targets` and
-            `rpn_box_targets` by level, of all instances; `seed` [b, 2] int32, the seed of all
-            draws for an image in a step: `seed` and its position in the endless stream.
+            `num_dropped` [b] int32, instances beyond `max_instances`; those of `label`, of all
+            instances; `seed` [b, 2] int32, the seed of all draws for an image in a step: `seed`
+            and its position in the endless stream.
 
         Raises:
             UserError: If the batch cannot be divided equally among the replicas.
@@ -141,14 +143,14 @@ class TrainingData:
         def parse(position: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, dict[str, Any]]:
             example = self._decoder.decode(record)
             image, labels = self._parse(
-                example, image_size, anchors, seen, tf.stack([seed, position]))
+                example, image_size, label, seen, tf.stack([seed, position]))
             return image, {**labels, "seed": tf.stack([seed, tf.cast(position, tf.int32)])}
 
         start = first_step * self.batch_size
         dataset = self._records(seed, start).enumerate(start)
         dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
         dataset = dataset.map(
-            parse if needs_autograph(self, anchors) else disabled(parse),
+            parse if needs_autograph(self, label) else disabled(parse),
             num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         dataset = dataset.batch(self.batch_size // replicas, drop_remainder=True)
         # Without this, a strategy expects a smaller last batch, and passes the step batches whose
@@ -185,11 +187,11 @@ class TrainingData:
         self,
         example: dict[str, tf.Tensor],
         image_size: Sequence[int],
-        anchors: Anchors,
+        label: Label,
         seen: tf.Tensor,
         seed: tf.Tensor,
     ) -> tuple[tf.Tensor, dict[str, Any]]:
-        """Augment one image and label its anchors."""
+        """Augment one image and label its objects."""
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
         instances = tf.where(~example["groundtruth_is_crowd"])[:, 0]
         boxes, classes, encoded_masks = (
@@ -211,7 +213,7 @@ class TrainingData:
         left = box_ops.get_non_empty_box_indices(boxes)
         boxes, classes, encoded_masks = (
             tf.gather(x, left) for x in (boxes, classes, encoded_masks))
-        score_targets, box_targets = anchors.label(image_size, boxes, seeds[3])
+        labels = label(boxes, classes, seeds[3])
         number = tf.size(classes)
         chosen = model_input.choose_instances(number, self.max_instances, seeds[3])
         boxes, classes, encoded_masks = (
@@ -226,8 +228,7 @@ class TrainingData:
 
         return image, {
             "image_info": image_info,
-            "rpn_score_targets": score_targets,
-            "rpn_box_targets": box_targets,
+            **labels,
             "gt_boxes": padded(boxes, -1),
             "gt_classes": padded(classes, -1),
             "gt_masks": masks,

@@ -28,6 +28,7 @@ from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 from deepmac_ablate.evaluation.model_classes import UNKNOWN, ModelClasses
 from deepmac_ablate.evaluation.predictor import Predictor
 from deepmac_ablate.evaluation.reference_masks import reference_ious
+from deepmac_ablate.modeling.detectors import Detector
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.progress import track
 
@@ -118,6 +119,15 @@ class Evaluation:
         """
         _ = self.data.info
 
+    def check_detector(self, detector: Detector | type[Detector]) -> None:
+        """Raise a UserError if masks are to be predicted in the detections of one without any."""
+        if "detections" in self.box_sources and not detector.finds_objects:
+            name = (detector if isinstance(detector, type) else type(detector)).__name__
+            raise UserError(
+                f"Evaluation.box_sources = {self.box_sources} has 'detections', but "
+                f"{name} detects nothing; use 'groundtruth' or ground-truth boxes with jitter, such "
+                "as 'jittered0.1'.")
+
     def dataset_identity(self) -> dict[str, str]:
         """Return the entries of result.json that name the evaluated dataset and its prefix."""
         return {"dataset": self.data.info.identity, "data_prefix": self.data.prefix}
@@ -138,8 +148,10 @@ class Evaluation:
             classes: The classes of the model.
 
         Raises:
-            UserError: If the dataset's images and its annotations do not correspond.
+            UserError: If the dataset's images and its annotations do not correspond, or the model
+                has no detections to evaluate.
         """
+        self.check_detector(model.detector)
         ground_truth = GroundTruth.load(annotations_path(self.data.prefix))
         roles = class_splits.roles(seen_classes, self.data.info.categories)
         given_sources = [source for source in self.box_sources if source != "detections"]

@@ -16,7 +16,7 @@ from official.vision.ops import spatial_transform_ops
 from deepmac_ablate.bindings.ranges import Count, Range, Slots
 from deepmac_ablate.box_jitter import MAX_RATIO, Jitter, Mode
 from deepmac_ablate.modeling import box_noise, sampling
-from deepmac_ablate.modeling.detector import Regions
+from deepmac_ablate.modeling.detectors import Regions
 
 
 class GroundTruth(NamedTuple):

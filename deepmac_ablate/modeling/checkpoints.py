@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Collection, Sequence
 
 import tensorflow as tf
 
 from deepmac_ablate.bindings.gin_files import ROOT
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
-
-# By Model Garden's names; the first four make up the detector.
-Part = Literal["backbone", "decoder", "rpn_head", "detection_head", "mask_head"]
 
 
 def named_parts(model: MaskRCNN) -> dict[str, tf.Module]:
     """Return the parts of a model by the names that Model Garden's checkpoints use."""
     parts = {
-        "backbone": model.backbone,
-        "decoder": model.decoder,
-        "rpn_head": model.rpn_head,
-        "detection_head": model.detection_head,
-        "mask_head": model.mask_head,
-    }
+        "backbone": model.backbone, "decoder": model.decoder, **model.detector.parts,
+        "mask_head": model.mask_head}
     return parts | {each.name: each for each in model.mask_inputs}
 
 
+def check_parts(known: Collection[str], setting: str, parts: Sequence[str]) -> None:
+    """Raise a UserError unless a model has all parts that a setting names."""
+    for part in parts:
+        if part not in known:
+            raise UserError(
+                f"{setting} names the part {part!r}, which the model does not have."
+                f"{did_you_mean(part, known)} Its parts are {', '.join(known)}.")
+
+
 def load_initial_weights(
-    model: MaskRCNN, checkpoint: str, parts: Sequence[Part | Literal["all"]]
+    model: MaskRCNN, checkpoint: str, parts: Sequence[str]
 ) -> None:
     """Load weights from a checkpoint into a model whose variables exist.
 
@@ -37,7 +38,8 @@ def load_initial_weights(
         model: The model.
         checkpoint: Path of a checkpoint without extension, or of a folder, whose latest checkpoint
             is used. Like a gin file, it is searched in the working directory, then beside `gin/`.
-        parts: Parts to load; every variable of these parts must be in the checkpoint.
+        parts: Names of parts to load, or "all"; every variable of these parts must be in the
+            checkpoint.
 
     Raises:
         UserError: If there is no such checkpoint, or a variable is missing or has another shape.

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import gin
 import tensorflow as tf
 import tf_keras
-from official.vision.modeling.layers import roi_aligner
-from official.vision.ops import box_ops
 
 from deepmac_ablate.bindings.ranges import Range, Share
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import mask_slots, stochastic_depth
 from deepmac_ablate.modeling.anchors import Anchors
-from deepmac_ablate.modeling.autograph import call_in_float32, call_part, disabled, needs_autograph
+from deepmac_ablate.modeling.autograph import call_part, disabled, is_own, needs_autograph
 from deepmac_ablate.modeling.backbones import Backbone, Norm
 from deepmac_ablate.modeling.box_sources import BoxSource, GroundTruth
-from deepmac_ablate.modeling.detector import (
-    REGRESSION_WEIGHTS,
+from deepmac_ablate.modeling.detectors import Detector, Regions, TwoStageDetector
+from deepmac_ablate.modeling.detectors.region_parts import (
     BoxHead,
     Detections,
     RegionProposals,
-    Regions,
     RegionSampler,
 )
 from deepmac_ablate.modeling.mask_heads import MaskHead
@@ -38,8 +36,8 @@ class MaskRCNN(tf_keras.Model):
         num_classes: Number of classes including background.
         image_size: Height and width of the images in pixels.
         mask_inputs: Further channels for the mask head.
-        anchors: Anchors of the region proposal network.
-        regions_per_image: Number of regions per image on which the box head is trained.
+        anchors: Anchors of the region proposal network; their levels are those of the pyramid.
+        detector: The detector.
         pad_to_all_slots: Whether the mask head runs on padding too.
         trim_slots: Whether training leaves out slots that are empty. The number of slots then
             depends on the batch, which XLA cannot compile; results stay the same to rounding.
@@ -58,6 +56,7 @@ class MaskRCNN(tf_keras.Model):
         box_head: BoxHead = gin.REQUIRED,
         detections: Detections = gin.REQUIRED,
         norm: Norm = gin.REQUIRED,
+        detector: Detector | None = None,
         mask_inputs: Sequence[MaskInput] = (),
         pad_to_all_slots: bool = False,
         l2_weight_decay: Share = 4e-5,
@@ -76,6 +75,8 @@ class MaskRCNN(tf_keras.Model):
             box_head: Head that classifies and refines proposals.
             detections: Selection of final detections from the predictions of the box head.
             norm: Batch normalisation of backbone, pyramid, region proposals and box head.
+            detector: The detector; None for that of Mask R-CNN, whose components are the five
+                arguments above. Every detector uses the pyramid levels of `anchors`.
             mask_inputs: Further channels for the mask head, beside the features inside a box.
             pad_to_all_slots: Whether the mask head runs on everything that the box source offers,
                 padding included, as in the paper's published code; the box source's
@@ -83,7 +84,8 @@ class MaskRCNN(tf_keras.Model):
             l2_weight_decay: Weight of half the sum of squares of the kernels in the loss.
 
         Raises:
-            UserError: If `image_size` does not suit the pyramid.
+            UserError: If `image_size` does not suit the pyramid, or the box source needs regions
+                that the detector does not have.
         """
         super().__init__()
         anchors.check_image_size(image_size)
@@ -93,17 +95,21 @@ class MaskRCNN(tf_keras.Model):
         self.pad_to_all_slots = pad_to_all_slots
         self.trim_slots = False
         self._mask_boxes = mask_boxes
-        self._region_sampler = region_sampler
-        self.regions_per_image = region_sampler.num_samples
+        self.detector = detector or TwoStageDetector(
+            anchors, region_proposals, region_sampler, box_head, detections)
+        if mask_boxes.needs_regions and not self.detector.regions_per_image:
+            raise UserError(
+                f"MaskRCNN.mask_boxes = @{type(mask_boxes).__name__}() needs the regions of a "
+                f"detector, and {type(self.detector).__name__} has none; use GroundTruthBoxes or "
+                "JitteredGroundTruthBoxes.")
         # tf.nn.l2_loss halves the sum of squares; Keras does not.
         decay = tf_keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
 
         self.backbone, self.decoder = self.build_pyramid(backbone, norm, decay)
-        self.rpn_head = region_proposals.build_head(anchors, norm, decay)
-        self._roi_generator = region_proposals.build_generator()
-        self._roi_aligner = roi_aligner.MultilevelROIAligner(crop_size=box_head.crop_size)
-        self.detection_head = box_head.build(num_classes, norm, decay)
-        self._detection_generator = detections.build()
+        self.detector.parts = self.detector.build(num_classes, self.image_size, norm, decay)
+        # By their names in checkpoints.
+        for name, part in self.detector.parts.items():
+            setattr(self, name, part)
         mask_head.attach(num_classes, decay)
         self.mask_head = mask_head
         self.mask_inputs = list(mask_inputs)
@@ -119,7 +125,7 @@ class MaskRCNN(tf_keras.Model):
     def trains_detector(self) -> bool:
         """Whether any part but the mask branch is trained, so that the detector has losses."""
         return any(part.trainable for part in (
-            self.backbone, self.decoder, self.rpn_head, self.detection_head))
+            self.backbone, self.decoder, *self.detector.parts.values()))
 
     def create_variables(self) -> None:
         """Create all variables by tracing the layers that have some, without running them."""
@@ -128,10 +134,9 @@ class MaskRCNN(tf_keras.Model):
         def call_layers() -> None:
             with tf.name_scope(self.name):
                 features = self.features(tf.zeros([1, *self.image_size, 3]))
-                boxes, number = tf.zeros([1, 1, 4]), tf.zeros([1], tf.int32)
-                call_part(self.rpn_head, features, training=False)
-                call_part(self.detection_head, self._roi_aligner(features, boxes), training=False)
-                self.predict_masks(features, boxes[0], number, number)
+                self._call_detector(self.detector.run_layers, features, training=False)
+                boxes, number = tf.zeros([1, 4]), tf.zeros([1], tf.int32)
+                self.predict_masks(features, boxes, number, number)
 
         call_layers.get_concrete_function()
 
@@ -163,12 +168,9 @@ class MaskRCNN(tf_keras.Model):
             return self._detect_and_segment(features, image_shape)
         outputs, regions = {}, None
         if self.trains_detector or self._mask_boxes.needs_regions:
-            rpn_scores, rpn_boxes, proposals = self._propose(features, image_shape, training=True)
-            sample, boxes = self._region_sampler.sample, labels["gt_boxes"]
-            regions = call_part(sample, proposals, boxes, labels["gt_classes"], seed)
-        if self.trains_detector:
-            outputs = {"rpn_scores": rpn_scores, "rpn_boxes": rpn_boxes}
-            outputs |= self.train_boxes(features, regions)
+            outputs, regions = self._call_detector(
+                self.detector.train, features, image_shape, labels, seed,
+                with_losses=self.trains_detector)
         return {**outputs, **self.train_masks(features, regions, labels, seed)}
 
     def features(
@@ -178,18 +180,6 @@ class MaskRCNN(tf_keras.Model):
         with stochastic_depth.seeded(seed):
             found = call_part(self.backbone, images, training=training)
             return call_part(self.decoder, found, training=training)
-
-    def train_boxes(
-        self, features: Mapping[str, tf.Tensor], regions: Regions
-    ) -> dict[str, tf.Tensor]:
-        """Run the box head on regions; return its outputs and their targets."""
-        crops = self._roi_aligner(features, regions.boxes)
-        class_outputs, box_outputs = call_in_float32(self.detection_head, crops, training=True)
-        targets = box_ops.encode_boxes(regions.gt_boxes, regions.boxes, weights=REGRESSION_WEIGHTS)
-        background = (regions.gt_classes == 0)[..., tf.newaxis]
-        return {"class_outputs": class_outputs, "box_outputs": box_outputs,
-                "class_targets": regions.gt_classes,
-                "box_targets": tf.where(background, tf.zeros_like(targets), targets)}
 
     def train_masks(
         self,
@@ -204,7 +194,6 @@ class MaskRCNN(tf_keras.Model):
         # The region sampler draws from `seed` itself; shifted seeds keep the draws independent.
         boxes = call_part(
             self._mask_boxes.boxes, truth, regions, self.image_size, tf.add(seed, [2, 0]))
-        valid = None
         if self.pad_to_all_slots:
             slots = mask_slots.all_slots(boxes, truth)
         else:
@@ -254,15 +243,15 @@ class MaskRCNN(tf_keras.Model):
 
         Returns:
             `boxes` [b, k, 4], `classes` [b, k], `scores` [b, k] and `num_detections` [b].
+
+        Raises:
+            UserError: If the model has no detector.
         """
-        _, _, proposals = self._propose(features, image_shape, training=False)
-        crops = self._roi_aligner(features, proposals)
-        class_outputs, box_outputs = call_in_float32(self.detection_head, crops, training=False)
-        found = call_part(
-            self._detection_generator, box_outputs, class_outputs, proposals, image_shape,
-            REGRESSION_WEIGHTS, bbox_per_class=True)
-        return {"boxes": found["detection_boxes"], "classes": found["detection_classes"],
-                "scores": found["detection_scores"], "num_detections": found["num_detections"]}
+        if not self.detector.finds_objects:
+            raise UserError(
+                f"A model with {type(self.detector).__name__} detects nothing; it can only segment "
+                "objects in given boxes.")
+        return self._call_detector(self.detector.detect, features, image_shape)
 
     def _detect_and_segment(
         self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor
@@ -283,14 +272,8 @@ class MaskRCNN(tf_keras.Model):
         crops = crop_features(features, boxes, image_index, self.mask_head.crop_size)
         return tf.concat([crops, *(call_part(each, crops) for each in self.mask_inputs)], axis=-1)
 
-    def _propose(
-        self, features: Mapping[str, tf.Tensor], image_shape: tf.Tensor, training: bool
-    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor]:
-        """Return scores and box offsets of all anchors by level, and [b, k, 4] proposals."""
-        scores, offsets = call_in_float32(self.rpn_head, features, training=training)
-        batch = tf.shape(image_shape)[0]
-        anchors = {level: tf.tile(boxes[tf.newaxis], [batch, 1, 1, 1])
-                   for level, boxes in self.anchors.boxes(self.image_size).items()}
-        proposals, _ = call_part(
-            self._roi_generator, offsets, scores, anchors, image_shape, training=training)
-        return scores, offsets, tf.stop_gradient(proposals)
+    def _call_detector(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Call a method of the detector, with AutoGraph only if its class is a user's."""
+        # The parts of built-in detectors look after themselves.
+        call = call_part if is_own(self.detector) else lambda function, *a, **k: function(*a, **k)
+        return call(method, *args, **kwargs)

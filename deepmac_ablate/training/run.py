@@ -246,7 +246,7 @@ def _training_batches(
 
     def make_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return training.data.dataset(
-            session.model.image_size, session.model.anchors, training.seen_ids, seed, first_step,
+            session.model.image_size, session.model.detector.label, training.seen_ids, seed, first_step,
             context)
 
     return session.strategy.distribute_datasets_from_function(make_dataset)

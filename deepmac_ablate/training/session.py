@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, NamedTuple
 
 import gin
@@ -61,8 +61,8 @@ class Training:
         optimizer: Callable[[], tf_keras.optimizers.Optimizer] = gin.REQUIRED,
         steps: Steps = gin.REQUIRED,
         init_checkpoint: str | None = None,
-        init_parts: Sequence[checkpoints.Part | Literal["all"]] = ("backbone",),
-        freeze: Sequence[checkpoints.Part] = (),
+        init_parts: Sequence[str] = ("backbone",),
+        freeze: Sequence[str] = (),
         precision: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         """Record the settings.
@@ -77,7 +77,8 @@ class Training:
             steps: The number of training steps.
             init_checkpoint: The checkpoint to initialise from; None for random weights.
             init_parts: The parts to read from it: "all", or some of "backbone", "decoder",
-                "rpn_head", "detection_head" and "mask_head".
+                "mask_head" and those of the detector; of Mask R-CNN, "rpn_head" and
+                "detection_head".
             freeze: The parts that are not trained, including the statistics of their
                 normalisation: some of the same.
             precision: "bfloat16" computes in mixed precision; variables stay float32.
@@ -116,11 +117,15 @@ class Training:
 
         Args:
             seed: The seed of random initial weights.
+
+        Raises:
+            UserError: If the model lacks a part that is to be frozen or initialised.
         """
         tf_keras.mixed_precision.set_global_policy(
             "mixed_bfloat16" if self._precision == "bfloat16" else "float32")
         tf_keras.utils.set_random_seed(seed)
         model = self.make_model()
+        self.check_parts(checkpoints.named_parts(model))
         model.create_variables()
         for part in self.freeze:
             checkpoints.named_parts(model)[part].trainable = False
@@ -144,6 +149,13 @@ class Training:
             raise UserError(
                 f"TrainingData.batch_size = {self.data.batch_size} cannot be shared by "
                 f"{replicas} devices: use a multiple of {replicas}.")
+
+    def check_parts(self, known: Collection[str]) -> None:
+        """Raise a UserError if a part that is to be frozen or initialised is not a known one."""
+        checkpoints.check_parts(known, "Training.freeze", self.freeze)
+        if self.init_checkpoint is not None:
+            checkpoints.check_parts(
+                known, "Training.init_parts", [part for part in self.init_parts if part != "all"])
 
     def check_classes(self, model: MaskRCNN) -> None:
         """Raise a UserError if the model has too few classes for the dataset."""
@@ -241,6 +253,7 @@ def prepare_session(trial: Trial, runtime: Sequence[str] = ()) -> Session:
     with bindings.constructing(), strategy.scope():
         model = training.build_model(trial.seed)
         training.check_classes(model)
+        evaluation.check_detector(model.detector)
         optimizer = training.build_optimizer(model)
     bindings.check_all_bindings_used(parsed)
     config = config or bindings.config_text()

@@ -10,9 +10,10 @@ import tensorflow as tf
 from deepmac_ablate.data import convert_coco
 from deepmac_ablate.data.shapes import generate
 from deepmac_ablate.data.training_data import TrainingData
-from deepmac_ablate.modeling import box_sources, detector, mask_heads
+from deepmac_ablate.modeling import box_sources, mask_heads
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Backbone, Norm, ResNetFPN
+from deepmac_ablate.modeling.detectors import region_parts
 from deepmac_ablate.modeling.losses import Losses, MaskCrossEntropy
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.modeling.normalization import BatchNorm
@@ -20,6 +21,7 @@ from deepmac_ablate.modeling.optimization import SGD
 from deepmac_ablate.sweep.validation.multiply_adds import count_multiply_adds
 from tests.benchmarks.settings import Setting
 from tests.helpers import coco_tiny
+from tests.helpers.tiny_model import anchor_labels
 
 Step = Callable[[tf.Tensor, dict], tf.Tensor]
 MaskStep = Callable[[dict[str, tf.Tensor], dict], tf.Tensor]
@@ -46,14 +48,14 @@ def build_model(setting: Setting, backbone: Backbone | None = None) -> MaskRCNN:
         backbone=backbone or ResNetFPN(setting.depth, fpn_filters=setting.filters),
         mask_head=head, anchors=make_anchors(setting),
         mask_boxes=box_sources.GroundTruthBoxes(slots_per_image=setting.slots_per_image),
-        region_proposals=detector.RegionProposals(
+        region_proposals=region_parts.RegionProposals(
             num_filters=setting.filters, pre_nms_top_k=setting.pre_nms_top_k,
             num_proposals=setting.num_proposals),
-        region_sampler=detector.RegionSampler(num_samples=setting.num_samples),
-        box_head=detector.BoxHead(
+        region_sampler=region_parts.RegionSampler(num_samples=setting.num_samples),
+        box_head=region_parts.BoxHead(
             num_convs=setting.box_convs, num_filters=setting.filters, num_fcs=setting.box_fcs,
             fc_dims=setting.fc_dims),
-        detections=detector.Detections(max_per_image=20), norm=Norm())
+        detections=region_parts.Detections(max_per_image=20), norm=Norm())
     model.create_variables()
     return model
 
@@ -103,8 +105,9 @@ def touch(gradients: list) -> tf.Tensor:
 
 def training_input(setting: Setting, prefix: str, batch_size: int) -> tf.data.Dataset:
     """Return our input of training."""
+    size = (setting.image_size,) * 2
     return TrainingData(prefix, batch_size).dataset(
-        (setting.image_size,) * 2, make_anchors(setting), frozenset(setting.seen), seed=0)
+        size, anchor_labels(size, make_anchors(setting)), frozenset(setting.seen), seed=0)
 
 
 def batches(

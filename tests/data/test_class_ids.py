@@ -96,7 +96,8 @@ def test_masks_are_withheld_by_id(tmp_path):
     prefix, _ = convert(tmp_path, (DATABASE, 1, 0))
     data = TrainingData(str(prefix), batch_size=3, flip=False, scale_min=1.0, scale_max=1.0)
     _, labels = next(iter(data.dataset(
-        tiny_model.IMAGE_SIZE, tiny_model.ANCHORS, frozenset([1, DATABASE]), seed=0)))
+        tiny_model.IMAGE_SIZE, tiny_model.anchor_labels(tiny_model.IMAGE_SIZE),
+        frozenset([1, DATABASE]), seed=0)))
     masked = dict(zip(
         labels["gt_classes"][:, 0].numpy().tolist(), labels["gt_has_mask"][:, 0].numpy().tolist(),
         strict=True))

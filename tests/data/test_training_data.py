@@ -22,6 +22,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.anchors import Anchors
 from tests.helpers import coco_tiny
 from tests.helpers.data_fixtures import document, numbered, square, write
+from tests.helpers.tiny_model import anchor_labels
 
 SIZE = (64, 64)
 ANCHORS = Anchors(min_level=3, max_level=5, size=3.0, samples_per_image=16)
@@ -46,7 +47,8 @@ def _batches(
     prefix, number, seed=0, seen=(), first_step=0, context=None, size=SIZE, anchors=ANCHORS, **own
 ):
     data = TrainingData(str(prefix), **{"batch_size": 2, **own})
-    stream = data.dataset(size, anchors, frozenset(seen), seed, first_step, context)
+    stream = data.dataset(
+        size, anchor_labels(size, anchors), frozenset(seen), seed, first_step, context)
     return list(stream.take(number).as_numpy_iterator())
 
 
@@ -359,7 +361,7 @@ def test_batches_say_where_their_images_are(prefix):
     seeds = [labels["seed"].tolist() for _, labels in batches]
     assert [[[0, p], [0, p + 1]] for p in (8, 10, 12)] == seeds
     dataset = TrainingData(str(prefix), batch_size=2).dataset(
-        SIZE, ANCHORS, frozenset(), seed=0)
+        SIZE, anchor_labels(SIZE, ANCHORS), frozenset(), seed=0)
     assert tf.data.INFINITE_CARDINALITY == int(dataset.cardinality())
 
 

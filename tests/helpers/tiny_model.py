@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,11 +12,11 @@ from deepmac_ablate.modeling import mask_heads
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Norm, ResNetFPN
 from deepmac_ablate.modeling.box_sources import GroundTruthBoxes
-from deepmac_ablate.modeling.detector import (
+from deepmac_ablate.modeling.detectors import Regions
+from deepmac_ablate.modeling.detectors.region_parts import (
     BoxHead,
     Detections,
     RegionProposals,
-    Regions,
     RegionSampler,
 )
 from deepmac_ablate.modeling.losses import Losses
@@ -141,6 +142,18 @@ def batch(
     }
     shape = tf.constant([image_size] * size, tf.float32)
     return Batch(tf.constant(images), shape, labels)
+
+
+def anchor_labels(
+    image_size: tuple[int, int], anchors: Anchors = ANCHORS
+) -> Callable[..., dict[str, Any]]:
+    """Return the function that labels the objects of an image, as Mask R-CNN's detector does."""
+    def label(boxes: tf.Tensor, classes: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
+        del classes
+        scores, offsets = anchors.label(image_size, boxes, seed)
+        return {"rpn_score_targets": scores, "rpn_box_targets": offsets}
+
+    return label
 
 
 def rpn_targets(

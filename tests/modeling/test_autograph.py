@@ -10,7 +10,9 @@ import tensorflow as tf
 import tf_keras
 
 from deepmac_ablate.evaluation.predictor import Predictor
-from deepmac_ablate.modeling import box_sources, detector, mask_heads, normalization
+from deepmac_ablate.modeling import box_sources, mask_heads, normalization
+from deepmac_ablate.modeling.detectors import Regions
+from deepmac_ablate.modeling.detectors.region_parts import RegionSampler
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.training.trainer import Trainer
 from tests.helpers import tiny_model
@@ -76,10 +78,10 @@ class LossesWithIf(Losses):
         return losses
 
 
-class SamplerWithIf(detector.RegionSampler):
+class SamplerWithIf(RegionSampler):
     """A sampler that branches on the proposals."""
 
-    def sample(self, proposals: tf.Tensor, *args: Any) -> detector.Regions:
+    def sample(self, proposals: tf.Tensor, *args: Any) -> Regions:
         """Branch on the proposals."""
         if tf.reduce_max(proposals) < 0.0:
             proposals = -proposals

@@ -17,7 +17,8 @@ from deepmac_ablate.modeling.box_sources import (
     MaskBoxes,
     ProposalBoxes,
 )
-from deepmac_ablate.modeling.detector import Regions, RegionSampler
+from deepmac_ablate.modeling.detectors import Regions
+from deepmac_ablate.modeling.detectors.region_parts import RegionSampler
 from tests.helpers import tiny_model
 
 IMAGE_SIZE = (64, 64)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.box_sources import GroundTruthBoxes, ProposalBoxes
-from deepmac_ablate.modeling.detector import RegionSampler
+from deepmac_ablate.modeling.detectors.region_parts import RegionSampler
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.modeling.normalization import MaskedBatchNormalization
 from tests.helpers import tiny_model
@@ -28,7 +28,7 @@ class Subject:
         tiny_model.randomise(model.variables, seed=2)
         self.model = model
         self._weights = model.get_weights()
-        model._region_sampler = tiny_model.FixedRegions(tiny_model.regions(batch()))
+        model.detector.region_sampler = tiny_model.FixedRegions(tiny_model.regions(batch()))
 
     def step(self, data: Batch, budget: int = 8, pad_to_all_slots: bool = False) -> Step:
         """Take a step."""

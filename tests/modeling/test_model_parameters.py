@@ -23,7 +23,7 @@ from deepmac_ablate.modeling.box_sources import (
     JitteredGroundTruthBoxes,
     ProposalBoxes,
 )
-from deepmac_ablate.modeling.detector import (
+from deepmac_ablate.modeling.detectors.region_parts import (
     BoxHead,
     Detections,
     RegionProposals,
@@ -146,7 +146,7 @@ def outputs_and_labels() -> tuple[dict[str, Any], dict[str, Any]]:
     model, data = tiny_model.build_model(), tiny_model.batch()
     tiny_model.step(model, data)
     tiny_model.randomise(model.variables, seed=2)
-    model._region_sampler = tiny_model.FixedRegions(tiny_model.regions(data))
+    model.detector.region_sampler = tiny_model.FixedRegions(tiny_model.regions(data))
     return tiny_model.step(model, data).outputs, data.labels
 
 

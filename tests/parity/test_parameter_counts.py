@@ -15,7 +15,12 @@ from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Backbone, Norm, ResNetFPN, SpineNet
 from deepmac_ablate.modeling.box_sources import GroundTruthBoxes
-from deepmac_ablate.modeling.detector import BoxHead, Detections, RegionProposals, RegionSampler
+from deepmac_ablate.modeling.detectors.region_parts import (
+    BoxHead,
+    Detections,
+    RegionProposals,
+    RegionSampler,
+)
 from deepmac_ablate.modeling.mask_heads import ConvMaskHead, HourglassMaskHead, MaskHead
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from tests.helpers.parameter_counts import counts

@@ -20,7 +20,7 @@ from official.projects.deepmac_maskrcnn.tasks import deep_mask_head_rcnn
 from deepmac_ablate.modeling import box_sources, hourglass, mask_heads
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Backbone, ResNetFPN, SpineNet
-from deepmac_ablate.modeling.detector import Regions
+from deepmac_ablate.modeling.detectors import Regions
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.modeling.normalization import BatchNorm
 from tests.helpers import tiny_model
@@ -129,7 +129,7 @@ def upstream_step(pair: Pair, data: tiny_model.Batch, drawn: Regions) -> tiny_mo
 
 def our_step(pair: Pair, data: tiny_model.Batch, drawn: Regions) -> tiny_model.Step:
     """Run a training step of ours on given regions, gradients in upstream's order."""
-    with mock.patch.object(pair.ours, "_region_sampler", tiny_model.FixedRegions(drawn)):
+    with mock.patch.object(pair.ours.detector, "region_sampler", tiny_model.FixedRegions(drawn)):
         result = tiny_model.step(pair.ours, data)
     of = {id(v): g for v, g in zip(pair.ours.trainable_variables, result.gradients, strict=True)}
     return result._replace(

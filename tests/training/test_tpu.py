@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorflow.python.framework import kernels
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.modeling.detector import Detections, StaticDetections
+from deepmac_ablate.modeling.detectors.region_parts import Detections, StaticDetections
 from deepmac_ablate.training import tpu_environment
 from deepmac_ablate.training.run import run_trial
 from deepmac_ablate.training.runtime import Runtime
@@ -54,7 +54,7 @@ def graphs(session: Session) -> Iterator[tuple[str, tf.Graph]]:
     """The step of training and what evaluation runs, drawn as for a device; nothing is computed."""
     model, training_of = session.model, session.training
     data = training_of.data.dataset(
-        model.image_size, model.anchors, training_of.seen_ids, seed=0)
+        model.image_size, model.detector.label, training_of.seen_ids, seed=0)
     trainer = Trainer(
         model, training_of.losses, session.optimizer, session.strategy, jit_compile=True)
 

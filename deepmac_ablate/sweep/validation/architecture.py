@@ -1,6 +1,6 @@
 """Variables and multiply-adds of a model, from tracing its graph without running it.
 
-The graph is traced in two parts. The trunk (backbone, decoder and the box path) is the same in most
+The graph is traced in two parts. The trunk (backbone, decoder and the detector) is the same in most
 arms of an ablation and takes longest to trace; the mask branch is where they differ. Both are
 traced as in training, for one image.
 """
@@ -16,7 +16,7 @@ import tf_keras
 
 from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.modeling import checkpoints
-from deepmac_ablate.modeling.detector import Regions
+from deepmac_ablate.modeling.detectors import Regions
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.sweep.validation import multiply_adds
 
@@ -31,7 +31,7 @@ class Trunk(NamedTuple):
     Attributes:
         features: The shape of each level of the decoder, for one image.
         backbone_gmacs: 10^9 multiply-adds of backbone and decoder, per image.
-        box_gmacs: 10^9 multiply-adds of region proposal network and box head, per image.
+        box_gmacs: 10^9 multiply-adds of the detector in training, per image.
         parts: The variables by the name of the part.
         pyramid: The backbone and the decoder.
     """
@@ -58,7 +58,7 @@ class MaskBranch(NamedTuple):
 
 
 def trace_trunk(model: MaskRCNN) -> Trunk:
-    """Trace backbone, decoder, region proposal network and box head of a new model."""
+    """Trace backbone, decoder and detector of a new model."""
     shapes: dict[str, tf.TensorShape] = {}
 
     def features() -> None:
@@ -66,17 +66,13 @@ def trace_trunk(model: MaskRCNN) -> Trunk:
         shapes.update(
             {level: features.shape for level, features in model.features(images).items()})
 
-    def box_path() -> None:
-        pyramid = _pyramid(shapes)
-        model.rpn_head(pyramid, training=True)
-        model.train_boxes(pyramid, _regions(model))
+    def detector() -> None:
+        model.detector.run_layers(_pyramid(shapes), training=True)
 
-    with_decoder, with_boxes = _macs(features), _macs(box_path)
+    with_decoder, with_boxes = _macs(features), _macs(detector)
     named = checkpoints.named_parts(model)
     parts = {
-        name: named[name].variables
-        for name in ("backbone", "decoder", "rpn_head", "detection_head")
-    }
+        name: named[name].variables for name in ("backbone", "decoder", *model.detector.parts)}
     pyramid = model.backbone, model.decoder
     return Trunk(shapes, with_decoder / _GIGA, with_boxes / _GIGA, parts, pyramid)
 
@@ -162,9 +158,9 @@ def _pyramid(shapes: Mapping[str, tf.TensorShape]) -> dict[str, tf.Tensor]:
     return {level: _placeholder(shape) for level, shape in shapes.items()}
 
 
-def _regions(model: MaskRCNN) -> Regions:
-    number = model.regions_per_image
-    return Regions(
+def _regions(model: MaskRCNN) -> Regions | None:
+    number = model.detector.regions_per_image
+    return None if not number else Regions(
         boxes=_placeholder([1, number, 4]),
         gt_boxes=_placeholder([1, number, 4]),
         gt_classes=_placeholder([1, number], tf.int32),

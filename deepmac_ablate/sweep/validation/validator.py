@@ -20,6 +20,8 @@ import tf_keras
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.modeling import checkpoints
+from deepmac_ablate.modeling.detectors import Detector
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.modeling.optimization import warm_up_steps
 from deepmac_ablate.sweep.validation import architecture, limits
@@ -48,6 +50,9 @@ class _Model(NamedTuple):
     num_bytes: int
     # Shapes of the trainable variables by part; "" is the mask branch, which cannot be frozen.
     trainable: dict[str, tuple[Shape, ...]]
+    # Names of all parts.
+    parts: tuple[str, ...]
+    detector: type[Detector]
 
 
 class _InvalidConfigError(Exception):
@@ -152,6 +157,10 @@ class Validator:
             problems.append(
                 f"warm_up.steps = {warm_up} must be at most Training.steps = {training.steps}.")
         model = training and collect(lambda: self._model(keys, training))
+        if model is not None:
+            collect(lambda: training.check_parts(model.parts))
+            if evaluation is not None:
+                collect(lambda: evaluation.check_detector(model.detector))
         if not problems:
             problems += map(str, bindings.unused_binding_problems(text.bindings))
         if problems:
@@ -240,7 +249,9 @@ class Validator:
             trainable={
                 name: tuple(tuple(v.shape) for v in part if v.trainable)
                 for name, part in parts.items()
-            })
+            },
+            parts=tuple(checkpoints.named_parts(model)),
+            detector=type(model.detector))
 
 
 def _is_shortened(bound: Sequence[bindings.Binding]) -> bool:

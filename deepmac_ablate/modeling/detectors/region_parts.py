@@ -1,9 +1,8 @@
-"""The box path of Mask R-CNN: proposals, sampled regions, the box head, and final detections."""
+"""Components of Mask R-CNN's detector: proposals, sampled regions, box head, detections."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
 import gin
 import tensorflow as tf
@@ -17,6 +16,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import sampling
 from deepmac_ablate.modeling.anchors import Anchors
 from deepmac_ablate.modeling.backbones import Norm
+from deepmac_ablate.modeling.detectors.base import Regions
 
 # Factors on box offsets for regression, [y, x, h, w] (arXiv:1506.01497, as in Detectron and its
 # successors).
@@ -76,22 +76,6 @@ class RegionProposals:
             test_nms_iou_threshold=self.nms_iou,
             use_batched_nms=self.batched_nms,
         )
-
-
-class Regions(NamedTuple):
-    """Regions on which the box head is trained.
-
-    Attributes:
-        boxes: Boxes, [b, k, 4] float32.
-        gt_boxes: Matched ground-truth box, [b, k, 4]; zero for background.
-        gt_classes: Class of that box, [b, k]; 0 for background.
-        gt_index: Index of that box in its image, [b, k]; -1 for background.
-    """
-
-    boxes: tf.Tensor
-    gt_boxes: tf.Tensor
-    gt_classes: tf.Tensor
-    gt_index: tf.Tensor
 
 
 @gin.register(module="deepmac_ablate.modeling.detector")

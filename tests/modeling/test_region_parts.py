@@ -9,7 +9,12 @@ import pytest
 import tensorflow as tf
 from official.vision.modeling.layers import roi_sampler
 
-from deepmac_ablate.modeling.detector import Detections, Regions, RegionSampler, StaticDetections
+from deepmac_ablate.modeling.detectors import Regions
+from deepmac_ablate.modeling.detectors.region_parts import (
+    Detections,
+    RegionSampler,
+    StaticDetections,
+)
 
 NUMBER = 40
 
