@@ -50,7 +50,7 @@ class Numbered(Loss):
 @pytest.fixture(scope="module")
 def data() -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Outputs of a tiny model in training, and the labels."""
-    model, batch = tiny_model.build(), tiny_model.batch()
+    model, batch = tiny_model.build_model(), tiny_model.batch()
     return model(*batch, seed=tiny_model.SEED, training=True), batch.labels
 
 
