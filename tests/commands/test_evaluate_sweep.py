@@ -119,6 +119,8 @@ def test_finished_trials_get_metrics_of_ones_own(sweep, tmp_path, monkeypatch, c
     assert 0 == evaluate(sweep, *options)
     assert "1 finished, of which 1 have this evaluation." in capsys.readouterr().err
     settings.write_text(METRIC_GIN.replace("0.5", "0.2"))
+    # As in a new process.
+    code_fingerprint.code_fingerprint.cache_clear()
     assert 0 == evaluate(sweep, *options)
     assert "1 finished, of which 0 have this evaluation." in capsys.readouterr().err
     loaded = results.load(sweep.path, evaluation="val-groundtruth-share")

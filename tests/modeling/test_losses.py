@@ -37,6 +37,9 @@ class SquaredError(MaskLoss):
         return errors
 
 
+EXCHANGED = ("rpn_score_loss", "rpn_box_loss", "class_loss", "box_loss", "mask_loss")
+
+
 class Numbered(Loss):
     """The number of slots, as a loss of any kind."""
 
@@ -50,7 +53,7 @@ class Numbered(Loss):
 @pytest.fixture(scope="module")
 def data() -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Outputs of a tiny model in training, and the labels."""
-    model, batch = tiny_model.build(), tiny_model.batch()
+    model, batch = tiny_model.build_model(), tiny_model.batch()
     return model(*batch, seed=tiny_model.SEED, training=True), batch.labels
 
 
@@ -78,6 +81,16 @@ def test_another_mask_loss_takes_the_place_of_the_usual_one(data) -> None:
         assert usual[name] == changed[name]
     assert usual["total_loss"] - usual["mask_loss"] + 2 * 0.25 * changed["mask_loss"] == (
         pytest.approx(changed["total_loss"], rel=1e-5))
+
+
+@pytest.mark.parametrize("name", EXCHANGED)
+def test_each_loss_can_be_exchanged(data, name: str) -> None:
+    """The new loss is logged and counted in the place of the old one."""
+    usual, changed = losses_of(data), losses_of(data, **{name: Numbered()})
+    slots = len(data[0]["mask_slots"].valid)
+    assert slots == changed[name]
+    assert usual["total_loss"] - usual[name] + slots == pytest.approx(
+        changed["total_loss"], rel=1e-5)
 
 
 def test_further_losses_are_added(data) -> None:

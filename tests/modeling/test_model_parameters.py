@@ -34,6 +34,7 @@ from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_inputs import Coordinates
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from tests.helpers import tiny_model
+from tests.modeling.test_losses import EXCHANGED
 
 ANCHORS = {"min_level": 2, "max_level": 5, "size": 3.0, "samples_per_image": 64}
 PROPOSALS = {"num_filters": 16, "pre_nms_top_k": 50, "num_proposals": 50,
@@ -188,7 +189,9 @@ def test_the_number_of_slots_matters(source: Callable[..., BoxSource]) -> None:
 
 @pytest.mark.parametrize(
     ("part", "cases"),
-    [(MaskRCNN, MODEL_CHANGES), (Losses, LOSS_CHANGES),
+    [(MaskRCNN, MODEL_CHANGES),
+     # Losses are exchanged in test_losses.py.
+     (Losses, {**LOSS_CHANGES, **dict.fromkeys(EXCHANGED), "further_losses": ()}),
      # These are changed in the tests above and in test_box_sources.py.
      (ProposalBoxes, {"max_per_image": 3, "slots_per_image": 1, "with_groundtruth": False}),
      (JitteredGroundTruthBoxes, {"ratio": 0.3, "mode": "shrink", "slots_per_image": 1}),

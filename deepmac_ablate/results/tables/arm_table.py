@@ -53,11 +53,10 @@ class Scores(NamedTuple):
     """A metric of an arm.
 
     Attributes:
-        novel: The metric on the classes that were trained without masks.
-        seen: The metric on the classes that were trained with masks.
+        novel: The metric on classes trained without masks.
+        seen: The metric on classes trained with masks.
         gap: Seen minus novel, within each seed.
-        retention: The mean over novel classes divided by the mean over the same classes in the
-            `all` arm, by seed.
+        retention: Mean over novel classes by that over the same classes in the `all` arm.
     """
 
     novel: Score
@@ -75,8 +74,7 @@ class Row(NamedTuple):
         against: The label of the arm to which its differences are; None if there is none.
         apart: True if there is none because the baseline has different novel classes.
         all_arm: The label of the `all` arm of its retention; None if there is none.
-        relative_gmacs: The multiply-adds of its training divided by the baseline's; None if
-            unknown.
+        relative_gmacs: The multiply-adds of its training by the baseline's; None if unknown.
         train_seconds: The mean training time of its finished trials in seconds; None if unknown.
         scores: The scores by metric.
     """
@@ -105,7 +103,7 @@ class Table(NamedTuple):
         references: Floors and ceiling of each metric that has them, which is mask IoU.
         order: The column that the rows are sorted by, and the direction; empty if they are not.
         hidden: Labels of arms that have no row, although the statistics count them.
-        best: The choice of an axis's levels that the rows are limited to; None shows all arms.
+        best: The choice of levels that the rows are limited to; None for all arms.
     """
 
     rows: tuple[Row, ...]
@@ -147,7 +145,7 @@ def arm_table(
             baseline.
         split: The split that was given to `results.with_split`; None means the trials' own splits.
             It needs `per_class`.
-        best: The result of `best_levels`, to compare only the arms with the best level of an axis.
+        best: The result of `best_levels`, to compare only the arms that it has chosen.
 
     Raises:
         UserError: If a metric or the baseline does not exist, or the confidence is not in (0, 1).
@@ -155,8 +153,7 @@ def arm_table(
     check_confidence(confidence)
     chosen = tuple(checked_metrics(frame, metrics) if metrics else default_metrics(frame))
     arms, left_out = group_by_arm(frame)
-    if best is not None:
-        arms = best.apply(arms)
+    arms = best.apply(arms) if best else arms
     builder = _RowBuilder(arms, chosen, confidence, ClassMetrics(per_class), baseline)
     if split is not None:
         builder.novel = dict.fromkeys(builder.novel, _novel_classes(split, per_class))

@@ -77,7 +77,7 @@ def masks() -> dict[int, tuple[np.ndarray, np.ndarray]]:
 @pytest.fixture(scope="module")
 def overlaps(masks) -> Overlaps:
     """Those of the masks, as if predicted in given boxes; even ids are of class 2."""
-    truth = GroundTruth({
+    truth = GroundTruth.from_coco({
         "images": [{"id": 1, "height": HEIGHT, "width": WIDTH}],
         "categories": [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}, {"id": 3, "name": "-"}],
         "annotations": [
