@@ -124,9 +124,8 @@ class Evaluation:
         if "detections" in self.box_sources and not detector.finds_objects:
             name = (detector if isinstance(detector, type) else type(detector)).__name__
             raise UserError(
-                f"Evaluation.box_sources = {self.box_sources} has 'detections', but "
-                f"{name} detects nothing; use 'groundtruth' or ground-truth boxes with jitter, such "
-                "as 'jittered0.1'.")
+                f"Evaluation.box_sources = {self.box_sources} has 'detections', but {name} detects "
+                "nothing; use 'groundtruth', or boxes with jitter such as 'jittered0.1'.")
 
     def dataset_identity(self) -> dict[str, str]:
         """Return the entries of result.json that name the evaluated dataset and its prefix."""

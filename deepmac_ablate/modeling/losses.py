@@ -229,8 +229,9 @@ class Losses:
         """Compute the losses of one replica; their mean over replicas is the loss of the batch.
 
         Args:
-            outputs: Outputs of `MaskRCNN` in training. Without those of the detector, which is
-                then frozen, there are no losses of boxes.
+            outputs: Outputs of `MaskRCNN` in training. Without those of the detector, if it is
+                frozen or another one, there are no losses of boxes. `detector_losses` are added
+                as they are.
             labels: Labels of the batch, including the targets of anchors.
             regularization: Weight-decay terms of the model.
 
@@ -242,6 +243,10 @@ class Losses:
             name: tf.reduce_mean(call_part(loss, outputs, labels))
             for name, loss in self._losses.items() if name not in left_out}
         weighted = [self._weights[name] * value for name, value in losses.items()]
+        # Those of another detector have their weights already.
+        others = outputs.get("detector_losses", {})
+        losses |= others
+        weighted += others.values()
         losses["regularization_loss"] = tf.add_n([tf.constant(0.0), *regularization])
         losses["total_loss"] = tf.add_n([*weighted, losses["regularization_loss"]])
         return losses

@@ -37,6 +37,14 @@ class TrainedModel(NamedTuple):
     model: MaskRCNN
     strategy: tf.distribute.Strategy
 
+    def check_detector(self, remedy: str) -> None:
+        """Raise a UserError with a remedy if the model detects nothing."""
+        if not self.model.detector.finds_objects:
+            raise UserError(
+                f"The model of trial {self.trial_id} has no detector "
+                f"({type(self.model.detector).__name__}), so it can only segment objects in given "
+                f"boxes; {remedy}.")
+
 
 def load_trained(workdir: str, extra_bindings: Sequence[str] = ()) -> TrainedModel:
     """Build the model of a trial on one device and restore its latest checkpoint.

@@ -246,8 +246,8 @@ def _training_batches(
 
     def make_dataset(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return training.data.dataset(
-            session.model.image_size, session.model.detector.label, training.seen_ids, seed, first_step,
-            context)
+            session.model.image_size, session.model.detector.label, training.seen_ids, seed,
+            first_step, context)
 
     return session.strategy.distribute_datasets_from_function(make_dataset)
 

@@ -23,6 +23,7 @@ from deepmac_ablate.modeling.box_sources import (
     JitteredGroundTruthBoxes,
     ProposalBoxes,
 )
+from deepmac_ablate.modeling.detectors import NoDetector
 from deepmac_ablate.modeling.detectors.region_parts import (
     BoxHead,
     Detections,
@@ -55,6 +56,7 @@ MODEL_CHANGES = {
     "box_head": BoxHead(**{**BOX_HEAD, "fc_dims": 40}),
     "detections": Detections(**{**DETECTIONS, "max_per_image": 4}),
     "norm": Norm(momentum=0.5),
+    "detector": NoDetector(),
     "mask_inputs": lambda: [Coordinates()],
     "pad_to_all_slots": True,
     "l2_weight_decay": 1e-3,
@@ -95,9 +97,10 @@ def behaviour(**changes: Any) -> list[np.ndarray]:
     tiny_model.randomise(model.variables, seed=2)
     result = tiny_model.step(model, data)
     slots = result.outputs["mask_slots"]
-    found = model(data.images, data.image_shape, training=False)
+    found = (model(data.images, data.image_shape, training=False)
+             if model.detector.finds_objects else {"features": None})
     found.pop("features")
-    seen = [model.count_params(), result.losses, result.outputs["class_outputs"],
+    seen = [model.count_params(), result.losses, result.outputs.get("class_outputs", 0),
             result.outputs["mask_outputs"], slots.boxes, found, model.non_trainable_variables]
     return [np.asarray(x) for x in tf.nest.flatten(seen)]
 

@@ -163,6 +163,12 @@ def test_each_problem_is_one_sentence(arm, tmp_path, monkeypatch):
         arm("ConvMaskHead.num_convs = 100", "ConvMaskHead.width = 4096"): [
             "It cannot be built: the model has more than 50,000,000 parameters."],
         arm("warm_up.steps = 51"): ["warm_up.steps = 51 must be at most Training.steps = 50."],
+        arm("include 'gin/detectors/none.gin'", "MaskRCNN.mask_boxes = @ProposalBoxes()"): [
+            "MaskRCNN.mask_boxes = @ProposalBoxes() needs the regions of a detector"],
+        arm("MaskRCNN.detector = @NoDetector()", "Training.freeze = ['backbone', 'rpn_head']"): [
+            "Training.freeze names the part 'rpn_head', which the model does not have.",
+            "('detections', 'groundtruth') has 'detections', but NoDetector detects nothing"],
+        arm("include 'gin/detectors/none.gin'"): [],
         arm("STEPS = 1"): [],
         arm("ConvMaskHead.width = 5"): [],
     }
