@@ -44,6 +44,7 @@ SELECTORS = [
     "deepmac_ablate.modeling.detector.RegionProposals",
     "deepmac_ablate.modeling.detector.RegionSampler",
     "deepmac_ablate.modeling.detector.StaticDetections",
+    "deepmac_ablate.modeling.detectors.NoDetector",
     "deepmac_ablate.modeling.losses.Losses",
     "deepmac_ablate.modeling.mask_heads.ConvMaskHead",
     "deepmac_ablate.modeling.mask_heads.Deconvolution",
