@@ -51,6 +51,9 @@ def _add_coco(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--shards", type=at_least(1), metavar="N",
         help="number of record files (default: one per 1000 images)"
     )
+    parser.add_argument(
+        "--boxes-only", action="store_true",
+        help="accept a file without any mask, for training by weak losses")
     parser.set_defaults(run=_run_coco)
 
 
@@ -98,7 +101,8 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run_coco(args: argparse.Namespace) -> int:
     from deepmac_ablate.data import convert_coco
 
-    summary = convert_coco.convert_dataset(args.images, args.annotations, args.output, args.shards)
+    summary = convert_coco.convert_dataset(
+        args.images, args.annotations, args.output, args.shards, boxes_only=args.boxes_only)
     print("\n".join([*summary.lines(), *_coco_declaration(summary.info, args.output)]))
     return 0
 

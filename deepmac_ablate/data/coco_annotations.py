@@ -83,7 +83,7 @@ class CocoTruth:
                       "images": [renamed[image["id"]] for image in self.document["images"]]})
 
 
-def read_coco(path: Path) -> CocoTruth:
+def read_coco(path: Path, boxes_only: bool = False) -> CocoTruth:
     """Return the content of a COCO instances file.
 
     Annotations are changed only where COCO's evaluation would fail: missing `iscrowd` and `area`
@@ -91,6 +91,10 @@ def read_coco(path: Path) -> CocoTruth:
     mask get an empty mask; and if an annotation has the id 0, all ids are raised, because the
     evaluation takes a match with id 0 for no match. Segmentations in other notations are rewritten
     (see `segmentations`). Annotations whose box has no area inside the image are left out.
+
+    Args:
+        path: Path of the file.
+        boxes_only: Whether no object has to have a mask.
 
     Raises:
         UserError: If the file is missing, is not JSON or not a COCO instances file, refers to
@@ -112,7 +116,7 @@ def read_coco(path: Path) -> CocoTruth:
     offset = next(number for number in itertools.count() if -number not in ids)
     kept = [entry for entry in entries if _has_area(entry["bbox"], *sizes[entry["image_id"]])]
     read = [_read_mask(entry, *sizes[entry["image_id"]], path) for entry in kept]
-    check_objects(kept, read, max(map(max, sizes.values())), path)
+    check_objects(kept, read, max(map(max, sizes.values())), path, boxes_only)
     objects = [found for entry, found in zip(kept, read, strict=True) if not entry.get("iscrowd")]
     completed = [
         _complete(entry, found, *sizes[entry["image_id"]], offset)

@@ -72,7 +72,8 @@ def _check_box(bbox: list[Any], height: int, width: int, where: str) -> None:
 
 
 def check_objects(
-    entries: list[Entry], read: list[Segmentation], largest_side: int, path: Path
+    entries: list[Entry], read: list[Segmentation], largest_side: int, path: Path,
+    boxes_only: bool,
 ) -> None:
     """Check that there is an object to learn, with a mask, and that coordinates are pixels.
 
@@ -81,6 +82,7 @@ def check_objects(
         read: Their segmentations.
         largest_side: Longest side of all images in pixels.
         path: Path of the file, for messages.
+        boxes_only: Whether no object has to have a mask.
 
     Raises:
         UserError: If there is none, or all coordinates are relative to the image's size.
@@ -95,12 +97,13 @@ def check_objects(
             f"{path} has no objects: all of its {count_noun(len(entries), 'annotation')} are "
             "crowds, which are neither trained nor evaluated. Set iscrowd to 0 where an annotation "
             "is one object; some tools write 1 for every mask of run lengths.")
-    if not any(found.value for found in objects):
+    if not (boxes_only or any(found.value for found in objects)):
         few = sum(found.reason == TOO_FEW_CORNERS for found in objects)
         detail = f" {count_noun(few, 'object')} {inflect(few, 'has', 'have')} {TOO_FEW_CORNERS}."
         raise UserError(
             f"{path} has no masks: none of its {count_noun(len(objects), 'object')} has a "
-            f"segmentation.{detail if few else ''}")
+            f"segmentation.{detail if few else ''} Weak losses train masks by boxes alone; "
+            "--boxes-only converts for them.")
     polygons = [found.value for found in objects if isinstance(found.value, list)]
     boxes = [entry["bbox"] for entry in entries]
     for what, found in (("polygons", polygons), ("boxes", [[box] for box in boxes])):

@@ -103,6 +103,7 @@ def convert_dataset(
     output_prefix: str | os.PathLike[str],
     num_shards: int | None = None,
     num_processes: int | None = None,
+    boxes_only: bool = False,
 ) -> ConversionSummary:
     """Convert a dataset in COCO's format to records.
 
@@ -117,6 +118,7 @@ def convert_dataset(
         num_processes: Number of worker processes; None to choose by the number of images. A script
             that may use several must guard its calls with ``if __name__ == "__main__":``, because
             each process imports it.
+        boxes_only: Whether no object has to have a mask, for training by weak losses.
 
     Raises:
         UserError: If the input is faulty; the message names the entry, and nothing is written.
@@ -129,7 +131,7 @@ def convert_dataset(
             f"The output {output_prefix} is a folder; name the dataset in it, "
             f"such as {prefix / 'train'}."
         )
-    truth = coco_annotations.read_coco(annotations)
+    truth = coco_annotations.read_coco(annotations, boxes_only)
     located = image_files.locate_images(truth.images, images, truth.named_by_url)
     truth = truth.with_file_names(located.names)
     num_images = len(truth.images)
@@ -163,7 +165,7 @@ def convert_dataset(
             for remark in example.remarks:
                 remarks[remark].append(example.file_name)
             counts["empty"] += not example.category_ids
-        if not writer.num_masks:
+        if not (boxes_only or writer.num_masks):
             raise UserError(
                 f"{annotations} has no masks: no segmentation encloses a pixel of its image.")
         info = writer.publish(truth.document)

@@ -183,7 +183,8 @@ class DatasetInfo:
             raise UserError(
                 f"Training.seen_classes = {split!r} selects no mask in the dataset {self.name}, so "
                 f"the mask head would learn nothing: select some of {', '.join(masked[:5])}"
-                f"{', ...' if len(masked) > 5 else ''}, or 'none'.")
+                f"{', ...' if len(masked) > 5 else ''}, or 'none', or train by boxes with a weak "
+                "loss, see gin/weak_losses/.")
 
     def describe_dropped(self, max_instances: int) -> str:
         """Return a sentence about the instances that a limit per image drops, or "".

@@ -30,6 +30,7 @@ Weight = Annotated[float, Range(0, 1000)]
 _Delta = Annotated[float, Range(1e-6, 1000)]
 
 _RPN_HUBER_DELTA, _BOX_HUBER_DELTA = 1.0 / 9.0, 1.0
+_CONTEXT = 1.0
 # Entries of the logged losses that no loss may be called.
 _TOTALS = ("regularization_loss", "total_loss")
 
@@ -40,10 +41,12 @@ class Loss(abc.ABC):
     Attributes:
         name: The name under which it is logged if it is a further loss, such as "dice_loss".
         weight: Factor of the loss in the total; it is logged without it.
+        needs_box_only: Whether the mask head runs on objects without a mask, too.
     """
 
     name: str = ""
     weight: float = 1.0
+    needs_box_only: bool = False
 
     @abc.abstractmethod
     def __call__(self, outputs: Mapping[str, Any], labels: Mapping[str, Any]) -> tf.Tensor:
@@ -82,8 +85,8 @@ class MaskLoss(Loss):
     def __call__(self, outputs: Mapping[str, Any], labels: Mapping[str, Any]) -> tf.Tensor:
         """Compute the mean; see `Loss`."""
         losses = self.loss(outputs["mask_outputs"], outputs["mask_targets"])
-        valid = outputs["mask_slots"].valid
-        return mean_over_all(losses, tf.reshape(valid, [-1] + [1] * (len(losses.shape) - 1)))
+        counted = outputs["mask_slots"].has_mask
+        return mean_over_all(losses, tf.reshape(counted, [-1] + [1] * (len(losses.shape) - 1)))
 
 
 class MaskCrossEntropy(MaskLoss):
@@ -105,14 +108,10 @@ class RpnScoreLoss(Loss):
 
 
 class RpnBoxLoss(Loss):
-    """Huber loss of the boxes of matched anchors, added up over levels.
-
-    Attributes:
-        delta: Error at which the loss turns from quadratic to linear.
-    """
+    """Huber loss of the boxes of matched anchors, added up over levels."""
 
     def __init__(self, delta: float) -> None:
-        self.delta = delta
+        self._delta = delta
 
     def __call__(self, outputs: Mapping[str, Any], labels: Mapping[str, Any]) -> tf.Tensor:
         """Compute the loss; see `Loss`."""
@@ -124,7 +123,7 @@ class RpnBoxLoss(Loss):
         """Return the loss of box offsets [b, h, w, a * 4] of a level; a target of 0 is none."""
         targets = tf.reshape(targets, [-1, 4])
         matched = tf.reduce_any(tf.abs(targets) > 1e-6, axis=-1, keepdims=True)
-        return mean_over_all(_huber(tf.reshape(offsets, [-1, 4]) - targets, self.delta), matched)
+        return mean_over_all(_huber(tf.reshape(offsets, [-1, 4]) - targets, self._delta), matched)
 
 
 class ClassLoss(Loss):
@@ -139,14 +138,10 @@ class ClassLoss(Loss):
 
 
 class BoxLoss(Loss):
-    """Huber loss of the boxes of regions with an object, for the class of the object.
-
-    Attributes:
-        delta: Error at which the loss turns from quadratic to linear.
-    """
+    """Huber loss of the boxes of regions with an object, for the class of the object."""
 
     def __init__(self, delta: float) -> None:
-        self.delta = delta
+        self._delta = delta
 
     def __call__(self, outputs: Mapping[str, Any], labels: Mapping[str, Any]) -> tf.Tensor:
         """Compute the loss; see `Loss`."""
@@ -156,12 +151,16 @@ class BoxLoss(Loss):
         # A product, because gathering is slow on a TPU.
         chosen = tf.one_hot(classes, width // 4, dtype=offsets.dtype)
         errors = tf.einsum("bnci,bnc->bni", by_class, chosen) - outputs["box_targets"]
-        return mean_over_all(_huber(errors, self.delta), (classes > 0)[..., tf.newaxis])
+        return mean_over_all(_huber(errors, self._delta), (classes > 0)[..., tf.newaxis])
 
 
 @gin.register(module="deepmac_ablate.modeling.losses")
 class Losses:
-    """The losses of Mask R-CNN, by default Model Garden's, and their weighted sum."""
+    """The losses of Mask R-CNN, by default Model Garden's, and their weighted sum.
+
+    Attributes:
+        box_only_context: See `MaskRCNN.box_only_context`; None without weak losses.
+    """
 
     def __init__(
         self,
@@ -178,6 +177,7 @@ class Losses:
         box_loss: Loss | None = None,
         mask_loss: Loss | None = None,
         further_losses: Sequence[Loss] = (),
+        box_only_context: Annotated[float, Range(0, 10)] | None = None,
     ) -> None:
         """Record the losses and check their names.
 
@@ -187,17 +187,19 @@ class Losses:
             class_weight: Weight of the classification loss of regions.
             box_weight: Weight of the box loss of regions.
             mask_weight: Weight of the mask loss.
-            rpn_huber_delta: Error at which the box loss of anchors turns from quadratic to linear.
-            box_huber_delta: Error at which the box loss of regions turns from quadratic to linear.
+            rpn_huber_delta: Error of anchors at which their loss turns from quadratic to linear.
+            box_huber_delta: The same for boxes of regions.
             rpn_score_loss: The objectness loss of anchors; None for cross-entropy.
             rpn_box_loss: The box loss of anchors; None for the Huber loss.
             class_loss: The classification loss of regions; None for cross-entropy.
             box_loss: The box loss of regions; None for the Huber loss.
             mask_loss: The mask loss; None for the cross-entropy of every cell.
             further_losses: Losses to add, each with its own name and weight.
+            box_only_context: With weak losses among them, the share of a box's height and width by
+                which the boxes of objects without a mask are enlarged; None for 0.5.
 
         Raises:
-            UserError: If a further loss has no name of its own, or a Huber delta has no effect.
+            UserError: If a further loss has no name of its own, or a setting has no effect.
         """
         for name, delta, default, loss in (
                 ("rpn", rpn_huber_delta, _RPN_HUBER_DELTA, rpn_box_loss),
@@ -214,6 +216,13 @@ class Losses:
             "mask_loss": (mask_weight, mask_loss or MaskCrossEntropy()),
         }
         _check_names(further_losses, (*usual, *_TOTALS))
+        weak = any(loss.needs_box_only for loss in (*further_losses, usual["mask_loss"][1]))
+        if box_only_context is not None and not weak:
+            raise UserError(
+                f"Losses.box_only_context = {box_only_context} has no effect without a weak loss, "
+                "such as Losses.further_losses = [@ProjectionLoss()].")
+        self.box_only_context = (
+            None if not weak else _CONTEXT if box_only_context is None else box_only_context)
         self._of_detector = tuple(list(usual)[:-1])
         self._losses = {name: loss for name, (_, loss) in usual.items()}
         self._losses |= {loss.name: loss for loss in further_losses}

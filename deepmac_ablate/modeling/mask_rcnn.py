@@ -26,6 +26,7 @@ from deepmac_ablate.modeling.detectors.region_parts import (
 from deepmac_ablate.modeling.mask_heads import MaskHead
 from deepmac_ablate.modeling.mask_inputs import MaskInput
 from deepmac_ablate.modeling.roi_align import crop_features
+from deepmac_ablate.modeling.weak_losses import crop_colours
 
 
 @gin.register(module="deepmac_ablate.modeling.mask_rcnn")
@@ -41,6 +42,8 @@ class MaskRCNN(tf_keras.Model):
         pad_to_all_slots: Whether the mask head runs on padding too.
         trim_slots: Whether training leaves out slots that are empty. The number of slots then
             depends on the batch, which XLA cannot compile; results stay the same to rounding.
+        box_only_context: Share by which the boxes of objects without a mask are enlarged, to train
+            their masks by weak losses; None leaves these objects to the detector.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class MaskRCNN(tf_keras.Model):
         self.anchors = anchors
         self.pad_to_all_slots = pad_to_all_slots
         self.trim_slots = False
+        self.box_only_context: float | None = None
         self._mask_boxes = mask_boxes
         self.detector = detector or TwoStageDetector(
             anchors, region_proposals, region_sampler, box_head, detections)
@@ -171,7 +175,7 @@ class MaskRCNN(tf_keras.Model):
             outputs, regions = self._call_detector(
                 self.detector.train, features, image_shape, labels, seed,
                 with_losses=self.trains_detector)
-        return {**outputs, **self.train_masks(features, regions, labels, seed)}
+        return {**outputs, **self.train_masks(features, regions, labels, seed, images)}
 
     def features(
         self, images: tf.Tensor, seed: tf.Tensor | None = None, training: bool = False
@@ -187,13 +191,21 @@ class MaskRCNN(tf_keras.Model):
         regions: Regions | None,
         labels: Mapping[str, tf.Tensor],
         seed: tf.Tensor,
+        images: tf.Tensor | None = None,
     ) -> dict[str, Any]:
-        """Run the mask head on the boxes of its source; return logits, targets and slots."""
+        """Run the mask head on the boxes of its source; return logits, targets and slots.
+
+        With `box_only_context`, the objects without a mask are among them, and the colours of
+        `images` in the boxes are returned as well.
+        """
         truth = GroundTruth(
             labels["gt_boxes"], labels["gt_classes"], labels["gt_masks"], labels["gt_has_mask"])
         # The region sampler draws from `seed` itself; shifted seeds keep the draws independent.
         boxes = call_part(
             self._mask_boxes.boxes, truth, regions, self.image_size, tf.add(seed, [2, 0]))
+        if self.box_only_context is not None:
+            boxes = mask_slots.add_box_only(
+                boxes, truth, self.box_only_context, self.image_size, tf.add(seed, [3, 0]))
         if self.pad_to_all_slots:
             slots = mask_slots.all_slots(boxes, truth)
         else:
@@ -206,8 +218,12 @@ class MaskRCNN(tf_keras.Model):
         targets = call_part(
             self._mask_boxes.targets, slots.boxes, slots.gt_boxes, slots.gt_masks,
             self.mask_head.mask_size)
-        return {"mask_outputs": tf.cast(logits, tf.float32),
-                "mask_targets": tf.stop_gradient(targets), "mask_slots": slots}
+        outputs = {"mask_outputs": tf.cast(logits, tf.float32),
+                   "mask_targets": tf.stop_gradient(targets), "mask_slots": slots}
+        if self.box_only_context is not None and images is not None:
+            outputs["mask_colours"] = crop_colours(
+                images, slots.boxes, slots.image_index, logits.shape[1])
+        return outputs
 
     def predict_masks(
         self,

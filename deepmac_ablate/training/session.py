@@ -23,6 +23,7 @@ from deepmac_ablate.modeling import (
     mask_heads,
     mask_inputs,
     optimization,
+    weak_losses,
 )
 from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
@@ -33,7 +34,7 @@ from deepmac_ablate.training.trainer import Trainer
 from deepmac_ablate.trial.trial import Trial, trial_id
 
 # Modules whose classes gin files select; importing them makes the classes known to gin.
-SELECTABLE = (backbones, box_sources, mask_heads, mask_inputs, optimization)
+SELECTABLE = (backbones, box_sources, mask_heads, mask_inputs, optimization, weak_losses)
 
 
 @gin.register(module="deepmac_ablate.session")
@@ -125,6 +126,7 @@ class Training:
             "mixed_bfloat16" if self._precision == "bfloat16" else "float32")
         tf_keras.utils.set_random_seed(seed)
         model = self.make_model()
+        model.box_only_context = self.losses.box_only_context
         self.check_parts(checkpoints.named_parts(model))
         model.create_variables()
         for part in self.freeze:
@@ -141,10 +143,11 @@ class Training:
         """Check the dataset before anything is built.
 
         Raises:
-            UserError: If there is no dataset, it lacks classes of the class split or all of their
-                masks, or a batch cannot be divided among `replicas` devices.
+            UserError: If there is no dataset, it lacks classes of the class split or, without weak
+                losses, all of their masks, or a batch cannot be divided among `replicas` devices.
         """
-        self.data.info.check_masks(self.seen_ids, self.seen_classes)
+        if self.losses.box_only_context is None:
+            self.data.info.check_masks(self.seen_ids, self.seen_classes)
         if self.data.batch_size % replicas:
             raise UserError(
                 f"TrainingData.batch_size = {self.data.batch_size} cannot be shared by "

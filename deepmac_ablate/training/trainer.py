@@ -96,6 +96,7 @@ class Trainer(orbit.StandardTrainer):
             outputs = self.model(
                 images, labels["image_info"][:, 1], labels=labels, seed=labels["seed"],
                 training=True)
+            outputs["step"] = self.optimizer.iterations
             losses = call_part(self._losses, outputs, labels, self.model.losses)
             # Gradients are summed over replicas.
             loss = losses["total_loss"] / replicas

@@ -133,6 +133,8 @@ def _mask_problems(data: DataRequirements, info: DatasetInfo) -> list[str]:
     except UserError:
         # One of `_class_problems`.
         return []
+    if not data.needs_masks:
+        return []
     return _messages(lambda: info.check_masks(seen_ids, data.seen_classes))
 
 

@@ -42,6 +42,7 @@ class DataRequirements:
         init_parts: The parts of the model that are read from it.
         max_instances: The largest number of instances of an image that a step uses; None if it is
             unknown.
+        needs_masks: Whether the mask head learns nothing without a mask; not so with weak losses.
     """
 
     train: str
@@ -52,6 +53,7 @@ class DataRequirements:
     init_checkpoint: str | None = None
     init_parts: Sequence[str] = ()
     max_instances: int | None = None
+    needs_masks: bool = True
 
     def __post_init__(self) -> None:
         # JSON makes lists of tuples.

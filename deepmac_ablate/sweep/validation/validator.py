@@ -186,7 +186,8 @@ class Validator:
         data = DataRequirements(
             training.data.prefix, settings.evaluation.data.prefix, training.seen_classes,
             model.num_classes, training.data.declared, training.init_checkpoint,
-            training.init_parts, training.data.max_instances)
+            training.init_parts, training.data.max_instances,
+            training.losses.box_only_context is None)
         return cost, data
 
     def _slot_bytes(
