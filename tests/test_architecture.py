@@ -41,7 +41,7 @@ NEEDS_TENSORFLOW = [
     "data.shapes.generate", "data.training_data", "model_garden.contents",
     "model_garden.importing", "model_garden.layout", "model_garden.matching",
     "model_garden.trees", "modeling", "results.report.pixels", "serving.export", "serving.predict",
-    "serving.signatures", "serving.trained",
+    "serving.pseudo_masks", "serving.signatures", "serving.trained",
     "sweep.validation.architecture", "sweep.validation.limits", "sweep.validation.multiply_adds",
     "sweep.validation.validator",
 ]

@@ -62,6 +62,8 @@ SELECTORS = [
     "deepmac_ablate.modeling.optimization.cosine",
     "deepmac_ablate.modeling.optimization.stepwise",
     "deepmac_ablate.modeling.optimization.warm_up",
+    "deepmac_ablate.modeling.weak_losses.ColourAffinityLoss",
+    "deepmac_ablate.modeling.weak_losses.ProjectionLoss",
     "deepmac_ablate.runtime.Runtime",
     "deepmac_ablate.session.Training",
 ]

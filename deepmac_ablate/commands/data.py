@@ -28,6 +28,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_coco(commands)
     _add_shapes(commands)
     _add_check(commands)
+    _add_pseudo_masks(commands)
 
 
 def _add_coco(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -96,6 +97,44 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="class split whose seen and novel classes are marked, such as voc"
     )
     parser.set_defaults(run=_run_check)
+
+
+def _add_pseudo_masks(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "pseudo-masks",
+        help="write annotations with masks that a trained trial predicts",
+        description="Predict masks in annotated boxes with a trial's last checkpoint, and write "
+        "them as a COCO instances file, on which a student can be trained.",
+    )
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the trial")
+    parser.add_argument(
+        "--images", type=Path, required=True, metavar="DIR", help="folder with the image files")
+    parser.add_argument(
+        "--annotations", type=Path, required=True, metavar="JSON",
+        help="COCO instances JSON with the boxes")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="JSON", help="COCO instances JSON to write")
+    parser.add_argument(
+        "--objects", choices=["unseen", "without-mask", "all"], default="unseen",
+        help="objects that get a predicted mask: those whose mask the trial has not seen (novel "
+        "classes, or no mask at all), those without a mask, or all (default: %(default)s)")
+    parser.add_argument(
+        "--min-stability", type=float, default=0.0, metavar="SHARE",
+        help="least stability of a mask, from 0 to 1: the share of its cells that stay if the "
+        "threshold rises; others keep only their box (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=at_least(1), default=8, metavar="N",
+        help="images per batch (default: %(default)s)")
+    parser.set_defaults(run=_run_pseudo_masks)
+
+
+def _run_pseudo_masks(args: argparse.Namespace) -> int:
+    from deepmac_ablate.serving.pseudo_masks import write_pseudo_masks
+
+    print("\n".join(write_pseudo_masks(
+        args.workdir, args.images, args.annotations, args.output, args.objects,
+        args.min_stability, args.batch_size)))
+    return 0
 
 
 def _run_coco(args: argparse.Namespace) -> int:

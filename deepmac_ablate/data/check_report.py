@@ -50,6 +50,7 @@ class CheckReport:
     def lines(self) -> list[str]:
         """Return the report as text: the table of classes, notes and problems."""
         lines = [f"{self.info.identity}: {count_noun(self.info.num_images, 'image')}"]
+        lines += filter(None, [self.info.describe_pseudo_masks()])
         lines += self._table()
         if self.most_objects:
             lines.append(

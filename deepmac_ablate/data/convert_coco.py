@@ -82,6 +82,8 @@ class ConversionSummary:
             **self.notes,
         }
         lines += [f"  {what}: {count}" for what, count in exceptions.items() if count]
+        if teacher := info.describe_pseudo_masks():
+            lines.append(f"  {teacher}")
         lines += [
             f"  {remark}: {len(names)}, such as {min(names)}"
             for remark, names in sorted(self.remarks.items())]

@@ -83,6 +83,8 @@ class DatasetInfo:
             if the dataset was converted by an earlier version.
         images_by_num_instances: Number of images by their number of instances, crowds not counted;
             None if the dataset was converted by an earlier version.
+        pseudo_masks: The trial whose predictions some masks are, and how they were chosen, as
+            `data pseudo-masks` wrote it; None if all are annotated.
     """
 
     name: str
@@ -95,6 +97,7 @@ class DatasetInfo:
     num_boxes_only: int = 0
     num_masks_by_class: dict[int, int] | None = None
     images_by_num_instances: dict[int, int] | None = None
+    pseudo_masks: dict[str, Any] | None = None
 
     @property
     def identity(self) -> str:
@@ -185,6 +188,15 @@ class DatasetInfo:
                 f"the mask head would learn nothing: select some of {', '.join(masked[:5])}"
                 f"{', ...' if len(masked) > 5 else ''}, or 'none', or train by boxes with a weak "
                 "loss, see gin/weak_losses/.")
+
+    def describe_pseudo_masks(self) -> str:
+        """Return a sentence about predicted masks among the annotations, or ""."""
+        if not (teacher := self.pseudo_masks):
+            return ""
+        return (
+            f"{teacher.get('masks')} masks are predictions of trial {teacher.get('trial')} at step "
+            f"{teacher.get('step')} (objects: {teacher.get('objects')}, least stability "
+            f"{teacher.get('min_stability')}).")
 
     def describe_dropped(self, max_instances: int) -> str:
         """Return a sentence about the instances that a limit per image drops, or "".

@@ -149,6 +149,7 @@ class RecordWriter:
             num_boxes_only=self._num_instances - self._num_masks.total(),
             num_masks_by_class=dict(sorted(self._num_masks.items())),
             images_by_num_instances=dict(sorted(self._images_by_num_instances.items())),
+            pseudo_masks=(annotations.get("info") or {}).get("pseudo_masks"),
         )
         dataset_info.info_path(self._prefix).unlink(missing_ok=True)
         for old in self._prefix.parent.glob(f"{self._prefix.name}-*-of-*.tfrecord"):

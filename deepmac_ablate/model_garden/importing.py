@@ -96,7 +96,7 @@ def _classes(prepared: PreparedModel) -> ModelClasses:
     training, evaluation = prepared.training, prepared.evaluation.data
     split, classes = training.seen_classes, UNKNOWN
     if _in_reach(training.data):
-        training.check_classes(prepared.model)
+        training.data.info.check_num_classes(prepared.model.num_classes)
         classes = training.classes
     elif isinstance(split, str) and split in COCO_SPLITS:
         classes = dataset_classes((Category(*entry) for entry in COCO.items()), split)

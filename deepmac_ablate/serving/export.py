@@ -63,8 +63,9 @@ def export_model(
     if image_size is not None:
         extra_bindings = [*extra_bindings, f"MaskRCNN.image_size = {tuple(image_size)}"]
     trained = load_trained(workdir, extra_bindings)
-    if any(kind != "image_and_boxes_tensor" for kind in inputs):
-        trained.check_detector("export it with --input-type image_and_boxes_tensor")
+    trained.check_detector(
+        set(inputs) == {"image_and_boxes_tensor"},
+        "export it with --input-type image_and_boxes_tensor")
     functions = {
         kind: trace_signature(trained.model, kind, batch_size, normalized, trained.classes.labels)
         for kind in inputs}

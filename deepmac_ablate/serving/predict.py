@@ -86,12 +86,10 @@ def predict_images(
         batch_size: Number of images in a batch, at least 1.
 
     Raises:
-        UserError: If there is no trial or checkpoint, boxes lack a class that the model needs, or
-            there are none for a model that detects nothing.
+        UserError: If there is no trial or checkpoint, or boxes lack what the model needs.
     """
     trained = load_trained(workdir)
-    if boxes is None:
-        trained.check_detector("give boxes with --boxes")
+    trained.check_detector(bool(boxes), "give boxes with --boxes")
     classes, problems, notes = trained.classes, list[str](), list[str]()
     if boxes:
         notes = _check_classes(boxes, trained)

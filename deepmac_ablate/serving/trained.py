@@ -37,9 +37,9 @@ class TrainedModel(NamedTuple):
     model: MaskRCNN
     strategy: tf.distribute.Strategy
 
-    def check_detector(self, remedy: str) -> None:
-        """Raise a UserError with a remedy if the model detects nothing."""
-        if not self.model.detector.finds_objects:
+    def check_detector(self, boxes_given: bool, remedy: str) -> None:
+        """Raise a UserError with a remedy if neither the user nor the model has boxes."""
+        if not (boxes_given or self.model.detector.finds_objects):
             raise UserError(
                 f"The model of trial {self.trial_id} has no detector "
                 f"({type(self.model.detector).__name__}), so it can only segment objects in given "

@@ -120,7 +120,7 @@ class Training:
             seed: The seed of random initial weights.
 
         Raises:
-            UserError: If the model lacks a part that is to be frozen or initialised.
+            UserError: See `check_parts`.
         """
         tf_keras.mixed_precision.set_global_policy(
             "mixed_bfloat16" if self._precision == "bfloat16" else "float32")
@@ -159,10 +159,6 @@ class Training:
         if self.init_checkpoint is not None:
             checkpoints.check_parts(
                 known, "Training.init_parts", [part for part in self.init_parts if part != "all"])
-
-    def check_classes(self, model: MaskRCNN) -> None:
-        """Raise a UserError if the model has too few classes for the dataset."""
-        self.data.info.check_num_classes(model.num_classes)
 
     def load_initial_weights(self, model: MaskRCNN) -> None:
         """Initialise the model from `init_checkpoint`, if one is bound.
@@ -255,7 +251,7 @@ def prepare_session(trial: Trial, runtime: Sequence[str] = ()) -> Session:
     data_checks.check_datasets(training.data, evaluation.data, parsed)
     with bindings.constructing(), strategy.scope():
         model = training.build_model(trial.seed)
-        training.check_classes(model)
+        training.data.info.check_num_classes(model.num_classes)
         evaluation.check_detector(model.detector)
         optimizer = training.build_optimizer(model)
     bindings.check_all_bindings_used(parsed)

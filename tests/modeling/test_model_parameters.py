@@ -194,7 +194,9 @@ def test_the_number_of_slots_matters(source: Callable[..., BoxSource]) -> None:
     ("part", "cases"),
     [(MaskRCNN, MODEL_CHANGES),
      # Losses are exchanged in test_losses.py.
-     (Losses, {**LOSS_CHANGES, **dict.fromkeys(EXCHANGED), "further_losses": ()}),
+     (Losses, {**LOSS_CHANGES, **dict.fromkeys(EXCHANGED), "further_losses": (),
+               # Changed in test_weak_losses.py.
+               "box_only_context": 0.5}),
      # These are changed in the tests above and in test_box_sources.py.
      (ProposalBoxes, {"max_per_image": 3, "slots_per_image": 1, "with_groundtruth": False}),
      (JitteredGroundTruthBoxes, {"ratio": 0.3, "mode": "shrink", "slots_per_image": 1}),

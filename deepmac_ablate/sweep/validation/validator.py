@@ -56,11 +56,7 @@ class _Model(NamedTuple):
 
 
 class _InvalidConfigError(Exception):
-    """A configuration has problems, one sentence each."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+    """A configuration has problems, one sentence each: its arguments."""
 
 
 def validate_configs(
@@ -128,7 +124,7 @@ class Validator:
                     cost, data = self._construct(text, keys)
                     return ValidationResult(label, cost=cost, data=data)
         except _InvalidConfigError as error:
-            problems = error.problems
+            problems = error.args
         except (MemoryError, tf.errors.ResourceExhaustedError):
             return ValidationResult(label, (
                 "It cannot be built: it needs more memory than this machine has.",),
@@ -146,7 +142,7 @@ class Validator:
             try:
                 return _attempt(make)
             except _InvalidConfigError as error:
-                problems.extend(error.problems)
+                problems.extend(error.args)
                 return None
 
         training, evaluation, runtime = (
