@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from deepmac_ablate import cli
 from deepmac_ablate.data import coco_annotations
+from deepmac_ablate.data.dataset_info import DatasetInfo
 from deepmac_ablate.errors import UserError
-from tests.helpers.data_fixtures import document, square
+from tests.helpers.data_fixtures import document, square, write
 
 
 def _read(tmp_path, content):
@@ -175,8 +177,25 @@ def test_boxes_alone_are_refused(tmp_path):
         annotation["segmentation"] = nothing
 
     with pytest.raises(UserError, match=r"has no masks: none of its 3 objects has a segmentation\. "
-                       r"1 object has polygons of fewer than three corners \(a rectangle"):
+                       r"1 object has polygons of fewer than three corners \(a rectangle.*"
+                       r"--boxes-only converts for them\."):
         _read(tmp_path, content)
+
+
+def test_boxes_alone_are_converted_on_request(tmp_path, capsys):
+    """For weak losses; the records have boxes, and trials without a weak loss refuse them."""
+    content = document()
+    for annotation in content["annotations"]:
+        annotation["segmentation"] = []
+    images, annotations = write(tmp_path, content)
+    prefix = tmp_path / "train"
+    assert 0 == cli.main([
+        "data", "coco", "--images", str(images), "--annotations", str(annotations), "--output",
+        str(prefix), "--boxes-only"])
+    info = DatasetInfo.load(prefix)
+    assert (3, 3, {}) == (info.num_instances, info.num_boxes_only, info.num_masks_by_class)
+    with pytest.raises(UserError, match=r"selects no mask in the dataset train.*gin/weak_losses/"):
+        info.check_masks(set(info.names), None)
 
 
 @pytest.mark.parametrize(("fields", "message"), [

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deepmac_ablate.data.shapes import generate
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling import mask_slots, weak_losses
 from deepmac_ablate.modeling.box_sources import GroundTruth, MaskBoxes
@@ -17,6 +18,9 @@ from deepmac_ablate.modeling.losses import Losses
 from deepmac_ablate.modeling.mask_slots import MaskSlots
 from deepmac_ablate.modeling.normalization import GroupNorm
 from deepmac_ablate.modeling.weak_losses import ColourAffinityLoss, ProjectionLoss
+from deepmac_ablate.training.run import run_trial
+from deepmac_ablate.trial.trial import Trial
+from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.helpers import tiny_model
 
 SIZE = 7
@@ -223,3 +227,21 @@ def test_settings_without_a_weak_loss_are_refused() -> None:
     assert Losses().box_only_context is None
     assert Losses(further_losses=[ProjectionLoss()]).box_only_context == 1.0
     assert Losses(further_losses=[ProjectionLoss()], box_only_context=0.5).box_only_context == 0.5
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+def test_boxes_alone_teach_shapes(tmp_path) -> None:
+    """Without a single mask, masks are better than any that a box alone can give."""
+    data = generate.generate_dataset(tmp_path / "data")
+    trial = Trial(
+        ("gin/experiments/shapes_masks.gin", "gin/class_splits/none.gin",
+         "gin/weak_losses/projection_and_colour.gin"),
+        (f"TRAIN = '{tmp_path}/data/train'", f"VAL = '{tmp_path}/data/val'",
+         f"DATASET = '{data.train.info.identity}'", "Evaluation.box_sources = ['groundtruth']"),
+        0, "boxes")
+    result = run_trial(trial, TrialWorkdir(tmp_path / "run"))
+    iou, ellipse, filled = (result[f"groundtruth/{name}/all"] for name in (
+        "iou", "iou_ellipse", "iou_filled_box"))
+    assert filled < ellipse < iou - 0.03
