@@ -434,8 +434,8 @@ def test_pictures_come_from_the_records(tmp_path, capsys):
     given = render_report([str(workdir.path)], ReportOptions(images=2, data=str(prefix))).page
     assert "Masks are drawn on grey" in without
     assert "Masks are drawn on grey" not in given
-    assert "annotated mask" in given
-    assert "annotated mask" not in without
+    assert ', annotated mask"' in given
+    assert ', annotated mask"' not in without
     # The data of the trials is found from the folder of the sweep, wherever the report is written.
     capsys.readouterr()
     lost, near = (
@@ -449,7 +449,7 @@ def test_pictures_come_from_the_records(tmp_path, capsys):
     assert "There is no dataset data/val" in capsys.readouterr().err
     found = report_workdirs.write(
         tmp_path / "v", truth=truth, dataset=identity, prefix=str(prefix))
-    assert "annotated mask" in render_report([str(found.path)], ReportOptions(images=2)).page
+    assert ', annotated mask"' in render_report([str(found.path)], ReportOptions(images=2)).page
     other = report_workdirs.write(tmp_path / "u", truth=truth)
     with pytest.raises(UserError, match=f"is {identity}, but the trials were evaluated on val@01"):
         render_report([str(other.path)], ReportOptions(images=2, data=str(prefix)))
