@@ -1,8 +1,9 @@
-"""Draw the README's pictures from a finished sweep.
+"""Draw the pictures of README and docs from a finished sweep.
 
 ::
 
     make quickstart
+    .venv/bin/deepmac-ablate evaluate --workdir runs/quickstart --box-noise 0.1 0.2 0.4 0.6
     .venv/bin/python docs/make_pictures.py runs/quickstart
 
 The object is chosen by rule, not by looks: of all novel-class objects, the one whose IoU in its
@@ -32,14 +33,16 @@ from deepmac_ablate.results.report.evaluation_artifacts import (
 )
 from deepmac_ablate.results.report.figures import style
 from deepmac_ablate.results.report.figures.arms_plot import draw_arms
+from deepmac_ablate.results.report.figures.noise_plot import draw_noise
 
 _METRIC = "groundtruth/iou"
+_NOISE = "val-groundtruth-jittered0.1-jittered0.2-jittered0.4-jittered0.6"
 _DOTS_PER_INCH = 150
 _COLORS = 128
 
 
 def make_pictures(workdir: str, output: Path) -> None:
-    """Write masks.png and arms.png.
+    """Write masks.png, arms.png and, if it was evaluated with box noise, box_noise.png.
 
     Args:
         workdir: Workdir of a finished sweep.
@@ -59,6 +62,12 @@ def make_pictures(workdir: str, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     save(draw_masks(trials, dataset, objects), output / "masks.png")
     save(draw_arms(arms, _METRIC), output / "arms.png")
+    try:
+        noisy = results.load(workdir, evaluation=_NOISE)
+    except UserError as error:
+        print(f"box_noise.png is not drawn: {error}")
+    else:
+        save(draw_noise(group_by_arm(noisy).arms), output / "box_noise.png")
 
 
 def median_object(objects: pd.DataFrame) -> int:
@@ -78,22 +87,23 @@ def median_object(objects: pd.DataFrame) -> int:
 def draw_masks(
     trials: Sequence[RepresentativeTrial], dataset: EvaluatedDataset, objects: pd.DataFrame
 ) -> Figure:
-    """Draw the median object: its ground-truth mask, then the mask of every arm."""
+    """Draw the median object: its ground-truth mask, then the mask of every arm, compared."""
     chosen = median_object(objects)
     annotation = dataset.annotations[chosen]
     pixels = dataset.read_pixels([annotation["image_id"]])[annotation["image_id"]]
     ious = objects[objects["annotation_id"] == chosen].set_index("arm")["iou"]
     name = objects.set_index("annotation_id")["name"][chosen].iloc[0]
-    shown = {"ground truth": (annotation["segmentation"], f"novel class: {name}")}
+    truth = annotation["segmentation"]
+    shown = {"ground truth": (truth, None, f"novel class: {name}")}
     for trial in trials:
         predicted = evaluation_artifacts.read_predicted_masks(trial, [chosen])[chosen]
-        shown[trial.arm] = (predicted["segmentation"], f"IoU {100 * ious[trial.arm]:.0f} %")
+        shown[trial.arm] = (predicted["segmentation"], truth, f"IoU {100 * ious[trial.arm]:.0f} %")
     with style.applied():
         figure = style.new_figure(height=2.05, width=1.5 * len(shown))
         panels = figure.subplots(1, len(shown), squeeze=False)[0]
-        for panel, (title, (segmentation, caption)) in zip(panels, shown.items(), strict=True):
+        for panel, (title, (mask, annotated, caption)) in zip(panels, shown.items(), strict=True):
             crop = draw_crop(
-                pixels, segmentation, pixels.shape[:2], annotation["bbox"], "novel")
+                pixels, mask, pixels.shape[:2], annotation["bbox"], "novel", annotated)
             panel.imshow(np.asarray(Image.open(io.BytesIO(crop))), interpolation="none")
             panel.set_title(title.replace("+", "\n+ "))
             panel.set_xlabel(caption)

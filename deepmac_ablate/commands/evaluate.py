@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from etils import epath
 
 from deepmac_ablate import errors
 from deepmac_ablate.commands.option_types import at_least
@@ -15,6 +18,7 @@ from deepmac_ablate.results.formats import join_names
 from deepmac_ablate.storage import file_io
 
 if TYPE_CHECKING:
+    from deepmac_ablate.results.arms import ArmTrials
     from deepmac_ablate.training.reevaluate import EvaluationRequest
 
 
@@ -76,7 +80,12 @@ def _run(args: argparse.Namespace) -> int:
             raise UserError(
                 "--output is for one trial; those of a sweep have their results in their folders.")
         return _evaluate_sweep(sweep, request)
+    from deepmac_ablate.results.arms import ArmTrials
+
     result, files = Reevaluator(request).evaluate(args.workdir, args.output)
+    trial = {**result, "status": "finished", "seed": 0}
+    arm = ArmTrials("this trial", "", "", False, {}, [trial])
+    files += _draw_noise([arm], epath.Path(files[0]).parent / "box_noise.png")
     print(summary.table_text(result))
     print("\n".join(files))
     return 0
@@ -119,17 +128,24 @@ def _show(sweep: SweepWorkdir, name: str) -> None:
     from deepmac_ablate.results.arms import group_by_arm
     from deepmac_ablate.results.columns import evaluated_metrics
     from deepmac_ablate.results.formats import markdown_text
-    from deepmac_ablate.results.report.figures import figure_files
-    from deepmac_ablate.results.report.figures.noise_plot import draw_noise
     from deepmac_ablate.results.tables.arm_table import arm_table
     from deepmac_ablate.results.tables.table_rendering import render_table
 
     frame = results.load(str(sweep.path), evaluation=name)
     lines = [f"Again: deepmac-ablate table {sweep.path} --evaluation {name}"]
-    if (figure := draw_noise(group_by_arm(frame).arms)) is not None:
-        path = sweep.path / "evaluations" / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        file_io.write(path, figure_files.to_png(figure))
-        lines.append(str(path))
+    lines += _draw_noise(group_by_arm(frame).arms, sweep.path / "evaluations" / f"{name}.png")
     table = arm_table(frame, evaluated_metrics(frame), per_class=results.per_class(frame))
     print("\n".join([markdown_text(render_table(table)), "", *lines]))
+
+
+def _draw_noise(arms: Sequence[ArmTrials], path: epath.Path) -> list[str]:
+    """Plot mask IoU over box noise, and return the path; nothing if no boxes were jittered."""
+    from deepmac_ablate.results.report.figures import figure_files
+    from deepmac_ablate.results.report.figures.noise_plot import draw_noise
+
+    figure = draw_noise(arms)
+    if figure is None:
+        return []
+    path.parent.mkdir(exist_ok=True)
+    file_io.write(path, figure_files.to_png(figure))
+    return [str(path)]

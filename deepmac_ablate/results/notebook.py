@@ -158,7 +158,7 @@ def gallery(
     made = make_gallery(chosen.arms, images, seed, data)
     notes = [note for note in (*made.notes, chosen.note) if note]
     html = page.render_template(
-        "pictures.html.j2", gallery=made, notes=notes, styles=page.read_template("gallery.css"))
+        "pictures.html.j2", gallery=made, notes=notes, styles=page.read_styles("gallery.css"))
     return NotebookOutput(html, "\n".join(notes))
 
 

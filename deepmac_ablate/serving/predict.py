@@ -273,19 +273,17 @@ def draw_results(
     size = tuple(max(1, round(side * scale)) for side in image.size)
     if scale < 1.0:
         image = image.resize(size, Image.Resampling.LANCZOS)
-    # Large objects first, as they would hide small ones.
-    ordered = sorted(results, key=lambda result: -result["bbox"][2] * result["bbox"][3])
-    boxes = np.array([_yxyx(result["bbox"]) for result in ordered]).reshape(-1, 4) * scale
-    masks = np.zeros((len(ordered), *image.size[::-1]), np.uint8)
-    for mask, result in zip(masks, ordered, strict=True):
+    boxes = np.array([_yxyx(result["bbox"]) for result in results]).reshape(-1, 4) * scale
+    masks = np.zeros((len(results), *image.size[::-1]), np.uint8)
+    for mask, result in zip(masks, results, strict=True):
         whole = Image.fromarray(rle.decode(result["segmentation"]))
         mask[:] = np.asarray(whole.resize(size, Image.Resampling.NEAREST))
-    ids = [result.get("category_id") for result in ordered]
+    ids = [result.get("category_id") for result in results]
     return drawing.draw_instances(
         np.asarray(image), boxes, masks,
         ["" if class_id is None else classes.display_name(class_id) for class_id in ids],
         [classes.roles.get(class_id) for class_id in ids],
-        [result["score"] for result in ordered] if show_scores else None)
+        [result["score"] for result in results] if show_scores else None)
 
 
 def encode_jpeg(image: Image.Image) -> bytes:

@@ -20,7 +20,6 @@ from deepmac_ablate.data.trial_dataset import find_trial_dataset
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import overlays
 from deepmac_ablate.evaluation.artifacts import per_class_file
-from deepmac_ablate.evaluation.box_noise_plot import plot_box_noise
 from deepmac_ablate.evaluation.evaluator import Evaluation
 from deepmac_ablate.evaluation.model_classes import trial_classes
 from deepmac_ablate.storage import file_io
@@ -137,8 +136,6 @@ class Reevaluator:
     ) -> tuple[dict[str, Any], list[str]]:
         """Evaluate the last checkpoint of a trial.
 
-        If boxes are jittered, a plot shows mask IoU over the jitter ratio.
-
         Args:
             workdir: The trial's folder. Only the output is written there.
             output: The folder to write to; None for one in the trial's `evaluations`, see
@@ -169,8 +166,6 @@ class Reevaluator:
         seen = request.split or prepared.training.seen_classes
         evaluated = evaluation.evaluate(prepared.model, prepared.strategy, seen, classes)
         contents = {"per_class.csv": per_class_file(evaluated.per_class)}
-        if (plot := plot_box_noise(evaluated.scalars)) is not None:
-            contents["box_noise.png"] = plot
         if request.draw:
             pictures = overlays.draw_overlays(
                 evaluation.data, evaluated.ground_truth, evaluated.predictions, seen, request.draw)

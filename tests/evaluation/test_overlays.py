@@ -72,7 +72,7 @@ def result(image_id, score, category_id=1):
 
 
 def test_each_box_source_has_its_column(draw):
-    """Annotations come first, then the box sources; scores below 0.3 are not drawn."""
+    """Annotations, detections, their outcomes, given boxes; scores below 0.3 are not drawn."""
     chosen, = draw({"detections": []}, None, 1)
     drawn = {}
     for name, results in {
@@ -84,9 +84,46 @@ def test_each_box_source_has_its_column(draw):
     np.testing.assert_array_equal(drawn["none"], drawn["other"])
     changed = np.flatnonzero((drawn["none"] != drawn["high"]).any(axis=(0, 2)))
     width = drawn["none"].shape[1]
-    assert changed.min() > width / 2
-    three = draw({"detections": [], "groundtruth": []}, None, 1)[chosen]
-    assert three.width == pytest.approx(1.5 * width, abs=8)
+    assert changed.min() > width / 3
+    four = draw({"detections": [], "groundtruth": []}, None, 1)[chosen]
+    assert four.width == pytest.approx(4 / 3 * width, abs=8)
+
+
+def detection(number, left, score, category_id=1, image_id=10):
+    """Return a detection of 8 x 8 pixels at (left, 2), numbered to be told from others."""
+    mask = np.zeros((64, 64), np.uint8, order="F")
+    mask[2:10, left : left + 8] = 1
+    return {"number": number, "image_id": image_id, "category_id": category_id, "score": score,
+            "bbox": [left, 2, 8, 8], "segmentation": rle.encode(mask)}
+
+
+def test_outcomes_by_hand():
+    """At (2, 2), shifts by 2 and 3 columns have IoUs of 48/80 and 40/88: above and below 0.5.
+
+    Only the best scored of several on one object is true, and only one of its class.
+    """
+    truth = GroundTruth.from_coco({**TRUTH, "annotations": [
+        square(1, 10, 2, 2, 8, category_id=1),
+        square(2, 10, 22, 2, 8, category_id=1),
+        square(3, 10, 42, 2, 8, category_id=2),
+        square(4, 20, 2, 2, 8, category_id=2, iscrowd=1),
+        square(5, 20, 2, 2, 8, category_id=1, segmentation=[])]})
+    expected = {
+        "second on the object": (detection(0, 2, 0.4), "false"),
+        "shifted by 2": (detection(1, 4, 0.9), "true"),
+        "shifted by 3": (detection(2, 25, 0.9), "false"),
+        "of another class": (detection(3, 42, 0.9, category_id=1), "false"),
+        "on a crowd": (detection(4, 2, 0.9, category_id=2, image_id=20), None),
+        "on an object without a mask": (detection(5, 2, 0.9, image_id=20), None),
+        "where there is nothing": (detection(6, 2, 0.9, image_id=40), "false")}
+    detections = [each for each, _ in expected.values()]
+    for order in (detections, detections[::-1]):
+        outcomes = overlays.judge_detections(truth, order)
+        found = {each["number"]: outcome
+                 for each, outcome in zip(order, outcomes.detections, strict=True)}
+        assert {each["number"]: outcome for each, outcome in expected.values()} == found
+        assert 1 in outcomes.found
+        assert not {2, 3} & outcomes.found
 
 
 def test_novel_classes_are_distinguishable(draw):
@@ -107,6 +144,6 @@ def test_a_trial_leaves_overlays(finished):
     assert {int(path.stem) for path in paths} <= {image["id"] for image in truth["images"]}
     for path in paths:
         with Image.open(path) as picture:
-            assert picture.width >= 3 * 320
+            assert picture.width >= 4 * 320
     assert (folder.parent / "result.json").stat().st_mtime_ns > max(
         path.stat().st_mtime_ns for path in paths)

@@ -16,6 +16,7 @@ from deepmac_ablate.data.shapes.outlines import CLASSES
 from deepmac_ablate.evaluation.metrics import mask_iou, summary
 from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
 from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
+from deepmac_ablate.evaluation.reference_masks import reference_ious
 from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.storage.strict_json import to_json
@@ -28,6 +29,7 @@ STEPS = 600
 IMAGES = 12
 SIZE = 128
 SEEDS = 3
+MASK_SIZE = 28
 CAUSE = "The loss is nan between steps 300 and 310; a lower learning rate may help."
 
 _RECIPE = """\
@@ -114,7 +116,9 @@ def write(
         last = 300 if place == 1 else STEPS
         for step in range(20, last + 1, 20):
             loss = 0.4 * error[0] + 3 * np.exp(-step / 150) + draw.normal(0, 0.05)
-            files.append_metrics(step, {"train/total_loss": loss, "train/steps_per_second": 4.0})
+            files.append_metrics(step, {
+                "train/total_loss": loss, "train/mask_loss": loss / 3,
+                "train/steps_per_second": 4.0})
         if place == 1:
             _fail(workdir.folder(planned.id), names.cause)
             continue
@@ -174,7 +178,9 @@ def _evaluate(
         for annotation in truth["annotations"]}
     ground_truth = GroundTruth.from_coco(truth)
     results = mask_iou.as_detections(ground_truth, predicted)
-    ious = mask_iou.instance_ious(Overlaps(ground_truth, results))
+    boxes = {annotation.id: annotation.box for annotation in ground_truth.objects}
+    ious = mask_iou.instance_ious(Overlaps(ground_truth, results)).join(
+        reference_ious(ground_truth, boxes, MASK_SIZE))
     frame = summary.per_class_frame(roles, mask_iou.per_class_iou(ground_truth, ious))
     scalars = summary.mean_scalars("groundtruth", frame)
     frame.insert(0, "reading", "groundtruth")

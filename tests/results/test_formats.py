@@ -125,7 +125,7 @@ def test_json_has_an_object_per_arm(table):
     scores = other["metrics"]["groundtruth/iou"]
     assert {"novel", "seen", "gap", "retention", "references"} == set(scores)
     assert interval == set(scores["gap"]) == set(scores["retention"])
-    assert {*interval, "difference"} == set(scores["novel"])
+    assert {*interval, "difference", "at_floor"} == set(scores["novel"])
     assert {*interval, "p", "p_holm"} == set(scores["novel"]["difference"])
     assert (HOSTILE, {"axis": HOSTILE}, True) == (base["arm"], base["levels"], base["baseline"])
     assert (0.51, 2) == pytest.approx((scores["novel"]["mean"], scores["novel"]["n"]))

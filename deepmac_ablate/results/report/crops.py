@@ -13,10 +13,9 @@ from PIL import Image
 
 from deepmac_ablate.data import drawing, masks
 
-# Side of a crop in pixels: the smallest image that `drawing` does not enlarge. Pages show crops at
-# half this size, which is sharp on every screen.
-SIDE = 320
-_LINE_WIDTH = 2
+# Side of a crop in pixels: twice what pages show at first, and enough to enlarge it.
+SIDE = 400
+_LINE_WIDTH = 3
 # Margin around the box, as a share of its longer side.
 _MARGIN = 0.35
 _MIN_WINDOW = 24.0
@@ -49,8 +48,11 @@ def window_around(box: Sequence[float], height: int, width: int) -> Window:
 def draw_crop(
     pixels: np.ndarray | None, segmentation: Mapping[str, Any] | list[Any],
     size: tuple[int, int], box: Sequence[float], role: str | None,
+    annotated: Mapping[str, Any] | list[Any] | None = None,
 ) -> bytes:
     """Return the surroundings of a box with a mask drawn in, as a WebP file.
+
+    With an annotation, pixels are tinted in the colours of `drawing.OUTCOMES`.
 
     Args:
         pixels: [height, width, 3] uint8 of the whole image; None draws the mask on grey.
@@ -58,21 +60,23 @@ def draw_crop(
         size: Height and width of the image in pixels.
         box: [x, y, width, height] in pixels.
         role: "seen", or "novel", which draws the box dashed.
+        annotated: Annotated mask in COCO's format, with which the mask is compared; the mask itself
+            shows an annotation.
     """
     height, width = size
     if pixels is None:
         pixels = np.full((height, width, 3), _GREY, np.uint8)
     window = window_around(box, height, width)
-    mask = masks.decode_segmentation(segmentation, height, width)
     image = np.asarray(_crop(Image.fromarray(pixels), window, Image.Resampling.LANCZOS))
-    # Smooth enlargement and a threshold at one half: outlines without steps.
-    alpha = np.asarray(_crop(Image.fromarray(mask * 255), window, Image.Resampling.BILINEAR))
     scale = SIDE / window.side
     x, y, box_width, box_height = box
     corners = np.array([y, x, y + box_height, x + box_width], float)
     corners = (corners - [window.top, window.left, window.top, window.left]) * scale
+    mask = _crop_mask(segmentation, size, window)
+    compared = None if annotated is None else [_crop_mask(annotated, size, window)]
     return _encode_webp(drawing.draw_instances(
-        image, corners[None], alpha[None] > 127, [""], [role], line_width=_LINE_WIDTH))
+        image, corners[None], mask[None], [""], [role], line_width=_LINE_WIDTH,
+        annotated=compared))
 
 
 def data_uri(webp: bytes) -> str:
@@ -91,6 +95,16 @@ def _window_start(middle: float, side: int, length: int) -> int:
 def _crop(image: Image.Image, window: Window, resampling: Image.Resampling) -> Image.Image:
     right, bottom = window.left + window.side, window.top + window.side
     return image.crop((window.left, window.top, right, bottom)).resize((SIDE, SIDE), resampling)
+
+
+def _crop_mask(
+    segmentation: Mapping[str, Any] | list[Any], size: tuple[int, int], window: Window
+) -> np.ndarray:
+    """Return a mask in a window, [SIDE, SIDE] bool."""
+    mask = masks.decode_segmentation(segmentation, *size)
+    # Smooth enlargement and a threshold at one half: outlines without steps.
+    return np.asarray(
+        _crop(Image.fromarray(mask * 255), window, Image.Resampling.BILINEAR)) > 127
 
 
 def _encode_webp(image: Image.Image) -> bytes:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from etils import epath
 
 from deepmac_ablate import results
+from deepmac_ablate.data.drawing import OUTCOMES
 from deepmac_ablate.errors import BrokenFileWarning, UserError, count_noun, inflect
 from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.results.class_split import apply_split
 from deepmac_ablate.results.number_format import metric_title
-from deepmac_ablate.results.report.figures import figure_files
+from deepmac_ablate.results.report.figures import figure_files, style
 from deepmac_ablate.results.report.sections import design, origins
+from deepmac_ablate.results.report.sections.answer import find_answer
 from deepmac_ablate.results.report.sections.differences import compare_with_baselines
 from deepmac_ablate.results.report.sections.gallery import MAX_ARMS, make_gallery
 from deepmac_ablate.results.report.sections.main_table import make_main_table
@@ -31,6 +33,7 @@ from deepmac_ablate.storage import file_io
 if TYPE_CHECKING:
     import jinja2
     from markupsafe import Markup
+    from matplotlib.figure import Figure
 
 _MAX_DIFFERENCES = 40
 # Parts of a name, each with the punctuation behind it, after which a browser may break the line.
@@ -134,6 +137,7 @@ def _read_context(
     # Before the first trial has finished, no metric is known.
     metric = options.metric or [*default_metrics(frame), DEFAULT_METRICS[0]][0]
     table = arm_table(frame, [metric], per_class=classes, split=split)
+    answer = find_answer(table)
     arms = group_by_arm(frame).arms
     gallery_arms = most_informative_arms(arms, metric, MAX_ARMS)
     # Before the figures, so that a wrong dataset is reported at once.
@@ -147,9 +151,16 @@ def _read_context(
         "metric": metric,
         "metric_title": metric_title(metric),
         "as_trained": split is None,
+        "answer": answer,
+        "answer_svg": _inline_svg(answer.figure, "answer", answer.headline),
+        "key": [
+            (_inline_svg(style.draw_sign(signs), f"key-{place}", "sign"), meaning)
+            for place, (meaning, signs) in enumerate(style.KEY)],
         "designs": design.sweep_designs(frame, plans),
         "table": make_main_table(table),
-        "plots": [(plot, _inline_svg(plot)) for plot in plots],
+        "plots": [
+            (plot, _inline_svg(plot.figure, plot.name, f"{plot.title}. {plot.caption}"))
+            for plot in plots],
         "gallery": gallery,
         "gallery_note": gallery_arms.note,
         "differences": compare_with_baselines(compared_arms.arms, plans),
@@ -169,6 +180,14 @@ def read_template(name: str) -> str:
     return _environment().loader.get_source(_environment(), name)[0]
 
 
+def read_styles(*names: str) -> str:
+    """Return style sheets, with the colours of figures and pictures as variables."""
+    colors = {role: signs["color"] for role, signs in style.ROLES.items()}
+    colors |= {name: "#{:02x}{:02x}{:02x}".format(*color) for name, color in OUTCOMES.items()}
+    variables = "".join(f"--{name}: {color}; " for name, color in colors.items())
+    return f":root {{ {variables}}}\n" + "".join(map(read_template, names))
+
+
 def _default_output(workdir: str) -> epath.Path:
     folder = epath.Path(workdir)
     if workdir.startswith("wandb:") or folder.is_file():
@@ -184,10 +203,8 @@ def _figure_files(plots: Sequence[Plot]) -> dict[str, bytes]:
     return files | {f"{plot.name}.svg": figure_files.to_svg(plot.figure) for plot in drawn}
 
 
-def _inline_svg(plot: Plot) -> str:
-    if plot.figure is None:
-        return ""
-    return figure_files.to_inline_svg(plot.figure, plot.name, f"{plot.title}. {plot.caption}")
+def _inline_svg(figure: Figure | None, name: str, description: str) -> str:
+    return "" if figure is None else figure_files.to_inline_svg(figure, name, description)
 
 
 def _render_page(context: Mapping[str, Any]) -> str:
@@ -195,7 +212,7 @@ def _render_page(context: Mapping[str, Any]) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return visible(render_template(
         "report.html.j2", **context, script=script, script_hash=f"sha256-{digest}",
-        styles=read_template("gallery.css") + read_template("report.css")))
+        styles=read_styles("gallery.css", "report.css")))
 
 
 @functools.cache

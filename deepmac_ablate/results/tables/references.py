@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from deepmac_ablate.results.arms import ArmTrials
+from deepmac_ablate.results.statistics import Interval
 
 # Metrics beside `iou`, which the evaluation computes from the same annotations and boxes.
 REFERENCES = {
@@ -13,6 +14,10 @@ REFERENCES = {
     "iou_ellipse": "floor: inscribed ellipse",
     "iou_ceiling": "ceiling: annotation",
 }
+
+
+# Follows a mask IoU that is not above its floor, and the name of its arm in a figure.
+FLOOR_MARK = " #"
 
 
 class Reference(NamedTuple):
@@ -59,3 +64,25 @@ def find_references(arms: Sequence[ArmTrials], metric: str) -> tuple[Reference, 
         Reference(reference, tuple(labels), novel, seen)
         for (reference, novel, seen), labels in found.items())
 
+
+def is_at_floor(
+    value: Interval, references: Sequence[Reference], arm: str, classes: str
+) -> bool | None:
+    """Return whether an arm is not above the higher of its floors.
+
+    Args:
+        value: The arm's mask IoU; its interval, or without one its mean, must lie above the floor.
+        references: The references of the metric, from `find_references`.
+        arm: The label of the arm.
+        classes: "novel" or "seen".
+
+    Returns:
+        None if the arm has no floor or no result.
+    """
+    floors = [
+        floor for each in references
+        if REFERENCES[each.metric].startswith("floor") and arm in each.arms
+        and (floor := getattr(each, classes)) is not None]
+    if not floors or not value.n:
+        return None
+    return (value.mean if value.low is None else value.low) <= max(floors)

@@ -10,6 +10,7 @@ from deepmac_ablate.results import number_format
 from deepmac_ablate.results.class_split import split_note
 from deepmac_ablate.results.formats import join_names
 from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Scores, Table
+from deepmac_ablate.results.tables.references import is_at_floor
 
 
 def table_notes(table: Table) -> list[str]:
@@ -37,6 +38,11 @@ def _column_notes(table: Table) -> Iterator[str]:
         yield (
             "floor: what shapes without training score in the same boxes; ceiling: the annotated "
             "masks at the resolution of the predicted ones.")
+    if any(at_floor(row, metric, classes, table)
+           for row in table.rows for metric in table.metrics for classes in CLASSES):
+        yield (
+            "#: at the floor: the interval (of one seed: the value) does not lie above the higher "
+            "one, so nothing shows that the masks are better than such shapes.")
     if any(row.relative_gmacs is not None for row in table.rows):
         own = " of the same sweep" if _has_own_baselines(table) else ""
         yield f"training: estimated multiply-adds relative to the baseline{own}."
@@ -134,6 +140,12 @@ def _seed_notes(table: Table) -> Iterator[str]:
         yield (
             "(n 2): over 2 seeds only; the others have not finished, lack the metric or have no "
             "pair.")
+
+
+def at_floor(row: Row, metric: str, classes: str, table: Table) -> bool | None:
+    """Return whether the masks of an arm are not above their floor, see `is_at_floor`."""
+    value = getattr(row.scores[metric], classes).value
+    return is_at_floor(value, table.references[metric], row.arm.label, classes)
 
 
 def has_interval(row: Row) -> bool:

@@ -9,8 +9,8 @@ from deepmac_ablate.results import number_format
 from deepmac_ablate.results.formats import Document, Section, join_names
 from deepmac_ablate.results.statistics import Difference, Interval
 from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Score, Table
-from deepmac_ablate.results.tables.references import REFERENCES, Reference
-from deepmac_ablate.results.tables.table_notes import table_notes
+from deepmac_ablate.results.tables.references import FLOOR_MARK, REFERENCES, Reference
+from deepmac_ablate.results.tables.table_notes import at_floor, table_notes
 
 # Names of the statuses of unfinished trials, in the order in which they are shown.
 _STATUSES = {"failed": "failed", "interrupted": "interrupted", "running": "running",
@@ -30,8 +30,9 @@ def render_table(table: Table) -> Document:
       baseline), `train_seconds` (mean);
     - `all_arm` (the arm of the retention) and `metrics`: by `<box source>/<metric>` the objects
       `novel`, `seen`, `gap` and `retention`, each with `mean`, `low`, `high`, `n` and `sd` over
-      seeds; `novel` and `seen` also have `difference`, with `p` and `p_holm` in addition;
-      `references` has the floors and the ceiling by name, where the metric has them.
+      seeds; `novel` and `seen` also have `difference`, with `p` and `p_holm` in addition, and
+      `at_floor`, null where there is no floor; `references` has the floors and the ceiling by name,
+      where the metric has them.
 
     Numbers are fractions; unknown values are null.
     """
@@ -59,11 +60,13 @@ def _metric_sections(table: Table, metric: str) -> list[Section]:
     heads[:1] = name_heads(table)
     for row in table.rows:
         scores, n = row.scores[metric], len(row.arm.finished)
-        of_classes = [_score_cells(getattr(scores, classes), n) for classes in CLASSES]
+        of_classes = [
+            _score_cells(getattr(scores, classes), n, at_floor(row, metric, classes, table))
+            for classes in CLASSES]
         rows.append([*_names(row, table), *of_classes[0], *of_classes[1]])
         more.append([number_format.interval(value, n) for value in (scores.gap, scores.retention)])
     for reference in table.references[metric]:
-        label = _reference_label(reference, table)
+        label = reference_label(reference, table)
         rows.append([
             label, *[""] * (names - 1),
             number_format.percent(reference.novel), *[number_format.NOTHING] * 2,
@@ -79,18 +82,23 @@ def _metric_sections(table: Table, metric: str) -> list[Section]:
     return [*sections, second._replace(title=f"{title}: {name}")] if name else sections
 
 
-def _reference_label(reference: Reference, table: Table) -> str:
+def reference_label(reference: Reference, table: Table) -> str:
     """Return the label of a row; it names the arms unless the reference holds for all of them."""
     label = REFERENCES[reference.metric]
     finished = {row.arm.label for row in table.rows if row.arm.finished}
     return label if finished <= set(reference.arms) else f"{label} ({join_names(reference.arms)})"
 
 
-def _score_cells(score: Score, n: int) -> list[str]:
+def score_text(value: Interval, n: int, marked: bool | None) -> str:
+    """Return a score such as "57.7 ± 1.2", followed by "#" if it is marked as at the floor."""
+    return number_format.interval(value, n) + FLOOR_MARK * bool(marked)
+
+
+def _score_cells(score: Score, n: int, marked: bool | None) -> list[str]:
     change = number_format.NOTHING
     if score.difference is not None:
         change = number_format.difference(score.difference, n)
-    return [number_format.interval(score.value, n), change, number_format.p_value(score.p_holm)]
+    return [score_text(score.value, n, marked), change, number_format.p_value(score.p_holm)]
 
 
 def _trials_section(table: Table) -> Section:
@@ -150,7 +158,9 @@ def _record(row: Row, table: Table) -> dict[str, Any]:
         "train_seconds": row.train_seconds, "all_arm": row.all_arm,
         "metrics": {
             metric: {
-                **{classes: _score_record(getattr(scores, classes)) for classes in CLASSES},
+                **{classes: {
+                    **_score_record(getattr(scores, classes)),
+                    "at_floor": at_floor(row, metric, classes, table)} for classes in CLASSES},
                 "gap": scores.gap._asdict(), "retention": scores.retention._asdict(),
                 "references": {
                     each.metric: {"novel": each.novel, "seen": each.seen}

@@ -92,18 +92,37 @@ def pixels_of(webp):
     return np.asarray(Image.open(io.BytesIO(webp)).convert("RGB")).astype(int)
 
 
-def test_a_mask_is_drawn_where_it_is():
-    """A mask is red on grey, and its surroundings are not."""
+def square_mask(start, end):
     mask = np.zeros((100, 100), np.uint8)
-    mask[45:55, 45:55] = 1
+    mask[start:end, start:end] = 1
+    return masks.encode_runs(mask)
+
+
+def colour_at(picture, row, column):
+    """Return the colour at a pixel of the image, whose crop begins at 33 and has 34 pixels."""
+    scale = crops.SIDE / 34
+    return picture[round((row - 33 + 0.5) * scale), round((column - 33 + 0.5) * scale)]
+
+
+def test_a_mask_is_drawn_where_it_is():
+    """A mask is green on grey, and its surroundings stay as they are."""
     picture = pixels_of(crops.draw_crop(
-        None, masks.encode_runs(mask), (100, 100), [40, 40, 20, 20], "novel"))
+        None, square_mask(45, 55), (100, 100), [40, 40, 20, 20], "novel"))
     assert (crops.SIDE, crops.SIDE, 3) == picture.shape
-    red, green, _ = picture[160, 160]
-    assert red > green + 30
-    # Two pixels beside the mask, in pixels of the picture.
-    red, green, _ = picture[160, 160 + round(7 * crops.SIDE / 34)]
-    assert abs(red - green) < 12
+    red, green, blue = colour_at(picture, 50, 50)
+    assert green > max(red, blue) + 40
+    assert abs(colour_at(picture, 50, 57) - 122).max() < 12
+
+
+def test_pixels_are_compared_with_the_annotation():
+    """Shared pixels are cyan, further ones magenta, missed ones yellow; others stay grey."""
+    picture = pixels_of(crops.draw_crop(
+        None, square_mask(42, 52), (100, 100), [40, 40, 20, 20], "novel", square_mask(46, 57)))
+    for place, high, low in ((49, (1, 2), 0), (44, (0, 2), 1), (54, (0, 1), 2)):
+        colour = colour_at(picture, place, place)
+        assert min(colour[channel] for channel in high) > colour[low] + 40
+    grey = colour_at(picture, 44, 55)
+    assert grey.max() - grey.min() < 12
 
 
 def test_pixels_of_the_image_are_enlarged():

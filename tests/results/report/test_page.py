@@ -45,7 +45,7 @@ def hostile(tmp_path_factory):
     """The page of a sweep whose names contain HTML and scripts."""
     folder = tmp_path_factory.mktemp("hostile") / "w"
     report_workdirs.write(folder, HOSTILE)
-    write_report([str(folder)], None, ReportOptions(images=2))
+    write_report([str(folder)], None, ReportOptions(images=6))
     return folder / "report.html"
 
 
@@ -120,7 +120,7 @@ def test_the_page_needs_nothing_else(usual, visit):
     ids = page.eval_on_selector_all("[id]", "found => found.map(element => element.id)")
     assert len(ids) == len(set(ids))
     loaded = page.eval_on_selector_all("img", "found => found.map(image => image.naturalWidth)")
-    assert set(loaded) == {320}
+    assert set(loaded) == {400}
     assert page.trouble == []
 
 
@@ -138,6 +138,83 @@ def test_it_says_what_there_is(usual, visit):
     bindings = page.locator("details", has_text="default+groundtruth").locator("tbody tr")
     assert ["Model.boxes\t'proposals'\t'groundtruth'"] == bindings.all_inner_texts()
     assert "val@0123456789ab, 10 trials" in text
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (420, 900)])
+def test_the_first_screen_has_the_answer(usual, visit, width, height):
+    """The largest difference with its interval, or that there is none, and a picture of it."""
+    page = visit(usual / "report.html", viewport={"width": width, "height": height})
+    answer = page.locator(".answer")
+    # One arm failed and one is missing, so that some comparisons have two pairs of seeds only.
+    assert answer.locator(".headline").inner_text().startswith("The data show no difference.")
+    assert "One pair of seeds, so neither interval nor test: hourglass20+groundtruth." in (
+        answer.inner_text())
+    box = answer.locator("svg").bounding_box()
+    assert 0 <= box["x"] < box["x"] + box["width"] <= width
+    assert box["y"] + box["height"] <= height
+
+
+def test_floors_and_ceiling_stay_below_the_arms(usual, visit):
+    """They are rows of the table, which sorting leaves where they are."""
+    page = visit(usual / "report.html")
+    page.locator("th[data-kind=number] button").nth(1).click()
+    names = page.locator("table.sortable tfoot th").all_inner_texts()
+    assert ["floor: filled box", "floor: inscribed ellipse", "ceiling: annotation"] == names
+    result = json.loads((usual / "trials/000000000003/result.json").read_text())
+    cells = page.locator("table.sortable tfoot tr").nth(1).locator("td").all_inner_texts()
+    assert f"{100 * result['groundtruth/iou_ellipse/novel']:.1f}" == cells[1]
+
+
+def test_pictures_enlarge_and_lead_to_their_neighbours(usual, visit):
+    """By click and by key; Escape and a click close, and the page has its focus back."""
+    page = visit(usual / "report.html")
+    second = page.locator(".cells img").nth(1)
+    small = second.bounding_box()["width"]
+    second.click()
+    large = page.locator("dialog img")
+    assert large.bounding_box()["width"] > 2 * small
+    caption = page.locator("dialog p").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert large.get_attribute("alt") == page.locator(".cells img").nth(2).get_attribute("alt")
+    assert caption != page.locator("dialog p").inner_text()
+    page.keyboard.press("Escape")
+    assert not page.locator("dialog").is_visible()
+    assert page.locator(".cells img").nth(2).evaluate("image => image === document.activeElement")
+    page.keyboard.press("Enter")
+    assert large.is_visible()
+    large.click()
+    assert not page.locator("dialog").is_visible()
+    figure = page.locator("figure.plot svg").nth(1)
+    narrow = figure.bounding_box()["width"]
+    figure.click()
+    assert page.locator("dialog svg").bounding_box()["width"] > 1.5 * narrow
+    assert page.trouble == []
+
+
+def test_the_gallery_shows_one_class_or_role(usual, hostile, visit):
+    """Objects of other classes and empty groups are hidden; the options say how many there are."""
+    page = visit(usual / "report.html")
+    objects = page.locator(".object")
+    names = [name.split()[0] for name in page.locator(".object h4").all_inner_texts()]
+    everything = objects.count()
+    for option in page.locator("#filter option").all():
+        text = option.inner_text()
+        page.locator("#filter select").select_option(option.get_attribute("value"))
+        shown = page.locator(".object:visible")
+        if text.startswith("all "):
+            assert f"all {everything} objects" == text
+            assert everything == shown.count()
+        else:
+            assert f"({shown.count()})" in text
+            assert 0 < shown.count() < everything
+        if text.split()[0] in names:
+            assert {text.split()[0]} == {
+                name.split()[0] for name in page.locator(".object:visible h4").all_inner_texts()}
+        assert all(group.locator(".object:visible").count()
+                   for group in page.locator(".group:visible").all())
+    evil = visit(hostile)
+    evil.locator("#filter select").select_option(f"name {HOSTILE.star}")
+    assert evil.locator(".object:visible").count()
 
 
 def test_heads_sort_by_click_and_by_keyboard(usual, visit):
@@ -185,12 +262,17 @@ def test_hostile_names_stay_text(hostile, visit):
     assert page.trouble == []
 
 
-@pytest.mark.parametrize("width", [390, 768])
+@pytest.mark.parametrize("width", [390, 420, 768])
 def test_a_narrow_screen_is_not_left(usual, hostile, visit, width):
-    """On narrow screens only tables and figures scroll sideways."""
+    """On narrow screens only tables scroll sideways, and pictures shrink."""
     for path in (usual / "report.html", hostile):
         page = visit(path, viewport={"width": width, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        edges = page.eval_on_selector_all(
+            "img, svg, select, p, figcaption",
+            "found => found.filter(each => each.checkVisibility())"
+            ".map(each => each.getBoundingClientRect().right)")
+        assert max(edges) <= width
         assert page.evaluate(
             "(box => box.scrollWidth > box.clientWidth)(document.querySelector('#table .scroll'))")
 
@@ -238,7 +320,7 @@ def test_pictures_and_figures_are_described(usual, visit):
     page = visit(usual / "report.html")
     assert all(page.eval_on_selector_all("img", "found => found.map(image => image.alt)"))
     described = page.locator("figure.plot svg[role=img]")
-    assert 5 == described.count()
+    assert 6 == described.count()
     assert all(figure.get_attribute("aria-label").strip() for figure in described.all())
 
 
@@ -352,8 +434,8 @@ def test_pictures_come_from_the_records(tmp_path, capsys):
     given = render_report([str(workdir.path)], ReportOptions(images=2, data=str(prefix))).page
     assert "Masks are drawn on grey" in without
     assert "Masks are drawn on grey" not in given
-    assert "annotated mask" in given
-    assert "annotated mask" not in without
+    assert ', annotated mask"' in given
+    assert ', annotated mask"' not in without
     # The data of the trials is found from the folder of the sweep, wherever the report is written.
     capsys.readouterr()
     lost, near = (
@@ -367,7 +449,7 @@ def test_pictures_come_from_the_records(tmp_path, capsys):
     assert "There is no dataset data/val" in capsys.readouterr().err
     found = report_workdirs.write(
         tmp_path / "v", truth=truth, dataset=identity, prefix=str(prefix))
-    assert "annotated mask" in render_report([str(found.path)], ReportOptions(images=2)).page
+    assert ', annotated mask"' in render_report([str(found.path)], ReportOptions(images=2)).page
     other = report_workdirs.write(tmp_path / "u", truth=truth)
     with pytest.raises(UserError, match=f"is {identity}, but the trials were evaluated on val@01"):
         render_report([str(other.path)], ReportOptions(images=2, data=str(prefix)))

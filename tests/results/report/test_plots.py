@@ -47,10 +47,11 @@ def test_captions_of_curves_name_the_panels(tmp_path):
     for path in tmp_path.glob("w/trials/*/evaluations.jsonl"):
         path.unlink()
     curves = plots.plot_curves(data(tmp_path / "w"))
-    assert ["loss"] == [panel.get_title() for panel in curves.figure.axes]
+    assert ["total loss", "mask loss"] == [panel.get_title() for panel in curves.figure.axes]
     assert (
-        "One line per trial; the seeds of an arm share a style. The loss is averaged over "
-        "neighbouring steps.") == curves.caption
+        "One line per trial; the seeds of an arm share a style. Losses are averaged over "
+        "neighbouring steps, and comparable between arms with the same loss function only."
+    ) == curves.caption
 
 
 def test_a_table_of_one_seed_has_no_word_of_intervals():

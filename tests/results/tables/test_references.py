@@ -52,6 +52,47 @@ def test_references_are_in_the_records():
     assert ["iou_filled_box", "iou_ellipse", "iou_ceiling"] == list(references)
 
 
+def test_arms_at_the_floor_are_marked():
+    """Their interval reaches the higher floor, 60 and 58; one seed is judged by its value."""
+    spread = [value - 0.06 for value in (0.60, 0.68, 0.76)]
+    wide = trials("wide", 0.62)
+    for row, value in zip(wide, spread, strict=True):
+        row[f"{IOU}/novel"] = value
+    arms = frame(
+        trials("above", 0.61, baseline=True), trials("below", 0.55), wide,
+        trials("one", 0.62)[:1], trials("low", 0.59)[:1])
+    document = render_table(arm_table(arms, [IOU]))
+    shown = formats.markdown_text(document)
+    # The rows of a wide table are numbered.
+    rows = [cells_of(shown, number)[0] for number in "12345"]
+    assert ["61.0 ± 0.0", "55.0 ± 0.0 #", "62.0 ± 19.9 #", "62.0", "59.0 #"] == [
+        row[0] for row in rows]
+    assert not [row for row in rows if row[3].endswith("#")]
+    assert "#: at the floor: the interval (of one seed: the value) does not lie above" in shown
+    flags = {record["arm"]: record["metrics"][IOU]["novel"]["at_floor"]
+             for record in document.records}
+    assert {"above": False, "below": True, "wide": True, "one": False, "low": True} == flags
+
+
+def test_nothing_is_marked_above_the_floor_or_without_one():
+    """There is no note either; programs get null where there is no floor."""
+    shown = formats.markdown_text(render_table(arm_table(frame(trials("first", 0.7)), [IOU])))
+    assert "#: " not in shown
+    bare = arm("first", {f"{IOU}/novel": [0.1] * 3})
+    document = render_table(arm_table(frame(bare), [IOU]))
+    assert document.records[0]["metrics"][IOU]["novel"]["at_floor"] is None
+    assert "#: " not in formats.markdown_text(document)
+
+
+def test_the_plot_marks_arms_at_the_floor():
+    """The mark follows the name, even of an arm whose name is shortened."""
+    name = "a_very_long_name_of_an_arm_that_is_shortened"
+    figure = draw_arms(group_by_arm(frame(trials(name, 0.55), trials("above", 0.7))).arms, IOU)
+    low, above = (label.get_text() for label in figure.axes[0].get_yticklabels())
+    assert low.endswith("… #")
+    assert "above" == above
+
+
 def test_other_metrics_and_earlier_trials_have_none():
     """Trials that were evaluated without references, and metrics that are not mask IoU."""
     numbers = {f"{IOU}/novel": [0.5] * 3, "detections/mask_ap/novel": [0.2] * 3}
@@ -66,7 +107,7 @@ def test_references_are_lines_of_the_plot():
     arms = group_by_arm(frame(trials("first", 0.7), trials("second", 0.72))).arms
     figure = draw_arms(arms, IOU)
     lines = {(line.get_gid(), round(line.get_xdata()[0], 6))
-             for panel in figure.axes for line in panel.lines if str(line.get_gid())[:3] == "iou"}
+             for panel in figure.axes for line in panel.lines if "-iou_" in str(line.get_gid())}
     assert lines == {
-        ("iou_filled_box", 50.0), ("iou_filled_box", 45.0), ("iou_ellipse", 60.0),
-        ("iou_ellipse", 58.0), ("iou_ceiling", 95.0)}
+        ("novel-iou_filled_box", 50.0), ("seen-iou_filled_box", 45.0), ("novel-iou_ellipse", 60.0),
+        ("seen-iou_ellipse", 58.0), ("novel-iou_ceiling", 95.0), ("seen-iou_ceiling", 95.0)}

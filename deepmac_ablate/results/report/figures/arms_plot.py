@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from deepmac_ablate.data.label_text import MAX_LENGTH, shorten_label
 from deepmac_ablate.results.arms import ArmTrials
 from deepmac_ablate.results.number_format import metric_title
 from deepmac_ablate.results.report.figures import style
 from deepmac_ablate.results.report.figures.reference_lines import draw_references
 from deepmac_ablate.results.statistics import mean_interval
+from deepmac_ablate.results.tables.references import FLOOR_MARK, find_references, is_at_floor
 
 _INCHES_PER_ARM = 0.34
-_INCHES_BESIDE = 0.9
-# Distance of the markers below the interval, as a share of the row.
-_BELOW = 0.24
+_INCHES_BESIDE = 1.05
+# Distance of the seeds below the mean, as a share of the row.
+_BELOW = 0.26
 
 
 def draw_arms(
@@ -24,7 +26,8 @@ def draw_arms(
 ) -> Figure | None:
     """Draw one row per arm, with a panel each for novel and seen classes, in percent.
 
-    Dotted lines mark floors and ceiling of mask IoU, see `references`, where all arms share them.
+    Both panels have the same scale. Grey lines mark floors and ceiling of mask IoU, see
+    `references`, where all arms share them; names of arms at the floor end with "#".
 
     Args:
         arms: Arms to draw, the first on top.
@@ -41,35 +44,53 @@ def draw_arms(
         return None
     with style.applied():
         figure = style.new_figure(_INCHES_BESIDE + _INCHES_PER_ARM * len(arms))
-        panels = figure.subplots(1, len(roles), sharey=True, squeeze=False)[0]
+        panels = figure.subplots(1, len(roles), sharex=True, sharey=True, squeeze=False)[0]
+        shown, labels = [], _mark_floors(arms, metric, confidence)
         for panel, role in zip(panels, roles, strict=True):
             for row, arm in enumerate(arms):
                 values = [100 * value for value in arm.values_by_seed(f"{metric}/{role}").values()]
                 if values:
-                    _draw_arm(panel, row, values, role, arm.baseline, confidence)
-            draw_references(panel, arms, metric, role)
-            panel.set_title(style.ROLE_TITLES[role])
-            style.label_rows(panel, [arm.label for arm in arms])
-        style.set_x_title(figure, f"{metric_title(metric)}, in %")
+                    shown += _draw_arm(panel, row, values, role, arm.baseline, confidence)
+            references = draw_references(panel, arms, metric, role)
+            shown += references
+            # Above the names of the references.
+            panel.set_title(style.ROLE_TITLES[role], pad=16 if references else None)
+            style.label_rows(panel, labels, MAX_LENGTH + len(FLOOR_MARK))
+        limits = style.axis_limits(shown, (0.0, 100.0))
+        panels[0].set_xlim(limits)
+        style.set_x_title(figure, f"{metric_title(metric)}, {style.name_range('%', limits)}")
     return figure
+
+
+def _mark_floors(arms: Sequence[ArmTrials], metric: str, confidence: float) -> list[str]:
+    """Return the names of the arms, shortened, and marked if not above the floor on any classes."""
+    references, labels = find_references(arms, metric), []
+    for arm in arms:
+        marked = any(
+            is_at_floor(
+                mean_interval(list(arm.values_by_seed(f"{metric}/{role}").values()), confidence),
+                references, arm.label, role)
+            for role in style.ROLES)
+        labels.append(shorten_label(arm.label) + FLOOR_MARK * marked)
+    return labels
 
 
 def _draw_arm(
     panel: Axes, row: int, values: Sequence[float], role: str, baseline: bool, confidence: float
-) -> None:
+) -> list[float]:
+    """Draw an arm and return the ends of what is drawn."""
     role_style = style.ROLES[role]
     interval = mean_interval(values, confidence)
+    ends = [*values]
     if interval.low is not None:
+        ends += [interval.low, interval.high]
         panel.plot(
-            [interval.low, interval.high], [row, row], color=role_style["color"], linewidth=1.6,
-            solid_capstyle="butt", gid=f"{role}-interval-{row}")
+            [interval.low, interval.high], [row, row], color=role_style["color"],
+            gid=f"{role}-interval-{row}", **style.INTERVAL)
+    panel.plot(interval.mean, row, gid=f"{role}-mean-{row}", **style.MEAN, **role_style)
     panel.plot(
-        interval.mean, row, marker="|", markersize=11, markeredgewidth=2.2,
-        color=role_style["color"], gid=f"{role}-mean-{row}")
-    panel.plot(
-        values, [row + _BELOW] * len(values), linestyle="none", marker=role_style["marker"],
-        markersize=4, markerfacecolor="none", markeredgecolor=role_style["color"],
-        markeredgewidth=0.9, gid=f"{role}-seeds-{row}")
+        values, [row + _BELOW] * len(values), gid=f"{role}-seeds-{row}",
+        **style.SEED | {"color": role_style["color"]})
     if baseline:
-        panel.axvline(interval.mean, color=style.QUIET, linestyle=(0, (4, 3)), linewidth=1.0,
-                      zorder=0)
+        panel.axvline(interval.mean, **style.BASELINE)
+    return ends

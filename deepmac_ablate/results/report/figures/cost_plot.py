@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -30,13 +30,11 @@ class Point(NamedTuple):
 
     Attributes:
         arm: Label of the arm.
-        place: Position among all arms, which decides its style.
         cost: Cost of the arm.
         value: Mean on novel classes with its interval, in percent.
     """
 
     arm: str
-    place: int
     cost: float
     value: Interval
 
@@ -54,13 +52,15 @@ class Points(NamedTuple):
 
 
 def draw_cost(
-    arms: Sequence[ArmTrials], metric: str, confidence: float = 0.95
+    arms: Sequence[ArmTrials], metric: str, styles: Mapping[str, Mapping[str, Any]] | None = None,
+    confidence: float = 0.95,
 ) -> Figure | None:
     """Draw one point per arm: its mean over seeds, with the interval, against its cost.
 
     Args:
         arms: Arms to draw.
         metric: `<box source>/<metric>`, such as "groundtruth/iou".
+        styles: Styles of all arms of the page, from `style.arm_styles`; None for only these arms.
         confidence: Confidence level of the intervals, in (0, 1).
 
     Returns:
@@ -70,27 +70,31 @@ def draw_cost(
     if not points:
         return None
     costs = [point.cost for point in points]
+    styles = styles or style.arm_styles(arm.label for arm in arms)
     with style.applied():
         figure = style.new_figure(max(_INCHES_HIGH, 0.9 + _INCHES_PER_LABEL * len(points)))
         figure.get_layout_engine().set(wspace=0.0)
         panel, names = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
-        for point in points:
-            arm_style = style.arm_style(point.place) | {"linestyle": "none"}
-            panel.plot(
-                point.cost, point.value.mean, markersize=6.5, gid=f"arm-{point.place}",
-                **arm_style)
-            if point.value.low is not None:
-                panel.plot([point.cost] * 2, [point.value.low, point.value.high],
-                           color=arm_style["color"], linewidth=1.2, gid=f"interval-{point.place}")
-        draw_references(panel, arms, metric, "novel", horizontal=True)
+        ends = []
+        for place, (arm, cost, value) in enumerate(points):
+            panel.plot(cost, value.mean, gid=f"arm-{place}", **{**styles[arm], **style.MEAN})
+            ends.append(value.mean)
+            if value.low is not None:
+                panel.plot([cost] * 2, [value.low, value.high], color=styles[arm]["color"],
+                           gid=f"interval-{place}", **style.INTERVAL)
+                ends += [value.low, value.high]
+        ends += draw_references(panel, arms, metric, "novel", horizontal=True)
+        limits = style.axis_limits(ends, (0.0, 100.0))
+        panel.set_ylim(limits)
         if max(costs) > _LOGARITHMIC_FROM * min(costs) > 0:
             panel.set_xscale("log")
         style.format_ticks(panel.xaxis)
         panel.set_xlabel(axis)
-        panel.set_ylabel(f"{metric_title(metric)},\nnovel classes, in %")
+        panel.set_ylabel(
+            f"{metric_title(metric)},\nnovel classes, {style.name_range('%', limits)}")
         panel.grid()
         panel.margins(x=0.08)
-        _name_points(panel, names, points)
+        _name_points(panel, names, points, styles)
     return figure
 
 
@@ -115,23 +119,25 @@ def measure_costs(
     relative = len(baselines) == 1
     divisor = baselines[0] if relative else 1.0
     points = [
-        Point(arm.label, place, known[arm.label] / divisor,
+        Point(arm.label, known[arm.label] / divisor,
               mean_interval([100 * value for value in measured[arm.label]], confidence))
-        for place, arm in enumerate(arms) if arm.label in measured]
+        for arm in arms if arm.label in measured]
     return Points(points, f"{title}, baseline = 1" if relative else f"{unit}{title}")
 
 
-def _name_points(panel: Axes, names: Axes, points: Sequence[Point]) -> None:
+def _name_points(
+    panel: Axes, names: Axes, points: Sequence[Point], styles: Mapping[str, Mapping[str, Any]]
+) -> None:
     """Write the names of the arms beside their points, without overlap."""
     names.axis("off")
     low, high = panel.get_ylim()
     most = panel.figure.get_figheight() / _INCHES_PER_LABEL
     heights = spread_labels([point.value.mean for point in points], low, high, most)
     for point, height in zip(points, heights, strict=True):
-        arm_style = style.arm_style(point.place) | {"linestyle": "-"}
+        arm_style = styles[point.arm]
         names.plot([0.0, 0.06, 0.1], [point.value.mean, height, height], linewidth=0.8,
-                   **arm_style | {"marker": None})
-        names.plot(0.13, height, markersize=5, **arm_style)
+                   color=arm_style["color"])
+        names.plot(0.13, height, **{**arm_style, **style.MEAN})
         names.text(0.18, height, shorten_label(point.arm), va="center")
     names.set_xlim(0, 1)
     panel.set_ylim(low, high)

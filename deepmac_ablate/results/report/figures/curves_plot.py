@@ -1,4 +1,4 @@
-"""Learning curves: the loss, and the results of evaluations during training."""
+"""Learning curves: losses, and the results of evaluations during training."""
 
 from __future__ import annotations
 
@@ -16,8 +16,13 @@ from deepmac_ablate.results.report.figures.reference_lines import draw_reference
 
 # Neighbouring points are averaged down to this number; a page shows no more.
 _MAX_POINTS = 150
-_LOSS = "train/total_loss"
-_INCHES_HIGH = 3.1
+# Titles of panels, by metric.
+LOSSES = {"train/total_loss": "total loss", "train/mask_loss": "mask loss"}
+_INCHES_HIGH = 2.3
+# Ratio between the highest and the lowest loss above which the axis is logarithmic.
+_LOGARITHMIC_FROM = 5.0
+
+_Line = tuple[str, list[float], list[float]]
 
 
 class Run(NamedTuple):
@@ -35,40 +40,55 @@ class Run(NamedTuple):
 
 
 def draw_curves(
-    runs: Sequence[Run], metric: str, arms: Sequence[ArmTrials] = ()
+    runs: Sequence[Run], metric: str, arms: Sequence[ArmTrials] = (),
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Figure | None:
-    """Draw one line per trial, in panels for the loss, novel classes and seen classes.
+    """Draw one line per trial, in panels for the losses, novel classes and seen classes.
 
     Args:
         runs: Trials, arm by arm; those of an arm share a style.
         metric: `<box source>/<metric>`, such as "groundtruth/iou".
         arms: The arms of the trials, for the floors of mask IoU.
+        styles: Styles of all arms of the page, from `style.arm_styles`; None for only these arms.
 
     Returns:
         The figure; None if the runs have no metrics.
     """
-    novel, seen = f"{metric}/novel", f"{metric}/seen"
-    panels = {"loss": _lines(runs, "metrics", _LOSS)}
-    for title, name in (("novel classes", novel), ("seen classes", seen)):
-        panels[title] = _lines(runs, "evaluations", name, 100.0)
+    losses = {title: lines for name, title in LOSSES.items()
+              if (lines := _lines(runs, "metrics", name))}
+    evaluated = {role: _lines(runs, "evaluations", f"{metric}/{role}", 100.0)
+                 for role in style.ROLES}
     # A single final result is not a curve; the other figures show it, but not the loss.
-    shown = {title: lines for title, lines in panels.items()
-             if any(len(steps) > 1 or title == "loss" for _, steps, _ in lines)}
-    if not shown:
+    evaluated = {role: lines for role, lines in evaluated.items()
+                 if any(len(steps) > 1 for _, steps, _ in lines)}
+    count = len(losses) + len(evaluated)
+    if not count:
         return None
     labels = list(dict.fromkeys(run.arm for run in runs))
+    styles = styles or style.arm_styles(labels)
     with style.applied():
-        figure = style.new_figure(_INCHES_HIGH + 0.18 * ((len(labels) + 1) // 2))
-        axes = figure.subplots(1, len(shown), squeeze=False)[0]
-        # Written once, as both panels show the same metric.
-        y_title = f"{metric_title(metric)}, in %"
-        for panel, (title, lines) in zip(axes, shown.items(), strict=True):
-            _draw_panel(panel, lines, labels, with_markers=title != "loss")
+        grid = ((count + 1) // 2, min(count, 2))
+        figure = style.new_figure(
+            _INCHES_HIGH * grid[0] + 0.4 + 0.18 * ((len(labels) + 1) // 2))
+        axes = list(figure.subplots(*grid, squeeze=False).flat)
+        for panel, (title, lines) in zip(axes, losses.items(), strict=False):
+            _draw_losses(panel, lines, styles)
             panel.set_title(title)
-            panel.set_ylabel("total loss" if title == "loss" else y_title)
-            if title != "loss":
-                y_title = ""
-                draw_references(panel, arms, metric, title.partition(" ")[0], horizontal=True)
+        panels = dict(zip(evaluated, axes[len(losses):count], strict=True))
+        ends = []
+        for role, panel in panels.items():
+            ends += _draw_lines(panel, evaluated[role], styles, with_markers=True)
+            ends += draw_references(panel, arms, metric, role, horizontal=True)
+            panel.set_title(style.ROLE_TITLES[role])
+        for panel in panels.values():
+            limits = style.axis_limits(ends, (0.0, 100.0))
+            panel.set_ylim(limits)
+            # Written once, as both panels show the same metric.
+            if panel is next(iter(panels.values())):
+                panel.set_ylabel(f"{metric_title(metric)},\n{style.name_range('%', limits)}")
+        _set_steps(axes[:count])
+        for unused in axes[count:]:
+            unused.set_visible(False)
         handles = {
             line.get_label(): line for panel in axes for line in panel.get_lines()
             if not line.get_label().startswith("_")}
@@ -78,24 +98,53 @@ def draw_curves(
     return figure
 
 
-def _draw_panel(
-    panel: Axes, lines: Iterable[tuple[str, list[float], list[float]]], labels: list[str],
-    with_markers: bool,
+def _draw_losses(
+    panel: Axes, lines: Iterable[_Line], styles: Mapping[str, Mapping[str, Any]]
 ) -> None:
+    """Draw losses from 0 upwards, or on a logarithmic axis if they differ much."""
+    values = _draw_lines(panel, lines, styles, with_markers=False)
+    if max(values) > _LOGARITHMIC_FROM * min(values) > 0:
+        panel.set_yscale("log")
+        panel.set_ylabel("logarithmic axis")
+    elif min(values) >= 0:
+        panel.set_ylim(0, 1.1 * max(values) or 1.0)
+    style.format_ticks(panel.yaxis)
+
+
+def _draw_lines(
+    panel: Axes, lines: Iterable[_Line], styles: Mapping[str, Mapping[str, Any]],
+    *, with_markers: bool,
+) -> list[float]:
+    """Draw a line per trial and return all values."""
+    drawn = []
     for arm, steps, values in lines:
-        arm_style = {**style.arm_style(labels.index(arm)), "markersize": 3.5, "linewidth": 1.1}
+        arm_style = {**styles[arm], "markersize": 4, "linewidth": 1.1}
         # A line through one point would be invisible.
         if not with_markers and len(steps) > 1:
             arm_style["marker"] = None
         panel.plot(steps, values, label=shorten_label(arm), alpha=0.85, **arm_style)
-    panel.set_xlabel("step")
+        drawn += values
     panel.grid()
-    panel.margins(x=0.02)
+    return drawn
+
+
+def _set_steps(panels: Iterable[Axes]) -> None:
+    """Let all panels begin at step 0 and have the same end."""
+    from matplotlib.ticker import MaxNLocator
+
+    panels = list(panels)
+    last = max(
+        max(line.get_xdata()) for panel in panels for line in panel.get_lines()
+        if not line.get_gid())
+    for panel in panels:
+        panel.set_xlim(0, 1.03 * last)
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        panel.set_xlabel("step")
 
 
 def _lines(
     runs: Sequence[Run], source: str, name: str, factor: float = 1.0
-) -> list[tuple[str, list[float], list[float]]]:
+) -> list[_Line]:
     found = []
     for run in runs:
         points = [(line["step"], factor * line[name]) for line in getattr(run, source)

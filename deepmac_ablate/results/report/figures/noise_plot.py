@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,7 +21,7 @@ _INCHES_HIGH = 2.9
 def draw_noise(arms: Sequence[ArmTrials]) -> Figure | None:
     """Draw a panel per jitter mode and role, with a line per arm and bands over seeds.
 
-    Dotted lines are the floors of mask IoU in the same boxes, see `references`.
+    Grey lines are the floors of mask IoU in the same boxes, see `references`.
 
     Args:
         arms: The arms. Ground-truth boxes without jitter count as ratio 0.
@@ -31,60 +32,71 @@ def draw_noise(arms: Sequence[ArmTrials]) -> Figure | None:
     modes = list(dict.fromkeys(
         noise.mode for arm in arms for row in arm.finished for name in row
         if (noise := _noise(name)) and row[name] is not None))
-    curves = {
-        (mode, role): {
-            arm.label: curve for arm in arms if (curve := _curve(arm, mode, f"iou/{role}"))}
-        for mode in modes for role in style.ROLE_TITLES}
-    if not any(curves.values()):
+    if not modes:
         return None
-    labels = [arm.label for arm in arms]
+    styles = style.arm_styles(arm.label for arm in arms)
     with style.applied():
         figure = style.new_figure(_INCHES_HIGH * len(modes) + 0.18 * ((len(arms) + 1) // 2))
-        rows = figure.subplots(len(modes), len(style.ROLE_TITLES), sharey=True, squeeze=False)
+        rows = figure.subplots(
+            len(modes), len(style.ROLE_TITLES), sharex="row", sharey=True, squeeze=False)
+        ends = []
         for mode, panels in zip(modes, rows, strict=True):
-            panels[0].set_ylabel("mask IoU, in %")
             for panel, (role, title) in zip(panels, style.ROLE_TITLES.items(), strict=True):
-                _draw_panel(panel, curves[mode, role], labels)
-                _draw_floors(panel, arms, mode, role)
+                for arm in arms:
+                    curve = _curve(arm, mode, f"iou/{role}")
+                    ends += _draw_line(panel, curve, shorten_label(arm.label), styles[arm.label])
+                ends += _draw_floors(panel, arms, mode, role)
+                panel.set_xticks(sorted({
+                    ratio for line in panel.get_lines() for ratio in line.get_xdata()}))
                 panel.set_title(title)
                 panel.set_xlabel(f"jitter of the boxes ({mode})")
-        handles = {line.get_label(): line for line in rows[0][0].get_lines()}
+                panel.grid()
+        limits = style.axis_limits(ends, (0.0, 100.0))
+        rows[0][0].set_ylim(limits)
+        for panels in rows:
+            panels[0].set_ylabel(f"mask IoU,\n{style.name_range('%', limits)}")
+        handles = {line.get_label(): line for panel in rows.flat for line in panel.get_lines()}
         figure.legend(
             handles.values(), handles.keys(), loc="outside lower center", ncols=2,
             handlelength=3.2)
     return figure
 
 
-def _draw_panel(
-    panel: Axes, curves: Mapping[str, Mapping[float, Interval]], labels: Sequence[str]
-) -> None:
-    for label, curve in curves.items():
-        ratios = sorted(curve)
-        arm_style = style.arm_style(labels.index(label))
-        panel.plot(
-            ratios, [100 * curve[ratio].mean for ratio in ratios], label=shorten_label(label),
-            markersize=4, linewidth=1.2, **arm_style)
-        with_interval = [ratio for ratio in ratios if curve[ratio].low is not None]
-        panel.fill_between(
-            with_interval, [100 * curve[ratio].low for ratio in with_interval],
-            [100 * curve[ratio].high for ratio in with_interval], color=arm_style["color"],
-            alpha=0.15, linewidth=0)
-    panel.set_xticks(sorted({ratio for curve in curves.values() for ratio in curve}))
-    panel.grid()
+def _draw_line(
+    panel: Axes, curve: Mapping[float, Interval], label: str, arm_style: Mapping[str, Any]
+) -> list[float]:
+    """Draw an arm, if it has a curve, and return the ends of what is drawn."""
+    ratios = sorted(curve)
+    if not ratios:
+        return []
+    means = [100 * curve[ratio].mean for ratio in ratios]
+    panel.plot(ratios, means, label=label, markersize=5, linewidth=1.2, **arm_style)
+    between = [ratio for ratio in ratios if curve[ratio].low is not None]
+    low, high = (
+        [100 * getattr(curve[ratio], end) for ratio in between] for end in ("low", "high"))
+    panel.fill_between(
+        between, low, high, color=arm_style["color"], alpha=0.15, linewidth=0)
+    return [*means, *low, *high]
 
 
 def _draw_floors(
     panel: Axes, arms: Sequence[ArmTrials], mode: box_jitter.Mode, role: str
-) -> None:
-    """Draw the floors of the first arm that has them; arms of one dataset share them."""
+) -> list[float]:
+    """Draw the floors of the first arm that has them; arms of one dataset share them.
+
+    Returns:
+        The floors in percent.
+    """
+    drawn = []
     for metric, title in REFERENCES.items():
         found = (_curve(arm, mode, f"{metric}/{role}") for arm in arms)
         curve = next(filter(None, found), None) if title.startswith("floor") else None
         if curve:
             ratios = sorted(curve)
-            panel.plot(
-                ratios, [100 * curve[ratio].mean for ratio in ratios], label=title,
-                color=style.QUIET, linestyle=":" if "box" in title else (0, (1, 3)), linewidth=1.2)
+            values = [100 * curve[ratio].mean for ratio in ratios]
+            panel.plot(ratios, values, label=title, **style.REFERENCES[metric])
+            drawn += values
+    return drawn
 
 
 def _curve(arm: ArmTrials, mode: box_jitter.Mode, metric: str) -> dict[float, Interval]:

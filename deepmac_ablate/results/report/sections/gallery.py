@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -75,6 +76,18 @@ class Gallery(NamedTuple):
     groups: Sequence[tuple[str, Sequence[Row]]]
     notes: Sequence[str]
     missing: str = ""
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """The number of rows of each class by its name, in alphabetical order."""
+        names = Counter(row.name for _, rows in self.groups for row in rows)
+        return dict(sorted(names.items()))
+
+    @property
+    def roles(self) -> dict[str, int]:
+        """The number of rows of novel and of seen classes."""
+        roles = Counter(row.role for _, rows in self.groups for row in rows)
+        return {role: roles[role] for role in ("novel", "seen") if roles[role]}
 
 
 def make_gallery(arms: Sequence[ArmTrials], count: int, seed: int, data: str | None) -> Gallery:
@@ -159,23 +172,27 @@ class _Painter:
     def draw_row(self, chosen: ChosenObject) -> Row:
         """Return an object with its images."""
         percent = {arm: 100 * iou for arm, iou in chosen.ious.items()}
-        cells = [self._draw_annotation(chosen)] if self._annotations else []
+        annotation, cells = self._find_annotation(chosen), []
+        if self._annotations:
+            text = f"{chosen.name}, annotated mask"
+            cells.append(self._draw_cell(annotation, None, chosen, text, ""))
         for arm, arm_masks in self._masks.items():
             iou = f"{percent[arm]:.0f}"
             text = f"{chosen.name}, mask of {arm}: IoU {iou} %"
-            cells.append(self._draw_cell(arm_masks.get(chosen.annotation_id), chosen, text, iou))
+            result = arm_masks.get(chosen.annotation_id)
+            cells.append(self._draw_cell(result, annotation, chosen, text, iou))
         iou_range = f"{min(percent.values()):.0f} to {max(percent.values()):.0f}"
         return Row(chosen.name, chosen.role, chosen.image_id, iou_range, cells)
 
-    def _draw_annotation(self, chosen: ChosenObject) -> Cell:
-        annotation = self._annotations.get(chosen.annotation_id)
-        if annotation is not None and not has_mask(annotation):
-            annotation = None
-        return self._draw_cell(annotation, chosen, f"{chosen.name}, annotated mask", "")
-
     def _draw_cell(
-        self, result: Mapping[str, Any] | None, chosen: ChosenObject, text: str, iou: str
+        self,
+        result: Mapping[str, Any] | None,
+        annotation: Mapping[str, Any] | None,
+        chosen: ChosenObject,
+        text: str,
+        iou: str,
     ) -> Cell:
+        """Return the image of a mask, compared with an annotation if there is one."""
         if result is None:
             return Cell("", text, iou)
         size = next(
@@ -183,8 +200,13 @@ class _Painter:
             for arm_masks in self._masks.values() if chosen.annotation_id in arm_masks)
         crop = crops.draw_crop(
             self._pixels.get(chosen.image_id), result["segmentation"], size, result["bbox"],
-            chosen.role)
+            chosen.role, annotation and annotation["segmentation"])
         return Cell(crops.data_uri(crop), text, iou)
+
+    def _find_annotation(self, chosen: ChosenObject) -> Mapping[str, Any] | None:
+        """Return the annotation of an object; None if it is not available or has no mask."""
+        annotation = self._annotations.get(chosen.annotation_id)
+        return annotation if annotation is not None and has_mask(annotation) else None
 
 
 def _draw_rows(

@@ -9,8 +9,15 @@ from typing import NamedTuple
 
 from deepmac_ablate.results import number_format
 from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Score, Table
-from deepmac_ablate.results.tables.table_notes import has_interval, table_notes
-from deepmac_ablate.results.tables.table_rendering import count_text, marks, name_heads
+from deepmac_ablate.results.tables.references import Reference
+from deepmac_ablate.results.tables.table_notes import at_floor, has_interval, table_notes
+from deepmac_ablate.results.tables.table_rendering import (
+    count_text,
+    marks,
+    name_heads,
+    reference_label,
+    score_text,
+)
 
 
 class Header(NamedTuple):
@@ -38,7 +45,7 @@ class Line(NamedTuple):
     """Row of the table.
 
     Attributes:
-        arm: Label of the arm.
+        arm: Label of the arm, or of a floor or ceiling.
         baseline: True for the baseline.
         marks: " !", " ~" and " *", as in the caption.
         cells: One cell for each header.
@@ -63,12 +70,14 @@ class MainTable(NamedTuple):
     Attributes:
         headers: Headers of all columns except the first, which names the arms.
         lines: One row for each arm.
+        references: One row for each floor and ceiling of mask IoU.
         caption: Sentences that explain the table.
         has_intervals: True if any number has an interval.
     """
 
     headers: Sequence[Header]
     lines: Sequence[Line]
+    references: Sequence[Line]
     caption: Sequence[str]
     has_intervals: bool
 
@@ -81,16 +90,30 @@ class MainTable(NamedTuple):
 
 def make_main_table(table: Table) -> MainTable:
     """Lay out a table with one metric for a page."""
+    [metric] = table.metrics
     has_intervals = any(map(has_interval, table.rows))
-    headers, rows = _headers(has_intervals), [_cells(row, table.metrics[0]) for row in table.rows]
+    headers, rows = _headers(has_intervals), [_cells(row, metric, table) for row in table.rows]
     kept = [
         place for place in range(len(headers))
         if any(cells[place].text != number_format.NOTHING for cells in rows)]
     lines = [
         Line(_name(row, table), row.baseline, marks(row), [cells[place] for place in kept])
         for row, cells in zip(table.rows, rows, strict=True)]
+    references = [
+        Line(reference_label(each, table), False, "", [
+            _reference_cell(each, headers[place]) for place in kept])
+        for each in table.references[metric]]
     return MainTable(
-        [headers[place] for place in kept], lines, table_notes(table), has_intervals)
+        [headers[place] for place in kept], lines, references, table_notes(table), has_intervals)
+
+
+def _reference_cell(reference: Reference, header: Header) -> Cell:
+    """Return the mean or the gap of a reference; other columns are empty."""
+    values = {
+        (f"{classes} classes", "mean"): getattr(reference, classes) for classes in CLASSES}
+    values["novel and seen", "gap"] = reference.gap
+    value = values.get((header.group, header.text))
+    return Cell("" if value is None else number_format.percent(value), value)
 
 
 def _name(row: Row, table: Table) -> str:
@@ -118,11 +141,13 @@ def _headers(has_intervals: bool) -> list[Header]:
         Header("cost", "time", "training time, mean over finished trials")]
 
 
-def _cells(row: Row, metric: str) -> list[Cell]:
+def _cells(row: Row, metric: str, table: Table) -> list[Cell]:
     scores, n = row.scores[metric], len(row.arm.finished)
     parameters = row.arm.known_values("parameters")
     cells = [Cell(count_text(row), n)]
-    cells += [cell for classes in CLASSES for cell in _score(getattr(scores, classes), n)]
+    cells += [
+        cell for classes in CLASSES
+        for cell in _score(getattr(scores, classes), n, at_floor(row, metric, classes, table))]
     cells += [
         Cell(number_format.interval(score, n), _number(score.mean))
         for score in (scores.gap, scores.retention)]
@@ -135,8 +160,8 @@ def _cells(row: Row, metric: str) -> list[Cell]:
         Cell(number_format.duration(row.train_seconds), row.train_seconds)]
 
 
-def _score(score: Score, n: int) -> list[Cell]:
-    value = Cell(number_format.interval(score.value, n), _number(score.value.mean))
+def _score(score: Score, n: int, marked: bool | None) -> list[Cell]:
+    value = Cell(score_text(score.value, n, marked), _number(score.value.mean))
     if score.difference is None:
         return [value, *[Cell(number_format.NOTHING, None)] * 2]
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,13 +13,15 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.results.arms import ArmTrials, group_by_arm
 from deepmac_ablate.results.effects.axis_effects import axis_effects
 from deepmac_ablate.results.number_format import metric_title
+from deepmac_ablate.results.report.figures import style
 from deepmac_ablate.results.report.figures.arms_plot import draw_arms
 from deepmac_ablate.results.report.figures.classes_plot import draw_classes
 from deepmac_ablate.results.report.figures.cost_plot import draw_cost
-from deepmac_ablate.results.report.figures.curves_plot import Run, draw_curves
-from deepmac_ablate.results.report.figures.effects_plot import draw_effects
+from deepmac_ablate.results.report.figures.curves_plot import LOSSES, Run, draw_curves
+from deepmac_ablate.results.report.figures.differences_plot import draw_effects
 from deepmac_ablate.results.report.selection import most_informative_arms
 from deepmac_ablate.results.tables.arm_table import CLASSES
+from deepmac_ablate.results.tables.references import FLOOR_MARK, find_references
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 _MAX_ARMS = 30
@@ -28,6 +30,8 @@ _MAX_EFFECTS = 30
 # As many arms as colours, markers and line styles keep apart.
 _MAX_STYLES = 6
 _BASELINE_LINE = " The dashed line is the baseline's mean."
+_REFERENCE_LINES = (
+    " Dotted lines are floors: what filled boxes and inscribed ellipses score without training.")
 
 
 class Plot(NamedTuple):
@@ -55,6 +59,7 @@ class PlotData(NamedTuple):
         classes: Results per class, from `results.per_class`.
         metric: `<box source>/<metric>`, such as "groundtruth/iou".
         as_trained: True if seen and novel classes are those of training.
+        styles: Colour, marker and line of each arm, the same in all figures.
     """
 
     frame: pd.DataFrame
@@ -62,6 +67,7 @@ class PlotData(NamedTuple):
     classes: pd.DataFrame
     metric: str
     as_trained: bool
+    styles: Mapping[str, Mapping[str, Any]]
 
 
 def make_plot_data(
@@ -79,7 +85,11 @@ def make_plot_data(
         known = classes.drop_duplicates("category_id").rename(columns={"category_id": "id"})
         roles = class_splits.roles(split, known[["id", "name"]].itertuples())
         classes = classes.assign(role=classes["category_id"].map(roles))
-    return PlotData(frame, group_by_arm(frame).arms, classes, metric, split is None)
+    arms = group_by_arm(frame).arms
+    # The arms that figures with few arms show come first, so that their colours differ.
+    first = most_informative_arms(arms, metric, _MAX_STYLES).arms
+    styles = style.arm_styles(arm.label for arm in (*first, *arms))
+    return PlotData(frame, arms, classes, metric, split is None, styles)
 
 
 def plot_arms(data: PlotData) -> Plot:
@@ -88,11 +98,15 @@ def plot_arms(data: PlotData) -> Plot:
     baseline = any(
         arm.baseline and _most_seeds([arm], data.metric, CLASSES) > 0 for arm in shown)
     caption = (
-        "Each small marker is one seed; the bar above is the mean"
+        "Each cross is one seed; the filled marker above is the mean"
         f"{_interval_text(shown, data.metric, ', and the line its 95 % t interval over seeds')}."
-        f"{_BASELINE_LINE if baseline else ''} The panels have separate scales. "
-        "Dotted: what shapes without training score, and the most that is possible.")
-    return _plot("arms", "Results by arm", draw_arms(shown, data.metric), caption, note,
+        f"{_BASELINE_LINE if baseline else ''} Both panels have the same scale."
+        f"{_reference_text(shown, data.metric)}")
+    figure = draw_arms(shown, data.metric)
+    if figure and any(
+            name.get_text().endswith(FLOOR_MARK) for name in figure.axes[0].get_yticklabels()):
+        caption += f"{FLOOR_MARK} marks arms that are not above the floor."
+    return _plot("arms", "Results by arm", figure, caption, note,
                  "no trial has finished with this metric")
 
 
@@ -120,8 +134,10 @@ def plot_cost(data: PlotData) -> Plot:
     caption = (
         "Higher is better on novel classes, further left is cheaper; an arm is worth its cost if "
         "no other arm lies above it to the left." + _interval_text(
-            shown, data.metric, " Vertical lines are 95 % t intervals over seeds.", ["novel"]))
-    return _plot("cost", "Results against cost", draw_cost(shown, data.metric), caption, note,
+            shown, data.metric, " Vertical lines are 95 % t intervals over seeds.", ["novel"])
+        + _reference_text(shown, data.metric))
+    figure = draw_cost(shown, data.metric, data.styles)
+    return _plot("cost", "Results against cost", figure, caption, note,
                  "the cost of the finished arms is unknown (a launch writes costs.json)")
 
 
@@ -129,29 +145,35 @@ def plot_classes(data: PlotData) -> Plot:
     """Draw the results for each class."""
     shown, note = most_informative_arms(data.arms, data.metric, _MAX_STYLES)
     caption = (
-        "One row per class and one marker per arm, means over seeds. Right of the line, the arm is "
-        "better than the baseline; without a baseline, the metric itself is shown. Classes with "
-        "few objects vary a lot, and no interval is drawn here.")
-    return _plot("classes", "Results by class", draw_classes(shown, data.classes, data.metric),
-                 caption, note, "no finished trial has results per class")
+        "One row per class and one marker per arm, means over seeds. Right of the dashed line, the "
+        "arm is better than the baseline; without a baseline, the metric itself is shown. Classes "
+        "with few objects vary a lot, and no interval is drawn here."
+        f"{_reference_text(shown, data.metric)}")
+    figure = draw_classes(shown, data.classes, data.metric, data.styles)
+    return _plot("classes", "Results by class", figure, caption, note,
+                 "no finished trial has results per class")
 
 
 def plot_curves(data: PlotData) -> Plot:
     """Draw learning curves."""
     shown, note = most_informative_arms(data.arms, data.metric, _MAX_STYLES)
     runs, broken = _read_runs(shown, data)
-    figure = draw_curves(runs, data.metric, shown)
+    figure = draw_curves(runs, data.metric, shown, data.styles)
     panels = {panel.get_title() for panel in figure.axes} if figure is not None else set()
     caption = "One line per trial; the seeds of an arm share a style."
-    if "loss" in panels:
-        caption += " The loss is averaged over neighbouring steps."
+    if panels & set(LOSSES.values()):
+        caption += (
+            " Losses are averaged over neighbouring steps, and comparable between arms with the "
+            "same loss function only.")
     # Without an evaluation during training there is one point, which is not a curve.
-    if panels - {"loss"}:
+    if panels & set(style.ROLE_TITLES.values()):
         title = metric_title(data.metric)
-        caption += f" {title[0].upper()}{title[1:]} was evaluated during training."
+        caption += (
+            f" {title[0].upper()}{title[1:]} was evaluated during training."
+            f"{_reference_text(shown, data.metric)}")
     if not data.as_trained:
         caption += (
-            " Only the loss is shown, because evaluations during training have no results for "
+            " Only losses are shown, because evaluations during training have no results for "
             "another class split.")
     return _plot("curves", "Learning curves", figure, " ".join([caption, *broken]), note,
                  "no trial of these arms has training metrics here")
@@ -168,6 +190,11 @@ def _interval_text(
 ) -> str:
     """Return a text about the intervals of a figure; empty if no arm has two seeds."""
     return text if _most_seeds(arms, metric, roles) > 1 else ""
+
+
+def _reference_text(arms: Sequence[ArmTrials], metric: str) -> str:
+    """Return a sentence about the floors of mask IoU; empty if there are none."""
+    return _REFERENCE_LINES if find_references(arms, metric) else ""
 
 
 def _read_runs(arms: Sequence[ArmTrials], data: PlotData) -> tuple[list[Run], Sequence[str]]:

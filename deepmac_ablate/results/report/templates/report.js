@@ -31,6 +31,61 @@ for (const button of document.querySelectorAll("table.sortable thead button")) {
   button.addEventListener("click", () => sortBy(button.closest("table"), button.closest("th")));
 }
 
+// Shows the objects of some classes only: those whose data-role or data-name is the chosen one.
+function filterObjects(choice) {
+  const [kind, ...rest] = choice.split(" ");
+  for (const group of document.querySelectorAll(".group")) {
+    for (const object of group.querySelectorAll(".object")) {
+      object.hidden = choice !== "" && object.dataset[kind] !== rest.join(" ");
+    }
+    group.hidden = choice !== "" && !group.querySelector(".object:not([hidden])");
+  }
+}
+
+const filter = document.querySelector("#filter");
+if (filter) {
+  filter.hidden = false;
+  filter.addEventListener("change", (event) => filterObjects(event.target.value));
+}
+
+// Enlarges a picture or a figure by a click or the Enter key. A click or the Escape key closes it,
+// and the arrow keys lead to its neighbours.
+const dialog = document.querySelector("dialog");
+const pictures = [...document.querySelectorAll(".cells img, .picture svg")];
+let enlarged = null;
+
+function enlarge(picture) {
+  enlarged = picture;
+  const caption = document.createElement("p");
+  caption.textContent = picture.closest("figure").querySelector("figcaption").textContent;
+  const copy = picture.cloneNode(true);
+  // The dialog itself has the focus.
+  copy.removeAttribute("tabindex");
+  dialog.replaceChildren(copy, caption);
+  if (!dialog.open) {
+    dialog.showModal();
+  }
+}
+
+for (const picture of pictures) {
+  picture.tabIndex = 0;
+  picture.addEventListener("click", () => enlarge(picture));
+  picture.addEventListener("keydown", (event) => event.key === "Enter" && enlarge(picture));
+}
+dialog.addEventListener("click", () => dialog.close());
+dialog.addEventListener("close", () => {
+  dialog.replaceChildren();
+  enlarged.focus();
+});
+dialog.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const visible = pictures.filter((picture) => picture.getClientRects().length > 0);
+  const next = step && visible[visible.indexOf(enlarged) + step];
+  if (next) {
+    enlarge(next);
+  }
+});
+
 // Nothing can be unfolded on paper.
 window.addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) {
