@@ -75,6 +75,7 @@ class Knowing:
 
     image_size = (64, 64)
     mask_head = types.SimpleNamespace(mask_size=8)
+    detector = types.SimpleNamespace(finds_objects=True)
 
     def __init__(self, annotations: list[dict]) -> None:
         self.known = {
