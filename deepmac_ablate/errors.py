@@ -15,6 +15,8 @@ DIVERGED = 3
 TAKEN = 69
 # EX_TEMPFAIL of sysexits.h: interrupted after saving a checkpoint; run the same command again.
 INTERRUPTED = 75
+# EX_PROTOCOL of sysexits.h: a machine that takes part in a trial is gone; start all of them again.
+WORKER_LOST = 76
 
 
 class UserError(Exception):

@@ -91,7 +91,7 @@ def _train(args: argparse.Namespace, cache: SessionCache) -> int:
         return errors.INTERRUPTED
     except multi_worker.WorkerLost as lost:
         print(f"deepmac-ablate: {lost}", file=sys.stderr)
-        return errors.FAILED
+        return errors.WORKER_LOST
     except run.Diverged as diverged:
         print(f"deepmac-ablate: {diverged}", file=sys.stderr)
         return errors.DIVERGED

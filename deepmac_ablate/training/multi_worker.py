@@ -31,16 +31,22 @@ def translating_worker_loss() -> Iterator[None]:
     """Turn TensorFlow's errors about a lost process into one sentence.
 
     Raises:
-        WorkerLost: If another process of the cluster is gone or cannot be reached.
+        WorkerLost: If another process of the cluster, or a host of a TPU slice, is gone or cannot
+            be reached.
     """
     try:
         yield
     except _LOSS_ERRORS as error:
-        if tf_config.read_task().num_workers == 1:
+        if tf_config.read_task().num_workers == 1 and not _has_remote_devices():
             raise
         raise WorkerLost(
             "Another worker of the cluster is gone or cannot be reached; start all of them again "
             f"to continue ({str(error).strip().splitlines()[0]}).") from error
+
+
+def _has_remote_devices() -> bool:
+    """Return whether this process is connected to the hosts of a TPU slice."""
+    return any(device.name.startswith("/job:") for device in tf.config.list_logical_devices())
 
 
 class Workers:

@@ -176,7 +176,7 @@ def test_what_happens_to_one_happens_to_all(
     cluster = start(trial, tmp_path / "second", [tmp_path / "w"] * 2)
     wait_for_step(workdir, stopped + 1, cluster)
     cluster.processes[1].kill()
-    assert [exit_status.FAILED, -signal.SIGKILL] == cluster.wait()
+    assert [exit_status.WORKER_LOST, -signal.SIGKILL] == cluster.wait()
     said = [line for line in cluster.said(0).splitlines() if line.startswith("deepmac-ablate: ")]
     assert 1 == len(said)
     assert "Another worker of the cluster is gone or cannot be reached; start all" in said[0]

@@ -7,7 +7,14 @@ import re
 import signal
 from typing import Literal
 
-from deepmac_ablate.errors import DIVERGED, FINISHED, INTERRUPTED, USER_ERROR
+from deepmac_ablate.errors import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    USER_ERROR,
+    WORKER_LOST,
+)
 
 _MAX_CAUSE_LENGTH = 300
 _NO_SPACE = re.compile("No space left on device|Disk quota exceeded")
@@ -41,7 +48,8 @@ class Outcome:
 def decide_outcome(code: int, stop: StopReason | None, output: str) -> Outcome:
     """Return the outcome of a command that has ended.
 
-    A command that fails on a full disk is interrupted: with room again, launching resumes it.
+    A command that fails on a full disk, or has lost another machine, is interrupted: launching
+    resumes it.
 
     Args:
         code: Exit status of the command; -n if signal n killed it.
@@ -58,7 +66,7 @@ def decide_outcome(code: int, stop: StopReason | None, output: str) -> Outcome:
     if code < 0:
         return Outcome("failed", _shorten(_describe_kill(-code, lines)))
     cause = _last_error(lines) or f"exit status {code}{_log_ending(lines)}"
-    is_interrupted = code == INTERRUPTED or _NO_SPACE.search(cause)
+    is_interrupted = code in (INTERRUPTED, WORKER_LOST) or _NO_SPACE.search(cause)
     return Outcome("interrupted" if is_interrupted else "failed", _shorten(cause))
 
 
@@ -71,6 +79,9 @@ def supervisor_exit_status(outcome: Outcome, code: int | None) -> int:
     """
     if outcome.state == "finished":
         return FINISHED
+    if code == WORKER_LOST:
+        # A cluster counts it, so that a machine that fails each time is not started for ever.
+        return FAILED
     if outcome.state == "interrupted":
         return INTERRUPTED
     return code if code is not None and code > 0 and code != INTERRUPTED else 1

@@ -150,6 +150,9 @@ class Supervisor:
         else:
             child.end_remaining(min(job.grace, self._seconds_to_kill()))
         output.transfer(final=True)
+        if self._stop is not None and code == errors.WORKER_LOST:
+            # Machines that are asked to end at once lose one another.
+            code = errors.INTERRUPTED
         outcome = decide_outcome(code, self._stop, output.ending())
         output.close()
         return self._finish(outcome, code)

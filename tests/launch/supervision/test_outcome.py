@@ -104,7 +104,8 @@ def test_a_signal_is_named(code, expected):
 @pytest.mark.parametrize(
     ("stop", "code", "state"),
     [
-        (None, 0, "finished"), (None, 75, "interrupted"), (None, 1, "failed"),
+        (None, 0, "finished"), (None, 75, "interrupted"), (None, 76, "interrupted"),
+        (None, 1, "failed"),
         (None, -15, "failed"), ("interrupted", 0, "finished"), ("interrupted", 75, "interrupted"),
         ("interrupted", 1, "interrupted"), ("interrupted", -15, "interrupted"),
         ("interrupted", 2, "failed"), ("interrupted", 3, "failed"),
@@ -119,8 +120,9 @@ def test_who_ended_a_command_decides(stop, code, state):
 
 @pytest.mark.parametrize(
     ("state", "code", "status"),
-    [("finished", 0, 0), ("interrupted", 75, 75), ("interrupted", -15, 75), ("failed", 3, 3),
+    [("finished", 0, 0), ("interrupted", 75, 75), ("interrupted", -15, 75),
+     ("interrupted", 76, 1), ("failed", 3, 3),
      ("failed", -9, 1), ("failed", 75, 1), ("failed", None, 1)])
 def test_the_supervisors_status_follows(state, code, status):
-    """A supervisor never exits with 0 or 75 for a failed attempt."""
+    """A supervisor never exits with 0 or 75 for a failed attempt, nor for a lost machine."""
     assert status == supervisor_exit_status(Outcome(state, "why"), code)
