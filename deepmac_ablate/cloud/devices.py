@@ -55,6 +55,9 @@ class Device:
         gke_accelerator: Value of GKE's node label; None if GKE does not offer the device.
         machine_type: Machine type of Compute Engine and GKE; for v2, which they lack, Vertex AI's.
         vertex: Host in terms of Vertex AI; None if Vertex AI does not train on the device.
+        host_cpus: Number of virtual CPUs of a host; None for a TPU.
+        host_memory_gib: Memory of a host in GiB; None for a TPU.
+        vertex_flex_start: Whether Vertex AI provides the device with flex start.
         warnings: Unverified facts about the device, one sentence each.
     """
 
@@ -70,6 +73,9 @@ class Device:
     gke_accelerator: str | None
     machine_type: str
     vertex: VertexMachine | None
+    host_cpus: int | None = None
+    host_memory_gib: float | None = None
+    vertex_flex_start: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -80,7 +86,15 @@ class Device:
     @property
     def variables(self) -> dict[str, str]:
         """Environment variables of containers on its machines, see `tpu_environment`."""
-        return {"PJRT_DEVICE": "TPU"} if self.generation in generations.PJRT else {}
+        if self.generation in generations.PJRT:
+            return {"PJRT_DEVICE": "TPU", **generations.XLA_FLAGS}
+        return {} if self.kind == "tpu" else dict(generations.NO_TPU)
+
+    @property
+    def coordinator_variables(self) -> dict[str, str]:
+        """Environment variables of the coordinator of a TPU slice, which itself has no TPU."""
+        flags = generations.XLA_FLAGS if self.generation in generations.PJRT else {}
+        return {**generations.NO_TPU, **flags}
 
 
 def get_device(name: str) -> Device:
@@ -215,17 +229,20 @@ def _make_slice(tpu: Tpu, topology: str) -> Device:
 
 
 def _make_gpus(gpu: Gpu) -> Iterator[Device]:
-    most = max(gpu.machine_types)
-    for on_host, machine_type in gpu.machine_types.items():
+    most = max(gpu.machines)
+    for on_host, machine in gpu.machines.items():
         for hosts in gpu.hosts if on_host == most else (1,):
-            warning = gpu.warnings.get(on_host)
+            warnings = [gpu.warnings[on_host]] if on_host in gpu.warnings else []
+            if hosts > 1:
+                warnings.append(generations.GPU_HOSTS_WARNING)
             yield Device(
                 name=f"{gpu.generation}-{on_host * hosts}", kind="gpu", generation=gpu.generation,
                 chips=on_host * hosts, replicas=on_host * hosts, hosts=hosts, topology=None,
                 memory_gib=gpu.memory_gib, teraflops=gpu.teraflops, gke_accelerator=gpu.gke,
-                machine_type=machine_type,
-                vertex=VertexMachine(machine_type, gpu.vertex, on_host, replicas=hosts),
-                warnings=() if warning is None else (warning,))
+                machine_type=machine.name,
+                vertex=VertexMachine(machine.name, gpu.vertex, on_host, replicas=hosts),
+                host_cpus=machine.cpus, host_memory_gib=machine.memory_gib,
+                vertex_flex_start=gpu.flex_start, warnings=tuple(warnings))
 
 
 def _make_cpu(cpu: Cpu, size: int) -> Device:
@@ -233,4 +250,5 @@ def _make_cpu(cpu: Cpu, size: int) -> Device:
     return Device(
         name=f"{cpu.generation}-{size}", kind="cpu", generation=cpu.generation, chips=1, replicas=1,
         hosts=1, topology=None, memory_gib=cpu.memory_gib * size, teraflops=cpu.teraflops * size,
-        gke_accelerator=None, machine_type=machine_type, vertex=VertexMachine(machine_type))
+        gke_accelerator=None, machine_type=machine_type, vertex=VertexMachine(machine_type),
+        host_cpus=size, host_memory_gib=cpu.memory_gib * size)

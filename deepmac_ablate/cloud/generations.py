@@ -14,7 +14,20 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 # TPUs that TensorFlow uses through PJRT, see `tpu_environment`.
-PJRT = frozenset({"v5e", "v5p"})
+PJRT = frozenset({"v5e", "v5p", "v6e"})
+
+# Variables for TensorFlow on such TPUs, and on the coordinator of a slice, which compiles for them.
+# Keras' example for tensorflow-tpu 2.19.1 (keras.io, keras_rs distributed embedding) and the
+# published scripts for slices on GKE (SinaChavoshi/GKESamples, tpu_tfjob_worker.sh) set these
+# flags; the others that the scripts set concern embeddings only.
+XLA_FLAGS = {"TF_XLA_FLAGS": (
+    "--tf_mlir_enable_mlir_bridge=true "
+    "--tf_mlir_enable_convert_control_to_data_outputs_pass=true "
+    "--tf_mlir_enable_merge_control_flow_pass=true")}
+
+# Variables for TensorFlow where there is no TPU. Otherwise tensorflow-tpu, which some images have,
+# loads libtpu when it is imported, and libtpu asks the metadata server of a TPU host for minutes.
+NO_TPU = {"TPU_LOAD_LIBRARY": "0"}
 
 
 class Tpu(NamedTuple):
@@ -54,6 +67,20 @@ class Tpu(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
+class Machine(NamedTuple):
+    """Machine type with GPUs.
+
+    Attributes:
+        name: Name of the machine type.
+        cpus: Number of virtual CPUs.
+        memory_gib: Memory in GiB.
+    """
+
+    name: str
+    cpus: int
+    memory_gib: float
+
+
 class Gpu(NamedTuple):
     """Generation of GPUs.
 
@@ -61,23 +88,26 @@ class Gpu(NamedTuple):
         generation: Name of the generation.
         memory_gib: Memory of a GPU in GiB.
         teraflops: Peak of a GPU in 10^12 operations per second.
-        machine_types: Machine types by number of GPUs per host.
+        machines: Machine types by number of GPUs per host.
         gke: Value of GKE's label.
         vertex: Accelerator type of Vertex AI.
         spellings: Other names of the generation.
         hosts: Numbers of hosts, each with the maximum number of GPUs, that a trial may have.
         warnings: Warnings by number of GPUs per host.
+        flex_start: Whether Vertex AI provides them with flex start, according to its page on
+            scheduling by the availability of resources.
     """
 
     generation: str
     memory_gib: float
     teraflops: float
-    machine_types: Mapping[int, str]
+    machines: Mapping[int, Machine]
     gke: str
     vertex: str
     spellings: tuple[str, ...] = ()
     hosts: tuple[int, ...] = (1, 2, 4, 8)
     warnings: Mapping[int, str] = {}
+    flex_start: bool = True
 
 
 class Cpu(NamedTuple):
@@ -105,6 +135,11 @@ _LOGICAL_CORE = (
     "The two cores of a chip are assumed to be one replica, as Google's price page says of v4; "
     "that is unverified with TensorFlow 2.20.")
 
+# The field test is Prz00124/tpu-vm-examples-2025, Keras' tests are those of keras-team/keras-rs.
+_V6E_WARNING = (
+    "TensorFlow on v6e is unproven: a field test of June 2025 could not start it there, but Keras "
+    "tests tensorflow-tpu 2.19.1 on a v6e chip; prefer v5e.")
+
 TPUS = (
     Tpu(
         "v5e", counted=1, replicas=1, memory_gib=16.0, teraflops=197.0,
@@ -117,6 +152,14 @@ TPUS = (
         topologies=(*_CUBIC, "8x8x16", "8x16x16", "16x16x16", "16x16x24"),
         machine_type="ct5p-hightpu-{}t", slice_machine_type="ct5p-hightpu-4t",
         gke="tpu-v5p-slice", gke_slice="tpu-v5p-slice", warnings=(_LOGICAL_CORE,)),
+    Tpu(
+        # Not on Vertex AI, which excludes TensorFlow from v6e on. Topologies, label and machine
+        # types are those of xpk.
+        "v6e", counted=1, replicas=1, memory_gib=32.0, teraflops=918.0,
+        topologies=("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"), whole=(1, 4, 8),
+        machine_type="ct6e-standard-{}t", slice_machine_type="ct6e-standard-4t",
+        gke="tpu-v6e-slice", gke_slice="tpu-v6e-slice", spellings=("trillium",),
+        warnings=(_V6E_WARNING,)),
     Tpu(
         "v4", counted=2, replicas=1, memory_gib=32.0, teraflops=275.0,
         topologies=(*_CUBIC, "8x8x12", "8x8x16", "8x16x16"),
@@ -135,26 +178,34 @@ TPUS = (
 )
 
 # 4 virtual CPUs per GPU are too few to decode images fast enough, so these have 8.
-_N1 = {1: "n1-standard-8", 2: "n1-standard-16", 4: "n1-standard-32"}
+_N1 = {n: Machine(f"n1-standard-{8 * n}", 8 * n, 30.0 * n) for n in (1, 2, 4)}
+_N1_8 = Machine("n1-standard-64", 64, 240.0)
+_G2 = {
+    1: Machine("g2-standard-8", 8, 32.0), 2: Machine("g2-standard-24", 24, 96.0),
+    4: Machine("g2-standard-48", 48, 192.0), 8: Machine("g2-standard-96", 96, 384.0)}
 
 _SMALL_H100 = (
     "Machines with fewer than 8 H100 are only available as spot machines or with flex start.")
 
+
+def _machines(name: str, cpus: int, memory_gib: float) -> dict[int, Machine]:
+    """Return machine types with 1 to 8 GPUs from the virtual CPUs and memory per GPU."""
+    return {n: Machine(name.format(n), n * cpus, n * memory_gib) for n in (1, 2, 4, 8)}
+
+
 GPUS = (
-    Gpu("t4", 16.0, 65.0, _N1, "nvidia-tesla-t4", "NVIDIA_TESLA_T4"),
-    Gpu("v100", 16.0, 125.0, {**_N1, 8: "n1-standard-64"},
-        "nvidia-tesla-v100", "NVIDIA_TESLA_V100"),
-    Gpu("l4", 24.0, 121.0,
-        {1: "g2-standard-8", 2: "g2-standard-24", 4: "g2-standard-48", 8: "g2-standard-96"},
-        "nvidia-l4", "NVIDIA_L4"),
-    Gpu("a100", 40.0, 312.0, {n: f"a2-highgpu-{n}g" for n in (1, 2, 4, 8)},
+    Gpu("t4", 16.0, 65.0, _N1, "nvidia-tesla-t4", "NVIDIA_TESLA_T4", flex_start=False),
+    Gpu("v100", 16.0, 125.0, {**_N1, 8: _N1_8}, "nvidia-tesla-v100", "NVIDIA_TESLA_V100",
+        flex_start=False),
+    Gpu("l4", 24.0, 121.0, _G2, "nvidia-l4", "NVIDIA_L4"),
+    Gpu("a100", 40.0, 312.0, _machines("a2-highgpu-{}g", 12, 85.0),
         "nvidia-tesla-a100", "NVIDIA_TESLA_A100", ("a100-40gb",)),
-    Gpu("a100-80gb", 80.0, 312.0, {n: f"a2-ultragpu-{n}g" for n in (1, 2, 4, 8)},
+    Gpu("a100-80gb", 80.0, 312.0, _machines("a2-ultragpu-{}g", 12, 170.0),
         "nvidia-a100-80gb", "NVIDIA_A100_80GB"),
-    Gpu("h100", 80.0, 989.0, {n: f"a3-highgpu-{n}g" for n in (1, 2, 4, 8)},
+    Gpu("h100", 80.0, 989.0, _machines("a3-highgpu-{}g", 26, 234.0),
         "nvidia-h100-80gb", "NVIDIA_H100_80GB", ("h100-80gb",),
         warnings=dict.fromkeys((1, 2, 4), _SMALL_H100)),
-    Gpu("h200", 141.0, 989.0, {8: "a3-ultragpu-8g"},
+    Gpu("h200", 141.0, 989.0, {8: Machine("a3-ultragpu-8g", 224, 2952.0)},
         "nvidia-h200-141gb", "NVIDIA_H200_141GB", ("h200-141gb",)),
 )
 
@@ -167,9 +218,6 @@ _NO_V7 = (
 
 # Devices that are refused, with the reason.
 REFUSED = {
-    "v6e": (
-        "from TPU v6e on, Vertex AI does not support TensorFlow, and TensorFlow 2.16 to 2.19 are "
-        "known to fail on it elsewhere; use v5e or v5p."),
     "v7": _NO_V7,
     "v7x": _NO_V7,
     "tpu7x": _NO_V7,
@@ -179,5 +227,11 @@ TPU_WARNING = (
     "TPU support is based on documentation: trials on TPUs with TensorFlow 2.20 are untested.")
 SLICE_WARNING = (
     "Training on several TPU hosts is tested on simulated hosts only; prefer a slice of one host.")
+# The figures are those of NVIDIA's AI Cluster Runtime, "GKE TCPXO Networking Prerequisites", for
+# a3-megagpu-8g; see `pricing`, which counts them.
+GPU_HOSTS_WARNING = (
+    "Hosts exchange gradients over plain TCP, as GPUDirect (TCPX, TCPXO, RDMA) is not set up: at "
+    "about 4 GB/s, where NVIDIA measures 340 GB/s with it on H100. Hours and prices include that; "
+    "prefer one host.")
 VERTEX_POD_WARNING = (
     "It is unverified that Vertex AI counts the cores of a pod like those of a single TPU.")

@@ -34,6 +34,10 @@ TPUS = {
     "v5p-32": (16, 16, 4, "2x2x4", "ct5p-hightpu-4t", "tpu-v5p-slice"),
     "v5p-128": (64, 64, 16, "4x4x4", "ct5p-hightpu-4t", "tpu-v5p-slice"),
     "v5p-12288": (6144, 6144, 1536, "16x16x24", "ct5p-hightpu-4t", "tpu-v5p-slice"),
+    "v6e-1": (1, 1, 1, "1x1", "ct6e-standard-1t", "tpu-v6e-slice"),
+    "v6e-8": (8, 8, 1, "2x4", "ct6e-standard-8t", "tpu-v6e-slice"),
+    "v6e-16": (16, 16, 4, "4x4", "ct6e-standard-4t", "tpu-v6e-slice"),
+    "v6e-256": (256, 256, 64, "16x16", "ct6e-standard-4t", "tpu-v6e-slice"),
     "v4-8": (4, 4, 1, "2x2x1", "ct4p-hightpu-4t", "tpu-v4-podslice"),
     "v4-64": (32, 32, 8, "2x4x4", "ct4p-hightpu-4t", "tpu-v4-podslice"),
     "v4-1536": (768, 768, 192, "8x8x12", "ct4p-hightpu-4t", "tpu-v4-podslice"),
@@ -120,6 +124,7 @@ def test_names_are_in_order():
 @pytest.mark.parametrize(("spelling", "name"), [
     ("v5litepod-16", "v5e-16"), ("V5E-16", "v5e-16"), (" A100-80GB-8 ", "a100-80gb-8"),
     ("a100-40gb-8", "a100-8"), ("h100-80gb-8", "h100-8"), ("h200-141gb-8", "h200-8"),
+    ("trillium-8", "v6e-8"),
 ])
 def test_a_device_has_several_spellings(spelling, name):
     """Google's own names, and names in capitals, select the same devices."""
@@ -138,11 +143,9 @@ def test_a_device_has_several_spellings(spelling, name):
     ("v5e-2x2", "There is no device 'v5e-2x2'; v5e is available as"),
     ("v5e-²", "There is no device 'v5e-²'; v5e is available as"),
     ("h10-8", "There is no device 'h10-8'; a device must be a generation and a number, such as "
-     "'v5e-16', with one of the generations v5e, v5p, v4, v3, v2, t4, v100, l4, a100, a100-80gb, "
-     "h100, h200, cpu. Did you mean 'h100-8'?"),
+     "'v5e-16', with one of the generations v5e, v5p, v6e, v4, v3, v2, t4, v100, l4, a100, "
+     "a100-80gb, h100, h200, cpu. Did you mean 'h100-8'?"),
     ("", "There is no device ''; a device must be a generation and a number"),
-    ("v6e-8", "Trials cannot run on 'v6e-8': from TPU v6e on, Vertex AI does not support "
-     "TensorFlow"),
     ("v7-8", "Trials cannot run on 'v7-8': TPU v7 (tpu7x) does not support TensorFlow"),
     ("tpu7x-8", "Trials cannot run on 'tpu7x-8': TPU v7 (tpu7x) does not support TensorFlow"),
 ])
@@ -161,6 +164,7 @@ def test_an_unknown_device_is_reported(name, message):
     ("v5e-16", None),
     ("v4-8", None),
     ("v5p-8", None),
+    ("v6e-8", None),
     ("a100-16", VertexMachine("a2-highgpu-8g", "NVIDIA_TESLA_A100", 8, replicas=2)),
     ("cpu-8", VertexMachine("n2-standard-8")),
 ])
@@ -209,9 +213,12 @@ def test_a_cluster_accepts_every_device():
     ("v4-8", "vertex", False, [
         "Vertex AI has no v4-8 to train on; it has v5e-1 to v5e-8, v3-8 to v3-2048, v2-8 to "
         "v2-512; --executor gke has it."]),
+    ("v6e-8", "vertex", False, [
+        "Vertex AI has no v6e-8 to train on; it has v5e-1 to v5e-8, v3-8 to v3-2048, v2-8 to "
+        "v2-512; --executor gke has it."]),
     ("v2-8", "gke", False, [
-        "GKE has no v2-8 to train on; it has v5e-1 to v5e-256, v5p-8 to v5p-12288, v4-8 to "
-        "v4-4096, v3-8 to v3-2048; --executor vertex has it."]),
+        "GKE has no v2-8 to train on; it has v5e-1 to v5e-256, v5p-8 to v5p-12288, v6e-1 to "
+        "v6e-256, v4-8 to v4-4096, v3-8 to v3-2048; --executor vertex has it."]),
     ("v5e-4", "vertex", True, [
         "Vertex AI has no spot machines with TPUs; drop --spot, or use --executor gke."]),
     ("v5e-4", "vertex", False, []),
@@ -233,13 +240,16 @@ def test_every_device_is_available_somewhere(name):
 
 
 def test_untested_devices_have_warnings():
-    """Untested devices have warnings: TPUs, multi-host slices and pods on Vertex AI."""
+    """Untested devices have warnings: TPUs, v6e, hosts that share a trial, pods on Vertex AI."""
     assert all(get_device(name).warnings for name in TPUS)
     single, several = (set(get_device(name).warnings) for name in ("v5e-8", "v5e-16"))
     assert single < several
     assert any("Vertex AI" in it for it in get_device("v3-32").warnings)
     assert not any("Vertex AI" in it for it in get_device("v3-8").warnings)
+    assert any("v6e is unproven" in it for it in get_device("v6e-1").warnings)
     assert get_device("h100-4").warnings
     assert not get_device("h100-8").warnings
+    for name in ("h100-16", "a100-32", "l4-16"):
+        assert any("about 4 GB/s" in it and "GPUDirect" in it for it in get_device(name).warnings)
     sentences = {it for name in device_names() for it in devices.get_device(name).warnings}
     assert all(it.endswith(".") for it in sentences)

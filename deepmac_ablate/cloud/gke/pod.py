@@ -16,11 +16,13 @@ from deepmac_ablate.errors import UserError
 # Additional seconds for a worker to write the log and state after its trainer has ended.
 _SECONDS_TO_FINISH = 15
 _RESOURCES = {"tpu": "google.com/tpu", "gpu": "nvidia.com/gpu"}
-# Every machine with accelerators has more per chip. Machines are not shared and there are no
-# limits, so a pod gets all of its machine; the requests keep it off smaller ones.
-_CPUS_PER_CHIP = 2
-_GIB_PER_CHIP = 8
-# Shares of a small machine that the system leaves: it takes a quarter of the first 4 GiB.
+# Every TPU host has more per chip. A pod asks for all chips of a host, so that it has the host to
+# itself.
+_CPUS_PER_TPU_CHIP = 2
+_GIB_PER_TPU_CHIP = 8
+# Other pods ask for these shares of the device's machine type, which the system leaves of a small
+# one: it takes a quarter of the first 4 GiB. Several pods can share a larger machine with the same
+# GPUs, but not so many that one gets less than the machine that it is planned for.
 _CPU_SHARE = 3 / 4
 _MEMORY_SHARE = 2 / 3
 _COORDINATOR = {"cpu": "4", "memory": "16Gi"}
@@ -140,16 +142,19 @@ def _secret(name: str, reference: str) -> dict[str, Any]:
 
 def _resources(device: Device) -> dict[str, Any]:
     """Return the resource requests and limits of a pod for one machine."""
-    if device.kind == "cpu":
-        count = int(device.name.partition("-")[2])
-        return {"requests": {"cpu": f"{count * _CPU_SHARE * 1000:.0f}m",
-                             "memory": f"{device.memory_gib * _MEMORY_SHARE * 1024:.0f}Mi"}}
     chips = device.chips_per_host
+    if device.kind == "tpu":
+        requests = {
+            "cpu": str(chips * _CPUS_PER_TPU_CHIP), "memory": f"{chips * _GIB_PER_TPU_CHIP}Gi"}
+    else:
+        requests = {
+            "cpu": f"{device.host_cpus * _CPU_SHARE * 1000:.0f}m",
+            "memory": f"{device.host_memory_gib * _MEMORY_SHARE * 1024:.0f}Mi"}
+    if device.kind == "cpu":
+        return {"requests": requests}
     # Kubernetes requires equal requests and limits for extended resources.
     accelerators = {_RESOURCES[device.kind]: str(chips)}
-    return {"requests": {"cpu": str(chips * _CPUS_PER_CHIP), "memory": f"{chips * _GIB_PER_CHIP}Gi",
-                         **accelerators},
-            "limits": accelerators}
+    return {"requests": {**requests, **accelerators}, "limits": accelerators}
 
 
 def _selector(request: JobRequest, placement: Placement) -> dict[str, str]:

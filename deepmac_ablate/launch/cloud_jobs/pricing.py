@@ -19,6 +19,12 @@ ASSUMED_UTILISATION = 0.1
 # Assumed minimum duration of a step: the host starts it, and decodes and transfers its batch.
 LEAST_SECONDS_PER_STEP = 0.05
 
+# Bytes per second between two hosts with GPUs, which exchange gradients over TCP: NVIDIA's figure
+# for a3-megagpu-8g without GPUDirect, see `generations.GPU_HOSTS_WARNING`. In a ring, each host
+# sends twice the gradients, four bytes each.
+TCP_BYTES_PER_SECOND = 4e9
+_BYTES_EXCHANGED_PER_PARAMETER = 8
+
 _FLOPS_PER_MULTIPLY_ADD = 2
 _SECONDS_PER_HOUR = 3600.0
 
@@ -57,12 +63,16 @@ def estimate_training(
         device: Device that it runs on.
         price: Price of the device's chips; None if it is unknown.
         steps_per_second: Pace measured on such a device; None to derive it from the multiply-adds
-            and the device's peak with `ASSUMED_UTILISATION` and `LEAST_SECONDS_PER_STEP`.
+            and the device's peak with `ASSUMED_UTILISATION` and `LEAST_SECONDS_PER_STEP`, and for
+            several hosts with GPUs from their network with `TCP_BYTES_PER_SECOND`.
     """
     if steps_per_second is None:
         flops = _FLOPS_PER_MULTIPLY_ADD * 1e9 * cost.training_gmacs
         peak = 1e12 * device.teraflops * device.chips
         seconds = max(flops / (ASSUMED_UTILISATION * peak), LEAST_SECONDS_PER_STEP * cost.steps)
+        if device.kind == "gpu" and device.hosts > 1:
+            exchanged = _BYTES_EXCHANGED_PER_PARAMETER * cost.trainable_parameters
+            seconds += cost.steps * exchanged / TCP_BYTES_PER_SECOND
     else:
         seconds = cost.steps / steps_per_second
     hours = seconds / _SECONDS_PER_HOUR

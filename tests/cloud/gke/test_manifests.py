@@ -45,8 +45,8 @@ def container(job: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("device", [
-    "cpu-8", "v3-8", "v3-32", "v4-8", "v4-16", "v5e-1", "v5e-8", "v5e-256", "v5p-8", "t4-1", "l4-4",
-    "a100-8", "a100-16", "h100-8"])
+    "cpu-8", "v3-8", "v3-32", "v4-8", "v4-16", "v5e-1", "v5e-8", "v5e-256", "v5p-8", "v6e-4",
+    "v6e-16", "t4-1", "l4-4", "a100-8", "a100-16", "h100-8"])
 @pytest.mark.parametrize("spot", [False, True])
 def test_manifests_are_valid(device, spot):
     """The API server's schemas accept manifests of all kinds of devices, with every setting."""
@@ -200,12 +200,12 @@ def test_secrets_are_references():
     secrets = {"WANDB_API_KEY": "wandb/api-key"}
     reference = {"name": "WANDB_API_KEY", "valueFrom": {
         "secretKeyRef": {"name": "wandb", "key": "api-key"}}}
-    assert [{"name": "A", "value": "1"}, reference] == container(
-        render("cpu-8", env={"A": "1"}, secrets=secrets)["spec"])["env"]
+    assert [{"name": "TPU_LOAD_LIBRARY", "value": "0"}, {"name": "A", "value": "1"}, reference] == (
+        container(render("cpu-8", env={"A": "1"}, secrets=secrets)["spec"])["env"])
     jobs = parts(render("v5e-16", env={"A": "1"}, secrets=secrets))
     assert reference in container(jobs["coordinator"])["env"]
-    assert [{"name": "PJRT_DEVICE", "value": "TPU"}, {"name": "A", "value": "1"}] == (
-        container(jobs["host"])["env"])
+    assert ["PJRT_DEVICE", "TF_XLA_FLAGS", "A"] == [
+        variable["name"] for variable in container(jobs["host"])["env"]]
 
 
 def test_a_key_in_place_of_a_reference_is_refused():
@@ -219,22 +219,43 @@ def test_dollars_are_escaped():
     """Arguments and variables with dollars arrive as written, though Kubernetes expands them."""
     job = render("cpu-8", args=("worker", "$(HOME)", "a$$b"), env={"A": "$(B)"})["spec"]
     assert ["worker", "$$(HOME)", "a$$$$b"] == container(job)["args"]
-    assert [{"name": "A", "value": "$$(B)"}] == container(job)["env"]
+    assert {"name": "A", "value": "$$(B)"} in container(job)["env"]
 
 
-@pytest.mark.parametrize("name", [it for it in devices.device_names() if it.startswith("cpu-")])
-def test_a_pod_fits_its_cpu_machine(name):
+@pytest.mark.parametrize(
+    "name", [it for it in devices.device_names() if devices.get_device(it).kind != "tpu"])
+def test_a_pod_fits_its_machine(name):
     """A pod requests less than the allocatable share of a machine in GKE's documentation."""
-    size, memory = int(name.removeprefix("cpu-")), devices.get_device(name).memory_gib
+    device = devices.get_device(name)
+    size, memory = device.host_cpus, device.host_memory_gib
     shares = [(4, 0.25), (4, 0.20), (8, 0.10), (112, 0.06), (float("inf"), 0.02)]
     taken, left = 100 / 1024, memory
     for width, share in shares:
         taken += share * min(width, left)
         left -= min(width, left)
     cpus_taken = 0.06 + 0.01 + min(size - 2, 2) * 0.005 + max(size - 4, 0) * 0.0025
-    asked = container(render(name)["spec"])["resources"]["requests"]
-    assert 0.5 * size < int(asked["cpu"].removesuffix("m")) / 1000 < size - cpus_taken - 0.2
-    assert 0.5 * memory < int(asked["memory"].removesuffix("Mi")) / 1024 < memory - taken - 0.3
+    cpus, gib = requested(name)
+    assert 0.5 * size < cpus < size - cpus_taken - 0.2
+    assert 0.5 * memory < gib < memory - taken - 0.3
+
+
+def requested(name: str) -> tuple[float, float]:
+    """The virtual CPUs and GiB that a pod on a device requests."""
+    manifest = render(name)
+    job = parts(manifest)["worker"] if manifest["kind"] == "JobSet" else manifest["spec"]
+    asked = container(job)["resources"]["requests"]
+    return (int(asked["cpu"].removesuffix("m")) / 1000,
+            int(asked["memory"].removesuffix("Mi")) / 1024)
+
+
+@pytest.mark.parametrize(("name", "cpus", "memory"), [
+    ("t4-1", 8, 30), ("v100-1", 8, 30), ("l4-1", 8, 32), ("a100-1", 12, 85),
+    ("a100-80gb-1", 12, 170), ("h100-1", 26, 234), ("h100-8", 208, 1872), ("h200-8", 224, 2952)])
+def test_pods_with_gpus_do_not_crowd_a_larger_machine(name, cpus, memory):
+    """Each asks for most of the machine of Compute Engine's page that its device names."""
+    found = requested(name)
+    assert 0.7 * cpus <= found[0] <= cpus
+    assert 0.6 * memory <= found[1] <= memory
 
 
 def test_hours_become_the_deadline():

@@ -19,6 +19,10 @@ from deepmac_ablate.cloud.vertex.client import Vertex
 from deepmac_ablate.errors import UserError
 from tests.fakes import vertex_rules, vertex_server
 
+# Of Keras' example for tensorflow-tpu.
+XLA_FLAGS = (
+    "--tf_mlir_enable_mlir_bridge=true --tf_mlir_enable_convert_control_to_data_outputs_pass=true "
+    "--tf_mlir_enable_merge_control_flow_pass=true")
 RESOURCE = "projects/424242/locations/us-central1/customJobs/1001"
 
 
@@ -58,6 +62,7 @@ def test_the_request_is_written_out():
         "imageUri": asked.image, "args": [*asked.args],
         "env": [
             {"name": "PJRT_DEVICE", "value": "TPU"},
+            {"name": "TF_XLA_FLAGS", "value": XLA_FLAGS},
             {"name": "TF_CPP_MIN_LOG_LEVEL", "value": "1"}]}
     machine = {"machineType": "ct5lp-hightpu-4t", "tpuTopology": "2x2"}
     assert {
@@ -103,7 +108,7 @@ def test_secrets_are_references_in_the_arguments():
         "--secret", "WANDB_API_KEY=projects/my-project/secrets/wandb/versions/latest",
         "--secret", "HF_TOKEN=projects/other/secrets/hf/versions/3",
     ] == pool["containerSpec"]["args"]
-    assert [{"name": "PJRT_DEVICE", "value": "TPU"}] == pool["containerSpec"]["env"]
+    assert ["PJRT_DEVICE", "TF_XLA_FLAGS"] == [it["name"] for it in pool["containerSpec"]["env"]]
 
 
 @pytest.mark.parametrize(("changes", "says"), [

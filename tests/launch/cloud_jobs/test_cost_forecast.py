@@ -222,7 +222,7 @@ def test_a_batch_that_cannot_be_shared(plan):
     (["--device", "v5e-4"], "--device v5e-4 has no effect with --executor local; it"),
     (["--spot"], "--spot has no effect with --executor local; it applies only to"),
     (["--executor", "gke", "--device", "v5e-12"], "Did you mean 'v5e-16'?"),
-    (["--executor", "gke", "--device", "v6e-8"], "use v5e or v5p."),
+    (["--executor", "gke", "--device", "v7-8"], "use v5e or v5p."),
 ])
 def test_options_that_make_no_sense(plan, arguments, message):
     """Contradictory options exit with status 2 and one sentence."""

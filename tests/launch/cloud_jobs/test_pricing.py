@@ -42,6 +42,14 @@ def test_an_estimate_for_a_cpu():
     assert (15_000, 15_000, 18_000) == pytest.approx((found.hours, found.chip_hours, found.usd))
 
 
+def test_an_estimate_for_several_hosts_with_gpus():
+    """Per step, 8 bytes of each of 45 million parameters pass the network, which takes 0.09 s."""
+    one, two = (estimate_training(COST, get_device(name), PRICE) for name in ("a100-8", "a100-16"))
+    assert one.hours / 2 + 90_000 * 0.09 / 3600 == pytest.approx(two.hours)
+    assert two.hours > one.hours
+    assert 16 * 1.2 * two.hours == pytest.approx(two.usd)
+
+
 def test_a_small_model_does_not_make_a_step_free():
     """Each step takes at least 0.05 s, unless its pace was measured."""
     small = dataclasses.replace(COST, backbone_gmacs=0.1, box_gmacs=0.1, mask_gmacs=0.0, steps=7200)
