@@ -31,6 +31,7 @@ from deepmac_ablate.commands import (
 )
 from deepmac_ablate.errors import BrokenFileWarning, UserError, did_you_mean
 from deepmac_ablate.progress import plain_output
+from deepmac_ablate.training import tpu_environment
 
 # In the order of --help, which does not list `worker` and `tpu-server`: only jobs run these.
 _COMMANDS: tuple[ModuleType, ...] = (
@@ -100,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status of the process."""
     # TensorFlow logs missing GPUs and its own deprecated calls; real errors are raised.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    tpu_environment.set_platform_variables(os.environ)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         # Gin files may import the user's own modules; appended last, so that these shadow nothing.

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 PJRT = frozenset({"v5e", "v5p", "v6e"})
 
 # Variables for TensorFlow on such TPUs, and on the coordinator of a slice, which compiles for them.
-# Keras' example for tensorflow-tpu 2.19.1 (keras.io, keras_rs distributed embedding) and the
+# Keras' example for tensorflow-tpu 2.19.1 (keras-io, keras_rs/distributed_embedding_tf) and the
 # published scripts for slices on GKE (SinaChavoshi/GKESamples, tpu_tfjob_worker.sh) set these
 # flags; the others that the scripts set concern embeddings only.
 XLA_FLAGS = {"TF_XLA_FLAGS": (

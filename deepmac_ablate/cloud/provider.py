@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 from deepmac_ablate.cloud.devices import Device
+from deepmac_ablate.errors import UserError
 
 JobState = Literal["queued", "running", "preempted", "succeeded", "failed", "expired", "cancelled",
                    "gone"]
@@ -86,6 +87,8 @@ class JobRequest:
         service_account: Service account of the job; None for the cloud's default.
         hours: Time limit in hours.
         grace: Seconds between SIGTERM and SIGKILL.
+        end_notice: File by which the hosts of a TPU slice tell the job's worker, which runs on
+            another machine, that they are asked to end.
     """
 
     name: str
@@ -99,3 +102,19 @@ class JobRequest:
     service_account: str | None = None
     hours: float = 168.0
     grace: float = 30.0
+    end_notice: str | None = None
+
+
+def check_one_capacity(
+    cloud: str, spot: bool, reservation: str | None, flex_start: bool
+) -> None:
+    """Check that the machines of a job come from at most one kind of capacity.
+
+    Raises:
+        UserError: If several are requested.
+    """
+    ways = {
+        "spot machines": spot, "a reservation": reservation is not None, "flex start": flex_start}
+    if len(chosen := [name for name, is_chosen in ways.items() if is_chosen]) > 1:
+        raise UserError(
+            f"{cloud} provides machines in one way only; choose one of {' and '.join(chosen)}.")

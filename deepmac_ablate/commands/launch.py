@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from deepmac_ablate import errors
+from deepmac_ablate.cloud.gke.pod import SPOT_GRACE
 from deepmac_ablate.commands import cloud_options
 from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.commands.plan import add_sweep_options, edit_and_check, sweep_workdir
@@ -41,6 +42,8 @@ from deepmac_ablate.sweep.sweep_file import load_sweep
 _MOST_ARMS = 60
 # Metrics of that table: masks in ground-truth boxes, masks in detected boxes, the detector.
 _METRICS = ("groundtruth/iou", "groundtruth/mask_ap", "detections/mask_ap", "detections/box_ap")
+# Seconds that Kubernetes gives a pod by default, and that a supervisor gives a trainer.
+_GRACE = 30.0
 # Cloud jobs at a time unless --max-parallel is given; the quota of the cloud may allow more.
 _JOBS_AT_A_TIME = 8
 
@@ -79,6 +82,11 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
         help="minutes without output after which a trial counts as hung, 0 for no limit (default: "
         "%(default)g)")
     parser.add_argument(
+        "--grace", type=at_least(1.0), metavar="SECONDS",
+        help="seconds that a trial has in all to save a checkpoint and end when it is asked to "
+        f"(default: {_GRACE:g}; {SPOT_GRACE:g} with --executor gke --spot, which is what GKE gives "
+        "spot pods)")
+    parser.add_argument(
         "--then", metavar="COMMAND",
         help="shell command to run when the launch has ended, whatever its outcome, with the "
         "variables DEEPMAC_ABLATE_WORKDIR and DEEPMAC_ABLATE_STATUS (the exit status)")
@@ -101,7 +109,8 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     workdir = sweep_workdir(sweep, args)
     checked = edit_and_check(sweep, args, request)
     console = PlainConsole(sys.stderr)
-    options = JobOptions(args.eval_job, args.tracking, 60.0 * args.silence_limit)
+    options = JobOptions(
+        args.eval_job, args.tracking, 60.0 * args.silence_limit, _grace(args, request))
     if request is None:
         devices = list_gpus(os.environ)
         executor: Executor = LocalExecutor(workdir, options, devices)
@@ -134,6 +143,14 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     if args.then:
         run_afterwards(args.then, workdir, status)
     return status
+
+
+def _grace(args: argparse.Namespace, request: DeviceRequest | None) -> float:
+    """Return the seconds that a trial has to end: the given ones, or those of the platform."""
+    if args.grace is not None:
+        return args.grace
+    on_spot_pods = request is not None and request.executor == "gke" and request.spot
+    return SPOT_GRACE if on_spot_pods else _GRACE
 
 
 def run_afterwards(command: str, workdir: SweepWorkdir, status: int) -> None:

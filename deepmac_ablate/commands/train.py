@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
     """Run the trial, and then those that a supervisor hands over."""
     # Before TensorFlow is imported, which takes seconds.
     _read_trial(args)
-    tpu_environment.set_tpu_variables(os.environ)
+    tpu_environment.prepare_for_tpu(os.environ)
     from deepmac_ablate.training.session_cache import SessionCache
 
     parser, cache = argparse.ArgumentParser(), SessionCache()

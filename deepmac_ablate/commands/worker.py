@@ -49,6 +49,9 @@ def register(commands: argparse._SubParsersAction) -> None:
         "--grace", type=float, default=30.0, metavar="SECONDS",
         help="seconds between an interrupt and the kill (default: %(default)g)")
     parser.add_argument(
+        "--end-notice", metavar="FILE",
+        help="file by which a host of a TPU slice says that it is asked to end")
+    parser.add_argument(
         "--hosts", default="", metavar="HOST,HOST...",
         help="machines that train the trial together, in the order of their indices")
     parser.set_defaults(run=_run)
@@ -63,7 +66,7 @@ def read_config(args: argparse.Namespace) -> worker.WorkerConfig:
     return worker.WorkerConfig(
         folder=args.workdir, role=args.role, mode=args.mode, tracking=args.tracking,
         code=args.code, runtime=tuple(args.runtime), secrets=_references(args.secret),
-        silence_limit=args.silence_limit, grace=args.grace,
+        silence_limit=args.silence_limit, grace=args.grace, end_notice=args.end_notice,
         hosts=tuple(filter(None, args.hosts.split(","))))
 
 

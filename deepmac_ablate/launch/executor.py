@@ -22,7 +22,8 @@ class JobOptions(NamedTuple):
         tracking: "off", "offline" or "online".
         silence_limit: Seconds without a sign of life after which a trial has failed; 0 for no
             limit.
-        grace: Seconds that a trainer has to save a checkpoint and exit after it is asked to stop.
+        grace: Seconds from the request to stop until everything that a trial runs is killed. In a
+            cloud the last log and state are written within them, too.
     """
 
     eval_job: bool = False

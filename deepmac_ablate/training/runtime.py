@@ -110,12 +110,12 @@ class Runtime:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(self._tpu)
             tf.config.experimental_connect_to_cluster(resolver)
             tf.tpu.experimental.initialize_tpu_system(resolver)
-        except tf.errors.NotFoundError as error:
-            raise UserError(
-                "Runtime.strategy = 'tpu', but this TensorFlow does not support TPUs: install the "
-                "package tensorflow-tpu in place of tensorflow, or bind 'one_device' on a machine "
-                "without a TPU.") from error
         except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+            if "No OpKernel" in str(error):
+                raise UserError(
+                    "Runtime.strategy = 'tpu', but this TensorFlow does not support TPUs: install "
+                    "the package tensorflow-tpu in place of tensorflow, or bind 'one_device' on a "
+                    "machine without a TPU.") from error
             raise UserError(
                 f"Runtime.strategy = 'tpu', but no TPU answers at Runtime.tpu = {self._tpu!r} "
                 f"({str(error).strip().splitlines()[0]}); bind 'local' on the TPU's own host, or "

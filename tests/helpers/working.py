@@ -54,14 +54,15 @@ def run(
 
 @contextlib.contextmanager
 def running(
-    trainer: str, *options: str, cwd: Path, environ: Mapping[str, str] | None = None
+    trainer: str, *options: str, cwd: Path, environ: Mapping[str, str] | None = None,
+    seconds: float = 20.0,
 ) -> Iterator[subprocess.Popen]:
-    """Yield a worker whose trainer has written "ready"."""
+    """Yield a worker whose trainer has written "ready", within some seconds."""
     ready = cwd / "ready"
     ready.unlink(missing_ok=True)
     process = start(trainer, *options, cwd=cwd, environ=environ)
     try:
-        supervised.wait_until(lambda: ready.exists() or process.poll() is not None)
+        supervised.wait_until(lambda: ready.exists() or process.poll() is not None, seconds)
         assert process.poll() is None, process.communicate()
         yield process
     finally:
@@ -79,6 +80,8 @@ def main(trainer: str, *options: str) -> int:
         _hurry()
 
     def command(folder, mode, tracking, runtime):
+        if "import tensorflow" in trainer:
+            return (sys.executable, "-c", trainer, folder)
         return supervised.python(trainer, folder, mode, tracking, *runtime)
 
     try:

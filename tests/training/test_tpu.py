@@ -6,8 +6,6 @@ has for TPUs; this TensorFlow lists only the former.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +17,12 @@ from tensorflow.python.framework import kernels
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.detectors.region_parts import Detections, StaticDetections
-from deepmac_ablate.training import tpu_environment
 from deepmac_ablate.training.run import run_trial
 from deepmac_ablate.training.runtime import Runtime
 from deepmac_ablate.training.session import Session, prepare_session
 from deepmac_ablate.training.trainer import Trainer
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.helpers.tiny_trial import Recipe
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # What a TPU would build for `@Detections()`.
 STATIC = "MaskRCNN.detections = @StaticDetections()"
@@ -193,48 +188,3 @@ def test_a_tpu_without_address_is_named() -> None:
     """A name that no cloud resolves is refused, and the message names the valid addresses."""
     with pytest.raises(UserError, match=r"no TPU answers at Runtime\.tpu = 'nowhere' \(.*'local'"):
         Runtime(strategy="tpu", tpu="nowhere").create_strategy()
-
-
-_LIBRARY = """
-from deepmac_ablate.training.tpu_environment import set_tpu_variables
-environment = {'PJRT_DEVICE': 'TPU'}
-set_tpu_variables(environment)
-print(environment)
-"""
-
-
-def test_the_other_variables_follow_from_one(tmp_path: Path) -> None:
-    """The variables that TensorFlow reads point to the installed library."""
-    (tmp_path / "libtpu").mkdir()
-    (tmp_path / "libtpu/__init__.py").write_text("")
-    run = subprocess.run(
-        [sys.executable, "-c", _LIBRARY], cwd=ROOT, capture_output=True, text=True, check=True,
-        env={"PYTHONPATH": f"{ROOT}:{tmp_path}"})
-    library = str(tmp_path / "libtpu/libtpu.so")
-    assert str({
-        "PJRT_DEVICE": "TPU", "NEXT_PLUGGABLE_DEVICE_USE_C_API": "true",
-        "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": library, "TPU_LIBRARY_PATH": library,
-    }) == run.stdout.strip()
-
-
-@pytest.mark.parametrize("environment", [{}, {"PJRT_DEVICE": "CPU"}])
-def test_without_a_tpu_nothing_is_set(environment: dict[str, str]) -> None:
-    """Without PJRT_DEVICE=TPU the environment stays as it is."""
-    completed = dict(environment)
-    tpu_environment.set_tpu_variables(completed)
-    assert environment == completed
-
-
-def test_variables_that_are_set_are_kept() -> None:
-    """Paths that an image sets are kept, even without the package."""
-    given = {"PJRT_DEVICE": "TPU", "TF_PLUGGABLE_DEVICE_LIBRARY_PATH": "/lib/libtpu.so",
-             "TPU_LIBRARY_PATH": "/lib/libtpu.so"}
-    completed = dict(given)
-    tpu_environment.set_tpu_variables(completed)
-    assert {**given, "NEXT_PLUGGABLE_DEVICE_USE_C_API": "true"} == completed
-
-
-def test_a_tpu_without_its_library_is_a_mistake() -> None:
-    """The message names the missing package."""
-    with pytest.raises(UserError, match=r"the package libtpu is not installed; install tensorflow"):
-        tpu_environment.set_tpu_variables({"PJRT_DEVICE": "TPU"})

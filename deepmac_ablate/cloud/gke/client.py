@@ -36,15 +36,17 @@ class Gke:
         flex_start: Whether to wait for machines with flex start, see `Placement`.
         queue: Name of a Kueue queue, see `Placement`.
         pull_secrets: Names of secrets for pulling images, see `Placement`.
+        privileged: Whether containers with TPUs run privileged, see `Placement`.
         patience: Seconds of retries while the cluster does not answer.
     """
 
     def __init__(
         self, namespace: str = "default", context: str | None = None, *,
         reservation: str | None = None, flex_start: bool = False, queue: str | None = None,
-        pull_secrets: tuple[str, ...] = (), patience: float = 60.0,
+        pull_secrets: tuple[str, ...] = (), privileged: bool = True, patience: float = 60.0,
     ) -> None:
-        self._placement = Placement(namespace, reservation, flex_start, queue, pull_secrets)
+        self._placement = Placement(
+            namespace, reservation, flex_start, queue, pull_secrets, privileged)
         self._context = context
         self._patience = patience
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from deepmac_ablate.cloud.gke import pod
 from deepmac_ablate.cloud.gke.pod import Placement
-from deepmac_ablate.cloud.provider import JobRequest
+from deepmac_ablate.cloud.provider import JobRequest, check_one_capacity
 from deepmac_ablate.errors import UserError
 
 INSTALL = ("kubectl apply --server-side -f "
@@ -22,8 +22,9 @@ _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 # ended; it occupies no machine.
 _KEPT_SECONDS = 30 * 24 * 3600
 
-# Ports of TensorFlow's servers: on TPU hosts the one that its resolver assumes, and on others.
-_TPU_PORT = 8470
+# Ports of TPU hosts: TensorFlow's server, as its resolver assumes, libtpu, and the host that leads
+# the mesh. Port of TensorFlow's server on other hosts.
+_TPU_PORTS = {"tensorflow": 8470, "libtpu": 8471, "mesh": 8476}
 _PEER_PORT = 2222
 # Label of a node pool, which has the machines of one slice and no others.
 _ONE_POOL = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
@@ -56,11 +57,7 @@ def _check_request(request: JobRequest, placement: Placement) -> None:
     if device.kind != "cpu" and device.gke_accelerator is None:
         raise UserError(f"GKE has no machines with {device.name}; use another --device, or "
                         "--executor vertex.")
-    ways = {"spot machines": request.spot, "a reservation": placement.reservation is not None,
-            "flex start": placement.flex_start}
-    if len(chosen := [name for name, is_chosen in ways.items() if is_chosen]) > 1:
-        raise UserError(
-            f"GKE provides machines in one way only; choose one of {' and '.join(chosen)}.")
+    check_one_capacity("GKE", request.spot, placement.reservation, placement.flex_start)
     if placement.flex_start and device.kind == "cpu":
         raise UserError(
             f"Flex start is for accelerators, but {device.name} has none; drop --flex-start.")
@@ -101,21 +98,25 @@ def _tpu_slice_jobset(request: JobRequest, placement: Placement) -> dict[str, An
 
     Every host runs a server for its chips, which never ends by itself. The coordinator, which needs
     no chips, runs the job's command; it starts once all servers answer, so that no timeout runs
-    while the slice is provisioned. The job has succeeded when the coordinator has.
+    while the slice is provisioned. The job has succeeded when the coordinator has. A host that is
+    asked to end writes the end notice, and serves until the coordinator has saved.
     """
-    addresses = ",".join(
-        f"grpc://{host}:{_TPU_PORT}" for host in _host_names(request, "host"))
+    names, port = _host_names(request, "host"), _TPU_PORTS["tensorflow"]
+    notice = [] if request.end_notice is None else ["--end-notice", request.end_notice]
     server = pod.device_pod_template(
-        request, placement, ["tpu-server"],
-        {"ports": [{"name": "tensorflow", "containerPort": _TPU_PORT}],
-         "readinessProbe": {"tcpSocket": {"port": _TPU_PORT}, "periodSeconds": 5}})
+        request, placement,
+        ["tpu-server", "--hosts", ",".join(names), "--grace", f"{request.grace:g}", *notice],
+        {"ports": [{"name": name, "containerPort": number}
+                   for name, number in _TPU_PORTS.items()],
+         "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 5}})
     # Servers need no secrets.
     container = server["spec"]["containers"][0]
     container["env"] = [variable for variable in container["env"] if "value" in variable]
     hosts = _replicated_job("host", request.device.hosts, server)
     # Not on the JobSet: the coordinator does not need a node pool to itself.
     hosts["template"]["metadata"] = {"annotations": dict(_ONE_POOL)}
-    args = [*request.args, "--runtime", f"Runtime.tpu = '{addresses}'"]
+    addresses = ",".join(f"grpc://{name}:{port}" for name in names)
+    args = [*request.args, "--runtime", f"Runtime.tpu = '{addresses}'", *notice]
     coordinator = _replicated_job(
         "coordinator", 1, pod.coordinator_pod_template(request, placement, args),
         _deadline(request))

@@ -13,8 +13,6 @@ from deepmac_ablate.cloud.devices import Device
 from deepmac_ablate.cloud.provider import JobRequest
 from deepmac_ablate.errors import UserError
 
-# Additional seconds for a worker to write the log and state after its trainer has ended.
-_SECONDS_TO_FINISH = 15
 _RESOURCES = {"tpu": "google.com/tpu", "gpu": "nvidia.com/gpu"}
 # Every TPU host has more per chip. A pod asks for all chips of a host, so that it has the host to
 # itself.
@@ -25,6 +23,10 @@ _GIB_PER_TPU_CHIP = 8
 # GPUs, but not so many that one gets less than the machine that it is planned for.
 _CPU_SHARE = 3 / 4
 _MEMORY_SHARE = 2 / 3
+# Seconds that GKE gives the containers of a spot pod by default, half of what a spot machine has
+# (GKE's page on Spot VMs). Autopilot gives at most 25; node pools from GKE 1.35 on can be set to
+# more.
+SPOT_GRACE = 15.0
 _COORDINATOR = {"cpu": "4", "memory": "16Gi"}
 _SECRET = re.compile(r"(?P<name>[a-z0-9]([-a-z0-9.]*[a-z0-9])?)/(?P<key>[-._a-zA-Z0-9]+)")
 
@@ -46,6 +48,9 @@ class Placement:
             free and for at most seven days.
         queue: Name of Kueue's LocalQueue that decides when a job starts; None for none.
         pull_secrets: Names of the secrets for pulling images from other registries.
+        privileged: Whether containers with TPUs run privileged. libtpu needs a higher limit of
+            locked memory than containers have, and xpk runs them so; on nodes from 1.28 on GKE does
+            not require it, and Autopilot refuses it.
     """
 
     namespace: str = "default"
@@ -53,6 +58,7 @@ class Placement:
     flex_start: bool = False
     queue: str | None = None
     pull_secrets: tuple[str, ...] = ()
+    privileged: bool = True
 
 
 def device_pod_template(request: JobRequest, placement: Placement, args: Sequence[str],
@@ -70,6 +76,8 @@ def device_pod_template(request: JobRequest, placement: Placement, args: Sequenc
     """
     device = request.device
     request = dataclasses.replace(request, env={**device.variables, **request.env})
+    if device.kind == "tpu" and placement.privileged:
+        container = {**container, "securityContext": {"privileged": True}}
     template = _template(request, placement, args, _resources(device), container)
     spec = template["spec"]
     if selector := _selector(request, placement):
@@ -85,13 +93,15 @@ def device_pod_template(request: JobRequest, placement: Placement, args: Sequenc
 
 def coordinator_pod_template(request: JobRequest, placement: Placement,
                              args: Sequence[str]) -> dict[str, Any]:
-    """Return the template of a pod that needs no accelerator of its own.
+    """Return the template of the coordinator of a TPU slice, which has no accelerator itself.
 
     It never runs on a spot machine: that would save cents, and its loss would stop the whole slice.
 
     Raises:
         UserError: If a reference to a secret is not of the form SECRET/KEY.
     """
+    variables = {**request.device.coordinator_variables, **request.env}
+    request = dataclasses.replace(request, env=variables)
     return _template(request, placement, args, {"requests": dict(_COORDINATOR)}, {})
 
 
@@ -108,7 +118,7 @@ def _template(request: JobRequest, placement: Placement, args: Sequence[str],
               resources: dict[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": math.ceil(request.grace) + _SECONDS_TO_FINISH,
+        "terminationGracePeriodSeconds": math.ceil(request.grace),
         "containers": [{
             "name": "worker", "image": request.image, "args": [_literal(arg) for arg in args],
             "env": _env(request), "resources": resources, **container}],

@@ -62,8 +62,9 @@ class JobTemplate:
         device, options = self.devices[role], self.options
         runtime = [
             word for binding in runtime_bindings(device) for word in ("--runtime", binding)]
+        folder = f"{self.workdir}/trials/{planned.id}"
         args = (
-            "worker", "--workdir", f"{self.workdir}/trials/{planned.id}", "--role", role,
+            "worker", "--workdir", folder, "--role", role,
             "--mode", options.modes()[role], "--tracking", options.tracking, "--code", self.code,
             *runtime, "--silence-limit", f"{options.silence_limit:g}",
             "--grace", f"{options.grace:g}")
@@ -74,7 +75,8 @@ class JobTemplate:
             name=self._job_name(plan.name, planned.id, role, number), image=self.image, args=args,
             device=device, env=self.env, secrets=self.secrets,
             labels={name: _to_label(value) for name, value in labels.items()}, spot=self.spot,
-            service_account=self.service_account, hours=self.hours, grace=options.grace)
+            service_account=self.service_account, hours=self.hours, grace=options.grace,
+            end_notice=f"{folder}/.{role}-end.tmp")
 
     def _job_name(self, sweep: str, trial_id: str, role: str, number: int) -> str:
         """Return a name that is unique among the jobs of all workdirs."""

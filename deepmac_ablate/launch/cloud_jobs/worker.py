@@ -22,6 +22,7 @@ from deepmac_ablate import errors
 from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.launch.cloud_jobs import code_snapshot
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission, read_submission
+from deepmac_ablate.launch.cloud_jobs.end_notice import SECONDS_TO_ARRIVE, listening_for_end
 from deepmac_ablate.launch.executor import train_command
 from deepmac_ablate.launch.supervision import attempt, locks
 from deepmac_ablate.launch.supervision.attempt_store import (
@@ -73,6 +74,8 @@ class WorkerConfig(NamedTuple):
         silence_limit: Seconds without a change of the trial's files after which it has failed; 0:
             no limit.
         grace: Seconds between SIGTERM and SIGKILL.
+        end_notice: File by which a host of a TPU slice says that it is asked to end; None where the
+            trainer runs on the machines that compute.
         hosts: Host names of the machines of the job, see `find_cluster_member`.
     """
 
@@ -85,6 +88,7 @@ class WorkerConfig(NamedTuple):
     secrets: Mapping[str, str] = {}
     silence_limit: float = 0.0
     grace: float = 30.0
+    end_notice: str | None = None
     hosts: tuple[str, ...] = ()
 
 
@@ -202,7 +206,7 @@ class _Worker:
     def run(self) -> int:
         """Train, as the chief or for the chief; return the exit status."""
         if self._member.is_chief:
-            with self._open_store() as store:
+            with self._open_store() as store, listening_for_end(self._config.end_notice):
                 return self._train(self._config, store)
         # The chief tracks the trial and watches its files.
         config = self._config._replace(tracking="off", silence_limit=0.0)
@@ -256,7 +260,7 @@ class _Worker:
             command=self._make_command(
                 config.folder, config.mode, config.tracking, config.runtime),
             env={**self._member.environment, **secrets}, silence_limit=config.silence_limit,
-            grace=config.grace - _seconds_to_finish(config.grace),
+            grace=_seconds_to_save(config),
             heartbeat=HEARTBEAT if self._is_remote else _DISK_HEARTBEAT,
             companion="train" if config.role == "eval" else None)
         hidden = [*secrets.values(), *secret_values(os.environ)]
@@ -270,6 +274,12 @@ def _fetch_secrets(references: Mapping[str, str]) -> dict[str, str]:
     from deepmac_ablate.cloud import secrets
 
     return secrets.fetch(references)
+
+
+def _seconds_to_save(config: WorkerConfig) -> float:
+    """Return the part of the grace period that the trainer has."""
+    late = SECONDS_TO_ARRIVE if config.end_notice else 0.0
+    return max(0.0, config.grace - _seconds_to_finish(config.grace) - late)
 
 
 def _seconds_to_finish(grace: float) -> float:

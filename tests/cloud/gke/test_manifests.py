@@ -120,14 +120,71 @@ def test_a_slice_of_several_hosts_is_a_jobset():
     assert {"cloud.google.com/gke-tpu-accelerator": "tpu-v5-lite-podslice",
             "cloud.google.com/gke-tpu-topology": "4x4"} == pod(host)["nodeSelector"]
     assert "4" == container(host)["resources"]["limits"]["google.com/tpu"]
-    assert ["tpu-server"] == container(host)["args"]
-    addresses = ",".join(f"grpc://trial-1-host-0-{i}.trial-1:8470" for i in range(4))
+    names = [f"trial-1-host-0-{i}.trial-1" for i in range(4)]
+    assert ["tpu-server", "--hosts", ",".join(names), "--grace", "30"] == container(host)["args"]
+    # As in the wheel's grpc_tpu_worker.py, and libtpu's own.
+    assert {8470, 8471, 8476} == {it["containerPort"] for it in container(host)["ports"]}
+    addresses = ",".join(f"grpc://{name}:8470" for name in names)
     assert ["worker", "--workdir", "gs://b/x", "--runtime", f"Runtime.tpu = '{addresses}'"] == (
         container(coordinator)["args"])
     assert "nodeSelector" not in pod(coordinator)
     assert "limits" not in container(coordinator)["resources"]
     assert {"operator": "All", "targetReplicatedJobs": ["coordinator"]} == (
         jobset["spec"]["successPolicy"])
+
+
+def test_hosts_tell_the_coordinator_that_they_are_asked_to_end():
+    """Both get the same file and the same grace period, as that of the coordinator's pod."""
+    notice = "gs://b/x/.train-end.tmp"
+    jobs = parts(render("v5e-16", spot=True, grace=15.0, end_notice=notice))
+    for role in ("host", "coordinator"):
+        args = container(jobs[role])["args"]
+        assert notice == args[args.index("--end-notice") + 1]
+        assert 15 == pod(jobs[role])["terminationGracePeriodSeconds"]
+    args = container(jobs["host"])["args"]
+    assert "15" == args[args.index("--grace") + 1]
+    assert "--end-notice" not in container(render("v5e-8", end_notice=notice)["spec"])["args"]
+
+
+def variables(job: dict[str, Any]) -> dict[str, str]:
+    return {it["name"]: it["value"] for it in container(job)["env"]}
+
+
+@pytest.mark.parametrize(("device", "pjrt"), [
+    ("v3-8", False), ("v3-32", False), ("v4-16", False), ("v5e-8", True), ("v5e-16", True),
+    ("v5p-16", True), ("v6e-16", True)])
+def test_tensorflow_loads_the_tpus_library_only_where_there_is_a_tpu(device, pjrt):
+    """The coordinator compiles for PJRT with the flags of the hosts, but has no TPU itself."""
+    manifest = render(device)
+    jobs = parts(manifest) if manifest["kind"] == "JobSet" else {"host": manifest["spec"]}
+    host = variables(jobs["host"])
+    assert ("TPU" == host.get("PJRT_DEVICE")) == ("TF_XLA_FLAGS" in host) == pjrt
+    assert "TPU_LOAD_LIBRARY" not in host
+    if "coordinator" in jobs:
+        found = variables(jobs["coordinator"])
+        assert "0" == found.pop("TPU_LOAD_LIBRARY")
+        assert found == {name: host[name] for name in host if name == "TF_XLA_FLAGS"}
+
+
+@pytest.mark.parametrize("device", ["cpu-8", "l4-1", "a100-16"])
+def test_jobs_without_a_tpu_do_not_load_its_library(device):
+    """An image for TPUs would otherwise ask a metadata server for minutes."""
+    manifest = render(device)
+    job = parts(manifest)["worker"] if manifest["kind"] == "JobSet" else manifest["spec"]
+    assert {"TPU_LOAD_LIBRARY": "0"} == variables(job)
+
+
+@pytest.mark.parametrize("device", ["v4-8", "v5e-8", "v5e-16", "v6e-1"])
+def test_tpu_containers_are_privileged_unless_the_cluster_refuses_that(device):
+    """As xpk runs them; other pods have no privilege."""
+    for placement, expected in (
+            (Placement(), {"privileged": True}), (Placement(privileged=False), None)):
+        manifest = render(device, placement)
+        jobs = parts(manifest) if manifest["kind"] == "JobSet" else {"host": manifest["spec"]}
+        assert expected == container(jobs["host"]).get("securityContext")
+        if "coordinator" in jobs:
+            assert "securityContext" not in container(jobs["coordinator"])
+    assert "securityContext" not in str(render("a100-8"))
 
 
 def test_only_hosts_request_an_exclusive_node_pool():
@@ -259,10 +316,10 @@ def test_pods_with_gpus_do_not_crowd_a_larger_machine(name, cpus, memory):
 
 
 def test_hours_become_the_deadline():
-    """The hours become the deadline, and the grace period exceeds that of the worker."""
+    """The hours become the deadline, and the grace period is that of the worker."""
     job = render("cpu-8", hours=1.5, grace=25.0)["spec"]
     assert 5400 == job["activeDeadlineSeconds"]
-    assert 25 < pod(job)["terminationGracePeriodSeconds"] < 60
+    assert 25 == pod(job)["terminationGracePeriodSeconds"]
     jobs = parts(render("v5e-16", hours=1.5))
     assert 5400 == jobs["coordinator"]["activeDeadlineSeconds"]
     assert "activeDeadlineSeconds" not in jobs["host"]

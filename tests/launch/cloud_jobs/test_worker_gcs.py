@@ -24,6 +24,7 @@ HERE = "bucket/x/trials/t0"
 STATE = f"{HERE}/state-train.json"
 LOG = f"{HERE}/logs/train-1.log"
 LOCK = f"{HERE}/.train.lock"
+NOTICE = f"{HERE}/.train-end.tmp"
 
 # Prints and waits until somebody touches "go", then leaves a result as the real one does.
 WAITING = f"""
@@ -117,6 +118,20 @@ def test_a_preempted_trial_is_interrupted(server, cwd):
     assert 0 == run(server, cwd, "print('again')")[0]
     assert ("finished", 2) == (state(server).state, state(server).number)
     assert b"again\n" == server.objects[f"{HERE}/logs/train-2.log"]
+
+
+def test_a_notice_of_a_host_ends_the_trainer(server, cwd):
+    """It counts as a request to end, and is gone once the state is written; an old one is not."""
+    server.objects[NOTICE] = b"The host of an earlier job was asked to end.\n"
+    with start(server, cwd, WAITING, "--end-notice", f"gs://{NOTICE}") as process:
+        supervised.wait_until(lambda: STATE in server.objects)
+        assert NOTICE not in server.objects
+        server.objects[NOTICE] = b"The host h1 was asked to end.\n"
+        assert 75 == process.wait(20)
+        assert "deepmac-ablate: The host h1 was asked to end.\n" == process.stderr.read()
+    assert (cwd / "asked").exists()
+    assert "interrupted" == state(server).state
+    assert NOTICE not in server.objects
 
 
 def test_a_machine_that_vanishes_is_waited_for(server, cwd):
