@@ -26,8 +26,8 @@ _EXECUTORS = {
     "image": ("vertex", "gke"), "eval_device": ("vertex", "gke"), "hours": ("vertex", "gke"),
     "service_account": ("vertex", "gke"), "env": ("vertex", "gke"), "secret": ("vertex", "gke"),
     "project": ("vertex",), "region": ("vertex",),
-    "context": ("gke",), "namespace": ("gke",), "reservation": ("gke",), "flex_start": ("gke",),
-    "queue": ("gke",),
+    "reservation": ("vertex", "gke"), "flex_start": ("vertex", "gke"),
+    "context": ("gke",), "namespace": ("gke",), "queue": ("gke",), "unprivileged": ("gke",),
 }
 
 
@@ -63,11 +63,16 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
         "--context", metavar="NAME", help="gke: kubectl context (default: the current context)")
     cloud.add_argument(
         "--namespace", metavar="NAME", help="gke: Kubernetes namespace (default: default)")
-    cloud.add_argument("--reservation", metavar="NAME", help="gke: reservation of machines")
+    cloud.add_argument(
+        "--reservation", metavar="NAME",
+        help="reservation of machines; vertex: projects/PROJECT/zones/ZONE/reservations/NAME")
     cloud.add_argument(
         "--flex-start", action="store_true", default=None,
-        help="gke: wait until all machines of a trial are available (flex start)")
+        help="wait until all machines of a trial are available (flex start)")
     cloud.add_argument("--queue", metavar="NAME", help="gke: Kueue queue")
+    cloud.add_argument(
+        "--unprivileged", action="store_true", default=None,
+        help="gke: do not run TPU containers privileged, which Autopilot clusters refuse")
     cloud.add_argument(
         "--dry-run", action="store_true", help="print the requests without sending them")
     cloud.add_argument(
@@ -141,14 +146,15 @@ def make_job_template(
 
 
 def _place(args: argparse.Namespace) -> dict[str, Any]:
+    given: dict[str, Any] = {"reservation": args.reservation, "flex_start": args.flex_start}
     if args.executor == "vertex":
-        return {
+        given |= {
             "project": credentials.find_project(args.project), "region": args.region or _REGION}
-    # Store the name: another context may be current when the sweep is stopped.
-    context = args.context or client.current_context()
-    given = {
-        "namespace": args.namespace, "context": context, "reservation": args.reservation,
-        "flex_start": args.flex_start, "queue": args.queue}
+    else:
+        # Store the name: another context may be current when the sweep is stopped.
+        given |= {
+            "context": args.context or client.current_context(), "namespace": args.namespace,
+            "queue": args.queue, "privileged": False if args.unprivileged else None}
     return {name: value for name, value in given.items() if value is not None}
 
 

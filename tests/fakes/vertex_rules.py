@@ -28,6 +28,10 @@ _L4_MACHINES = {"g2-standard-4": 1, "g2-standard-8": 1, "g2-standard-12": 1, "g2
 _N1_GPUS = {"NVIDIA_TESLA_T4": {1, 2, 4}, "NVIDIA_TESLA_V100": {1, 2, 4, 8},
             "NVIDIA_TESLA_P100": {1, 2, 4}, "NVIDIA_TESLA_P4": {1, 2, 4}}
 _TPU_HOSTS = {"1t": {"1x1"}, "4t": {"2x2"}, "8t": {"2x4"}}
+_FLEX_START_GPUS = {
+    "NVIDIA_L4", "NVIDIA_TESLA_A100", "NVIDIA_A100_80GB", "NVIDIA_H100_80GB",
+    "NVIDIA_H100_MEGA_80GB", "NVIDIA_H200_141GB", "NVIDIA_B200"}
+_RESERVATION = re.compile(r"projects/[\w-]+/zones/[\w-]+/reservations/[\w-]+")
 _TPU_MACHINE = re.compile(r"(ct5lp-hightpu|ct6e-standard)-(?P<chips>[148]t)")
 
 
@@ -76,6 +80,16 @@ def _broken(job: Any) -> Iterator[str]:
         yield "timeout must be positive"
     if scheduling.HasField("max_wait_duration") and strategy != "FLEX_START":
         yield "max_wait_duration is for FLEX_START"
+    if strategy == "FLEX_START":
+        # The page on scheduling training jobs by the availability of resources.
+        names = {aiplatform_v1.AcceleratorType(pool.machine_spec.accelerator_type).name
+                 for pool in pools}
+        if not names <= _FLEX_START_GPUS:
+            yield f"flex start does not have {' and '.join(sorted(names - _FLEX_START_GPUS))}"
+        if scheduling.timeout.ToSeconds() > 7 * 24 * 3600:
+            yield "flex start takes a timeout of seven days at most"
+        if len({str(pool.machine_spec) for pool in pools}) > 1:
+            yield "flex start takes the same machines in all pools"
     if spec.service_account and not re.fullmatch(
             r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com", spec.service_account):
         yield f"service account {spec.service_account} is malformed"
@@ -96,6 +110,11 @@ def _broken_pool(pool: Any) -> Iterator[str]:
 
 
 def _broken_machine(machine: Any) -> Iterator[str]:
+    affinity = machine.reservation_affinity
+    if machine.HasField("reservation_affinity") and (
+            affinity.key != "compute.googleapis.com/reservation-name"
+            or not all(map(_RESERVATION.fullmatch, affinity.values)) or not affinity.values):
+        yield f"{list(affinity.values)} are not full names of reservations"
     name = machine.machine_type
     gpu = aiplatform_v1.AcceleratorType(machine.accelerator_type).name
     count = machine.accelerator_count

@@ -51,13 +51,18 @@ class Vertex:
     Args:
         project: Name or number of the project.
         region: Region, such as "us-central1".
+        reservation: Full name of a reservation of machines, see `requests.Capacity`.
+        flex_start: Whether to wait for machines with flex start, see `requests.Capacity`.
         patience: Seconds of retries while Vertex AI does not answer.
 
     Raises:
         UserError: If the region is not valid.
     """
 
-    def __init__(self, project: str, region: str, patience: float = 60.0) -> None:
+    def __init__(
+        self, project: str, region: str, *, reservation: str | None = None,
+        flex_start: bool = False, patience: float = 60.0,
+    ) -> None:
         zone = _ZONE.fullmatch(region)
         if zone:
             raise UserError(
@@ -66,6 +71,7 @@ class Vertex:
             raise UserError(f"--region must be a region such as us-central1, got {region!r}.")
         self._project = project
         self._region = region
+        self._capacity = requests.Capacity(reservation, flex_start)
         self._patience = patience
 
     def render(self, request: JobRequest) -> dict[str, Any]:
@@ -74,7 +80,7 @@ class Vertex:
         Raises:
             UserError: If Vertex AI does not support such a job.
         """
-        return requests.custom_job(request, self._project)
+        return requests.custom_job(request, self._project, self._capacity)
 
     def submit(self, request: JobRequest) -> str:
         """Start a job, or find the one that was started with this name before.

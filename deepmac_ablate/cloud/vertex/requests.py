@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from deepmac_ablate.cloud import secrets
 from deepmac_ablate.cloud.devices import VertexMachine
-from deepmac_ablate.cloud.provider import JobRequest
+from deepmac_ablate.cloud.provider import JobRequest, check_one_capacity
 from deepmac_ablate.errors import UserError
 
 # Label by which a job is found again after its launcher was killed.
@@ -17,9 +17,26 @@ _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 _MAX_LABELS = 64
 _MAX_VARIABLES = 100
+_RESERVATION = re.compile(r"projects/[^/]+/zones/[^/]+/reservations/[^/]+")
+# Vertex AI's page on flex start allows seven days.
+_MAX_FLEX_HOURS = 168.0
 
 
-def custom_job(request: JobRequest, project: str) -> dict[str, Any]:
+class Capacity(NamedTuple):
+    """Capacity that jobs use.
+
+    Attributes:
+        reservation: Reservation of Compute Engine whose machines jobs use, which must be of the
+            same type and permit Vertex AI: "projects/P/zones/Z/reservations/NAME"; None for none.
+        flex_start: Whether jobs wait, without a limit, until Dynamic Workload Scheduler has all of
+            their machines, and then keep them for at most seven days.
+    """
+
+    reservation: str | None = None
+    flex_start: bool = False
+
+
+def custom_job(request: JobRequest, project: str, capacity: Capacity) -> dict[str, Any]:
     """Return the `CustomJob` of a request.
 
     Retries by Vertex AI are disabled, as it would repeat a user's mistake; the launcher submits a
@@ -28,6 +45,7 @@ def custom_job(request: JobRequest, project: str) -> dict[str, Any]:
     Args:
         request: Request for the job.
         project: Project of secrets that are given by their bare name.
+        capacity: Capacity that the job uses.
 
     Returns:
         JSON in protobuf's canonical form: 64-bit numbers are strings, enumerations are names.
@@ -37,6 +55,7 @@ def custom_job(request: JobRequest, project: str) -> dict[str, Any]:
     """
     machine = _machine(request)
     _check_limits(request)
+    _check_capacity(request, capacity)
     args = [*request.args]
     for variable, reference in request.secrets.items():
         args += ["--secret", f"{variable}={secrets.full_reference(reference, project)}"]
@@ -45,7 +64,7 @@ def custom_job(request: JobRequest, project: str) -> dict[str, Any]:
         container["env"] = [{"name": name, "value": value} for name, value in env.items()]
     spec: dict[str, Any] = {
         "workerPoolSpecs": [
-            {"machineSpec": _machine_spec(machine), "replicaCount": str(replicas),
+            {"machineSpec": _machine_spec(machine, capacity), "replicaCount": str(replicas),
              "containerSpec": container}
             for replicas in _pools(machine)],
         "scheduling": {
@@ -54,6 +73,9 @@ def custom_job(request: JobRequest, project: str) -> dict[str, Any]:
             "disableRetries": True,
         },
     }
+    if capacity.flex_start:
+        # Zero seconds stand for no limit; the default is a day.
+        spec["scheduling"] |= {"strategy": "FLEX_START", "maxWaitDuration": "0s"}
     if request.service_account:
         spec["serviceAccount"] = request.service_account
     return {"displayName": request.name, "jobSpec": spec,
@@ -88,11 +110,35 @@ def _machine(request: JobRequest) -> VertexMachine:
     return machine
 
 
-def _machine_spec(machine: VertexMachine) -> dict[str, Any]:
+def _machine_spec(machine: VertexMachine, capacity: Capacity) -> dict[str, Any]:
+    affinity = capacity.reservation and {
+        "reservationAffinityType": "SPECIFIC_RESERVATION",
+        "key": "compute.googleapis.com/reservation-name", "values": [capacity.reservation]}
     fields = {
         "machineType": machine.machine_type, "acceleratorType": machine.accelerator_type,
-        "acceleratorCount": machine.accelerator_count, "tpuTopology": machine.tpu_topology}
+        "acceleratorCount": machine.accelerator_count, "tpuTopology": machine.tpu_topology,
+        "reservationAffinity": affinity}
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _check_capacity(request: JobRequest, capacity: Capacity) -> None:
+    """Check that the machines come from one place, which has them."""
+    check_one_capacity("Vertex AI", request.spot, capacity.reservation, capacity.flex_start)
+    name = capacity.reservation
+    if name is not None and not _RESERVATION.fullmatch(name):
+        raise UserError(
+            "--reservation must be projects/PROJECT/zones/ZONE/reservations/NAME with --executor "
+            f"vertex, got {name!r}.")
+    if not capacity.flex_start:
+        return
+    if not request.device.vertex_flex_start:
+        raise UserError(
+            "Vertex AI has flex start for L4, A100, H100 and H200 only, not for "
+            f"{request.device.name}; drop --flex-start, or use another --device.")
+    if request.hours > _MAX_FLEX_HOURS:
+        raise UserError(
+            f"--hours must be at most {_MAX_FLEX_HOURS:g} with --flex-start, got "
+            f"{request.hours:g}.")
 
 
 def _check_limits(request: JobRequest) -> None:

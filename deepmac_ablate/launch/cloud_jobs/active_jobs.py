@@ -27,6 +27,7 @@ from deepmac_ablate.storage.strict_json import (
     COUNT,
     TEXT,
     TIME,
+    Kind,
     check_fields,
     from_json,
     object_of,
@@ -36,9 +37,10 @@ from deepmac_ablate.storage.strict_json import (
 
 _PROVIDERS = {"gke": Gke, "vertex": Vertex}
 
+_SETTING = Kind("a string, true or false", lambda value: isinstance(value, str | bool))
 _FIELDS = {
     "role": one_of(*ROLES), "number": COUNT, "executor": one_of(*_PROVIDERS),
-    "place": object_of(TEXT), "name": TEXT, "resource": optional(TEXT), "device": TEXT,
+    "place": object_of(_SETTING), "name": TEXT, "resource": optional(TEXT), "device": TEXT,
     "image": TEXT, "submitted": TIME, "state": one_of(*get_args(JobState)), "message": TEXT,
     "looked": TIME}
 
@@ -81,7 +83,7 @@ class Submission:
     role: str
     number: int
     executor: str
-    place: dict[str, str]
+    place: dict[str, str | bool]
     name: str
     resource: str | None
     device: str

@@ -23,6 +23,7 @@ from tests.fakes import vertex_rules, vertex_server
 XLA_FLAGS = (
     "--tf_mlir_enable_mlir_bridge=true --tf_mlir_enable_convert_control_to_data_outputs_pass=true "
     "--tf_mlir_enable_merge_control_flow_pass=true")
+RESERVATION = "projects/p/zones/us-central1-a/reservations/ours"
 RESOURCE = "projects/424242/locations/us-central1/customJobs/1001"
 
 
@@ -109,6 +110,47 @@ def test_secrets_are_references_in_the_arguments():
         "--secret", "HF_TOKEN=projects/other/secrets/hf/versions/3",
     ] == pool["containerSpec"]["args"]
     assert ["PJRT_DEVICE", "TF_XLA_FLAGS"] == [it["name"] for it in pool["containerSpec"]["env"]]
+
+
+@pytest.mark.parametrize("name", ["l4-1", "a100-8", "a100-32", "a100-80gb-1", "h100-8", "h200-8"])
+def test_flex_start_waits_without_a_limit(name):
+    """The protobuf and the published rules accept it, for several machines, too."""
+    vertex = Vertex("p", "us-central1", flex_start=True)
+    rendered = vertex.render(request(device=devices.get_device(name)))
+    scheduling = rendered["jobSpec"]["scheduling"]
+    assert ("FLEX_START", "0s") == (scheduling["strategy"], scheduling["maxWaitDuration"])
+    job = vertex_rules.parse(json.dumps(rendered))
+    assert [] == vertex_rules.broken(job)
+    assert rendered == json_format.MessageToDict(job)
+
+
+@pytest.mark.parametrize("on", DEVICES, ids=lambda it: it.name)
+def test_a_reservation_is_named_for_all_machines(on):
+    """Every pool names it, and the published rules accept that."""
+    rendered = Vertex("p", "us-central1", reservation=RESERVATION).render(request(device=on))
+    job = vertex_rules.parse(json.dumps(rendered))
+    assert [] == vertex_rules.broken(job)
+    affinity = {
+        "reservationAffinityType": "SPECIFIC_RESERVATION",
+        "key": "compute.googleapis.com/reservation-name", "values": [RESERVATION]}
+    pools = rendered["jobSpec"]["workerPoolSpecs"]
+    assert [affinity] * len(pools) == [it["machineSpec"]["reservationAffinity"] for it in pools]
+
+
+@pytest.mark.parametrize(("place", "changes", "says"), [
+    ({"flex_start": True}, {}, "L4, A100, H100 and H200 only, not for v5e-4; drop --flex-start"),
+    ({"flex_start": True}, {"device": devices.get_device("t4-1")}, "only, not for t4-1"),
+    ({"flex_start": True}, {"device": devices.get_device("cpu-4")}, "only, not for cpu-4"),
+    ({"flex_start": True}, {"device": A100_32, "hours": 200.0}, "at most 168 with --flex-start"),
+    ({"flex_start": True}, {"device": A100_32, "spot": True}, "one of spot machines and flex"),
+    ({"flex_start": True, "reservation": RESERVATION}, {"device": A100_32},
+     "one of a reservation and flex start"),
+    ({"reservation": "ours"}, {}, "projects/PROJECT/zones/ZONE/reservations/NAME .*got 'ours'"),
+])
+def test_capacity_that_vertex_ai_lacks_is_refused(place, changes, says):
+    """Before sending, with the option to change."""
+    with pytest.raises(UserError, match=says):
+        Vertex("p", "us-central1", **place).render(request(**changes))
 
 
 @pytest.mark.parametrize(("changes", "says"), [
