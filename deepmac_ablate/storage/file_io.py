@@ -120,33 +120,11 @@ def _collecting(path: str, unreadable: dict[str, str] | None) -> Iterator[None]:
         unreadable[path] = str(error)
 
 
-def read_lines(path: str | os.PathLike[str]) -> list[bytes]:
-    """Return the lines of a file; none if it does not exist.
+def give_up_unless_reachable(seconds: float) -> None:
+    """Let every access to ``gs://`` fail at once, unless it answers within some seconds now."""
+    from deepmac_ablate.storage import gcs_access
 
-    An incomplete last line, left by a killed writer, is dropped.
-    """
-    return (read(path) or b"").split(b"\n")[:-1]
-
-
-def append_line(path: epath.Path, line: str) -> None:
-    """Append a line; an incomplete last line, left by a killed writer, is removed first.
-
-    Args:
-        path: File to append to or to create.
-        line: Text without a line break.
-    """
-    if is_remote(path):
-        lines = [*read_lines(path), line.encode()]
-        path.write_bytes(b"".join(each + b"\n" for each in lines))
-        return
-    with open(path, "a+b") as file:  # noqa: PTH123
-        end = file.tell()
-        if end:
-            file.seek(end - 1)
-            if file.read(1) != b"\n":
-                file.seek(0)
-                file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(f"{line}\n".encode())
+    gcs_access.give_up_unless_reachable(seconds)
 
 
 def refuse_existing(path: epath.Path) -> None:

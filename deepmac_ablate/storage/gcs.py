@@ -20,14 +20,12 @@ from typing import Any, NamedTuple, TypeVar
 # objects may not have.
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
-import google.auth
 import requests
 from google.api_core import exceptions
-from google.auth.credentials import AnonymousCredentials, Credentials
-from google.auth.exceptions import DefaultCredentialsError
 from google.cloud.storage import Blob, Bucket, Client
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from deepmac_ablate.storage import gcs_access
 from deepmac_ablate.storage.disk import Entry
 from deepmac_ablate.storage.gcs_errors import translating_errors
 
@@ -82,7 +80,7 @@ class ObjectStore:
             "timeout": (limits.connect, limits.read),
             "retry": DEFAULT_RETRY.with_timeout(limits.tries).with_delay(0.5, 8.0)}
         with translating_errors("gs://"):
-            self._new_client = _client_factory()
+            self._new_client = gcs_access.client_factory()
         # A client has only one connection, so it serves one thread at a time.
         self._idle_clients: collections.deque[Client] = collections.deque()
         self._known_buckets: set[str] = set()
@@ -193,6 +191,22 @@ class ObjectStore:
                 return None
             return blob.generation
 
+    def append_objects(self, path: str, parts: Sequence[str], replaced: int) -> int | None:
+        """Append up to 31 objects of a bucket to another one within the store; they remain.
+
+        The object is created if `replaced` is 0, see `write_generation`. Returns the number of the
+        new generation; None if the object had another one, or a part does not exist.
+        """
+        with self._opened(path) as blob:
+            bucket = f"gs://{blob.bucket.name}/"
+            sources = [blob] if replaced else []
+            sources += [blob.bucket.blob(part.removeprefix(bucket)) for part in parts]
+            try:
+                blob.compose(sources, if_generation_match=replaced, **self._limits)
+            except (exceptions.PreconditionFailed, exceptions.NotFound):
+                return None
+            return blob.generation
+
     def find_generation(self, path: str) -> Generation | None:
         """Return the current generation of an object; None if it does not exist."""
         with self._opened(path) as blob:
@@ -248,7 +262,12 @@ class ObjectStore:
 
 
 def shared_store() -> ObjectStore:
-    """Return the store of this process."""
+    """Return the store of this process.
+
+    Raises:
+        StorageError: If it was found to be out of reach, see `gcs_access.give_up_unless_reachable`.
+    """
+    gcs_access.check_reachable()
     # Tests use several emulators, one after another.
     return _store(os.environ.get("STORAGE_EMULATOR_HOST"), os.getpid())
 
@@ -257,25 +276,6 @@ def shared_store() -> ObjectStore:
 def _store(emulator: str | None, pid: int) -> ObjectStore:
     del emulator, pid
     return ObjectStore()
-
-
-def _client_factory() -> Callable[[], Client]:
-    """Return a function that makes clients with shared credentials."""
-    if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
-        endpoint = emulator if "://" in emulator else f"http://{emulator}"
-        return functools.partial(
-            Client, "emulated", AnonymousCredentials(), client_options={"api_endpoint": endpoint})
-    return functools.partial(Client, None, _find_credentials())
-
-
-def _find_credentials() -> Credentials:
-    try:
-        return google.auth.default(scopes=Client.SCOPE)[0]
-    except DefaultCredentialsError:
-        if "GOOGLE_APPLICATION_CREDENTIALS" in os.environ:
-            raise
-        # Public buckets need no credentials; others deny access.
-        return AnonymousCredentials()
 
 
 def _map_in_threads(work: Callable[[str], _T], paths: Sequence[str]) -> list[_T]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from etils import epath
 
-from deepmac_ablate.storage import file_io
+from deepmac_ablate.storage import line_files
 from deepmac_ablate.storage.strict_json import (
     COUNT,
     FINITE,
@@ -61,15 +61,16 @@ class StepLog:
         row = {"step": int(step), "wall_time": time.time()}
         if taken := row.keys() & scalars.keys():
             raise ValueError(f"A metric must not be called {min(taken)!r}.")
-        file_io.append_line(self._path, to_json(row | dict(scalars)))
+        line_files.append_line(self._path, to_json(row | dict(scalars)))
         self._last_step = step
 
     def drop_after(self, step: int) -> None:
         """Delete the lines of later steps."""
+        line_files.merge_parts(self._path)
         rows = self.read()
         kept = [row for row in rows if row["step"] <= step]
         if len(kept) < len(rows):
-            file_io.write(self._path, "".join(to_json(row) + "\n" for row in kept))
+            line_files.replace_lines(self._path, [to_json(row).encode() for row in kept])
         self._last_step = None
 
     def read(self) -> list[dict[str, Any]]:
@@ -81,7 +82,8 @@ class StepLog:
             UserError: If any other line is broken.
         """
         where = str(self._path)
-        lines = from_json_lines(file_io.read(self._path), where, _LINE)
+        text = b"".join(line + b"\n" for line in line_files.read_lines(self._path))
+        lines = from_json_lines(text, where, _LINE)
         for place, line in enumerate(lines, 1):
             _check_scalars(line, f"Line {place} of {where}")
         return lines

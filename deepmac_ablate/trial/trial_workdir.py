@@ -2,8 +2,7 @@
 
 ::
 
-    trial.json  config.gin  classes.json
-                                  before step 0
+    trial.json config.gin classes.json   before step 0
     attempts.jsonl                a line at each start of a trainer or evaluator
     operative_config.gin          after the first step
     metrics.jsonl  checkpoints/   during training, by the trainer
@@ -26,7 +25,7 @@ from typing import Any
 from etils import epath
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.storage import file_io
+from deepmac_ablate.storage import file_io, line_files
 from deepmac_ablate.storage.disk import StorageError
 from deepmac_ablate.storage.strict_json import from_json, to_json
 from deepmac_ablate.trial import trial_files
@@ -126,8 +125,8 @@ class TrialWorkdir:
             attempt: The ``mode``, the ``step`` from which the attempt continues, the ``steps`` of
                 the trial, and the fields of `provenance.describe_code`. The time is added.
         """
-        line = {"time": time.time(), **attempt}
-        file_io.append_line(self.path / "attempts.jsonl", to_json(line))
+        line_files.append_line(
+            self.path / "attempts.jsonl", to_json({"time": time.time(), **attempt}), at_once=True)
 
     def write_operative_config(self, text: str) -> None:
         """Write the bindings that took effect, as gin text, to operative_config.gin."""
@@ -162,7 +161,7 @@ class TrialWorkdir:
     def copy_metrics(self, step: int) -> epath.Path:
         """Copy metrics.jsonl to a file that is named after its last step, and return its path."""
         copy = self.path / f"metrics-until-{step}.jsonl"
-        file_io.write(copy, (self.path / "metrics.jsonl").read_text())
+        line_files.replace_lines(copy, line_files.read_lines(self.path / "metrics.jsonl"))
         return copy
 
     def write_evaluation(self, files: Mapping[str, bytes]) -> None:
@@ -199,6 +198,7 @@ class TrialWorkdir:
             result: Python or numpy numbers, strings, and lists and mappings of these; NaN and
                 infinity are stored as null.
         """
+        line_files.merge_parts(self.path / "metrics.jsonl")
         file_io.write(self.path / "result.json", to_json(result, indent=2) + "\n")
 
     def is_finished(self) -> bool:

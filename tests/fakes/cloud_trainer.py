@@ -19,7 +19,7 @@ import time
 
 from etils import epath
 
-from deepmac_ablate.storage import file_io
+from deepmac_ablate.storage import file_io, line_files
 
 asked = []
 
@@ -32,7 +32,8 @@ def main(folder: epath.Path, mode: str) -> int:
     if pathlib.Path(says.get("unless", "/nonexistent")).exists():
         end = "finish"
     print("the key is", os.environ["WANDB_API_KEY"], flush=True)
-    file_io.append_line(folder / "starts.jsonl", json.dumps({"mode": mode}))
+    line_files.append_line(
+        folder / "starts.jsonl", json.dumps({"mode": mode, "time": time.time()}))
     checkpoint = folder / "checkpoint.json"
     if mode == "continuous_eval":
         while int(file_io.read(checkpoint) or 0) < steps:
@@ -50,9 +51,10 @@ def main(folder: epath.Path, mode: str) -> int:
         if step == steps and end.startswith("fail"):
             raise ValueError(end.removeprefix("fail "))
         print(f"step {step} of {steps}", flush=True)
-        file_io.append_line(
+        line_files.append_line(
             folder / "metrics.jsonl", json.dumps({"step": step, "train/total_loss": 1 / step}))
         file_io.write(checkpoint, str(step))
+    line_files.merge_parts(folder / "metrics.jsonl")
     if mode == "train_and_eval":
         file_io.write(folder / "result.json", json.dumps({"step": steps}))
     return 0

@@ -340,6 +340,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         fields = json.loads(body) if body else {}
         if parts["verb"] == "compose":
             sources = [there.get(bucket, it["name"], {}).data for it in fields["sourceObjects"]]
+            if not 1 <= len(sources) <= 32:
+                raise Conflict(400)
             there.check(name, query)
             return self._put(bucket, name, b"".join(sources), fields.get("destination", {}))
         if parts["verb"] in ("rewriteTo", "copyTo", "moveTo"):

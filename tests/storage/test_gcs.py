@@ -89,16 +89,6 @@ def test_another_writers_files_are_seen_at_once(object_store):
     assert (False, False) == ((FOLDER / "x").exists(), FOLDER.exists())
 
 
-def test_lines_are_appended(object_store):
-    """An incomplete last line is removed before a line is appended."""
-    for line in ("1", "2"):
-        file_io.append_line(FOLDER / "x", line)
-    assert [b"1", b"2"] == file_io.read_lines(FOLDER / "x")
-    object_store.objects["bucket/w/x"] += b"bro"
-    file_io.append_line(FOLDER / "x", "3")
-    assert b"1\n2\n3\n" == object_store.objects["bucket/w/x"]
-
-
 def test_many_files_are_read_at_a_time(object_store, tmp_path):
     """Files on gs:// and on disk are read together; only missing ones are None."""
     (tmp_path / "x").write_text("disk")

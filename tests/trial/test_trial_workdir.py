@@ -14,6 +14,7 @@ import pytest
 from etils import epath
 
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.storage import line_files
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
@@ -172,7 +173,7 @@ def test_a_torn_last_line_is_left_out_and_cut_off(workdir):
     again = TrialWorkdir(workdir.path)
     assert [1] == [row["step"] for row in again.read_metrics()]
     again.append_metrics(2, {"loss": 2})
-    assert [1, 2] == [json.loads(line)["step"] for line in path.read_text().splitlines()]
+    assert [1, 2] == [json.loads(line)["step"] for line in line_files.read_lines(path)]
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path):

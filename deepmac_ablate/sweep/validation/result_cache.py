@@ -85,7 +85,7 @@ def add_results(path: Path, results: Mapping[str, ValidationResult]) -> None:
 
 def _read_lines(path: Path) -> list[bytes]:
     try:
-        return file_io.read_lines(epath.Path(path))
+        return (file_io.read(path) or b"").split(b"\n")[:-1]
     except OSError:
         return []
 

@@ -22,7 +22,7 @@ from typing import Literal
 
 from etils import epath
 
-from deepmac_ablate.storage import file_io
+from deepmac_ablate.storage import file_io, line_files
 from deepmac_ablate.storage.strict_json import from_json
 from deepmac_ablate.trial.tracking import offline_runs
 from deepmac_ablate.trial.tracking.offline_runs import LoggedValues
@@ -129,8 +129,8 @@ class Tail:
         If the file was replaced, all of its lines are new.
         """
         if file_io.is_remote(self._path):
-            # Each appended line replaces the object, so all lines are read again.
-            return file_io.read_lines(self._path)
+            # Objects have no place to continue from, so all lines are read again.
+            return line_files.read_lines(self._path)
         try:
             file = open(self._path, "rb")  # noqa: PTH123, SIM115
         except FileNotFoundError:
