@@ -28,6 +28,7 @@ from deepmac_ablate.launch.status_display import StatusDisplay, status_table
 from deepmac_ablate.launch.status_rows import status_summary
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.progress import PlainConsole
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
 from deepmac_ablate.sweep.device_request import (
     DeviceRequest,
@@ -44,6 +45,8 @@ _MOST_ARMS = 60
 _METRICS = ("groundtruth/iou", "groundtruth/mask_ap", "detections/mask_ap", "detections/box_ap")
 # Seconds that Kubernetes gives a pod by default, and that a supervisor gives a trainer.
 _GRACE = 30.0
+# A dry run asks gs:// which trials are left, but does not wait for it.
+_SECONDS_TO_REACH_STORE = 2.0
 # Cloud jobs at a time unless --max-parallel is given; the quota of the cloud may allow more.
 _JOBS_AT_A_TIME = 8
 
@@ -106,6 +109,8 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     """
     request = read_device_request(args)
     cloud_options.check_cloud_options(args)
+    if args.dry_run:
+        file_io.give_up_unless_reachable(_SECONDS_TO_REACH_STORE)
     workdir = sweep_workdir(sweep, args)
     checked = edit_and_check(sweep, args, request)
     console = PlainConsole(sys.stderr)

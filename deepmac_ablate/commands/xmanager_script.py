@@ -26,6 +26,9 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.xmanager import local as _  # noqa: F401
 from deepmac_ablate.sweep.sweep_file import load_sweep
 
+# XManager's flags that work as it documents them; it passes the first to every script.
+_HONOURED = ("xm_launch_script", "xm_db_yaml_config_path", "xm_upgrade_db")
+
 
 def main(argv: Sequence[str]) -> None:
     """Launch a sweep; called by XManager once absl has parsed the flags."""
@@ -35,6 +38,7 @@ def main(argv: Sequence[str]) -> None:
     parser = _parser()
     args = parser.parse_args(_given_words(parser))
     try:
+        _check_xmanager_flags()
         sys.exit(launch_sweep(load_sweep(args.sweep), args))
     except UserError as error:
         print(f"deepmac-ablate: {error}", file=sys.stderr)
@@ -73,6 +77,15 @@ def _given_words(parser: argparse.ArgumentParser) -> list[str]:
             else:
                 words += [f"{option}={item}" for item in value or ()]
     return words
+
+
+def _check_xmanager_flags() -> None:
+    """Raise a `UserError` if one of XManager's own flags would have no effect."""
+    for name in flags.FLAGS:
+        if name.startswith("xm_") and flags.FLAGS[name].present and name not in _HONOURED:
+            instead = "use --service-account" if name.endswith("service_account_name") else (
+                f"of XManager's flags only {' and '.join(_HONOURED[1:])} have one")
+            raise UserError(f"--{name} has no effect on a launch of deepmac_ablate; {instead}.")
 
 
 def _flag_names(action: argparse.Action) -> list[str]:

@@ -19,15 +19,37 @@ SWEEP = Sweep("gin/experiments/shapes_small.gin", arms=axis("setting", "mine.gin
 """
 
 
+def launched(folder: Path, *options: str) -> subprocess.CompletedProcess:
+    """Run XManager's command in a folder with a sweep."""
+    (folder / "my_module.py").write_text("")
+    (folder / "mine.gin").write_text("import my_module\nTRAIN = 'no/train'\nDATASET = None\n")
+    (folder / "mine.py").write_text(SWEEP)
+    command = Path(sys.executable).with_name("xmanager")
+    return subprocess.run(
+        [command, "launch", xmanager_script.__file__, "--", "--sweep=mine.py", "--workdir=w",
+         *options],
+        cwd=folder, env={**os.environ, "HOME": str(folder)}, capture_output=True, text=True,
+        check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("flag", "instead"), [
+    ("xm_k8s_service_account_name=x", "use --service-account."),
+    ("xm_use_kaniko", "of XManager's flags only xm_db_yaml_config_path and xm_upgrade_db have"),
+])
+def test_flags_of_xmanager_without_effect_are_refused(tmp_path, flag, instead):
+    """By their name, in one sentence, before anything is launched."""
+    done = launched(tmp_path, f"--{flag}")
+    [said] = [line for line in done.stderr.splitlines() if line.startswith("deepmac-ablate: ")]
+    assert 2 == done.returncode
+    assert f"--{flag.partition('=')[0]} has no effect on a launch of deepmac_ablate; " in said
+    assert instead in said
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
 @pytest.mark.slow
 def test_gin_files_may_import_modules_of_the_launch_folder(tmp_path):
     """The arms are valid, so that the launch stops at the missing dataset only."""
-    (tmp_path / "my_module.py").write_text("")
-    (tmp_path / "mine.gin").write_text("import my_module\nTRAIN = 'no/train'\nDATASET = None\n")
-    (tmp_path / "mine.py").write_text(SWEEP)
-    command = Path(sys.executable).with_name("xmanager")
-    done = subprocess.run(
-        [command, "launch", xmanager_script.__file__, "--", "--sweep=mine.py", "--workdir=w"],
-        cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True,
-        check=False)
+    done = launched(tmp_path)
     assert (2, 1) == (done.returncode, done.stderr.count("There is no dataset no/train")), done
