@@ -7,12 +7,17 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 from deepmac_ablate.cloud.devices import Device
+from deepmac_ablate.errors import UserError
 
 JobState = Literal["queued", "running", "preempted", "succeeded", "failed", "expired", "cancelled",
                    "gone"]
 
 # Final states. A preempted job is not final: it waits for machines to continue.
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "expired", "cancelled", "gone"})
+
+
+class NoAnswerError(UserError):
+    """The provider does not answer now; asking again may help, and a job may have reached it."""
 
 
 class JobStatus(NamedTuple):
