@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from deepmac_ablate import errors
+from deepmac_ablate.bindings.gin_files import code_folder
 from deepmac_ablate.commands import (
     bindings,
     data,
@@ -106,6 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # Gin files may import the user's own modules; appended last, so that these shadow nothing.
         sys.path.append(os.getcwd())  # noqa: PTH109
+        if (code := code_folder()) is not None:
+            # `python -m` has put the working directory first.
+            sys.path.insert(0, code)
     except FileNotFoundError:
         print("deepmac-ablate: The current folder was deleted; go to another.", file=sys.stderr)
         return errors.USER_ERROR

@@ -113,7 +113,7 @@ def secret_values(environ: Mapping[str, str]) -> list[str]:
     found = [
         value for name, value in environ.items()
         if is_secret_name(name) and len(value) >= MIN_LENGTH
-        and not _FLAG_OR_NUMBER.fullmatch(value) and not _is_file(value)]
+        and not _FLAG_OR_NUMBER.fullmatch(value) and not is_file(value)]
     for value in environ.values():
         found += [
             match[1] for match in re.finditer(r"://[^\s/:@]*:([^\s/]{4,})@", value)]
@@ -256,7 +256,8 @@ def _has_word(name: str, words: Set[str] = _WORDS) -> bool:
     return any(part.rstrip("0123456789") in words for part in parts)
 
 
-def _is_file(value: str) -> bool:
+def is_file(value: str) -> bool:
+    """Return whether a value is the absolute path of a file or folder that exists."""
     with contextlib.suppress(OSError, ValueError):
         return value.startswith("/") and Path(value).exists()
     return False

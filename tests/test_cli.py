@@ -83,8 +83,8 @@ def test_internal_commands_are_not_listed(capsys):
         ("train --workdr=w", "deepmac-ablate train: error: unknown option --workdr. Did you mean "
          "'--workdir'? 'deepmac-ablate train --help' lists the options."),
         ("launch s.py --executor gkee", "deepmac-ablate launch: error: --executor must be one of "
-         "local, vertex, gke, got 'gkee'. Did you mean 'gke'? 'deepmac-ablate launch --help' lists "
-         "the options."),
+         "local, slurm, vertex, gke, got 'gkee'. Did you mean 'gke'? 'deepmac-ablate launch "
+         "--help' lists the options."),
         ("status a b", "deepmac-ablate status: error: unexpected arguments: b. 'deepmac-ablate "
          "status --help' lists the options."),
         ("launch", "deepmac-ablate launch: error: the following arguments are required: SWEEP. "

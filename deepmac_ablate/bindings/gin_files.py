@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 from deepmac_ablate.errors import UserError, did_you_mean_path, shorten
+
+# Environment variable with a folder that is searched before the working directory: the gin files
+# and modules that a job was launched with, which may have been edited since.
+CODE_VARIABLE = "DEEPMAC_ABLATE_CODE"
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # The folder that holds `gin/`: the package itself once it is installed, or the checkout around it.
@@ -17,8 +22,8 @@ def find_gin_file(name: str, including: Path | None = None, where: str = "") -> 
     """Find a gin file.
 
     Args:
-        name: An absolute path, or one relative to the including file, to the working directory or
-            to `ROOT`, tried in this order.
+        name: An absolute path, or one relative to the including file, to the folder of
+            `CODE_VARIABLE`, to the working directory or to `ROOT`, tried in this order.
         including: The file whose ``include`` statement names this one.
         where: File and line of that statement, for the message.
 
@@ -38,6 +43,11 @@ def find_gin_file(name: str, including: Path | None = None, where: str = "") -> 
     raise UserError(f"{prefix} is no gin file {shorten(name)}.{nearest}")
 
 
+def code_folder() -> str | None:
+    """Return the folder of `CODE_VARIABLE`; None if it is not set."""
+    return os.environ.get(CODE_VARIABLE) or None
+
+
 def is_file(path: Path) -> bool:
     """Return whether a file exists; False for names that no file system takes."""
     with contextlib.suppress(OSError):
@@ -52,6 +62,8 @@ def candidate_paths(name: str, including: Path | None = None) -> list[Path]:
 
 def display_name(path: Path) -> str:
     """Return the shortest name by which `find_gin_file` finds a file from the working directory."""
+    if code_folder() and path.is_relative_to(code_folder()):
+        return str(path.relative_to(code_folder()))
     cwd = Path.cwd()
     names = [path.relative_to(folder) for folder in (cwd, ROOT) if path.is_relative_to(folder)]
     # If there are two names, one folder lies in the other, such as a virtual environment in a
@@ -62,7 +74,8 @@ def display_name(path: Path) -> str:
 
 
 def _folders(including: Path | None) -> list[Path]:
-    return [*([including.parent] if including else []), Path.cwd(), ROOT]
+    code = [Path(code)] if (code := code_folder()) else []
+    return [*([including.parent] if including else []), *code, Path.cwd(), ROOT]
 
 
 def _nearest(name: str, folders: list[Path]) -> str:

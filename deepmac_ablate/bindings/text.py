@@ -281,7 +281,7 @@ _walks: dict[tuple[str, bool, str, Path], _Walk] = {}
 def _walked(source: str, is_file: bool) -> _Walk:
     """Return the walk through a file or text; an earlier one if no file has changed."""
     # File names and the places in messages are relative to the working directory.
-    key = (source, is_file, os.getcwd(), files.ROOT)  # noqa: PTH109
+    key = (source, is_file, files.code_folder(), os.getcwd(), files.ROOT)  # noqa: PTH109
     walk = _walks.get(key)
     if walk is None or not walk.is_current():
         walk = _Walk()

@@ -16,6 +16,10 @@ JobState = Literal["queued", "running", "preempted", "succeeded", "failed", "exp
 ENDED: frozenset[JobState] = frozenset({"succeeded", "failed", "expired", "cancelled", "gone"})
 
 
+class NoAnswerError(UserError):
+    """The provider does not answer now; asking again may help, and a job may have reached it."""
+
+
 class JobStatus(NamedTuple):
     """Status of a job as its cloud reports it.
 

@@ -10,6 +10,7 @@ from typing import Any
 from deepmac_ablate.cloud import credentials, devices, secrets
 from deepmac_ablate.cloud.devices import Device
 from deepmac_ablate.cloud.gke import client
+from deepmac_ablate.commands.option_types import check_effects
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
 from deepmac_ablate.launch.executor import JobOptions
@@ -74,7 +75,8 @@ def add_cloud_options(parser: argparse.ArgumentParser) -> None:
         "--unprivileged", action="store_true", default=None,
         help="gke: do not run TPU containers privileged, which Autopilot clusters refuse")
     cloud.add_argument(
-        "--dry-run", action="store_true", help="print the requests without sending them")
+        "--dry-run", action="store_true",
+        help="print the requests, or the batch scripts of Slurm jobs, without sending them")
     cloud.add_argument(
         "--json", action="store_true", help="print the requests of --dry-run as JSON, not YAML")
 
@@ -85,15 +87,11 @@ def check_cloud_options(args: argparse.Namespace) -> None:
     Raises:
         UserError: If the executor would ignore an option.
     """
-    for name, executors in _EXECUTORS.items():
-        if getattr(args, name) is not None and args.executor not in executors:
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(
-                f"{option} has no effect with --executor {args.executor}; it applies only to "
-                f"{' and '.join(executors)}.")
+    check_effects(args, _EXECUTORS)
     if args.dry_run and args.executor == LOCAL:
         raise UserError(
-            "--dry-run needs --executor vertex or gke; use `plan` for trials on this machine.")
+            "--dry-run needs --executor slurm, vertex or gke; use `plan` for trials on this "
+            "machine.")
     if args.json and not args.dry_run:
         raise UserError(
             "--json needs --dry-run; use `table --format json` for the results of a sweep.")

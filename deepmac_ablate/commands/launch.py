@@ -9,7 +9,7 @@ import sys
 
 from deepmac_ablate import errors
 from deepmac_ablate.cloud.gke.pod import SPOT_GRACE
-from deepmac_ablate.commands import cloud_options
+from deepmac_ablate.commands import cloud_options, slurm_options
 from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.commands.plan import add_sweep_options, edit_and_check, sweep_workdir
 from deepmac_ablate.data.dataset_info import DatasetInfo
@@ -31,9 +31,10 @@ from deepmac_ablate.progress import PlainConsole
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
 from deepmac_ablate.sweep.device_request import (
+    LOCAL,
+    SLURM,
     DeviceRequest,
     add_device_options,
-    read_device_request,
 )
 from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.sweep.sweep import Sweep
@@ -47,7 +48,7 @@ _METRICS = ("groundtruth/iou", "groundtruth/mask_ap", "detections/mask_ap", "det
 _GRACE = 30.0
 # A dry run asks gs:// which trials are left, but does not wait for it.
 _SECONDS_TO_REACH_STORE = 2.0
-# Cloud jobs at a time unless --max-parallel is given; the quota of the cloud may allow more.
+# Jobs at a time unless --max-parallel is given; the quota may allow more.
 _JOBS_AT_A_TIME = 8
 
 
@@ -55,9 +56,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "launch", help="run the unfinished trials of a sweep",
-        description="Run the unfinished trials of a sweep, on this machine or in a cloud. Run the "
-        "same command again to resume. Exits with 1 if a trial failed and 75 if trials are left. "
-        "@FILE reads arguments from a file, one per line.",
+        description="Run the unfinished trials of a sweep, here, on a Slurm cluster or in a cloud. "
+        "Run the same command again to resume. Exits with 1 if a trial failed and 75 if trials are "
+        "left. @FILE reads arguments from a file, one per line.",
         fromfile_prefix_chars="@")
     parser.add_argument("sweep", metavar="SWEEP", help="the sweep's Python file")
     add_sweep_options(parser)
@@ -69,8 +70,8 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a launch."""
     parser.add_argument(
         "--max-parallel", type=at_least(1), metavar="N",
-        help="number of trials at a time (default: one per GPU, or 1; in a cloud "
-        f"{_JOBS_AT_A_TIME})")
+        help="number of trials at a time (default: as many as the GPUs are enough for, or 1; jobs "
+        f"on Slurm or in a cloud: {_JOBS_AT_A_TIME})")
     parser.add_argument(
         "--retry-failed", action="store_true", help="also run trials that failed before")
     parser.add_argument(
@@ -94,6 +95,7 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
         help="shell command to run when the launch has ended, whatever its outcome, with the "
         "variables DEEPMAC_ABLATE_WORKDIR and DEEPMAC_ABLATE_STATUS (the exit status)")
     add_device_options(parser)
+    slurm_options.add_slurm_options(parser)
     cloud_options.add_cloud_options(parser)
 
 
@@ -107,7 +109,7 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     Raises:
         UserError: If an arm has a problem, or another launcher is running.
     """
-    request = read_device_request(args)
+    request = slurm_options.read_request(args)
     cloud_options.check_cloud_options(args)
     if args.dry_run:
         file_io.give_up_unless_reachable(_SECONDS_TO_REACH_STORE)
@@ -116,14 +118,19 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     console = PlainConsole(sys.stderr)
     options = JobOptions(
         args.eval_job, args.tracking, 60.0 * args.silence_limit, _grace(args, request))
-    if request is None:
-        devices = list_gpus(os.environ)
-        executor: Executor = LocalExecutor(workdir, options, devices)
-        most = max(1, len(devices))
+    if args.executor == LOCAL:
+        devices, gpus = list_gpus(os.environ), args.gpus_per_trial or 1
+        executor: Executor = LocalExecutor(workdir, options, devices, gpus)
+        most = max(1, len(devices) // gpus)
     else:
-        snapshot = _snapshot(checked.plan)
-        template = cloud_options.make_job_template(
-            args, request, workdir, options, snapshot.folder(workdir.path))
+        snapshot = _snapshot(checked.plan, is_shared=args.executor == SLURM)
+        code = snapshot.folder(workdir.path)
+        if args.executor == SLURM:
+            template: JobTemplate = slurm_options.make_slurm_template(
+                args, request, workdir, options, code, args.dry_run)
+            slurm_options.print_hidden_variables()
+        else:
+            template = cloud_options.make_job_template(args, request, workdir, options, code)
         if args.dry_run:
             return _dry_run(checked.plan, workdir, template, args)
         executor = CloudExecutor(template, workdir, snapshot)
@@ -136,7 +143,7 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     console.print(
         _head(checked, request, job, workdir), highlight=False, markup=False, soft_wrap=True)
     if job.pending:
-        if request is None:
+        if args.executor == LOCAL:
             for prefix in checked.data_out_of_reach:
                 # A plan needs no data, but every trial here would fail: raise the reason.
                 DatasetInfo.load(prefix)
@@ -183,7 +190,7 @@ def _dry_run(
     requests = DryRun(plan, workdir, template, args.retry_failed)
     if requests.note:
         print(requests.note, file=sys.stderr)
-    print(requests.as_json() if args.json else requests.as_yaml(), end="")
+    print(requests.as_json() if args.json else requests.as_text(), end="")
     return errors.FINISHED
 
 
@@ -192,7 +199,7 @@ def _head(
 ) -> str:
     """Return the text printed before a launch: the sweep's question and the expected cost."""
     lines = [plan_report.render_summary(checked)]
-    if request is not None:
+    if request is not None and request.is_cloud:
         lines += forecast_cost(request, checked, job.status_reader.read_rows(), workdir).lines()
     return "\n".join(lines)
 
@@ -231,8 +238,8 @@ def results_text(workdir: SweepWorkdir, plan: Plan) -> str:
     return table_formats.markdown_text(render_table(table))
 
 
-def _snapshot(plan: Plan) -> CodeSnapshot:
+def _snapshot(plan: Plan, is_shared: bool) -> CodeSnapshot:
     trials = [planned.trial for planned in plan.trials]
     files = dict.fromkeys(name for trial in trials for name in trial.gin_files)
     bound = dict.fromkeys(binding for trial in trials for binding in trial.bindings)
-    return CodeSnapshot(list(files), list(bound))
+    return CodeSnapshot(list(files), list(bound), is_shared)

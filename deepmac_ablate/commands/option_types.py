@@ -1,10 +1,12 @@
-"""Types of options for argparse, whose messages name the option that was given."""
+"""Checks of options, whose messages name the option that was given."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
+
+from deepmac_ablate.errors import UserError
 
 _Number = TypeVar("_Number", int, float)
 
@@ -28,3 +30,20 @@ def at_least(minimum: _Number) -> Callable[[str], _Number]:
         return number
 
     return parse
+
+
+def check_effects(args: argparse.Namespace, executors: Mapping[str, Sequence[str]]) -> None:
+    """Check that every given option has an effect.
+
+    Args:
+        args: Options with an `executor`; those that were not given are None.
+        executors: The executors that an option applies to, by the name of its variable.
+
+    Raises:
+        UserError: If the executor would ignore an option.
+    """
+    for name, some in executors.items():
+        if getattr(args, name) is not None and args.executor not in some:
+            raise UserError(
+                f"--{name.replace('_', '-')} has no effect with --executor {args.executor}; it "
+                f"applies only to {' and '.join(some)}.")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from deepmac_ablate.commands import slurm_options
 from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import plan_report
@@ -16,9 +17,9 @@ from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.sweep.checked_plan import CheckedPlan, check_sweep
 from deepmac_ablate.sweep.device_request import (
+    SLURM,
     DeviceRequest,
     add_device_options,
-    read_device_request,
 )
 from deepmac_ablate.sweep.sweep import Sweep
 from deepmac_ablate.sweep.sweep_file import load_sweep
@@ -29,27 +30,38 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "plan", help="resolve and check a sweep without running it",
         description="Resolve and check every trial of a sweep and show the cost of each arm, with "
-        "--device also in hours and money. Exits with 2 if an arm has a problem.")
+        "--device also in hours and money. With --executor slurm, Slurm is asked when it could "
+        "start a trial. Exits with 2 if an arm has a problem. @FILE reads arguments from a file, "
+        "one per line.",
+        fromfile_prefix_chars="@")
     parser.add_argument("sweep", metavar="SWEEP", help="the sweep's Python file")
     add_sweep_options(parser)
     add_device_options(parser)
+    slurm_options.add_slurm_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    request = read_device_request(args)
+    request = slurm_options.read_request(args)
     sweep = load_sweep(args.sweep)
     workdir = sweep_workdir(sweep, args)
     plan = edit_and_check(sweep, args, request)
     rows = StatusReader(workdir, plan.plan).read_rows_with_code()
-    on_device = None if request is None else forecast_cost(request, plan, rows, workdir)
+    on_device = None
+    if request is not None and request.is_cloud:
+        on_device = forecast_cost(request, plan, rows, workdir)
     changes = describe_changes(workdir, plan.plan, rows)
+    start = ""
+    if args.executor == SLURM:
+        start = slurm_options.ask_for_start(args, request, workdir, plan.plan)
     if args.json:
         content = plan_report.render_json(plan, rows, on_device, changes)
+        content |= {"slurm": start} if start else {}
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         print(plan_report.render_text(plan, rows, on_device, changes))
+        print(start, end="\n" if start else "")
     return 0
 
 

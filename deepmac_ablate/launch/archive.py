@@ -19,7 +19,7 @@ _CHECKPOINTS = "trials/*/checkpoints/*"
 # Locks, files that are being written, and XManager's database belong to one machine.
 _LEFT_OUT = (
     _CHECKPOINTS, f"trials/{REMOVED}/*", "xmanager/*", "*.lock", "*/.*.tmp", ".*.tmp",
-    "launches/*/lease")
+    "launches/*/lease", "*.lease")
 
 
 class Archive(NamedTuple):

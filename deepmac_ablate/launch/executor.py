@@ -8,6 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from deepmac_ablate.launch.supervision import locks
+from deepmac_ablate.launch.supervision.disk_lease import TTL
+from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.storage import file_io
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 
 # Runs trials one after the other, until one does not finish. Returns once no job is running.
@@ -36,6 +40,15 @@ class JobOptions(NamedTuple):
         if self.eval_job:
             return {"train": "train", "eval": "continuous_eval"}
         return {"train": "train_and_eval"}
+
+
+def print_lease_note(workdir: SweepWorkdir) -> None:
+    """Say on stderr if the disk of a workdir cannot lock files for all machines."""
+    if not file_io.is_remote(workdir.path) and (reason := locks.find_lease_reason(workdir.lock)):
+        print(
+            f"{workdir.path} is on a disk that does not lock files for all machines ({reason}), so "
+            f"leases are used instead: what a crash leaves behind is free after {TTL:.0f} s.",
+            file=sys.stderr)
 
 
 class Executor(Protocol):

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -52,40 +52,48 @@ def list_gpus(environ: Mapping[str, str]) -> list[str]:
         pynvml.nvmlShutdown()
 
 
-def gpu_environment(gpu: str | None) -> dict[str, str]:
-    """Return the variables that restrict a process to one GPU; none without a GPU."""
-    return {} if gpu is None else {VISIBLE: gpu}
+def gpu_environment(gpus: Sequence[str]) -> dict[str, str]:
+    """Return the variables that restrict a process to some GPUs; none without a GPU."""
+    return {VISIBLE: ",".join(gpus)} if gpus else {}
 
 
 class GpuPool:
-    """Assigns GPUs to trials, the least used one first.
+    """Assigns GPUs to trials, the least used ones first.
 
     Args:
         gpus: GPUs as returned by `list_gpus`. More trials than GPUs share them evenly.
+        per_trial: Number of GPUs of each trial.
+
+    Raises:
+        UserError: If there are fewer GPUs than a trial needs; none at all are enough for one, which
+            then uses the CPU.
     """
 
-    def __init__(self, gpus: Sequence[str]) -> None:
+    def __init__(self, gpus: Sequence[str], per_trial: int = 1) -> None:
+        if per_trial > max(1, len(gpus)):
+            raise UserError(
+                f"--gpus-per-trial must be at most {max(1, len(gpus))}, as this machine has "
+                f"{count_noun(len(gpus), 'GPU')}, got {per_trial}.")
         self._users = dict.fromkeys(gpus, 0)
+        self._per_trial = per_trial
 
-    def acquire(self) -> str | None:
-        """Return the least used GPU, the first of several; None if the pool is empty."""
-        if not self._users:
-            return None
-        gpu = min(self._users, key=lambda gpu: self._users[gpu])
-        self._users[gpu] += 1
-        return gpu
+    def acquire(self) -> list[str]:
+        """Return the least used GPUs, the first of several; none if the pool is empty."""
+        gpus = sorted(self._users, key=lambda gpu: self._users[gpu])[:self._per_trial]
+        for gpu in gpus:
+            self._users[gpu] += 1
+        return gpus
 
-    def release(self, gpu: str | None) -> None:
+    def release(self, gpus: Sequence[str]) -> None:
         """Give back what `acquire` returned.
 
         Raises:
-            ValueError: If the GPU is not in use.
+            ValueError: If a GPU is not in use.
         """
-        if gpu is None:
-            return
-        if not self._users.get(gpu):
-            raise ValueError(f"GPU {gpu!r} is not in use.")
-        self._users[gpu] -= 1
+        for gpu in gpus:
+            if not self._users.get(gpu):
+                raise ValueError(f"GPU {gpu!r} is not in use.")
+            self._users[gpu] -= 1
 
 
 def _uuids(handle: Any) -> list[str]:  # noqa: ANN401 - of pynvml

@@ -218,7 +218,9 @@ class Launch:
         """Record how a trial ended; return whether it was interrupted and should go on."""
         self._breaker.record(row)
         self.stop_reason = self.stop_reason or self._breaker.message
-        if row.status != "interrupted":
+        # A job may be gone before it has started its trial.
+        is_new = row.status == "new" and self._executor.jobs_outlive_launchers
+        if row.status != "interrupted" and not is_new:
             return False
         runs = self._runs[row.id, row.step] = self._runs.get((row.id, row.step), 0) + 1
         return runs < _RUNS_AT_ONE_STEP

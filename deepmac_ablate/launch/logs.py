@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from etils import epath
+
 from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.launch import trial_status
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
@@ -15,6 +17,8 @@ from deepmac_ablate.storage import disk, file_io
 _POLL_SECONDS = 0.5
 # On ``gs://`` a worker replaces the log by a longer one every 15 s.
 _REMOTE_POLL_SECONDS = 5.0
+
+_LOG = re.compile(r"(?P<start>.*)-(?P<number>[0-9]+)\.log")
 
 # A long log on ``gs://`` starts with this line in place of its first bytes.
 _LEFT_OUT = re.compile(rb"\[the first (?P<bytes>[0-9]+) bytes are [^\n]*\]\n")
@@ -42,17 +46,33 @@ def read_log_lines(workdir: SweepWorkdir, wanted: str | None, follow: bool) -> I
         log = _find_newest_log([folder])
         if log is None:
             raise UserError(f"Trial {folder.rpartition('/')[2]} has not written a log yet.")
+    yield from _read_attempt(log, follow)
+    while follow and (log := _next_log(log)):
+        yield from _read_attempt(log, follow)
+
+
+def _read_attempt(log: str, follow: bool) -> Iterator[str]:
+    """Yield the lines of one log until its trial has ended or has begun the next one."""
     folder = log.removesuffix(f"/logs/{log.rpartition('/')[2]}")
     yield f"==> {log} <==\n"
     remote = file_io.is_remote(log)
     new_lines = _read_object(log) if remote else _read_file(log)
     while True:
-        # The status is read before the log, so that the last lines are not missed.
-        is_running = follow and trial_status.read_status(folder).status == "running"
+        # The status is read before the log, so that the last lines are not missed. A job that was
+        # interrupted waits for its next start.
+        goes_on = (follow and not _next_log(log)
+                   and trial_status.read_status(folder).status in ("running", "queued"))
         yield from next(new_lines)
-        if not is_running:
+        if not goes_on:
             return
         time.sleep(_REMOTE_POLL_SECONDS if remote else _POLL_SECONDS)
+
+
+def _next_log(log: str) -> str:
+    """Return the log of the next attempt; empty if there is none yet."""
+    match = _LOG.fullmatch(log)
+    following = f"{match['start']}-{int(match['number']) + 1}.log" if match else ""
+    return following if match and epath.Path(following).exists() else ""
 
 
 def _read_file(log: str) -> Iterator[Iterator[str]]:

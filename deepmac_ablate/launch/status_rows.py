@@ -85,11 +85,18 @@ def count_by_status(rows: Iterable[TrialRow]) -> dict[str, int]:
     return {status: statuses.count(status) for status in order}
 
 
-def group_failures(rows: Iterable[TrialRow]) -> list[list[TrialRow]]:
-    """Return the failed trials in groups with the same cause, the largest group first."""
+def group_failures(
+    rows: Iterable[TrialRow], status: Status = "failed"
+) -> list[list[TrialRow]]:
+    """Return the failed trials in groups with the same cause, the largest group first.
+
+    Args:
+        rows: Trials of a sweep.
+        status: Another status, whose trials are grouped instead.
+    """
     groups: dict[str, list[TrialRow]] = {}
     for row in rows:
-        if row.status == "failed":
+        if row.status == status:
             groups.setdefault(error_signature(row.cause), []).append(row)
     return sorted(groups.values(), key=len, reverse=True)
 
@@ -101,9 +108,9 @@ def status_summary(rows: Sequence[TrialRow]) -> str:
         rows: All trials of the sweep. New ones are counted as missing.
 
     Returns:
-        For each cause the number of failures, with the cause, id and log of one of them as an
-        example; `broken_files`; then a line such as "12 finished, 1 failed, 2 interrupted, 0
-        missing".
+        `broken_files`; for each cause the number of failures, with the cause, id and log of one of
+        them as an example; why trials wait; then a line such as "12 finished, 1 failed, 2
+        interrupted, 0 missing".
     """
     # Failures have their own lines.
     lines = broken_files(
@@ -113,6 +120,9 @@ def status_summary(rows: Sequence[TrialRow]) -> str:
         lines += [
             f"{len(group)} failed: {first.cause or 'unknown cause'}",
             f"    for example {first.id} ({first.arm}, seed {first.seed}): {log_location(first)}"]
+    lines += [
+        f"{len(group)} queued: {group[0].cause}" for group in group_failures(rows, "queued")
+        if group[0].cause]
     number = count_by_status(rows)
     more = "".join(
         f", {number[status]} {status}" for status in ("running", "queued") if number[status])

@@ -1,7 +1,7 @@
-"""Stop a sweep: end its launcher and its cloud jobs.
+"""Stop a sweep: end its launcher and its jobs in a cloud or on a Slurm cluster.
 
-A launcher on ``gs://`` may run on any machine. It is asked to start no more trials by a file in the
-workdir, the stop request.
+The launcher of such jobs may run on any machine. It is asked to start no more trials by a file in
+the workdir, the stop request.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.launch.cloud_jobs import active_jobs
+from deepmac_ablate.launch.cloud_jobs.active_jobs import ActiveJob
 from deepmac_ablate.launch.supervision import locks, processes
-from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.launch.sweep_workdir import STOP_REQUEST, SweepWorkdir
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import from_json, to_json
 
 # Supervisors give a trainer 30 s to save before they kill it.
 _SECONDS_TO_WAIT = 90.0
 
-_STOP_REQUEST = "stop.json"
-
 NO_LAUNCHER = "No launcher is running."
+# Kind of launcher, in its lock, whose jobs outlive it.
+REMOTE_LAUNCHER = "a launcher of jobs"
 _HOW_TO_RESUME = "Launch again to resume."
 
 
@@ -39,7 +40,7 @@ def describe_launcher(workdir: SweepWorkdir) -> str:
 
 
 def stop_sweep(workdir: SweepWorkdir) -> str:
-    """Stop the launcher and the cloud jobs of a sweep, and wait until they have ended.
+    """Stop the launcher of a sweep and its jobs, and wait until they have ended.
 
     Returns:
         A sentence for the user about what was stopped.
@@ -48,11 +49,14 @@ def stop_sweep(workdir: SweepWorkdir) -> str:
         UserError: If the launcher and its trials run on another machine, or something does not
             end in time.
     """
-    if file_io.is_remote(workdir.path):
-        return _stop_jobs(workdir)
+    holder = locks.read_holder(workdir.lock)
+    if file_io.is_remote(workdir.path) or (holder or {}).get("what") == REMOTE_LAUNCHER:
+        return _stop_jobs(workdir, holder, active_jobs.read_active_jobs(workdir))
     if not locks.is_held(workdir.lock):
-        return NO_LAUNCHER
-    holder = locks.read_holder(workdir.lock) or {}
+        has_plan = file_io.read(workdir.path / "plan.json") is not None
+        jobs = active_jobs.read_active_jobs(workdir) if has_plan else []
+        return _stop_jobs(workdir, None, jobs) if jobs else NO_LAUNCHER
+    holder = holder or {}
     if (host := holder.get("host")) != socket.gethostname():
         raise UserError(
             f"The launcher runs on host {host}; run 'deepmac-ablate stop {workdir.path}' there.")
@@ -67,12 +71,12 @@ def write_stop_request(workdir: SweepWorkdir) -> None:
         OSError: If the request cannot be written.
     """
     fields = {"by": _user_name(), "host": os.uname().nodename, "time": time.time()}
-    file_io.write(workdir.path / _STOP_REQUEST, to_json(fields) + "\n")
+    file_io.write(workdir.path / STOP_REQUEST, to_json(fields) + "\n")
 
 
 def read_stop_request(workdir: SweepWorkdir) -> str:
     """Return a sentence about who wrote the stop request; empty without a request."""
-    path = workdir.path / _STOP_REQUEST
+    path = workdir.path / STOP_REQUEST
     text = file_io.read(path)
     if text is None:
         return ""
@@ -82,22 +86,23 @@ def read_stop_request(workdir: SweepWorkdir) -> str:
 
 def remove_stop_request(workdir: SweepWorkdir) -> None:
     """Remove the stop request, which was for an earlier launcher."""
-    (workdir.path / _STOP_REQUEST).unlink(missing_ok=True)
+    (workdir.path / STOP_REQUEST).unlink(missing_ok=True)
 
 
-def _stop_jobs(workdir: SweepWorkdir) -> str:
-    """Stop a sweep in the cloud from any machine."""
-    jobs = active_jobs.read_active_jobs(workdir)
-    holder = locks.read_holder(workdir.lock)
-    if holder is not None:
+def _stop_jobs(
+    workdir: SweepWorkdir, holder: Mapping[str, Any] | None, jobs: Sequence[ActiveJob]
+) -> str:
+    """Stop jobs and their launcher, if there is one, from any machine."""
+    if holder is not None or jobs:
         try:
+            # Slurm jobs that were interrupted read it as well, before they requeue themselves.
             write_stop_request(workdir)
         except OSError as error:
             raise UserError(f"Cannot write the workdir {workdir.path}: {error}.") from error
-        if _is_here(holder):
-            # A signal acts at once; the request only when the launcher looks for it.
-            _end_launcher(workdir, holder)
-            jobs = active_jobs.read_active_jobs(workdir)
+    if holder is not None and _is_here(holder):
+        # A signal acts at once; the request only when the launcher looks for it.
+        _end_launcher(workdir, holder)
+        jobs = active_jobs.read_active_jobs(workdir)
     active_jobs.cancel_all(jobs)
     if not jobs:
         return "No job is running." if holder is None else f"Stopped. {_HOW_TO_RESUME}"
@@ -105,7 +110,7 @@ def _stop_jobs(workdir: SweepWorkdir) -> str:
 
 
 def _is_here(holder: Mapping[str, Any]) -> bool:
-    """Return whether a launcher is alive on this machine; locks on ``gs://`` outlive launchers."""
+    """Return whether a launcher is alive on this machine; leases outlive launchers."""
     pid, started = holder.get("pid"), holder.get("process_started")
     return (
         holder.get("host") == socket.gethostname() and pid is not None and started is not None

@@ -5,11 +5,11 @@
     plan.json                  the plan that was launched last
     costs.json                 the cost of every trial that was ever launched (see `cost`)
     launcher.lock              held by the launcher while it runs
-    stop.json                  request to the launcher to start no more trials, on ``gs://``
+    stop.json                  request to the launcher to start no more trials
     launches/<time>/           lease, provenance and changed sources of each launch
     trials/<id>/               see `trial_workdir`; sweep.json holds the trial's arm and levels
-    xmanager/                  XManager's database; for a sweep on ``gs://`` it is in the user's
-                               cache folder
+    xmanager/                  XManager's database; for a sweep on ``gs://``, or on a disk without
+                               locks, it is in the user's cache folder
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ from pathlib import Path
 from etils import epath
 
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.launch.supervision import locks
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.storage.user_cache import user_cache_path
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial, parse_plan
 from deepmac_ablate.sweep.validation.cost import Cost, parse_costs
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
+
+# File in the workdir that asks a launcher, and jobs that were interrupted, not to go on.
+STOP_REQUEST = "stop.json"
 
 
 class SweepWorkdir:
@@ -39,17 +43,33 @@ class SweepWorkdir:
     Attributes:
         path: The folder.
         lock: The file that a launcher locks.
-        xmanager: The folder of XManager's database, on a local disk.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = epath.Path(path)
         self._name = os.fspath(self.path)
         self.lock = self.path / "launcher.lock"
-        self.xmanager = self.path / "xmanager"
-        if file_io.is_remote(self.path):
+
+    @property
+    def xmanager(self) -> Path:
+        """The folder of XManager's database, on a disk that can lock it."""
+        if file_io.is_remote(self.path) or locks.find_lease_reason(self.lock):
             name = hashlib.sha256(self._name.encode()).hexdigest()[:16]
-            self.xmanager = user_cache_path("xmanager", name)
+            return user_cache_path("xmanager", name)
+        return Path(self.path, "xmanager")
+
+    def create(self) -> None:
+        """Create the folder unless it is there.
+
+        Raises:
+            UserError: If it cannot be created.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except UserError:
+            raise
+        except OSError as error:
+            raise UserError(f"Cannot write the workdir {self.path}: {error.strerror}.") from error
 
     def trial(self, trial_id: str) -> TrialWorkdir:
         """Return a trial's workdir, which may not exist."""
@@ -69,8 +89,8 @@ class SweepWorkdir:
         Raises:
             UserError: If the file cannot be written.
         """
+        self.create()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             content = json.dumps(plan.to_json(), ensure_ascii=False)
             file_io.write(self.path / "plan.json", content + "\n")
         except UserError:

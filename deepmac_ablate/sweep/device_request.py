@@ -1,45 +1,67 @@
-"""Device request: the cloud device of each trial, and checks that trials can run on it."""
+"""Device request: the device of each trial, and checks that trials can run on it."""
 
 from __future__ import annotations
 
 import argparse
 import ast
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from deepmac_ablate import bindings
 from deepmac_ablate.bindings.gin_files import ROOT
 from deepmac_ablate.cloud import devices
 from deepmac_ablate.cloud.devices import Device, Executor
-from deepmac_ablate.errors import UserError
+from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.sweep.validation.cost import Cost
 from deepmac_ablate.sweep.validation.validation_result import DataRequirements, ValidationResult
 from deepmac_ablate.trial.trial import Trial
 
-LOCAL = "local"
+LOCAL, SLURM = "local", "slurm"
+CLOUDS = ("vertex", "gke")
 
 
 class DeviceRequest(NamedTuple):
     """The device that each trial of a launch requests.
 
     Attributes:
-        executor: The cloud service.
-        device: The device.
+        executor: Where it is: a cloud service, "slurm" or "local".
+        device: The device; of machines of one's own only the numbers of GPUs and of machines are
+            known, see `own_machines`.
         spot: Whether spot machines are requested, which may be preempted.
     """
 
-    executor: Executor
+    executor: Executor | Literal["slurm", "local"]
     device: Device
-    spot: bool
+    spot: bool = False
+
+    @property
+    def is_cloud(self) -> bool:
+        """Whether a cloud provides the device, at a price."""
+        return self.executor in CLOUDS
+
+
+def own_machines(gpus: int, hosts: int = 1) -> Device:
+    """Return the device of a trial on machines of one's own.
+
+    Args:
+        gpus: Number of GPUs on all machines; 0 for the CPUs.
+        hosts: Number of machines.
+    """
+    kind = "gpu" if gpus else "cpu"
+    name = count_noun(gpus, "GPU") if gpus else "CPU"
+    return Device(
+        name=name if hosts == 1 else f"{name} on {hosts} nodes", kind=kind, generation=kind,
+        chips=gpus or hosts, replicas=gpus or hosts, hosts=hosts, topology=None, memory_gib=0.0,
+        teraflops=0.0, gke_accelerator=None, machine_type="", vertex=None)
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that select where trials run."""
     parser.add_argument(
-        "--executor", choices=[LOCAL, "vertex", "gke"], default=LOCAL, metavar="EXECUTOR",
-        help="local (this machine), vertex (Vertex AI) or gke (a GKE cluster) (default: "
-        "%(default)s)")
+        "--executor", choices=[LOCAL, SLURM, *CLOUDS], default=LOCAL, metavar="EXECUTOR",
+        help="local (this machine), slurm (a Slurm cluster), vertex (Vertex AI) or gke (a GKE "
+        "cluster) (default: %(default)s)")
     parser.add_argument(
         "--device", metavar="DEVICE",
         help="device of each trial in a cloud, such as v5e-16, a100-8 or cpu-8")
@@ -49,7 +71,7 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_device_request(args: argparse.Namespace) -> DeviceRequest | None:
-    """Return the device request of a command line; None if trials run on this machine.
+    """Return the device request of a command line for a cloud; None for machines of one's own.
 
     Args:
         args: The options of `add_device_options`.
@@ -57,15 +79,15 @@ def read_device_request(args: argparse.Namespace) -> DeviceRequest | None:
     Raises:
         UserError: If there is no such device, or the options contradict each other.
     """
-    if args.executor == LOCAL:
+    if args.executor not in CLOUDS:
         given = [f"--device {args.device}"] if args.device else []
         given += ["--spot"] if args.spot else []
         if given:
             have, they_apply = (
                 ("has", "it applies") if len(given) == 1 else ("have", "they apply"))
             raise UserError(
-                f"{' and '.join(given)} {have} no effect with --executor local; {they_apply} only "
-                "to vertex and gke.")
+                f"{' and '.join(given)} {have} no effect with --executor {args.executor}; "
+                f"{they_apply} only to vertex and gke.")
         return None
     if not args.device:
         raise UserError(
@@ -91,7 +113,7 @@ def device_problems(
     found = [
         (f"--device {name}", sentence)
         for sentence in devices.availability_problems(
-            request.device, request.executor, request.spot)]
+            request.device, request.executor, request.spot)] if request.is_cloud else []
     arms = plan.arms
     for result in results:
         # An arm with problems of its own has neither cost nor data.
@@ -122,6 +144,8 @@ def _batch_problems(request: DeviceRequest, cost: Cost) -> Iterator[str]:
 
 
 def _path_problems(request: DeviceRequest, data: DataRequirements, trial: Trial) -> Iterator[str]:
+    if not request.is_cloud:
+        return
     cloud = {"vertex": "Vertex AI", "gke": "GKE"}[request.executor]
     paths = {
         "TrainingData.prefix": data.train, "EvaluationData.prefix": data.evaluation,

@@ -14,9 +14,13 @@ from deepmac_ablate import errors
 from deepmac_ablate.commands import worker as worker_command
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs import worker
+from deepmac_ablate.storage import file_io
+from tests.helpers import launching
 
 
 def command(folder, mode, tracking, runtime):
+    if not file_io.is_remote(folder):
+        return launching.fake_command(folder, mode, tracking, runtime)
     return (sys.executable, "-m", "tests.fakes.cloud_trainer", folder, mode)
 
 

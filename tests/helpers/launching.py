@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from deepmac_ablate.launch.executor import JobOptions
@@ -41,7 +42,9 @@ def plan_of_seeds(*trials: tuple[str, ...]) -> Plan:
     return arms._replace(trials=tuple(seeds))
 
 
-def fake_command(folder: Path, mode: str, tracking: str) -> tuple[str, ...]:
+def fake_command(
+    folder: Path | str, mode: str, tracking: str, runtime: Sequence[str] = ()
+) -> tuple[str, ...]:
     """The fake trainer's command, without `site`, which takes longer to load than the rest."""
     return (sys.executable, "-S", FAKE_TRAINER, str(folder), mode)
 

@@ -126,9 +126,27 @@ def test_a_broken_driver_is_an_error(monkeypatch, function, code, message):
 def test_trials_get_the_least_used_gpu():
     """Each trial has a GPU of its own while there are enough; then they share evenly."""
     pool = GpuPool(["a", "b", "c"])
-    assert ["a", "b", "c", "a"] == [pool.acquire() for _ in range(4)]
-    pool.release("b")
-    assert ["b", "b", "c"] == [pool.acquire() for _ in range(3)]
+    assert [["a"], ["b"], ["c"], ["a"]] == [pool.acquire() for _ in range(4)]
+    pool.release(["b"])
+    assert [["b"], ["b"], ["c"]] == [pool.acquire() for _ in range(3)]
+
+
+def test_a_trial_may_have_several_gpus():
+    """They are the least used ones, and no trial has the same one twice."""
+    pool = GpuPool("abcde", per_trial=2)
+    assert [["a", "b"], ["c", "d"], ["e", "a"]] == [pool.acquire() for _ in range(3)]
+    pool.release(["c", "d"])
+    assert ["c", "d"] == pool.acquire()
+    assert {"CUDA_VISIBLE_DEVICES": "GPU-1,GPU-2"} == gpu_environment(["GPU-1", "GPU-2"])
+
+
+@pytest.mark.parametrize(
+    ("gpus", "most", "there"), [([], 1, "0 GPUs"), (["a"], 1, "1 GPU"), (["a", "b"], 2, "2 GPUs")])
+def test_more_gpus_than_the_machine_has_are_refused(gpus, most, there):
+    """The message names the most that a trial can have."""
+    with pytest.raises(UserError, match=(
+            f"^--gpus-per-trial must be at most {most}, as this machine has {there}, got 3[.]$")):
+        GpuPool(gpus, per_trial=3)
 
 
 def test_gpus_are_shared_evenly():
@@ -136,10 +154,10 @@ def test_gpus_are_shared_evenly():
     pool, used, draw = GpuPool("abcd"), collections.Counter(), random.Random(0)
     for _ in range(500):
         if draw.random() < 0.6 or not used.total():
-            used[pool.acquire()] += 1
+            used[pool.acquire()[0]] += 1
         else:
             device = used.most_common(1)[0][0]
-            pool.release(device)
+            pool.release([device])
             used[device] -= 1
         assert max(used[d] for d in "abcd") - min(used[d] for d in "abcd") <= 1
 
@@ -147,16 +165,16 @@ def test_gpus_are_shared_evenly():
 def test_without_gpus_trials_get_none():
     """The environment of the trial is not changed."""
     pool = GpuPool([])
-    assert pool.acquire() is None
-    pool.release(None)
-    assert {} == gpu_environment(None)
-    assert {"CUDA_VISIBLE_DEVICES": "GPU-1"} == gpu_environment("GPU-1")
+    assert [] == pool.acquire()
+    pool.release([])
+    assert {} == gpu_environment([])
+    assert {"CUDA_VISIBLE_DEVICES": "GPU-1"} == gpu_environment(["GPU-1"])
 
 
 def test_only_gpus_in_use_can_be_released():
     """Releasing a free or unknown GPU is an error."""
     pool = GpuPool(["a"])
     with pytest.raises(ValueError, match="GPU 'a' is not in use"):
-        pool.release("a")
+        pool.release(["a"])
     with pytest.raises(ValueError, match="GPU 'b' is not in use"):
-        pool.release("b")
+        pool.release(["b"])

@@ -1,7 +1,7 @@
-"""Jobs of trials in clouds: submissions recorded in trial folders, their refresh and cancellation.
+"""Jobs of trials in clouds and on Slurm: their submissions, refresh and cancellation.
 
-A launcher writes the submissions. The job itself reports in the state that its supervisor writes,
-see `attempt`.
+A launcher writes the submissions to the trials' folders. The job itself reports in the state that
+its supervisor writes, see `attempt`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from deepmac_ablate.cloud.gke.client import Gke
 from deepmac_ablate.cloud.provider import ENDED, JobState, JobStatus, Provider
 from deepmac_ablate.cloud.vertex.client import Vertex
 from deepmac_ablate.errors import UserError, count_noun
+from deepmac_ablate.launch.slurm.client import Slurm
 from deepmac_ablate.launch.supervision.job import ROLES
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.storage import file_io
@@ -35,7 +36,7 @@ from deepmac_ablate.storage.strict_json import (
     optional,
 )
 
-_PROVIDERS = {"gke": Gke, "vertex": Vertex}
+_PROVIDERS = {"gke": Gke, "vertex": Vertex, "slurm": Slurm}
 
 _SETTING = Kind("a string, true or false", lambda value: isinstance(value, str | bool))
 _FIELDS = {
@@ -54,21 +55,21 @@ def create_provider(executor: str, place: Mapping[str, Any]) -> Provider:
     """Create the client for the cloud of an executor.
 
     Args:
-        executor: "vertex" or "gke".
-        place: Keyword arguments of `Vertex` or `Gke`: project and region, or context, namespace and
-            the rest.
+        executor: "vertex", "gke" or "slurm".
+        place: Keyword arguments of `Vertex`, `Gke` or `Slurm`: project and region, context,
+            namespace and the rest, or cluster and user.
     """
     return _PROVIDERS[executor](**place)
 
 
 @dataclasses.dataclass(frozen=True)
 class Submission:
-    """One job of one trial in one cloud; times are Unix times in seconds.
+    """One job of one trial in one cloud or cluster; times are Unix times in seconds.
 
     Attributes:
         role: "train" or "eval".
         number: Number among the submissions of this trial and role, from 1 on.
-        executor: "vertex" or "gke".
+        executor: "vertex", "gke" or "slurm".
         place: Keyword arguments of the cloud's client, see `create_provider`.
         name: Name of the job, see `JobRequest`.
         resource: Name that the cloud has given the job; None until it has answered.
@@ -234,7 +235,7 @@ def cancel_all(jobs: Sequence[ActiveJob]) -> None:
             unended = count_noun(len(left), "cancelled job has", "cancelled jobs have")
             raise UserError(
                 f"{unended} not ended after {_SECONDS_TO_END:.0f} s, such as "
-                f"{names}; check them in the cloud's console.")
+                f"{names}; check them there.")
         jobs = left
         time.sleep(_SECONDS_BETWEEN_POLLS)
 

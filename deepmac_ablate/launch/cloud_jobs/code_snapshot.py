@@ -41,14 +41,18 @@ class CodeSnapshot:
     Args:
         gin_files: Gin files of all trials of a plan, as `bindings.read` takes them.
         extra: Bindings, which may include and import as well.
+        is_shared: Whether other machines see the files of this one, so that those elsewhere are
+            used where they are.
 
     Raises:
         UserError: If another machine would not find a file by its name.
     """
 
-    def __init__(self, gin_files: Sequence[str], extra: Sequence[str] = ()) -> None:
-        files = _gin_files(bindings.all_gin_files(gin_files, extra))
-        files |= _modules(bindings.imported_modules(gin_files, extra))
+    def __init__(
+        self, gin_files: Sequence[str], extra: Sequence[str] = (), is_shared: bool = False
+    ) -> None:
+        files = _gin_files(bindings.all_gin_files(gin_files, extra), is_shared)
+        files |= _modules(bindings.imported_modules(gin_files, extra), is_shared)
         self._content = {name: path.read_bytes() for name, path in sorted(files.items())}
         self._index = {name: _digest(data) for name, data in self._content.items()}
         self._name = _digest(json.dumps(self._index).encode())[:_NAME_LENGTH]
@@ -106,8 +110,10 @@ def fetch(uri: str, folder: Path) -> None:
         path.write_bytes(data)
 
 
-def _gin_files(files_read: Iterable[bindings.GinFile]) -> dict[str, Path]:
-    """Return gin files by their names in the snapshot.
+def _gin_files(
+    files_read: Sequence[bindings.GinFile], is_shared: bool
+) -> dict[str, Path]:
+    """Return gin files by their names in the snapshot, if they are shared without those elsewhere.
 
     Raises:
         UserError: If the name of one leads elsewhere on another machine.
@@ -115,6 +121,9 @@ def _gin_files(files_read: Iterable[bindings.GinFile]) -> dict[str, Path]:
     files = {gin.display_name(file.path): file.path for file in files_read}
     for file in files_read:
         if _find_in_snapshot(file, files) != file.path:
+            if is_shared:
+                files.pop(gin.display_name(file.path), None)
+                continue
             raise UserError(
                 f"The gin file {file.name!r} is {file.path}, which jobs on other machines cannot "
                 f"find; use a path relative to the working directory {Path.cwd()}.")
@@ -128,8 +137,8 @@ def _find_in_snapshot(file: bindings.GinFile, files: Mapping[str, Path]) -> Path
     return next((files[name] for name in names if name in files and name[0] != "/"), None)
 
 
-def _modules(imported: Iterable[str]) -> dict[str, Path]:
-    """Return the sources of the user's modules by their names in the snapshot.
+def _modules(imported: Iterable[str], is_shared: bool) -> dict[str, Path]:
+    """Return the sources of the user's modules by their names in the snapshot; see `_gin_files`.
 
     Raises:
         UserError: If one cannot be imported from the working directory alone.
@@ -139,6 +148,8 @@ def _modules(imported: Iterable[str]) -> dict[str, Path]:
         module = key[1:].partition("/")[0]
         relative = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         if relative.parts[0] not in (module, f"{module}.py"):
+            if is_shared:
+                continue
             raise UserError(
                 f"The module {module} is {path}, which jobs on other machines cannot find; launch "
                 f"from its folder instead of {Path.cwd()}, or install it in the image.")

@@ -1,4 +1,4 @@
-"""Dry run of a launch into a cloud: its exact requests, without credentials."""
+"""Dry run of a launch into a cloud or on Slurm: its exact requests, without credentials."""
 
 from __future__ import annotations
 
@@ -77,10 +77,12 @@ class DryRun:
             "requests": list(self.requests())}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
-    def as_yaml(self) -> str:
-        """Return the bodies of the requests as YAML, for people and for kubectl."""
-        return yaml.safe_dump_all(
-            [request["body"] for request in self.requests()], sort_keys=False, explicit_start=True)
+    def as_text(self) -> str:
+        """Return the bodies of the requests as YAML, for people and for kubectl, or the scripts."""
+        bodies = [request["body"] for request in self.requests()]
+        if self._template.executor == "slurm":
+            return "\n".join(body["script"] for body in bodies)
+        return yaml.safe_dump_all(bodies, sort_keys=False, explicit_start=True)
 
     def _missing(self, workdir: SweepWorkdir, retry_failed: bool) -> Iterator[_PendingTrial]:
         """Yield the trials that a launch would submit, without those that are active already."""

@@ -1,4 +1,7 @@
-"""Cloud executor: its jobs outlive their launcher, and the next launcher follows them."""
+"""Executor of jobs that outlive their launcher, in a cloud or on a Slurm cluster.
+
+The next launcher finds them by the submissions in the trials' folders, and follows them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
-from deepmac_ablate.cloud.provider import JobRequest, JobState, Provider
+from deepmac_ablate.cloud.provider import JobRequest, JobState, NoAnswerError, Provider
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs.active_jobs import (
     Submission,
@@ -20,8 +23,12 @@ from deepmac_ablate.launch.cloud_jobs.active_jobs import (
 )
 from deepmac_ablate.launch.cloud_jobs.code_snapshot import CodeSnapshot
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
-from deepmac_ablate.launch.executor import RunTrials
-from deepmac_ablate.launch.stop import read_stop_request, remove_stop_request
+from deepmac_ablate.launch.executor import RunTrials, print_lease_note
+from deepmac_ablate.launch.stop import (
+    REMOTE_LAUNCHER,
+    read_stop_request,
+    remove_stop_request,
+)
 from deepmac_ablate.launch.supervision import locks
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
@@ -35,11 +42,11 @@ _SECONDS_WITHOUT_ANSWER = 600.0
 
 
 class CloudExecutor:
-    """Executor that runs trials in a cloud, see `Executor`.
+    """Executor that runs trials in a cloud or on a Slurm cluster, see `Executor`.
 
     Args:
         template: Common part of the jobs, and the cloud that they are submitted to.
-        workdir: Workdir of the sweep, on ``gs://``.
+        workdir: Workdir of the sweep, on ``gs://`` or, for Slurm, on a disk that nodes share.
         snapshot: Gin files and modules that the jobs need.
         poll_seconds: Seconds between two queries of the cloud and the workdir.
     """
@@ -67,14 +74,17 @@ class CloudExecutor:
     @contextlib.contextmanager
     def exclusive_access(self) -> Iterator[None]:
         """Hold the launcher's lock, and withdraw a request to stop an earlier launcher."""
-        lock, holder = self._workdir.lock, locks.describe_this_process("a launcher")
+        lock, holder = self._workdir.lock, locks.describe_this_process(REMOTE_LAUNCHER)
+        self._workdir.create()
         try:
             self._lock = locks.acquire(lock, holder)
         except locks.LockHeldError as error:
-            # A lock on gs:// outlives its holder.
+            if not error.can_expire:
+                raise
             print(f"{error} Waiting for a sign of life.", file=sys.stderr)
             self._lock = locks.acquire(lock, holder, _LOCK_PATIENCE)
         with self._lock:
+            print_lease_note(self._workdir)
             remove_stop_request(self._workdir)
             yield
 
@@ -93,8 +103,7 @@ class CloudExecutor:
                 jobs = await asyncio.to_thread(self._prepare, plan, planned)
                 await run_unit({
                     role: remote.RemoteJob(
-                        job.submission.executor,
-                        self._template.request(plan, planned, role, job.submission.number),
+                        job.submission.executor, self._request(plan, planned, job.submission),
                         job.follow)
                     for role, job in jobs.items()})
 
@@ -127,6 +136,13 @@ class CloudExecutor:
                 self._provider_of(last), folder, last, self.poll_seconds, self._abandoned,
                 jobs.get("train"))
         return jobs
+
+    def _request(
+        self, plan: Plan, planned: PlannedTrial, submission: Submission
+    ) -> JobRequest:
+        request = self._template.request(plan, planned, submission.role, submission.number)
+        # The name that an earlier launcher may have submitted it by.
+        return dataclasses.replace(request, name=submission.name)
 
     def _new_submission(
         self, plan: Plan, planned: PlannedTrial, role: str, number: int
@@ -198,7 +214,9 @@ class CloudJob:
         if self.submission.resource is None:
             # Recorded first: a later launcher that finds the record asks the cloud for the name.
             await self._record(self.submission)
-            resource = await asyncio.to_thread(self._provider.submit, request)
+            resource = await self._submit(request)
+            if resource is None:
+                return self.submission.state
             await self._record(dataclasses.replace(self.submission, resource=resource))
         on_submit(self.submission.resource)
         while True:
@@ -207,14 +225,32 @@ class CloudJob:
                 return self.submission.state
             if self._companion is not None and self._companion.has_failed:
                 await asyncio.to_thread(self._provider.cancel, self.submission.resource)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._abandoned.wait(), self._seconds)
+            await self._pause()
+
+    async def _submit(self, request: JobRequest) -> str | None:
+        """Submit the job and return its resource; None if it was abandoned before an answer."""
+        while not self._abandoned.is_set():
+            try:
+                return await asyncio.to_thread(self._provider.submit, request)
+            except NoAnswerError:
+                if self._is_given_up():
+                    raise
+            await self._pause()
+        return None
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._abandoned.wait(), self._seconds)
+
+    def _is_given_up(self) -> bool:
+        """Return whether the provider has not answered for too long."""
+        return time.monotonic() - self._answered > _SECONDS_WITHOUT_ANSWER
 
     async def _refresh(self) -> None:
         try:
             status = await asyncio.to_thread(self._provider.status, self.submission.resource)
         except UserError:
-            if time.monotonic() - self._answered > _SECONDS_WITHOUT_ANSWER:
+            if self._is_given_up():
                 raise
             return
         self._answered, before, now = time.monotonic(), self.submission, time.time()

@@ -1,4 +1,4 @@
-"""Worker of a job in a cloud: fetches what a trial needs, and trains it under a supervisor.
+"""Worker of a job in a cloud or on Slurm: fetches what a trial needs, and trains it.
 
 A worker knows of its sweep only the trial's folder, on ``gs://`` or on a disk that machines share.
 A machine may vanish at any moment, and the next one continues from the last checkpoint.
@@ -19,6 +19,7 @@ from typing import NamedTuple
 from etils import epath
 
 from deepmac_ablate import errors
+from deepmac_ablate.bindings.gin_files import CODE_VARIABLE
 from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.launch.cloud_jobs import code_snapshot
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission, read_submission
@@ -50,9 +51,10 @@ _DISK_HEARTBEAT = 5.0
 # Seconds to wait for the lock of a worker that gives no sign of life because its machine is gone.
 _PATIENCE = 120.0
 
-# Kubernetes sets it to the number of a pod in an indexed job, from 0 on.
-POD_INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
-# Port of TensorFlow's examples; a pod has all ports to itself.
+# Variables with the number of a machine, from 0 on: that of a pod in an indexed job of Kubernetes,
+# or of a task in a step of Slurm.
+INDEX_VARIABLES = ("JOB_COMPLETION_INDEX", "SLURM_PROCID")
+# Port of TensorFlow's examples, for pods, which have all ports to themselves.
 _PORT = 2222
 
 # Makes the command that runs a trial from its folder, mode, tracking and bindings of `Runtime`.
@@ -67,8 +69,8 @@ class WorkerConfig(NamedTuple):
         role: "train" or "eval".
         mode: Mode of the trainer.
         tracking: "off", "offline" or "online".
-        code: Snapshot of gin files and modules, see `code_snapshot`; None: they are in the working
-            directory.
+        code: Snapshot of gin files and modules, see `code_snapshot`, which come before those of the
+            working directory; None: only those.
         runtime: Bindings of `Runtime` that the device needs.
         secrets: References to secrets by environment variable of the trainer.
         silence_limit: Seconds without a change of the trial's files after which it has failed; 0:
@@ -142,8 +144,8 @@ def find_cluster_member(hosts: Sequence[str], environ: Mapping[str, str]) -> Clu
     """Return which of the machines of a job this one is.
 
     Args:
-        hosts: Host names of all machines in the order of their numbers; empty for a machine alone,
-            or if the platform sets TF_CONFIG itself, as Vertex AI does.
+        hosts: Host names of all machines in the order of their numbers, with or without a port;
+            empty for a machine alone, or if the platform sets TF_CONFIG itself, as Vertex AI does.
         environ: Environment variables; a TF_CONFIG among them is left as it is.
 
     Raises:
@@ -151,13 +153,14 @@ def find_cluster_member(hosts: Sequence[str], environ: Mapping[str, str]) -> Clu
     """
     if environ.get(tf_config.VARIABLE) is not None or not hosts:
         return ClusterMember(tf_config.read_task(environ).is_chief, {})
-    number = environ.get(POD_INDEX_VARIABLE, "")
+    variable = next(filter(environ.get, INDEX_VARIABLES), INDEX_VARIABLES[0])
+    number = environ.get(variable, "")
     if not (number.isdigit() and int(number) < len(hosts)):
         raise UserError(
-            f"{POD_INDEX_VARIABLE} must be a number from 0 to {len(hosts) - 1}, as --hosts names "
+            f"{variable} must be a number from 0 to {len(hosts) - 1}, as --hosts names "
             f"{count_noun(len(hosts), 'machine')}; got {number!r}.")
     cluster = json.dumps({
-        "cluster": {"worker": [f"{host}:{_PORT}" for host in hosts]},
+        "cluster": {"worker": [host if ":" in host else f"{host}:{_PORT}" for host in hosts]},
         "task": {"type": "worker", "index": int(number)}})
     return ClusterMember(number == "0", {tf_config.VARIABLE: cluster})
 
@@ -251,16 +254,20 @@ class _Worker:
             UserError: If the code or a secret cannot be fetched.
         """
         secrets = _fetch_secrets(config.secrets)
-        cwd = Path.cwd()
+        cwd, code = Path.cwd(), {}
         if config.code is not None:
-            cwd = self._scratch / "code"
-            code_snapshot.fetch(config.code, cwd)
+            code_snapshot.fetch(config.code, self._scratch / "code")
+            if self._is_remote:
+                cwd = self._scratch / "code"
+            else:
+                # Relative paths of datasets begin in the folder of the launch.
+                code = {CODE_VARIABLE: str(self._scratch / "code")}
         job = Job(
             folder=epath.Path(config.folder), role=config.role, cwd=cwd,
             command=self._make_command(
                 config.folder, config.mode, config.tracking, config.runtime),
-            env={**self._member.environment, **secrets}, silence_limit=config.silence_limit,
-            grace=_seconds_to_save(config),
+            env={**self._member.environment, **code, **secrets},
+            silence_limit=config.silence_limit, grace=_seconds_to_save(config),
             heartbeat=HEARTBEAT if self._is_remote else _DISK_HEARTBEAT,
             companion="train" if config.role == "eval" else None)
         hidden = [*secrets.values(), *secret_values(os.environ)]

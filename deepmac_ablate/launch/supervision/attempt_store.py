@@ -64,20 +64,23 @@ class LocalAttemptStore:
     Args:
         folder: Trial folder.
         role: "train" or "eval".
-        lock: Lock of the role, which the command inherits and thus holds while it lives.
+        lock: Lock of the role, which the command inherits, if it can, and holds while it lives.
         heartbeat: Seconds between two tries to write the final state.
 
     Raises:
         UserError: If the state file of the previous attempt is broken.
     """
 
-    def __init__(self, folder: Path, role: str, lock: locks.FileLock, heartbeat: float) -> None:
+    def __init__(
+        self, folder: Path, role: str, lock: locks.FileLock | locks.DiskLease, heartbeat: float
+    ) -> None:
         self._folder = folder
+        self._lock = lock
         self._heartbeat = heartbeat
         logs = (path.name for path in (folder / "logs").glob(f"{role}-*.log"))
         self.number = next_attempt_number(attempt.read_attempt(folder, role), logs)
         self.log = Path(attempt.log_name(folder, role, self.number))
-        self.descriptors = (lock.descriptor,)
+        self.descriptors = lock.descriptors
         self.environment = {attempt.TAG_VARIABLE: attempt.attempt_tag(folder, role)}
         # Left by supervisors that were killed while writing.
         for path in folder.glob(f".{attempt.state_name(role)}.*.tmp"):
@@ -95,8 +98,8 @@ class LocalAttemptStore:
             time.sleep(self._heartbeat)
 
     def is_lost(self) -> bool:
-        """Return False: the kernel keeps the lock."""
-        return False
+        """Return whether the lock was a lease that has expired; the kernel keeps others."""
+        return self._lock.taken_over
 
     def take_snapshot(self) -> Snapshot:
         """Return the state of the log and of the trial's files."""

@@ -12,10 +12,10 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from deepmac_ablate.launch.supervision.lock_holder import (
+    Lock,
     LockHeldError,
     in_use_message,
     parse_holder,
@@ -34,7 +34,7 @@ _SECONDS_BETWEEN_READS = 5.0
 _LIMITS = TimeLimits(connect=5.0, read=10.0, tries=12.0)
 
 
-class GcsLock:
+class GcsLock(Lock):
     """Lock that is held until `release` or the end of the context, as long as it is renewed.
 
     A thread renews it, and tries again while the store cannot be reached.
@@ -102,17 +102,6 @@ class GcsLock:
         self._thread.join()
         with contextlib.suppress(StorageError):
             self._store.delete_generation(self.path, self._generation)
-
-    def __enter__(self) -> GcsLock:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.release()
 
     def _acquire(self, patience: float) -> None:
         deadline = time.monotonic() + patience

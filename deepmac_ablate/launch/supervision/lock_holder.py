@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import os
 import pwd
@@ -18,8 +19,25 @@ _FIELDS = {
     "process_started": optional(TEXT), "started": optional(TIME), "path": optional(TEXT)}
 
 
+class Lock(contextlib.AbstractContextManager):
+    """Acquired lock, held until `release` or the end of the context."""
+
+    @abc.abstractmethod
+    def release(self) -> None:
+        """Release the lock; a second call does nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
 class LockHeldError(UserError):
-    """Another process holds the lock."""
+    """Another process holds the lock.
+
+    Attributes:
+        can_expire: Whether the lock is a lease, which outlives a holder that has died.
+    """
+
+    can_expire = False
 
 
 def describe_this_process(kind: str) -> dict[str, Any]:

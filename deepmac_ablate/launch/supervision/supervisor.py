@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if child is not None and (listener.stop_signal or _launcher_is_gone(job)):
                 # The trials that have not begun stay as they are.
                 return errors.INTERRUPTED
-            lock = locks.FileLock.acquire(
+            lock = locks.acquire(
                 attempt.lock_path(job.folder, job.role),
                 locks.describe_this_process(f"a supervisor of its {job.role} job"))
             with lock:

@@ -151,7 +151,7 @@ async def _launch(unit: Any, group: xm.JobGroup) -> list[JobsHandle]:  # noqa: A
         if job.executor == "vertex":
             rows.insert_vertex_job(*place, resource)
         else:
-            namespace, _, name = resource.partition("/")
+            namespace, _, name = resource.rpartition("/")
             rows.insert_kubernetes_job(*place, namespace, name)
 
     handle = JobsHandle(jobs, save_resource)

@@ -199,16 +199,30 @@ def test_modules_that_no_other_machine_finds_are_refused(project, tmp_path, monk
         Path(code_snapshot.CodeSnapshot((), installed).write(tmp_path / "w")))
 
 
-def test_a_worker_runs_in_its_snapshot(project, tmp_path):
-    """The trainer finds gin files and modules in its working directory, as at the launch."""
+def test_files_that_other_machines_see_are_read_where_they_are(project, tmp_path, monkeypatch):
+    """On a disk that all machines share, what cannot be kept is no reason to refuse a launch."""
+    own = {"own.gin": "import from_elsewhere\n", "from_elsewhere.py": ""}
+    elsewhere = write(tmp_path / "lib", own)
+    monkeypatch.syspath_prepend(elsewhere)
+    with pytest.raises(UserError, match=r"own[.]gin.* which jobs on other machines cannot find"):
+        code_snapshot.CodeSnapshot([str(elsewhere / "own.gin")])
+    kept = code_snapshot.CodeSnapshot([str(elsewhere / "own.gin"), QUESTION], is_shared=True)
+    assert {*KEPT, "snapshot.json"} == files(Path(kept.write(tmp_path / "w")))
+
+
+def test_a_worker_runs_with_its_snapshot(project, tmp_path):
+    """On a disk, files that were edited since the launch are not used; others are found."""
     uri = code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w")
-    folder, empty = tmp_path / "w/trials/t0", tmp_path / "empty"
-    folder.mkdir(parents=True)
-    empty.mkdir()
-    code = "import os, sys; sys.path.append(os.getcwd()); import my_parts; print(my_parts.__file__)"
-    status, out, _ = working.run(code, "--workdir", str(folder), "--code", uri, cwd=empty)
-    assert 0 == status
-    used = Path(out.strip())
-    assert ("my_parts.py", False) == (used.name, used.is_relative_to(project))
-    assert not used.exists()
-    assert [] == list(empty.iterdir())
+    (tmp_path / "w/trials/t0").mkdir(parents=True)
+    edited = {
+        "gin/parts/head.gin": "include '../shared.gin'\nTraining.steps = 8\n",
+        "my_heads.py": "raise RuntimeError('edited')", "my_package/losses.py": "raise RuntimeError"}
+    write(project, edited)
+    command = [
+        sys.executable, "-m", "deepmac_ablate.cli", "bindings", "Training.steps",
+        "--gin-file", RECIPE, "--gin-file", QUESTION]
+    code = f"import os, subprocess; print(os.getcwd(), flush=True); subprocess.run({command})"
+    status, out, err = working.run(
+        code, "--workdir", str(tmp_path / "w/trials/t0"), "--code", uri, cwd=project)
+    assert (0, str(project)) == (status, out.splitlines()[0]), err
+    assert "bound: 7  # gin/parts/head.gin:2" in out
