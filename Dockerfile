@@ -24,6 +24,9 @@ COPY gin gin
 COPY deepmac_ablate deepmac_ablate
 RUN uv pip install --system --no-cache --no-deps .
 
+# Everything that trials need, up to a training step.
+RUN deepmac-ablate doctor
+
 # What the checkout would say of itself.
 ENV DEEPMAC_ABLATE_COMMIT=$COMMIT
 ENTRYPOINT ["deepmac-ablate"]

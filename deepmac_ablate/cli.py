@@ -17,6 +17,7 @@ from deepmac_ablate.bindings.gin_files import code_folder
 from deepmac_ablate.commands import (
     bindings,
     data,
+    doctor,
     evaluate,
     free_space,
     import_model_garden,
@@ -36,8 +37,8 @@ from deepmac_ablate.training import tpu_environment
 
 # In the order of --help, which does not list `worker` and `tpu-server`: only jobs run these.
 _COMMANDS: tuple[ModuleType, ...] = (
-    data, train, evaluate, plan, launch, monitor, results, free_space, serving, import_model_garden,
-    sync, bindings, worker, tpu_server)
+    doctor, data, train, evaluate, plan, launch, monitor, results, free_space, serving,
+    import_model_garden, sync, bindings, worker, tpu_server)
 
 _LONG_OPTION = re.compile(r"(--[A-Za-z][\w-]*)(=.*)?", re.DOTALL)
 

@@ -32,7 +32,8 @@ errors safe_text class_splits box_jitter progress
 
 # What computes, or writes and reads records; everything else starts in a second.
 NEEDS_TENSORFLOW = [
-    "training.checkpointing", "training.multi_worker", "training.reevaluate", "training.run",
+    "training.checkpointing", "training.device_check", "training.multi_worker",
+    "training.reevaluate", "training.run",
     "training.runtime", "training.session", "training.session_cache", "training.tpu_server",
     "training.trainer",
     "evaluation.artifacts", "evaluation.evaluator", "evaluation.given_boxes",

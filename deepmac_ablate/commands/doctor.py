@@ -6,9 +6,6 @@ import argparse
 
 from deepmac_ablate import errors
 from deepmac_ablate.launch import machine_check
-from deepmac_ablate.safe_text import visible
-
-_MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -29,16 +26,5 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    return print_findings(args.workdir, args.runtime)
-
-
-def print_findings(workdir: str | None, runtime: list[str]) -> int:
-    """Print the findings as they come; return the exit status."""
-    status = 0
-    for finding in machine_check.check_machine(workdir, runtime):
-        print(visible(f"{_MARKS[finding.verdict]:>7}  {finding.subject}: {finding.found}"))
-        if finding.remedy:
-            print(visible(f"{'':>7}  -> {finding.remedy}"), flush=True)
-        if finding.verdict == "failed":
-            status = errors.FAILED
-    return status
+    failed = machine_check.print_findings(args.workdir, args.runtime)
+    return errors.FAILED if failed else 0

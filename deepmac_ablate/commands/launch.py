@@ -13,7 +13,7 @@ from deepmac_ablate.commands import cloud_options, slurm_options
 from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.commands.plan import add_sweep_options, edit_and_check, sweep_workdir
 from deepmac_ablate.data.dataset_info import DatasetInfo
-from deepmac_ablate.launch import plan_report
+from deepmac_ablate.launch import machine_check, plan_report
 from deepmac_ablate.launch.cloud_jobs.code_snapshot import CodeSnapshot
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import forecast_cost
 from deepmac_ablate.launch.cloud_jobs.dry_run import DryRun
@@ -86,6 +86,10 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
         help="minutes without output after which a trial counts as hung, 0 for no limit (default: "
         "%(default)g)")
     parser.add_argument(
+        "--check", action="store_true",
+        help="check each machine first, as `deepmac-ablate doctor` does, and train only if nothing "
+        "has failed")
+    parser.add_argument(
         "--grace", type=at_least(1.0), metavar="SECONDS",
         help="seconds that a trial has in all to save a checkpoint and end when it is asked to "
         f"(default: {_GRACE:g}; {SPOT_GRACE:g} with --executor gke --spot, which is what GKE gives "
@@ -117,7 +121,10 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     checked = edit_and_check(sweep, args, request)
     console = PlainConsole(sys.stderr)
     options = JobOptions(
-        args.eval_job, args.tracking, 60.0 * args.silence_limit, _grace(args, request))
+        args.eval_job, args.tracking, 60.0 * args.silence_limit, _grace(args, request),
+        args.check)
+    if args.check and args.executor == LOCAL:
+        machine_check.require_machine(str(workdir.path))
     if args.executor == LOCAL:
         devices, gpus = list_gpus(os.environ), args.gpus_per_trial or 1
         executor: Executor = LocalExecutor(workdir, options, devices, gpus)

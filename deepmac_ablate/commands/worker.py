@@ -54,6 +54,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--hosts", default="", metavar="HOST,HOST...",
         help="machines that train the trial together, in the order of their indices")
+    parser.add_argument(
+        "--check", action="store_true", help="check the machine first, as `doctor` does")
     parser.set_defaults(run=_run)
 
 
@@ -67,7 +69,7 @@ def read_config(args: argparse.Namespace) -> worker.WorkerConfig:
         folder=args.workdir, role=args.role, mode=args.mode, tracking=args.tracking,
         code=args.code, runtime=tuple(args.runtime), secrets=_references(args.secret),
         silence_limit=args.silence_limit, grace=args.grace, end_notice=args.end_notice,
-        hosts=tuple(filter(None, args.hosts.split(","))))
+        hosts=tuple(filter(None, args.hosts.split(","))), check=args.check)
 
 
 def _references(secrets: Sequence[str]) -> dict[str, str]:

@@ -28,12 +28,14 @@ class JobOptions(NamedTuple):
             limit.
         grace: Seconds from the request to stop until everything that a trial runs is killed. In a
             cloud the last log and state are written within them, too.
+        check: Whether each job checks its machine first, see `machine_check`.
     """
 
     eval_job: bool = False
     tracking: str = "off"
     silence_limit: float = 0.0
     grace: float = 30.0
+    check: bool = False
 
     def modes(self) -> dict[str, str]:
         """Return the trainer's mode for each role of a job (see `job.ROLES`)."""

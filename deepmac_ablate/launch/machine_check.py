@@ -21,7 +21,9 @@ from typing import Any, Literal, NamedTuple
 
 from etils import epath
 
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision import locks
+from deepmac_ablate.safe_text import visible
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.training import tpu_environment
 from deepmac_ablate.trial.code_fingerprint import ROOT
@@ -33,6 +35,7 @@ _LIBRARIES = (
     "tensorflow", "tf-models-official", "tf-keras", "gin-config", "xmanager", "wandb",
     "pycocotools", "pandas", "numpy")
 _VARIANTS = {"tensorflow": ("tensorflow-tpu", "tensorflow-cpu")}
+_MARKS: dict[Verdict, str] = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
 _LEAST_MEMORY = 4 * 2**30
 _LEAST_DISK = 2**30
 # Seconds without a new finding after which the device counts as blocked.
@@ -73,6 +76,32 @@ def check_machine(
     if workdir is not None:
         yield from _check_workdir(epath.Path(workdir))
     yield from _check_device(runtime, patience)
+
+
+def print_findings(
+    workdir: str | None = None, runtime: Sequence[str] = (), patience: float = _PATIENCE
+) -> list[Finding]:
+    """Print the findings as they come, see `check_machine`; return those that have failed."""
+    failed = []
+    for finding in check_machine(workdir, runtime, patience):
+        print(visible(f"{_MARKS[finding.verdict]:>7}  {finding.subject}: {finding.found}"))
+        if finding.remedy:
+            print(visible(f"{'':>7}  -> {finding.remedy}"))
+        sys.stdout.flush()
+        if finding.verdict == "failed":
+            failed.append(finding)
+    return failed
+
+
+def require_machine(workdir: str, runtime: Sequence[str] = ()) -> None:
+    """Print the findings, see `check_machine`.
+
+    Raises:
+        UserError: If something has failed.
+    """
+    if failed := print_findings(workdir, runtime):
+        found = "; ".join(f"{each.subject}: {each.found}" for each in failed)
+        raise UserError(f"The check of this machine has failed ({found}). {failed[0].remedy}")
 
 
 def _check_versions() -> Finding:
@@ -183,8 +212,8 @@ def _check_locks(folder: epath.Path) -> Finding:
     path = os.fspath(folder / "lock")
     if path.startswith("gs://"):
         return Finding("locks", "ok", "objects on gs:// with a lease")
-    reason = locks.find_lease_reason(os.fspath(folder))
-    with locks.acquire(path, locks.describe_this_process()):
+    reason = locks.find_lease_reason(path)
+    with locks.acquire(path, locks.describe_this_process("a check")):
         held = locks.is_held(path)
     if not held or locks.is_held(path):
         return Finding(
@@ -282,10 +311,12 @@ def _rate_finding(found: dict[str, Any]) -> Finding:
 
 
 def _step_finding(found: dict[str, Any]) -> Finding:
+    # JSON has no NaN.
+    loss = math.nan if found["loss"] is None else found["loss"]
     text = (
         f"the smallest model: first step after {found['first_step_seconds']:.1f} s, then "
-        f"{found['step_seconds']:.2f} s a step, loss {found['loss']:.3g}")
-    if not math.isfinite(found["loss"] or math.nan):
+        f"{found['step_seconds']:.2f} s a step, loss {loss:.3g}")
+    if not math.isfinite(loss):
         return Finding(
             "training", "failed", text, "The loss is not a number: send us this report.")
     return Finding("training", "ok", text)

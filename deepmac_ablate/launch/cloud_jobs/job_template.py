@@ -67,7 +67,7 @@ class JobTemplate:
             "worker", "--workdir", folder, "--role", role,
             "--mode", options.modes()[role], "--tracking", options.tracking, "--code", self.code,
             *runtime, "--silence-limit", f"{options.silence_limit:g}",
-            "--grace", f"{options.grace:g}")
+            "--grace", f"{options.grace:g}", *(["--check"] if options.check else []))
         labels = {
             "sweep": plan.name, "arm": planned.trial.arm, "seed": str(planned.trial.seed),
             "trial": planned.id, "role": role}

@@ -21,6 +21,7 @@ from etils import epath
 from deepmac_ablate import errors
 from deepmac_ablate.bindings.gin_files import CODE_VARIABLE
 from deepmac_ablate.errors import UserError, count_noun
+from deepmac_ablate.launch import machine_check
 from deepmac_ablate.launch.cloud_jobs import code_snapshot
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission, read_submission
 from deepmac_ablate.launch.cloud_jobs.end_notice import SECONDS_TO_ARRIVE, listening_for_end
@@ -79,6 +80,7 @@ class WorkerConfig(NamedTuple):
         end_notice: File by which a host of a TPU slice says that it is asked to end; None where the
             trainer runs on the machines that compute.
         hosts: Host names of the machines of the job, see `find_cluster_member`.
+        check: Whether to check the machine first, and to train only if nothing has failed.
     """
 
     folder: str
@@ -92,6 +94,7 @@ class WorkerConfig(NamedTuple):
     grace: float = 30.0
     end_notice: str | None = None
     hosts: tuple[str, ...] = ()
+    check: bool = False
 
 
 class ClusterMember(NamedTuple):
@@ -221,6 +224,8 @@ class _Worker:
             written, number = self._submission.submitted, self._submission.number
         supervisor = Supervisor(config.role, store, self._listener, written, number)
         try:
+            if config.check:
+                machine_check.require_machine(config.folder, config.runtime)
             job, output = self._prepare(config, store)
         except UserError as error:
             if not isinstance(error, OSError):
