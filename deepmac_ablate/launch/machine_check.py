@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import platform
-import queue
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
@@ -25,7 +21,7 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision import locks
 from deepmac_ablate.safe_text import visible
 from deepmac_ablate.storage import file_io
-from deepmac_ablate.training import tpu_environment
+from deepmac_ablate.training import device_check, tpu_environment
 from deepmac_ablate.trial.code_fingerprint import ROOT
 
 Verdict = Literal["ok", "warning", "failed"]
@@ -228,7 +224,7 @@ def _check_device(runtime: Sequence[str], patience: float) -> Iterator[Finding]:
         "import_seconds": _import_finding, "devices": _devices_finding, "gflops": _rate_finding,
         "step_seconds": _step_finding}
     subjects = dict(zip(makers, ("import", "devices", "matrix product", "training"), strict=True))
-    for line in _run_device_check(runtime, patience):
+    for line in device_check.run_in_process(runtime, patience):
         if isinstance(line, str):
             waiting = next(name for name in makers if name not in found)
             yield Finding(subjects[waiting], "failed", line, _REMEDIES[waiting])
@@ -245,39 +241,6 @@ _REMEDIES = {
     "gflops": "The device is seen and does not compute: it may be held or out of memory.",
     "step_seconds": "TensorFlow works and training does not: send us this report.",
 }
-
-
-def _run_device_check(
-    runtime: Sequence[str], patience: float
-) -> Iterator[dict[str, Any] | str]:
-    """Yield the findings of the device check, and at the end a sentence if it has failed."""
-    with tempfile.TemporaryFile() as errors, subprocess.Popen(
-            [sys.executable, "-m", "deepmac_ablate.training.device_check", *runtime],
-            stdout=subprocess.PIPE, stderr=errors, text=True) as process:
-        lines: queue.Queue[str | None] = queue.Queue()
-
-        def read() -> None:
-            for line in process.stdout or ():
-                lines.put(line)
-            lines.put(None)
-
-        threading.Thread(target=read, daemon=True).start()
-        try:
-            while (line := lines.get(timeout=patience)) is not None:
-                yield json.loads(line)
-        except queue.Empty:
-            process.kill()
-            yield f"nothing for {patience:.0f} s"
-            return
-        finally:
-            if process.poll() is None and sys.exc_info()[0] is not None:
-                process.kill()
-        if code := process.wait():
-            errors.seek(0)
-            text = errors.read().decode(errors="replace").strip().splitlines()
-            reason = text[-1] if text else ""
-            ended = f"signal {-code}" if code < 0 else f"exit status {code}"
-            yield f"{ended}: {reason}"
 
 
 def _import_finding(found: dict[str, Any]) -> Finding:

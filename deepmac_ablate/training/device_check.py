@@ -1,10 +1,7 @@
 """Check of the device: TensorFlow's import, what it sees, a matrix product, and training steps.
 
-It runs in a process of its own, as a driver may end it or block it::
-
-    python -m deepmac_ablate.training.device_check
-
-Each finding is printed as a line of JSON once it is known.
+It runs in a process of its own, as a driver may end it or block it. That process prints each
+finding as a line of JSON once it is known.
 """
 
 from __future__ import annotations
@@ -14,10 +11,13 @@ import io
 import json
 import logging
 import os
+import queue
+import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,47 @@ RegionSampler.num_samples = 8
 BoxHead.fc_dims = 16
 Runtime.log_every = 1
 """
+
+
+def run_in_process(
+    runtime: Sequence[str], patience: float
+) -> Iterator[dict[str, Any] | str]:
+    """Run the check in a process of its own.
+
+    Args:
+        runtime: Bindings of `Runtime` for this machine.
+        patience: Seconds without a new finding after which the process is killed.
+
+    Yields:
+        What `findings` yields, and at the end a sentence if the process has failed.
+    """
+    with tempfile.TemporaryFile() as errors, subprocess.Popen(
+            [sys.executable, "-m", "deepmac_ablate.training.device_check", *runtime],
+            stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+        lines: queue.Queue[str | None] = queue.Queue()
+
+        def read() -> None:
+            for line in process.stdout or ():
+                lines.put(line)
+            lines.put(None)
+
+        threading.Thread(target=read, daemon=True).start()
+        try:
+            while (line := lines.get(timeout=patience)) is not None:
+                yield json.loads(line)
+        except queue.Empty:
+            process.kill()
+            yield f"nothing for {patience:.0f} s"
+            return
+        finally:
+            if process.poll() is None and sys.exc_info()[0] is not None:
+                process.kill()
+        if code := process.wait():
+            errors.seek(0)
+            text = errors.read().decode(errors="replace").strip().splitlines()
+            reason = text[-1] if text else ""
+            ended = f"signal {-code}" if code < 0 else f"exit status {code}"
+            yield f"{ended}: {reason}"
 
 
 def findings(runtime: list[str]) -> Iterator[dict[str, Any]]:

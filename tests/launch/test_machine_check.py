@@ -13,6 +13,7 @@ from deepmac_ablate import cli
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import machine_check
 from deepmac_ablate.launch.supervision import locks
+from deepmac_ablate.training import device_check
 
 GOOD = [{"import_seconds": 5.0}, {"devices": {"CPU": 1}}, {"gflops": 200.0},
         {"first_step_seconds": 8.0, "step_seconds": 0.1, "loss": 4.0}]
@@ -25,7 +26,7 @@ def device(tmp_path, monkeypatch):
         program = tmp_path / "python"
         program.write_text(f"#!{sys.executable}\nimport json, os, signal, sys, time\n{script}\n")
         program.chmod(0o755)
-        monkeypatch.setattr(machine_check.sys, "executable", str(program))
+        monkeypatch.setattr(device_check.sys, "executable", str(program))
 
     return replace
 
