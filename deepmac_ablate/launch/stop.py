@@ -53,8 +53,7 @@ def stop_sweep(workdir: SweepWorkdir) -> str:
     if file_io.is_remote(workdir.path) or (holder or {}).get("what") == REMOTE_LAUNCHER:
         return _stop_jobs(workdir, holder, active_jobs.read_active_jobs(workdir))
     if not locks.is_held(workdir.lock):
-        has_plan = file_io.read(workdir.path / "plan.json") is not None
-        jobs = active_jobs.read_active_jobs(workdir) if has_plan else []
+        jobs = active_jobs.read_active_jobs(workdir) if workdir.has_plan() else []
         return _stop_jobs(workdir, None, jobs) if jobs else NO_LAUNCHER
     holder = holder or {}
     if (host := holder.get("host")) != socket.gethostname():

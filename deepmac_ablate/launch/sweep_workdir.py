@@ -98,6 +98,10 @@ class SweepWorkdir:
         except OSError as error:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
 
+    def has_plan(self) -> bool:
+        """Return whether a sweep was launched here."""
+        return file_io.read(self.path / "plan.json") is not None
+
     def read_plan(self) -> Plan:
         """Return the plan that was launched last.
 

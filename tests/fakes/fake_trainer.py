@@ -6,9 +6,10 @@
 
 Bindings: ``steps = 5``; ``seconds = 0.01`` a step; ``end = finish``, ``fail SENTENCE``, ``hang``
 or ``diverge``; ``unless = FILE``, whose presence makes it finish after all. It takes further trials
-from its supervisor.
+from its supervisor. In its folder it writes its starts and finishes, and overlaps with others.
 """
 
+import fcntl
 import json
 import os
 import pathlib
@@ -16,7 +17,7 @@ import signal
 import sys
 import time
 
-asked = []
+asked, guards = [], []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
 
 
@@ -39,6 +40,13 @@ def main(folder, mode):
     if pathlib.Path(settings.get("unless", "/nonexistent")).exists():
         end = "finish"
     append(folder / "starts.jsonl", {"mode": mode, "pid": os.getpid()})
+    if mode.startswith("train"):
+        # Held to the end of this process, or until the next trial.
+        guards[:] = [(folder / ".training").open("w")]
+        try:
+            fcntl.flock(guards[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            append(folder / "overlaps.jsonl", os.getpid())
     print(f"training in {folder.name}", flush=True)
     checkpoint = folder / "checkpoint.json"
     if mode == "continuous_eval":
@@ -67,6 +75,7 @@ def main(folder, mode):
         return 3
     if mode == "train_and_eval":
         write(folder / "result.json", {"step": steps})
+        append(folder / "finishes.jsonl", os.getpid())
     return 0
 
 

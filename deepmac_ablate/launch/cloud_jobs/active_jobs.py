@@ -35,6 +35,7 @@ from deepmac_ablate.storage.strict_json import (
     one_of,
     optional,
 )
+from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 _PROVIDERS = {"gke": Gke, "vertex": Vertex, "slurm": Slurm}
 
@@ -238,6 +239,20 @@ def cancel_all(jobs: Sequence[ActiveJob]) -> None:
                 f"{names}; check them there.")
         jobs = left
         time.sleep(_SECONDS_BETWEEN_POLLS)
+
+
+def cancel_needless(workdir: SweepWorkdir) -> None:
+    """Cancel jobs that wait although their trials have finished.
+
+    Raises:
+        UserError: If a cloud does not answer, or a file is broken.
+    """
+    if not workdir.has_plan():
+        return
+    done = [job for job in read_active_jobs(workdir) if TrialWorkdir(job.folder).is_finished()]
+    for job in refresh_all(done):
+        if job.submission.state == "queued":
+            job.cancel()
 
 
 def _unended(jobs: Sequence[ActiveJob]) -> list[ActiveJob]:

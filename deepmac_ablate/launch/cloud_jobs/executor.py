@@ -18,6 +18,7 @@ from deepmac_ablate.cloud.provider import JobRequest, JobState, NoAnswerError, P
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs.active_jobs import (
     Submission,
+    cancel_needless,
     create_provider,
     read_submission,
 )
@@ -31,6 +32,7 @@ from deepmac_ablate.launch.stop import (
 )
 from deepmac_ablate.launch.supervision import locks
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.sweep.device_request import SLURM
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 
 # A live launcher renews its lock within this time; the lock of a dead one expires.
@@ -86,6 +88,10 @@ class CloudExecutor:
         with self._lock:
             print_lease_note(self._workdir)
             remove_stop_request(self._workdir)
+            if self._template.executor == SLURM:
+                # One may have been requeued by a cluster that did not know that its trial was done.
+                with contextlib.suppress(NoAnswerError):
+                    cancel_needless(self._workdir)
             yield
 
     @contextlib.asynccontextmanager
