@@ -28,3 +28,11 @@ def at_least(minimum: _Number) -> Callable[[str], _Number]:
         return number
 
     return parse
+
+
+def number_or_all(text: str) -> int:
+    """Return the number that an option gives, at least 1, or 0 for "all"."""
+    number = 0 if text == "all" else int(text) if text.isdecimal() else -1
+    if number < 0 or text == "0":
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 on or 'all', got {text!r}")
+    return number
