@@ -105,9 +105,7 @@ def parse_progress(text: bytes, where: str) -> dict[str, Any]:
     Raises:
         UserError: If it is broken.
     """
-    fields = from_json(text, where)
-    check_fields(fields, _PROGRESS, where)
-    return fields
+    return _parse_object(text, where, _PROGRESS)
 
 
 def parse_rehearsal(text: bytes, where: str) -> dict[str, Any]:
@@ -116,9 +114,7 @@ def parse_rehearsal(text: bytes, where: str) -> dict[str, Any]:
     Raises:
         UserError: If it is broken.
     """
-    fields = from_json(text, where)
-    check_fields(fields, _REHEARSAL, where)
-    return fields
+    return _parse_object(text, where, _REHEARSAL)
 
 
 def parse_starts(text: bytes | None, where: str) -> list[dict[str, Any]]:
@@ -136,9 +132,7 @@ def parse_place(text: bytes, where: str) -> dict[str, Any]:
     Raises:
         UserError: If it is broken.
     """
-    fields = from_json(text, where)
-    check_fields(fields, _PLACE, where)
-    return fields
+    return _parse_object(text, where, _PLACE)
 
 
 def parse_trial(text: bytes, where: str) -> tuple[str, Trial]:
@@ -151,3 +145,9 @@ def parse_trial(text: bytes, where: str) -> tuple[str, Trial]:
     check_fields(fields, {"id": TEXT}, where)
     trial_id = fields.pop("id")
     return trial_id, Trial.from_json(json.dumps(fields), where)
+
+
+def _parse_object(text: bytes, where: str, kinds: Mapping[str, Kind]) -> dict[str, Any]:
+    fields = from_json(text, where)
+    check_fields(fields, kinds, where)
+    return fields
