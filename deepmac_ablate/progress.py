@@ -7,12 +7,13 @@ A log that got such lines gets another one at the end, so that the last one has 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import io
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, TextIO, TypeVar
+from typing import Any, NamedTuple, TextIO, TypeVar
 
 from rich import progress as rich_progress
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -78,6 +79,49 @@ class PlainConsole(Console):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
+class Reached(NamedTuple):
+    """State of a loop.
+
+    Attributes:
+        activity: Name of the activity, such as "Evaluating".
+        done: Number of items that are done.
+        total: Number of items.
+        seconds: Time since the loop began.
+    """
+
+    activity: str
+    done: int
+    total: int
+    seconds: float
+
+
+_OBSERVERS: contextvars.ContextVar[tuple[Callable[[Reached], None], ...]] = contextvars.ContextVar(
+    "observers", default=())
+
+
+@contextlib.contextmanager
+def observing(observe: Callable[[Reached], None], seconds: float = 1.0) -> Iterator[None]:
+    """Tell a function, too, how far loops in the block are.
+
+    Args:
+        observe: Called after the first item, the last, and others at least `seconds` apart.
+        seconds: Least time between calls.
+    """
+    last = float("-inf")
+
+    def throttled(reached: Reached) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds or reached.done >= reached.total:
+            last = time.monotonic()
+            observe(reached)
+
+    token = _OBSERVERS.set((*_OBSERVERS.get(), throttled))
+    try:
+        yield
+    finally:
+        _OBSERVERS.reset(token)
+
+
 class Progress:
     """Progress display, shown while the context lasts.
 
@@ -100,7 +144,7 @@ class Progress:
         self._description = description
         self._total = total
         self._console = console or PlainConsole(sys.stderr)
-        self._last_line = 0.0
+        self._started = self._last_line = 0.0
         self._unprinted: str | None = None
         self._any_printed = False
         self._bar: rich_progress.Progress | None = None
@@ -115,7 +159,7 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._bar is not None:
             self._bar.start()
-        self._last_line = time.monotonic()
+        self._started = self._last_line = time.monotonic()
         return self
 
     def __exit__(
@@ -132,6 +176,9 @@ class Progress:
     def update(self, done: int, **numbers: float) -> None:
         """Show the number of items that are done, and further numbers such as losses."""
         self.done = done
+        for observe in _OBSERVERS.get():
+            seconds = time.monotonic() - self._started
+            observe(Reached(self._description, done, self._total, seconds))
         shown = " ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         if self._bar is not None:
             self._bar.update(self._task, completed=done, numbers=shown)

@@ -33,9 +33,9 @@ errors safe_text class_splits box_jitter progress
 # What computes, or writes and reads records; everything else starts in a second.
 NEEDS_TENSORFLOW = [
     "training.checkpointing", "training.device_check", "training.multi_worker",
-    "training.reevaluate", "training.run",
+    "training.reevaluate", "training.rehearsal", "training.run",
     "training.runtime", "training.session", "training.session_cache", "training.tpu_server",
-    "training.trainer",
+    "training.trainer", "training.trial_evaluation",
     "evaluation.artifacts", "evaluation.evaluator", "evaluation.given_boxes",
     "evaluation.overlays", "evaluation.predictor",
     "data.check", "data.convert_coco", "data.evaluation_data", "data.model_input", "data.records",

@@ -59,6 +59,7 @@ SELECTORS = [
     "deepmac_ablate.modeling.normalization.BatchNorm",
     "deepmac_ablate.modeling.normalization.GroupNorm",
     "deepmac_ablate.modeling.optimization.SGD",
+    "deepmac_ablate.modeling.optimization.constant_rate",
     "deepmac_ablate.modeling.optimization.cosine",
     "deepmac_ablate.modeling.optimization.stepwise",
     "deepmac_ablate.modeling.optimization.warm_up",

@@ -70,3 +70,18 @@ def test_a_terminal_gets_a_bar():
 
     assert [1, 2] == list(progress.track([1, 2], 2, "Converting", console))
     assert "Converting" in console.file.getvalue()
+
+
+def test_a_function_is_told_how_far_a_loop_is(monkeypatch):
+    """Now and then and at the end, only while it observes."""
+    _let_seconds_pass(monkeypatch, 1)
+    told = []
+    with progress.observing(told.append, seconds=5.0):
+        assert list("abcdefgh") == list(progress.track("abcdefgh", 8, "Converting"))
+    list(progress.track("ab", 2, "Converting"))
+    assert [("Converting", 8)] * len(told) == [(each.activity, each.total) for each in told]
+    done = [each.done for each in told]
+    assert 2 < len(done) < 8
+    assert (1, 8) == (done[0], done[-1])
+    assert [each.seconds for each in told] == sorted(each.seconds for each in told)
+    assert told[-1].seconds > 7

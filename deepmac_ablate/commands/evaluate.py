@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from etils import epath
 
 from deepmac_ablate import errors
-from deepmac_ablate.commands.option_types import at_least
+from deepmac_ablate.commands.option_types import at_least, number_or_all
 from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.progress import track
@@ -54,6 +54,10 @@ def register(commands: argparse._SubParsersAction) -> None:
         help="gin file that binds Evaluation.metrics, to compute metrics of your own; may be given "
         "several times (default: those of the trial)")
     parser.add_argument(
+        "--images", type=number_or_all, metavar="N",
+        help="number of images to evaluate on, drawn at random, but the same for every trial, or "
+        "'all' (default: as many as the trial; all with --data)")
+    parser.add_argument(
         "--draw", type=at_least(0), default=0, metavar="N",
         help="number of images to draw predictions on (default: %(default)s)")
     parser.add_argument(
@@ -72,7 +76,7 @@ def _run(args: argparse.Namespace) -> int:
     from deepmac_ablate.training.reevaluate import EvaluationRequest, Reevaluator
 
     request = EvaluationRequest(
-        box_sources, args.split, args.data, args.draw, tuple(args.metrics))
+        box_sources, args.split, args.data, args.draw, tuple(args.metrics), args.images)
     request.check_metrics()
     sweep = SweepWorkdir(args.workdir)
     if (sweep.path / "plan.json").exists():

@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 
 from deepmac_ablate import errors
 from deepmac_ablate.cloud.gke.pod import SPOT_GRACE
@@ -13,32 +14,42 @@ from deepmac_ablate.commands import cloud_options, slurm_options
 from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.commands.plan import add_sweep_options, edit_and_check, sweep_workdir
 from deepmac_ablate.data.dataset_info import DatasetInfo
+from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.launch import machine_check, plan_report
 from deepmac_ablate.launch.cloud_jobs.code_snapshot import CodeSnapshot
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import forecast_cost
 from deepmac_ablate.launch.cloud_jobs.dry_run import DryRun
 from deepmac_ablate.launch.cloud_jobs.executor import CloudExecutor
 from deepmac_ablate.launch.cloud_jobs.job_template import JobTemplate
+from deepmac_ablate.launch.continuation import (
+    Continuation,
+    describe_continuations,
+    find_continuations,
+)
 from deepmac_ablate.launch.evaluation_settings import describe_changes
 from deepmac_ablate.launch.executor import Executor, JobOptions
 from deepmac_ablate.launch.gpus import list_gpus
 from deepmac_ablate.launch.launcher import Launch, LaunchOptions
 from deepmac_ablate.launch.local_executor import LocalExecutor
+from deepmac_ablate.launch.rehearsed_arms import HOW_MEASURED, rehearse_arms
 from deepmac_ablate.launch.status_display import StatusDisplay, status_table
 from deepmac_ablate.launch.status_rows import status_summary
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.launch.time_forecast import (
+    Measured,
+    forecast_time,
+    measure_arms,
+    remember_rehearsal,
+)
+from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.progress import PlainConsole
 from deepmac_ablate.storage import file_io
-from deepmac_ablate.sweep.checked_plan import CheckedPlan
-from deepmac_ablate.sweep.device_request import (
-    LOCAL,
-    SLURM,
-    DeviceRequest,
-    add_device_options,
-)
+from deepmac_ablate.sweep.device_request import LOCAL, SLURM, DeviceRequest, add_device_options
 from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.sweep.sweep import Sweep
 from deepmac_ablate.sweep.sweep_file import load_sweep
+from deepmac_ablate.sweep.validation.cost import Cost
+from deepmac_ablate.trial.tracking.wandb_run import find_user
 
 # Above this number of arms, no table is printed at the end of a launch.
 _MOST_ARMS = 60
@@ -74,6 +85,14 @@ def add_launch_options(parser: argparse.ArgumentParser) -> None:
         f"on Slurm or in a cloud: {_JOBS_AT_A_TIME})")
     parser.add_argument(
         "--retry-failed", action="store_true", help="also run trials that failed before")
+    parser.add_argument(
+        "--continue-from-shorter", action="store_true",
+        help="let new trials continue from the last checkpoint of finished ones in the workdir, "
+        "which differ from them in nothing but a smaller number of steps")
+    parser.add_argument(
+        "--rehearse", action="store_true",
+        help="run nothing, but try a few training steps and images of every arm on this machine, "
+        "in a scratch workdir, and say how long the sweep will take; exits with 1 if an arm fails")
     parser.add_argument(
         "--eval-job", action="store_true",
         help="evaluate each trial in a separate job while it trains")
@@ -118,6 +137,10 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     if args.dry_run:
         file_io.give_up_unless_reachable(_SECONDS_TO_REACH_STORE)
     workdir = sweep_workdir(sweep, args)
+    if args.rehearse and args.executor != LOCAL:
+        raise UserError(
+            f"--rehearse runs on this machine and cannot be combined with --executor "
+            f"{args.executor}; --dry-run prints what would be sent to a cloud.")
     checked = edit_and_check(sweep, args, request)
     console = PlainConsole(sys.stderr)
     options = JobOptions(
@@ -125,10 +148,15 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
         args.check)
     if args.check and args.executor == LOCAL:
         machine_check.require_machine(str(workdir.path))
+    costs = {
+        label: result.cost for label, result in checked.results.items() if result.cost is not None}
     if args.executor == LOCAL:
         devices, gpus = list_gpus(os.environ), args.gpus_per_trial or 1
+        parallel = args.max_parallel or max(1, len(devices) // gpus)
+        if args.rehearse:
+            return _rehearse(
+                checked.plan, workdir, options, parallel, (devices, gpus), console, costs)
         executor: Executor = LocalExecutor(workdir, options, devices, gpus)
-        most = max(1, len(devices) // gpus)
     else:
         snapshot = _snapshot(checked.plan, is_shared=args.executor == SLURM)
         code = snapshot.folder(workdir.path)
@@ -141,20 +169,33 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
         if args.dry_run:
             return _dry_run(checked.plan, workdir, template, args)
         executor = CloudExecutor(template, workdir, snapshot)
-        most = _JOBS_AT_A_TIME
-    costs = {
-        label: result.cost for label, result in checked.results.items() if result.cost is not None}
+        parallel = args.max_parallel or _JOBS_AT_A_TIME
     job = Launch(
-        checked.plan, workdir, executor,
-        LaunchOptions(args.max_parallel or most, args.retry_failed), costs)
-    console.print(
-        _head(checked, request, job, workdir), highlight=False, markup=False, soft_wrap=True)
+        checked.plan, workdir, executor, LaunchOptions(parallel, args.retry_failed), costs)
+    shorter: Mapping[str, Continuation] = {}
+    if args.continue_from_shorter:
+        shorter = find_continuations(workdir, job.pending)
+        job.continue_from(shorter)
+    rows = [
+        row._replace(step=shorter[row.id].step) if row.id in shorter else row
+        for row in job.status_reader.read_rows()]
+    lines, known = [plan_report.render_summary(checked)], {}
+    if request is not None and request.is_cloud:
+        lines += forecast_cost(request, checked, rows, workdir).lines()
+    elif request is None and job.pending:
+        known = measure_arms(workdir, checked.plan, rows, costs)
+        here = forecast_time(checked.plan, rows, known, args.sweep, parallel)
+        lines += [here.line()] if known else []
+    if args.continue_from_shorter:
+        lines.append(describe_continuations(job.pending, shorter))
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     if job.pending:
         if args.executor == LOCAL:
             for prefix in checked.data_out_of_reach:
                 # A plan needs no data, but every trial here would fail: raise the reason.
                 DatasetInfo.load(prefix)
-        with StatusDisplay(job.status_reader.read_rows, console, executor.poll_seconds):
+        paces = {label: measured.pace for label, measured in known.items()}
+        with StatusDisplay(job.status_reader.read_rows, console, executor.poll_seconds, paces):
             job.run()
     else:
         job.run()
@@ -201,14 +242,33 @@ def _dry_run(
     return errors.FINISHED
 
 
-def _head(
-    checked: CheckedPlan, request: DeviceRequest | None, job: Launch, workdir: SweepWorkdir
-) -> str:
-    """Return the text printed before a launch: the sweep's question and the expected cost."""
-    lines = [plan_report.render_summary(checked)]
-    if request is not None and request.is_cloud:
-        lines += forecast_cost(request, checked, job.status_reader.read_rows(), workdir).lines()
-    return "\n".join(lines)
+def _rehearse(
+    plan: Plan, workdir: SweepWorkdir, options: JobOptions, max_parallel: int,
+    gpus: tuple[Sequence[str], int], console: PlainConsole, costs: Mapping[str, Cost],
+) -> int:
+    """Rehearse all arms, print the outcomes and the time of the sweep, return the exit status."""
+    print(
+        f"Rehearsing {count_noun(len(plan.arms), 'arm')} of {plan.name}, one seed each, in a "
+        "scratch workdir.", file=sys.stderr)
+    status, rows = errors.FINISHED, StatusReader(workdir, plan).read_rows()
+    outcomes = rehearse_arms(plan, options, max_parallel, *gpus, console)
+    width = max(len(outcome.arm) for outcome in outcomes)
+    print("\n".join(outcome.line(width) for outcome in outcomes))
+    if options.tracking == "online":
+        try:
+            print(f"W&B: logged in as {find_user()}; the rehearsal was not uploaded.")
+        except UserError as error:
+            status = errors.FAILED
+            print(error)
+    paces = {outcome.arm: outcome.pace for outcome in outcomes if outcome.pace is not None}
+    remember_rehearsal(paces, costs, max_parallel)
+    measured = {arm: Measured(pace, (), max_parallel) for arm, pace in paces.items()}
+    print(HOW_MEASURED)
+    if measured:
+        print(forecast_time(plan, rows, measured, parallel=max_parallel).line())
+    if any(outcome.cause is None for outcome in outcomes):
+        return errors.INTERRUPTED
+    return errors.FAILED if len(paces) < len(outcomes) else status
 
 
 def _report(plan: Plan, workdir: SweepWorkdir, job: Launch) -> int:

@@ -11,6 +11,7 @@ from deepmac_ablate.launch.cloud_jobs import active_jobs
 from deepmac_ablate.launch.status_display import status_table
 from deepmac_ablate.launch.status_rows import status_summary
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.launch.time_forecast import measure_arms
 from deepmac_ablate.launch.trial_status import StatusReader
 
 
@@ -53,7 +54,8 @@ def _status(args: argparse.Namespace) -> int:
         except (OSError, UserError) as error:
             print(f"The state of cloud jobs may be out of date: {error}", file=sys.stderr)
     rows = StatusReader(workdir, plan).read_rows_with_code()
-    print(status_table(rows))
+    known = {arm: each.pace for arm, each in measure_arms(workdir, plan, rows).items()}
+    print(status_table(rows, known))
     print(status_summary(rows))
     print(launcher)
     return 0

@@ -47,3 +47,11 @@ def check_effects(args: argparse.Namespace, executors: Mapping[str, Sequence[str
             raise UserError(
                 f"--{name.replace('_', '-')} has no effect with --executor {args.executor}; it "
                 f"applies only to {' and '.join(some)}.")
+
+
+def number_or_all(text: str) -> int:
+    """Return the number that an option gives, at least 1, or 0 for "all"."""
+    number = 0 if text == "all" else int(text) if text.isdecimal() else -1
+    if number < 0 or text == "0":
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 on or 'all', got {text!r}")
+    return number

@@ -14,6 +14,7 @@ from deepmac_ablate.launch import plan_report
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import forecast_cost
 from deepmac_ablate.launch.evaluation_settings import describe_changes
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.launch.time_forecast import forecast_time, measure_arms
 from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.sweep.checked_plan import CheckedPlan, check_sweep
 from deepmac_ablate.sweep.device_request import (
@@ -30,9 +31,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "plan", help="resolve and check a sweep without running it",
         description="Resolve and check every trial of a sweep and show the cost of each arm, with "
-        "--device also in hours and money. With --executor slurm, Slurm is asked when it could "
-        "start a trial. Exits with 2 if an arm has a problem. @FILE reads arguments from a file, "
-        "one per line.",
+        "--device also in hours and money, and the time on this machine if it was measured. With "
+        "--executor slurm, Slurm is asked when it could start a trial. Exits with 2 if an arm has "
+        "a problem. @FILE reads arguments from a file, one per line.",
         fromfile_prefix_chars="@")
     parser.add_argument("sweep", metavar="SWEEP", help="the sweep's Python file")
     add_sweep_options(parser)
@@ -51,16 +52,19 @@ def _run(args: argparse.Namespace) -> int:
     on_device = None
     if request is not None and request.is_cloud:
         on_device = forecast_cost(request, plan, rows, workdir)
+    costs = {label: result.cost for label, result in plan.results.items()}
+    measured = measure_arms(workdir, plan.plan, rows, costs)
+    here = forecast_time(plan.plan, rows, measured, args.sweep)
     changes = describe_changes(workdir, plan.plan, rows)
     start = ""
     if args.executor == SLURM:
         start = slurm_options.ask_for_start(args, request, workdir, plan.plan)
     if args.json:
-        content = plan_report.render_json(plan, rows, on_device, changes)
+        content = plan_report.render_json(plan, rows, here, on_device, changes)
         content |= {"slurm": start} if start else {}
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        print(plan_report.render_text(plan, rows, on_device, changes))
+        print(plan_report.render_text(plan, rows, here, on_device, changes))
         print(start, end="\n" if start else "")
     return 0
 

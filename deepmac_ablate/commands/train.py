@@ -6,7 +6,10 @@ import argparse
 import gc
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
+
+import psutil
 
 from deepmac_ablate import bindings, errors
 from deepmac_ablate.errors import UserError
@@ -17,6 +20,7 @@ from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 if TYPE_CHECKING:
     from deepmac_ablate.training.session_cache import SessionCache
+    from deepmac_ablate.training.trial_evaluation import AttemptStart
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -39,7 +43,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="binding such as 'HourglassMaskHead.depth = 20'; may be given several times")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the trial")
     parser.add_argument(
-        "--mode", choices=["train", "eval", "train_and_eval", "continuous_eval"],
+        "--mode", choices=["train", "eval", "train_and_eval", "continuous_eval", "rehearse"],
         default="train_and_eval", metavar="MODE",
         help="train, eval, train_and_eval or continuous_eval (default: %(default)s)")
     parser.add_argument(
@@ -61,18 +65,21 @@ def _run(args: argparse.Namespace) -> int:
     _read_trial(args)
     tpu_environment.prepare_for_tpu(os.environ)
     from deepmac_ablate.training.session_cache import SessionCache
+    from deepmac_ablate.training.trial_evaluation import AttemptStart
 
     parser, cache = argparse.ArgumentParser(), SessionCache()
     _add_options(parser)
-    while (status := _train(args, cache)) == errors.FINISHED:
+    start = AttemptStart(psutil.Process().create_time())
+    while (status := _train(args, cache, start)) == errors.FINISHED:
         command = next_command()
         if command is None:
             break
+        start = AttemptStart(time.time(), start.trials_before + 1)
         args = parser.parse_args(command[command.index("train") + 1:])
     return status
 
 
-def _train(args: argparse.Namespace, cache: SessionCache) -> int:
+def _train(args: argparse.Namespace, cache: SessionCache, start: AttemptStart) -> int:
     from deepmac_ablate.training import multi_worker, run
     from deepmac_ablate.trial.tracking.start_mirror import mirroring
 
@@ -85,7 +92,7 @@ def _train(args: argparse.Namespace, cache: SessionCache) -> int:
     job_type = "eval" if args.mode in ("eval", "continuous_eval") else "train"
     try:
         with mirroring(args.workdir, tracking, job_type, run.Interrupted):
-            result = run.run_trial(trial, workdir, args.mode, args.runtime, cache)
+            result = run.run_trial(trial, workdir, args.mode, args.runtime, cache, start)
     except run.Interrupted as stopped:
         print(f"deepmac-ablate: {stopped}", file=sys.stderr)
         return errors.INTERRUPTED

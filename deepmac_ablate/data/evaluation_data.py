@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import gin
 import numpy as np
@@ -39,11 +40,14 @@ class EvaluationData:
         """
         return DatasetInfo.load(self.prefix)
 
-    def dataset(self, image_size: Sequence[int]) -> tf.data.Dataset:
+    def dataset(
+        self, image_size: Sequence[int], image_ids: Collection[int] | None = None
+    ) -> tf.data.Dataset:
         """Return a finite dataset of dictionaries.
 
         Args:
             image_size: Height and width of the images in a batch, in pixels.
+            image_ids: The images to return; None for all. Others are read, but not decoded.
 
         Returns:
             `images` [b, h, w, 3] float32, normalised; `image_info` [b, 4, 2] with rows [original
@@ -59,6 +63,15 @@ class EvaluationData:
             }
 
         dataset = tf.data.TFRecordDataset(self._paths())
+        if image_ids is not None:
+            wanted = tf.constant([str(image_id) for image_id in image_ids])
+
+            def is_wanted(record: tf.Tensor) -> tf.Tensor:
+                parsed = tf.io.parse_single_example(
+                    record, {"image/source_id": tf.io.FixedLenFeature([], tf.string)})
+                return tf.reduce_any(parsed["image/source_id"] == wanted)
+
+            dataset = dataset.filter(disabled(is_wanted))
         dataset = dataset.map(disabled(parse), num_parallel_calls=tf.data.AUTOTUNE)
         return dataset.batch(self.batch_size).prefetch(2)
 
@@ -73,3 +86,18 @@ class EvaluationData:
 
     def _paths(self) -> list[str]:
         return [str(path) for path in self.info.record_files(self.prefix)]
+
+
+def draw_images(image_ids: Iterable[int], number: int) -> frozenset[int]:
+    """Draw images at random, the same ones for every trial and wherever the records are.
+
+    Those of a smaller number are among those of a larger one.
+
+    Args:
+        image_ids: The ids of all images.
+        number: The number of images to draw; all if there are fewer.
+    """
+    def rank(image_id: int) -> bytes:
+        return hashlib.sha256(str(image_id).encode()).digest()
+
+    return frozenset(sorted(image_ids, key=rank)[:number])

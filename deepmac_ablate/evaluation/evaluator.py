@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -13,7 +14,7 @@ import tensorflow as tf
 from deepmac_ablate import class_splits
 from deepmac_ablate.bindings.ranges import Range
 from deepmac_ablate.data.dataset_info import annotations_path
-from deepmac_ablate.data.evaluation_data import EvaluationData
+from deepmac_ablate.data.evaluation_data import EvaluationData, draw_images
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.given_boxes import GivenBox, given_boxes
 from deepmac_ablate.evaluation.metrics import (
@@ -23,7 +24,7 @@ from deepmac_ablate.evaluation.metrics import (
     mask_iou,
     summary,
 )
-from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth
+from deepmac_ablate.evaluation.metrics.ground_truth import GroundTruth, load_annotations
 from deepmac_ablate.evaluation.metrics.overlaps import Overlaps
 from deepmac_ablate.evaluation.model_classes import UNKNOWN, ModelClasses
 from deepmac_ablate.evaluation.predictor import Predictor
@@ -31,6 +32,8 @@ from deepmac_ablate.evaluation.reference_masks import reference_ious
 from deepmac_ablate.modeling.detectors import Detector
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.progress import track
+
+_ImagesOrAll = Annotated[int, Range(1, 10_000_000)] | None
 
 
 class EvaluationResult(NamedTuple):
@@ -46,6 +49,7 @@ class EvaluationResult(NamedTuple):
             annotated mask.
         overlaps: Box source -> the predictions that are compared with annotations, and their
             overlaps.
+        seconds: The time that it took.
     """
 
     ground_truth: GroundTruth
@@ -54,6 +58,12 @@ class EvaluationResult(NamedTuple):
     instances: pd.DataFrame
     predictions: dict[str, list[dict[str, Any]]]
     overlaps: dict[str, Overlaps]
+    seconds: float = 0.0
+
+    @property
+    def num_images(self) -> int:
+        """The number of evaluated images."""
+        return len(self.ground_truth.image_sizes)
 
 
 @gin.register(module="deepmac_ablate.evaluation")
@@ -67,6 +77,9 @@ class Evaluation:
         noise_seed: The seed of the noise on jittered boxes.
         overlays: The number of images on which the final predictions are drawn.
         metrics: Metrics beside the built-in ones.
+        images: The number of images to evaluate on, see `draw_images`; None for all.
+        images_during_training: As `images`, for evaluations before the last step; None for the same
+            number.
     """
 
     def __init__(
@@ -77,6 +90,8 @@ class Evaluation:
         noise_seed: Annotated[int, Range(0, 2**32 - 1)] = 0,
         overlays: Annotated[int, Range(0, 100_000)] = 4,
         metrics: Sequence[further.Metric] = (),
+        images: _ImagesOrAll = None,
+        images_during_training: _ImagesOrAll = None,
     ) -> None:
         """Record the settings.
 
@@ -91,6 +106,10 @@ class Evaluation:
                 id it determines the noise, which is thus the same for every trial.
             overlays: The number of images on which the final predictions are drawn.
             metrics: Metrics beside the built-in ones, see `metrics.further`.
+            images: The number of images to evaluate on, drawn at random, but the same for every
+                trial; None for all.
+            images_during_training: As `images`, for evaluations before the last step; None for the
+                same number.
 
         Raises:
             UserError: If there is no box source or an unknown one, or a metric has no name of its
@@ -108,6 +127,8 @@ class Evaluation:
         self.noise_seed = noise_seed
         self.overlays = overlays
         self.metrics = tuple(metrics)
+        self.images = images
+        self.images_during_training = images_during_training
         # Kept, as its programs are traced once for all evaluations of a model.
         self._predictor: Predictor | None = None
 
@@ -127,9 +148,20 @@ class Evaluation:
                 f"Evaluation.box_sources = {self.box_sources} has 'detections', but {name} detects "
                 "nothing; use 'groundtruth', or boxes with jitter such as 'jittered0.1'.")
 
-    def dataset_identity(self) -> dict[str, str]:
-        """Return the entries of result.json that name the evaluated dataset and its prefix."""
-        return {"dataset": self.data.info.identity, "data_prefix": self.data.prefix}
+    def count_images(self, during_training: bool = False) -> int:
+        """Return the number of images of an evaluation."""
+        most = self.images_during_training if during_training else None
+        return min(most or self.images or self.data.info.num_images, self.data.info.num_images)
+
+    def describe_images(self, evaluated: EvaluationResult) -> dict[str, str | int]:
+        """Return the entries of result.json about the evaluated images.
+
+        They are the dataset, its prefix, the number of its images and that of the evaluated ones.
+        """
+        info = self.data.info
+        return {
+            "dataset": info.identity, "data_prefix": self.data.prefix,
+            "dataset_images": info.num_images, "images": evaluated.num_images}
 
     def evaluate(
         self,
@@ -137,21 +169,28 @@ class Evaluation:
         strategy: tf.distribute.Strategy,
         seen_classes: class_splits.Split,
         classes: ModelClasses = UNKNOWN,
+        during_training: bool = False,
     ) -> EvaluationResult:
-        """Evaluate a model on every image.
+        """Evaluate a model on all images, or on `count_images` of them.
 
         Args:
             model: The trained model.
             strategy: The strategy in whose scope the model was built.
             seen_classes: The classes that count as seen; all others are novel.
             classes: The classes of the model.
+            during_training: Whether this is an evaluation before the last step.
 
         Raises:
             UserError: If the dataset's images and its annotations do not correspond, or the model
                 has no detections to evaluate.
         """
+        started = time.monotonic()
         self.check_detector(model.detector)
-        ground_truth = GroundTruth.load(annotations_path(self.data.prefix))
+        document = load_annotations(annotations_path(self.data.prefix))
+        number, chosen = self.count_images(during_training), None
+        if number < self.data.info.num_images:
+            chosen = draw_images((image["id"] for image in document["images"]), number)
+        ground_truth = GroundTruth.from_coco(document, chosen)
         roles = class_splits.roles(seen_classes, self.data.info.categories)
         given_sources = [source for source in self.box_sources if source != "detections"]
         given = given_boxes(ground_truth, given_sources, self.noise_seed)
@@ -164,9 +203,9 @@ class Evaluation:
         in_boxes: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
         images = (
             image
-            for batch in self.data.dataset(model.image_size)
+            for batch in self.data.dataset(model.image_size, chosen)
             for image in predictor.predict(batch, given, detect))
-        for image in track(images, self.data.info.num_images, "Evaluating"):
+        for image in track(images, number, "Evaluating"):
             scored.append(image.image_id)
             detections.extend(image.detections)
             for source, masks in image.in_boxes.items():
@@ -207,7 +246,7 @@ class Evaluation:
         return EvaluationResult(
             ground_truth, scalars, pd.concat(frames, ignore_index=True),
             pd.concat(instances, ignore_index=True) if instances else pd.DataFrame(), predictions,
-            overlaps)
+            overlaps, time.monotonic() - started)
 
 
 def _detection_tables(overlaps: Overlaps) -> list[pd.DataFrame]:

@@ -23,8 +23,11 @@ from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.trial.trial_files import is_metric
 
 _BOX_SOURCES, _PREFIX = "Evaluation.box_sources", "EvaluationData.prefix"
+_IMAGES = "Evaluation.images"
 # They leave the numbers of a finished trial as they are.
-_WITHOUT_EFFECT = {"Evaluation.every", "Evaluation.overlays", "EvaluationData.batch_size"}
+_WITHOUT_EFFECT = {
+    "Evaluation.every", "Evaluation.overlays", "Evaluation.images_during_training",
+    "EvaluationData.batch_size"}
 _MOST_IDS = 5
 _SECTION = re.compile(r"^# Parameters for (.*):$", re.MULTILINE)
 
@@ -98,6 +101,8 @@ def _drop_same(
         elif name == _PREFIX and now is not None:
             with contextlib.suppress(UserError):
                 same = DatasetInfo.load(ast.literal_eval(now)).identity == result.get("dataset")
+        elif name == _IMAGES and (most := result.get("dataset_images")):
+            same = min(_images(now) or most, most) == result.get("images")
         if not same:
             yield name, (before, now)
 
@@ -111,8 +116,10 @@ def _sentence(workdir: SweepWorkdir, changes: _Changes, trials: Sequence[str]) -
         options += [f"--box-source {shlex.quote(name)}" for name in ast.literal_eval(sources)]
     if prefix := changes.get(_PREFIX, ("", None))[1]:
         options.append(f"--data {shlex.quote(ast.literal_eval(prefix))}")
+    if _IMAGES in changes:
+        options.append(f"--images {_images(changes[_IMAGES][1]) or 'all'}")
     again = ""
-    if changes.keys() <= {_BOX_SOURCES, _PREFIX} and options:
+    if changes.keys() <= {_BOX_SOURCES, _PREFIX, _IMAGES} and options:
         folder = shlex.quote(str(workdir.path))
         again = (
             f"evaluate them again with `deepmac-ablate evaluate --workdir {folder} "
@@ -123,6 +130,10 @@ def _sentence(workdir: SweepWorkdir, changes: _Changes, trials: Sequence[str]) -
         f"{count_noun(len(trials), 'finished trial')} {were} evaluated with other settings: "
         f"{settings}; {again}delete their result.json and launch the sweep again, which evaluates "
         f"their last checkpoints ({', '.join(trials[:_MOST_IDS])}{more}).")
+
+
+def _images(value: str | None) -> int | None:
+    return None if value is None else ast.literal_eval(value)
 
 
 def _shown(value: str | None) -> str:

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError, check_at_least, count_noun
+from deepmac_ablate.launch.continuation import Continuation, copy_shorter_trial
+from deepmac_ablate.launch.durations import batch_size
 from deepmac_ablate.launch.executor import Executor, RunTrials
 from deepmac_ablate.launch.status_rows import TrialRow, error_signature, log_location
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
@@ -35,10 +37,13 @@ class LaunchOptions(NamedTuple):
         max_parallel: Number of trials that run at a time; those of one arm may share a process, one
             after the other.
         retry_failed: Whether to launch trials that have failed before.
+        failure_limit: Number of failures in a row, with the same cause, that stop the launch; 0 for
+            no limit.
     """
 
     max_parallel: int = 1
     retry_failed: bool = False
+    failure_limit: int = 3
 
 
 class Launch:
@@ -75,7 +80,7 @@ class Launch:
         self._executor = executor
         self._options = options
         self._costs = costs or {}
-        self._breaker = CircuitBreaker()
+        self._breaker = CircuitBreaker(options.failure_limit)
         self._interrupted = False
         self._runs: dict[tuple[str, int], int] = {}
         done = {"finished"} if options.retry_failed else {"finished", "failed"}
@@ -87,6 +92,16 @@ class Launch:
         self.pending = sorted(pending, key=lambda trial: trial.id not in self._alive)
         # Earlier progress does not show that trials of this launch work.
         self._steps_before = {trial.id: rows[trial.id].step for trial in self.pending}
+        self._continuations: Mapping[str, Continuation] = {}
+
+    def continue_from(self, continuations: Mapping[str, Continuation]) -> None:
+        """Let pending trials continue from shorter ones.
+
+        Args:
+            continuations: The shorter trial by the id of the longer one, see `continuation`.
+        """
+        self._continuations = continuations
+        self._steps_before |= {trial: shorter.step for trial, shorter in continuations.items()}
 
     def run(self) -> None:
         """Run the pending trials; returns once none is running, or the launch was interrupted.
@@ -179,27 +194,33 @@ class Launch:
         waiting: deque[PlannedTrial],
         running: Mapping[asyncio.Task[None], Sequence[PlannedTrial]],
     ) -> Sequence[PlannedTrial]:
-        """Take the next trial, with further seeds of its arm if the executor lets them follow it.
-
-        A batch is at most the fair share of a process, so that none is idle while others have work.
-        """
-        left = len(waiting) + sum(
-            row.status != "finished" for row in self._read_running(running))
-        share = -(-left // self._options.max_parallel)
-        batch = [waiting.popleft()]
-        while (self._executor.shares_processes and len(batch) < share and waiting
-               and waiting[0].trial.arm == batch[0].trial.arm):
-            batch.append(waiting.popleft())
-        return batch
+        """Take the next trial, with other seeds of its arm if they may share its process."""
+        number = 1
+        if self._executor.shares_processes:
+            unfinished = len(waiting) + sum(
+                row.status != "finished" for row in self._read_running(running))
+            arms = [planned.trial.arm for planned in waiting]
+            number = batch_size(arms, unfinished, self._options.max_parallel)
+        return [waiting.popleft() for _ in range(number)]
 
     async def _run_trials(self, batch: Sequence[PlannedTrial], run_trials: RunTrials) -> None:
         """Run trials one after the other; if they cannot be started, stop the launch."""
         try:
+            for planned in batch:
+                if (shorter := self._continuations.get(planned.id)) is not None:
+                    await asyncio.to_thread(self._continue, planned, shorter)
             await run_trials(batch)
         except (OSError, UserError) as error:
             # The same obstacle, such as a full disk, would keep all other trials from starting.
             self.stop_reason = (
                 self.stop_reason or f"Trial {batch[0].id} could not be started: {error}")
+
+    def _continue(self, planned: PlannedTrial, shorter: Continuation) -> None:
+        """Give a trial the files of a shorter one, unless it has been started."""
+        row = self._read_row(planned)
+        if row is not None and row.status == "new":
+            self._workdir.prepare_trial(self._plan, planned)
+            copy_shorter_trial(self._workdir, planned.id, shorter)
 
     def _trials_to_resume(self, batch: Sequence[PlannedTrial]) -> Sequence[PlannedTrial] | None:
         """Return the trials of an ended batch that should go on; None if that cannot be read now.

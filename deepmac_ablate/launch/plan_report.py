@@ -14,6 +14,7 @@ from deepmac_ablate.errors import count_noun
 from deepmac_ablate.launch.cloud_jobs import cost_forecast
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import CostForecast
 from deepmac_ablate.launch.status_rows import TrialRow, broken_files, count_by_status
+from deepmac_ablate.launch.time_forecast import TimeForecast
 from deepmac_ablate.storage.disk import is_remote
 from deepmac_ablate.sweep.checked_plan import CheckedPlan
 from deepmac_ablate.sweep.validation.cost import Cost
@@ -28,20 +29,24 @@ _LEGEND = """\
   per image, mask head per box. train: estimated multiply-adds of the whole training relative to the
   baseline. disk: checkpoints of one trial.
 """
+_TIME_LEGEND = """\
+time: of one trial on this machine, in a process of its own, start and evaluation included.
+"""
 _DEVICE_LEGEND = """\
 hours, USD: per trial on the device, from the first training step to the last.
 """
 
 
 def render_json(
-    checked: CheckedPlan, rows: Sequence[TrialRow], forecast: CostForecast | None = None,
-    evaluation_changes: Sequence[str] = (),
+    checked: CheckedPlan, rows: Sequence[TrialRow], here: TimeForecast,
+    forecast: CostForecast | None = None, evaluation_changes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the plan as plain values, with the status and cost of each trial.
 
     Args:
         checked: The checked plan.
         rows: The status of its trials.
+        here: Time on this machine.
         forecast: Hours and cost on a rented device; None without one.
         evaluation_changes: The result of `evaluation_settings.describe_changes`.
     """
@@ -58,18 +63,19 @@ def render_json(
         plan["device"] = forecast.to_json()
     return plan | {
         "data_out_of_reach": checked.data_out_of_reach, "data_notes": checked.data_notes,
-        "evaluation_changes": list(evaluation_changes)}
+        "evaluation_changes": list(evaluation_changes), "this_machine": here.to_json()}
 
 
 def render_text(
-    checked: CheckedPlan, rows: Sequence[TrialRow], forecast: CostForecast | None = None,
-    evaluation_changes: Sequence[str] = (),
+    checked: CheckedPlan, rows: Sequence[TrialRow], here: TimeForecast,
+    forecast: CostForecast | None = None, evaluation_changes: Sequence[str] = (),
 ) -> str:
     """Return a table of the arms with status and cost, and the number of trials of each level.
 
     Args:
         checked: The checked plan.
         rows: The status of its trials.
+        here: Time on this machine, shown unless there is a rented device.
         forecast: Hours and cost on a rented device; None without one.
         evaluation_changes: The result of `evaluation_settings.describe_changes`.
     """
@@ -82,7 +88,8 @@ def render_text(
     table = Table(box=None, pad_edge=False, header_style="bold")
     for axis in plan.axes:
         table.add_column(axis, overflow="fold")
-    for name in (*_COLUMNS, *(cost_forecast.COLUMNS if forecast else ())):
+    more = cost_forecast.COLUMNS if forecast else ["time"] if here.arms else []
+    for name in (*_COLUMNS, *more):
         table.add_column(name, justify="left" if name == "status" else "right")
     for label, arm_rows in list(arms.items())[:_MOST_ARMS]:
         levels = list(plan.arms[label][0].levels.values())
@@ -91,14 +98,14 @@ def render_text(
         table.add_row(
             *levels, str(len(arm_rows)), _status_cell(arm_rows),
             *_cost_cells(costs[label], baseline_cost),
-            *(forecast.cells(label) if forecast else ()))
+            *(forecast.cells(label) if forecast else [here.cell(label, arm_rows[0])][:len(more)]))
     lines = [_title(checked), "", _table_lines(table)]
     if len(arms) > _MOST_ARMS:
         lines.append(f"... and {count_noun(len(arms) - _MOST_ARMS, 'more arm')} (--json lists all)")
-    lines.append(_LEGEND + (_DEVICE_LEGEND if forecast else ""))
+    lines.append(_LEGEND + (_DEVICE_LEGEND if forecast else _TIME_LEGEND * bool(more)))
     lines += _level_counts(checked)
     lines += _totals(checked, rows)
-    lines += forecast.lines() if forecast else []
+    lines += forecast.lines() if forecast else [here.line()]
     return "\n".join([*lines, *evaluation_changes])
 
 

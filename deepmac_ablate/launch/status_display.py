@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 from rich.cells import cell_len
@@ -14,13 +14,8 @@ from rich.live import Live
 from rich.text import Text
 
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.launch.status_rows import (
-    TrialRow,
-    count_by_status,
-    group_failures,
-    seconds_left,
-    sweep_seconds_left,
-)
+from deepmac_ablate.launch.durations import paces_of_rows, seconds_left, sweep_seconds_left
+from deepmac_ablate.launch.status_rows import Pace, TrialRow, count_by_status, group_failures
 
 _COLOURS = {
     "new": "dim", "queued": "blue", "running": "cyan", "finished": "green", "failed": "bold red",
@@ -57,6 +52,7 @@ class StatusDisplay:
             `OSError` or a `UserError`, the error is displayed and reading goes on.
         console: The console to write to.
         poll_seconds: Seconds between two calls of `read_rows`.
+        known: Durations of arms of which no trial has finished, for the time left.
     """
 
     def __init__(
@@ -64,8 +60,10 @@ class StatusDisplay:
         read_rows: Callable[[], Sequence[TrialRow]],
         console: Console,
         poll_seconds: float = _POLL_SECONDS,
+        known: Mapping[str, Pace] | None = None,
     ) -> None:
         self._read_rows = read_rows
+        self._known = known or {}
         self._console = console
         self._poll_seconds = poll_seconds
         self._rows: Sequence[TrialRow] | None = None
@@ -111,7 +109,8 @@ class StatusDisplay:
         if self._live is not None:
             size = self._console.size
             self._live.update(
-                _terminal_view(self._rows or (), self._error, size.width, size.height),
+                _terminal_view(
+                    self._rows or (), self._error, size.width, size.height, self._known),
                 refresh=True)
             return
         if self._error and self._error != error_before:
@@ -128,14 +127,15 @@ class StatusDisplay:
         now = time.monotonic()
         if before is None or now - self._last_counts >= _SECONDS_BETWEEN_COUNTS:
             self._last_counts = now
-            self._print_line(f"{_counts_text(rows)}; {_progress_text(rows)}")
+            parts = _counts_text(rows).plain, _progress_text(rows, self._known).plain
+            self._print_line("; ".join(filter(None, parts)))
 
     def _print_line(self, line: str) -> None:
         self._console.print(
             f"{time.strftime('%H:%M:%S')} {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def status_table(rows: Sequence[TrialRow]) -> str:
+def status_table(rows: Sequence[TrialRow], known: Mapping[str, Pace] | None = None) -> str:
     """Return a plain table of trials in the order given, with the progress of all below.
 
     The table has no colours and no limit on its width. If there are hundreds of trials, those that
@@ -143,11 +143,15 @@ def status_table(rows: Sequence[TrialRow]) -> str:
     """
     notable = [row for row in rows if row.status != "finished" or row.code_state]
     shown = rows if len(rows) <= _MOST_LINES else notable
-    lines = [line.plain.rstrip() for line in _table_lines(shown)] if shown else []
-    return "\n".join([*lines, _progress_text(rows).plain if rows else "no trials"])
+    paces = paces_of_rows(rows, known)
+    lines = [line.plain.rstrip() for line in _table_lines(shown, paces)] if shown else []
+    return "\n".join([*lines, _progress_text(rows, known).plain if rows else "no trials"])
 
 
-def _terminal_view(rows: Sequence[TrialRow], error: str, width: int, height: int) -> Group:
+def _terminal_view(
+    rows: Sequence[TrialRow], error: str, width: int, height: int,
+    known: Mapping[str, Pace] | None = None,
+) -> Group:
     """Return a view that fits a terminal: trials, causes of failures, counts and progress."""
     causes = [
         Text(f"{len(group)} x {group[0].cause or 'unknown cause'}", "red")
@@ -159,19 +163,22 @@ def _terminal_view(rows: Sequence[TrialRow], error: str, width: int, height: int
     shown, hidden = ordered[:room], ordered[room:]
     rest = [Text(f"and {_counts_text(hidden)}", "dim")] if hidden else []
     lines = [
-        *_table_lines(shown, width), *rest, *causes, _counts_text(rows), _progress_text(rows)]
+        *_table_lines(shown, paces_of_rows(rows, known), width), *rest, *causes,
+        _counts_text(rows), _progress_text(rows, known)]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return Group(*lines)
 
 
-def _table_lines(rows: Sequence[TrialRow], width: float = math.inf) -> list[Text]:
+def _table_lines(
+    rows: Sequence[TrialRow], paces: Mapping[str, Pace], width: float = math.inf
+) -> list[Text]:
     """Return a head and a line for each trial, at most `width` wide if possible.
 
     If the table is too wide, labels of arms are shortened, then optional columns are left out.
     rich's own tables take seconds for thousands of trials.
     """
-    columns = _columns(rows)
+    columns = _columns(rows, paces)
     sizes = {name: max(map(cell_len, (name, *cells))) for name, cells in columns.items()}
 
     def excess() -> float:
@@ -194,20 +201,22 @@ def _table_lines(rows: Sequence[TrialRow], width: float = math.inf) -> list[Text
     return lines
 
 
-def _columns(rows: Sequence[TrialRow]) -> dict[str, list[str]]:
+def _columns(rows: Sequence[TrialRow], paces: Mapping[str, Pace]) -> dict[str, list[str]]:
     """Return the cells of the table by column."""
     columns = {
         "trial": [row.id for row in rows],
         "arm": [row.arm for row in rows],
         "seed": [str(row.seed) for row in rows],
         "status": [row.status for row in rows],
-        "step": [_step_text(row) for row in rows],
+        "step": [_phase_text(row) for row in rows],
         "loss": ["" if row.loss is None else f"{row.loss:.4g}" for row in rows],
         "time": [_duration_text(row.seconds) if row.attempt else "" for row in rows],
-        "left": [_time_left_text(row) for row in rows],
+        "left": [_time_left_text(row, paces) for row in rows],
     }
     if any(row.code_state for row in rows):
         columns["code"] = [row.code_state for row in rows]
+    if any(row.continued_from for row in rows):
+        columns["continued from"] = [row.continued_from for row in rows]
     return columns
 
 
@@ -218,12 +227,14 @@ def _counts_text(rows: Sequence[TrialRow]) -> Text:
         for status, number in count_by_status(rows).items() if number) or Text("no trials")
 
 
-def _progress_text(rows: Sequence[TrialRow]) -> Text:
+def _progress_text(rows: Sequence[TrialRow], known: Mapping[str, Pace] | None = None) -> Text:
     """Return the progress of all trials, and the remaining time if it can be estimated."""
     steps = sum(row.steps or 0 for row in rows)
+    if rows and not steps:
+        return Text()
     done = sum((row.steps or 0) if row.status == "finished" else row.step for row in rows)
     line = Text(f"{100 * done / max(steps, 1):.0f} % of all steps")
-    if (left := sweep_seconds_left(rows)) is not None:
+    if (left := sweep_seconds_left(rows, known)) is not None:
         line.append(f", about {_duration_text(left)} left")
     return line
 
@@ -240,17 +251,28 @@ def _change_line(row: TrialRow) -> str:
     return f"{line}: {row.cause}" if row.cause else line
 
 
+def _phase_text(row: TrialRow) -> str:
+    """Return the step, or for a running trial that takes none at the moment, its activity."""
+    if row.status != "running":
+        return _step_text(row)
+    if not row.step:
+        return "starting"
+    ended = row.step == row.steps
+    if row.evaluating is not None:
+        text = f"evaluating {row.evaluating.done} of {row.evaluating.total}"
+        return text if ended else f"{_step_text(row)}, {text}"
+    return "evaluating" if ended else _step_text(row)
+
+
 def _step_text(row: TrialRow) -> str:
     if not row.step:
         return ""
     return f"{row.step}/{row.steps}" if row.steps else str(row.step)
 
 
-def _time_left_text(row: TrialRow) -> str:
-    left = seconds_left(row)
-    if left is None:
-        return ""
-    return _duration_text(left) if left else "evaluating"
+def _time_left_text(row: TrialRow, paces: Mapping[str, Pace]) -> str:
+    left = seconds_left(row, paces.get(row.arm))
+    return _duration_text(left) if left else ""
 
 
 def _duration_text(seconds: float) -> str:

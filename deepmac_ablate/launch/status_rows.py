@@ -14,6 +14,33 @@ _MOST_BROKEN = 20
 Status = Literal["new", "queued", "running", "finished", "failed", "interrupted"]
 
 
+class Pace(NamedTuple):
+    """Durations in seconds that were measured in a trial or a rehearsal.
+
+    Attributes:
+        step: A training step.
+        setup: Everything in a process but its steps and the final evaluation: imports, building,
+            tracing, checkpoints.
+        restart: As `setup`, for a seed that takes over the process of another one; None if unknown.
+        image: The evaluation of an image; 0 if it is part of `setup`.
+        images: Number of images evaluated in a trial; 0 if evaluation is part of `setup`.
+    """
+
+    step: float
+    setup: float = 0.0
+    restart: float | None = None
+    image: float = 0.0
+    images: int = 0
+
+
+class Evaluating(NamedTuple):
+    """Progress of an evaluation: images done, their total number, and the seconds so far."""
+
+    done: int
+    total: int
+    seconds: float
+
+
 class TrialRow(NamedTuple):
     """The present status of one trial.
 
@@ -30,8 +57,13 @@ class TrialRow(NamedTuple):
         seconds: Duration of the last attempt so far.
         cause: Why the trial failed, was interrupted or is waiting, in one sentence; else empty.
         code_state: The result of `provenance.code_state`; empty if it was not read.
+        continued_from: The result of `provenance.continued_from`; empty if it was not read.
         log: Path of the last attempt's log relative to the sweep's workdir; empty if unknown.
         broken: A sentence about a file of the trial that is broken or cannot be read; else empty.
+        evaluating: The evaluation that is going on; None if none is.
+        pace: Durations measured in the trial, once it has finished; None if they are unknown.
+        started: Unix time at which the last attempt started; None if unknown.
+        host: Name of the machine of the last attempt; empty if unknown.
     """
 
     id: str
@@ -46,36 +78,13 @@ class TrialRow(NamedTuple):
     seconds: float = 0.0
     cause: str = ""
     code_state: str = ""
+    continued_from: str = ""
     log: str = ""
     broken: str = ""
-
-
-def seconds_left(row: TrialRow) -> float | None:
-    """Return the remaining training time of a running trial; None if it cannot be estimated."""
-    if row.status != "running" or row.steps is None or not row.steps_per_second:
-        return None
-    return max(row.steps - row.step, 0) / row.steps_per_second
-
-
-def sweep_seconds_left(rows: Sequence[TrialRow]) -> float | None:
-    """Return the remaining training time of a sweep with as many parallel trials as now.
-
-    New, queued and interrupted trials are assumed to run at the speed of their arm, or at the mean
-    speed of all arms if their own is unknown. Failed trials and evaluation are not counted.
-
-    Returns:
-        Seconds, or None if nothing is running or no running trial has a known speed.
-    """
-    running = [row for row in rows if row.status == "running"]
-    known = [left for row in running if (left := seconds_left(row)) is not None]
-    if not known:
-        return None
-    step_seconds = {row.arm: 1 / row.steps_per_second for row in rows if row.steps_per_second}
-    mean = sum(step_seconds.values()) / len(step_seconds)
-    work = sum(
-        max(row.steps - row.step, 0) * step_seconds.get(row.arm, mean)
-        for row in rows if row.status in ("running", "new", "queued", "interrupted") and row.steps)
-    return max(*known, work / len(running))
+    evaluating: Evaluating | None = None
+    pace: Pace | None = None
+    started: float | None = None
+    host: str = ""
 
 
 def count_by_status(rows: Iterable[TrialRow]) -> dict[str, int]:

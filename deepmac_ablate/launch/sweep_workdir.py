@@ -127,11 +127,7 @@ class SweepWorkdir:
             UserError: If the file cannot be written.
         """
         path = self.path / "costs.json"
-        by_trial = {}
-        # Costs of earlier launches that are broken are lost; they are only estimates.
-        with contextlib.suppress(UserError):
-            earlier, _ = parse_costs(file_io.read(path) or b"{}", str(path))
-            by_trial = {trial: cost.to_json() for trial, cost in earlier.items()}
+        by_trial = {trial: cost.to_json() for trial, cost in self.read_costs().items()}
         by_trial |= {
             planned.id: costs[planned.trial.arm].to_json()
             for planned in plan.trials if planned.trial.arm in costs}
@@ -141,6 +137,17 @@ class SweepWorkdir:
             raise
         except OSError as error:
             raise UserError(f"Cannot write the workdir {self.path}: {error}.") from error
+
+    def read_costs(self) -> dict[str, Cost]:
+        """Return the costs of all trials that were ever launched, by their ids.
+
+        Broken ones are left out, as they are only estimates.
+        """
+        path = self.path / "costs.json"
+        with contextlib.suppress(UserError):
+            costs, _ = parse_costs(file_io.read(path) or b"{}", str(path))
+            return costs
+        return {}
 
     def new_launch(self) -> epath.Path:
         """Create the folder of a launch; the caller holds the lock."""

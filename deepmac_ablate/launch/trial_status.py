@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.cloud_jobs import active_jobs
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
-from deepmac_ablate.launch.status_rows import Status, TrialRow
+from deepmac_ablate.launch.durations import measured_pace
+from deepmac_ablate.launch.status_rows import Evaluating, Status, TrialRow
 from deepmac_ablate.launch.supervision import attempt
 from deepmac_ablate.launch.supervision.attempt import Attempt
 from deepmac_ablate.launch.supervision.job import ROLES
@@ -22,7 +23,7 @@ from deepmac_ablate.storage import file_io
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.trial import provenance
 from deepmac_ablate.trial.metrics_log import parse_last_line
-from deepmac_ablate.trial.trial_files import parse_result, parse_starts
+from deepmac_ablate.trial.trial_files import PROGRESS, parse_progress, parse_result, parse_starts
 
 RESULT = "result.json"
 # The files of a trial's folder that `parse_status` needs.
@@ -192,7 +193,7 @@ class StatusReader:
         return row
 
     def read_rows_with_code(self) -> list[TrialRow]:
-        """Return the rows with `code_state`, which takes one more file per trial."""
+        """Return the rows with what attempts.jsonl tells: `code_state` and `continued_from`."""
         rows = self.read_rows()
         paths = {
             row.id: f"{self._workdir.location(row.id)}/attempts.jsonl"
@@ -220,9 +221,13 @@ class StatusReader:
             texts = read_files(folders, FILES, collected)
             metrics = file_io.read_many(
                 [f"{folder}/metrics.jsonl" for folder in folders], TAIL, collected)
-            for planned, folder in zip(some, folders, strict=True):
-                row = _trial_row(
-                    planned, folder, parse_status(folder, texts, unreadable), metrics, unreadable)
+            found = [parse_status(folder, texts, unreadable) for folder in folders]
+            # Only for display: what cannot be read now is read in the next round.
+            texts |= file_io.read_many([
+                f"{folder}/{PROGRESS}" for folder, status in zip(folders, found, strict=True)
+                if status.status == "running"], unreadable={})
+            for planned, folder, status in zip(some, folders, found, strict=True):
+                row = _trial_row(planned, folder, status, texts | metrics, unreadable)
                 if row.status == "finished":
                     self._finished[planned.id] = row
                 yield row
@@ -238,14 +243,15 @@ def _with_code(
         return row._replace(broken=f"{row.broken} {error}".strip())
     return row._replace(
         code_state=provenance.code_state(starts, provenance.current_code(starts)),
+        continued_from=provenance.continued_from(starts),
         broken=f"{row.broken} {unreadable.get(path, '')}".strip())
 
 
 def _trial_row(
-    planned: PlannedTrial, folder: str, found: TrialStatus, tails: Mapping[str, bytes | None],
+    planned: PlannedTrial, folder: str, found: TrialStatus, texts: Mapping[str, bytes | None],
     unreadable: Mapping[str, str],
 ) -> TrialRow:
-    """Return the row of a trial, given its status and the tails of metrics logs by path."""
+    """Return the row of a trial, given its status, and its files and tails of logs by path."""
     arm, seed = planned.trial.arm, planned.trial.seed
     row = TrialRow(
         planned.id, arm, seed, found.status, steps=planned.steps, cause=found.cause,
@@ -255,7 +261,7 @@ def _trial_row(
     path = f"{folder}/metrics.jsonl"
     metrics: Mapping[str, Any] = {}
     try:
-        metrics = parse_last_line(tails.get(path), path)
+        metrics = parse_last_line(texts.get(path), path)
         problem = unreadable.get(path, "")
     except UserError as error:
         problem = str(error)
@@ -264,10 +270,28 @@ def _trial_row(
         steps_per_second=metrics.get("train/steps_per_second"),
         broken=f"{row.broken} {problem}".strip())
     last = found.attempt
-    if last is None:
-        # Queued for the first time, or trained without a launcher.
-        return row
-    log = attempt.log_name(f"trials/{planned.id}", last.role, last.number)
-    now = time.time() if found.status == "running" else last.heartbeat
-    return row._replace(
-        attempt=last.number, seconds=max((last.ended or now) - last.started, 0.0), log=log)
+    if last is not None:
+        # Else it is queued for the first time, or was trained without a launcher.
+        now = time.time() if found.status == "running" else last.heartbeat
+        row = row._replace(
+            attempt=last.number, seconds=max((last.ended or now) - last.started, 0.0),
+            log=attempt.log_name(f"trials/{planned.id}", last.role, last.number),
+            started=last.started, host=last.host)
+    if found.status == "finished":
+        result = parse_result(texts.get(f"{folder}/{RESULT}") or b"", f"{folder}/{RESULT}")
+        return row._replace(pace=measured_pace(row, result))
+    return row._replace(evaluating=_evaluating(row, texts.get(f"{folder}/{PROGRESS}"), folder))
+
+
+def _evaluating(row: TrialRow, text: bytes | None, folder: str) -> Evaluating | None:
+    """Return the evaluation that a running trial's progress.json is about."""
+    if text is None:
+        return None
+    try:
+        fields = parse_progress(text, f"{folder}/{PROGRESS}")
+    except UserError:
+        return None
+    # That of an attempt that was killed says nothing about this one.
+    if row.started is None or fields["time"] < row.started:
+        return None
+    return Evaluating(fields["done"], fields["total"], fields["seconds"])

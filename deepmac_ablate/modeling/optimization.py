@@ -43,6 +43,16 @@ def stepwise(
 
 
 @gin.register(module="deepmac_ablate.modeling.optimization")
+def constant_rate(value: Rate = gin.REQUIRED) -> Schedule:
+    """Build a learning rate that is the same at every step.
+
+    Args:
+        value: Rate at every step.
+    """
+    return tf_keras.optimizers.schedules.PiecewiseConstantDecay([1], [float(value)] * 2)
+
+
+@gin.register(module="deepmac_ablate.modeling.optimization")
 def cosine(initial: Rate = gin.REQUIRED, steps: Steps = gin.REQUIRED) -> Schedule:
     """Build a learning rate that falls to 0 along half a cosine.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 from etils import epath
 
 from deepmac_ablate.results import columns
+from deepmac_ablate.results.formats import join_names
 
 
 class ArmTrials(NamedTuple):
@@ -107,6 +108,29 @@ def group_by_arm(frame: pd.DataFrame) -> Arms:
             for (sweep, label), rows in groups.items()
         ],
         left_out)
+
+
+def image_notes(trials: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a sentence if trials were evaluated on a part of the images, or on different parts.
+
+    Args:
+        trials: Finished trials, as rows of the data frame.
+    """
+    arms: dict[str, list[str]] = {}
+    for row in trials:
+        images, most = row.get("images"), row.get("dataset_images")
+        # Earlier versions always evaluated all.
+        partial = images is not None and most is not None and images < most
+        arms.setdefault(f"{images:,} of {most:,}" if partial else "all", []).append(
+            _arm_label(row))
+    if len(arms) > 1:
+        parts = "; ".join(
+            f"{part} ({join_names(dict.fromkeys(labels))})" for part, labels in arms.items())
+        yield (
+            "Trials were evaluated on different images of a dataset, so their metrics are not "
+            f"comparable: {parts}.")
+    elif arms and "all" not in arms:
+        yield f"Evaluated on a random part of the images: {next(iter(arms))}."
 
 
 def _arm_label(row: Mapping[str, Any]) -> str:

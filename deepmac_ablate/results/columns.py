@@ -45,12 +45,17 @@ FIXED: dict[str, Column] = {
     "parameters": Column("Int64", "the number of parameters of its model"),
     "training_gmacs": Column("Float64", "10^9 multiply-adds of its training, an estimate"),
     "dataset": Column("string", "the dataset it was evaluated on, as name@fingerprint"),
+    "images": Column("Int64", "the number of images it was evaluated on; missing if unknown"),
+    "dataset_images": Column("Int64", "the number of images of that dataset; missing if unknown"),
     "code_state": Column(
         "string", "'other code' or 'mixed code' if not all of it ran with the present code"),
     "commit": Column("string", "the commit that it was last started from"),
     "platform": Column(
         "string", "the processor or accelerator, threads, XLA and determinism of its training, "
         "several separated by '; '; empty if unknown"),
+    "continued_from": Column(
+        "string", "the shorter trial whose last checkpoint it continued from, with the step; empty "
+        "if it began at step 0"),
     "folder": Column("string", "the folder of its files; empty if they are not available"),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from deepmac_ablate.launch.durations import duration_text
 from deepmac_ablate.results.statistics import Difference, Interval
 
 NOTHING = "-"
@@ -58,13 +59,8 @@ def p_value(p: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return "42 s", "12.3 min" or "5.1 h"."""
-    if seconds is None:
-        return NOTHING
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
+    """Return a duration as `duration_text` does."""
+    return NOTHING if seconds is None else duration_text(seconds)
 
 
 def _with_half_width(mean: str, value: Interval | Difference, n: int | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 
 from etils import epath
@@ -125,6 +126,27 @@ def give_up_unless_reachable(seconds: float) -> None:
     from deepmac_ablate.storage import gcs_access
 
     gcs_access.give_up_unless_reachable(seconds)
+
+
+def copy(source: epath.Path, target: epath.Path) -> None:
+    """Copy a file atomically within a disk or within ``gs://``, replacing `target`.
+
+    Raises:
+        OSError: If it cannot be read or written.
+    """
+    if is_remote(target):
+        from deepmac_ablate.storage import gcs
+
+        gcs.shared_store().copy(os.fspath(source), os.fspath(target))
+        return
+    temporary = f"{target}.{os.getpid()}.tmp"
+    try:
+        shutil.copyfile(source, temporary)
+        os.replace(temporary, target)  # noqa: PTH105
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise
 
 
 def refuse_existing(path: epath.Path) -> None:

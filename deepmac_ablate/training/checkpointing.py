@@ -7,7 +7,6 @@ older than they are.
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import tempfile
 import time
@@ -17,12 +16,12 @@ import tensorflow as tf
 
 from deepmac_ablate.errors import UserError, count_noun
 from deepmac_ablate.training.session import PreparedModel, Session
+from deepmac_ablate.trial.trial_files import checkpoint_step
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
 # What TensorFlow raises for a file that is cut, altered or missing.
 _DAMAGE = (tf.errors.OpError, IndexError)
 _ATTEMPTS = 3
-_INDEX = re.compile(r"ckpt-(\d+)\.index")
 
 
 @contextlib.contextmanager
@@ -55,7 +54,8 @@ def saved_steps(workdir: TrialWorkdir) -> list[int]:
         names = [path.name for path in workdir.checkpoints.iterdir()]
     except FileNotFoundError:
         return []
-    return sorted((int(m[1]) for m in map(_INDEX.fullmatch, names) if m), reverse=True)
+    steps = (checkpoint_step(name) for name in names)
+    return sorted((step for step in steps if step is not None), reverse=True)
 
 
 def restore_latest(prepared: Session | PreparedModel, workdir: TrialWorkdir) -> int | None:

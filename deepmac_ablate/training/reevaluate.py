@@ -43,6 +43,8 @@ class EvaluationRequest(NamedTuple):
         data: Prefix of the dataset to evaluate on; None for the trial's.
         draw: The number of images to draw the predictions on, see `overlays.choose_images`.
         metrics: Gin files that bind `Evaluation.metrics`; none for the trial's metrics.
+        images: The number of images to evaluate on, see `Evaluation`; 0 for all, None for that of
+            the trial, or for all of another dataset.
     """
 
     box_sources: Sequence[str] = ()
@@ -50,6 +52,7 @@ class EvaluationRequest(NamedTuple):
     data: str | None = None
     draw: int = 0
     metrics: tuple[str, ...] = ()
+    images: int | None = None
 
     def check_metrics(self) -> None:
         """Check the gin files of metrics, which cannot set anything else.
@@ -86,7 +89,9 @@ class EvaluationRequest(NamedTuple):
         """
         split = [self.split] if self.split else []
         metrics = [Path(file).stem for file in self.metrics]
-        name = "-".join([dataset.partition("@")[0], *self.box_sources, *split, *metrics])
+        images = [] if self.images is None else [f"{self.images or 'all'}_images"]
+        name = "-".join(
+            [dataset.partition("@")[0], *self.box_sources, *split, *metrics, *images])
         if len(name) > _LONGEST_NAME:
             raise UserError(
                 f"A folder named after these options would need a name of {len(name)} characters, "
@@ -171,7 +176,7 @@ class Reevaluator:
                 evaluation.data, evaluated.ground_truth, evaluated.predictions, seen, request.draw)
             sheet = drawing.contact_sheet(list(pictures.values()), columns=1)
             contents["predictions.png"] = overlays.to_png(sheet)
-        result = {"step": step, **evaluation.dataset_identity(), **evaluated.scalars}
+        result = {"step": step, **evaluation.describe_images(evaluated), **evaluated.scalars}
         if code := request.metrics_code():
             result["metrics_code"] = code
         folder.mkdir(parents=True, exist_ok=True)
@@ -196,10 +201,13 @@ class Reevaluator:
             own = prepared.evaluation
             data = request.data or find_trial_dataset(
                 own.data.prefix, files, _evaluated_dataset(files))
+            images = request.images
+            if images is None and request.data is None:
+                images = own.images
             # Not by adding bindings: those of the trial that they override would have no effect.
             evaluation = Evaluation(
                 EvaluationData(data, own.data.batch_size), request.box_sources or own.box_sources,
-                noise_seed=own.noise_seed, metrics=own.metrics)
+                noise_seed=own.noise_seed, metrics=own.metrics, images=images or None)
             self._last = key, prepared, evaluation
         return self._last[1:]
 

@@ -5,46 +5,45 @@
     gin files, bindings, seed
         -> prepare_session   everything that the trial binds: model, optimizer, data, devices
         -> train_model       metrics.jsonl, checkpoints/
-        -> evaluate_model    scores of the last checkpoint
-        -> write_result      per_class.csv, overlays/, ..., and at last result.json
+        -> evaluate_last_checkpoint
+                             per_class.csv, overlays/, ..., and at last result.json
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import tensorflow as tf
 
 from deepmac_ablate import bindings
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.evaluation import artifacts, overlays
-from deepmac_ablate.evaluation.evaluator import EvaluationResult
 from deepmac_ablate.progress import Progress
 from deepmac_ablate.training.checkpointing import (
     checkpoint_manager,
     drop_repeated_metrics,
     restore_for_training,
-    restore_latest,
     saved_steps,
 )
 from deepmac_ablate.training.multi_worker import Workers, translating_worker_loss
+from deepmac_ablate.training.rehearsal import EnoughSteps, finish_rehearsal
 from deepmac_ablate.training.runtime import StopRequest
 from deepmac_ablate.training.session import Session
 from deepmac_ablate.training.session_cache import SessionCache
 from deepmac_ablate.training.trainer import Trainer
+from deepmac_ablate.training.trial_evaluation import (
+    AttemptStart,
+    append_evaluation,
+    evaluate_continuously,
+    evaluate_last_checkpoint,
+)
 from deepmac_ablate.trial import provenance
-from deepmac_ablate.trial.metrics_log import total_train_seconds
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
-Mode = Literal["train", "eval", "train_and_eval", "continuous_eval"]
-
-# `continuous_eval` polls for new checkpoints, and gives up where none appears.
-_SECONDS_BETWEEN_POLLS = 10.0
-_SECONDS_WITHOUT_CHECKPOINT = 3600.0 * 4
+Mode = Literal["train", "eval", "train_and_eval", "continuous_eval", "rehearse"]
 
 # Delay until a request to stop takes effect; preemptible machines allow half a minute in total.
 _SECONDS_TO_STOP = 3.0
@@ -65,6 +64,7 @@ def run_trial(
     mode: Mode = "train_and_eval",
     runtime: Sequence[str] = (),
     cache: SessionCache | None = None,
+    start: AttemptStart | None = None,
 ) -> dict | None:
     """Run a trial, or whatever part of it earlier attempts have not finished.
 
@@ -72,9 +72,11 @@ def run_trial(
         trial: The trial to run.
         workdir: The trial's folder, with the files of earlier attempts if there were any.
         mode: "train" ends with the last checkpoint; "eval" evaluates it; "train_and_eval" does
-            both; "continuous_eval" evaluates each checkpoint that another process writes.
+            both; "continuous_eval" evaluates each checkpoint that another process writes;
+            "rehearse" takes a few steps and evaluates a few images, in a folder for nothing else.
         runtime: Bindings of `Runtime` for the devices at hand; not part of the trial.
         cache: The objects of an earlier trial of this process, which other seeds use again.
+        start: The start of the attempt; None for the time of this call.
 
     Returns:
         The content of result.json; None in mode "train", and in all workers of a cluster but the
@@ -89,9 +91,14 @@ def run_trial(
     """
     if mode == "eval" and workdir.read_trial_id() is None:
         raise UserError(f"There is no trial to evaluate in {workdir.path}: trial.json is missing.")
+    if mode == "rehearse" and saved_steps(workdir):
+        raise UserError(
+            f"{workdir.path} holds a trial that has been trained; a rehearsal needs a folder of "
+            "its own.")
+    called = time.time()
     session = (cache or SessionCache()).prepare(trial, runtime)
     workers = Workers(session.strategy)
-    trains = mode in ("train", "train_and_eval")
+    trains = mode in ("train", "train_and_eval", "rehearse")
     steps = saved_steps(workdir)
     _check_same_files(workers, workdir, steps)
     if trains and not steps:  # Before the workdir is claimed: a mistake leaves nothing behind.
@@ -113,18 +120,27 @@ def run_trial(
             "runtime": list(runtime), "platform": session.runtime.describe_platform(),
             **provenance.describe_code(
                 bindings.imported_modules(trial.gin_files), trial.gin_files)})
+    start = (start or AttemptStart(called))._replace(step=step)
+    if mode == "rehearse":
+        session.runtime.log_every = 1
+        train_model(session, trial.seed, workdir, workers, step, EnoughSteps())
+        return finish_rehearsal(session, workdir, start, called)
     if trains:
         train_model(session, trial.seed, workdir, workers, step)
     if mode == "train":
         return None
-    result = _evaluate_checkpoints(session, workdir, mode) if workers.is_chief else None
+    result = None
+    if workers.is_chief:
+        result = evaluate_continuously(session, workdir) if mode == "continuous_eval" else (
+            evaluate_last_checkpoint(session, workdir, start if trains else None))
     # The others stay, as a worker that ended early would look lost.
     workers.wait_for_all()
     return result
 
 
 def train_model(
-    session: Session, seed: int, workdir: TrialWorkdir, workers: Workers, step: int = 0
+    session: Session, seed: int, workdir: TrialWorkdir, workers: Workers, step: int = 0,
+    enough: Callable[[int], bool] = lambda step: False,
 ) -> None:
     """Take the remaining steps, writing metrics and checkpoints along the way.
 
@@ -134,6 +150,7 @@ def train_model(
         workdir: The trial's folder.
         workers: The processes that train together; only the chief writes.
         step: The step of the session's weights, from which training continues.
+        enough: Called with each step that is logged; True ends a rehearsal there.
 
     Raises:
         Interrupted: If the process was asked to stop before the last step.
@@ -146,7 +163,8 @@ def train_model(
     with StopRequest.listening() as stop, Progress("Training", last_step, step) as progress, \
             checkpoint_manager(session, workdir, workers.is_chief) as manager:
         stopping = workers.any_true(stop.requested)
-        while step < last_step and not stopping:
+        rehearsed = False
+        while step < last_step and not (stopping or rehearsed):
             previous = step
             next_log = min((step // runtime.log_every + 1) * runtime.log_every, last_step)
             step, report = _train_until(session.trainer, step, next_log, stop, workers)
@@ -160,74 +178,19 @@ def train_model(
                 progress.update(step, loss=report["total_loss"])
             # Again, as a signal may have come meanwhile.
             stopping = workers.any_true(stop.requested)
+            rehearsed = enough(step)
             checkpoint_due = _is_due(runtime.checkpoint_every, previous, step)
-            if checkpoint_due or stopping or step == last_step:
+            if checkpoint_due or stopping or rehearsed or step == last_step:
                 manager.save(checkpoint_number=step)
                 # No worker leaves before the chief's checkpoint is complete.
                 workers.wait_for_all()
             evaluation_due = _is_due(session.evaluation.every, previous, step)
             if evaluation_due and step < last_step and workers.is_chief:
-                workdir.append_evaluation(step, evaluate_model(session).scalars)
+                append_evaluation(session, workdir, step)
         session.trainer.stop()
-        if step < last_step:
+        if step < last_step and not rehearsed:
             raise Interrupted(
                 f"Stopped at step {step} of {last_step}; run the trial again to continue.")
-
-
-def evaluate_model(session: Session) -> EvaluationResult:
-    """Evaluate the session's model with its current weights."""
-    training = session.training
-    return session.evaluation.evaluate(
-        session.model, session.strategy, training.seen_classes, training.classes)
-
-
-def evaluate_continuously(session: Session, workdir: TrialWorkdir) -> dict:
-    """Evaluate each new checkpoint until the one of the last step, which gives the result.
-
-    Raises:
-        UserError: If no new checkpoint has appeared for hours.
-    """
-    evaluated_step, last_seen = -1, time.monotonic()
-    while True:
-        step = restore_latest(session, workdir)
-        if step is not None and step > evaluated_step:
-            evaluated = evaluate_model(session)
-            if step >= session.training.steps:
-                return write_result(session, workdir, evaluated, step)
-            workdir.append_evaluation(step, evaluated.scalars)
-            evaluated_step, last_seen = step, time.monotonic()
-        elif time.monotonic() - last_seen > _SECONDS_WITHOUT_CHECKPOINT:
-            raise UserError(
-                f"No new checkpoint has appeared in {workdir.checkpoints} for "
-                f"{_SECONDS_WITHOUT_CHECKPOINT / 3600:g} hours.")
-        else:
-            time.sleep(_SECONDS_BETWEEN_POLLS)
-
-
-def write_result(
-    session: Session, workdir: TrialWorkdir, evaluated: EvaluationResult, step: int
-) -> dict:
-    """Write the files of an evaluation, result.json last, as it marks the trial as finished.
-
-    Returns:
-        The content of result.json.
-    """
-    shown = {name: evaluated.predictions[name]
-             for name in ("detections", "groundtruth") if name in evaluated.predictions}
-    pictures = overlays.draw_overlays(
-        session.evaluation.data, evaluated.ground_truth, shown, session.training.seen_classes,
-        session.evaluation.overlays)
-    workdir.write_overlays(
-        {image_id: overlays.to_png(picture) for image_id, picture in pictures.items()})
-    workdir.write_evaluation(artifacts.artifact_files(evaluated))
-    result = {
-        "step": step,
-        "train_seconds": total_train_seconds(workdir.read_metrics()),
-        **session.evaluation.dataset_identity(),
-        **evaluated.scalars,
-    }
-    workdir.write_result(result)
-    return result
 
 
 def _check_same_files(workers: Workers, workdir: TrialWorkdir, steps: Sequence[int]) -> None:
@@ -279,16 +242,6 @@ def _train_until(
 def _is_due(every: int, previous: int, step: int) -> bool:
     """Return whether a multiple of `every` lies in (previous, step]; never if `every` is 0."""
     return every > 0 and step // every > previous // every
-
-
-def _evaluate_checkpoints(session: Session, workdir: TrialWorkdir, mode: Mode) -> dict:
-    """Evaluate the last checkpoint, or in mode "continuous_eval" each one, and write the result."""
-    if mode == "continuous_eval":
-        return evaluate_continuously(session, workdir)
-    step = restore_latest(session, workdir)
-    if step is None:
-        raise UserError(f"There is no checkpoint to evaluate in {workdir.checkpoints}.")
-    return write_result(session, workdir, evaluate_model(session), step)
 
 
 def _operative_config(session: Session) -> str:

@@ -6,6 +6,7 @@ repeats some steps.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -117,6 +118,20 @@ def total_train_seconds(metrics: Sequence[Mapping[str, Any]]) -> float | None:
     return sum(
         (line["step"] - before) / line["train/steps_per_second"]
         for before, line in zip(steps, metrics, strict=False))
+
+
+def typical_step_seconds(metrics: Sequence[Mapping[str, Any]], after: int = 0) -> float | None:
+    """Return the median time of a step over the lines of an attempt; None without lines.
+
+    Its first line does not count unless it is the only one, as its time includes tracing.
+
+    Args:
+        metrics: As for `total_train_seconds`.
+        after: The step from which the attempt continued.
+    """
+    lines = [line for line in metrics if line["step"] > after]
+    times = [1 / line["train/steps_per_second"] for line in lines[1:] or lines]
+    return statistics.median(times) if times else None
 
 
 def _check_scalars(line: Mapping[str, Any], where: str) -> None:

@@ -153,6 +153,19 @@ def list_platforms(attempts: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted(set(filter(None, found)))
 
 
+def continued_from(attempts: Sequence[Mapping[str, Any]]) -> str:
+    """Return the shorter trial that a trial continued from, with the step; "" if it began at 0.
+
+    Args:
+        attempts: The lines from `TrialWorkdir.read_attempts`; those of shorter trials, which were
+            copied, name their ``trial``.
+    """
+    shorter = [attempt["trial"] for attempt in attempts if attempt.get("trial")]
+    own = [attempt.get("step") for attempt in attempts if not attempt.get("trial")]
+    # A copied checkpoint that turns out to be damaged is not used.
+    return f"{shorter[-1]} at step {own[0]}" if shorter and own and own[0] else ""
+
+
 def _relative_path(path: Path) -> str:
     """Return the path of a gin file relative to the checkout, if it is in there."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -107,6 +108,21 @@ def trial_id(merged: Mapping[str, str], seed: int) -> str:
     content = {"bindings": bound, "seed": seed, "dataset": dataset}
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
+
+
+def describe_differences(existing: Trial, new: Trial) -> str:
+    """Return the fields, except the label, in which two trials differ, with their values."""
+    different = []
+    for field in ("gin_files", "bindings", "seed"):
+        theirs, ours = getattr(existing, field), getattr(new, field)
+        if isinstance(theirs, tuple):
+            pairs = itertools.zip_longest(theirs, ours, fillvalue="nothing")
+            theirs, ours = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
+        if theirs != ours:
+            different.append(f"its {field} has {theirs!r} where this one has {ours!r}")
+    if not different:
+        return "the gin files or the dataset have changed since it was started"
+    return " and ".join(different)
 
 
 def _check_field(name: str, value: Any, where: str) -> None:  # noqa: ANN401

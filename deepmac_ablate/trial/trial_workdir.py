@@ -7,6 +7,7 @@
     operative_config.gin          after the first step
     metrics.jsonl  checkpoints/   during training, by the trainer
     evaluations.jsonl             during training, by the evaluator, maybe another process
+    progress.json                 during an evaluation, by the evaluator
     overlays/                     at the end, pictures of predicted masks
     per_class.csv  instances.csv.gz  masks.json.gz  matches/
                                   at the end, see `evaluation.artifacts`
@@ -15,7 +16,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import time
@@ -30,7 +30,7 @@ from deepmac_ablate.storage.disk import StorageError
 from deepmac_ablate.storage.strict_json import from_json, to_json
 from deepmac_ablate.trial import trial_files
 from deepmac_ablate.trial.metrics_log import StepLog
-from deepmac_ablate.trial.trial import Trial
+from deepmac_ablate.trial.trial import Trial, describe_differences
 
 # The files that an evaluation may write beside result.json.
 _EVALUATION = frozenset({
@@ -115,8 +115,8 @@ class TrialWorkdir:
             existing = None
         if existing and existing[0] != trial_id:
             raise UserError(
-                f"The workdir {self.path} holds another trial: {_differences(existing[1], trial)};"
-                " choose another workdir.")
+                f"The workdir {self.path} holds another trial: "
+                f"{describe_differences(existing[1], trial)}; choose another workdir.")
 
     def append_attempt(self, attempt: Mapping[str, Any]) -> None:
         """Append one line to attempts.jsonl, at the start of a process that trains or evaluates.
@@ -283,18 +283,3 @@ class TrialWorkdir:
         path = self.path / "trial.json"
         text = file_io.read(path)
         return None if text is None else trial_files.parse_trial(text, str(path))
-
-
-def _differences(existing: Trial, new: Trial) -> str:
-    """Return the fields, except the label, in which two trials differ, with their values."""
-    different = []
-    for field in ("gin_files", "bindings", "seed"):
-        theirs, ours = getattr(existing, field), getattr(new, field)
-        if isinstance(theirs, tuple):
-            pairs = itertools.zip_longest(theirs, ours, fillvalue="nothing")
-            theirs, ours = next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
-        if theirs != ours:
-            different.append(f"its {field} has {theirs!r} where this one has {ours!r}")
-    if not different:
-        return "the gin files or the dataset have changed since it was started"
-    return " and ".join(different)

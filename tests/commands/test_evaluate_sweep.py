@@ -149,6 +149,24 @@ def test_gin_files_of_metrics_set_nothing_else(tmp_path, monkeypatch, capsys, te
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
+def test_fewer_images_have_a_folder_of_their_own_and_tables_say_so(sweep, capsys):
+    """The name, the table, and the result tell that numbers are of a part of the data."""
+    assert 0 == evaluate(sweep, "--box-source", "groundtruth", "--images", "3")
+    out, _ = capsys.readouterr()
+    assert "- Evaluated on a random part of the images: 3 of 7." in out
+    name = "val-groundtruth-3_images"
+    loaded = results.load(sweep.path, evaluation=name)
+    assert [3, 3] == list(loaded["images"][:2])
+    assert [7, 7] == list(loaded["dataset_images"][:2])
+    assert 0 == cli.main(["effects", str(sweep.path), "--evaluation", name])
+    assert "Evaluated on a random part of the images: 3 of 7." in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        evaluate(sweep, "--images", "none")
+    assert "--images must be an integer from 1 on or 'all', got 'none'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
 def test_a_trial_that_cannot_be_evaluated_is_named(sweep, capsys):
     """The others are evaluated, and the exit status tells."""
     shutil.rmtree(sweep.folder("t1") / "checkpoints")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ def launched(folder: Path, *options: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [command, "launch", xmanager_script.__file__, "--", "--sweep=mine.py", "--workdir=w",
          *options],
-        cwd=folder, env={**os.environ, "HOME": str(folder)}, capture_output=True, text=True,
+        cwd=folder, env={**os.environ, "HOME": str(folder), "TMPDIR": str(folder)},
+        capture_output=True, text=True,
         check=False)
 
 
@@ -45,6 +47,22 @@ def test_flags_of_xmanager_without_effect_are_refused(tmp_path, flag, instead):
     assert f"--{flag.partition('=')[0]} has no effect on a launch of deepmac_ablate; " in said
     assert instead in said
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.slow
+def test_a_rehearsal_with_the_real_trainer_names_the_cause(tmp_path):
+    """In one line for the arm; neither a workdir nor a scratch workdir is left."""
+    before = {path.name for path in tmp_path.iterdir()}
+    done = launched(tmp_path, "--rehearse", "--seeds=2")
+    assert 1 == done.returncode, done.stderr
+    [arm] = [line for line in done.stdout.splitlines() if line.startswith("mine ")]
+    found = re.fullmatch(
+        r"mine  failed: There is no dataset no/train: .*\. \(log: (.*/\w+\.log)\)", arm)
+    assert "There is no dataset no/train" in Path(found[1]).read_text()
+    created = [path for path in tmp_path.iterdir() if path.name not in before]
+    [scratch] = [path for path in created if path.name.startswith("deepmac-ablate-rehearsal-")]
+    assert [Path(found[1])] == list(scratch.iterdir())
     assert not (tmp_path / "w").exists()
 
 

@@ -411,6 +411,40 @@ def test_mistakes_are_named(prefix, options, message):
         Evaluation(EvaluationData(prefix), **options)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_a_part_of_the_images_is_scored_alone(prefix, batch_size):
+    """The same images for any model and batch; annotations of the others do not count as missed."""
+    seen = {}
+    for number in range(1, 5):
+        numbers = evaluate(prefix, Knowing(annotations()), batch_size, images=number)
+        seen[number] = set(numbers.ground_truth.image_sizes)
+        assert number == len(seen[number]) == numbers.num_images
+        assert seen[number] == {p["image_id"] for p in numbers.predictions["detections"]}
+        # Two squares an image, of which one is a box and one is a leaf.
+        assert [number] * 2 == list(
+            numbers.per_class.query("reading == 'groundtruth' and instances > 0")["instances"])
+        assert 1.0 == numbers.scalars["detections/mask_ap/all"]
+        assert 1.0 == pytest.approx(numbers.scalars["groundtruth/iou/all"])
+        assert seen[number] >= seen.get(number - 1, set())
+    everything = evaluate(prefix, Knowing(annotations()), batch_size, images=9)
+    assert set(SIZES) == set(everything.ground_truth.image_sizes)
+
+
+def test_evaluations_on_the_way_may_take_fewer_images(prefix):
+    """Unless a number of their own is bound, they take as many as the last one."""
+    for options, expected in (
+            ({}, (5, 5)), ({"images": 4}, (4, 4)), ({"images_during_training": 2}, (5, 2)),
+            ({"images": 3, "images_during_training": 4}, (3, 4))):
+        evaluation = Evaluation(EvaluationData(prefix), **options)
+        assert expected == (evaluation.count_images(), evaluation.count_images(True))
+    numbers = Evaluation(EvaluationData(prefix), images_during_training=2).evaluate(
+        Knowing(annotations()), ONE_DEVICE, ("box",), during_training=True)
+    assert 2 == numbers.num_images
+    entries = evaluation.describe_images(numbers)
+    assert (5, 2, prefix) == tuple(
+        entries[name] for name in ("dataset_images", "images", "data_prefix"))
+
+
 @pytest.fixture(scope="module")
 def trained(finished):
     """The session of the tiny trained trial."""

@@ -73,9 +73,13 @@ def main(folder, mode):
     if end == "diverge":
         print("deepmac-ablate: The loss is nan between steps 2 and 3.", file=sys.stderr)
         return 3
-    if mode == "train_and_eval":
+    if mode in ("train_and_eval", "rehearse"):
         write(folder / "result.json", {"step": steps})
         append(folder / "finishes.jsonl", os.getpid())
+    if mode == "rehearse":
+        write(folder / "rehearsal.json", {
+            "step_seconds": 0.5, "timed_steps": 1, "image_seconds": 0.1, "images": 150,
+            "setup_seconds": 20.0, "restart_seconds": 4.0})
     return 0
 
 

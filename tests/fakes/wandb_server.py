@@ -64,6 +64,11 @@ class Server:
             run = self.runs.get(key)
             return {"model": {"id": "m", "name": key[0], "entity": {"id": "e", "name": "me"},
                               "bucket": run and _bucket(key, run)}}
+        if operation == "GetViewer":
+            return {"viewer": {
+                "id": "v", "name": "Me", "username": "me", "email": "me@example.org",
+                "admin": False, "entity": "me", "flags": "{}", "deletedAt": None,
+                "apiKeys": {"edges": []}, "teams": {"edges": []}}}
         if operation == "Viewer":
             return {"viewer": {"entity": "me", "username": "me", "teams": {"edges": []}}}
         if operation == "GetDefaultEntity":

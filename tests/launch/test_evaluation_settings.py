@@ -33,7 +33,8 @@ def described(workdir, *bindings):
 
 @pytest.mark.parametrize("bindings", [
     [],
-    ["Evaluation.overlays = 9", "EvaluationData.batch_size = 2", "Runtime.log_every = 7"],
+    ["Evaluation.overlays = 9", "EvaluationData.batch_size = 2", "Runtime.log_every = 7",
+     "Evaluation.images_during_training = 5"],
     # What the trials were evaluated in without a binding.
     ["Evaluation.box_sources = ('groundtruth', 'detections')"],
 ])
@@ -52,6 +53,24 @@ def test_other_box_sources_are_one_sentence_with_the_command_for_the_new_ones(wo
         f"`deepmac-ablate evaluate --workdir {workdir} "
         "--box-source detections --box-source jittered0.1`") in line
     assert "and 13 more" in line
+
+
+def test_another_number_of_images_is_a_change(workdir):
+    """Unless the trial was evaluated on as many; the command has the option for it."""
+    result = workdir / "trials/6d15d950e63a/result.json"
+    [line] = described(workdir, "Evaluation.images = 50")
+    assert "Evaluation.images = its default (now 50); evaluate them again" in line
+    assert f"`deepmac-ablate evaluate --workdir {workdir} --images 50`" in line
+    fields = json.loads(result.read_text()) | {"images": 50, "dataset_images": 300}
+    result.write_text(json.dumps(fields))
+    [line] = described(workdir, "Evaluation.images = 50")
+    assert line.startswith("17 finished trials")
+    config = workdir / "trials/6d15d950e63a/config.gin"
+    config.write_text(config.read_text().replace(
+        "Evaluation.overlays = 0", "Evaluation.overlays = 0\nEvaluation.images = 50"))
+    [line] = described(workdir)
+    assert line.startswith("1 finished trial was")
+    assert "--images all`" in line
 
 
 def test_each_change_has_a_sentence_and_unfinished_trials_none(workdir):

@@ -12,6 +12,7 @@ from rich.console import Console
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import status_display
 from deepmac_ablate.launch.status_display import StatusDisplay, status_table
+from deepmac_ablate.launch.status_rows import Evaluating, Pace
 from tests.launch.test_status_rows import nan, row
 
 SWEEP = [
@@ -101,11 +102,29 @@ def test_the_causes_of_failures_are_below_the_table():
     assert "1 x killed by SIGKILL (out of memory?)" in lines
 
 
-def test_a_running_trial_without_steps_left_is_evaluating():
-    """Instead of a time left, which is unknown, the line says so."""
-    lines = terminal_lines([row(1, "running", step=1000, steps_per_second=1.0)])
-    (line,) = [line for line in lines if "1000/1000" in line]
-    assert line.endswith("evaluating")
+@pytest.mark.parametrize(("fields", "ending"), [
+    ({"seconds": 5.0}, "starting +0:05"),
+    ({"step": 400, "steps_per_second": 2.0}, "400/1000 +0:00 +5:00"),
+    ({"step": 400, "steps_per_second": 2.0, "evaluating": Evaluating(10, 50, 5.0)},
+     r"400/1000, evaluating 10 of 50 +0:00 +5:20"),
+    ({"step": 1000, "steps_per_second": 2.0, "evaluating": Evaluating(61, 150, 61.0)},
+     "evaluating 61 of 150 +0:00 +1:29"),
+    # Its annotations are being read, or its numbers written.
+    ({"step": 1000, "steps_per_second": 2.0}, "evaluating +0:00"),
+])
+def test_a_running_trial_shows_its_phase_and_the_time_left(fields, ending):
+    """It starts, trains, and evaluates so many images, on the way or at the end."""
+    lines = terminal_lines([row(1, "running", **fields)], width=120)
+    (line,) = [line for line in lines if "running" in line and "baseline" in line]
+    assert re.search(rf" running +{ending}$", line), line
+
+
+def test_time_left_includes_what_other_trials_of_the_arm_took():
+    """The evaluation of 150 images, measured in a finished trial or known from a rehearsal."""
+    running = row(1, "running", step=400, steps_per_second=2.0)
+    done = row(2, "finished", pace=Pace(0.5, 10.0, None, 0.2, 150))
+    assert "70 % of all steps, about 5:30 left" == terminal_lines([running, done])[-1]
+    assert status_table([running], {"baseline": done.pace}).endswith("about 5:30 left")
 
 
 def test_each_status_has_a_colour_of_its_own():

@@ -6,12 +6,7 @@ import hashlib
 
 import pytest
 
-from deepmac_ablate.launch.status_rows import (
-    TrialRow,
-    error_signature,
-    status_summary,
-    sweep_seconds_left,
-)
+from deepmac_ablate.launch.status_rows import TrialRow, error_signature, status_summary
 
 
 def row(number, status, arm="baseline", **fields):
@@ -93,20 +88,3 @@ def test_the_summary_counts_missing_running_and_queued_trials():
         "1 failed: unknown cause",
         "0 finished, 1 failed, 0 interrupted, 2 missing, 1 running, 1 queued",
     ] == status_summary(rows).splitlines()[::2]
-
-
-def test_the_time_left_of_a_sweep():
-    """Steps left at the speed of their arms, shared by as many trials as are running now."""
-    fast = row(1, "running", "fast", step=500, steps_per_second=10.0)
-    slow = row(2, "running", "slow", step=0, steps_per_second=1.0)
-    # 50 s and 1000 s are left: the longer one decides.
-    assert 1000.0 == pytest.approx(sweep_seconds_left([fast, slow]))
-    waiting = [row(3, "new", "slow"), row(4, "interrupted", "fast", step=900)]
-    done = [row(5, "finished", "slow", step=1000), nan(6)]
-    work = 50 + 1000 + 1000 + 10
-    assert work / 2 == pytest.approx(sweep_seconds_left([fast, slow, *waiting, *done]))
-    # An arm that never ran is assumed to take the mean of 0.1 and 1 s per step.
-    other = row(7, "finished", "other", steps_per_second=1.0)
-    assert 50 + 550 == pytest.approx(sweep_seconds_left([fast, row(3, "new", "slow"), other]))
-    assert sweep_seconds_left([*waiting, *done]) is None
-    assert sweep_seconds_left([row(1, "running")]) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 
 import pytest
@@ -11,7 +12,11 @@ from etils import epath
 from deepmac_ablate.launch import trial_status
 from deepmac_ablate.launch.cloud_jobs.active_jobs import Submission
 from deepmac_ablate.launch.supervision.attempt import Attempt
+from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
+from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.storage import file_io
+from deepmac_ablate.sweep.plan import Plan, PlannedTrial
+from deepmac_ablate.trial.trial import Trial
 
 # Of an earlier job than the last submission.
 BEFORE = {"submission": 1}
@@ -134,3 +139,26 @@ def test_a_broken_state_does_not_matter_beside_a_result(folder):
     found = trial_status.read_status(folder)
     assert ("finished", "") == (found.status, found.cause)
     assert "state-train.json" in found.broken
+
+
+def test_a_running_trial_tells_how_far_its_evaluation_is(tmp_path):
+    """A progress.json that an earlier attempt left, or that is broken, tells nothing."""
+    planned = PlannedTrial("t", Trial((), (), 0, "a"), {}, 100)
+    workdir, folder = SweepWorkdir(tmp_path), tmp_path / "trials" / "t"
+    folder.mkdir(parents=True)
+    running = an_attempt("running", submission=None)
+    running.write(folder)
+    reader = StatusReader(workdir, Plan("w", "", {}, "a", (planned,)))
+    assert reader.read_row(planned).evaluating is None
+
+    def write(seconds_after_start):
+        (folder / "progress.json").write_text(json.dumps({
+            "activity": "Evaluating", "done": 61, "total": 150, "seconds": 12.5,
+            "time": running.started + seconds_after_start}))
+        return reader.read_row(planned).evaluating
+
+    assert (61, 150, 12.5) == write(100.0)
+    assert write(-100.0) is None
+    (folder / "progress.json").write_text("{")
+    assert reader.read_row(planned).evaluating is None
+    assert "running" == reader.read_row(planned).status

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from deepmac_ablate.modeling.optimization import SGD
+from deepmac_ablate.modeling.optimization import SGD, constant_rate, warm_up
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -35,3 +35,11 @@ def test_steps_are_those_of_kerass_sgd(clip_norm: float | None, jit_compile: boo
     for actual, expected in zip(*results, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
     assert np.abs(results[0][0] - start).max() > 0.1
+
+
+def test_a_constant_rate_follows_the_warm_up():
+    """The warm-up rises to it in a line, and it stays."""
+    rate = warm_up(constant_rate(0.2), steps=4, start=0.1)
+    expected = [0.1, 0.125, 0.15, 0.175, 0.2, 0.2, 0.2]
+    steps = [0, 1, 2, 3, 4, 5, 10**6]
+    np.testing.assert_allclose([float(rate(step)) for step in steps], expected, rtol=1e-6)

@@ -32,9 +32,10 @@ from deepmac_ablate.evaluation.metrics.matches import Matches, RankedMatches
 from deepmac_ablate.modeling import checkpoints
 from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.multi_worker import Workers
-from deepmac_ablate.training.run import Interrupted, evaluate_model, run_trial, train_model
+from deepmac_ablate.training.run import Interrupted, run_trial, train_model
 from deepmac_ablate.training.runtime import processor_name
 from deepmac_ablate.training.session import prepare_session
+from deepmac_ablate.training.trial_evaluation import evaluate_model
 from deepmac_ablate.trial import provenance
 from deepmac_ablate.trial.trial import trial_id
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
@@ -42,7 +43,9 @@ from tests.helpers.tiny_trial import CHECKPOINT_EVERY, STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 # Numbers that depend on the machine, not on the trial.
-OF_THE_MACHINE = ("wall_time", "train/steps_per_second", "train_seconds")
+OF_THE_MACHINE = (
+    "wall_time", "train/steps_per_second", "train_seconds", "step_seconds", "setup_seconds",
+    "evaluation_seconds", "trials_before")
 CHECKPOINTS = {
     "checkpoints", "checkpoints/checkpoint",
     *(f"checkpoints/ckpt-{step}.{ending}" for step in (STEPS - CHECKPOINT_EVERY, STEPS)
@@ -228,6 +231,12 @@ def test_the_result_holds_named_numbers(finished):
         seconds += (line["step"] - step) / line["train/steps_per_second"]
         step = line["step"]
     assert seconds == pytest.approx(result.pop("train_seconds"))
+    images = sum(len(info["images"]) for info in [json.loads(annotations_path(val).read_text())])
+    assert images == result.pop("images") == result.pop("dataset_images")
+    # Of the steps of an attempt, the first was traced.
+    typical = np.median([1 / line["train/steps_per_second"] for line in lines[1:]])
+    assert typical == pytest.approx(result.pop("step_seconds"))
+    assert 0 < result.pop("evaluation_seconds")
     names = "|".join(["ap", "ap50", "ap75", "ap_s", "ap_m", "ap_l", "ar100"])
     form = re.compile(
         rf"(detections/((mask|boundary|box)_({names})|mask_ar100_agnostic)"
@@ -658,7 +667,8 @@ number, gin_file, finished, workdir = int(sys.argv[1]), *sys.argv[2:]
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * number)
 
-from deepmac_ablate.training.run import evaluate_model, train_model
+from deepmac_ablate.training.run import train_model
+from deepmac_ablate.training.trial_evaluation import evaluate_model
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.training.checkpointing import restore_latest
 from deepmac_ablate.training.session import prepare_session

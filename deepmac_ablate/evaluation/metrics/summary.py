@@ -114,7 +114,8 @@ def table_text(result: Mapping[str, float | None]) -> str:
     """Return scalars as a readable table with a row per box source and metric, in percent.
 
     Args:
-        result: The numbers from `mean_scalars`; entries with other names are left out.
+        result: The content of result.json. If only a part of the images was evaluated, the last
+            line says so; other entries than metrics are left out.
     """
     rows: dict[tuple[str, str], dict[str, float | None]] = {}
     for name, value in result.items():
@@ -130,4 +131,7 @@ def table_text(result: Mapping[str, float | None]) -> str:
         cells = (values.get(column) for column in columns)
         shown = "".join(f"{'-' if v is None else f'{100 * v:.1f}':>8}" for v in cells)
         lines.append(f"{box_source:<{boxes}} {metric:<{names}}{shown}")
+    images, most = result.get("images"), result.get("dataset_images")
+    if images and most and images < most:
+        lines.append(f"Evaluated on {images:,} of {most:,} images.")
     return "\n".join(lines)

@@ -20,6 +20,7 @@ _MAX_CAUSE_LENGTH = 300
 _NO_SPACE = re.compile("No space left on device|Disk quota exceeded")
 _TRACEBACK = "Traceback (most recent call last):"
 _GRAPH_ERROR = re.compile(r"[\w.]*\b(?P<name>\w+): Graph execution error:")
+_IN_USER_CODE = "Error: in user code:"
 # Error messages of this program, and those of argparse.
 _PROGRAM_MESSAGE = re.compile(r"deepmac-ablate(?: [\w-]+)*: (?:error: )?(?P<sentence>.+)")
 
@@ -102,6 +103,10 @@ def _last_error(lines: list[str]) -> str | None:
 
 def _exception_message(line: str, after: list[str]) -> str:
     """Return the message of an exception; TensorFlow prints it below a traceback of its own."""
+    if line.endswith(_IN_USER_CODE):
+        # The traceback of a function that is traced is indented, and its last line the exception.
+        inside = [below.strip() for below in after if re.match(" {4}(?! |File )", below)]
+        return inside[-1] if inside else line
     if match := _GRAPH_ERROR.fullmatch(line):
         for below in after:
             if not below.startswith((" ", "\t", "Detected at node")):

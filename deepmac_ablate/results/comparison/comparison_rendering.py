@@ -10,6 +10,7 @@ import pandas as pd
 
 from deepmac_ablate.errors import count_noun
 from deepmac_ablate.results import number_format
+from deepmac_ablate.results.arms import image_notes
 from deepmac_ablate.results.comparison.pairing import Sides
 from deepmac_ablate.results.comparison.two_arms import Comparison
 from deepmac_ablate.results.formats import Document, Section, join_names
@@ -186,7 +187,7 @@ def _class_notes(comparison: Comparison) -> list[str]:
 
 
 def _trial_notes(sides: Sides) -> list[str]:
-    notes = []
+    notes = [*image_notes(sides.trials)]
     if sides.others:
         notes.append(
             f"Dropped, with another number of steps or a duplicate seed: "

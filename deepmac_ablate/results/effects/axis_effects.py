@@ -27,7 +27,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from deepmac_ablate import class_splits
-from deepmac_ablate.results.arms import ArmTrials, group_by_arm
+from deepmac_ablate.results.arms import ArmTrials, group_by_arm, image_notes
 from deepmac_ablate.results.statistics import (
     Difference,
     check_confidence,
@@ -98,6 +98,7 @@ class Effects(NamedTuple):
         left_out: Ids of trials of other sweeps and of trials that fit no arm, see `arms.Arms`.
         apart: True if some arms have different novel classes.
         split: The class split of the metric; None means the trials' own splits.
+        image_notes: See `arms.image_notes`.
     """
 
     metric: str
@@ -109,6 +110,7 @@ class Effects(NamedTuple):
     left_out: tuple[str, ...]
     apart: bool
     split: class_splits.Split
+    image_notes: tuple[str, ...] = ()
 
 
 def axis_effects(
@@ -160,7 +162,8 @@ def axis_effects(
     design, missing = _design(own, axes, base)
     return Effects(
         metric, confidence, design, effects, interactions, missing, (*others, *left_out),
-        not _same_novel_classes(novel, novel), split)
+        not _same_novel_classes(novel, novel), split,
+        tuple(image_notes(row for arm in own for row in arm.finished)))
 
 
 def _levels(arms: Iterable[ArmTrials], axis: str) -> list[str | None]:

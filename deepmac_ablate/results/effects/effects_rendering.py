@@ -62,6 +62,7 @@ def change_text(effect: Effect) -> str:
 def _notes(effects: Effects) -> Iterator[str]:
     yield "Values in percent. effect: change of the metric, paired by seed, with other axes fixed."
     yield from _design_notes(effects)
+    yield from effects.image_notes
     if effects.split is not None:
         yield split_note(effects.split)
     if effects.apart:

@@ -36,8 +36,9 @@ def load(
         per_class: Metrics to add for each class, such as "groundtruth/iou", which adds the columns
             `groundtruth/iou/class:<name of the class>`.
         evaluation: Name of another evaluation of the finished trials, a folder in `evaluations` of
-            each, see `deepmac-ablate evaluate`. The metrics, `dataset` and `folder` are then those
-            of this evaluation, and missing where a trial has none.
+            each, see `deepmac-ablate evaluate`. The metrics, `dataset`, `images`,
+            `dataset_images` and `folder` are then those of this evaluation, and missing where a
+            trial has none.
 
     Returns:
         Trials in the order of their sweep's plan, workdir by workdir. A trial that is in several
@@ -171,9 +172,9 @@ def _with_evaluation(records: Sequence[TrialRecord], name: str) -> list[TrialRec
         if (fields := found.get(folder)) is None:
             evaluated.append(record._replace(metrics={}, folder=""))
             continue
+        about = {name: fields.get(name) for name in ("dataset", "images", "dataset_images")}
         evaluated.append(record._replace(
-            metrics=trial_files.result_metrics(fields), dataset=fields.get("dataset"),
-            folder=folder))
+            metrics=trial_files.result_metrics(fields), folder=folder, **about))
     return evaluated
 
 

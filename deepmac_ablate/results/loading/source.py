@@ -44,8 +44,11 @@ class TrialRecord(NamedTuple):
     parameters: int | None = None
     training_gmacs: float | None = None
     dataset: str | None = None
+    images: int | None = None
+    dataset_images: int | None = None
     commit: str | None = None
     platform: str = ""
+    continued_from: str = ""
     folder: str = ""
     setup: str = ""
     starts: Sequence[Mapping[str, Any]] = ()

@@ -105,8 +105,11 @@ class _FolderReader:
             attempts=_attempts(starts, found.attempt),
             train_seconds=result.get("train_seconds"),
             dataset=result.get("dataset"),
+            images=result.get("images"),
+            dataset_images=result.get("dataset_images"),
             commit=last_start.get("commit"),
             platform="; ".join(provenance.list_platforms(starts)),
+            continued_from=provenance.continued_from(starts),
             folder=self._folder,
             setup=describe_setup(trial),
             starts=_code_fields(starts),
@@ -153,7 +156,7 @@ class _FolderReader:
 
 def _attempts(starts: Sequence[Mapping[str, Any]], last: Attempt | None) -> int:
     """Return the number of starts of training, including one that failed before it was recorded."""
-    trained = sum(start.get("mode") in _TRAINING for start in starts)
+    trained = sum(start.get("mode") in _TRAINING and not start.get("trial") for start in starts)
     return max(trained, last.number if last and last.role == "train" else 0)
 
 

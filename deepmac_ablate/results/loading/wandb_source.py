@@ -224,6 +224,7 @@ def _merge_runs(trial: str, runs: Sequence[WandbRun]) -> TrialRecord:
         attempts=sum(run.job_type != "eval" for run in runs),
         train_seconds=_number(summary.get("train_seconds")),
         dataset=dataset if isinstance(dataset, str) else None,
+        images=_whole(summary.get("images")), dataset_images=_whole(summary.get("dataset_images")),
         metrics=_metrics(summary) if finished else {})
 
 

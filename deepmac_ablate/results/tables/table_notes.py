@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from deepmac_ablate.errors import count_noun, inflect
 from deepmac_ablate.results import number_format
+from deepmac_ablate.results.arms import image_notes
 from deepmac_ablate.results.class_split import split_note
 from deepmac_ablate.results.formats import join_names
 from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Scores, Table
@@ -202,6 +203,7 @@ def _trial_notes(table: Table) -> Iterator[str]:
         yield (
             "Trials were evaluated on different datasets, so their metrics are not comparable: "
             f"{parts}.")
+    yield from image_notes(trial for row in table.rows for trial in row.arm.finished)
     if table.left_out:
         yield (
             "Dropped, with another number of steps or a duplicate seed: "

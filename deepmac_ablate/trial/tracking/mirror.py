@@ -34,6 +34,9 @@ from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 # command line or, for a killed process, of shells.
 EXIT_CODES = {"finished": 0, "interrupted": 75, "failed": 1, "killed": 137}
 
+# Beginning of the sentence that a trial's log has if the client failed.
+NOT_TRACKED = "the trial is not tracked"
+
 _NICENESS = 10
 # Errors of the client can be pages long.
 _LONGEST_LINE = 500
@@ -73,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
     except Exception as error:
         # Of any kind: no failure of the client or its server may reach the trial.
-        warn(f"the trial is not tracked any more ({type(error).__name__}: {error}); it continues, "
+        warn(f"{NOT_TRACKED} any more ({type(error).__name__}: {error}); it continues, "
              f"and {args.folder}/{offline_runs.FOLDER} holds the details")
         return 1
     return 0

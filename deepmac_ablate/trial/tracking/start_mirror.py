@@ -65,7 +65,7 @@ def mirroring(
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     except OSError as error:
-        mirror.warn_user(f"the trial is not tracked: {error}")
+        mirror.warn_user(f"{mirror.NOT_TRACKED}: {error}")
         yield
         return
     state = "failed"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from etils import epath
 
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.trial.tracking import offline_runs
 from deepmac_ablate.trial.tracking.run_description import RunDescription
 
@@ -108,6 +109,23 @@ class WandbRun:
                 x_log_level=_LOG_LEVEL, init_timeout=_SECONDS_TO_CONNECT,
                 x_graphql_retry_max=2, finish_timeout=_SECONDS_TO_FINISH,
                 x_transaction_log_flush_interval=_SECONDS_BETWEEN_FLUSHES))
+
+
+def find_user() -> str:
+    """Return the name of the user whose runs W&B's server would store.
+
+    Raises:
+        UserError: If the server cannot be reached, or refuses the login.
+    """
+    import wandb
+
+    try:
+        return wandb.Api(timeout=int(_SECONDS_TO_CONNECT)).viewer.username
+    except Exception as error:
+        # Of any kind: the client wraps those of the network and of the server.
+        raise UserError(
+            f"W&B cannot be used ({_first_line(error)}); run `wandb login`, set WANDB_API_KEY, or "
+            "pass --tracking offline.") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -80,6 +81,29 @@ reshape(tf.constant(3))
     assert (
         "InvalidArgumentError: Input to reshape is a tensor with 3 values, but the requested shape "
         "has 25") == cause(log)
+
+
+def test_errors_while_a_function_is_traced_are_those_of_the_user():
+    """Not that of the library that converts it; real TensorFlow writes both."""
+    code = """
+import tensorflow as tf
+
+@tf.function
+def loss(outputs):
+    if tf.reduce_sum(outputs["a"]) > 0:
+        return outputs["mask_logits"]
+    return outputs["a"]
+
+loss({"a": tf.constant(1.0)})
+"""
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        # AutoGraph needs the source.
+        file.write(code)
+        file.flush()
+        log = subprocess.run(
+            [sys.executable, file.name], stderr=subprocess.PIPE, check=False).stderr
+    assert b"in user code:" in log
+    assert "KeyError: 'mask_logits'" == cause(log)
 
 
 def test_a_cause_is_short():

@@ -286,6 +286,23 @@ def test_a_mistake_before_the_start_leaves_nothing(tmp_path):
     assert not folder.exists()
 
 
+def test_the_user_of_the_server_is_found(tmp_path):
+    """Without a server or a key, one sentence says so, and what to do."""
+    def find(**more: str) -> str:
+        code = (
+            "from deepmac_ablate.errors import UserError\n"
+            "from deepmac_ablate.trial.tracking.wandb_run import find_user\n"
+            "try:\n    print(find_user())\nexcept UserError as error:\n    print(error)")
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment(tmp_path, **more), check=True,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        return done.stdout.splitlines()[-1]
+
+    with wandb_server.serving() as server:
+        assert "me" == find(WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY)
+        assert find(WANDB_BASE_URL=server.url).startswith("W&B cannot be used (No API key")
+
+
 def test_off_starts_nothing(tmp_path):
     """Mode "off" starts no process."""
     before = psutil.Process().children()

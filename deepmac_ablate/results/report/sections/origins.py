@@ -64,12 +64,14 @@ class Origins(NamedTuple):
         code: Code and machines, those of most trials first.
         states: Number of trials of other or mixed code, by state.
         datasets: Number of finished trials by the dataset that they were evaluated on.
+        continued: By trial the shorter one that it continued from, with the step.
         launches: Launches, the oldest of each workdir first.
     """
 
     code: Sequence[Origin]
     states: Mapping[str, int]
     datasets: Mapping[str, int]
+    continued: Mapping[str, str]
     launches: Sequence[Launch]
 
 
@@ -87,6 +89,9 @@ def read_origins(frame: pd.DataFrame, workdirs: Sequence[str]) -> Origins:
         code=[Origin(count, *origin) for origin, count in starts.most_common()],
         states={str(name): int(count) for name, count in states.items()},
         datasets={str(name): int(count) for name, count in datasets.items()},
+        continued={
+            row.trial: row.continued_from
+            for row in frame[frame["continued_from"].fillna("") != ""].itertuples()},
         launches=[launch for workdir in workdirs for launch in _read_launches(workdir)],
     )
 

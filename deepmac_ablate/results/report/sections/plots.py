@@ -168,8 +168,12 @@ def plot_curves(data: PlotData) -> Plot:
     # Without an evaluation during training there is one point, which is not a curve.
     if panels & set(style.ROLE_TITLES.values()):
         title = metric_title(data.metric)
+        numbers = {
+            line["images"] for run in runs for line in run.evaluations if line.get("images")}
+        ascending = " or ".join(f"{number:,}" for number in sorted(numbers))
         caption += (
-            f" {title[0].upper()}{title[1:]} was evaluated during training."
+            f" {title[0].upper()}{title[1:]} was evaluated during training"
+            f"{f', on {ascending} images' if len(numbers) > 1 else ''}."
             f"{_reference_text(shown, data.metric)}")
     if not data.as_trained:
         caption += (
