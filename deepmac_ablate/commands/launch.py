@@ -6,15 +6,15 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from deepmac_ablate import errors
 from deepmac_ablate.cloud.gke.pod import SPOT_GRACE
-from deepmac_ablate.commands import cloud_options, slurm_options
+from deepmac_ablate.commands import cloud_options, rehearsal, slurm_options
 from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.commands.plan import add_sweep_options, edit_and_check, sweep_workdir
 from deepmac_ablate.data.dataset_info import DatasetInfo
-from deepmac_ablate.errors import UserError, count_noun
+from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch import machine_check, plan_report
 from deepmac_ablate.launch.cloud_jobs.code_snapshot import CodeSnapshot
 from deepmac_ablate.launch.cloud_jobs.cost_forecast import forecast_cost
@@ -31,25 +31,19 @@ from deepmac_ablate.launch.executor import Executor, JobOptions
 from deepmac_ablate.launch.gpus import list_gpus
 from deepmac_ablate.launch.launcher import Launch, LaunchOptions
 from deepmac_ablate.launch.local_executor import LocalExecutor
-from deepmac_ablate.launch.rehearsed_arms import HOW_MEASURED, rehearse_arms
 from deepmac_ablate.launch.status_display import StatusDisplay, status_table
 from deepmac_ablate.launch.status_rows import status_summary
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.launch.time_forecast import (
-    Measured,
     forecast_time,
     measure_arms,
-    remember_rehearsal,
 )
-from deepmac_ablate.launch.trial_status import StatusReader
 from deepmac_ablate.progress import PlainConsole
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.sweep.device_request import LOCAL, SLURM, DeviceRequest, add_device_options
 from deepmac_ablate.sweep.plan import Plan
 from deepmac_ablate.sweep.sweep import Sweep
 from deepmac_ablate.sweep.sweep_file import load_sweep
-from deepmac_ablate.sweep.validation.cost import Cost
-from deepmac_ablate.trial.tracking.wandb_run import find_user
 
 # Above this number of arms, no table is printed at the end of a launch.
 _MOST_ARMS = 60
@@ -154,7 +148,7 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
         devices, gpus = list_gpus(os.environ), args.gpus_per_trial or 1
         parallel = args.max_parallel or max(1, len(devices) // gpus)
         if args.rehearse:
-            return _rehearse(
+            return rehearsal.rehearse(
                 checked.plan, workdir, options, parallel, (devices, gpus), console, costs)
         executor: Executor = LocalExecutor(workdir, options, devices, gpus)
     else:
@@ -240,35 +234,6 @@ def _dry_run(
         print(requests.note, file=sys.stderr)
     print(requests.as_json() if args.json else requests.as_text(), end="")
     return errors.FINISHED
-
-
-def _rehearse(
-    plan: Plan, workdir: SweepWorkdir, options: JobOptions, max_parallel: int,
-    gpus: tuple[Sequence[str], int], console: PlainConsole, costs: Mapping[str, Cost],
-) -> int:
-    """Rehearse all arms, print the outcomes and the time of the sweep, return the exit status."""
-    print(
-        f"Rehearsing {count_noun(len(plan.arms), 'arm')} of {plan.name}, one seed each, in a "
-        "scratch workdir.", file=sys.stderr)
-    status, rows = errors.FINISHED, StatusReader(workdir, plan).read_rows()
-    outcomes = rehearse_arms(plan, options, max_parallel, *gpus, console)
-    width = max(len(outcome.arm) for outcome in outcomes)
-    print("\n".join(outcome.line(width) for outcome in outcomes))
-    if options.tracking == "online":
-        try:
-            print(f"W&B: logged in as {find_user()}; the rehearsal was not uploaded.")
-        except UserError as error:
-            status = errors.FAILED
-            print(error)
-    paces = {outcome.arm: outcome.pace for outcome in outcomes if outcome.pace is not None}
-    remember_rehearsal(paces, costs, max_parallel)
-    measured = {arm: Measured(pace, (), max_parallel) for arm, pace in paces.items()}
-    print(HOW_MEASURED)
-    if measured:
-        print(forecast_time(plan, rows, measured, parallel=max_parallel).line())
-    if any(outcome.cause is None for outcome in outcomes):
-        return errors.INTERRUPTED
-    return errors.FAILED if len(paces) < len(outcomes) else status
 
 
 def _report(plan: Plan, workdir: SweepWorkdir, job: Launch) -> int:

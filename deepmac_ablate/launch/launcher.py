@@ -25,8 +25,7 @@ from deepmac_ablate.sweep.plan import Plan, PlannedTrial
 from deepmac_ablate.sweep.validation.cost import Cost
 from deepmac_ablate.trial import provenance
 
-# How often one launch runs a trial that is interrupted from outside (by preemption, or by the
-# kernel when memory runs out) at the same step.
+# Runs of a trial in one launch that are interrupted from outside (by preemption, say) at one step.
 _RUNS_AT_ONE_STEP = 3
 
 
