@@ -24,7 +24,7 @@ from deepmac_ablate.launch.durations import (
 from deepmac_ablate.launch.status_rows import Pace, TrialRow
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.launch.trial_status import StatusReader
-from deepmac_ablate.storage import file_io
+from deepmac_ablate.storage import file_io, line_files
 from deepmac_ablate.storage.strict_json import to_json
 from deepmac_ablate.storage.user_cache import user_cache_path
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial
@@ -185,7 +185,7 @@ def remember_rehearsal(paces: Mapping[str, Pace], costs: Mapping[str, Cost], par
     # A full or read-only home must not prevent a rehearsal.
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [*file_io.read_lines(path), *lines][-_MOST_REMEMBERED:]
+        lines = [*line_files.read_lines(path), *lines][-_MOST_REMEMBERED:]
         file_io.write(path, b"".join(line + b"\n" for line in lines))
 
 
@@ -213,7 +213,7 @@ def _read_remembered() -> dict[str, Measured]:
     """Return the last rehearsal on this machine by architecture."""
     found = {}
     with contextlib.suppress(OSError):
-        for line in file_io.read_lines(_path()):
+        for line in line_files.read_lines(_path()):
             # Lines of other versions, or broken ones, are skipped.
             with contextlib.suppress(ValueError, TypeError, KeyError, UserError):
                 fields = json.loads(line)

@@ -147,7 +147,7 @@ def test_a_dead_holder_on_this_machine_is_no_obstacle(tmp_path):
 
 
 def test_a_silent_holder_elsewhere_loses_its_lease(tmp_path, monkeypatch):
-    """Who waits gets it after its time; the holder notices once it wakes up."""
+    """The next one gets it after its time; the holder notices once it wakes up."""
     monkeypatch.setattr(disk_lease, "_SECONDS_BETWEEN_READS", 0.1)
     path = tmp_path / "lock"
     holder = start(HOLDER, str(path), "elsewhere")
