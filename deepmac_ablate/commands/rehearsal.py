@@ -39,8 +39,8 @@ def rehearse(
     paces = {outcome.arm: outcome.pace for outcome in outcomes if outcome.pace is not None}
     remember_rehearsal(paces, costs, max_parallel)
     measured = {arm: Measured(pace, (), max_parallel) for arm, pace in paces.items()}
-    print(HOW_MEASURED)
     if measured:
+        print(HOW_MEASURED)
         print(forecast_time(plan, rows, measured, parallel=max_parallel).line())
     if any(outcome.cause is None for outcome in outcomes):
         return errors.INTERRUPTED

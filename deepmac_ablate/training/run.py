@@ -188,6 +188,8 @@ def train_model(
             if evaluation_due and step < last_step and workers.is_chief:
                 append_evaluation(session, workdir, step)
         session.trainer.stop()
+        if workers.is_chief:
+            workdir.complete_metrics()
         if step < last_step and not rehearsed:
             raise Interrupted(
                 f"Stopped at step {step} of {last_step}; run the trial again to continue.")

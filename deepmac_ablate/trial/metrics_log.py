@@ -37,10 +37,11 @@ class StepLog:
 
     Args:
         path: The file, written by one process. Its folder must exist once a line is appended.
+        at_once: As for `line_files.append_line`.
     """
 
-    def __init__(self, path: epath.Path) -> None:
-        self._path = path
+    def __init__(self, path: epath.Path, at_once: bool = False) -> None:
+        self._path, self._at_once = path, at_once
         self._last_step: int | None = None
 
     def append(self, step: int, scalars: Mapping[str, Any]) -> None:
@@ -62,12 +63,16 @@ class StepLog:
         row = {"step": int(step), "wall_time": time.time()}
         if taken := row.keys() & scalars.keys():
             raise ValueError(f"A metric must not be called {min(taken)!r}.")
-        line_files.append_line(self._path, to_json(row | dict(scalars)))
+        line_files.append_line(self._path, to_json(row | dict(scalars)), self._at_once)
         self._last_step = step
+
+    def complete(self) -> None:
+        """Make the file hold all lines, for readers that know of no parts."""
+        line_files.merge_parts(self._path)
 
     def drop_after(self, step: int) -> None:
         """Delete the lines of later steps."""
-        line_files.merge_parts(self._path)
+        self.complete()
         rows = self.read()
         kept = [row for row in rows if row["step"] <= step]
         if len(kept) < len(rows):

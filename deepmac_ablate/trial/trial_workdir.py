@@ -55,7 +55,7 @@ class TrialWorkdir:
         self.path = epath.Path(path)
         self.checkpoints = self.path / "checkpoints"
         self._metrics = StepLog(self.path / "metrics.jsonl")
-        self._evaluations = StepLog(self.path / "evaluations.jsonl")
+        self._evaluations = StepLog(self.path / "evaluations.jsonl", at_once=True)
 
     def start(
         self, trial: Trial, trial_id: str, config: str,
@@ -158,6 +158,10 @@ class TrialWorkdir:
         """Delete the metrics of later steps, which a run resumed from `step` will repeat."""
         self._metrics.drop_after(step)
 
+    def complete_metrics(self) -> None:
+        """Make metrics.jsonl hold all lines, at the end of an attempt; see `line_files`."""
+        self._metrics.complete()
+
     def copy_metrics(self, step: int) -> epath.Path:
         """Copy metrics.jsonl to a file that is named after its last step, and return its path."""
         copy = self.path / f"metrics-until-{step}.jsonl"
@@ -198,7 +202,6 @@ class TrialWorkdir:
             result: Python or numpy numbers, strings, and lists and mappings of these; NaN and
                 infinity are stored as null.
         """
-        line_files.merge_parts(self.path / "metrics.jsonl")
         file_io.write(self.path / "result.json", to_json(result, indent=2) + "\n")
 
     def is_finished(self) -> bool:

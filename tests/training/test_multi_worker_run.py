@@ -198,7 +198,7 @@ def test_all_see_a_divergence(tiny_recipe: Recipe, tmp_path: Path) -> None:
 def test_all_must_see_the_same_workdir(tiny_recipe: Recipe, tmp_path: Path) -> None:
     """Different checkpoints, as on disks of separate machines, are refused."""
     trial = trial_of(tiny_recipe)
-    run_trial(tiny_recipe.trial("STEPS = 1"), TrialWorkdir(tmp_path / "one"), "train")
+    run_trial(trial, TrialWorkdir(tmp_path / "one"), "train")
     cluster = start(trial, tmp_path, [tmp_path / "one", tmp_path / "other"])
     assert [exit_status.USER_ERROR] * 2 == cluster.wait(), cluster.said(0)
     for index in range(2):
