@@ -122,6 +122,11 @@ class Cluster:
             wait_until(lambda: self.ask("sinfo", "-h", "-N", "-p", "main", "-o", "%t").split()
                        == ["idle"] * len(NODES))
 
+    def resume_nodes(self) -> None:
+        """Do an administrator's work: take back nodes that a controller without memory drained."""
+        for node in self.ask("sinfo", "-h", "-N", "-p", "main", "-t", "drain", "-o", "%N").split():
+            self.ask("scontrol", "update", f"nodename={node}", "state=resume")
+
     def kill(self, daemon: str) -> None:
         """Kill "slurmctld", "munge" or the slurmd of a node; jobs go on."""
         with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):

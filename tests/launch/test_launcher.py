@@ -14,6 +14,9 @@ import psutil
 import pytest
 
 from deepmac_ablate.errors import UserError
+from deepmac_ablate.launch.executor import JobOptions
+from deepmac_ablate.launch.launcher import Launch, LaunchOptions
+from deepmac_ablate.launch.local_executor import LocalExecutor
 from deepmac_ablate.launch.supervision import locks
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.trial.code_fingerprint import code_fingerprint
@@ -80,6 +83,24 @@ def test_a_launch_records_the_code_of_the_user(tmp_path):
     assert ["tests.helpers.toy_configurables"] == recorded["modules"]
     code = code_fingerprint("tests.helpers.toy_configurables")
     assert recorded["code"] == code != code_fingerprint()
+
+
+def test_a_trial_on_several_gpus_sees_them_and_shares_its_batch_among_them(tmp_path):
+    """Its trainer gets all of them and the strategy; an evaluator beside it uses one."""
+    files = SweepWorkdir(tmp_path)
+
+    def command(folder, mode, tracking, runtime):
+        return (*launching.fake_command(folder, mode, tracking), *runtime)
+
+    executor = LocalExecutor(
+        files, JobOptions(eval_job=True), gpus=["GPU-a", "GPU-b"], gpus_per_trial=2,
+        build_command=command)
+    Launch(launching.plan(()), files, executor, LaunchOptions()).run()
+    assert {"t0": "finished"} == launching.statuses(launching.plan(()), tmp_path)
+    for role, runtime in (("train", ["Runtime.strategy = 'mirrored'"]), ("eval", [])):
+        job = json.loads((tmp_path / f"trials/t0/job-{role}.json").read_text())
+        assert "GPU-a,GPU-b" == job["env"]["CUDA_VISIBLE_DEVICES"]
+        assert runtime == job["command"][5:]
 
 
 def test_no_more_than_max_parallel_trials_run_at_a_time(tmp_path):

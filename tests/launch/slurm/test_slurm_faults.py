@@ -53,6 +53,8 @@ class Disturbed:
         """Start a launcher unless one runs."""
         if all(launcher.poll() is not None for launcher in self.launchers):
             self._launch()
+        with contextlib.suppress(AssertionError):
+            self._cluster.resume_nodes()
 
     def _launch(self) -> None:
         self.launchers.append(slurm_launching.start(

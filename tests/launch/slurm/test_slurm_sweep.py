@@ -192,11 +192,12 @@ def test_a_controller_that_is_away_costs_nothing(cluster, tmp_path, seconds):
     time.sleep(seconds)
     cluster.kill("slurmctld")
     try:
-        with pytest.raises(UserError, match=r"^Slurm does not answer: .*[Uu]nable to contact"):
+        with pytest.raises(UserError, match="Slurm does not answer: "):
             client.Slurm().find_job("x")
     finally:
         cluster.start("slurmctld")
     out, err = launcher.communicate(timeout=180)
+    cluster.resume_nodes()
     assert (0, "\n") == (launcher.returncode, out), err
     assert {"t0": "finished", "t1": "finished"} == launching.statuses(a_plan, tmp_path)
     assert set(range(1, 121)) == set(steps(tmp_path))
@@ -207,15 +208,17 @@ def test_a_controller_that_is_away_costs_nothing(cluster, tmp_path, seconds):
 def test_a_node_that_crashes_loses_the_steps_since_its_checkpoint_at_most(cluster, tmp_path):
     """Its job goes on on the other node."""
     a_plan = launching.plan(("steps = 100", "seconds = 0.1"))
-    launcher = slurm_launching.start(cluster, a_plan, tmp_path, slurm=["exclude=n2"])
+    launcher = slurm_launching.start(cluster, a_plan, tmp_path)
     wait_until(lambda: steps(tmp_path), 60)
+    job = submission(tmp_path).resource.split("/")[0]
+    [node] = cluster.ask("squeue", "--noheader", f"--jobs={job}", "--format=%N").split()
+    cluster.crash(node)
     try:
-        cluster.ask("scontrol", "update", f"jobid={submission(tmp_path).resource.split('/')[0]}",
-                    "excnodelist=")
-        cluster.crash("n1")
         out, err = launcher.communicate(timeout=180)
+        assert [node] != cluster.ask(
+            "squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%N").split()
     finally:
-        cluster.start("n1")
+        cluster.start(node)
     assert (0, "\n") == (launcher.returncode, out), err
     assert [*range(1, 101)] == sorted(set(steps(tmp_path)))
     assert len(steps(tmp_path)) <= 101
