@@ -9,6 +9,10 @@ from deepmac_ablate.data.shapes import generate
 from deepmac_ablate.trial.trial import Trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 
+# Entries of result.json that depend on the machine, and on what else ran on it.
+DURATIONS = (
+    "train_seconds", "step_seconds", "evaluation_seconds", "setup_seconds", "trials_before")
+
 STEPS = 50
 CHECKPOINT_EVERY = 10
 

@@ -16,7 +16,7 @@ from deepmac_ablate.training.run import run_trial
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.fakes.gcs_server import GcsServer
 from tests.helpers.supervised import wait_until
-from tests.helpers.tiny_trial import Recipe
+from tests.helpers.tiny_trial import DURATIONS, Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 BINDINGS = ("STEPS = 8", "Runtime.checkpoint_every = 2")
@@ -82,7 +82,7 @@ def test_a_trial_on_gs_is_stopped_and_goes_on(tiny_recipe: Recipe, tmp_path: Pat
         assert one["train/total_loss"] == pytest.approx(other["train/total_loss"], rel=1e-5)
     result = json.loads(there["result.json"])
     for name, value in here.read_result().items():
-        if name not in ("train_seconds", "data_prefix"):
+        if name not in (*DURATIONS, "data_prefix"):
             assert result[name] == (
                 pytest.approx(value, rel=1e-5) if isinstance(value, float) else value), name
     assert "gs://bucket/data/val" == result["data_prefix"]

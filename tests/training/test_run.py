@@ -39,13 +39,11 @@ from deepmac_ablate.training.trial_evaluation import evaluate_model
 from deepmac_ablate.trial import provenance
 from deepmac_ablate.trial.trial import trial_id
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
-from tests.helpers.tiny_trial import CHECKPOINT_EVERY, STEPS
+from tests.helpers.tiny_trial import CHECKPOINT_EVERY, DURATIONS, STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 # Numbers that depend on the machine, not on the trial.
-OF_THE_MACHINE = (
-    "wall_time", "train/steps_per_second", "train_seconds", "step_seconds", "setup_seconds",
-    "evaluation_seconds", "trials_before")
+OF_THE_MACHINE = ("wall_time", "train/steps_per_second", *DURATIONS)
 CHECKPOINTS = {
     "checkpoints", "checkpoints/checkpoint",
     *(f"checkpoints/ckpt-{step}.{ending}" for step in (STEPS - CHECKPOINT_EVERY, STEPS)

@@ -11,11 +11,11 @@ import tensorflow as tf
 from deepmac_ablate.training.run import run_trial
 from deepmac_ablate.training.session_cache import SessionCache
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
+from tests.helpers.tiny_trial import DURATIONS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
 
-# Times and texts.
-_NOT_COMPARED = ("train_seconds", "dataset", "data_prefix")
+_NOT_COMPARED = (*DURATIONS, "dataset", "data_prefix")
 
 
 def outcome(workdir: TrialWorkdir) -> tuple[dict, dict[str, np.ndarray], list[dict]]:

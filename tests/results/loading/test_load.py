@@ -45,8 +45,9 @@ def test_a_row_has_all_fixed_columns_and_axes(tmp_path):
         "trial": "hg+4-1", "sweep": "heads", "arm": "hg+4", "baseline": False, "seed": 1,
         "status": "finished", "cause": "", "step": STEPS, "steps": STEPS, "attempts": 1,
         "train_seconds": 12.5, "parameters": 100, "training_gmacs": 72000.0,
-        "dataset": "val@f00", "code_state": "", "commit": "abc",
-        "platform": "", "folder": f"{tmp_path}/w/trials/hg+4-1", "head": "hg", "width": "4"}
+        "dataset": "val@f00", "images": None, "dataset_images": None, "code_state": "",
+        "commit": "abc", "platform": "", "continued_from": "",
+        "folder": f"{tmp_path}/w/trials/hg+4-1", "head": "hg", "width": "4"}
 
 
 def test_columns_and_their_types_are_as_documented(tmp_path):
