@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,24 @@ def test_a_detector_of_ones_own_is_trained_and_detects(tmp_path) -> None:
     assert found["masks"].shape[:2] == (2, 1)
     before = model.losses
     assert len(before) > len(tiny_model.build_model(detector=NoDetector()).losses)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("clean_tensorflow")
+def test_the_detector_of_the_docs_is_trained(tiny_recipe, tmp_path, monkeypatch) -> None:
+    """Its loss is logged, and its part can be frozen by its name."""
+    document = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
+    code = document.read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "parts_of_the_docs.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    trial = tiny_recipe.trial(
+        "import parts_of_the_docs", "include 'gin/detectors/none.gin'",
+        "MaskRCNN.detector = @ObjectMap()", "Training.steps = 1",
+        "Training.freeze = ['object_map']")
+    workdir = TrialWorkdir(tmp_path / "trial")
+    run.run_trial(trial, workdir, mode="train")
+    [line] = workdir.read_metrics()
+    assert line["train/object_loss"] > 0
 
 
 def test_regions_are_refused_without_a_detector_that_has_some() -> None:
