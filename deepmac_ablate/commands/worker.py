@@ -1,4 +1,4 @@
-"""The internal command ``worker``, which jobs in a cloud run."""
+"""The internal command ``worker``, which jobs on Slurm or in a cloud run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         "--grace", type=float, default=30.0, metavar="SECONDS",
         help="seconds between an interrupt and the kill (default: %(default)g)")
     parser.add_argument(
-        "--hosts", default="", metavar="HOST,HOST...",
+        "--hosts", default="", metavar="HOST[:PORT],...",
         help="machines that train the trial together, in the order of their indices")
     parser.set_defaults(run=_run)
 
