@@ -35,7 +35,6 @@ def cluster(tmp_path_factory):
           pytest.MonkeyPatch.context() as patch):
         patch.setenv("SLURM_CONF", served.variables["SLURM_CONF"])
         patch.setenv("PYTHONPATH", str(launching.ROOT))
-        patch.setenv("WANDB_API_KEY", SECRET)
         programs.read_cluster_name.cache_clear()
         yield served
 
@@ -121,8 +120,11 @@ def test_a_sweep_is_stopped_from_anywhere_and_goes_on_later(cluster, tmp_path):
     assert ([*range(1, 41)], 2) == (steps(tmp_path), submission(tmp_path).number)
 
 
-def test_what_slurm_runs_is_what_a_dry_run_prints_and_no_secret_is_in_it(cluster, tmp_path):
+def test_what_slurm_runs_is_what_a_dry_run_prints_and_no_secret_is_in_it(
+    cluster, tmp_path, monkeypatch
+):
     """Neither in the script nor in the environment that Slurm stores nor in a log."""
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
     a_plan = launching.plan(("steps = 2",))
     prologue = f"{slurm_launching.PROLOGUE}env > {tmp_path}/environment\n"
     options = {"slurm": ("comment=\"it's\" 50% # \\ x", "mem=100M"), "prologue": prologue}
@@ -150,7 +152,9 @@ def test_each_trial_has_its_gpus_and_several_nodes_know_one_another(cluster, tmp
         "import json, os, sys", "from pathlib import Path",
         "fields = [os.environ.get(name) for name in ('CUDA_VISIBLE_DEVICES', 'TF_CONFIG')]",
         "Path(sys.argv[1], os.environ['SLURMD_NODENAME']).write_text(json.dumps([*fields, "
-        "*sys.argv[4:]]))"))
+        "*sys.argv[4:]]))",
+        "name = 'nothing' if int(os.environ['SLURM_PROCID']) else 'result.json'",
+        "Path(sys.argv[1], name).write_text(json.dumps({'step': 1}))"))
     (tmp_path / "told.py").write_text(told)
     prologue = (
         f"deepmac_ablate=({sys.executable} -c 'import sys; from tests.helpers import working; "
