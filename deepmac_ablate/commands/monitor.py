@@ -26,8 +26,8 @@ def register(commands: argparse._SubParsersAction) -> None:
 
     parser = commands.add_parser(
         "stop", help="stop a sweep; running trials save a checkpoint",
-        description="Stop the launcher of a sweep and its jobs in a cloud. Running trials save a "
-        "checkpoint; launch the sweep again to resume them.")
+        description="Stop the launcher of a sweep and its jobs on Slurm or in a cloud. Running trials "
+        "save a checkpoint; launch the sweep again to resume them.")
     parser.add_argument("workdir", metavar="WORKDIR", help="the sweep's workdir")
     parser.set_defaults(run=_stop)
 
@@ -48,11 +48,11 @@ def _status(args: argparse.Namespace) -> int:
     plan = workdir.read_plan()
     launcher = stop.describe_launcher(workdir)
     if launcher == stop.NO_LAUNCHER:
-        # A running launcher refreshes the state of cloud jobs; without one, this command does.
+        # A running launcher refreshes the state of jobs elsewhere; without one, this command does.
         try:
             active_jobs.refresh_all(active_jobs.read_active_jobs(workdir))
         except (OSError, UserError) as error:
-            print(f"The state of cloud jobs may be out of date: {error}", file=sys.stderr)
+            print(f"The state of jobs may be out of date: {error}", file=sys.stderr)
     rows = StatusReader(workdir, plan).read_rows_with_code()
     known = {arm: each.pace for arm, each in measure_arms(workdir, plan, rows).items()}
     print(status_table(rows, known))

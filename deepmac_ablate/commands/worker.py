@@ -1,4 +1,4 @@
-"""The internal command ``worker``, which jobs in a cloud run."""
+"""The internal command ``worker``, which jobs on Slurm or in a cloud run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         "--end-notice", metavar="FILE",
         help="file by which a host of a TPU slice says that it is asked to end")
     parser.add_argument(
-        "--hosts", default="", metavar="HOST,HOST...",
+        "--hosts", default="", metavar="HOST[:PORT],...",
         help="machines that train the trial together, in the order of their indices")
     parser.add_argument(
         "--check", action="store_true", help="check the machine first, as `doctor` does")
