@@ -26,8 +26,8 @@ def register(commands: argparse._SubParsersAction) -> None:
 
     parser = commands.add_parser(
         "stop", help="stop a sweep; running trials save a checkpoint",
-        description="Stop the launcher of a sweep and its jobs on Slurm or in a cloud. Running trials "
-        "save a checkpoint; launch the sweep again to resume them.")
+        description="Stop the launcher of a sweep and its jobs on Slurm or in a cloud. Running "
+        "trials save a checkpoint; launch the sweep again to resume them.")
     parser.add_argument("workdir", metavar="WORKDIR", help="the sweep's workdir")
     parser.set_defaults(run=_stop)
 
