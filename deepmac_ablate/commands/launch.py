@@ -176,7 +176,7 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     lines, known = [plan_report.render_summary(checked)], {}
     if request is not None and request.is_cloud:
         lines += forecast_cost(request, checked, rows, workdir).lines()
-    elif request is None and job.pending:
+    elif args.executor == LOCAL and job.pending:
         known = measure_arms(workdir, checked.plan, rows, costs)
         here = forecast_time(checked.plan, rows, known, args.sweep, parallel)
         lines += [here.line()] if known else []

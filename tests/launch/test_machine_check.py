@@ -42,6 +42,7 @@ def verdicts(**options) -> dict[str, tuple[str, str]]:
         for each in machine_check.check_machine(**options)}
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_this_machine_is_fit(tmp_path, capsys) -> None:
     """Every part is checked for real, and the workdir is left as it was."""

@@ -106,6 +106,7 @@ def test_the_mask_branch_is_the_same_without_a_detector() -> None:
     assert {"backbone", "decoder", "mask_head"} == named_parts(without).keys()
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_detector_of_ones_own_is_trained_and_detects(tmp_path) -> None:
     """Its labels, losses, parts and detections take the places of Mask R-CNN's."""

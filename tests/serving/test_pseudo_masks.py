@@ -88,6 +88,7 @@ def test_unseen_masks_are_those_of_the_evaluation(source, finished, tmp_path, ca
     assert info.fingerprint != DatasetInfo.load(finished.recipe.data / "val").fingerprint
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_unstable_masks_are_left_out(source, capsys) -> None:

@@ -28,6 +28,21 @@ pytestmark = pytest.mark.slow  # Each job imports a worker.
 SECRET = "5f0c1d2e3b4a59687786a5b4c3d2e1f00f1e2d3c"
 
 
+# Writes what it was told; the chief waits for the other node before it finishes the trial.
+TELLING_TRAINER = """
+import json, os, sys, time
+from pathlib import Path
+folder, node = Path(sys.argv[1]), os.environ["SLURMD_NODENAME"]
+told = [os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "TF_CONFIG")]
+(folder / f"{node}.tmp").write_text(json.dumps([*told, *sys.argv[4:]]))
+(folder / f"{node}.tmp").rename(folder / node)
+while not all((folder / each).exists() for each in ("n1", "n2")):
+    time.sleep(0.05)
+if os.environ["SLURM_PROCID"] == "0":
+    (folder / "result.json").write_text(json.dumps({"step": 1}))
+"""
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A cluster that this process finds, too."""
@@ -85,6 +100,19 @@ def test_a_preempted_trial_goes_on_in_the_same_job(cluster, tmp_path):
     assert (0, "\n") == (launcher.returncode, out), err
     assert ([*range(1, 81)], 2) == (steps(tmp_path), launching.starts(tmp_path, "t0"))
     assert 1 == submission(tmp_path).number
+
+
+@pytest.mark.extended
+def test_where_jobs_may_not_be_requeued_the_launcher_submits_another(cluster, tmp_path):
+    """No step is done twice there, either."""
+    a_plan = launching.plan(("steps = 80", "seconds = 0.1"))
+    launcher = slurm_launching.start(cluster, a_plan, tmp_path, gpus=2, slurm=["no-requeue"])
+    wait_until(lambda: steps(tmp_path), 60)
+    cluster.ask("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null",
+                "--wrap=sleep 1")
+    out, err = launcher.communicate(timeout=120)
+    assert (0, "\n") == (launcher.returncode, out), err
+    assert ([*range(1, 81)], 2) == (steps(tmp_path), submission(tmp_path).number)
 
 
 def test_jobs_outlive_their_launcher_and_none_is_submitted_twice(cluster, tmp_path):
@@ -148,14 +176,7 @@ def test_what_slurm_runs_is_what_a_dry_run_prints_and_no_secret_is_in_it(
 
 def test_each_trial_has_its_gpus_and_several_nodes_know_one_another(cluster, tmp_path):
     """Slurm shares GPUs out; on two nodes TF_CONFIG names both, and the first one is the chief."""
-    told = "; ".join((
-        "import json, os, sys", "from pathlib import Path",
-        "fields = [os.environ.get(name) for name in ('CUDA_VISIBLE_DEVICES', 'TF_CONFIG')]",
-        "Path(sys.argv[1], os.environ['SLURMD_NODENAME']).write_text(json.dumps([*fields, "
-        "*sys.argv[4:]]))",
-        "name = 'nothing' if int(os.environ['SLURM_PROCID']) else 'result.json'",
-        "Path(sys.argv[1], name).write_text(json.dumps({'step': 1}))"))
-    (tmp_path / "told.py").write_text(told)
+    (tmp_path / "told.py").write_text(TELLING_TRAINER)
     prologue = (
         f"deepmac_ablate=({sys.executable} -c 'import sys; from tests.helpers import working; "
         f"sys.exit(working.main(open(\"{tmp_path}/told.py\").read(), *sys.argv[2:]))')\n")
