@@ -128,6 +128,9 @@ def launch_sweep(sweep: Sweep, args: argparse.Namespace) -> int:
     """
     request = slurm_options.read_request(args)
     cloud_options.check_cloud_options(args)
+    if args.executor == SLURM and not args.dry_run:
+        # Before the arms are checked, which takes longer.
+        slurm_options.require_slurm()
     if args.dry_run:
         file_io.give_up_unless_reachable(_SECONDS_TO_REACH_STORE)
     workdir = sweep_workdir(sweep, args)

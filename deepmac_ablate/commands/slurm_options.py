@@ -70,6 +70,15 @@ def read_request(args: argparse.Namespace) -> DeviceRequest | None:
     return request
 
 
+def require_slurm() -> None:
+    """Check that jobs can be submitted from this machine.
+
+    Raises:
+        UserError: If Slurm is not installed here, or does not answer.
+    """
+    programs.read_cluster_name()
+
+
 def read_settings(args: argparse.Namespace) -> SlurmSettings:
     """Return the settings of Slurm jobs.
 

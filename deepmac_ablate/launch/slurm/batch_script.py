@@ -43,6 +43,8 @@ done
 """
 
 _RUN = """
+# Whatever a prologue has set.
+set +eu +o pipefail
 last_step() {{ tail -n 1 {folder}/metrics.jsonl 2> /dev/null; }}
 before=$(last_step)
 # Slurm signals the worker as well; this script waits for it.
