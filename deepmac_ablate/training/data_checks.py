@@ -106,6 +106,8 @@ def _classes_of(checkpoint: str) -> ModelClasses | None:
     for path in (epath.Path(checkpoint), epath.Path(ROOT) / checkpoint):
         # The checkpoint may be named with its step, or by its folder.
         for folder in (path.parent, path.parent.parent):
+            if str(folder) == "gs://":  # above a bucket
+                continue
             classes = read_classes(TrialWorkdir(folder))
             if classes is not None:
                 return classes

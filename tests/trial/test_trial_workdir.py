@@ -52,6 +52,7 @@ def test_everything_written_is_read_back(workdir):
     assert before <= rows[0]["wall_time"] <= rows[1]["wall_time"] <= time.time()
     workdir.write_evaluation({"per_class.csv": b"name,mask_ap\ncat,0.5\n"})
     assert not workdir.is_finished()
+    workdir.complete_metrics()
     workdir.write_result({"mask_ap": 0.25})
     assert workdir.is_finished()
     assert {"mask_ap": 0.25} == workdir.read_result()

@@ -170,4 +170,4 @@ def test_a_dry_run_needs_no_rights(cloud):
     shown = clouds.dry_run(cloud.executor, a_plan)
     assert shown.note.startswith("The workdir cannot be read, so these are the requests of")
     assert ["t0", "t1"] == [it["trial"] for it in json.loads(shown.as_json())["requests"]]
-    assert [it["body"] for it in shown.requests()] == list(yaml.safe_load_all(shown.as_yaml()))
+    assert [it["body"] for it in shown.requests()] == list(yaml.safe_load_all(shown.as_text()))

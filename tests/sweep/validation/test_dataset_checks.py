@@ -171,3 +171,12 @@ def test_a_first_checkpoint_must_suit_the_classes(prefix, tmp_path):
     path.write_text(json.dumps({"classes": classes[:1]}))
     [leak] = check_datasets([needing(**data, init_parts=("all",))])
     assert "was trained with masks of 'cat', which are novel in this trial" in leak.problems[0]
+
+
+@pytest.mark.usefixtures("object_store")
+def test_a_first_checkpoint_may_be_directly_in_a_bucket(prefix):
+    """The bucket has no folder above it that could be of a trial."""
+    [found] = check_datasets([needing(
+        train=str(prefix), evaluation=str(prefix), seen_classes=["dog"],
+        init_checkpoint="gs://bucket/first", init_parts=("all",))])
+    assert () == found.problems
