@@ -29,7 +29,8 @@ from tests.helpers.launching import ROOT
 from tests.helpers.slurm_cluster import Cluster
 
 # Worker with the fake trainer in place of the real one; strict, as prologues may be.
-PROLOGUE = f"set -euo pipefail\ndeepmac_ablate=({shlex.quote(sys.executable)} -m tests.fakes.container)\n"
+PROLOGUE = (
+    f"set -euo pipefail\ndeepmac_ablate=({shlex.quote(sys.executable)} -m tests.fakes.container)\n")
 
 
 def template(
