@@ -150,9 +150,12 @@ class Cluster:
         """Kill all daemons, jobs, and others that were started with this cluster's variables."""
         for daemon in (*NODES, "slurmctld", "munge"):
             self.kill(daemon)
-        for process in self._living():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        # Daemons that end may start others in their last moment.
+        while living := self._living():
+            for process in living:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(living, timeout=1.0)
 
     def ask(self, *command: str, script: str = "") -> str:
         """Return what a program of Slurm prints."""
