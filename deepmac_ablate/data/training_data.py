@@ -150,7 +150,7 @@ class TrainingData:
         dataset = self._records(seed, start).enumerate(start)
         dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
         dataset = dataset.map(
-            parse if needs_autograph(self, label) else disabled(parse),
+            parse if needs_autograph(self, getattr(label, "__self__", label)) else disabled(parse),
             num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         dataset = dataset.batch(self.batch_size // replicas, drop_remainder=True)
         # Without this, a strategy expects a smaller last batch, and passes the step batches whose

@@ -36,9 +36,7 @@ def artifact_files(result: EvaluationResult) -> dict[str, bytes]:
         result: The evaluation, with any box sources. Masks and matches of jittered boxes are not
             kept.
     """
-    kept = {"per_class.csv": per_class_file(result.per_class)}
-    if len(result.instances):
-        kept["instances.csv.gz"] = _compress(result.instances.to_csv(index=False))
+    kept = table_files(result)
     if "groundtruth" in result.predictions:
         kept["masks.json.gz"] = _compress(to_json(result.predictions["groundtruth"]))
     for source, task in _MATCHES:
@@ -46,6 +44,14 @@ def artifact_files(result: EvaluationResult) -> dict[str, bytes]:
             matches = match_detections(result.overlaps[source], task)
             kept[f"matches/{source}_{task}.npz"] = matches.to_bytes()
     return kept
+
+
+def table_files(result: EvaluationResult) -> dict[str, bytes]:
+    """Return the content of per_class.csv and, for masks in given boxes, of instances.csv.gz."""
+    files = {"per_class.csv": per_class_file(result.per_class)}
+    if len(result.instances):
+        files["instances.csv.gz"] = _compress(result.instances.to_csv(index=False))
+    return files
 
 
 def per_class_file(per_class: pd.DataFrame) -> bytes:

@@ -114,14 +114,17 @@ def _has_mask(entry: Mapping[str, Any]) -> bool:
 def _with_mask(
     entry: Mapping[str, Any], mask: Mapping[str, Any] | None, stability: float
 ) -> dict[str, Any]:
-    """Return an annotation with another mask, or with none."""
+    """Return an annotation with another mask, or with none, and its area or that of the box."""
     segmentation: Any = []
+    area = float(entry["bbox"][2] * entry["bbox"][3])
     if mask is not None:
+        area = float(rle.area([mask])[0])
         counts = mask["counts"]
         segmentation = {
             "size": list(mask["size"]),
             "counts": counts.decode() if isinstance(counts, bytes) else counts}
-    return {**entry, "segmentation": segmentation, "stability": round(stability, 4)}
+    return {
+        **entry, "segmentation": segmentation, "area": area, "stability": round(stability, 4)}
 
 
 def _predict(

@@ -19,7 +19,7 @@ from deepmac_ablate.data.evaluation_data import EvaluationData
 from deepmac_ablate.data.trial_dataset import find_trial_dataset
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation import overlays
-from deepmac_ablate.evaluation.artifacts import per_class_file
+from deepmac_ablate.evaluation.artifacts import table_files
 from deepmac_ablate.evaluation.evaluator import Evaluation
 from deepmac_ablate.evaluation.model_classes import trial_classes
 from deepmac_ablate.storage import file_io
@@ -170,7 +170,7 @@ class Reevaluator:
             files.path / "evaluations" / request.name(evaluation.data.info.identity))
         seen = request.split or prepared.training.seen_classes
         evaluated = evaluation.evaluate(prepared.model, prepared.strategy, seen, classes)
-        contents = {"per_class.csv": per_class_file(evaluated.per_class)}
+        contents = table_files(evaluated)
         if request.draw:
             pictures = overlays.draw_overlays(
                 evaluation.data, evaluated.ground_truth, evaluated.predictions, seen, request.draw)

@@ -116,6 +116,7 @@ def test_finished_trials_get_metrics_of_ones_own(sweep, tmp_path, monkeypatch, c
     assert 0 == evaluate(sweep, *options)
     loaded = results.load(sweep.path, evaluation="val-groundtruth-share")
     assert 0.25 == loaded["groundtruth/share/novel"][0]
+    assert (results.per_object(loaded)["share"] == 0.25).all()
     assert 0 == evaluate(sweep, *options)
     assert "1 finished, of which 1 have this evaluation." in capsys.readouterr().err
     settings.write_text(METRIC_GIN.replace("0.5", "0.2"))

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from deepmac_ablate import cli
+from deepmac_ablate.data.training_data import TrainingData
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.evaluation.evaluator import Evaluation
 from deepmac_ablate.modeling.backbones import Norm
@@ -72,6 +73,18 @@ class CentreDetector(Detector):
         return {"boxes": boxes[:, tf.newaxis], "classes": (best % classes + 1)[:, tf.newaxis],
                 "scores": tf.reduce_max(flat, axis=1, keepdims=True),
                 "num_detections": tf.ones_like(best)}
+
+
+@pytest.mark.slow
+def test_a_detector_of_ones_own_labels_in_the_input_pipeline(tiny_recipe) -> None:
+    """With AutoGraph, as its `if` depends on a tensor."""
+    detector = CentreDetector()
+    detector.build(7, (64, 64), Norm(), None)
+    data = TrainingData(str(tiny_recipe.data / "train"), 2)
+    _, labels = next(iter(data.dataset((64, 64), detector.label, frozenset(), 0)))
+    assert (2, 2, 2) == labels["centres"].shape
+    assert set(np.unique(labels["centres"])) <= {0, *np.unique(labels["gt_classes"])}
+    assert int(tf.reduce_max(labels["centres"])) > 0
 
 
 def copied(model: tf_keras.Model, other: tf_keras.Model) -> None:

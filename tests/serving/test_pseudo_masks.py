@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask
 
 from deepmac_ablate import cli
 from deepmac_ablate.data.dataset_info import DatasetInfo, annotations_path
@@ -66,14 +67,15 @@ def test_unseen_masks_are_those_of_the_evaluation(source, finished, tmp_path, ca
         evaluated = {each["annotation_id"]: each["segmentation"] for each in json.load(file)}
     changed = 0
     for before, after in source.entries():
-        same = {name: after[name] for name in before if name != "segmentation"}
-        assert same == {name: value for name, value in before.items() if name != "segmentation"}
+        others = before.keys() - {"segmentation", "area"}
+        assert {name: before[name] for name in others} == {name: after[name] for name in others}
         if before["category_id"] in seen:
             assert "stability" not in after
             assert before["segmentation"] == after["segmentation"]
         elif after["segmentation"]:
             changed += 1
             assert evaluated[after["id"]]["counts"] == after["segmentation"]["counts"]
+            assert after["area"] == mask.area(after["segmentation"])
             assert 0 <= after["stability"] <= 1
     assert changed > 3
     assert f"{changed} masks predicted by trial" in out
