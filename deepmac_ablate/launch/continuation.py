@@ -1,7 +1,8 @@
 """Continuation of trials from shorter ones, so that the steps of these are not taken again.
 
 A finished trial has taken the first steps of a longer one if nothing that training uses differs but
-`Training.steps`. If the learning rate depends on the number of steps, it has not.
+`Training.steps`. If another setting follows the number of steps, such as a learning rate that falls
+until the last one, it has not.
 """
 
 from __future__ import annotations
@@ -173,5 +174,6 @@ def _check_schedule(shorter: _Shorter, arm: str, reached: Mapping[str, str], ste
         raise UserError(
             f"{arm} cannot continue from its trial {shorter.id} of {shorter.step} steps, as "
             f"{' and '.join(names)} follows the number of steps: the first {shorter.step} of "
-            f"{steps} steps have other learning rates. Leave --continue-from-shorter out to train "
-            "from step 0, or use a schedule such as gin/schedules/constant.gin.")
+            f"{steps} steps would have had another value. Leave --continue-from-shorter out to "
+            "train from step 0, or bind what does not follow the steps, such as "
+            "gin/schedules/constant.gin.")

@@ -281,7 +281,8 @@ def test_the_other_split_swaps_the_roles(finished, tmp_path):
         finished.workdir.path, "--split", "shapes_b", "--box_source", "groundtruth",
         "--output", tmp_path / "o")
     assert 0 == status
-    assert {"result.json", "per_class.csv"} == {path.name for path in (tmp_path / "o").iterdir()}
+    assert {"result.json", "per_class.csv", "instances.csv.gz"} == {
+        path.name for path in (tmp_path / "o").iterdir()}
     result = json.loads((tmp_path / "o" / "result.json").read_text())
     trained = finished.workdir.read_result()
     assert {"groundtruth"} == {name.partition("/")[0] for name in result if "/" in name}
