@@ -99,8 +99,8 @@ def test_a_disk_without_locks_gets_leases(tmp_path):
         assert os.getpid() == locks.read_holder(path)["pid"]
         with pytest.raises(locks.LockHeldError, match=(
                 rf"^{tmp_path} is in use by a launcher on \S+ \(pid {os.getpid()} of user \S+, "
-                r"started \d+ \w+ ago\), whose last sign of life is \d+ \w+ old; wait for it, or end "
-                "it there")) as refused:
+                r"started \d+ \w+ ago\), whose last sign of life is \d+ \w+ old; wait for it, or "
+                "end it there")) as refused:
             locks.acquire(path, HERE)
         assert refused.value.can_expire
     assert (False, None) == (locks.is_held(path), locks.read_holder(path))
