@@ -1,4 +1,4 @@
-"""Sweep file: a Python file that defines one sweep and begins with its question."""
+"""Sweep file: a Python file that defines a sweep, or several, and begins with their question."""
 
 from __future__ import annotations
 
@@ -17,27 +17,50 @@ from deepmac_ablate.bindings.gin_files import is_file
 from deepmac_ablate.errors import UserError, did_you_mean, did_you_mean_path, shorten
 from deepmac_ablate.sweep.sweep import Sweep
 
+# The sweep of a file that needs no name on the command line.
+_DEFAULT = "SWEEP"
+
 
 def load_sweep(path: str) -> Sweep:
     """Run a sweep's file and return its sweep.
 
+    A file may define several sweeps, such as one question at several sizes. ``sweeps/x.py`` is then
+    the one named ``SWEEP``, and ``sweeps/x.py:SHAPES`` the one named ``SHAPES``.
+
     Args:
-        path: The path of a Python file with one `Sweep` at module level. The name of the file,
-            without ".py", is the sweep's name, and its docstring begins with the sweep's question.
+        path: The path of a Python file with a `Sweep` at module level, with ":" and the name of the
+            sweep if it is not ``SWEEP``. The name of the file, without ".py", is the sweep's name,
+            for another sweep than ``SWEEP`` followed by "_" and its name in lower case. The file's
+            docstring begins with the question.
 
     Raises:
-        UserError: If there is no such file, it fails, or it does not define exactly one sweep.
+        UserError: If there is no such file or sweep, it fails, or it defines several sweeps of
+            which none is chosen.
     """
-    module = _run_file(path)
+    file, chosen = _split_name(path)
+    module = _run_file(file)
     sweeps = {name: value for name, value in vars(module).items() if isinstance(value, Sweep)}
-    if len({id(sweep) for sweep in sweeps.values()}) != 1:
-        found = f"{len(sweeps)}: {', '.join(sweeps)}" if sweeps else "none"
+    if not sweeps:
         raise UserError(
-            f"{path} must define one sweep, as in 'SWEEP = Sweep(...)'; it defines {found}.")
-    sweep = copy.copy(next(iter(sweeps.values())))
-    sweep.name = Path(path).stem
+            f"{file} must define a sweep, as in 'SWEEP = Sweep(...)'; it defines none.")
+    if chosen and chosen not in sweeps:
+        hint = did_you_mean(chosen, sweeps) or f" It has {', '.join(sweeps)}."
+        raise UserError(f"{file} has no sweep {chosen!r}.{hint}")
+    if not chosen and _DEFAULT not in sweeps and len({id(sweep) for sweep in sweeps.values()}) > 1:
+        raise UserError(
+            f"{file} defines {len(sweeps)} sweeps, {', '.join(sweeps)}; choose one, as in "
+            f"{file}:{next(iter(sweeps))}.")
+    name = chosen or (_DEFAULT if _DEFAULT in sweeps else next(iter(sweeps)))
+    sweep = copy.copy(sweeps[name])
+    sweep.name = Path(file).stem + (f"_{chosen.lower()}" if chosen and chosen != _DEFAULT else "")
     sweep.question = " ".join((module.__doc__ or "").strip().partition("\n\n")[0].split())
     return sweep
+
+
+def _split_name(path: str) -> tuple[str, str]:
+    """Return the file and the name of the sweep in it, "" if none is given."""
+    file, _, name = path.rpartition(":")
+    return (file, name) if file.endswith(".py") and name.isidentifier() else (path, "")
 
 
 def _run_file(path: str) -> ModuleType:

@@ -1,0 +1,36 @@
+"""Which parts of a mask head and of its training decide how well it segments novel classes?
+
+The study on the built-in dataset (docs/study.md, analysis/study_design.md): six heads in three box
+sources; in ground-truth boxes also with masks of all classes, class-specific heads, parts of the
+hourglass, and weak losses. Only the mask head is trained, in the features of a frozen detector.
+"""
+
+from collections.abc import Mapping
+
+from class_agnostic import SHAPES_HEAD as SPECIFIC
+from heads_and_boxes import SHAPES_BOX_SOURCE as BOX_SOURCE
+from heads_and_boxes import SHAPES_HEAD as SIX_HEADS
+from hourglass_parts import SHAPES_HEAD as PARTS
+from weak_losses import WEAK_LOSSES
+
+from deepmac_ablate.sweep import Sweep, axis, grid, where
+
+HEADS = {level.name: [*level.gin_files, *level.bindings]
+         for an_axis in (SIX_HEADS, SPECIFIC, PARTS) for level in an_axis.levels}
+SEEN = axis("seen", *[f"gin/class_splits/{name}.gin" for name in ("shapes_a", "shapes_b", "all")])
+
+
+def is_asked(arm: Mapping[str, str]) -> bool:
+    """Return whether a question of the study needs an arm."""
+    six = arm["mask_head"] in SIX_HEADS.level_names
+    if arm["weak_losses"] != "none":
+        two = arm["mask_head"] in ("default", "hourglass20")
+        return two and arm["box_source"] == "groundtruth" and arm["seen"] != "all"
+    if arm["seen"] == "all":
+        return six and arm["box_source"] == "groundtruth"
+    return six or arm["box_source"] == "groundtruth"
+
+
+SWEEP = Sweep(
+    "gin/experiments/shapes_masks.gin",
+    arms=where(grid(axis("mask_head", HEADS), BOX_SOURCE, SEEN, WEAK_LOSSES), is_asked), seeds=4)
