@@ -1,8 +1,8 @@
 """How many classes need masks in training, and does it matter which?
 
 VOC's 20 classes, 20 and 40 random classes, the 40 of coco40, and all 80 of COCO (SWEEP), or 3, 6
-and 9 random classes of the twelve of the built-in dataset, drawn three times, and all (SHAPES), with
-a shallow and a deep head. Scores on novel classes can be compared only between arms of the
+and 9 of the twelve classes of the built-in dataset, drawn three times, and all (SHAPES), with a
+shallow and a deep head. Scores on novel classes can be compared only between arms of the
 same split.
 """
 

@@ -98,7 +98,7 @@ def test_named_files_exist(document: str) -> None:
     named |= set(re.findall(
         r"`((?:deepmac_ablate|gin|sweeps|tests|docs|analysis)/[\w./-]*)`", text(document)))
     known = {
-        path.name for folder in ("deepmac_ablate", "gin", "tests")
+        path.name for folder in ("deepmac_ablate", "gin", "sweeps", "tests")
         for path in (ROOT / folder).rglob("*.*")}
     folders = [ROOT, ROOT / "deepmac_ablate", ROOT / "docs", (ROOT / document).parent]
     assert [] == [
@@ -226,7 +226,7 @@ def test_the_sweep_of_the_readme_resolves() -> None:
 
 def test_the_data_frame_is_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines of docs/results.md load a sweep and average it by a level of an axis."""
-    [shown] = blocks("docs/results.md", "In Python and in notebooks")
+    shown, planned = blocks("docs/results.md", "In Python and in notebooks")
     code, _, expression = shown.strip().rpartition("\n")
     recorded = ROOT / "tests" / "golden" / "sweeps" / "recorded_a"
     load = results.load
@@ -235,6 +235,16 @@ def test_the_data_frame_is_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(code, "docs/results.md", "exec"), names)
     means = eval(expression, names)
     assert {"default", "hourglass20"} == set(means.index)
+
+    # The same trials, and others with masks of other classes.
+    half = load(recorded).rename(columns={"masks_of": "seen"}).query("seen == 'shapes_a'")
+    other = half.assign(
+        seen="shapes_b", trial=half["trial"] + "b",
+        arm=half["arm"].str.replace("shapes_a", "shapes_b"))
+    monkeypatch.setattr(results, "load", lambda _: pd.concat([half, other]), raising=False)
+    exec(compile(planned, "docs/results.md", "exec"), names)
+    [row] = results.contrast_table([names["deep"]]).to_dict("records")
+    assert ("deep", 6, 2) == (row["name"], row["n"], row["arms"])
 
 
 @pytest.mark.slow

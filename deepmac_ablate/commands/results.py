@@ -39,6 +39,7 @@ def _register_table(commands: argparse._SubParsersAction) -> None:
         "(default: groundtruth/iou and detections/mask_ap)")
     _add_evaluation_option(parser)
     _add_split_option(parser)
+    _add_replicates_option(parser)
     parser.add_argument(
         "--baseline", metavar="ARM", help="arm to compare with (default: each sweep's baseline)")
     parser.add_argument(
@@ -90,6 +91,7 @@ def _run_table(args: argparse.Namespace) -> int:
     best = args.best_of and results.best_levels(
         frame, args.best_of, args.best_by or [*metrics, DEFAULT_METRICS[0]][0], per_class)
     frame, split = apply_split(frame, per_class, args.split)
+    frame = results.with_replicates(frame, args.replicates) if args.replicates else frame
     table = arm_table(frame, metrics, args.confidence, per_class, args.baseline, split, best)
     if args.sort or args.top:
         table = sort_rows(table, args.sort or "novel", args.reverse)
@@ -152,6 +154,7 @@ def _register_effects(commands: argparse._SubParsersAction) -> None:
         "it)")
     _add_evaluation_option(parser)
     _add_split_option(parser)
+    _add_replicates_option(parser)
     add_output_options(parser)
     parser.set_defaults(run=_run_effects)
 
@@ -167,6 +170,7 @@ def _run_effects(args: argparse.Namespace) -> int:
     frame = results.load(args.workdir, evaluation=args.evaluation)
     per_class = results.per_class(frame)
     frame, split = apply_split(frame, per_class, args.split)
+    frame = results.with_replicates(frame, args.replicates) if args.replicates else frame
     usual = (
         columns.evaluated_metrics(frame)[-1:] if args.evaluation else tables.default_metrics(frame))
     # Without a finished trial there are no metrics yet.
@@ -271,6 +275,14 @@ def _add_evaluation_option(parser: argparse.ArgumentParser) -> None:
         "--evaluation", metavar="NAME",
         help="show the numbers of another evaluation of the trials, named as 'deepmac-ablate "
         "evaluate' says (default: that at the end of training)")
+
+
+def _add_replicates_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that takes the levels of an axis as replicates."""
+    parser.add_argument(
+        "--replicates", metavar="AXIS",
+        help="take the levels of this axis as replicates of each arm, as seeds are, such as random "
+        "parts of the images or halves of the classes")
 
 
 def _add_split_option(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deepmac_ablate.results.arms import with_replicates
     from deepmac_ablate.results.comparison.two_arms import compare
     from deepmac_ablate.results.effects.axis_effects import axis_effects
+    from deepmac_ablate.results.effects.contrasts import contrast, contrast_table
     from deepmac_ablate.results.loading.load import load
     from deepmac_ablate.results.loading.per_class import per_class, with_split
     from deepmac_ablate.results.loading.per_object import per_image, per_object
@@ -20,18 +22,21 @@ if TYPE_CHECKING:
     from deepmac_ablate.results.tables.best_level import best_levels
 
 __all__ = [
-    "arm_table", "axis_effects", "best_levels", "compare", "load", "per_class", "per_image",
-    "per_object", "with_split"]
+    "arm_table", "axis_effects", "best_levels", "compare", "contrast", "contrast_table", "load",
+    "per_class", "per_image", "per_object", "with_replicates", "with_split"]
 
 _MODULES = {
     "arm_table": "tables.arm_table",
     "axis_effects": "effects.axis_effects",
     "best_levels": "tables.best_level",
     "compare": "comparison.two_arms",
+    "contrast": "effects.contrasts",
+    "contrast_table": "effects.contrasts",
     "load": "loading.load",
     "per_class": "loading.per_class",
     "per_image": "loading.per_object",
     "per_object": "loading.per_object",
+    "with_replicates": "arms",
     "with_split": "loading.per_class",
 }
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from etils import epath
 
+from deepmac_ablate.errors import UserError, did_you_mean
 from deepmac_ablate.results import columns
 from deepmac_ablate.results.formats import join_names
 
@@ -108,6 +109,54 @@ def group_by_arm(frame: pd.DataFrame) -> Arms:
             for (sweep, label), rows in groups.items()
         ],
         left_out)
+
+
+def with_replicates(frame: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """Return a frame in which the levels of an axis are replicates of the arms, as seeds are.
+
+    This is for axes that repeat an experiment rather than ask something, such as halves of the
+    classes or random parts of the images: differences are then paired by level and seed, and
+    intervals cover both. The column of the axis is removed and its levels leave the labels of arms;
+    a seed s at the n-th level, counted from 0, becomes n * (largest seed + 1) + s.
+
+    Args:
+        frame: The frame from `results.load`. Take out levels that are no replicates first, such as
+            masks of all classes beside halves of them.
+        axis: The column of the axis.
+
+    Raises:
+        UserError: If there is no such axis, or it is the only one.
+    """
+    axes = columns.axes(frame)
+    if axis not in axes:
+        hint = did_you_mean(axis, axes) or f" It has {join_names(axes) or 'none'}."
+        raise UserError(f"The results have no axis {axis!r}.{hint}")
+    if len(axes) == 1:
+        raise UserError(f"{axis} is the only axis; without it there is nothing to compare.")
+    levels = {level: n for n, level in enumerate(frame[axis].dropna().unique())}
+    step = int(frame["seed"].max()) + 1 if len(frame) else 1
+    pooled = frame.drop(columns=axis)
+    pooled["seed"] = frame["seed"] + step * frame[axis].map(levels).fillna(0).astype("Int64")
+    arms = zip(frame["arm"], frame[axis], strict=True)
+    pooled["arm"] = pd.array(
+        [_without_level(arm, axis, level) for arm, level in arms], dtype="string")
+    level_of = dict(zip(frame["trial"], frame[axis], strict=True))
+    pooled.attrs[columns.OTHER_PLACES] = {
+        trial: [place | {"arm": _without_level(place["arm"], axis, level_of.get(trial))}
+                for place in places]
+        for trial, places in frame.attrs.get(columns.OTHER_PLACES, {}).items()}
+    return pooled
+
+
+def _without_level(label: str, axis: str, level: Any) -> str:  # noqa: ANN401
+    """Return the label of an arm without the level of an axis."""
+    if pd.isna(level):
+        return label
+    parts = label.split("+")
+    found = next((part for part in (level, f"{axis}={level}") if part in parts), None)
+    if found is not None:
+        parts.remove(found)
+    return "+".join(parts)
 
 
 def image_notes(trials: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -16,6 +16,9 @@ from deepmac_ablate.trial.trial import trial_id
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "gin/experiments/shapes_small.gin"
+SWEEPS = [
+    (path.relative_to(ROOT), name) for path in sorted(ROOT.glob("sweeps/*.py"))
+    for name in re.findall(r"^([A-Z_]+) = Sweep\(", path.read_text(), re.MULTILINE)]
 HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass20.gin")
 
 
@@ -23,14 +26,16 @@ def problems(sweep: Sweep) -> list[str]:
     return [sentence for _, sentence in plan.resolve_sweep(sweep)[1]]
 
 
-@pytest.mark.parametrize("path", sorted(map(str, ROOT.glob("sweeps/*.py"))))
-def test_sweeps_of_the_house_are_short_and_right(path):
-    """Under 50 lines, a question first, no TensorFlow or XManager, and all trials different."""
-    text = Path(path).read_text()
-    assert len(text.splitlines()) < 50
+@pytest.mark.parametrize(("path", "name"), SWEEPS, ids=str)
+def test_sweeps_of_the_house_are_short_and_right(path, name, monkeypatch):
+    """At most 50 lines, a question first, no TensorFlow or XManager, and all trials different."""
+    monkeypatch.chdir(ROOT)
+    text = path.read_text()
+    assert len(text.splitlines()) <= 50
     assert "tensorflow" not in text
     assert "import xmanager" not in text
-    sweep = load_sweep(path)
+    sweep = load_sweep(f"{path}:{name}")
+    assert path.stem + ("" if name == "SWEEP" else f"_{name.lower()}") == sweep.name
     assert "?" in sweep.question
     resolved, found = plan.resolve_sweep(sweep)
     assert [] == found
@@ -41,11 +46,11 @@ def test_sweeps_of_the_house_are_short_and_right(path):
 
 @pytest.mark.slow
 @pytest.mark.extended
-@pytest.mark.parametrize("path", sorted(map(str, ROOT.glob("sweeps/*.py"))))
-def test_every_arm_of_the_house_can_be_built(path, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("path", "name"), SWEEPS, ids=str)
+def test_every_arm_of_the_house_can_be_built(path, name, tmp_path, monkeypatch, capsys):
     """All sweeps pass their plan's checks; the deepest heads have the most parameters."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert 0 == cli.main(["plan", path, "--json", "--workdir", str(tmp_path / "w")])
+    assert 0 == cli.main(["plan", f"{path}:{name}", "--json", "--workdir", str(tmp_path / "w")])
     trials = json.loads(capsys.readouterr().out)["trials"]
     costs = {trial["arm"]: trial["cost"] for trial in trials}
     assert all(cost["mask_gmacs"] > 0 for cost in costs.values())
@@ -119,9 +124,10 @@ def test_a_mistake_that_all_arms_share_is_reported_once():
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("x = 1", "must define one sweep, as in 'SWEEP = Sweep(...)'; it defines none."),
+    ("x = 1", "x.py must define a sweep, as in 'SWEEP = Sweep(...)'; it defines none."),
     ("from deepmac_ablate.sweep import *\nA = Sweep(arms=switch('x', 'X = 1'))\n"
-     "B = Sweep(arms=switch('x', 'X = 1'))", "it defines 2: A, B."),
+     "B = Sweep(arms=switch('x', 'X = 1'))",
+     "x.py defines 2 sweeps, A, B; choose one, as in {folder}/x.py:A."),
     ("1 / 0", ":1: ZeroDivisionError: division by zero"),
     ("\nx = = 1", ":2: SyntaxError: invalid syntax"),
     ("\nfrom deepmac_ablate.sweep.script import script_main",
@@ -132,8 +138,22 @@ def test_a_mistake_that_all_arms_share_is_reported_once():
 def test_a_file_without_a_sweep_is_refused(tmp_path, text, message):
     """The file, the line, and what is wrong."""
     (tmp_path / "x.py").write_text(text)
-    with pytest.raises(UserError, match=re.escape(message)):
+    with pytest.raises(UserError, match=re.escape(message.format(folder=tmp_path))):
         load_sweep(str(tmp_path / "x.py"))
+
+
+def test_a_sweep_of_a_file_is_chosen_by_its_name(tmp_path):
+    """SWEEP without a name; the only one whatever its name; a name that is not there is refused."""
+    path = tmp_path / "x.py"
+    head = "from deepmac_ablate.sweep import *\n"
+    path.write_text(head + "A = Sweep(arms=switch('a', 'X = 1'))\n")
+    assert "x" == load_sweep(str(path)).name
+    path.write_text(path.read_text() + "SWEEP = Sweep(arms=switch('b', 'X = 1'))\n")
+    chosen = [load_sweep(f"{path}{name}") for name in ("", ":SWEEP", ":A")]
+    assert [("x", ["b"]), ("x", ["b"]), ("x_a", ["a"])] == [
+        (sweep.name, list(sweep.axes)) for sweep in chosen]
+    with pytest.raises(UserError, match=r"x\.py has no sweep 'B'\. It has A, SWEEP\.$"):
+        load_sweep(f"{path}:B")
 
 
 def test_a_sweep_that_is_not_there():

@@ -1,10 +1,11 @@
-"""Sources of results by name: a sweep workdir, a trial folder or a W&B project."""
+"""Sources of results by name: a sweep workdir, a trial folder, a file of rows or a W&B project."""
 
 from __future__ import annotations
 
 from etils import epath
 
 from deepmac_ablate.errors import UserError, did_you_mean_path
+from deepmac_ablate.results.loading.rows_source import RowsFileSource
 from deepmac_ablate.results.loading.source import Source
 from deepmac_ablate.results.loading.wandb_source import WandbProjectSource
 from deepmac_ablate.results.loading.workdir_source import SweepWorkdirSource, TrialFolderSource
@@ -44,6 +45,8 @@ def _find_folder(name: str, path: epath.Path) -> Source:
         raise UserError(
             f"{name} holds run files of the W&B client, which cannot be read; pass "
             f"{_folder_to_pass(path)}, which has the same numbers.")
+    if path.suffix == ".csv" and not path.is_dir():
+        return RowsFileSource(str(path))
     if path.name.endswith(".tar.gz"):
         raise UserError(f"{name} is an archive; unpack it (tar -xzf {name}) and pass its folder.")
     if not path.is_dir():

@@ -31,7 +31,8 @@ def load(
     counts as unknown; a trial without a valid result is not finished.
 
     Args:
-        *workdirs: Sweep workdirs and trial folders, on a disk or on ``gs://``, and W&B projects as
+        *workdirs: Sweep workdirs and trial folders, on a disk or on ``gs://``, files that
+            ``deepmac-ablate rows`` has written (``trials.csv``), and W&B projects as
             ``wandb:entity/project``.
         per_class: Metrics to add for each class, such as "groundtruth/iou", which adds the columns
             `groundtruth/iou/class:<name of the class>`.

@@ -33,11 +33,13 @@ class ClassMetrics:
         """Return the ids of the classes that an arm was trained on without masks.
 
         Returns:
-            The ids; None if they are unknown.
+            The ids; None if they are unknown, or differ between its trials, as they do if class
+            splits are replicates (`arms.with_replicates`).
         """
-        known = (self._novel[row["trial"]] for row in arm.finished if row["trial"] in self._novel)
-        novel = next(known, None)
-        return None if novel is None else frozenset(novel)
+        known = {
+            frozenset(self._novel[row["trial"]]) for row in arm.finished
+            if row["trial"] in self._novel}
+        return next(iter(known)) if len(known) == 1 else None
 
     def metric_table(self, metric: str) -> pd.DataFrame:
         """Return a metric with one row per trial and one column per class id.

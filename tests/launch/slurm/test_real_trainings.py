@@ -48,12 +48,13 @@ def run(tiny_recipe, tmp_path_factory):
 
 
 def results(workdir: Path) -> dict[str, dict]:
-    """The result of each trial by id, without its duration."""
+    """The result of each trial by id, without its durations."""
     found = {}
     for path in workdir.glob("trials/*/result.json"):
+        fields = json.loads(path.read_text())
         found[path.parent.name] = {
             "table": (path.parent / "per_class.csv").read_text(),
-            **json.loads(path.read_text()), "train_seconds": None}
+            **{name: value for name, value in fields.items() if not name.endswith("_seconds")}}
     return found
 
 

@@ -15,6 +15,7 @@ from etils import epath
 from deepmac_ablate import results
 from deepmac_ablate.errors import BrokenFileWarning, UserError
 from deepmac_ablate.results import arms, columns
+from deepmac_ablate.results.formats import frame_text
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
 from tests.helpers import result_workdirs
 from tests.helpers.loaded_sweeps import ARMS, RESULT, end, row, sweep
@@ -269,3 +270,31 @@ def test_workdirs_with_the_same_name_are_shown_by_their_paths(tmp_path):
         result_workdirs.write(tmp_path / name, a_plan)
     frame = results.load(tmp_path / "x/w", tmp_path / "y/w")
     assert [f"heads ({tmp_path}/{name}/w)" for name in "xy"] == list(frame["sweep"])
+
+
+def test_a_file_of_rows_is_loaded_like_the_workdir_it_came_from(tmp_path):
+    """Numbers, axes and labels are equal; folders are not, as the files are somewhere else."""
+    sweep(tmp_path / "w")
+    frame = results.load(tmp_path / "w")
+    (tmp_path / "rows.csv").write_text(frame_text(frame, "csv"))
+    loaded = results.load(tmp_path / "rows.csv")
+    pd.testing.assert_frame_equal(
+        frame.assign(folder="", code_state="").astype(frame.dtypes), loaded)
+    assert arms.group_by_arm(loaded).arms[0].baseline == arms.group_by_arm(frame).arms[0].baseline
+    assert set(loaded["folder"]) == {""}
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("a,b\n1,2\n", "rows.csv is no table of trials: it has no column 'trial'; 'deepmac-ablate rows "
+                   "--per trial --output FILE.csv' writes one."),
+    ("", "it has no column 'trial'"),
+    ("trial,arm,seed,status,groundtruth/iou/novel\nx,a,0,finished,0.5\ny,a,one,finished,0.5\n",
+     "rows.csv: seed must be a number, got 'one'."),
+    ("trial,arm,seed,status,baseline\nx,a,0,finished,maybe\n",
+     "rows.csv: baseline must be True or False, got 'maybe'."),
+])
+def test_another_csv_file_is_refused(tmp_path, text, message):
+    """With the column or the cell that is wrong."""
+    (tmp_path / "rows.csv").write_text(text)
+    with pytest.raises(UserError, match=re.escape(message)):
+        results.load(tmp_path / "rows.csv")

@@ -1,0 +1,123 @@
+"""Planned contrasts and replicates, against scipy and sums by hand."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+import scipy.stats
+from statsmodels.stats.multitest import multipletests
+
+from deepmac_ablate.errors import UserError
+from deepmac_ablate.results import (
+    axis_effects,
+    contrast,
+    contrast_table,
+    with_replicates,
+)
+from deepmac_ablate.results.effects.contrasts import Group
+from tests.helpers.result_frames import arm, frame
+
+IOU = "groundtruth/iou"
+VALUES = {
+    ("a", "x", "h1"): (0.50, 0.52, 0.47), ("a", "x", "h2"): (0.60, 0.61, 0.66),
+    ("b", "x", "h1"): (0.55, 0.54, 0.53), ("b", "x", "h2"): (0.62, 0.70, 0.69),
+    ("a", "y", "h1"): (0.51, 0.50, 0.50), ("a", "y", "h2"): (0.59, 0.63, 0.60),
+    ("b", "y", "h1"): (0.58, 0.60, 0.61), ("b", "y", "h2"): (0.70, 0.69, 0.75)}
+
+
+def study(values=None):
+    """A sweep with the axes head, boxes and half; novel and seen classes differ by 0.1."""
+    return frame(*(
+        arm("+".join(cell), {
+            f"{IOU}/novel": numbers, f"{IOU}/seen": [number + 0.1 for number in numbers]},
+            dict(zip(("head", "boxes", "half"), cell, strict=True)), baseline=cell[:2] == ("a", "x")
+            and cell[2] == "h1")
+        for cell, numbers in (values or VALUES).items()))
+
+
+def test_a_contrast_is_a_paired_t_test_over_halves_and_seeds():
+    """The difference b - a in boxes x: six pairs, as scipy tests them."""
+    pooled = with_replicates(study(), "half")
+    found = contrast(pooled, "head", Group({"head": "b", "boxes": "x"}),
+                     Group({"head": "a", "boxes": "x"}))
+    b, a = ([*VALUES[head, "x", "h1"], *VALUES[head, "x", "h2"]] for head in "ba")
+    expected = scipy.stats.ttest_rel(b, a)
+    interval = expected.confidence_interval(0.95)
+    assert 6 == found.difference.n
+    assert math.isclose(expected.pvalue, found.difference.p, rel_tol=1e-6)
+    assert math.isclose(interval.low, found.difference.low, rel_tol=1e-6)
+    assert (("b+x",), ("a+x",)) == found.arms
+
+
+def test_groups_are_means_and_more_groups_make_a_difference_of_differences():
+    """(b - a in y) - (b - a in x), and b - a as a mean over boxes; novel - seen cancels here."""
+    pooled = with_replicates(study(), "half")
+
+    def group(on="novel", **levels):
+        return Group(levels, on)
+
+    both = contrast(pooled, "both", [group(head="b", boxes="y"), group(head="a", boxes="x")],
+                    [group(head="a", boxes="y"), group(head="b", boxes="x")])
+    per_replicate = [
+        VALUES["b", "y", h][s] - VALUES["a", "y", h][s] - VALUES["b", "x", h][s]
+        + VALUES["a", "x", h][s] for h in ("h1", "h2") for s in range(3)]
+    assert math.isclose(sum(per_replicate) / 6, both.difference.mean, rel_tol=1e-9)
+    mean = contrast(pooled, "mean", group(head="b"), group(head="a", boxes=("x", "y")))
+    assert (("b+x", "b+y"), ("a+x", "a+y")) == mean.arms
+    effects = axis_effects(pooled, IOU)
+    [effect] = [row for row in effects.rows if row.on == "novel" and row.changes[0].level == "b"]
+    assert effect.difference == mean.difference
+    gap = contrast(pooled, "gap", [group(head="b"), group("seen", head="a")],
+                   [group(head="a"), group("seen", head="b")])
+    assert math.isclose(0, gap.difference.mean, abs_tol=1e-9)
+
+
+def test_a_table_corrects_all_contrasts_together():
+    """Holm's correction over two sweeps, as statsmodels does it."""
+    pooled = with_replicates(study(), "half")
+    twice = {cell: [value * 2 for value in values] for cell, values in VALUES.items()}
+    other = with_replicates(study(twice), "half")
+    found = [
+        contrast(a_frame, f"{number} {boxes}", Group({"head": "b", "boxes": boxes}),
+                 Group({"head": "a", "boxes": boxes}))
+        for number, a_frame in enumerate((pooled, other)) for boxes in ("x", "y")]
+    table = contrast_table(found)
+    assert list(table["name"]) == ["0 x", "0 y", "1 x", "1 y"]
+    expected = multipletests(table["p"], method="holm")[1]
+    assert expected.tolist() == pytest.approx(table["p_holm"].tolist(), rel=1e-9)
+    assert (table["p_holm"] > table["p"]).all()
+
+
+def test_replicates_keep_every_trial_and_drop_the_axis():
+    """Labels lose the level, seeds of the second half follow those of the first."""
+    pooled = with_replicates(study(), "half")
+    assert "half" not in pooled
+    assert {"a+x", "b+x", "a+y", "b+y"} == set(pooled["arm"])
+    assert {0, 1, 2, 3, 4, 5} == set(pooled["seed"])
+    assert 24 == len(pooled[["arm", "seed"]].drop_duplicates())
+    assert not pooled["trial"].duplicated().any()
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: with_replicates(study(), "halves"),
+     "The results have no axis 'halves'. Did you mean 'half'?"),
+    (lambda: with_replicates(frame(arm("a", {f"{IOU}/novel": (0.1, 0.2, 0.3)})), "axis"),
+     "axis is the only axis; without it there is nothing to compare."),
+    (lambda: contrast(study(), "n", Group({"haed": "b"}), Group({"head": "a"})),
+     "The contrast 'n' is about an axis 'haed' that the results lack. Did you mean 'head'? They "
+     "have head, boxes, half."),
+    (lambda: contrast(study(), "n", Group({"head": "c"}), Group({"head": "a"})),
+     "The contrast 'n': head has no level 'c'. It has a, b."),
+    (lambda: contrast(study(), "n", [Group({"head": "b"})] * 2, Group({"head": "a"})),
+     "The contrast 'n' adds 2 and subtracts 1 groups of arms; it needs as many of both."),
+    (lambda: contrast(study({("a", "x", "h1"): VALUES["a", "x", "h1"],
+                             ("b", "y", "h1"): VALUES["b", "y", "h1"]}), "n",
+                      Group({"head": "a", "boxes": "y"}), Group({"head": "a"})),
+     "The contrast 'n': no arm has the levels {'head': 'a', 'boxes': 'y'}."),
+])
+def test_a_mistake_is_named(call, message):
+    """The contrast, what is wrong with it, and what there is."""
+    with pytest.raises(UserError, match=re.escape(message)):
+        call()
