@@ -1,4 +1,4 @@
-"""The commands ``data coco``, ``data shapes`` and ``data check``.
+"""The commands of ``data``: ``split``, ``coco``, ``shapes``, ``check`` and ``pseudo-masks``.
 
 Parsing needs no TensorFlow; the commands import what they run.
 """
@@ -25,10 +25,31 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     data = subparsers.add_parser("data", help="convert, generate and check datasets",
         description="Convert, generate and check datasets.")
     commands = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_split(commands)
     _add_coco(commands)
     _add_shapes(commands)
     _add_check(commands)
     _add_pseudo_masks(commands)
+
+
+def _add_split(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "split",
+        help="split a COCO instances JSON at random into training and validation images",
+        description="Split the images of a COCO instances JSON at random into two files, "
+        "train.json and val.json, with their annotations.",
+    )
+    parser.add_argument(
+        "--annotations", type=Path, required=True, metavar="JSON", help="COCO instances JSON")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="folder to write train.json and val.json to")
+    parser.add_argument(
+        "--share", type=float, default=0.2, metavar="SHARE",
+        help="share of the images in val.json, between 0 and 1 (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, metavar="N",
+        help="random seed of the draw (default: %(default)s)")
+    parser.set_defaults(run=_run_split)
 
 
 def _add_coco(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -134,6 +155,13 @@ def _run_pseudo_masks(args: argparse.Namespace) -> int:
     print("\n".join(write_pseudo_masks(
         args.workdir, args.images, args.annotations, args.output, args.objects,
         args.min_stability, args.batch_size)))
+    return 0
+
+
+def _run_split(args: argparse.Namespace) -> int:
+    from deepmac_ablate.data.split_coco import split_annotations
+
+    print("\n".join(split_annotations(args.annotations, args.output, args.share, args.seed)))
     return 0
 
 
