@@ -14,6 +14,7 @@ from deepmac_ablate.results.arms import image_notes
 from deepmac_ablate.results.comparison.pairing import Sides
 from deepmac_ablate.results.comparison.two_arms import Comparison
 from deepmac_ablate.results.formats import Document, Section, join_names
+from deepmac_ablate.results.tables.references import reference_note
 
 # With more seeds, the range of their differences contains their median with 97 % probability.
 _FEW_SEEDS = 5
@@ -117,12 +118,24 @@ def comparison_notes(comparison: Comparison) -> list[str]:
         f"Values in percent. B - A: {sides.b} minus {sides.a}, positive if {sides.b} is better.",
         f"{confidence} percentile intervals over {comparison.resamples} resamples of "
         f"{_resampled(sides)}; both sides share the images of a resample.",
-        *_seed_notes(sides), *_class_notes(comparison), *_trial_notes(sides)]
+        *_reference_notes(comparison), *_seed_notes(sides), *_class_notes(comparison),
+        *_trial_notes(sides)]
     if len(comparison.images) == 0:
         notes.append(
             "Single images are not compared: some trials have no instances.csv.gz, which holds the "
             "IoU of each object.")
     return notes
+
+
+def _reference_notes(comparison: Comparison) -> list[str]:
+    """Return floors and ceiling, once if they are the same for both arms."""
+    sides = comparison.sides
+    found = [
+        reference_note(next(iter(trials.values())), comparison.metric)
+        for trials in (sides.trials_a, sides.trials_b)]
+    if found[0] == found[1]:
+        return found[:1] if found[0] else []
+    return [f"{side}: {note}" for side, note in zip("AB", found, strict=True) if note]
 
 
 def _resampled(sides: Sides) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from deepmac_ablate.results.arms import ArmTrials
+from deepmac_ablate.results.number_format import percent
 from deepmac_ablate.results.statistics import Interval
 
 # Metrics beside `iou`, which the evaluation computes from the same annotations and boxes.
@@ -63,6 +64,27 @@ def find_references(arms: Sequence[ArmTrials], metric: str) -> tuple[Reference, 
     return tuple(
         Reference(reference, tuple(labels), novel, seen)
         for (reference, novel, seen), labels in found.items())
+
+
+def reference_note(trial: Mapping[str, Any], metric: str) -> str:
+    """Return a sentence about floors and ceiling of a metric; empty if it has none.
+
+    Args:
+        trial: A finished trial, as a row of the data frame.
+        metric: The metric as `<box source>/<metric>`.
+    """
+    source, _, name = metric.partition("/")
+    if name != "iou":
+        return ""
+    parts = []
+    for reference, title in REFERENCES.items():
+        values = {
+            on: value for on in ("novel", "seen")
+            if (value := trial.get(f"{source}/{reference}/{on}")) is not None}
+        if values:
+            shown = ", ".join(f"{on} {percent(value)}" for on, value in values.items())
+            parts.append(f"{title.partition(': ')[2]} {shown}")
+    return f"Floors and ceiling: {'; '.join(parts)}." if parts else ""
 
 
 def is_at_floor(

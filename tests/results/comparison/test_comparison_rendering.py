@@ -49,6 +49,23 @@ def test_notes_describe_the_resamples(tmp_path, seeds, note):
     assert notes.startswith("Values in percent. B - A: b minus a, positive if b is better.")
 
 
+def test_floors_and_ceiling_are_beside_the_numbers(tmp_path):
+    """Once where both arms have the same; for mask IoU only."""
+    frame = compared_trials.arms(tmp_path, {"a": [0], "b": [0]}, lambda *_: objects())
+    assert "Floors" not in " ".join(comparison_notes(compare(frame, "a", "b", resamples=DRAWS)))
+    for name, value in (("iou_filled_box", 0.5), ("iou_ellipse", 0.625), ("iou_ceiling", 0.96)):
+        frame[f"groundtruth/{name}/novel"] = value
+        frame[f"groundtruth/{name}/seen"] = value + 0.01
+    expected = (
+        "Floors and ceiling: filled box novel 50.0, seen 51.0; inscribed ellipse novel 62.5, seen "
+        "63.5; annotation novel 96.0, seen 97.0.")
+    assert expected in comparison_notes(compare(frame, "a", "b", resamples=DRAWS))
+    frame.loc[frame["arm"] == "b", "groundtruth/iou_ceiling/novel"] = 0.9
+    notes = comparison_notes(compare(frame, "a", "b", resamples=DRAWS))
+    assert f"A: {expected}" in notes
+    assert f"B: {expected.replace('96.0', '90.0')}" in notes
+
+
 def test_people_read_percent(shifted):
     """The document has percentages of groups, classes sorted by difference, and images."""
     compared = compare(shifted, "a", "b", resamples=119)
