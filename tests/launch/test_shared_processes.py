@@ -80,7 +80,9 @@ def test_seeds_that_fail_alike_stop_the_launch(tmp_path):
     assert "3 trials in a row failed with the same cause" in job.stop_reason
 
 
-@pytest.mark.parametrize("victim", ["trainer", "supervisor", "launcher"])
+@pytest.mark.parametrize("victim", [
+    "trainer", "launcher",
+    pytest.param("supervisor", marks=[pytest.mark.slow, pytest.mark.extended])])
 def test_a_kill_loses_nothing_that_was_finished(tmp_path, victim):
     """While the second of three seeds runs, one process is killed; launching again finishes all."""
     slow = ("steps = 30", "seconds = 0.05")

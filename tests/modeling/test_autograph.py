@@ -119,7 +119,9 @@ def trained_loss(changes: dict[str, Any], losses: Losses) -> tuple[float, float]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", sorted(OWN))
+@pytest.mark.parametrize("part", [
+    pytest.param(part, marks=[] if part == "mask_head" else [pytest.mark.extended])
+    for part in sorted(OWN)])
 def test_own_parts_may_branch_on_tensors(part: str) -> None:
     """A Python `if` or `for` on a tensor does in a traced step what it does eagerly."""
     traced, eager = trained_loss(OWN[part](), Losses())

@@ -78,9 +78,10 @@ def test_the_list_of_checkpoints_may_be_lost(finished, unfinished, capsys):
 
 @pytest.mark.parametrize(("damage", "file", "reason"), [
     (cut, DATA, "Read less bytes than requested"),
-    (flip, DATA, ".*hecksum does not match"),
-    (empty, INDEX, "file is too short to be an sstable"),
-    (remove, DATA, ".*No such file or directory"),
+    *(pytest.param(*case, marks=[pytest.mark.slow, pytest.mark.extended]) for case in (
+        (flip, DATA, ".*hecksum does not match"),
+        (empty, INDEX, "file is too short to be an sstable"),
+        (remove, DATA, ".*No such file or directory"))),
 ])
 def test_training_continues_from_an_older_checkpoint(
         finished, unfinished, capsys, damage, file, reason):

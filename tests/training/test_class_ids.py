@@ -73,6 +73,8 @@ def numbers(workdir):
     return {name: value for name, value in workdir.read_result().items() if "/" in name}
 
 
+@pytest.mark.slow
+@pytest.mark.extended
 def test_the_numbers_do_not_depend_on_the_ids(pair):
     """Losses and metrics are equal to the last bit, class by class under the user's ids."""
     plain, other = pair

@@ -85,10 +85,12 @@ def assert_same_run(expected, actual, steps=STEPS):
 
 def assert_same_numbers(expected, actual, tolerance=1e-6):
     """Two results have the same names and, undefined ones included, the same values."""
+    # A trial that was resumed, or is the first of its process, has no entries for some durations.
+    expected, actual = (
+        {name: value for name, value in result.items() if name not in OF_THE_MACHINE}
+        for result in (expected, actual))
     assert expected.keys() == actual.keys()
     for name, value in expected.items():
-        if name in OF_THE_MACHINE:
-            continue
         assert (value is None) == (actual[name] is None), name
         if isinstance(value, str):
             assert value == actual[name]

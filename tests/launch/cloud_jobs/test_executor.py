@@ -145,7 +145,8 @@ def test_a_second_launcher_is_refused(cloud):
     a_plan = launching.plan(("steps = 400", "seconds = 0.1"))
     process = clouds.start(cloud, a_plan)
     wait_until(lambda: b"\n" in cloud.store.objects.get(METRICS, b""), 60)
-    with pytest.raises(UserError, match=rf"in use by a launcher on \S+ \(pid {process.pid} of"):
+    named = rf"in use by a launcher of jobs on \S+ \(pid {process.pid} of"
+    with pytest.raises(UserError, match=named):
         clouds.launch(cloud.executor, a_plan)
     stop.stop_sweep(SweepWorkdir(clouds.WORKDIR))
     process.communicate(timeout=60)

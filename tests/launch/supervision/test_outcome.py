@@ -64,6 +64,7 @@ def test_a_real_exception_is_found():
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 def test_an_error_in_a_graph_is_found():
     """The cause of a TensorFlow graph error is the message below its own traceback."""
     code = """

@@ -74,6 +74,7 @@ def test_files_of_the_client_alone_are_not_read(mirrored, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 def test_the_real_client_reads_what_the_real_client_sent(tmp_path):
     """Trials sent to a stand-in server, listed page by page, equal their folders."""
     code = "from deepmac_ablate import results; print(results.load('wandb:me/heads').to_json())"

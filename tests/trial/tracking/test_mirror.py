@@ -188,7 +188,8 @@ def test_running_a_finished_trial_again_adds_nothing(mirrored):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("end", "status", "code"), [("interrupted", 1, 75), ("failed", 1, 1)])
+@pytest.mark.parametrize(("end", "status", "code"), [
+    pytest.param("interrupted", 1, 75, marks=pytest.mark.extended), ("failed", 1, 1)])
 def test_the_end_of_a_trial_is_shown(tmp_path, end, status, code):
     """A stopped or failed trial is marked as such, and its values are logged."""
     folder = tmp_path / "trial"
@@ -439,6 +440,7 @@ def test_a_sweep_is_synced_once(sweep):
 
 
 @pytest.mark.slow
+@pytest.mark.extended
 def test_a_trial_whose_mirror_was_killed_is_synced_whole(tmp_path):
     """All values in the trial's files are sent, and later ones with the next sync."""
     folder = tmp_path / "trial"
