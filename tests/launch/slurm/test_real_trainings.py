@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers import slurm_cluster
 from tests.helpers.launching import ROOT
+from tests.helpers.tiny_trial import DURATIONS
 
 pytestmark = [pytest.mark.slow, pytest.mark.extended]
 
@@ -48,13 +49,13 @@ def run(tiny_recipe, tmp_path_factory):
 
 
 def results(workdir: Path) -> dict[str, dict]:
-    """The result of each trial by id, without its durations."""
+    """The result of each trial by id, without its durations and its place in a process."""
     found = {}
     for path in workdir.glob("trials/*/result.json"):
         fields = json.loads(path.read_text())
         found[path.parent.name] = {
             "table": (path.parent / "per_class.csv").read_text(),
-            **{name: value for name, value in fields.items() if not name.endswith("_seconds")}}
+            **{name: value for name, value in fields.items() if name not in DURATIONS}}
     return found
 
 
