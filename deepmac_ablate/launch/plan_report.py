@@ -21,7 +21,8 @@ from deepmac_ablate.sweep.validation.cost import Cost
 
 # Longer tables are unreadable; the JSON lists all arms.
 _MOST_ARMS = 60
-_WIDTH = 120
+# Wide enough that no name is broken: names are copied into commands.
+_WIDTH = 1000
 
 _COLUMNS = ("seeds", "status", "param.", "GMAC image", "GMAC box", "GMAC mask", "train", "disk")
 _LEGEND = """\

@@ -127,3 +127,19 @@ def test_plan_shows_the_time_of_a_trial_and_of_the_sweep(sweep):
     content = plan_report.render_json(checked, rows, here)["this_machine"]
     assert here.seconds == content["seconds"]
     assert PACE._asdict() == content["arms"]["a"]["pace"]
+
+
+def test_names_of_axes_and_levels_are_not_broken_in_a_plan(sweep):
+    """However many there are: they are copied into --only."""
+    plan, workdir = sweep
+    axes = {f"{letter * 30}_axis": (f"{letter * 30}_level",) for letter in "uvwxy"}
+    levels = {axis: names[0] for axis, names in axes.items()}
+    plan = plan._replace(
+        axes=axes, trials=tuple(each._replace(levels=levels) for each in plan.trials))
+    results = {label: ValidationResult(label, cost=COST) for label in ("a", "b")}
+    rows = [TrialRow(each.id, each.trial.arm, each.trial.seed, "new", steps=STEPS)
+            for each in plan.trials]
+    text = plan_report.render_text(CheckedPlan(plan, results), rows, forecast(workdir, plan))
+    [head, first] = text.splitlines()[2:4]
+    assert [*axes] == head.split()[:5]
+    assert [*levels.values()] == first.split()[:5]
