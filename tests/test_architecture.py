@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "deepmac_ablate"
 
@@ -155,6 +157,7 @@ def test_tensorflow_is_imported_where_something_is_computed():
     }
 
 
+@pytest.mark.slow
 def test_everything_else_starts_without_tensorflow():
     """Importing all modules that need no TensorFlow loads none of it, not through others either."""
     names = [name for name in trees() if not belongs(name, NEEDS_TENSORFLOW)]

@@ -49,6 +49,7 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.body[0].lineno, inspect.cleandoc(text)
 
 
+@pytest.mark.slow
 def test_docstrings_of_tests_are_no_questions():
     """No docstring in tests opens with What, How or another question word."""
     found = [

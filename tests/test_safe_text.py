@@ -112,6 +112,7 @@ def workdir(tmp_path):
     return workdir
 
 
+@pytest.mark.slow
 def test_commands_show_names_as_codes(workdir, capsys, tmp_path):
     """In tables on the terminal, in files for spreadsheets, and in the report."""
     names = set(results.per_class(results.load(workdir))["name"])
@@ -130,6 +131,7 @@ def test_commands_show_names_as_codes(workdir, capsys, tmp_path):
     assert r"\u202ekcat" in out
 
 
+@pytest.mark.slow
 def test_raw_cells_are_for_csv(workdir, capsys):
     """Other formats have no such option."""
     assert 2 == main(["table", str(workdir), "--raw-cells"])

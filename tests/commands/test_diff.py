@@ -240,6 +240,7 @@ def test_defaults_that_changed_with_the_code_are_shown(recipe, tmp_path, capsys)
     assert [("New.flag", "default"), ("Plain.bias", changed), ("Plain.width", changed)] == lines
 
 
+@pytest.mark.slow
 def test_it_needs_no_tensorflow_and_fits_a_terminal(tmp_path):
     """On a terminal of 80 columns no line of a table or tree is longer, and nothing is cut off."""
     code = ("import sys; from deepmac_ablate import cli; status = cli.main();"

@@ -178,6 +178,7 @@ def test_mistakes_are_one_sentence(workdir, capsys, arguments, message):
     assert before == trials(workdir)
 
 
+@pytest.mark.slow
 def test_an_unpacked_archive_has_the_same_results(workdir, tmp_path, capsys):
     """Without checkpoints and locks; table, compare and status print the same."""
     locks.acquire(workdir / "launcher.lock", {}).release()

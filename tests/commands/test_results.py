@@ -41,6 +41,7 @@ def run(capsys, *arguments) -> tuple[int, str, str]:
     return status, said.out, said.err
 
 
+@pytest.mark.slow
 def test_table_reads_a_workdir(swept, capsys):
     """Its default metrics, in Markdown no wider than a terminal; other code is flagged."""
     status, out, err = run(capsys, "table", swept)
@@ -51,6 +52,7 @@ def test_table_reads_a_workdir(swept, capsys):
     assert 100 >= max(map(len, out.splitlines()))
 
 
+@pytest.mark.slow
 def test_table_as_json_says_the_rest_on_stderr(swept, capsys):
     """The numbers are means of those in result.json."""
     _, out, err = run(
@@ -65,6 +67,7 @@ def test_table_as_json_says_the_rest_on_stderr(swept, capsys):
     assert "t interval over seeds" in err
 
 
+@pytest.mark.slow
 def test_table_of_another_split_is_computed_from_classes(swept, capsys):
     """Disc, which was seen, is the only novel class with a number then."""
     _, out, _ = run(
@@ -77,6 +80,7 @@ def test_table_of_another_split_is_computed_from_classes(swept, capsys):
     assert "- Seen and novel classes are those of the split ring; each trial was trained" in out
 
 
+@pytest.mark.slow
 def test_output_is_written(swept, tmp_path, capsys):
     """And its name is printed."""
     _, out, _ = run(capsys, "table", swept, "--format", "latex", "--output", tmp_path / "t.tex")
@@ -103,6 +107,7 @@ def test_effects_reads_a_workdir(swept, capsys):
     assert 100 >= max(map(len, out.splitlines()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["table", "--metric", "detections/mask_pa"], "Did you mean 'detections/mask_ap'?"),
     (["table", "--baseline", "plain"], "There is no arm 'plain' to compare with."),
@@ -131,6 +136,7 @@ def test_the_table_after_a_launch_is_of_its_plan(swept):
     assert "*: baseline" in shown
 
 
+@pytest.mark.slow
 def test_after_a_launch_masks_in_groundtruth_boxes_stand_beside_the_detector():
     """Of a recorded sweep: IoU and AP in ground-truth boxes, AP of detected masks and boxes."""
     workdir = SweepWorkdir(RECORDED)

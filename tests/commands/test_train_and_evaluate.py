@@ -152,6 +152,7 @@ def test_a_process_ends_without_a_traceback(tiny_recipe, tmp_path):
     assert "MaskRCNN has no parameter 'mask_boxs'. Did you mean 'mask_boxes'?" in run.stderr
 
 
+@pytest.mark.slow
 def test_the_folder_of_another_trial_is_refused_without_tensorflow(tmp_path):
     """It is read before the libraries, the data and the model, which take many seconds."""
     workdir, recipe = TrialWorkdir(tmp_path / "w"), "gin/experiments/shapes_small.gin"
@@ -170,6 +171,7 @@ print(status, sorted({{"tensorflow", "tf_keras"}} & sys.modules.keys()))
         run.stderr)
 
 
+@pytest.mark.slow
 def test_help_needs_no_tensorflow():
     """All help texts are printed in a moment."""
     code = """

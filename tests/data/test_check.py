@@ -77,6 +77,7 @@ def test_roles_are_counted_and_drawn(prefix, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_seed_chooses_the_images(prefix, tmp_path):
     """Equal seeds choose the same images, different seeds different ones."""
     chosen = {}

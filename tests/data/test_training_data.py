@@ -253,6 +253,7 @@ def test_a_strip_keeps_a_pixel_and_its_object(tmp_path, size):
         np.ptp(np.argwhere(batch["images"][0, ..., 0] != 0), axis=0) + 1)
 
 
+@pytest.mark.slow
 def test_masks_of_novel_classes_change_nothing(tmp_path):
     """A stream is the same, tensor by tensor, whether novel classes have masks or not."""
     content = document(4)

@@ -411,6 +411,7 @@ def test_mistakes_are_named(prefix, options, message):
         Evaluation(EvaluationData(prefix), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
 def test_a_part_of_the_images_is_scored_alone(prefix, batch_size):
     """The same images for any model and batch; annotations of the others do not count as missed."""

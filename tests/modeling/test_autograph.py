@@ -148,6 +148,7 @@ def test_own_heads_may_branch_on_tensors_in_evaluation() -> None:
     assert [each.image_id for each in predictions] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_known_model_is_traced_without_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
     """No function of a model from known parts is rewritten, which would take most of the time."""
     from tensorflow.python.autograph.impl import api

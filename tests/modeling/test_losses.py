@@ -72,6 +72,7 @@ def by_hand(data: tuple[dict[str, Any], Mapping[str, Any]]) -> float:
     return 2 * errors[valid].sum() / (valid.sum() + 0.01)
 
 
+@pytest.mark.slow
 def test_another_mask_loss_takes_the_place_of_the_usual_one(data) -> None:
     """It is logged as the mask loss and weighted as such; the other losses stay."""
     usual, changed = losses_of(data), losses_of(data, mask_loss=SquaredError(), mask_weight=2.0)

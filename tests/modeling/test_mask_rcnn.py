@@ -174,6 +174,7 @@ def test_a_step_is_a_function_of_its_seed() -> None:
     assert np.abs(first - other).max() > 100 * rounding
 
 
+@pytest.mark.slow
 def test_leaving_out_empty_slots_changes_nothing() -> None:
     """With and without empty slots, losses, gradients and statistics agree to 1e-5."""
     results = []

@@ -142,6 +142,7 @@ def test_gradients_are_finite_differences(outputs, loss) -> None:
         assert (shifted[0] - shifted[1]) / 0.02 == pytest.approx(gradient[place], abs=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [ProjectionLoss(), ColourAffinityLoss(warm_up_steps=100)])
 def test_xla_computes_the_same(outputs, loss) -> None:
     """As TPUs need."""

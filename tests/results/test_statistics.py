@@ -112,6 +112,7 @@ def test_holm_by_hand():
     assert [] == holm([])
 
 
+@pytest.mark.slow
 def test_holm_agrees_with_statsmodels():
     """Unsorted p values get the same correction as in statsmodels."""
     p_values = [0.2, 0.001, 0.04, 0.5, 0.012, 0.9]

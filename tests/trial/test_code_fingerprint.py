@@ -72,6 +72,7 @@ def test_comments_docstrings_and_formatting_do_not_change_it(package):
     assert before != code()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["results", "serving", "sweep", "cloud", "launch", "trial"])
 def test_code_that_plans_launches_and_reads_does_not_change_it(package, room):
     """Code outside of the rooms that compute may be added and changed."""
@@ -113,6 +114,7 @@ def test_moving_a_file_does_not_change_it(package):
     assert before != code()
 
 
+@pytest.mark.slow
 def test_what_training_imports_is_part_of_the_code():
     """Direct, indirect and local imports are covered, except modules for storage and messages."""
     reached, waiting = set(), ["training.run"]
@@ -133,6 +135,7 @@ def test_what_training_imports_is_part_of_the_code():
         name, [*counted, *others])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_all_versions_of_python_agree(version):
     """They agree on the whole package, and on syntax that they represent differently."""
@@ -177,6 +180,7 @@ def test_syntax_counts(one, other, same):
     assert same == (syntax_hash(one.encode(), {"mine"}) == syntax_hash(other.encode(), {"mine"}))
 
 
+@pytest.mark.slow
 def test_the_users_modules_count_with_what_they_import(tmp_path, monkeypatch):
     """User modules and packages are hashed by syntax, without being imported."""
     monkeypatch.syspath_prepend(tmp_path)
@@ -221,6 +225,7 @@ def test_the_versions_of_what_computes_count(library, monkeypatch):
     assert provenance.library_versions()[library] is None
 
 
+@pytest.mark.slow
 def test_tensorflow_built_for_a_tpu_is_the_same_code(monkeypatch):
     """The package tensorflow-tpu counts like tensorflow of the same version."""
     real = code_fingerprint.metadata.version

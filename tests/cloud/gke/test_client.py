@@ -57,6 +57,7 @@ def of_kind(cluster, kind: str) -> list[str]:
 # Single machines.
 
 
+@pytest.mark.slow
 def test_a_job_waits_runs_and_succeeds(gke, cluster):
     """A job waits with a reason, runs and succeeds."""
     job = gke.submit(request("v5e-8"))

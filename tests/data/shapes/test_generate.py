@@ -51,6 +51,7 @@ def test_the_splits_are_counterbalanced():
         assert {"round": 2, "polygonal": 2, "spiky": 2} == kinds
 
 
+@pytest.mark.slow
 def test_generates_two_datasets(generated):
     """Records, annotations and pictures of both parts, and nothing else."""
     folder, summary = generated

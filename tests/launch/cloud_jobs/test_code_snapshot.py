@@ -210,6 +210,7 @@ def test_files_that_other_machines_see_are_read_where_they_are(project, tmp_path
     assert {*KEPT, "snapshot.json"} == files(Path(kept.write(tmp_path / "w")))
 
 
+@pytest.mark.slow
 def test_a_worker_runs_with_its_snapshot(project, tmp_path):
     """On a disk, files that were edited since the launch are not used; others are found."""
     uri = code_snapshot.CodeSnapshot([QUESTION]).write(tmp_path / "w")

@@ -204,6 +204,7 @@ def classes_of(rows, novel):
     return pd.concat(made, ignore_index=True)
 
 
+@pytest.mark.slow
 def test_arms_with_different_novel_classes_have_no_effects():
     """An axis that changes the novel classes has no effects without a common split."""
     rows = grid(factorial())

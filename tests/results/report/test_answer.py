@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import scipy.stats
 
 from deepmac_ablate.results.report.sections.answer import find_answer
@@ -25,6 +26,7 @@ def answer(*arms):
     return find_answer(arm_table(frame(arm("base", BASE, baseline=True), *arms), [IOU]))
 
 
+@pytest.mark.slow
 def test_the_largest_difference_that_is_shown_comes_first():
     """Not the largest of all, which is noise; p values are corrected for all four."""
     found = answer(

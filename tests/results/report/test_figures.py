@@ -269,6 +269,7 @@ def figure():
     return draw_arms(arms_of(swept(HOSTILE)), METRIC)
 
 
+@pytest.mark.slow
 def test_files_for_papers_are_whole_and_always_the_same(figure):
     """PDF and SVG files are complete, have no dates and are reproducible."""
     again = draw_arms(arms_of(swept(HOSTILE)), METRIC)

@@ -194,6 +194,7 @@ def test_another_dataset_is_refused(workdir, tmp_path):
         make_gallery(arms_in(workdir), 2, 0, str(tmp_path / "nothing"))
 
 
+@pytest.mark.slow
 def test_broken_files_are_named(tmp_path):
     """A truncated file is named in a warning, and its arm is left out."""
     broken = report_workdirs.write(tmp_path / "w")

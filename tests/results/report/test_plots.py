@@ -21,6 +21,7 @@ def data(workdir=RECORDED, seeds=(0, 1, 2)) -> plots.PlotData:
     return plots.make_plot_data(frame, results.per_class(frame), IOU, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["arms", "effects", "cost"])
 def test_captions_name_intervals_where_there_are_any(name):
     """A figure of three seeds has intervals; one of a single seed has none."""
@@ -54,6 +55,7 @@ def test_captions_of_curves_name_the_panels(tmp_path):
     ) == curves.caption
 
 
+@pytest.mark.slow
 def test_a_table_of_one_seed_has_no_word_of_intervals():
     """Neither in its heads nor in its notes."""
     for seeds, found in (([0, 1, 2], True), ([0], False)):
@@ -63,6 +65,7 @@ def test_a_table_of_one_seed_has_no_word_of_intervals():
         assert found == ("interval" in text)
 
 
+@pytest.mark.slow
 def test_arms_of_two_sweeps_name_their_sweeps():
     """The table of a report has one column for both."""
     frame = results.load(RECORDED, RECORDED.parent / "recorded_a")

@@ -35,6 +35,7 @@ FRAME = frame(
     arm("hg+.01", numbers(0.6, 0.7), level("hg", ".01"), ["finished"] * 2 + ["failed"]))
 
 
+@pytest.mark.slow
 def test_the_choice_is_made_on_seen_classes() -> None:
     """One arm a head is left; that of the baseline's head is the baseline of the differences."""
     best = results.best_levels(FRAME, "rate")

@@ -233,6 +233,7 @@ print(result_cache.content_key(bindings.read(["a.gin"], [])))
 """
 
 
+@pytest.mark.slow
 def test_code_that_decides_is_part_of_the_key(folder):
     """Code of models and validation, and a gin file's imports; not the plan's, and no comments."""
     shutil.copytree(ROOT / "deepmac_ablate", folder / "deepmac_ablate")

@@ -117,6 +117,7 @@ def sent(uploaded):
     return uploaded["heads", mirrored_trainer.TRIAL_ID]
 
 
+@pytest.mark.slow
 def test_everything_logged_is_uploaded(mirrored, sent):
     """The history is metrics.jsonl and evaluations.jsonl, undefined values included."""
     assert 12 == len(expected(mirrored))
@@ -287,6 +288,7 @@ def test_a_mistake_before_the_start_leaves_nothing(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_the_user_of_the_server_is_found(tmp_path):
     """Without a server or a key, one sentence says so, and what to do."""
     def find(**more: str) -> str:
@@ -461,6 +463,7 @@ def test_a_trial_whose_mirror_was_killed_is_synced_whole(tmp_path):
         check_sent(server, folder)
 
 
+@pytest.mark.slow
 def test_without_offline_runs_nothing_is_uploaded(tmp_path):
     """One sentence says why there is nothing to upload, and the exit status is 0."""
     (tmp_path / "trial.json").write_text("{}")
@@ -488,6 +491,7 @@ def test_a_trial_that_is_being_tracked_is_not_synced(mirrored):
         assert [] == pending_files(str(mirrored))
 
 
+@pytest.mark.slow
 def test_a_folder_without_trials_is_refused(tmp_path):
     """The message names the missing files and the folder."""
     done = sync(tmp_path)
