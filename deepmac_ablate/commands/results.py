@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.commands.output_options import (
@@ -14,7 +15,10 @@ from deepmac_ablate.commands.output_options import (
 )
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results.class_split import apply_split
-from deepmac_ablate.results.formats import frame_text
+from deepmac_ablate.results.formats import Document, frame_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -95,7 +99,8 @@ def _run_table(args: argparse.Namespace) -> int:
     table = arm_table(frame, metrics, args.confidence, per_class, args.baseline, split, best)
     if args.sort or args.top:
         table = sort_rows(table, args.sort or "novel", args.reverse)
-    write_document(render_table(select_rows(table, args.only, args.exclude, args.top)), args)
+    document = render_table(select_rows(table, args.only, args.exclude, args.top))
+    write_document(_with_notes(document, args.replicates, frame, per_class), args)
     return 0
 
 
@@ -176,7 +181,8 @@ def _run_effects(args: argparse.Namespace) -> int:
     # Without a finished trial there are no metrics yet.
     metric = args.metric or [*usual, tables.DEFAULT_METRICS[0]][0]
     effects = axis_effects(frame, metric, args.confidence, per_class, split)
-    write_document(render_effects(effects), args)
+    document = render_effects(effects)
+    write_document(_with_notes(document, args.replicates, frame, per_class), args)
     return 0
 
 
@@ -283,6 +289,21 @@ def _add_replicates_option(parser: argparse.ArgumentParser) -> None:
         "--replicates", metavar="AXIS",
         help="take the levels of this axis as replicates of each arm, as seeds are, such as random "
         "parts of the images or halves of the classes")
+
+
+def _with_notes(
+    document: Document, replicates: str | None, frame: pd.DataFrame, per_class: pd.DataFrame
+) -> Document:
+    """Return a document that says what replicates are, and what is not known of the classes."""
+    notes = []
+    if replicates is not None:
+        notes.append(
+            f"Seeds are those of each level of {replicates}: intervals cover the choice of both.")
+    if per_class.empty and (frame["status"] == "finished").any():
+        notes.append(
+            "Results by class are not available, so arms are compared as if all had the same novel "
+            "classes.")
+    return document._replace(caption=[*document.caption, *notes])
 
 
 def _add_split_option(parser: argparse.ArgumentParser) -> None:

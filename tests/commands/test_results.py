@@ -157,3 +157,41 @@ def test_other_commands_do_not_wait_for_pandas():
     code = "import sys, deepmac_ablate.cli; print({'pandas', 'scipy'} & sys.modules.keys())"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "set()" == run.stdout.strip()
+
+
+def test_levels_of_an_axis_may_be_replicates(capsys):
+    """Levels leave the labels of arms; a note says so, and an axis that is not there is named."""
+    status, out, _ = run(
+        capsys, "effects", RECORDED, "--replicates", "masks_of", "--format", "json")
+    assert 0 == status
+    assert "masks_of" not in out
+    assert "mask_head" in out
+    status, out, _ = run(capsys, "table", RECORDED, "--replicates", "masks_of")
+    assert "shapes_a" not in out
+    assert ("Seeds are those of each level of masks_of: intervals cover the choice of both." in
+            " ".join(out.split()))
+    status, _, err = run(capsys, "table", RECORDED, "--replicates", "mask")
+    assert 2 == status
+    assert "The results have no axis 'mask'. Did you mean 'masks_of'?" in err
+
+
+@pytest.mark.slow
+def test_a_file_of_rows_takes_the_place_of_a_workdir(tmp_path, capsys):
+    """Means are the same; what needs results by class is said, and a comparison refused."""
+    rows = tmp_path / "rows.csv"
+    assert 0 == run(capsys, "rows", RECORDED, "--output", rows)[0]
+    tables = [json.loads(run(capsys, "table", source, "--format", "json")[1])
+              for source in (RECORDED, rows)]
+    means = [[row["metrics"]["groundtruth/iou"]["seen"]["mean"] for row in table]
+             for table in tables]
+    assert 6 == len(means[0])
+    assert means[0] == pytest.approx(means[1])
+    note = "Results by class are not available, so arms are compared as if all had the same novel"
+    shown = [" ".join(run(capsys, "table", source)[1].split()) for source in (RECORDED, rows)]
+    assert [False, True] == [note in each for each in shown]
+    arms = ("default+proposals+shapes_a", "hourglass20+proposals+shapes_a")
+    status, _, err = run(capsys, "compare", rows, *arms)
+    assert 2 == status
+    assert "a comparison needs the workdir itself, not only its numbers." in err
+    status, _, err = run(capsys, "report", rows, "--output", tmp_path / "r.html")
+    assert (0, False) == (status, "left out" in err)

@@ -156,5 +156,5 @@ def _trials_by_seed(
     if absent := [row["trial"] for row in finished if not row["folder"]]:
         raise UserError(
             f"The files of trial {absent[0]} of {name!r} are not available; a comparison needs the "
-            "workdir, W&B alone is not enough.")
+            "workdir itself, not only its numbers.")
     return {row["seed"] or 0: row for row in finished}

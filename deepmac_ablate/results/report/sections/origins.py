@@ -92,7 +92,10 @@ def read_origins(frame: pd.DataFrame, workdirs: Sequence[str]) -> Origins:
         continued={
             row.trial: row.continued_from
             for row in frame[frame["continued_from"].fillna("") != ""].itertuples()},
-        launches=[launch for workdir in workdirs for launch in _read_launches(workdir)],
+        # A file of rows has none.
+        launches=[
+            launch for workdir in workdirs if not workdir.endswith(".csv")
+            for launch in _read_launches(workdir)],
     )
 
 
