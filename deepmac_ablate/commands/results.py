@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from deepmac_ablate.commands.option_types import at_least
 from deepmac_ablate.commands.output_options import (
@@ -15,10 +14,7 @@ from deepmac_ablate.commands.output_options import (
 )
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.results.class_split import apply_split
-from deepmac_ablate.results.formats import Document, frame_text
-
-if TYPE_CHECKING:
-    import pandas as pd
+from deepmac_ablate.results.formats import frame_text
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -81,6 +77,7 @@ def _run_table(args: argparse.Namespace) -> int:
     from deepmac_ablate.results.columns import evaluated_metrics
     from deepmac_ablate.results.tables.arm_table import DEFAULT_METRICS, arm_table, default_metrics
     from deepmac_ablate.results.tables.row_selection import select_rows, sort_rows
+    from deepmac_ablate.results.tables.table_notes import with_data_notes
     from deepmac_ablate.results.tables.table_rendering import render_table
 
     if args.reverse and not (args.sort or args.top):
@@ -100,7 +97,7 @@ def _run_table(args: argparse.Namespace) -> int:
     if args.sort or args.top:
         table = sort_rows(table, args.sort or "novel", args.reverse)
     document = render_table(select_rows(table, args.only, args.exclude, args.top))
-    write_document(_with_notes(document, args.replicates, frame, per_class), args)
+    write_document(with_data_notes(document, args.replicates, frame, per_class), args)
     return 0
 
 
@@ -171,6 +168,7 @@ def _run_effects(args: argparse.Namespace) -> int:
     from deepmac_ablate.results.effects.axis_effects import axis_effects
     from deepmac_ablate.results.effects.effects_rendering import render_effects
     from deepmac_ablate.results.tables import arm_table as tables
+    from deepmac_ablate.results.tables.table_notes import with_data_notes
 
     frame = results.load(args.workdir, evaluation=args.evaluation)
     per_class = results.per_class(frame)
@@ -182,7 +180,7 @@ def _run_effects(args: argparse.Namespace) -> int:
     metric = args.metric or [*usual, tables.DEFAULT_METRICS[0]][0]
     effects = axis_effects(frame, metric, args.confidence, per_class, split)
     document = render_effects(effects)
-    write_document(_with_notes(document, args.replicates, frame, per_class), args)
+    write_document(with_data_notes(document, args.replicates, frame, per_class), args)
     return 0
 
 
@@ -289,21 +287,6 @@ def _add_replicates_option(parser: argparse.ArgumentParser) -> None:
         "--replicates", metavar="AXIS",
         help="take the levels of this axis as replicates of each arm, as seeds are, such as random "
         "parts of the images or halves of the classes")
-
-
-def _with_notes(
-    document: Document, replicates: str | None, frame: pd.DataFrame, per_class: pd.DataFrame
-) -> Document:
-    """Return a document that says what replicates are, and what is not known of the classes."""
-    notes = []
-    if replicates is not None:
-        notes.append(
-            f"Seeds are those of each level of {replicates}: intervals cover the choice of both.")
-    if per_class.empty and (frame["status"] == "finished").any():
-        notes.append(
-            "Results by class are not available, so arms are compared as if all had the same novel "
-            "classes.")
-    return document._replace(caption=[*document.caption, *notes])
 
 
 def _add_split_option(parser: argparse.ArgumentParser) -> None:

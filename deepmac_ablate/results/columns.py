@@ -11,11 +11,12 @@ column of an axis that has the name of a fixed column is `axis:<name of the axis
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 from deepmac_ablate import box_jitter
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Column(NamedTuple):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import pandas as pd
+
 from deepmac_ablate.errors import count_noun, inflect
 from deepmac_ablate.results import number_format
 from deepmac_ablate.results.arms import image_notes
 from deepmac_ablate.results.class_split import split_note
-from deepmac_ablate.results.formats import join_names
+from deepmac_ablate.results.formats import Document, join_names
 from deepmac_ablate.results.tables.arm_table import CLASSES, Row, Scores, Table
 from deepmac_ablate.results.tables.references import is_at_floor
 
@@ -19,6 +21,21 @@ def table_notes(table: Table) -> list[str]:
     return [
         *_column_notes(table), *_seed_notes(table), *_retention_notes(table.rows),
         *_class_notes(table), *_trial_notes(table)]
+
+
+def with_data_notes(
+    document: Document, replicates: str | None, frame: pd.DataFrame, per_class: pd.DataFrame
+) -> Document:
+    """Return a document that says what replicates are, and what is not known of the classes."""
+    notes = []
+    if replicates is not None:
+        notes.append(
+            f"Seeds are those of each level of {replicates}: intervals cover the choice of both.")
+    if per_class.empty and (frame["status"] == "finished").any():
+        notes.append(
+            "Results by class are not available, so arms are compared as if all had the same novel "
+            "classes.")
+    return document._replace(caption=[*document.caption, *notes])
 
 
 def _column_notes(table: Table) -> Iterator[str]:
