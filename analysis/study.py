@@ -58,7 +58,8 @@ def load_shapes(folder: Path = RESULTS) -> pd.DataFrame:
             chosen = classes[classes["category_id"].map(role) == on]
             means = chosen.groupby("trial")[METRIC.rpartition("/")[2]].mean()
             oracle[f"{METRIC}/{on}"] = oracle["trial"].map(means).astype("Float64")
-        parts.append(oracle.assign(arm=oracle["arm"].str.replace("all", half, regex=False)))
+        parts.append(oracle.assign(
+            arm=oracle["arm"].str.replace("+all+", f"+{half}+", regex=False)))
     joined = pd.concat(parts, ignore_index=True).astype({"masks": "string", "seen": "string"})
     joined["arm"] += "+" + joined["masks"]
     joined.attrs = {}
