@@ -315,3 +315,8 @@ def test_a_figure_inside_a_page(figure):
     assert set() == {"script", "metadata", "style"} & {element.tag for element in root.iter()}
     assert "fill: currentColor" in one
     assert one == figure_files.to_inline_svg(figure, "one", HOSTILE)
+    # Ids of matplotlib are hashes of coordinates, which a second layout may change in the last bit.
+    for axes in figure.axes:
+        box = axes.get_position()
+        axes.set_position([box.x0 + 1e-13, box.y0, box.width, box.height])
+    assert one == figure_files.to_inline_svg(figure, "one", HOSTILE)

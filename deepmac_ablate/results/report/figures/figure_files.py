@@ -20,6 +20,7 @@ _PIXELS_PER_POINT = 96 / 72
 _FONTS = "'DejaVu Sans', Verdana, sans-serif"
 # A style sheet would apply to the whole page; its rules go into the root's attribute instead.
 _UNWANTED = (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style")
+_HASHED = re.compile(rb'(?<=["#])[A-Za-z][0-9a-f]{10}(?=[")])')
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 
 
@@ -80,7 +81,18 @@ def _save(
         # Reported once in a sentence.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(file, format=form, metadata=metadata)
-    return file.getvalue()
+    return _number_ids(file.getvalue()) if form == "svg" else file.getvalue()
+
+
+def _number_ids(svg: bytes) -> bytes:
+    """Replace the ids that matplotlib hashes from coordinates, whose last bits may vary."""
+    numbers: dict[bytes, int] = {}
+
+    def numbered(found: re.Match[bytes]) -> bytes:
+        number = numbers.setdefault(found[0], len(numbers))
+        return found[0][:1] + str(number).encode()
+
+    return _HASHED.sub(numbered, svg)
 
 
 def _add_fonts(figure: Figure) -> None:
