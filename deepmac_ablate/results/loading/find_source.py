@@ -50,7 +50,9 @@ def _find_folder(name: str, path: epath.Path) -> Source:
     if path.name.endswith(".tar.gz"):
         raise UserError(f"{name} is an archive; unpack it (tar -xzf {name}) and pass its folder.")
     if not path.is_dir():
-        raise UserError(f"{name} is a file; pass a sweep workdir or a trial folder.")
+        raise UserError(
+            f"{name} is a file; pass a sweep workdir, a trial folder, or a .csv file that "
+            "'deepmac-ablate rows' has written.")
     raise UserError(
         f"There are no results in {name}: it has neither plan.json, trials/ nor trial.json. "
         f"{_describe_content(path)}")

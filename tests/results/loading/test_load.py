@@ -247,7 +247,7 @@ def test_a_workdir_on_an_object_store_is_read_like_one_on_a_disk(tmp_path):
     ("", r"Pass the folders below it: .*/alone .*/w\."),
     ("empty", "It is empty"),
     ("other", r"It contains notes\.txt\."),
-    ("other/notes.txt", r"notes\.txt is a file; pass a sweep workdir or a trial folder\."),
+    ("other/notes.txt", r"notes\.txt is a file; pass a sweep workdir, a trial folder, or a \.csv"),
     ("nowhere/at/all", r"/nowhere/at/all' does not exist\. Pass a sweep workdir, a "),
 ])
 def test_a_place_without_results_is_refused(tmp_path, name, message):
