@@ -32,7 +32,8 @@ def _register_table(commands: argparse._SubParsersAction) -> None:
         description="Compare the arms of sweeps: means over seeds with confidence intervals, "
         "paired differences to the baseline, the gap between seen and novel classes, and costs.")
     parser.add_argument(
-        "workdir", metavar="WORKDIR", nargs="+", help="workdir of a sweep, or folder of a trial")
+        "workdir", metavar="WORKDIR", nargs="+",
+        help="workdir of a sweep, folder of a trial, or .csv file from 'deepmac-ablate rows'")
     parser.add_argument(
         "--metric", action="append", default=[], metavar="METRIC",
         help="BOX_SOURCE/METRIC, such as groundtruth/mask_ap; may be given several times "
@@ -149,7 +150,8 @@ def _register_effects(commands: argparse._SubParsersAction) -> None:
         "effects", help="estimate the effect of each axis of a sweep",
         description="Estimate the effect of each level of each axis on a metric for novel and seen "
         "classes, the interactions of axes, and the number of seeds needed to detect them.")
-    parser.add_argument("workdir", metavar="WORKDIR", help="the sweep's workdir")
+    parser.add_argument(
+        "workdir", metavar="WORKDIR", help="the sweep's workdir, or its file of 'rows' (.csv)")
     parser.add_argument(
         "--metric", metavar="METRIC",
         help="BOX_SOURCE/METRIC (default: groundtruth/iou, or detections/mask_ap if no trial has "
