@@ -11,24 +11,24 @@ The last line writes the tables between the marks of ``docs/study.md``, and its 
 
 from __future__ import annotations
 
-import io
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 
 from deepmac_ablate import results
+from deepmac_ablate.results import number_format
 from deepmac_ablate.results.effects.contrasts import Contrast, Group
-from deepmac_ablate.results.report.figures import style
+from deepmac_ablate.results.report.figures import figure_files, style
 from deepmac_ablate.results.report.figures.differences_plot import (
     DrawnDifference,
     draw_differences,
 )
 from deepmac_ablate.results.statistics import mean_interval
+from deepmac_ablate.results.tables.references import REFERENCES
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "analysis" / "study"
@@ -37,7 +37,6 @@ METRIC = "groundtruth/iou"
 HEADS = ("default", "fully_connected", "resnet8", "resnet20", "hourglass10", "hourglass20")
 BOXES = ("proposals", "groundtruth", "jittered")
 HALVES = ("shapes_a", "shapes_b")
-_DOTS_PER_INCH = 150
 
 
 def load_shapes(folder: Path = RESULTS) -> pd.DataFrame:
@@ -113,10 +112,12 @@ def contrast_rows(table: pd.DataFrame) -> str:
              "|---|---:|---|---:|---:|---:|---|"]
     for row in table.itertuples():
         verdict = "shown" if row.p_holm is not None and row.p_holm < 0.05 else ""
+        p, p_holm = (
+            number_format.p_value(None if pd.isna(value) else value)
+            for value in (row.p, row.p_holm))
         lines.append(
             f"| {row.name} | {100 * row.difference:+.1f} | {100 * row.low:+.1f} to "
-            f"{100 * row.high:+.1f} | {row.n} | {_p_text(row.p)} | {_p_text(row.p_holm)} | "
-            f"{verdict} |")
+            f"{100 * row.high:+.1f} | {row.n} | {p} | {p_holm} | {verdict} |")
     return "\n".join(lines)
 
 
@@ -138,25 +139,21 @@ def head_rows(frame: pd.DataFrame) -> str:
             lines.append(
                 f"| {head} | {masks} | {boxes} | {_interval_text(novel.values())} | "
                 f"{_interval_text(seen.values())} | {retention} |")
-    for metric, title in (("iou_filled_box", "floor: filled box"),
-                          ("iou_ellipse", "floor: inscribed ellipse"),
-                          ("iou_ceiling", "ceiling: annotation")):
+    for metric, title in REFERENCES.items():
         half = finished[finished["masks"] == "half"]
         means = [half[f"groundtruth/{metric}/{on}"].mean() for on in ("novel", "seen")]
         lines.append(f"| {title} | | | {100 * means[0]:.1f} | {100 * means[1]:.1f} | |")
     return "\n".join(lines)
 
 
-def draw_contrasts(table: pd.DataFrame, contrasts: Sequence[Contrast]) -> Figure:
+def draw_contrasts(table: pd.DataFrame, contrasts: Sequence[Contrast]) -> Figure | None:
     """Draw the contrasts with their intervals; "*" marks those that the correction leaves."""
-    figure = draw_differences([
+    return draw_differences([
         DrawnDifference(
             f"{item.name}{' *' if p_holm is not None and p_holm < 0.05 else ''}", "novel",
             item.difference)
         for item, p_holm in zip(contrasts, table["p_holm"], strict=True)],
         "difference of mask IoU in ground-truth boxes, novel classes")
-    assert figure is not None
-    return figure
 
 
 def draw_heads(frame: pd.DataFrame) -> Figure:
@@ -199,13 +196,8 @@ def _values(
             for seed, value in zip(rows["seed"], rows[f"{METRIC}/{on}"], strict=True)}
 
 
-def _interval_text(values: Sequence[float]) -> str:
-    mean, low, *_ = mean_interval(list(values))
-    return f"{100 * mean:.1f}" + ("" if low is None else f" ± {100 * (mean - low):.1f}")
-
-
-def _p_text(p: float | None) -> str:
-    return "" if p is None or pd.isna(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+def _interval_text(values: Iterable[float]) -> str:
+    return number_format.interval(mean_interval(list(values)))
 
 
 def minutes_text(frame: pd.DataFrame) -> str:
@@ -218,7 +210,7 @@ def minutes_text(frame: pd.DataFrame) -> str:
         f"{typical:.0f} seconds in the median.")
 
 
-def page_parts(folder: Path = RESULTS) -> tuple[dict[str, str], dict[str, Figure]]:
+def page_parts(folder: Path = RESULTS) -> tuple[dict[str, str], dict[str, Figure | None]]:
     """Return the tables of the page by the name of their mark, and its figures by file name."""
     frame = load_shapes(folder)
     contrasts = shapes_contrasts(frame)
@@ -243,10 +235,8 @@ def main() -> None:
     tables, figures = page_parts()
     PAGE.write_text(with_parts(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
     for name, figure in figures.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, facecolor="white")
-        image = Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=64)
-        image.save(ROOT / "docs" / "pictures" / name, optimize=True)
+        if figure is not None:
+            (ROOT / "docs" / "pictures" / name).write_bytes(figure_files.to_png(figure))
 
 
 if __name__ == "__main__":

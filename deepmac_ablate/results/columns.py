@@ -74,6 +74,11 @@ def axis_column(axis: str) -> str:
     return f"{_AXIS}{axis}" if axis in FIXED else axis
 
 
+def axis_name(column: str) -> str:
+    """Return the name of the axis that a column is about, the inverse of `axis_column`."""
+    return column.removeprefix(_AXIS)
+
+
 def axes(frame: pd.DataFrame) -> list[str]:
     """Return the names of the columns of axes, in order."""
     return [name for name in frame.columns if name not in FIXED and "/" not in name]

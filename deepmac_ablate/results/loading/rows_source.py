@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,6 @@ from deepmac_ablate.results.loading.source import TrialRecord
 from deepmac_ablate.safe_text import unprotect_cell
 from deepmac_ablate.storage import file_io
 
-_AXIS = "axis:"
 # Of the fixed columns, those that a record has not; `folder` would name one of another machine.
 _LEFT_OUT = ("code_state", "folder")
 
@@ -34,8 +34,8 @@ class RowsFileSource:
 
     def axes(self) -> Sequence[str]:
         """Return the axes, in the order of their columns."""
-        heads, _ = self._read()
-        return [name for head in heads if (name := _axis_of(head))]
+        heads, _ = self._content
+        return [columns.axis_name(head) for head in heads if _is_axis(head)]
 
     def trials(self) -> Iterable[TrialRecord]:
         """Return the trials in the order of the rows.
@@ -43,10 +43,11 @@ class RowsFileSource:
         Raises:
             UserError: If the file is not such a CSV file, or a number in it is none.
         """
-        _, rows = self._read()
+        _, rows = self._content
         return [self._record(number, row) for number, row in enumerate(rows, 2)]
 
-    def _read(self) -> tuple[Sequence[str], list[dict[str, str]]]:
+    @functools.cached_property
+    def _content(self) -> tuple[Sequence[str], list[dict[str, str]]]:
         try:
             text = (file_io.read(self._path) or b"").decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -66,7 +67,8 @@ class RowsFileSource:
             name: self._value(number, name, cells[name]) for name in columns.FIXED
             if name in cells and name not in _LEFT_OUT}
         levels = {
-            axis: unprotect_cell(cell) for head, cell in cells.items() if (axis := _axis_of(head))}
+            columns.axis_name(head): unprotect_cell(cell)
+            for head, cell in cells.items() if _is_axis(head)}
         metrics = {
             head: self._value(number, head, cells[head]) if head in cells else math.nan
             for head in row if head.count("/") >= 2}
@@ -89,8 +91,5 @@ class RowsFileSource:
             ) from error
 
 
-def _axis_of(head: str) -> str:
-    """Return the axis that a column is about; empty for other columns."""
-    if head in columns.FIXED or "/" in head:
-        return ""
-    return head.removeprefix(_AXIS)
+def _is_axis(head: str) -> bool:
+    return head not in columns.FIXED and "/" not in head
