@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +24,17 @@ from PIL import Image
 
 from deepmac_ablate import results
 from deepmac_ablate.errors import UserError
-from deepmac_ablate.results.arms import group_by_arm
+from deepmac_ablate.results.arms import ArmTrials, group_by_arm
 from deepmac_ablate.results.report import evaluation_artifacts
 from deepmac_ablate.results.report.crops import draw_crop
-from deepmac_ablate.results.report.evaluation_artifacts import (
-    EvaluatedDataset,
-    RepresentativeTrial,
-)
 from deepmac_ablate.results.report.figures import style
 from deepmac_ablate.results.report.figures.arms_plot import draw_arms
 from deepmac_ablate.results.report.figures.noise_plot import draw_noise
 
 _METRIC = "groundtruth/iou"
 _NOISE = "val-groundtruth-jittered0.1-jittered0.2-jittered0.4-jittered0.6"
-_DOTS_PER_INCH = 150
-_COLORS = 128
+_DOTS_PER_INCH = 130
+_COLORS = 256
 
 
 def make_pictures(workdir: str, output: Path) -> None:
@@ -52,15 +48,8 @@ def make_pictures(workdir: str, output: Path) -> None:
         UserError: If the images on which it was evaluated are not available.
     """
     arms = group_by_arm(results.load(workdir)).arms
-    trials = evaluation_artifacts.choose_trials(arms)
-    dataset = evaluation_artifacts.find_dataset(trials, None)
-    if not dataset.annotations:
-        raise UserError(
-            f"The images on which {workdir} was evaluated are not where they were; run this from "
-            "the folder that it was launched from.")
-    objects = pd.concat([evaluation_artifacts.read_instances(trial) for trial in trials])
     output.mkdir(parents=True, exist_ok=True)
-    save(draw_masks(trials, dataset, objects), output / "masks.png")
+    save(draw_masks({arm.label: arm for arm in arms}, (0.5,)), output / "masks.png")
     save(draw_arms(arms, _METRIC), output / "arms.png")
     try:
         noisy = results.load(workdir, evaluation=_NOISE)
@@ -70,46 +59,69 @@ def make_pictures(workdir: str, output: Path) -> None:
         save(draw_noise(group_by_arm(noisy).arms), output / "box_noise.png")
 
 
-def median_object(objects: pd.DataFrame) -> int:
-    """Choose the novel-class object with the median of the mean IoU over the arms.
+def object_at(objects: pd.DataFrame, share: float) -> int:
+    """Choose a novel-class object by the rank of its mean IoU over the arms.
 
     Args:
         objects: A row per object and arm, with `role`, `annotation_id` and `iou`.
+        share: The share of objects below it, in [0, 1]; 0.5 is the median.
 
     Returns:
-        Its annotation id; of an even number of objects, the lower of the two in the middle.
+        Its annotation id; between two ranks, that of the lower.
     """
     novel = objects[objects["role"] == "novel"]
     means = novel.groupby("annotation_id")["iou"].mean().sort_values(kind="stable")
-    return int(means.index[(len(means) - 1) // 2])
+    return int(means.index[int((len(means) - 1) * share)])
 
 
 def draw_masks(
-    trials: Sequence[RepresentativeTrial], dataset: EvaluatedDataset, objects: pd.DataFrame
+    arms: Mapping[str, ArmTrials], shares: Sequence[float], width: float = 1.5
 ) -> Figure:
-    """Draw the median object: its ground-truth mask, then the mask of every arm, compared."""
-    chosen = median_object(objects)
-    annotation = dataset.annotations[chosen]
-    pixels = dataset.read_pixels([annotation["image_id"]])[annotation["image_id"]]
-    ious = objects[objects["annotation_id"] == chosen].set_index("arm")["iou"]
-    name = objects.set_index("annotation_id")["name"][chosen].iloc[0]
-    truth = annotation["segmentation"]
-    shown = {"ground truth": (truth, None, f"novel class: {name}")}
-    for trial in trials:
-        predicted = evaluation_artifacts.read_predicted_masks(trial, [chosen])[chosen]
-        shown[trial.arm] = (predicted["segmentation"], truth, f"IoU {100 * ious[trial.arm]:.0f} %")
+    """Draw a row per object: its ground-truth mask, then the mask of every arm, compared.
+
+    Args:
+        arms: The arms by title.
+        shares: The ranks of the objects, see `object_at`.
+        width: The width of a panel in inches.
+
+    Raises:
+        UserError: If the images on which the arms were evaluated are not available.
+    """
+    titles = {arm.label: title for title, arm in arms.items()}
+    trials = evaluation_artifacts.choose_trials(list(arms.values()))
+    dataset = evaluation_artifacts.find_dataset(trials, None)
+    if not dataset.annotations:
+        raise UserError(
+            "The images on which the sweep was evaluated are not where they were; run this from "
+            "the folder that it was launched from.")
+    objects = pd.concat([evaluation_artifacts.read_instances(trial) for trial in trials])
+    names = objects.drop_duplicates("annotation_id").set_index("annotation_id")["name"]
     with style.applied():
-        figure = style.new_figure(height=2.05, width=1.5 * len(shown))
-        panels = figure.subplots(1, len(shown), squeeze=False)[0]
-        for panel, (title, (mask, annotated, caption)) in zip(panels, shown.items(), strict=True):
-            crop = draw_crop(
-                pixels, mask, pixels.shape[:2], annotation["bbox"], "novel", annotated)
-            panel.imshow(np.asarray(Image.open(io.BytesIO(crop))), interpolation="none")
-            panel.set_title(title.replace("+", "\n+ "))
-            panel.set_xlabel(caption)
-            panel.set_xticks([])
-            panel.set_yticks([])
-            panel.spines[:].set_visible(False)
+        figure = style.new_figure(
+            height=0.2 + (width + 0.3) * len(shares), width=width * (len(trials) + 1))
+        grid = figure.subplots(len(shares), len(trials) + 1, squeeze=False)
+        for panels, share in zip(grid, shares, strict=True):
+            chosen = object_at(objects, share)
+            annotation = dataset.annotations[chosen]
+            pixels = dataset.read_pixels([annotation["image_id"]])[annotation["image_id"]]
+            ious = objects[objects["annotation_id"] == chosen].set_index("arm")["iou"]
+            truth = annotation["segmentation"]
+            shown = {"ground truth": (truth, None, f"novel: {names[chosen]}")}
+            for trial in trials:
+                predicted = evaluation_artifacts.read_predicted_masks(trial, [chosen])[chosen]
+                shown[titles[trial.arm]] = (
+                    predicted["segmentation"], truth, f"IoU {100 * ious[trial.arm]:.0f} %")
+            for panel, (title, (mask, annotated, caption)) in zip(
+                    panels, shown.items(), strict=True):
+                crop = draw_crop(
+                    pixels, mask, pixels.shape[:2], annotation["bbox"], "novel", annotated)
+                panel.imshow(np.asarray(Image.open(io.BytesIO(crop))), interpolation="none")
+                if share == shares[0]:
+                    panel.set_title(title.replace("+", "\n+ "))
+                panel.set_xlabel(caption)
+                panel.set_xticks([])
+                panel.set_yticks([])
+                panel.spines[:].set_visible(False)
     return figure
 
 

@@ -267,4 +267,4 @@ def test_the_object_of_the_picture_is_the_median() -> None:
     objects = pd.DataFrame([
         {"annotation_id": key, "role": "seen" if key == 4 else "novel", "iou": iou}
         for key, both in ious.items() for iou in both])
-    assert 3 == make_pictures.median_object(objects)
+    assert 3 == make_pictures.object_at(objects, 0.5)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from deepmac_ablate import class_splits, results
 from deepmac_ablate.errors import UserError, did_you_mean
@@ -127,12 +128,20 @@ def plot(
     classes = results.per_class(frame)
     data = make_plot_data(_with_split(frame, split), classes, metric, split)
     made = PLOTS[name](data)
-    title = f"{made.title}: {metric_title(metric)}"
-    drawn = ""
-    if made.figure is not None:
-        drawn = to_inline_svg(made.figure, f"{name}-{next(_numbers)}", title)
-    html = page.render_template("figure.html.j2", title=title, svg=drawn, caption=made.caption)
-    return NotebookOutput(html, f"{title}\n{made.caption}")
+    return show_figure(made.figure, f"{made.title}: {metric_title(metric)}", made.caption)
+
+
+def show_figure(figure: Figure | None, title: str, caption: str = "") -> NotebookOutput:
+    """Return a figure of one's own with its title and caption, as `plot` shows those of the report.
+
+    Args:
+        figure: The figure; None if there is nothing to draw, which the caption explains.
+        title: The title.
+        caption: What else there is to say.
+    """
+    drawn = "" if figure is None else to_inline_svg(figure, f"figure-{next(_numbers)}", title)
+    html = page.render_template("figure.html.j2", title=title, svg=drawn, caption=caption)
+    return NotebookOutput(html, f"{title}\n{caption}".rstrip())
 
 
 def gallery(

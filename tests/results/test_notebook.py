@@ -23,6 +23,7 @@ PARAMETERS = {
     "per_class": {
         "SWEEP": "recorded_a", "ARM_A": "default+proposals+shapes_a",
         "ARM_B": "hourglass20+groundtruth+shapes_a", "RESAMPLES": 100},
+    "study": {"CHECKOUT": str(ROOT)},
     "two_sweeps": {"SWEEPS": ["recorded_a", "recorded_b"]},
 }
 

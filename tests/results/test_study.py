@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 import zlib
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import stats
 
-from analysis import study
-from deepmac_ablate import results
+from analysis import study, study_page
 from deepmac_ablate.results.formats import frame_text
 from deepmac_ablate.sweep.sweep_file import load_sweep
 from tests.helpers.result_frames import arm, frame
@@ -34,16 +35,17 @@ def novel(levels, seed) -> float:
             + noise(sorted(levels.items()), seed))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The files that the study reads, for every arm of its sweep."""
-    path = tmp_path_factory.mktemp("study")
+def trials_of(sweep, value_of):
+    """Rows and classes as `deepmac-ablate rows` writes them, for every arm of a sweep."""
     rows, classes = [], []
-    for each in load_sweep(str(ROOT / "sweeps/study.py")).arms:
-        values = [novel(each.levels, seed) for seed in each.seeds]
+    for each in load_sweep(str(ROOT / sweep)).arms:
+        values = [value_of(each.levels, seed) for seed in each.seeds]
         numbers = {f"{study.METRIC}/seen": [value + 0.05 for value in values]}
         if each.levels["seen"] != "all":
             numbers[f"{study.METRIC}/novel"] = values
+        if each.levels.get("detector") != "none" and "pictures" not in each.levels:
+            numbers["detections/mask_ap/novel"] = [value - 0.4 for value in values]
+        numbers |= {f"{study.METRIC}_instances/{on}": values for on in ("novel", "seen")}
         numbers |= {f"groundtruth/{name}/{on}": [value] * len(values)
                     for name, value in METRICS.items() for on in ("novel", "seen")}
         trials = arm(each.label, numbers, each.levels, seeds=each.seeds, train_seconds=30.0)
@@ -53,18 +55,41 @@ def folder(tmp_path_factory):
              "role": "seen" if each.levels["seen"] in (half, "all") else "novel",
              "iou": value + 0.04 + number / 100}
             for row, value in zip(trials, values, strict=True) for number, half in CLASSES.items()]
-    (path / "shapes.csv").write_text(frame_text(frame(rows), "csv"))
-    pd.DataFrame(classes).to_csv(path / "shapes_classes.csv", index=False)
+    return frame(rows), pd.DataFrame(classes)
+
+
+def detected(levels, seed) -> float:
+    return (HEADS[levels["mask_head"]] - 0.02 * (levels["detector"] == "none")
+            + noise(sorted(levels.items()), seed))
+
+
+def pictured(levels, seed) -> float:
+    return (0.66 + HEADS.get(levels["mask_head"], 0.72) / 8
+            - 0.005 * (levels["box_source"] == "jittered")
+            + noise(sorted(levels.items()), seed) / 2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The files that the study reads, for every arm of its sweeps."""
+    path = tmp_path_factory.mktemp("study")
+    for name, sweep, value_of in (
+            ("shapes", "sweeps/study.py", novel), ("reruns", "sweeps/study.py:RERUN", novel),
+            ("detectors", "sweeps/detectors.py:SHAPES", detected),
+            ("pictures", "sweeps/real_pictures.py", pictured)):
+        rows, classes = trials_of(sweep, value_of)
+        (path / f"{name}.csv").write_text(frame_text(rows, "csv"))
+        classes.to_csv(path / f"{name}_classes.csv", index=False)
     return path
 
 
 def test_contrasts_are_those_of_the_design(folder):
     """In its order, over eight replicates; those against the oracle take its novel classes."""
-    found = study.shapes_contrasts(study.load_shapes(folder))
+    parts = study.load_parts(folder)
+    found = [each for part in parts.values() for each in part.contrasts]
     design = (ROOT / "analysis/study_design.md").read_text()
     rows = [line.split("|")[1].strip() for line in design.splitlines() if line.startswith("| ")]
-    of_part_a = rows[rows.index("contrast") + 1:rows.index("detector, default")]
-    assert of_part_a == [each.name for each in found]
+    assert rows[rows.index("contrast") + 1:] == [each.name for each in found]
     assert {8} == {each.difference.n for each in found}
     by_name = {each.name: each.difference.mean for each in found}
 
@@ -86,24 +111,78 @@ def test_contrasts_are_those_of_the_design(folder):
     assert math.isclose(
         mean("default") - oracle, by_name["novel against oracle, default"], abs_tol=1e-9)
     assert math.isclose(0, by_name["deep, novel against seen"], abs_tol=1e-9)
+    gaps = [
+        detected({"mask_head": "default", "detector": "none", "seen": half}, seed)
+        - detected({"mask_head": "default", "detector": "mask_rcnn", "seen": half}, seed)
+        for half in study.HALVES for seed in range(4)]
+    assert math.isclose(statistics.fmean(gaps), by_name["detector, default"], abs_tol=1e-9)
+    jitter = [
+        statistics.fmean(
+            sign * pictured({"mask_head": head, "box_source": boxes, "weak_losses": "none",
+                             "seen": seen, "pictures": f"split{number}"}, 0)
+            for head in HEADS for sign, boxes in ((2, "jittered"), (-2, "groundtruth")))
+        for seen in ("voc", "nonvoc") for number in range(4)]
+    assert math.isclose(statistics.fmean(jitter), by_name["pictures: jitter"], abs_tol=1e-9)
 
 
 def test_tables_and_figures_show_every_contrast_and_head(folder):
     """As Markdown between the marks of a page; numbers in percent, with the floors."""
-    tables, figures = study.page_parts(folder)
-    page = study.with_parts(
-        "# Study\n<!-- contrasts -->\nold\n<!-- end -->\n\n<!-- heads -->\n\n<!-- end -->\n",
-        tables)
+    tables, figures = study_page.page_parts(folder)
+    page = study_page.with_parts("# Study\n" + "".join(
+        f"<!-- {name} -->\nold\n<!-- end -->\n\n" for name in tables), tables)
+    assert {"contrasts", "heads", "time", "detectors", "pictures", "instances", "ranks",
+            "reruns"} == set(tables)
     assert "old" not in page
-    loaded = study.load_shapes(folder)
-    [deep] = [each for each in study.shapes_contrasts(loaded) if each.name == "deep"]
+    contrasts = [
+        each for part in study.load_parts(folder).values() for each in part.contrasts]
+    [deep] = [each for each in contrasts if each.name == "deep"]
     shown = next(line for line in page.splitlines() if line.startswith("| deep |"))
     assert shown.startswith(f"| deep | {100 * deep.difference.mean:+.1f} | ")
     assert shown.endswith("| <0.001 | <0.001 | shown |")
-    assert "| floor: inscribed ellipse | | | 60.0 | 60.0 | |" in page
-    assert page == study.with_parts(page, tables)
+    assert "| floor: inscribed ellipse |  |  |  | 60.0 | 60.0 |  |  |" in page
+    assert page == study_page.with_parts(page, tables)
     texts = {text.get_text() for text in figures["study_heads.png"].axes[0].get_yticklabels()}
     assert set(study.HEADS) == texts
-    assert len(results.contrast_table(study.shapes_contrasts(loaded))) == len(
-        figures["study_contrasts.png"].axes[0].get_yticklabels())
-    assert tables["time"].startswith("232 trials with 116 minutes")
+    assert len(contrasts) == len(figures["study_contrasts.png"].axes[0].get_yticklabels())
+    assert tables["time"].splitlines() == [
+        "Part A: 232 trials, 116 minutes of training, 30 seconds in the median.",
+        "Part B: 32 trials, 16 minutes of training, 30 seconds in the median.",
+        "Part C: 96 trials, 48 minutes of training, 30 seconds in the median."]
+    # The differences by instance are those of the classes here, but their correction is not.
+    by_class = re.search(r"\| pictures: jitter \| (.*?) \| 8 \|", tables["contrasts"])[1]
+    assert by_class == re.search(r"\| pictures: jitter \| (.*?) \| 8 \|", tables["instances"])[1]
+    ranks = re.findall(r"\((\d)\) \| [\d.]+ \((\d)\)", tables["ranks"])
+    tau = stats.kendalltau(*zip(*ranks, strict=True)).statistic
+    assert len(ranks) == len(study.HEADS)
+    assert f"Kendall's τ = {tau:.2f}," in tables["ranks"]
+    # Masks in detected boxes are a matter of those with a detector.
+    assert re.search(r"\| default \| none \| [\d.]+ ± [\d.]+ \| [\d.]+ ± [\d.]+ \| - \|", page)
+
+
+def test_a_part_without_results_is_left_out(folder, tmp_path):
+    """And with it its contrasts and its table."""
+    for name in ("shapes.csv", "shapes_classes.csv", "detectors.csv"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    tables, _ = study_page.page_parts(tmp_path)
+    assert "| detector, default |" in tables["contrasts"]
+    assert "| pictures: deep |" not in tables["contrasts"]
+    assert set(tables) == {"contrasts", "time", "heads", "detectors"}
+
+
+def test_reruns_are_held_against_the_interval_for_a_new_mean(folder):
+    """A trial with masks of all classes counts once; the interval is scipy's t."""
+    tables, _ = study_page.page_parts(folder)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]]
+            for line in tables["reruns"].splitlines()[2:]]
+    assert [(row[0], row[2], row[3], row[-2]) for row in rows] == [
+        ("default", "projection", "half", "8"), ("hourglass20", "projection", "half", "8"),
+        ("hourglass20", "none", "all", "4")]
+    old = [0.7, 0.71, 0.69, 0.72]
+    low, high = study_page.prediction_interval(old, 8)
+    half = (1 / 4 + 1 / 8) ** 0.5 * statistics.stdev(old)
+    expected = stats.t.interval(0.95, 3, statistics.fmean(old), half)
+    assert (low, high) == pytest.approx(expected, abs=1e-9)
+    shifted = study.load_shapes(folder, "reruns")
+    shifted[f"{study.METRIC}/novel"] += 0.1
+    frames = study.load_shapes(folder)
+    assert study_page.rerun_rows(frames, shifted).count("| no |") == len(rows)

@@ -1,0 +1,281 @@
+"""Write the tables and figures of ``docs/study.md`` from the results in ``analysis/study``.
+
+::
+
+    python -m analysis.study_page
+    python -m analysis.study_page --masks runs/study
+
+The tables go between the marks ``<!-- NAME -->`` and ``<!-- end -->`` of the page. The second form
+draws the masks of the heads as well, for which the workdir of part A has to be there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy import stats
+
+from analysis import study
+from deepmac_ablate import results
+from deepmac_ablate.results import number_format
+from deepmac_ablate.results.arms import group_by_arm
+from deepmac_ablate.results.effects.contrasts import Contrast
+from deepmac_ablate.results.report.figures import style
+from deepmac_ablate.results.report.figures.differences_plot import (
+    DrawnDifference,
+    draw_differences,
+)
+from deepmac_ablate.results.statistics import mean_interval
+from deepmac_ablate.results.tables.references import REFERENCES
+from docs import make_pictures
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "study.md"
+PICTURES = ROOT / "docs" / "pictures"
+
+
+def contrast_rows(contrasts: Sequence[Contrast]) -> str:
+    """Return contrasts as a Markdown table, in points of mask IoU."""
+    rows = []
+    for row in results.contrast_table(contrasts).itertuples():
+        p, p_holm = (
+            number_format.p_value(None if pd.isna(value) else value)
+            for value in (row.p, row.p_holm))
+        rows.append([
+            row.name, f"{100 * row.difference:+.1f}",
+            f"{100 * row.low:+.1f} to {100 * row.high:+.1f}", str(row.n), p, p_holm,
+            "shown" if row.p_holm < 0.05 else ""])
+    heads = ["contrast", "difference", "95 % interval", "n", "p", "p, corrected", ""]
+    return _markdown(heads, rows)
+
+
+def score_rows(frame: pd.DataFrame, axes: Sequence[str]) -> str:
+    """Return scores by levels of axes as a Markdown table: means and t intervals, in percent.
+
+    Rows with masks of half of the classes also have their retention, if the frame knows the oracle.
+    """
+    metrics = {"novel": f"{study.METRIC}/novel", "seen": f"{study.METRIC}/seen",
+               "mask AP, novel": "detections/mask_ap/novel"}
+    finished = frame[frame["status"] == "finished"]
+    shown = {title: metric for title, metric in metrics.items()
+             if metric in finished and finished[metric].notna().any()}
+    has_oracle = "masks" in axes
+    heads = [*(axis.replace("_", " ") for axis in axes), *shown, *["retention"] * has_oracle]
+    table = []
+    for levels, rows in _groups(finished, axes):
+        cells = [interval_text(_by_seed(rows, metric).values()) for metric in shown.values()]
+        if has_oracle:
+            known = dict(zip(axes, levels, strict=True))
+            cells.append(_retention(finished, rows) if known["masks"] == "half" else "")
+        table.append([*levels, *cells])
+    for metric, title in REFERENCES.items():
+        means = [100 * finished[f"groundtruth/{metric}/{on}"].mean() for on in ("novel", "seen")]
+        cells = [f"{mean:.1f}" for mean in means] + [""] * (len(heads) - len(axes) - 2)
+        table.append([title, *[""] * (len(axes) - 1), *cells])
+    return _markdown(heads, table, len(axes))
+
+
+def rerun_rows(frame: pd.DataFrame, rerun: pd.DataFrame) -> str:
+    """Return the means of rows that were trained again, beside the intervals for a new mean."""
+    axes = ["mask_head", "box_source", "weak_losses", "masks"]
+    first = dict(_groups(frame, axes))
+    table = []
+    for levels, rows in _groups(rerun, axes):
+        # A trial of the oracle counts for both halves of the classes, but once.
+        old, new = (
+            each.groupby("trial")[f"{study.METRIC}/novel"].mean().tolist()
+            for each in (first[levels], rows))
+        low, high = prediction_interval(old, len(new))
+        table.append([
+            *levels, interval_text(old), f"{100 * low:.1f} to {100 * high:.1f}", interval_text(new),
+            str(len(new)), "yes" if low <= statistics.fmean(new) <= high else "no"])
+    heads = [*(axis.replace("_", " ") for axis in axes), "study", "interval for a new mean",
+             "new seeds", "n", "inside"]
+    return _markdown(heads, table, len(axes))
+
+
+def rank_rows(shapes: pd.DataFrame, pictures: pd.DataFrame) -> str:
+    """Return mask IoU of the heads on novel classes of both datasets, and the ranks' correlation.
+
+    All heads are trained in ground-truth boxes without weak losses.
+    """
+    means = pd.DataFrame({
+        name: {
+            levels[0]: rows[f"{study.METRIC}/novel"].mean()
+            for levels, rows in _groups(frame, ["mask_head", *names])
+            if levels[0] in study.HEADS and levels[1:] == tuple(names.values())}
+        for name, frame, names in (
+            ("shapes", shapes, study.PLAIN | {"masks": "half"}),
+            ("pictures", pictures, study.PLAIN))})
+    ranks = means.rank(ascending=False)
+    table = [
+        [head, *(f"{100 * means.loc[head, column]:.1f} ({ranks.loc[head, column]:.0f})"
+                 for column in means)]
+        for head in means.index]
+    found = stats.kendalltau(means["shapes"], means["pictures"])
+    return _markdown(["mask head", "built-in dataset (rank)", "pictures (rank)"], table) + (
+        f"\n\nKendall's τ = {found.statistic:.2f}, p = {number_format.p_value(found.pvalue)}.")
+
+
+def prediction_interval(values: Sequence[float], n: int) -> tuple[float, float]:
+    """Return the 95 % interval for the mean of n further values: mean ± t · sd · √(1/m + 1/n)."""
+    of_mean = mean_interval(values)
+    half = (of_mean.high - of_mean.mean) * (1 + of_mean.n / n) ** 0.5
+    return of_mean.mean - half, of_mean.mean + half
+
+
+def draw_contrasts(contrasts: Sequence[Contrast]) -> Figure | None:
+    """Draw the contrasts with their intervals; "*" marks those that the correction leaves."""
+    corrected = results.contrast_table(contrasts)["p_holm"]
+    return draw_differences([
+        DrawnDifference(
+            f"{item.name}{' *' if p_holm is not None and p_holm < 0.05 else ''}", "novel",
+            item.difference)
+        for item, p_holm in zip(contrasts, corrected, strict=True)],
+        "difference of mask IoU in ground-truth boxes, novel classes")
+
+
+def draw_heads(frame: pd.DataFrame) -> Figure:
+    """Draw mask IoU on novel classes by head and box source, beside that of the oracle."""
+    finished = frame[(frame["status"] == "finished") & (frame["weak_losses"] == "none")]
+    groups = dict(_groups(finished, ["mask_head", "masks", "box_source"]))
+    columns = {("half", boxes): boxes for boxes in study.BOXES} | {
+        ("all", "groundtruth"): "all masks"}
+    with style.applied():
+        figure = style.new_figure(3.4)
+        panel = figure.subplots()
+        for number, (column, title) in enumerate(columns.items()):
+            signs = style.arm_styles(columns.values())[title]
+            for place, head in enumerate(study.HEADS):
+                if (head, *column) not in groups:
+                    continue
+                values = _by_seed(groups[head, *column], f"{study.METRIC}/novel").values()
+                mean, low, high, *_ = mean_interval(list(values))
+                row = place + 0.16 * (number - 1.5)
+                if low is not None and high is not None:
+                    panel.plot([100 * low, 100 * high], [row, row], color=signs["color"],
+                               **style.INTERVAL)
+                panel.plot(100 * mean, row, color=signs["color"], marker=signs["marker"],
+                           label=title if place == 0 else None, **style.MEAN)
+        for metric in ("iou_ellipse", "iou_ceiling"):
+            panel.axvline(100 * finished[f"groundtruth/{metric}/novel"].mean(),
+                          **style.REFERENCES[metric])
+        style.label_rows(panel, list(study.HEADS))
+        panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+        style.set_x_title(figure, "mask IoU of novel classes in ground-truth boxes, in %")
+    return figure
+
+
+def draw_masks(workdir: str) -> Figure:
+    """Draw what the heads, trained in ground-truth boxes, make of three objects of novel classes.
+
+    Their ranks are a tenth, the half and nine tenths, see `make_pictures.object_at`.
+    """
+    arms = {arm.label: arm for arm in group_by_arm(results.load(workdir)).arms}
+    heads = {head: arms[f"{head}+groundtruth+shapes_a+none"] for head in study.HEADS}
+    return make_pictures.draw_masks(heads, (0.1, 0.5, 0.9), 1.15)
+
+
+def minutes_text(parts: Mapping[str, study.Part]) -> str:
+    """Return the number of trials and their training time."""
+    lines = []
+    for name, part in parts.items():
+        trials = part.frame.drop_duplicates("trial")
+        seconds = trials["train_seconds"].dropna()
+        lines.append(
+            f"Part {name}: {len(trials)} trials, {seconds.sum() / 60:.0f} minutes of training, "
+            f"{seconds.median():.0f} seconds in the median.")
+    return "\n".join(lines)
+
+
+def page_parts(folder: Path = study.RESULTS) -> tuple[dict[str, str], dict[str, Figure | None]]:
+    """Return the tables of the page by the name of their mark, and its figures by file name."""
+    parts = study.load_parts(folder)
+    contrasts = [contrast for part in parts.values() for contrast in part.contrasts]
+    shapes = parts["A"].frame
+    tables = {
+        "contrasts": contrast_rows(contrasts), "time": minutes_text(parts),
+        "heads": score_rows(shapes, ["mask_head", "box_source", "weak_losses", "masks"])}
+    if "B" in parts:
+        tables["detectors"] = score_rows(parts["B"].frame, ["mask_head", "detector"])
+    if "C" in parts:
+        pictures = parts["C"].frame
+        tables |= {
+            "pictures": score_rows(pictures, ["mask_head", "box_source", "weak_losses"]),
+            "instances": contrast_rows(
+                study.pictures_contrasts(pictures, "groundtruth/iou_instances")),
+            "ranks": rank_rows(shapes, pictures)}
+    if (folder / "reruns.csv").exists():
+        tables["reruns"] = rerun_rows(shapes, study.load_shapes(folder, "reruns"))
+    return tables, {
+        "study_contrasts.png": draw_contrasts(contrasts), "study_heads.png": draw_heads(shapes)}
+
+
+def with_parts(page: str, parts: Mapping[str, str]) -> str:
+    """Return a page with the text between ``<!-- NAME -->`` and ``<!-- end -->`` replaced."""
+    for name, text in parts.items():
+        page = re.sub(
+            rf"(<!-- {name} -->\n).*?(\n<!-- end -->)",
+            lambda found, text=text: f"{found[1]}\n{text}\n{found[2]}", page, flags=re.DOTALL)
+    return page
+
+
+def interval_text(values: Iterable[float]) -> str:
+    """Return a mean and its t interval in percent, or "-" for no values."""
+    return number_format.interval(mean_interval(list(values)))
+
+
+def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
+    """Return a Markdown table whose columns after the first `names` are aligned to the right."""
+    rules = ["---"] * names + ["---:"] * (len(heads) - names)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rules, *rows))
+
+
+def _groups(
+    frame: pd.DataFrame, axes: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Yield the finished trials by levels, in the order of the sweep."""
+    finished = frame[frame["status"] == "finished"]
+    for levels, rows in finished.groupby(list(axes), sort=False):
+        yield tuple(map(str, levels)), rows
+
+
+def _by_seed(rows: pd.DataFrame, metric: str) -> dict[int, float]:
+    """Return a metric by replicate."""
+    known = rows.dropna(subset=[metric])
+    return {int(seed): float(value)
+            for seed, value in zip(known["seed"], known[metric], strict=True)}
+
+
+def _retention(frame: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """Return novel classes as a share of the same classes in the oracle of the same head."""
+    oracle = frame[(frame["masks"] == "all") & (frame["mask_head"] == rows["mask_head"].iloc[0])]
+    metric = f"{study.METRIC}/novel"
+    of_oracle = _by_seed(oracle, metric)
+    shares = [value / of_oracle[seed] for seed, value in _by_seed(rows, metric).items()
+              if seed in of_oracle]
+    return interval_text(shares) if shares else ""
+
+
+def main() -> None:
+    """Write the tables and figures of the page."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--masks", metavar="WORKDIR", help="draw masks, too, of this workdir")
+    args = parser.parse_args()
+    tables, figures = page_parts()
+    if args.masks:
+        figures["study_masks.png"] = draw_masks(args.masks)
+    PAGE.write_text(with_parts(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    for name, figure in figures.items():
+        if figure is not None:
+            make_pictures.save(figure, PICTURES / name)
+
+
+if __name__ == "__main__":
+    main()
