@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from deepmac_ablate.launch.supervision import locks
-from deepmac_ablate.launch.supervision.disk_lease import TTL
+from deepmac_ablate.launch.supervision.lock_holder import TTL
 from deepmac_ablate.launch.sweep_workdir import SweepWorkdir
 from deepmac_ablate.storage import file_io
 from deepmac_ablate.sweep.plan import Plan, PlannedTrial

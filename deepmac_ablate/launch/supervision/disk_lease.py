@@ -23,6 +23,8 @@ import psutil
 
 from deepmac_ablate.launch.supervision import processes
 from deepmac_ablate.launch.supervision.lock_holder import (
+    RENEWAL,
+    TTL,
     Lock,
     LockHeldError,
     in_use_message,
@@ -30,10 +32,6 @@ from deepmac_ablate.launch.supervision.lock_holder import (
 )
 from deepmac_ablate.storage import disk
 from deepmac_ablate.storage.disk import StorageError
-
-# Seconds without renewal after which a lease expires, and between two renewals.
-TTL = 90.0
-RENEWAL = 15.0
 
 # Two that withdraw for one another try again for a while, at random moments.
 _SECONDS_OF_TRIES = 1.0

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from deepmac_ablate.launch.supervision.lock_holder import (
+    RENEWAL,
+    TTL,
     Lock,
     LockHeldError,
     in_use_message,
@@ -22,11 +24,6 @@ from deepmac_ablate.launch.supervision.lock_holder import (
 )
 from deepmac_ablate.storage.gcs import ObjectStore, TimeLimits
 from deepmac_ablate.storage.gcs_errors import StorageError
-
-# Seconds without renewal after which a lock expires.
-TTL = 90.0
-# Seconds between two renewals.
-RENEWAL = 15.0
 
 # Upper limit between two reads of a lock whose holder gives no sign of life.
 _SECONDS_BETWEEN_READS = 5.0

@@ -14,6 +14,10 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.launch.supervision import processes
 from deepmac_ablate.storage.strict_json import PID, TEXT, TIME, check_fields, from_json, optional
 
+# Seconds without renewal after which a lock that is renewed expires, and between two renewals.
+TTL = 90.0
+RENEWAL = 15.0
+
 _FIELDS = {
     "what": optional(TEXT), "host": optional(TEXT), "pid": optional(PID), "user": optional(TEXT),
     "process_started": optional(TEXT), "started": optional(TIME), "path": optional(TEXT)}
