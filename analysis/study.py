@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,3 +153,19 @@ def load_parts(folder: Path = RESULTS) -> dict[str, Part]:
     frames = {part: (load(folder), contrasts) for part, (name, load, contrasts) in loaders.items()
               if (folder / f"{name}.csv").exists()}
     return {part: Part(frame, contrasts(frame)) for part, (frame, contrasts) in frames.items()}
+
+
+def groups(
+    frame: pd.DataFrame, axes: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Yield the finished trials by levels, in the order of the sweep."""
+    finished = frame[frame["status"] == "finished"]
+    for levels, rows in finished.groupby(list(axes), sort=False):
+        yield tuple(map(str, levels)), rows
+
+
+def by_seed(rows: pd.DataFrame, metric: str) -> dict[int, float]:
+    """Return a metric by replicate."""
+    known = rows.dropna(subset=[metric])
+    return {int(seed): float(value)
+            for seed, value in zip(known["seed"], known[metric], strict=True)}

@@ -1,11 +1,11 @@
-"""Write the tables and figures of ``docs/study.md`` from the results in ``analysis/study``.
+"""Write the tables and figures of ``docs/study.md`` and README from ``analysis/study``.
 
 ::
 
     python -m analysis.study_page
     python -m analysis.study_page --masks runs/study
 
-The tables go between the marks ``<!-- NAME -->`` and ``<!-- end -->`` of the page. The second form
+The tables go between the marks ``<!-- NAME -->`` and ``<!-- end -->`` of the pages. The second form
 draws the masks of the heads as well, for which the workdir of part A has to be there.
 """
 
@@ -14,30 +14,35 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from analysis import study
+from analysis import study, study_figures
 from deepmac_ablate import results
 from deepmac_ablate.results import number_format
-from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.results.effects.contrasts import Contrast
-from deepmac_ablate.results.report.figures import style
-from deepmac_ablate.results.report.figures.differences_plot import (
-    DrawnDifference,
-    draw_differences,
-)
 from deepmac_ablate.results.statistics import mean_interval
 from deepmac_ablate.results.tables.references import REFERENCES
 from docs import make_pictures
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "study.md"
+PAGES = (ROOT / "docs" / "study.md", ROOT / "README.md")
 PICTURES = ROOT / "docs" / "pictures"
+# The contrasts that README shows.
+_SHORT = {
+    "boxes, all heads": "train in ground-truth boxes instead of proposals (mean of six heads)",
+    "jitter, all heads": "jitter the ground-truth boxes (mean of six heads)",
+    "deep": "Hourglass-20 instead of four convolutions",
+    "depth of hourglasses": "Hourglass-20 instead of Hourglass-10",
+    "shortcuts": "Hourglass-20 without shortcuts",
+    "fully connected": "fully connected layers instead of four convolutions",
+    "class-specific, default": "a mask for each class instead of one for all (four convolutions)",
+    "weak losses, default": "losses on boxes without masks (four convolutions)",
+}
 
 
 def contrast_rows(contrasts: Sequence[Contrast]) -> str:
@@ -55,6 +60,14 @@ def contrast_rows(contrasts: Sequence[Contrast]) -> str:
     return _markdown(heads, rows)
 
 
+def short_rows(contrasts: Sequence[Contrast]) -> str:
+    """Return the contrasts that README shows as a Markdown table."""
+    corrected = results.contrast_table(contrasts)["p_holm"]
+    return _markdown(["change", "mask IoU, novel classes", "p, corrected"], [
+        [_SHORT[item.name], number_format.difference(item.difference), number_format.p_value(p)]
+        for item, p in zip(contrasts, corrected, strict=True) if item.name in _SHORT])
+
+
 def score_rows(frame: pd.DataFrame, axes: Sequence[str]) -> str:
     """Return scores by levels of axes as a Markdown table: means and t intervals, in percent.
 
@@ -68,8 +81,8 @@ def score_rows(frame: pd.DataFrame, axes: Sequence[str]) -> str:
     has_oracle = "masks" in axes
     heads = [*(axis.replace("_", " ") for axis in axes), *shown, *["retention"] * has_oracle]
     table = []
-    for levels, rows in _groups(finished, axes):
-        cells = [interval_text(_by_seed(rows, metric).values()) for metric in shown.values()]
+    for levels, rows in study.groups(finished, axes):
+        cells = [interval_text(study.by_seed(rows, metric).values()) for metric in shown.values()]
         if has_oracle:
             known = dict(zip(axes, levels, strict=True))
             cells.append(_retention(finished, rows) if known["masks"] == "half" else "")
@@ -84,9 +97,9 @@ def score_rows(frame: pd.DataFrame, axes: Sequence[str]) -> str:
 def rerun_rows(frame: pd.DataFrame, rerun: pd.DataFrame) -> str:
     """Return the means of rows that were trained again, beside the intervals for a new mean."""
     axes = ["mask_head", "box_source", "weak_losses", "masks"]
-    first = dict(_groups(frame, axes))
+    first = dict(study.groups(frame, axes))
     table = []
-    for levels, rows in _groups(rerun, axes):
+    for levels, rows in study.groups(rerun, axes):
         # A trial of the oracle counts for both halves of the classes, but once.
         old, new = (
             each.groupby("trial")[f"{study.METRIC}/novel"].mean().tolist()
@@ -108,7 +121,7 @@ def rank_rows(shapes: pd.DataFrame, pictures: pd.DataFrame) -> str:
     means = pd.DataFrame({
         name: {
             levels[0]: rows[f"{study.METRIC}/novel"].mean()
-            for levels, rows in _groups(frame, ["mask_head", *names])
+            for levels, rows in study.groups(frame, ["mask_head", *names])
             if levels[0] in study.HEADS and levels[1:] == tuple(names.values())}
         for name, frame, names in (
             ("shapes", shapes, study.PLAIN | {"masks": "half"}),
@@ -130,58 +143,6 @@ def prediction_interval(values: Sequence[float], n: int) -> tuple[float, float]:
     return of_mean.mean - half, of_mean.mean + half
 
 
-def draw_contrasts(contrasts: Sequence[Contrast]) -> Figure | None:
-    """Draw the contrasts with their intervals; "*" marks those that the correction leaves."""
-    corrected = results.contrast_table(contrasts)["p_holm"]
-    return draw_differences([
-        DrawnDifference(
-            f"{item.name}{' *' if p_holm is not None and p_holm < 0.05 else ''}", "novel",
-            item.difference)
-        for item, p_holm in zip(contrasts, corrected, strict=True)],
-        "difference of mask IoU in ground-truth boxes, novel classes")
-
-
-def draw_heads(frame: pd.DataFrame) -> Figure:
-    """Draw mask IoU on novel classes by head and box source, beside that of the oracle."""
-    finished = frame[(frame["status"] == "finished") & (frame["weak_losses"] == "none")]
-    groups = dict(_groups(finished, ["mask_head", "masks", "box_source"]))
-    columns = {("half", boxes): boxes for boxes in study.BOXES} | {
-        ("all", "groundtruth"): "all masks"}
-    with style.applied():
-        figure = style.new_figure(3.4)
-        panel = figure.subplots()
-        for number, (column, title) in enumerate(columns.items()):
-            signs = style.arm_styles(columns.values())[title]
-            for place, head in enumerate(study.HEADS):
-                if (head, *column) not in groups:
-                    continue
-                values = _by_seed(groups[head, *column], f"{study.METRIC}/novel").values()
-                mean, low, high, *_ = mean_interval(list(values))
-                row = place + 0.16 * (number - 1.5)
-                if low is not None and high is not None:
-                    panel.plot([100 * low, 100 * high], [row, row], color=signs["color"],
-                               **style.INTERVAL)
-                panel.plot(100 * mean, row, color=signs["color"], marker=signs["marker"],
-                           label=title if place == 0 else None, **style.MEAN)
-        for metric in ("iou_ellipse", "iou_ceiling"):
-            panel.axvline(100 * finished[f"groundtruth/{metric}/novel"].mean(),
-                          **style.REFERENCES[metric])
-        style.label_rows(panel, list(study.HEADS))
-        panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
-        style.set_x_title(figure, "mask IoU of novel classes in ground-truth boxes, in %")
-    return figure
-
-
-def draw_masks(workdir: str) -> Figure:
-    """Draw what the heads, trained in ground-truth boxes, make of three objects of novel classes.
-
-    Their ranks are a tenth, the half and nine tenths, see `make_pictures.object_at`.
-    """
-    arms = {arm.label: arm for arm in group_by_arm(results.load(workdir)).arms}
-    heads = {head: arms[f"{head}+groundtruth+shapes_a+none"] for head in study.HEADS}
-    return make_pictures.draw_masks(heads, (0.1, 0.5, 0.9), 1.15)
-
-
 def minutes_text(parts: Mapping[str, study.Part]) -> str:
     """Return the number of trials and their training time."""
     lines = []
@@ -200,7 +161,8 @@ def page_parts(folder: Path = study.RESULTS) -> tuple[dict[str, str], dict[str, 
     contrasts = [contrast for part in parts.values() for contrast in part.contrasts]
     shapes = parts["A"].frame
     tables = {
-        "contrasts": contrast_rows(contrasts), "time": minutes_text(parts),
+        "contrasts": contrast_rows(contrasts), "short": short_rows(contrasts),
+        "time": minutes_text(parts),
         "heads": score_rows(shapes, ["mask_head", "box_source", "weak_losses", "masks"])}
     if "B" in parts:
         tables["detectors"] = score_rows(parts["B"].frame, ["mask_head", "detector"])
@@ -214,7 +176,8 @@ def page_parts(folder: Path = study.RESULTS) -> tuple[dict[str, str], dict[str, 
     if (folder / "reruns.csv").exists():
         tables["reruns"] = rerun_rows(shapes, study.load_shapes(folder, "reruns"))
     return tables, {
-        "study_contrasts.png": draw_contrasts(contrasts), "study_heads.png": draw_heads(shapes)}
+        "study_contrasts.png": study_figures.draw_contrasts(contrasts),
+        "study_heads.png": study_figures.draw_heads(shapes)}
 
 
 def with_parts(page: str, parts: Mapping[str, str]) -> str:
@@ -237,28 +200,12 @@ def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]], names: int = 
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rules, *rows))
 
 
-def _groups(
-    frame: pd.DataFrame, axes: Sequence[str]
-) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
-    """Yield the finished trials by levels, in the order of the sweep."""
-    finished = frame[frame["status"] == "finished"]
-    for levels, rows in finished.groupby(list(axes), sort=False):
-        yield tuple(map(str, levels)), rows
-
-
-def _by_seed(rows: pd.DataFrame, metric: str) -> dict[int, float]:
-    """Return a metric by replicate."""
-    known = rows.dropna(subset=[metric])
-    return {int(seed): float(value)
-            for seed, value in zip(known["seed"], known[metric], strict=True)}
-
-
 def _retention(frame: pd.DataFrame, rows: pd.DataFrame) -> str:
     """Return novel classes as a share of the same classes in the oracle of the same head."""
     oracle = frame[(frame["masks"] == "all") & (frame["mask_head"] == rows["mask_head"].iloc[0])]
     metric = f"{study.METRIC}/novel"
-    of_oracle = _by_seed(oracle, metric)
-    shares = [value / of_oracle[seed] for seed, value in _by_seed(rows, metric).items()
+    of_oracle = study.by_seed(oracle, metric)
+    shares = [value / of_oracle[seed] for seed, value in study.by_seed(rows, metric).items()
               if seed in of_oracle]
     return interval_text(shares) if shares else ""
 
@@ -270,8 +217,9 @@ def main() -> None:
     args = parser.parse_args()
     tables, figures = page_parts()
     if args.masks:
-        figures["study_masks.png"] = draw_masks(args.masks)
-    PAGE.write_text(with_parts(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
+        figures["study_masks.png"] = study_figures.draw_masks(args.masks)
+    for page in PAGES:
+        page.write_text(with_parts(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
     for name, figure in figures.items():
         if figure is not None:
             make_pictures.save(figure, PICTURES / name)

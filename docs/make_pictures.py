@@ -6,8 +6,7 @@
     .venv/bin/deepmac-ablate evaluate --workdir runs/quickstart --box-noise 0.1 0.2 0.4 0.6
     .venv/bin/python docs/make_pictures.py runs/quickstart
 
-The object is chosen by rule, not by looks: of all novel-class objects, the one whose IoU in its
-ground-truth box, averaged over the arms, is the median.
+Those of docs/study.md are drawn by `analysis/study_page.py`.
 """
 
 from __future__ import annotations
@@ -38,18 +37,14 @@ _COLORS = 256
 
 
 def make_pictures(workdir: str, output: Path) -> None:
-    """Write masks.png, arms.png and, if it was evaluated with box noise, box_noise.png.
+    """Write arms.png and, if the sweep was evaluated with box noise, box_noise.png.
 
     Args:
         workdir: Workdir of a finished sweep.
         output: Folder of the pictures.
-
-    Raises:
-        UserError: If the images on which it was evaluated are not available.
     """
     arms = group_by_arm(results.load(workdir)).arms
     output.mkdir(parents=True, exist_ok=True)
-    save(draw_masks({arm.label: arm for arm in arms}, (0.5,)), output / "masks.png")
     save(draw_arms(arms, _METRIC), output / "arms.png")
     try:
         noisy = results.load(workdir, evaluation=_NOISE)
@@ -75,9 +70,11 @@ def object_at(objects: pd.DataFrame, share: float) -> int:
 
 
 def draw_masks(
-    arms: Mapping[str, ArmTrials], shares: Sequence[float], width: float = 1.5
+    arms: Mapping[str, ArmTrials], shares: Sequence[float], width: float
 ) -> Figure:
     """Draw a row per object: its ground-truth mask, then the mask of every arm, compared.
+
+    Objects are chosen by rule, not by looks.
 
     Args:
         arms: The arms by title.
@@ -117,7 +114,7 @@ def draw_masks(
                     pixels, mask, pixels.shape[:2], annotation["bbox"], "novel", annotated)
                 panel.imshow(np.asarray(Image.open(io.BytesIO(crop))), interpolation="none")
                 if share == shares[0]:
-                    panel.set_title(title.replace("+", "\n+ "))
+                    panel.set_title(title)
                 panel.set_xlabel(caption)
                 panel.set_xticks([])
                 panel.set_yticks([])

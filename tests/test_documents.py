@@ -18,6 +18,7 @@ from deepmac_ablate import bindings, cli, results
 from deepmac_ablate.data.dataset_info import DatasetInfo, annotations_path
 from deepmac_ablate.data.shapes import generate
 from deepmac_ablate.evaluation.metrics.ground_truth import load_annotations
+from deepmac_ablate.results.arms import group_by_arm
 from deepmac_ablate.sweep import plan
 from docs import make_pictures
 from tests.helpers import report_workdirs
@@ -249,16 +250,20 @@ def test_the_data_frame_is_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_pictures_of_a_sweep(tmp_path: Path) -> None:
-    """The script draws small pictures of one object and of the arms from a finished sweep."""
+    """From a finished sweep, the script draws a small picture of the arms, and of their masks."""
     generate.generate_dataset(tmp_path / "data", num_train=1, num_val=4, size=report_workdirs.SIZE)
     prefix = str(tmp_path / "data" / "val")
     workdir = report_workdirs.write(
         tmp_path / "sweep", truth=load_annotations(annotations_path(prefix)),
         dataset=DatasetInfo.load(prefix).identity, prefix=prefix)
-    make_pictures.make_pictures(str(workdir.path), tmp_path / "pictures")
-    sizes = {path.name: path.stat().st_size for path in (tmp_path / "pictures").iterdir()}
-    assert {"arms.png", "masks.png"} == sizes.keys()
-    assert max(sizes.values()) < 150_000
+    make_pictures.make_pictures(str(workdir.path), tmp_path)
+    arms = {arm.label: arm for arm in group_by_arm(results.load(workdir.path)).arms}
+    masks = make_pictures.draw_masks(arms, (0.1, 0.9), 1.2)
+    assert len(masks.axes) == 2 * (len(arms) + 1)
+    assert ["ground truth", *arms] == [panel.get_title() for panel in masks.axes[:len(arms) + 1]]
+    make_pictures.save(masks, tmp_path / "masks.png")
+    assert max(path.stat().st_size for path in tmp_path.glob("*.png")) < 150_000
+    assert {"arms.png", "masks.png"} == {path.name for path in tmp_path.glob("*.png")}
 
 
 def test_the_object_of_the_picture_is_the_median() -> None:

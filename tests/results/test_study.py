@@ -130,7 +130,7 @@ def test_tables_and_figures_show_every_contrast_and_head(folder):
     tables, figures = study_page.page_parts(folder)
     page = study_page.with_parts("# Study\n" + "".join(
         f"<!-- {name} -->\nold\n<!-- end -->\n\n" for name in tables), tables)
-    assert {"contrasts", "heads", "time", "detectors", "pictures", "instances", "ranks",
+    assert {"contrasts", "short", "heads", "time", "detectors", "pictures", "instances", "ranks",
             "reruns"} == set(tables)
     assert "old" not in page
     contrasts = [
@@ -166,7 +166,16 @@ def test_a_part_without_results_is_left_out(folder, tmp_path):
     tables, _ = study_page.page_parts(tmp_path)
     assert "| detector, default |" in tables["contrasts"]
     assert "| pictures: deep |" not in tables["contrasts"]
-    assert set(tables) == {"contrasts", "time", "heads", "detectors"}
+    assert set(tables) == {"contrasts", "short", "time", "heads", "detectors"}
+
+
+@pytest.mark.parametrize("page", study_page.PAGES, ids=lambda path: path.name)
+def test_a_page_shows_the_committed_results(page):
+    """Its tables are those that the script writes."""
+    tables, _ = study_page.page_parts()
+    text = page.read_text()
+    assert any(f"<!-- {name} -->" in text for name in tables)
+    assert text == study_page.with_parts(text, tables)
 
 
 def test_reruns_are_held_against_the_interval_for_a_new_mean(folder):
