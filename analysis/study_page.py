@@ -40,7 +40,6 @@ _SHORT = {
     "depth of hourglasses": "Hourglass-20 instead of Hourglass-10",
     "shortcuts": "Hourglass-20 without shortcuts",
     "fully connected": "fully connected layers instead of four convolutions",
-    "class-specific, default": "a mask for each class instead of one for all (four convolutions)",
     "weak losses, default": "losses on boxes without masks (four convolutions)",
 }
 
