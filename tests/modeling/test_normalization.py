@@ -63,6 +63,23 @@ def test_all_rows_valid_is_kerass(synchronized: bool) -> None:
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("synchronized", [False, True])
+def test_gradients_are_those_of_kerass_layer_on_the_valid_rows(synchronized: bool) -> None:
+    """Those of valid rows, scale and shift; padding has none."""
+    results = []
+    for rows, valid in ((VALID, None), (slice(None), tf.constant(VALID))):
+        norm, x = layer(synchronized), tf.constant(inputs().numpy()[rows])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = norm(x, valid=valid, training=True)
+            loss = tf.reduce_sum(tf.sin(y if valid is None else y[VALID]))
+        of_inputs, *others = tape.gradient(loss, [x, *norm.trainable_variables])
+        results.append([of_inputs if valid is None else of_inputs[VALID], *others])
+    assert not of_inputs[~VALID].numpy().any()
+    for expected, actual in zip(*results, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_padding_has_no_part_in_valid_rows() -> None:
     """The content of padding changes no valid output, no gradient and no statistic."""
     results = []
@@ -131,15 +148,33 @@ with strategy.scope():
     norm = MaskedBatchNormalization(0.0, 1e-3, synchronized=True)
     norm.build(tf.TensorShape([None, 4, 4, 2]))
 
+def run(x, valid):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = norm(x, valid=valid, training=True)
+        loss = tf.reduce_sum(tf.boolean_mask(tf.sin(y), valid))
+    return tape.gradient(loss, [x, *norm.trainable_variables])
+
 @tf.function
 def step(x, valid):
-    return strategy.run(lambda x, valid: norm(x, valid=valid, training=True), args=(x, valid))
+    return strategy.run(run, args=(x, valid))
 
 def per_replica(values):
     return strategy.experimental_distribute_values_from_function(
         lambda context: tf.constant(values[context.replica_id_in_sync_group]))
 
-step(per_replica(x), per_replica(valid))
+of_x, *of_variables = step(per_replica(x), per_replica(valid))
+keras = tf.keras.layers.BatchNormalization(epsilon=1e-3)
+rows = tf.constant(x[valid])
+with tf.GradientTape() as tape:
+    tape.watch(rows)
+    loss = tf.reduce_sum(tf.sin(keras(rows, training=True)))
+of_rows, *expected = tape.gradient(loss, [rows, *keras.trainable_variables])
+np.testing.assert_allclose(
+    np.stack(strategy.experimental_local_results(of_x))[valid], of_rows, rtol=1e-4, atol=1e-5)
+for actual, alone in zip(of_variables, expected):
+    total = sum(strategy.experimental_local_results(actual))
+    np.testing.assert_allclose(total, alone, rtol=1e-4, atol=1e-4)
 np.testing.assert_allclose(norm.norm.moving_mean, x[valid].mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
 np.testing.assert_allclose(norm.norm.moving_variance, x[valid].var((0, 1, 2)), rtol=1e-4)
 """
@@ -148,7 +183,10 @@ np.testing.assert_allclose(norm.norm.moving_variance, x[valid].var((0, 1, 2)), r
 @pytest.mark.extended
 @pytest.mark.slow
 def test_synchronised_statistics_are_those_of_all_replicas() -> None:
-    """Two replicas with one and two valid rows share the statistics of the three."""
+    """Two replicas with one and two valid rows share the statistics of the three, and gradients.
+
+    The reference is Keras's layer on these rows, on one device.
+    """
     # Virtual devices must be set up before TensorFlow starts: in a process of its own.
     subprocess.run([sys.executable, "-c", TWO_REPLICAS], check=True, timeout=300)
 
