@@ -21,4 +21,4 @@ SHAPES_HEAD = axis("mask_head", {name: SHAPES_HEADS[name] for name in ("default"
 
 SHAPES = Sweep(
     "gin/experiments/shapes_masks.gin", "Training.freeze = []",
-    arms=grid(SHAPES_DETECTOR, SHAPES_HEAD, SEEN), seeds=4)
+    arms=grid(SHAPES_DETECTOR, SHAPES_HEAD, SEEN), seeds=8)

@@ -39,7 +39,7 @@ def row(arm: Mapping[str, str]) -> tuple[str, str, str, bool]:
 
 
 ARMS = where(grid(axis("mask_head", HEADS), BOX_SOURCE, SEEN, WEAK_LOSSES), is_asked)
-SWEEP = Sweep("gin/experiments/shapes_masks.gin", arms=ARMS, seeds=4)
+SWEEP = Sweep("gin/experiments/shapes_masks.gin", arms=ARMS, seeds=8)
 
 DRAWN = random.Random(0).sample(list(dict.fromkeys(row(arm.levels) for arm in SWEEP.arms)), 3)
 RERUN = Sweep(
