@@ -20,10 +20,11 @@ HALVES = ("shapes_a", "shapes_b")
 
 
 def load_shapes(folder: Path = RESULTS, name: str = "shapes") -> pd.DataFrame:
-    """Return the trials of part A, or of its reruns, with the class halves as replicates.
+    """Return the trials of part A, or of its reruns, pooled over the halves of the classes.
 
-    An axis `masks` is added: "half" are the trials themselves; "all" are those with masks of all
-    classes, once for each half, with the means over the classes that are novel or seen in it.
+    An axis `masks` is added: "half" are the trials with masks of one half or the other; "all" are
+    those with masks of all classes, counted once for each half, with the means over the classes
+    that are novel or seen in it. Each seed has the mean of both halves.
     """
     frame = results.load(folder / f"{name}.csv")
     classes = pd.read_csv(folder / f"{name}_classes.csv", dtype={"trial": "string"})
@@ -42,18 +43,17 @@ def load_shapes(folder: Path = RESULTS, name: str = "shapes") -> pd.DataFrame:
     joined = pd.concat(parts, ignore_index=True).astype({"masks": "string", "seen": "string"})
     joined["arm"] += "+" + joined["masks"]
     joined.attrs = {}
-    return results.with_replicates(joined, "seen")
+    return results.pool(joined, "seen")
 
 
 def load_detectors(folder: Path = RESULTS) -> pd.DataFrame:
-    """Return the trials of part B with the class halves as replicates."""
-    return results.with_replicates(results.load(folder / "detectors.csv"), "seen")
+    """Return the trials of part B, pooled over the halves of the classes."""
+    return results.pool(results.load(folder / "detectors.csv"), "seen")
 
 
 def load_pictures(folder: Path = RESULTS) -> pd.DataFrame:
-    """Return the trials of part C with directions and splits of the pictures as replicates."""
-    one_split = results.with_replicates(results.load(folder / "pictures.csv"), "seen")
-    return results.with_replicates(one_split, "pictures")
+    """Return the trials of part C, pooled over splits, each with a seed and a direction."""
+    return results.pool(results.pool(results.load(folder / "pictures.csv"), "seen"), "pictures")
 
 
 def shapes_contrasts(frame: pd.DataFrame) -> list[Contrast]:
@@ -135,10 +135,12 @@ class Part(NamedTuple):
     """Part of the study.
 
     Attributes:
-        frame: Its trials, from `load_shapes` and the like.
+        trials: Its trials, one by one.
+        frame: Its trials, pooled by `load_shapes` and the like.
         contrasts: Its planned contrasts.
     """
 
+    trials: pd.DataFrame
     frame: pd.DataFrame
     contrasts: list[Contrast]
 
@@ -150,9 +152,13 @@ def load_parts(folder: Path = RESULTS) -> dict[str, Part]:
         "B": ("detectors", load_detectors, detectors_contrasts),
         "C": ("pictures", load_pictures, pictures_contrasts),
     }
-    frames = {part: (load(folder), contrasts) for part, (name, load, contrasts) in loaders.items()
-              if (folder / f"{name}.csv").exists()}
-    return {part: Part(frame, contrasts(frame)) for part, (frame, contrasts) in frames.items()}
+    parts = {}
+    for part, (name, load, contrasts) in loaders.items():
+        if (folder / f"{name}.csv").exists():
+            frame = load(folder)
+            trials = results.load(folder / f"{name}.csv")
+            parts[part] = Part(trials, frame, contrasts(frame))
+    return parts
 
 
 def groups(
@@ -165,7 +171,7 @@ def groups(
 
 
 def by_seed(rows: pd.DataFrame, metric: str) -> dict[int, float]:
-    """Return a metric by replicate."""
+    """Return a metric by seed."""
     known = rows.dropna(subset=[metric])
     return {int(seed): float(value)
             for seed, value in zip(known["seed"], known[metric], strict=True)}

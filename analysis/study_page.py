@@ -99,9 +99,8 @@ def rerun_rows(frame: pd.DataFrame, rerun: pd.DataFrame) -> str:
     first = dict(study.groups(frame, axes))
     table = []
     for levels, rows in study.groups(rerun, axes):
-        # A trial of the oracle counts for both halves of the classes, but once.
         old, new = (
-            each.groupby("trial")[f"{study.METRIC}/novel"].mean().tolist()
+            list(study.by_seed(each, f"{study.METRIC}/novel").values())
             for each in (first[levels], rows))
         low, high = prediction_interval(old, len(new))
         table.append([
@@ -146,10 +145,9 @@ def minutes_text(parts: Mapping[str, study.Part]) -> str:
     """Return the number of trials and their training time."""
     lines = []
     for name, part in parts.items():
-        trials = part.frame.drop_duplicates("trial")
-        seconds = trials["train_seconds"].dropna()
+        count, seconds = len(part.trials), part.trials["train_seconds"].dropna()
         lines.append(
-            f"Part {name}: {len(trials)} trials, {seconds.sum() / 60:.0f} minutes of training, "
+            f"Part {name}: {count} trials, {seconds.sum() / 60:.0f} minutes of training, "
             f"{seconds.median():.0f} seconds in the median.")
     return "\n".join(lines)
 

@@ -245,7 +245,7 @@ def test_the_data_frame_is_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "load", lambda _: pd.concat([half, other]), raising=False)
     exec(compile(planned, "docs/results.md", "exec"), names)
     [row] = results.contrast_table([names["deep"]]).to_dict("records")
-    assert ("deep", 6, 2) == (row["name"], row["n"], row["arms"])
+    assert ("deep", 3, 2) == (row["name"], row["n"], row["arms"])
 
 
 @pytest.mark.slow

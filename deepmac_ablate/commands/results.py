@@ -40,7 +40,7 @@ def _register_table(commands: argparse._SubParsersAction) -> None:
         "(default: groundtruth/iou and detections/mask_ap)")
     _add_evaluation_option(parser)
     _add_split_option(parser)
-    _add_replicates_option(parser)
+    _add_pool_option(parser)
     parser.add_argument(
         "--baseline", metavar="ARM", help="arm to compare with (default: each sweep's baseline)")
     parser.add_argument(
@@ -75,6 +75,7 @@ def _register_table(commands: argparse._SubParsersAction) -> None:
 def _run_table(args: argparse.Namespace) -> int:
     # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
+    from deepmac_ablate.results.arms import pool_as_asked
     from deepmac_ablate.results.columns import evaluated_metrics
     from deepmac_ablate.results.tables.arm_table import DEFAULT_METRICS, arm_table, default_metrics
     from deepmac_ablate.results.tables.row_selection import select_rows, sort_rows
@@ -93,12 +94,12 @@ def _run_table(args: argparse.Namespace) -> int:
     best = args.best_of and results.best_levels(
         frame, args.best_of, args.best_by or [*metrics, DEFAULT_METRICS[0]][0], per_class)
     frame, split = apply_split(frame, per_class, args.split)
-    frame = results.with_replicates(frame, args.replicates) if args.replicates else frame
+    frame = pool_as_asked(frame, args.pool)
     table = arm_table(frame, metrics, args.confidence, per_class, args.baseline, split, best)
     if args.sort or args.top:
         table = sort_rows(table, args.sort or "novel", args.reverse)
     document = render_table(select_rows(table, args.only, args.exclude, args.top))
-    write_document(with_data_notes(document, args.replicates, frame, per_class), args)
+    write_document(with_data_notes(document, args.pool, frame, per_class), args)
     return 0
 
 
@@ -158,15 +159,15 @@ def _register_effects(commands: argparse._SubParsersAction) -> None:
         "it)")
     _add_evaluation_option(parser)
     _add_split_option(parser)
-    _add_replicates_option(parser)
+    _add_pool_option(parser)
     add_output_options(parser)
     parser.set_defaults(run=_run_effects)
 
 
 def _run_effects(args: argparse.Namespace) -> int:
-    # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
     from deepmac_ablate.results import columns
+    from deepmac_ablate.results.arms import pool_as_asked
     from deepmac_ablate.results.effects.axis_effects import axis_effects
     from deepmac_ablate.results.effects.effects_rendering import render_effects
     from deepmac_ablate.results.tables import arm_table as tables
@@ -175,14 +176,14 @@ def _run_effects(args: argparse.Namespace) -> int:
     frame = results.load(args.workdir, evaluation=args.evaluation)
     per_class = results.per_class(frame)
     frame, split = apply_split(frame, per_class, args.split)
-    frame = results.with_replicates(frame, args.replicates) if args.replicates else frame
+    frame = pool_as_asked(frame, args.pool)
     usual = (
         columns.evaluated_metrics(frame)[-1:] if args.evaluation else tables.default_metrics(frame))
     # Without a finished trial there are no metrics yet.
     metric = args.metric or [*usual, tables.DEFAULT_METRICS[0]][0]
     effects = axis_effects(frame, metric, args.confidence, per_class, split)
     document = render_effects(effects)
-    write_document(with_data_notes(document, args.replicates, frame, per_class), args)
+    write_document(with_data_notes(document, args.pool, frame, per_class), args)
     return 0
 
 
@@ -283,12 +284,12 @@ def _add_evaluation_option(parser: argparse.ArgumentParser) -> None:
         "evaluate' says (default: that at the end of training)")
 
 
-def _add_replicates_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that takes the levels of an axis as replicates."""
+def _add_pool_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that takes the mean over an axis."""
     parser.add_argument(
-        "--replicates", metavar="AXIS",
-        help="take the levels of this axis as replicates of each arm, as seeds are, such as random "
-        "parts of the images or halves of the classes")
+        "--pool", metavar="AXIS[=LEVEL,...]",
+        help="take arms that differ only in this axis (these levels of it) for one, such as halves "
+        "of the classes or random parts of the images")
 
 
 def _add_split_option(parser: argparse.ArgumentParser) -> None:

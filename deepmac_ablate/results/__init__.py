@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepmac_ablate.results.arms import with_replicates
+    from deepmac_ablate.results.arms import pool
     from deepmac_ablate.results.comparison.two_arms import compare
     from deepmac_ablate.results.effects.axis_effects import axis_effects
     from deepmac_ablate.results.effects.contrasts import contrast, contrast_table
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "arm_table", "axis_effects", "best_levels", "compare", "contrast", "contrast_table", "load",
-    "per_class", "per_image", "per_object", "with_replicates", "with_split"]
+    "per_class", "per_image", "per_object", "pool", "with_split"]
 
 _MODULES = {
     "arm_table": "tables.arm_table",
@@ -36,7 +36,7 @@ _MODULES = {
     "per_class": "loading.per_class",
     "per_image": "loading.per_object",
     "per_object": "loading.per_object",
-    "with_replicates": "arms",
+    "pool": "arms",
     "with_split": "loading.per_class",
 }
 

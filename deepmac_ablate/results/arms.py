@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -111,21 +112,25 @@ def group_by_arm(frame: pd.DataFrame) -> Arms:
         left_out)
 
 
-def with_replicates(frame: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """Return a frame in which the levels of an axis are replicates of the arms, as seeds are.
+def pool(frame: pd.DataFrame, axis: str, levels: Sequence[str] = ()) -> pd.DataFrame:
+    """Return a frame in which arms that differ in one axis only are one arm.
 
     This is for axes that repeat an experiment rather than ask something, such as halves of the
-    classes or random parts of the images: differences are then paired by level and seed, and
-    intervals cover both. The column of the axis is removed and its levels leave the labels of arms;
-    a seed s at the n-th level, counted from 0, becomes n * (largest seed + 1) + s.
+    classes or random parts of the images. Trials of the pooled arm with the same seed become one
+    trial, with the mean of each metric: they start from the same weights, so they are no
+    replicates. Trials with different seeds are. The column of the axis is removed, and its levels
+    leave the labels of arms.
 
     Args:
-        frame: The frame from `results.load`. Take out levels that are no replicates first, such as
-            masks of all classes beside halves of them.
+        frame: The frame from `results.load`.
         axis: The column of the axis.
+        levels: The levels to pool; trials with others are left out. By default all.
+
+    Returns:
+        The frame. A pooled trial is finished if all of its trials are; its id joins theirs by "+".
 
     Raises:
-        UserError: If there is no such axis, or it is the only one.
+        UserError: If there is no such axis or level, or it is the only axis.
     """
     axes = columns.axes(frame)
     if axis not in axes:
@@ -133,19 +138,46 @@ def with_replicates(frame: pd.DataFrame, axis: str) -> pd.DataFrame:
         raise UserError(f"The results have no axis {axis!r}.{hint}")
     if len(axes) == 1:
         raise UserError(f"{axis} is the only axis; without it there is nothing to compare.")
-    levels = {level: n for n, level in enumerate(frame[axis].dropna().unique())}
-    step = int(frame["seed"].max()) + 1 if len(frame) else 1
-    pooled = frame.drop(columns=axis)
-    pooled["seed"] = frame["seed"] + step * frame[axis].map(levels).fillna(0).astype("Int64")
-    arms = zip(frame["arm"], frame[axis], strict=True)
-    pooled["arm"] = pd.array(
-        [_without_level(arm, axis, level) for arm, level in arms], dtype="string")
-    level_of = dict(zip(frame["trial"], frame[axis], strict=True))
-    pooled.attrs[columns.OTHER_PLACES] = {
-        trial: [place | {"arm": _without_level(place["arm"], axis, level_of.get(trial))}
-                for place in places]
-        for trial, places in frame.attrs.get(columns.OTHER_PLACES, {}).items()}
-    return pooled
+    known = frame[axis].dropna().unique()
+    if unknown := sorted(set(levels) - set(known)):
+        raise UserError(
+            f"{axis} has no level {unknown[0]!r}.{did_you_mean(unknown[0], known)} It has "
+            f"{join_names(sorted(known))}.")
+    places = frame.attrs.get(columns.OTHER_PLACES, {})
+    records = [
+        {**row, **place} for row in frame.to_dict("records")
+        if not levels or row[axis] in levels for place in ({}, *places.get(row["trial"], ()))]
+    trials: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in records:
+        row["arm"] = _without_level(row["arm"], axis, row[axis])
+        trials.setdefault((row["sweep"], row["arm"], row["seed"]), []).append(row)
+    pooled = pd.DataFrame(
+        [_pooled_row(rows) for rows in trials.values()], columns=frame.columns.drop(axis))
+    return pooled.astype(frame.dtypes.drop(axis).to_dict())
+
+
+def pool_as_asked(frame: pd.DataFrame, option: str | None) -> pd.DataFrame:
+    """Return the frame that an option "AXIS" or "AXIS=LEVEL,LEVEL" pools; None pools nothing."""
+    axis, _, levels = (option or "").partition("=")
+    return pool(frame, axis, levels.split(",") if levels else ()) if axis else frame
+
+
+def _pooled_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the trial of a seed: means of numbers, and what else its trials have in common."""
+    if len(rows) == 1:
+        return rows[0]
+    row = {name: value for name, value in rows[0].items()
+           if all(other[name] is value or other[name] == value is not pd.NA for other in rows)}
+    unfinished = [each["status"] for each in rows if each["status"] != "finished"]
+    row["status"] = unfinished[0] if unfinished else "finished"
+    row["trial"] = "+".join(each["trial"] for each in rows)
+    row["baseline"] = any(each["baseline"] is True for each in rows)
+    for column in ("platform", "code_state", "commit"):
+        row[column] = "; ".join(dict.fromkeys(filter(None, (each[column] for each in rows))))
+    for column in ("train_seconds", *(name for name in rows[0] if "/" in name)):
+        values = [each[column] for each in rows]
+        row[column] = pd.NA if any(map(pd.isna, values)) else statistics.fmean(values)
+    return row
 
 
 def _without_level(label: str, axis: str, level: Any) -> str:  # noqa: ANN401

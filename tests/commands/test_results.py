@@ -159,20 +159,22 @@ def test_other_commands_do_not_wait_for_pandas():
     assert "set()" == run.stdout.strip()
 
 
-def test_levels_of_an_axis_may_be_replicates(capsys):
-    """Levels leave the labels of arms; a note says so, and an axis that is not there is named."""
-    status, out, _ = run(
-        capsys, "effects", RECORDED, "--replicates", "masks_of", "--format", "json")
+def test_an_axis_may_be_pooled(capsys):
+    """Levels leave the labels of arms; a note says so, and what is not there is named."""
+    status, out, _ = run(capsys, "effects", RECORDED, "--pool", "masks_of", "--format", "json")
     assert 0 == status
     assert "masks_of" not in out
     assert "mask_head" in out
-    status, out, _ = run(capsys, "table", RECORDED, "--replicates", "masks_of")
-    assert "shapes_a" not in out
-    assert ("Seeds are those of each level of masks_of: intervals cover the choice of both." in
+    status, out, _ = run(capsys, "table", RECORDED, "--pool", "masks_of=shapes_a")
+    assert "shapes_a" not in out.partition("Pooled over")[0]
+    assert ("Pooled over masks_of=shapes_a: trials with the same seed count as one, their mean." in
             " ".join(out.split()))
-    status, _, err = run(capsys, "table", RECORDED, "--replicates", "mask")
-    assert 2 == status
-    assert "The results have no axis 'mask'. Did you mean 'masks_of'?" in err
+    for wrong, message in (
+            ("mask", "The results have no axis 'mask'. Did you mean 'masks_of'?"),
+            ("masks_of=shapes_c", "masks_of has no level 'shapes_c'. Did you mean 'shapes_a'?")):
+        status, _, err = run(capsys, "table", RECORDED, "--pool", wrong)
+        assert 2 == status
+        assert message in err
 
 
 @pytest.mark.slow

@@ -2,8 +2,8 @@
 
 A study states its comparisons in advance, over one or several sweeps, and corrects all of them
 together. A contrast is the mean over one group of arms minus the mean over another, within each
-seed (or replicate, `arms.with_replicates`); further groups on both sides make a difference of
-differences. See Montgomery, Design and Analysis of Experiments, ch. 3.5.
+seed; further groups on both sides make a difference of differences. See Montgomery, Design and
+Analysis of Experiments, ch. 3.5.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def contrast(
                  Group(in_boxes | {"mask_head": "default"}))
 
     Args:
-        frame: The frame from `results.load` or `results.with_replicates`, of one sweep.
+        frame: The frame from `results.load` or `results.pool`, of one sweep.
         name: The name of the contrast.
         plus: The group or groups that are added.
         minus: As many that are subtracted.

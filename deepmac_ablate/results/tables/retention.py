@@ -34,7 +34,7 @@ class ClassMetrics:
 
         Returns:
             The ids; None if they are unknown, or differ between its trials, as they do if class
-            splits are replicates (`arms.with_replicates`).
+            splits are pooled (`arms.pool`).
         """
         known = {
             frozenset(self._novel[row["trial"]]) for row in arm.finished

@@ -24,13 +24,12 @@ def table_notes(table: Table) -> list[str]:
 
 
 def with_data_notes(
-    document: Document, replicates: str | None, frame: pd.DataFrame, per_class: pd.DataFrame
+    document: Document, pooled: str | None, frame: pd.DataFrame, per_class: pd.DataFrame
 ) -> Document:
-    """Return a document that says what replicates are, and what is not known of the classes."""
+    """Return a document that says what is pooled, and what is not known of the classes."""
     notes = []
-    if replicates is not None:
-        notes.append(
-            f"Seeds are those of each level of {replicates}: intervals cover the choice of both.")
+    if pooled is not None:
+        notes.append(f"Pooled over {pooled}: trials with the same seed count as one, their mean.")
     if per_class.empty and (frame["status"] == "finished").any():
         notes.append(
             "Results by class are not available, so arms are compared as if all had the same novel "
