@@ -139,14 +139,26 @@ class MaskedBatchNormalization(tf_keras.layers.Layer):
         training = training and self.trainable
         if valid is None or not training:
             return self.norm(inputs, training=training)
-        norm = self.norm
-        outputs, mean, variance = _normalize(
-            inputs, tf.convert_to_tensor(norm.gamma), tf.convert_to_tensor(norm.beta), valid,
-            (norm.moving_mean, norm.moving_variance), norm.epsilon,
-            _sum_over_replicas if self._synchronized else list)
+        norm, add_up = self.norm, _sum_over_replicas if self._synchronized else list
+        x = tf.cast(inputs, tf.float32)
+        weight = tf.reshape(tf.cast(valid, tf.float32), [-1, 1, 1, 1])
+        kept = x * weight
+        positions = float(inputs.shape[1] * inputs.shape[2])
+        count, total, squares = add_up([
+            tf.reduce_sum(weight) * positions, tf.reduce_sum(kept, [0, 1, 2]),
+            tf.reduce_sum(kept * x, [0, 1, 2])])
+        some, number = count > 0.0, tf.maximum(count, 1.0)
+        mean = total / number
+        variance = tf.maximum(squares / number - tf.square(mean), 0.0)
+        statistics = []
         for moving, value in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
-            moving.assign_add((value - moving) * (1.0 - norm.momentum))
-        return outputs
+            old = tf.convert_to_tensor(moving)
+            new = tf.where(some, value, old)
+            moving.assign_add((new - old) * (1.0 - norm.momentum))
+            statistics.append(new)
+        return _normalize(
+            inputs, tf.convert_to_tensor(norm.gamma), tf.convert_to_tensor(norm.beta),
+            statistics[0], tf.math.rsqrt(statistics[1] + norm.epsilon), weight / number, add_up)
 
 
 def _sum_over_replicas(values: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -157,61 +169,44 @@ def _normalize(
     inputs: tf.Tensor,
     gamma: tf.Tensor,
     beta: tf.Tensor,
-    valid: tf.Tensor,
-    moving: tuple[tf.Variable, tf.Variable],
-    epsilon: float,
+    mean: tf.Tensor,
+    rate: tf.Tensor,
+    share: tf.Tensor,
     add_up: Callable[[list[tf.Tensor]], list[tf.Tensor]],
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Normalise by the statistics of the valid rows.
+) -> tf.Tensor:
+    """Normalise by statistics of the same inputs.
 
-    The gradient is that of arXiv:1502.03167, section 3. Automatic differentiation would make six
-    times as many operations of it, which take a deep head seconds to trace.
+    The gradient includes that of the statistics (arXiv:1502.03167, section 3). Automatic
+    differentiation would make six times as many operations of it, which take a deep head seconds
+    to trace.
 
     Args:
         inputs: Features, [n, h, w, c].
         gamma: Scale, [c].
         beta: Shift, [c].
-        valid: True for the rows to take statistics from, [n] bool.
-        moving: Mean and variance to use if no row is valid, [c] each.
-        epsilon: Number that is added to the variance.
-        add_up: Sums values over replicas that share their statistics.
-
-    Returns:
-        The normalised features, the mean and the variance; only the first has a gradient.
+        mean: Mean of the inputs, [c].
+        rate: 1 / √(variance + epsilon) of the inputs, [c].
+        share: Share of a cell of each row in the statistics, [n, 1, 1, 1]; 0 for padding.
+        add_up: Sums values over the replicas that share the statistics.
     """
-    weight = tf.reshape(tf.cast(valid, tf.float32), [-1, 1, 1, 1])
-    positions = float(inputs.shape[1] * inputs.shape[2])
-    moving_mean, moving_variance = map(tf.convert_to_tensor, moving)
-    rows = [0, 1, 2]
 
     @tf.custom_gradient
     def normalize(
         inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
-    ) -> tuple[tuple[tf.Tensor, ...], Callable[..., tuple[tf.Tensor, ...]]]:
-        x = tf.cast(inputs, tf.float32)
-        kept = x * weight
-        count, total, squares = add_up([
-            tf.reduce_sum(weight) * positions, tf.reduce_sum(kept, rows),
-            tf.reduce_sum(kept * x, rows)])
-        number, some = tf.maximum(count, 1.0), count > 0.0
-        mean = total / number
-        variance = tf.maximum(squares / number - tf.square(mean), 0.0)
-        mean = tf.where(some, mean, moving_mean)
-        variance = tf.where(some, variance, moving_variance)
-        rate = tf.math.rsqrt(variance + epsilon)
-        scale = rate * gamma
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
+        x, scale = tf.cast(inputs, tf.float32), rate * gamma
         outputs = tf.cast(x * scale + (beta - mean * scale), inputs.dtype)
 
-        def gradient(of_outputs: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def gradient(of_outputs: tf.Tensor) -> tuple[tf.Tensor, ...]:
             of_outputs = tf.cast(of_outputs, tf.float32)
             centred = x - mean
-            of_beta = tf.reduce_sum(of_outputs, rows)
-            products = tf.reduce_sum(of_outputs * centred, rows)
-            shared, shared_products = add_up([of_beta, products])
-            through_statistics = shared + centred * (shared_products * tf.square(rate))
-            of_inputs = scale * (of_outputs - weight / number * through_statistics)
+            of_beta = tf.reduce_sum(of_outputs, [0, 1, 2])
+            products = tf.reduce_sum(of_outputs * centred, [0, 1, 2])
+            every_beta, every_product = add_up([of_beta, products])
+            through_statistics = every_beta + centred * (every_product * tf.square(rate))
+            of_inputs = scale * (of_outputs - share * through_statistics)
             return tf.cast(of_inputs, inputs.dtype), products * rate, of_beta
 
-        return (outputs, mean, variance), gradient
+        return outputs, gradient
 
     return normalize(inputs, gamma, beta)
