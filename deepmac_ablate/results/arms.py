@@ -89,8 +89,7 @@ def group_by_arm(frame: pd.DataFrame) -> Arms:
     axes = columns.axes(frame)
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     left_out = []
-    # Plain values: tables ask for single numbers, at which pandas is slow.
-    for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
+    for row in _plain_rows(frame):
         for place in ({}, *frame.attrs.get(columns.OTHER_PLACES, {}).get(row["trial"], ())):
             row_there = {**row, **place}
             group = groups.setdefault((row_there["sweep"] or "", _arm_label(row_there)), [])
@@ -110,6 +109,11 @@ def group_by_arm(frame: pd.DataFrame) -> Arms:
             for (sweep, label), rows in groups.items()
         ],
         left_out)
+
+
+def _plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return plain values, None if unknown: pandas is slow at single numbers."""
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def pool(frame: pd.DataFrame, axis: str, levels: Sequence[str] = ()) -> pd.DataFrame:
@@ -145,7 +149,7 @@ def pool(frame: pd.DataFrame, axis: str, levels: Sequence[str] = ()) -> pd.DataF
             f"{join_names(sorted(known))}.")
     places = frame.attrs.get(columns.OTHER_PLACES, {})
     records = [
-        {**row, **place} for row in frame.to_dict("records")
+        {**row, **place} for row in _plain_rows(frame)
         if not levels or row[axis] in levels for place in ({}, *places.get(row["trial"], ()))]
     trials: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in records:
@@ -167,7 +171,7 @@ def _pooled_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if len(rows) == 1:
         return rows[0]
     row = {name: value for name, value in rows[0].items()
-           if all(other[name] is value or other[name] == value is not pd.NA for other in rows)}
+           if all(other[name] == value for other in rows)}
     unfinished = [each["status"] for each in rows if each["status"] != "finished"]
     row["status"] = unfinished[0] if unfinished else "finished"
     row["trial"] = "+".join(each["trial"] for each in rows)
@@ -176,7 +180,7 @@ def _pooled_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         row[column] = "; ".join(dict.fromkeys(filter(None, (each[column] for each in rows))))
     for column in ("train_seconds", *(name for name in rows[0] if "/" in name)):
         values = [each[column] for each in rows]
-        row[column] = pd.NA if any(map(pd.isna, values)) else statistics.fmean(values)
+        row[column] = None if None in values else statistics.fmean(values)
     return row
 
 
