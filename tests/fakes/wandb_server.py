@@ -48,12 +48,14 @@ class Server:
 
     Attributes:
         refused: Ids of runs whose requests are refused.
+        busy: Whether lines of files are turned away for now, so that clients send them again.
         others: Paths of requests that do not concern a run.
     """
 
     def __init__(self) -> None:
         self.runs: dict[tuple[str, str], Run] = {}
         self.refused: set[str] = set()
+        self.busy = False
         self.url = ""
         self.others: list[str] = []
 
@@ -173,6 +175,9 @@ def serving() -> Iterator[Server]:
                     return
                 answer = {"data": server.graphql(operation, variables)}
             elif self.path.endswith("/file_stream"):
+                if server.busy:
+                    self._answer(503, {})
+                    return
                 server.stream(self.path, json.loads(body))
             else:
                 server.others.append(self.path)

@@ -357,6 +357,7 @@ def test_after_a_kill_the_server_keeps_what_it_received(tmp_path, count):
     folder = tmp_path / "trial"
     with wandb_server.serving() as server:
         more = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+        server.busy = count == 0
         trainer = start(folder, "--mode", "online", "--stop_at", "60", "--end", "hang", **more)
         mirror = mirror_of(trainer, folder)
         deadline = time.monotonic() + 45
@@ -366,6 +367,7 @@ def test_after_a_kill_the_server_keeps_what_it_received(tmp_path, count):
             time.sleep(0.1)
         mirror.kill()
         trainer.kill()
+        server.busy = False
         assert [count] == [len(sent.rows) for sent in server.runs.values()]
         status, _, err = run(folder, "--mode", "online", **more)
         assert (0, "") == (status, err)
