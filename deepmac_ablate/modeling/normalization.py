@@ -176,9 +176,9 @@ def _normalize(
 ) -> tf.Tensor:
     """Normalise by statistics of the same inputs.
 
-    The gradient includes that of the statistics (arXiv:1502.03167, section 3). Automatic
-    differentiation would make six times as many operations of it, which take a deep head seconds
-    to trace.
+    The gradient includes that of the statistics (arXiv:1502.03167, section 3). With automatic
+    differentiation, a whole step with Hourglass-52 has 1.5 times as many operations, which take
+    seconds to trace.
 
     Args:
         inputs: Features, [n, h, w, c].
