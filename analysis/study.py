@@ -19,12 +19,12 @@ PLAIN = {"box_source": "groundtruth", "weak_losses": "none"}
 HALVES = ("shapes_a", "shapes_b")
 
 
-def load_shapes(folder: Path = RESULTS, name: str = "shapes") -> pd.DataFrame:
-    """Return the trials of part A, or of its reruns, pooled over the halves of the classes.
+def load_halves(folder: Path = RESULTS, name: str = "shapes") -> pd.DataFrame:
+    """Return the trials of part A, or of its reruns, with masks of one half of the classes or all.
 
     An axis `masks` is added: "half" are the trials with masks of one half or the other; "all" are
     those with masks of all classes, counted once for each half, with the means over the classes
-    that are novel or seen in it. Each seed has the mean of both halves.
+    that are novel or seen in it. The axis `seen` has the half.
     """
     frame = results.load(folder / f"{name}.csv")
     classes = pd.read_csv(folder / f"{name}_classes.csv", dtype={"trial": "string"})
@@ -43,7 +43,12 @@ def load_shapes(folder: Path = RESULTS, name: str = "shapes") -> pd.DataFrame:
     joined = pd.concat(parts, ignore_index=True).astype({"masks": "string", "seen": "string"})
     joined["arm"] += "+" + joined["masks"]
     joined.attrs = {}
-    return results.pool(joined, "seen")
+    return joined
+
+
+def load_shapes(folder: Path = RESULTS, name: str = "shapes") -> pd.DataFrame:
+    """Return what `load_halves` does, pooled: each seed has the mean of both halves."""
+    return results.pool(load_halves(folder, name), "seen")
 
 
 def load_detectors(folder: Path = RESULTS) -> pd.DataFrame:

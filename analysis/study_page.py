@@ -52,11 +52,19 @@ def contrast_rows(contrasts: Sequence[Contrast]) -> str:
             number_format.p_value(None if pd.isna(value) else value)
             for value in (row.p, row.p_holm))
         rows.append([
-            row.name, f"{100 * row.difference:+.1f}",
-            f"{100 * row.low:+.1f} to {100 * row.high:+.1f}", str(row.n), p, p_holm,
+            row.name, number_format.signed(row.difference),
+            number_format.limits(row.low, row.high), str(row.n), p, p_holm,
             "shown" if row.p_holm < 0.05 else ""])
     heads = ["contrast", "difference", "95 % interval", "n", "p", "p, corrected", ""]
     return _markdown(heads, rows)
+
+
+def half_rows(frame: pd.DataFrame) -> str:
+    """Return the contrasts of part A within each half of the classes as a Markdown table."""
+    halves = [study.shapes_contrasts(frame[frame["seen"] == half]) for half in study.HALVES]
+    return _markdown(["contrast", *(f"masks for `{half}`" for half in study.HALVES)], [
+        [items[0].name, *(number_format.difference(item.difference) for item in items)]
+        for items in zip(*halves, strict=True)])
 
 
 def short_rows(contrasts: Sequence[Contrast]) -> str:
@@ -158,7 +166,8 @@ def page_parts(folder: Path = study.RESULTS) -> tuple[dict[str, str], dict[str, 
     contrasts = [contrast for part in parts.values() for contrast in part.contrasts]
     shapes = parts["A"].frame
     tables = {
-        "contrasts": contrast_rows(contrasts), "short": short_rows(contrasts),
+        "contrasts": contrast_rows(contrasts), "halves": half_rows(study.load_halves(folder)),
+        "short": short_rows(contrasts),
         "time": minutes_text(parts),
         "heads": score_rows(shapes, ["mask_head", "box_source", "weak_losses", "masks"])}
     if "B" in parts:

@@ -28,6 +28,11 @@ def percent(share: float | None) -> str:
     return NOTHING if share is None or math.isnan(share) else f"{100 * share:.1f}"
 
 
+def signed(share: float) -> str:
+    """Return "+1.2" for 0.012, and "+0.0" for whatever rounds to 0."""
+    return NOTHING if math.isnan(share) else f"{100 * share:+z.1f}"
+
+
 def percent_with_sign(share: float) -> str:
     """Return "95 %" for 0.95, and "97.5 %" for 0.975."""
     return f"{100 * share:g} %"
@@ -40,8 +45,12 @@ def interval(value: Interval, n: int | None = None) -> str:
 
 def difference(value: Difference, n: int | None = None) -> str:
     """Return "+1.2 ± 0.4", followed by "(n 2)" if it is over another number of seeds than `n`."""
-    sign = "" if math.isnan(value.mean) else "+" if value.mean >= 0 else "-"
-    return _with_half_width(sign + percent(abs(value.mean)), value, n)
+    return _with_half_width(signed(value.mean), value, n)
+
+
+def limits(low: float, high: float) -> str:
+    """Return the limits of a difference, such as "-0.3 to +1.2"."""
+    return f"{signed(low)} to {signed(high)}"
 
 
 def interval_note(confidence: float) -> str:

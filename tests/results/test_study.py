@@ -131,8 +131,8 @@ def test_tables_and_figures_show_every_contrast_and_head(folder):
     tables, figures = study_page.page_parts(folder)
     page = study_page.with_parts("# Study\n" + "".join(
         f"<!-- {name} -->\nold\n<!-- end -->\n\n" for name in tables), tables)
-    assert {"contrasts", "short", "heads", "time", "detectors", "pictures", "instances", "ranks",
-            "reruns"} == set(tables)
+    assert {"contrasts", "halves", "short", "heads", "time", "detectors", "pictures", "instances",
+            "ranks", "reruns"} == set(tables)
     assert "old" not in page
     contrasts = [
         each for part in study.load_parts(folder).values() for each in part.contrasts]
@@ -160,6 +160,27 @@ def test_tables_and_figures_show_every_contrast_and_head(folder):
     assert re.search(r"\| default \| none \| [\d.]+ ± [\d.]+ \| [\d.]+ ± [\d.]+ \| - \|", page)
 
 
+def test_contrasts_within_a_half_of_the_classes(folder):
+    """Over its seeds alone."""
+    tables, _ = study_page.page_parts(folder)
+    found = re.search(r"^\| deep \| (.*) \| (.*) \|$", tables["halves"], re.MULTILINE)
+    levels = {"box_source": "groundtruth", "weak_losses": "none"}
+    for text, half in zip(found.groups(), study.HALVES, strict=True):
+        gains = [
+            novel(levels | {"mask_head": "hourglass20", "seen": half}, seed)
+            - novel(levels | {"mask_head": "default", "seen": half}, seed) for seed in range(8)]
+        width = stats.t.ppf(0.975, 7) * statistics.stdev(gains) / 8**0.5
+        assert text == f"+{100 * statistics.fmean(gains):.1f} ± {100 * width:.1f}"
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_minus(folder):
+    """"-0.0" would say a direction that the number does not have."""
+    some = study.load_parts(folder)["B"].contrasts[0]
+    small = some.difference._replace(mean=-0.0004, low=-0.0011, high=0.0003)
+    rows = study_page.contrast_rows([some._replace(difference=small)])
+    assert f"| {some.name} | +0.0 | -0.1 to +0.0 | 8 |" in rows
+
+
 def test_a_part_without_results_is_left_out(folder, tmp_path):
     """And with it its contrasts and its table."""
     for name in ("shapes.csv", "shapes_classes.csv", "detectors.csv"):
@@ -167,7 +188,7 @@ def test_a_part_without_results_is_left_out(folder, tmp_path):
     tables, _ = study_page.page_parts(tmp_path)
     assert "| detector, default |" in tables["contrasts"]
     assert "| pictures: deep |" not in tables["contrasts"]
-    assert set(tables) == {"contrasts", "short", "time", "heads", "detectors"}
+    assert set(tables) == {"contrasts", "halves", "short", "time", "heads", "detectors"}
 
 
 @pytest.mark.parametrize("page", study_page.PAGES, ids=lambda path: path.name)

@@ -74,7 +74,7 @@ def _images(title: str, table: pd.DataFrame) -> Section:
     heads = ["image", "objects", "A", "B", "B - A", "classes"]
     rows = [
         [str(row["image_id"]), str(row["instances"]), number_format.percent(row["a"]),
-         number_format.percent(row["b"]), _signed(row["difference"]), row["classes"]]
+         number_format.percent(row["b"]), number_format.signed(row["difference"]), row["classes"]]
         for row in _rows(table)]
     return Section(f"{title} of mask IoU in ground-truth boxes", heads, rows, ["classes"])
 
@@ -86,14 +86,10 @@ def _heads(comparison: Comparison) -> list[str]:
 def _numbers(row: dict[str, Any], mark: str) -> list[str]:
     interval = number_format.NOTHING
     if pd.notna(row["low"]):
-        interval = f"{_signed(row['low'])} to {_signed(row['high'])} {mark or ' '}"
+        interval = f"{number_format.limits(row['low'], row['high'])} {mark or ' '}"
     return [
         number_format.percent(row["a"]), number_format.percent(row["b"]),
-        _signed(row["difference"]), interval]
-
-
-def _signed(difference: float) -> str:
-    return f"{100 * difference:+.1f}"
+        number_format.signed(row["difference"]), interval]
 
 
 def _rows(table: pd.DataFrame) -> Iterable[dict[str, Any]]:
