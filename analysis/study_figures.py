@@ -35,7 +35,7 @@ def draw_contrasts(contrasts: Sequence[Contrast]) -> Figure | None:
             item.difference)
         for item, p_holm in zip(contrasts, corrected, strict=True)
         if abs(item.difference.mean) <= _DRAWN],
-        "difference of mask IoU in ground-truth boxes, novel classes")
+        "difference of mask IoU in ground-truth boxes (novel classes, if not said otherwise)")
 
 
 def draw_heads(frame: pd.DataFrame) -> Figure:

@@ -101,6 +101,8 @@ def draw_masks(
             chosen = object_at(objects, share)
             annotation = dataset.annotations[chosen]
             pixels = dataset.read_pixels([annotation["image_id"]])[annotation["image_id"]]
+            # Tints are told apart on grey only.
+            pixels = np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
             ious = objects[objects["annotation_id"] == chosen].set_index("arm")["iou"]
             truth = annotation["segmentation"]
             shown = {"ground truth": (truth, None, f"novel: {names[chosen]}")}

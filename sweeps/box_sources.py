@@ -5,7 +5,7 @@ boxes through increasing jitter, in which boxes move, only grow or only shrink, 
 shallow and a deep head, on COCO (SWEEP) or the built-in dataset (SHAPES).
 """
 
-from mask_heads import SEEN, SHAPES_HEADS
+from mask_heads import SEEN, SHAPES_HEADS, TWO_HEADS
 
 from deepmac_ablate.sweep import Sweep, axis, grid
 
@@ -18,10 +18,9 @@ BOX_SOURCE = axis(
                     f"JitteredGroundTruthBoxes.mode = '{mode}'"]
      for mode in ("expand", "shrink")},
     "gin/box_sources/proposals_without_groundtruth.gin", "gin/box_sources/proposals.gin")
-MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass52.gin")
 
 SWEEP = Sweep(
-    "gin/experiments/deep_mask_head_rcnn_voc_r50.gin", arms=grid(MASK_HEAD, BOX_SOURCE), seeds=3)
+    "gin/experiments/deep_mask_head_rcnn_voc_r50.gin", arms=grid(TWO_HEADS, BOX_SOURCE), seeds=3)
 
 SHAPES_HEAD = axis("mask_head", {name: SHAPES_HEADS[name] for name in ("default", "hourglass20")})
 

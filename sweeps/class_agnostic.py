@@ -1,20 +1,19 @@
 """Must a mask head be class-agnostic to segment novel classes?
 
-Claim (arXiv:2104.00613): a head with one mask for all classes generalises; one with a mask of its
-own for each class has never trained those of novel classes. For a shallow and a deep head, on COCO
-(SWEEP) or the built-in dataset (SHAPES).
+Claim (arXiv:2104.00613): yes; its heads all are. Of a head with a mask for each class, nothing
+trains the masks of novel classes, which show what untrained weights give. For a shallow and a deep
+head, on COCO (SWEEP) or the built-in dataset (SHAPES).
 """
 
-from mask_heads import SEEN, SHAPES_HEADS
+from mask_heads import SEEN, SHAPES_HEADS, TWO_HEADS
 
 from deepmac_ablate.sweep import Sweep, axis, grid
 
-HEADS = {"ConvMaskHead": "default", "HourglassMaskHead": "hourglass52"}
 SHAPES_NAMES = {"ConvMaskHead": "default", "HourglassMaskHead": "hourglass20"}
-SPECIFIC = {family: f"{family}.class_agnostic = False" for family in HEADS}
+SPECIFIC = {family: f"{family}.class_agnostic = False" for family in SHAPES_NAMES}
 MASK_HEAD = axis("mask_head", {
-    f"{name}{suffix}": [f"gin/mask_heads/{name}.gin", *extra]
-    for family, name in HEADS.items()
+    f"{level.name}{suffix}": [*level.gin_files, *level.bindings, *extra]
+    for family, level in zip(SPECIFIC, TWO_HEADS.levels, strict=True)
     for suffix, extra in (("", []), ("_class_specific", [SPECIFIC[family]]))})
 
 SWEEP = Sweep("gin/experiments/deep_mask_head_rcnn_voc_r50.gin", arms=MASK_HEAD, seeds=3)

@@ -1,8 +1,9 @@
 """How fine must the crop and the mask of a mask head be?
 
-Crops of more and more cells, and masks of the crop's resolution or twice as fine, for Hourglass-20,
-whose crop may be any multiple of 4: on COCO (SWEEP) or the built-in dataset (SHAPES). Its published
-crop is 32 with masks of 64 x 64 (arXiv:2104.00613).
+Claim (ours): finer crops and masks raise boundary IoU, but seen and novel classes gain alike. Crops
+of more and more cells, and masks of the crop's resolution or twice as fine, for Hourglass-20, whose
+crop may be any multiple of 4: on COCO (SWEEP) or the built-in dataset (SHAPES). The published
+hourglasses have crops of 32 and masks of 64 x 64 (arXiv:2104.00613).
 """
 
 from mask_heads import SEEN, SHAPES_HEADS

@@ -6,20 +6,19 @@ inexact. Every arm is evaluated in ground-truth boxes with more and more jitter 
 `deepmac-ablate evaluate --box-noise`.
 """
 
-from mask_heads import SEEN, SHAPES_HEADS
+from mask_heads import SEEN, SHAPES_HEADS, TWO_HEADS
 
 from deepmac_ablate.sweep import Sweep, axis, grid
 
 BOXES = (
     "Evaluation.box_sources = ('detections', 'groundtruth', 'jittered0.1', 'jittered0.2', "
     "'jittered0.4')")
-MASK_HEAD = axis("mask_head", "gin/mask_heads/default.gin", "gin/mask_heads/hourglass52.gin")
 BOX_SOURCE = axis(
     "box_source", "gin/box_sources/proposals.gin", "gin/box_sources/groundtruth.gin",
     "gin/box_sources/jittered.gin")
 
 SWEEP = Sweep(
-    "gin/experiments/deep_mask_head_rcnn_voc_r50.gin", BOXES, arms=grid(MASK_HEAD, BOX_SOURCE),
+    "gin/experiments/deep_mask_head_rcnn_voc_r50.gin", BOXES, arms=grid(TWO_HEADS, BOX_SOURCE),
     seeds=3)
 
 SHAPES_HEAD = axis("mask_head", {name: SHAPES_HEADS[name] for name in ("default", "hourglass20")})

@@ -1,9 +1,10 @@
 """Do deep mask heads help only if they are trained in ground-truth boxes?
 
-Claim (arXiv:2104.00613): a deep head needs training in ground-truth boxes to generalise to novel
-classes, and a shallow one gains less by them. SWEEP asks on COCO, SHAPES for six heads on the
-built-in dataset with two complementary sets of mask classes; COCO_SMALL only rehearses it on any
-COCO records on a CPU: --gin-bindings "TRAIN = '...'" --gin-bindings "VAL = '...'".
+Claim (arXiv:2104.00613): deep heads pay off on novel classes once they are trained in ground-truth
+boxes only. SWEEP asks on COCO with the published shallow head and two deep ones, SHAPES for six
+heads of one crop and width on the built-in dataset with two complementary sets of mask classes;
+COCO_SMALL only rehearses it on any COCO records on a CPU: --gin-bindings "TRAIN = '...'"
+--gin-bindings "VAL = '...'".
 """
 
 from mask_heads import SEEN, SHAPES_HEADS

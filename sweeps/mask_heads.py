@@ -2,7 +2,7 @@
 
 Claim (arXiv:2104.00613): with masks of some classes, heads that are equal under full supervision
 differ widely on novel classes; hourglasses are best, and deeper ones better. SWEEP compares all
-heads in ground-truth boxes on COCO; default_crop32 and default_crop32_width64 separate crop and
+heads in ground-truth boxes on COCO; default_crop32 and default_crop32_width128 separate crop and
 width from the architecture. SHAPES does so on the built-in dataset, at one crop size and width.
 """
 
@@ -13,8 +13,12 @@ NAMES = [
     "resnet16", "resnet20", "hourglass10", "hourglass20", "hourglass32", "hourglass52",
     "hourglass100",
 ]
-MASK_HEAD = axis("mask_head", *[f"gin/mask_heads/{name}.gin" for name in NAMES], {
-    "default_crop32_width64": ["gin/mask_heads/default_crop32.gin", "ConvMaskHead.width = 64"]})
+# Hourglasses of width 64 have 128 channels at full resolution.
+MATCHED = {
+    "default_crop32_width128": ["gin/mask_heads/default_crop32.gin", "ConvMaskHead.width = 128"]}
+MASK_HEAD = axis("mask_head", *[f"gin/mask_heads/{name}.gin" for name in NAMES], MATCHED)
+# A shallow and a deep head of the same crop and width.
+TWO_HEADS = axis("mask_head", MATCHED, "gin/mask_heads/hourglass52.gin")
 
 SWEEP = Sweep("gin/experiments/deep_mask_head_rcnn_voc_r50.gin", arms=MASK_HEAD, seeds=3)
 

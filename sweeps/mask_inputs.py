@@ -1,8 +1,8 @@
 """Do coordinates and an instance embedding help a mask head?
 
-DeepMAC's head (arXiv:2104.00613) sees the position of each cell in the box and an embedding of the
-box's centre, Mask R-CNN's only the features inside the box. On COCO (SWEEP) or the built-in dataset
-(SHAPES).
+Claim (ours): neither is needed, as the published Mask R-CNN does without them. The CenterNet of the
+same paper (arXiv:2104.00613) gives its mask head the position of each cell in the box and an
+embedding of the box's centre. On COCO (SWEEP) or the built-in dataset (SHAPES).
 """
 
 from mask_heads import SEEN, SHAPES_HEADS

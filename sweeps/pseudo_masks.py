@@ -1,9 +1,11 @@
 """Does a student learn more from the masks that a teacher predicts for novel classes?
 
-The teacher is a trial with masks of some classes; `deepmac-ablate data pseudo-masks` writes its
-masks of the others as a dataset, on which the student trains with masks of all classes
-(docs/data.md). On COCO (SWEEP) or the built-in dataset (SHAPES). Score all arms by the teacher's
-classes: `table --split voc`, or `--split shapes_a`.
+Claim (ours): a student is better than its teacher on novel classes. The teacher is a trial with
+masks of some classes; `deepmac-ablate data pseudo-masks` writes its masks of the others as a
+dataset, on which the student trains with masks of all classes (docs/data.md). On COCO (SWEEP) or
+the built-in dataset (SHAPES). Score all arms by the teacher's classes: `table --split voc`, or
+`--split shapes_a`. The students of one dataset share a teacher, so intervals over their seeds leave
+out what another teacher would change.
 """
 
 from mask_heads import SHAPES_HEADS

@@ -1,8 +1,9 @@
 """Is it the deep mask head or the ground-truth boxes that generalise to classes without masks?
 
-The paper's main comparison (arXiv:2104.00613), at small size on the built-in synthetic dataset.
-Only the mask head is trained, in the features of a frozen detector of all classes. The design
-(docs/accuracy.md) was chosen before the arms were compared.
+Claim (arXiv:2104.00613): both, and the deep head needs the boxes. The paper's main comparison, at
+small size on the built-in synthetic dataset. Only the mask head is trained, in the features of a
+frozen detector of all classes. The design (docs/accuracy.md) was chosen before the arms were
+compared.
 """
 
 from deepmac_ablate.sweep import Sweep, axis, grid

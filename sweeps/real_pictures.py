@@ -1,13 +1,14 @@
 """Do heads, boxes and weak losses rank on real pictures as they do on the built-in dataset?
 
-Part C of the study (analysis/study_design.md): 156 images of COCO, split eight times at random by
+Claim (ours): they do. Part C of the study (analysis/study_design.md): 156 images of COCO, split
+eight times at random by
 
     deepmac-ablate data split --annotations instances.json --output data/coco_part/0 --share 0.33
 
 with the seeds 0 to 7, and converted to data/coco_part/0/train, data/coco_part/0/val and so on. The
-splits take turns, VOC -> non-VOC and back, and each is trained with a seed of its own, so that they
-are independent. A grid of two heads, and the other four of part A in ground-truth boxes without
-weak losses.
+splits alternate between VOC -> non-VOC and the reverse, and each has a seed of its own. They share
+images, which the analysis has to allow for. A grid of two heads, and the other four of part A in
+ground-truth boxes without weak losses.
 """
 
 from collections.abc import Mapping

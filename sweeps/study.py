@@ -1,6 +1,7 @@
 """Which parts of a mask head and of its training decide how well it segments novel classes?
 
-The study on the built-in dataset (docs/study.md, analysis/study_design.md): six heads in three box
+Claim (arXiv:2104.00613): ground-truth boxes and deep heads. The study on the built-in dataset
+(docs/study.md, analysis/study_design.md): six heads in three box
 sources; in ground-truth boxes also with masks of all classes, class-specific heads, parts of the
 hourglass, and weak losses. Only the mask head is trained, in the features of a frozen detector.
 RERUN trains three of its rows with new seeds, drawn at random: do they land in their intervals?
@@ -12,13 +13,14 @@ from collections.abc import Mapping
 from class_agnostic import SHAPES_HEAD as SPECIFIC
 from heads_and_boxes import SHAPES_BOX_SOURCE as BOX_SOURCE
 from heads_and_boxes import SHAPES_HEAD as SIX_HEADS
-from hourglass_parts import SHAPES_HEAD as PARTS
+from hourglass_parts import SHAPES_PARTS
 from weak_losses import WEAK_LOSSES
 
 from deepmac_ablate.sweep import Sweep, axis, grid, where
 
-HEADS = {level.name: [*level.gin_files, *level.bindings]
-         for an_axis in (SIX_HEADS, SPECIFIC, PARTS) for level in an_axis.levels}
+HEADS = {
+    level.name: [*level.gin_files, *level.bindings]
+    for an_axis in (SIX_HEADS, SPECIFIC) for level in an_axis.levels} | SHAPES_PARTS
 SEEN = axis("seen", *[f"gin/class_splits/{name}.gin" for name in ("shapes_a", "shapes_b", "all")])
 
 

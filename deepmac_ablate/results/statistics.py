@@ -71,12 +71,17 @@ def check_confidence(confidence: float) -> None:
             f"The confidence must be between 0 and 1, such as 0.95, got {confidence:g}.")
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Return the mean of independent values with its t interval, mean ± t · sd / √n.
+def mean_interval(
+    values: Sequence[float], confidence: float = 0.95, evaluated_per_trained: float = 0.0
+) -> Interval:
+    """Return the mean of values with its t interval, mean ± t · sd · √(1/n + r).
 
     Args:
-        values: One finite number per seed.
+        values: One finite number per seed, or per random split of the same images.
         confidence: The confidence of the interval, in (0, 1).
+        evaluated_per_trained: The ratio r: 0 for independent values. Values of random splits of the
+            same images are correlated; with the number of evaluated images per image trained on,
+            the interval allows for that (Nadeau and Bengio, Machine Learning 52, 2003).
     """
     n = len(values)
     if n == 0:
@@ -85,7 +90,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     if n == 1:
         return Interval(mean, None, None, 1, None)
     sd = statistics.stdev(values)
-    half = _t_quantile(n - 1, 0.5 + confidence / 2) * sd / math.sqrt(n) if sd else 0.0
+    error = sd * math.sqrt(1 / n + evaluated_per_trained)
+    half = _t_quantile(n - 1, 0.5 + confidence / 2) * error if sd else 0.0
     return Interval(mean, mean - half, mean + half, n, sd)
 
 
@@ -103,11 +109,20 @@ def paired_difference(
     return mean_difference([values[seed] - baseline[seed] for seed in shared], confidence)
 
 
-def mean_difference(differences: Sequence[float], confidence: float = 0.95) -> Difference:
-    """Return the mean of independent differences with its t interval and t test against 0."""
+def mean_difference(
+    differences: Sequence[float], confidence: float = 0.95, evaluated_per_trained: float = 0.0
+) -> Difference:
+    """Return the mean of differences with its t interval and t test against 0.
+
+    Args:
+        differences: Finite differences, as the values of `mean_interval`.
+        confidence: The confidence of the interval, in (0, 1).
+        evaluated_per_trained: As for `mean_interval`; it also corrects the test.
+    """
     rounded = [round(difference, _DIGITS) for difference in differences]
-    mean, low, high, n, sd = mean_interval(rounded, confidence)
-    return Difference(mean, low, high, n, sd, None if sd is None else _p_value(mean, sd, n))
+    mean, low, high, n, sd = mean_interval(rounded, confidence, evaluated_per_trained)
+    p = None if sd is None else _p_value(mean, sd, 1 / n + evaluated_per_trained, n - 1)
+    return Difference(mean, low, high, n, sd, p)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -186,9 +201,11 @@ def _t_quantile(degrees_of_freedom: int, probability: float) -> float:
     return float(stdtrit(degrees_of_freedom, probability))
 
 
-def _p_value(mean: float, sd: float, n: int) -> float | None:
+def _p_value(
+    mean: float, sd: float, variances: float, degrees_of_freedom: int
+) -> float | None:
     if sd == 0.0:
         return 0.0 if mean else None
     from scipy.special import stdtr
 
-    return float(2.0 * stdtr(n - 1, -abs(mean) / (sd / math.sqrt(n))))
+    return float(2.0 * stdtr(degrees_of_freedom, -abs(mean) / (sd * math.sqrt(variances))))

@@ -50,6 +50,7 @@ def test_flags_of_xmanager_without_effect_are_refused(tmp_path, flag, instead):
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_rehearsal_with_the_real_trainer_names_the_cause(tmp_path):
     """In one line for the arm; neither a workdir nor a scratch workdir is left."""

@@ -81,6 +81,7 @@ def test_trials_that_differ_in_nothing_but_the_steps_are_found(recorded):
     assert longer.trials[-1].id not in find_continuations(workdir, longer.trials)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_a_continued_trial_is_the_one_trained_in_one_go(tiny_recipe, tmp_path):

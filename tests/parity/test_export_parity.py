@@ -64,11 +64,10 @@ INPUTS = {
 
 
 @pytest.mark.parametrize(("kind", "batch_size"), [
-    ("image_tensor", None),
     ("image_and_boxes_tensor", 2),
     *(pytest.param(*case, marks=pytest.mark.extended) for case in (
-        ("image_tensor", 2), ("image_bytes", None), ("image_bytes", 2), ("tf_example", None),
-        ("tf_example", 2), ("image_and_boxes_tensor", None))),
+        ("image_tensor", None), ("image_tensor", 2), ("image_bytes", None), ("image_bytes", 2),
+        ("tf_example", None), ("tf_example", 2), ("image_and_boxes_tensor", None))),
 ])
 def test_signatures_and_outputs_equal_upstreams(agnostic, kind, batch_size):
     """Names, types and shapes of inputs and outputs, and with equal weights the outputs."""

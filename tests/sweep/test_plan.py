@@ -28,7 +28,7 @@ def problems(sweep: Sweep) -> list[str]:
 
 @pytest.mark.parametrize(("path", "name"), SWEEPS, ids=str)
 def test_sweeps_of_the_house_are_short_and_right(path, name, monkeypatch):
-    """At most 50 lines, a question first, no TensorFlow or XManager, and all trials different."""
+    """At most 50 lines, a question and a claim, no TensorFlow or XManager, no trial twice."""
     monkeypatch.chdir(ROOT)
     text = path.read_text()
     assert len(text.splitlines()) <= 50
@@ -37,6 +37,7 @@ def test_sweeps_of_the_house_are_short_and_right(path, name, monkeypatch):
     sweep = load_sweep(f"{path}:{name}")
     assert path.stem + ("" if name == "SWEEP" else f"_{name.lower()}") == sweep.name
     assert "?" in sweep.question
+    assert re.search(r"\nClaim \((arXiv:[\d.]+|ours)\): ", text)
     resolved, found = plan.resolve_sweep(sweep)
     assert [] == found
     ids = [planned.id for planned in resolved.trials]

@@ -57,6 +57,7 @@ def contrast(
     minus: Group | Sequence[Group],
     metric: str = "groundtruth/iou",
     confidence: float = 0.95,
+    evaluated_per_trained: float = 0.0,
 ) -> Contrast:
     """Return the difference between groups of arms, paired by seed.
 
@@ -73,6 +74,9 @@ def contrast(
         minus: As many that are subtracted.
         metric: The metric as `<box source>/<metric>`.
         confidence: The confidence of the interval, in (0, 1).
+        evaluated_per_trained: The number of evaluated images per image trained on, if every seed
+            belongs to another random split of the same images: such splits are correlated, and the
+            interval and the test allow for that (`statistics.mean_interval`).
 
     Raises:
         UserError: If a group has no arms, an axis or level does not exist, or there are more groups
@@ -96,7 +100,7 @@ def contrast(
             for sign, of_group in values)
         for seed in sorted(seeds)]
     return Contrast(
-        name, mean_difference(differences, confidence),
+        name, mean_difference(differences, confidence, evaluated_per_trained),
         tuple(tuple(arm.label for arm in members) for *_, members in groups))
 
 

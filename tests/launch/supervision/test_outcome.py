@@ -84,6 +84,7 @@ reshape(tf.constant(3))
         "has 25") == cause(log)
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_errors_while_a_function_is_traced_are_those_of_the_user():
     """Not that of the library that converts it; real TensorFlow writes both."""

@@ -56,6 +56,20 @@ def test_a_contrast_is_a_paired_t_test_over_seeds():
     assert (("b+x",), ("a+x",)) == found.arms
 
 
+def test_random_splits_of_the_same_images_are_correlated():
+    """Nadeau and Bengio (2003): the variance of the mean is (1/n + evaluated / trained) sd²."""
+    b, a = ([mean(head, "x", seed) for seed in range(3)] for head in "ba")
+    differences = [one - other for one, other in zip(b, a, strict=True)]
+    error = statistics.stdev(differences) * math.sqrt(1 / 3 + 51 / 105)
+    expected = statistics.fmean(differences)
+    found = contrast(
+        study(), "head", Group({"head": "b", "boxes": "x"}), Group({"head": "a", "boxes": "x"}),
+        evaluated_per_trained=51 / 105).difference
+    low, high = scipy.stats.t.interval(0.95, 2, expected, error)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-6)
+    assert found.p == pytest.approx(2 * scipy.stats.t.sf(expected / error, 2), rel=1e-6)
+
+
 def test_groups_are_means_and_more_groups_make_a_difference_of_differences():
     """(b - a in y) - (b - a in x), and b - a as a mean over boxes; novel - seen cancels here."""
     pooled = pool(study(), "half")
