@@ -88,7 +88,9 @@ def contrast(
         raise UserError(
             f"The contrast {name!r} adds {len(sides[0])} and subtracts {len(sides[1])} groups of "
             "arms; it needs as many of both.")
-    arms = group_by_arm(frame).arms
+    read = {f"{metric}/{group.on}" for side in sides for group in side}
+    # Most of the columns, and of the time, are other metrics.
+    arms = group_by_arm(frame[[name for name in frame if "/" not in name or name in read]]).arms
     groups = [(sign, group, _members(name, arms, group, columns.axes(frame)))
               for sign, side in zip((1, -1), sides, strict=True) for group in side]
     values = [
