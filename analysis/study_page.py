@@ -35,11 +35,11 @@ def page_parts(folder: Path = study.RESULTS) -> tuple[dict[str, str], dict[str, 
     mask_ap = [contrast for part in parts.values() for contrast in part.mask_ap]
     shapes, detectors = parts["A"].frame, parts["B"].frame
     halves = study.load_halves(folder)
+    staged = ((study.shapes_contrasts, shapes), (study.detectors_contrasts, detectors))
     stages = {
-        title: [*study.shapes_contrasts(shapes.query(seeds)),
-                *study.detectors_contrasts(detectors.query(seeds))]
-        for title, seeds in STAGES.items()
-        if not shapes.query(seeds).empty and not detectors.query(seeds).empty}
+        title: [contrast for contrasts_of, frame in staged if not frame.query(seeds).empty
+                for contrast in contrasts_of(frame.query(seeds))]
+        for title, seeds in STAGES.items()}
     tables = {
         "answers": study_tables.answer_rows(contrasts),
         "contrasts": study_tables.contrast_rows(contrasts, mask_ap),

@@ -111,10 +111,13 @@ def _corrected(contrasts: Sequence[Contrast]) -> dict[str, tuple[str, float | No
 
 
 def stage_rows(stages: Mapping[str, Sequence[Contrast]]) -> str:
-    """Return the same contrasts of several sets of seeds, side by side, as a Markdown table."""
+    """Return the same contrasts of several sets of trials, side by side, as a Markdown table."""
+    cells = {title: {item.name: number_format.difference(item.difference) for item in items}
+             for title, items in stages.items()}
+    names = dict.fromkeys(name for of_stage in cells.values() for name in of_stage)
     return _markdown(["contrast", *stages], [
-        [items[0].name, *(number_format.difference(item.difference) for item in items)]
-        for items in zip(*stages.values(), strict=True)])
+        [name, *(of_stage.get(name, number_format.NOTHING) for of_stage in cells.values())]
+        for name in names])
 
 
 def class_rows(classes: pd.DataFrame) -> str:
