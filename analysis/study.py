@@ -82,7 +82,7 @@ def _group(
     head: str | Sequence[str], boxes: str = "groundtruth", weak: str = "none", on: str = "novel",
     masks: str | None = "half",
 ) -> Group:
-    """Return arms of part A, or of part C (whose trials all have `masks` None)."""
+    """Return arms of part A, or of part C, which has no axis `masks` (None)."""
     levels = {"mask_head": head, "box_source": boxes, "weak_losses": weak}
     return Group(levels if masks is None else levels | {"masks": masks}, on)
 
@@ -164,8 +164,8 @@ def unplanned_contrasts(shapes: pd.DataFrame, detectors: pd.DataFrame) -> list[C
     """Return contrasts of parts A and B that their results, not the design, suggested."""
     default, deep = _group("default"), _group(DEEP)
     oracle, oracle_deep = _group("default", masks="all"), _group(DEEP, masks="all")
-    connected, others = _group("fully_connected"), [head for head in HEADS
-                                                    if head != "fully_connected"]
+    connected = _group("fully_connected")
+    others = [head for head in HEADS if head != "fully_connected"]
     found = _contrasts(shapes, {
         "Hourglass-20 against default, masks of all classes": ([oracle_deep], [oracle]),
         "Hourglass-20 against default, novel - oracle": ([deep, oracle], [default, oracle_deep]),

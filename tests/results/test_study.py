@@ -165,7 +165,7 @@ def test_tables_and_figures_show_every_contrast_and_head(folder, tables):
         "Part A: 464 trials, 232 minutes of training, 30 seconds in the median.",
         "Part B: 64 trials, 32 minutes of training, 30 seconds in the median.",
         "Part C: 96 trials, 48 minutes of training, 30 seconds in the median."]
-    # The differences by instance are those of the classes here, but their correction is not.
+    # The differences by instance are those of the classes here.
     jitter = r"\| pictures: jitter \| ([^|]* \| [^|]*) \| "
     assert re.search(jitter, tables["contrasts"])[1] == re.search(jitter, tables["instances"])[1]
     ranks = re.findall(r"\((\d)\) \| [\d.]+ \((\d)\)", tables["ranks"])
