@@ -109,7 +109,8 @@ def _register_rows(commands: argparse._SubParsersAction) -> None:
         description="Write the raw numbers of trials as one tidy table: a row per trial (arm and "
         "seed) with every metric, or per class, image or annotated object of each trial.")
     parser.add_argument(
-        "workdir", metavar="WORKDIR", nargs="+", help="workdir of a sweep, or folder of a trial")
+        "workdir", metavar="WORKDIR", nargs="+",
+        help="workdir of a sweep, folder of a trial, or .csv file of rows per trial")
     parser.add_argument(
         "--per", choices=["trial", "class", "image", "object"], default="trial", metavar="UNIT",
         help="trial, class, image or object; images and objects have the mask IoU in ground-truth "
@@ -126,17 +127,13 @@ def _register_rows(commands: argparse._SubParsersAction) -> None:
 def _run_rows(args: argparse.Namespace) -> int:
     # Imported here because pandas takes half a second, and other commands do not need it.
     from deepmac_ablate import results
-    from deepmac_ablate.results.loading import per_object
-    from deepmac_ablate.results.loading.per_class import split_roles
+    from deepmac_ablate.results.loading.per_object import per_class_rows
 
     frame = results.load(*args.workdir, evaluation=args.evaluation)
     per_class = results.per_class(frame)
     frame, split = apply_split(frame, per_class, args.split)
     if args.per == "class":
-        if split is not None:
-            per_class["role"] = split_roles(per_class, split)
-        names = tuple(name for name in per_class.columns if name != "trial")
-        frame = per_object.with_trial_columns(frame, per_class, names)
+        frame = per_class_rows(frame, per_class, split)
     elif args.per == "image":
         frame = results.per_image(frame, split)
     elif args.per == "object":

@@ -11,7 +11,7 @@ import itertools
 import os
 import unicodedata
 import urllib.parse
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -135,6 +135,8 @@ def locate_images(
         lost = [missing[image_id] for image_id, name in found.items() if name is None]
         if lost:
             hint = did_you_mean_path(_with_slashes(lost[0]), known.names)
+            if len(lost) == len(entries) > 1:
+                hint = _hint_at_folder(lost, known.names, folder) or hint
             raise UserError(
                 f"{len(lost)} of {count_noun(len(entries), 'image')} "
                 f"{inflect(len(lost), 'is', 'are')} missing from {folder}, the first is "
@@ -144,6 +146,13 @@ def locate_images(
             names[image_id] = name.name
         _refuse_shared(names, missing)
     return LocatedImages(names, dict(counts))
+
+
+def _hint_at_folder(lost: Sequence[str], known: Collection[str], folder: Path) -> str:
+    """Return " Pass 'images/train', which has them all." if just one folder below has them all."""
+    inner = [name.removesuffix(f"/{lost[0]}") for name in known if name.endswith(f"/{lost[0]}")]
+    with_all = [place for place in inner if all(f"{place}/{name}" in known for name in lost)]
+    return f" Pass {str(folder / with_all[0])!r}, which has them all." if len(with_all) == 1 else ""
 
 
 def _refuse_shared(names: Mapping[int, str], missing: Mapping[int, str]) -> None:

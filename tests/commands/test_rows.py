@@ -109,11 +109,16 @@ def test_trials_without_the_file_are_counted(tmp_path, capsys):
     first, second, *others = sorted((workdir / "trials").iterdir())
     (first / "instances.csv.gz").unlink()
     (second / "instances.csv.gz").write_bytes(b"x")
+    (second / "per_class.csv").unlink()
     status, out, err = run(capsys, workdir, "--per", "object")
     assert 0 == status
     assert {other.name for other in others} == set(pd.read_csv(io.StringIO(out))["trial"])
     assert f"Left out by object: {second}/instances.csv.gz is broken" in err
     assert "1 of 6 finished trials has no instances.csv.gz." in err
+    status, out, err = run(capsys, workdir, "--per", "class")
+    assert 0 == status
+    assert 5 == pd.read_csv(io.StringIO(out))["trial"].nunique()
+    assert "Left out by class: 1 of 6 finished trials has no readable per_class.csv." in err
 
 
 def test_names_of_others_do_not_run_as_formulas(tmp_path, capsys):

@@ -48,6 +48,10 @@ def test_a_name_is_found_in_another_spelling(tmp_path, on_disk, written, differe
 
 @pytest.mark.parametrize(("on_disk", "written", "message"), [
     (["a/1.png"], ["1.png"], r"1 of 1 image is missing from .*'1\.png'\. Did you mean 'a/1\.png'"),
+    (["val/1.png", "train/1.png", "train/2.png"], ["1.png", "2.png"],
+     r"2 of 2 images are missing from .* Pass '.*/train', which has them all\."),
+    (["val/1.png", "val/2.png", "train/1.png", "train/2.png"], ["1.png", "2.png"],
+     r"2 of 2 images .* Did you mean '(train|val)/1\.png'\?"),
     (["1.png"], ["other\\1.png"], r"missing .* Did you mean '1\.png'\?"),
     (["a.png", "A.png"], ["ä.png", "a.PNG"], "2 of 2 images are missing"),
     (["1.png"], ["1.png", "images/1.png"], r"no image 'images/1\.png', and '1\.png' .* image 0"),

@@ -1,4 +1,4 @@
-"""Results of trials by annotated object and by image."""
+"""Results of trials as rows per annotated object, image or class."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def per_object(frame: pd.DataFrame, split: class_splits.Split = None) -> pd.Data
     rows = pd.concat(tables, names=["trial"]).reset_index("trial")
     metrics = _metrics(rows)
     rows = rows.merge(_class_names(frame, split), on=["trial", "category_id"], how="left")
-    return with_trial_columns(frame, rows, (*_OBJECT, *metrics))
+    return _with_trial_columns(frame, rows, (*_OBJECT, *metrics))
 
 
 def per_image(frame: pd.DataFrame, split: class_splits.Split = None) -> pd.DataFrame:
@@ -80,11 +80,35 @@ def per_image(frame: pd.DataFrame, split: class_splits.Split = None) -> pd.DataF
     metrics = _metrics(objects)
     images = objects.groupby(keys).agg(
         instances=("annotation_id", "size"), **{name: (name, "mean") for name in metrics})
-    return with_trial_columns(
+    return _with_trial_columns(
         frame, images.reset_index(), ("image_id", "role", "instances", *metrics))
 
 
-def with_trial_columns(
+def per_class_rows(
+    frame: pd.DataFrame, classes: pd.DataFrame, split: class_splits.Split = None
+) -> pd.DataFrame:
+    """Return the rows of `per_class` with the columns of their trials.
+
+    Issues a `BrokenFileWarning` with the number of finished trials that have none.
+
+    Args:
+        frame: The frame from `results.load`.
+        classes: What `per_class` returns.
+        split: As in `per_object`.
+    """
+    finished = frame.loc[frame["status"] == "finished", "trial"]
+    if absent := int((~finished.isin(classes["trial"])).sum()):
+        warnings.warn(
+            f"Left out by class: {absent} of {count_noun(len(finished), 'finished trial')} "
+            f"{inflect(absent, 'has', 'have')} no readable per_class.csv.",
+            BrokenFileWarning, stacklevel=2)
+    if split is not None:
+        classes = classes.assign(role=split_roles(classes, split))
+    return _with_trial_columns(
+        frame, classes, tuple(name for name in classes.columns if name != "trial"))
+
+
+def _with_trial_columns(
     frame: pd.DataFrame, rows: pd.DataFrame, names: tuple[str, ...]
 ) -> pd.DataFrame:
     """Return rows in the order of their trials, with the `TRIAL_COLUMNS` before other columns.
