@@ -18,11 +18,11 @@ WORKDIR /ablate
 RUN pip install --no-cache-dir "uv>=0.8"
 # First what changes seldom.
 COPY $LOCK ./
-RUN uv pip install --system --no-cache --no-deps --requirements $LOCK
+RUN uv pip install --system --no-cache --compile-bytecode --no-deps --requirements $LOCK
 COPY setup.cfg setup.py pyproject.toml README.md LICENSE ./
 COPY gin gin
 COPY deepmac_ablate deepmac_ablate
-RUN uv pip install --system --no-cache --no-deps .
+RUN uv pip install --system --no-cache --compile-bytecode --no-deps .
 
 # Everything that trials need, up to a training step.
 RUN deepmac-ablate doctor

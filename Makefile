@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Two processes; what tests share is made once, see tests/conftest.py.
 PARALLEL := --numprocesses 2 --dist loadfile
+# Where it is set, as in many containers, every process would compile TensorFlow's modules again,
+# which takes longer than to import them.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup quickstart bench test test-fast test-all lint lock
 

@@ -27,14 +27,15 @@ _ANSWERS = {
         "ground-truth boxes are what lets deeper heads pay off"),
     "jitter, all heads": ("jitter the ground-truth boxes by up to 5 % (mean of six heads)", ""),
     "Hourglass-20 against default": (
-        "Hourglass-20 instead of four convolutions", "deeper heads do better on novel classes"),
+        "Hourglass-20 instead of four convolutions",
+        "architectures generalise in dramatically different ways"),
     "Hourglass-20 against default, in proposals": (
         "Hourglass-20 instead of four convolutions, in proposals", ""),
     "Hourglass-20 against default, no detector": (
         "Hourglass-20 instead of four convolutions, without a detector", "holds without one"),
     "Hourglass-20 against default, novel - seen": (
         "Hourglass-20 instead of four convolutions, novel minus seen classes",
-        "heads that are alike with all masks differ dramatically on novel classes"),
+        "heads that are alike with all masks differ dramatically (these two are not alike)"),
     "fully connected against default": (
         "fully connected layers instead of four convolutions", "(the same)"),
     "Hourglass-20 against Hourglass-10": ("Hourglass-20 instead of Hourglass-10", ""),

@@ -1,8 +1,8 @@
 """Does the gain of a deep mask head depend on the backbone?
 
-Claim (arXiv:2104.00613): it holds for all backbones. The published models gain 1 to 4 points of
-novel mask AP by larger backbones. SWEEP asks on COCO, with heads of the same crop and width. SHAPES
-trains small backbones from scratch on the built-in dataset, where no other detector is at hand.
+Claim (arXiv:2104.00613): it holds across backbones. SWEEP asks on COCO, with heads of the same crop
+and width. SHAPES trains small backbones from scratch on the built-in dataset, where no other
+detector is at hand.
 """
 
 from mask_heads import SHAPES_HEADS, TWO_HEADS

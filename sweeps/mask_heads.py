@@ -1,9 +1,9 @@
 """Does the mask head's architecture decide whether it generalises to classes without masks?
 
-Claim (arXiv:2104.00613): with masks of some classes, heads that are equal under full supervision
-differ widely on novel classes; hourglasses are best, and deeper ones better. SWEEP compares all
-heads in ground-truth boxes on COCO; default_crop32 and default_crop32_width128 separate crop and
-width from the architecture. SHAPES does so on the built-in dataset, at one crop size and width.
+Claim (arXiv:2104.00613): with masks of some classes, heads that are alike under full supervision
+differ dramatically on novel classes. SWEEP compares all heads in ground-truth boxes on COCO;
+default_crop32 and default_crop32_width128 separate crop and width from the architecture. SHAPES
+does so on the built-in dataset, at one crop size and width.
 """
 
 from deepmac_ablate.sweep import Sweep, axis, grid

@@ -1,7 +1,7 @@
 """Are the published numbers reproduced: 25.9, 33.1, 34.4 and 38.7 mask AP on non-VOC classes?
 
-Claim (arXiv:2104.00613): they are the scores of these recipes. From the smallest model to the
-largest, with three seeds each; each needs a TPU pod.
+Claim (arXiv:2104.00613): they are the scores of these recipes. The models with masks of
+VOC classes, from the smallest to the largest, with three seeds each; TPUs trained them.
 """
 
 from deepmac_ablate.sweep import Sweep, axis

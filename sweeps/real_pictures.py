@@ -1,7 +1,7 @@
 """Do heads, boxes and weak losses rank on real pictures as they do on the built-in dataset?
 
-Claim (ours): they do. Part C of the study (analysis/study_design.md): 156 images of COCO, split
-eight times at random by
+Claim (ours): they do. Part C of the study (analysis/study_design.md): 156 images of COCO
+(analysis/study/pictures_ids.txt), split eight times at random by
 
     deepmac-ablate data split --annotations instances.json --output data/coco_part/0 --share 0.33
 

@@ -1,10 +1,10 @@
 """Which parts of a mask head and of its training decide how well it segments novel classes?
 
 Claim (arXiv:2104.00613): ground-truth boxes and deep heads. The study on the built-in dataset
-(docs/study.md, analysis/study_design.md): six heads in three box
-sources; in ground-truth boxes also with masks of all classes, class-specific heads, parts of the
-hourglass, and weak losses. Only the mask head is trained, in the features of a frozen detector.
-RERUN trains three of its rows with new seeds, drawn at random: do they land in their intervals?
+(docs/study.md, analysis/study_design.md): six heads in three box sources; in ground-truth boxes
+also with masks of all classes, class-specific heads, parts of the hourglass, and weak losses. Only
+the mask head is trained, in the features of a frozen detector.
+RERUN trains three of its rows, drawn at random, with new seeds: do they land in their intervals?
 """
 
 import random

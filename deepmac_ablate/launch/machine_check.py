@@ -250,6 +250,13 @@ def _import_finding(found: dict[str, Any]) -> Finding:
             "import", "warning", f"TensorFlow imported in {seconds:.0f} s",
             "That is slow: look at the file system of the environment, or, with tensorflow-tpu "
             "where there is no TPU, set TPU_LOAD_LIBRARY=0.")
+    if found["compiled"] > found["modules"] / 2:
+        return Finding(
+            "import", "warning",
+            f"TensorFlow imported in {seconds:.1f} s; {found['compiled']:,} of "
+            f"{found['modules']:,} modules were compiled for it and their bytecode is not kept",
+            "Every process compiles them again. Unset PYTHONDONTWRITEBYTECODE, or, if you may not "
+            f"write to it, have {sys.prefix} compiled once: python -m compileall -q {sys.prefix}")
     return Finding("import", "ok", f"TensorFlow imported in {seconds:.1f} s")
 
 

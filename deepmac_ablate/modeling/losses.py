@@ -196,7 +196,7 @@ class Losses:
             mask_loss: The mask loss; None for the cross-entropy of every cell.
             further_losses: Losses to add, each with its own name and weight.
             box_only_context: With weak losses among them, the share of a box's height and width by
-                which the boxes of objects without a mask are enlarged; None for 0.5.
+                which the boxes of objects without a mask are enlarged; None for 1.0.
 
         Raises:
             UserError: If a further loss has no name of its own, or a setting has no effect.

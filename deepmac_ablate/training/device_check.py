@@ -100,13 +100,17 @@ def findings(runtime: list[str]) -> Iterator[dict[str, Any]]:
         runtime: Bindings of `Runtime` for this machine.
 
     Yields:
-        `import_seconds`; then `devices` by kind; then `gflops` of a float32 matrix product on the
-        first device; then `first_step_seconds`, `step_seconds` and `loss` of training.
+        `import_seconds`, with the number of `modules` and of those `compiled` for want of bytecode;
+        then `devices` by kind; then `gflops` of a float32 matrix product on the first device; then
+        `first_step_seconds`, `step_seconds` and `loss` of training.
     """
     started = time.monotonic()
     import tensorflow as tf
 
-    yield {"import_seconds": time.monotonic() - started}
+    files = [module.__cached__ for module in list(sys.modules.values())
+             if getattr(module, "__cached__", None)]
+    yield {"import_seconds": time.monotonic() - started, "modules": len(files),
+           "compiled": sum(not os.path.exists(file) for file in files)}  # noqa: PTH110
     devices: dict[str, int] = {}
     for device in tf.config.list_logical_devices():
         devices[device.device_type] = devices.get(device.device_type, 0) + 1

@@ -15,7 +15,8 @@ from deepmac_ablate.launch import machine_check
 from deepmac_ablate.launch.supervision import locks
 from deepmac_ablate.training import device_check
 
-GOOD = [{"import_seconds": 5.0}, {"devices": {"CPU": 1}}, {"gflops": 200.0},
+GOOD = [{"import_seconds": 5.0, "modules": 4000, "compiled": 3},
+        {"devices": {"CPU": 1}}, {"gflops": 200.0},
         {"first_step_seconds": 8.0, "step_seconds": 0.1, "loss": 4.0}]
 
 
@@ -102,12 +103,32 @@ def test_devices_that_are_not_seen_fail(device, monkeypatch) -> None:
 
 def test_a_slow_import_and_other_versions_are_told(device, monkeypatch) -> None:
     """They are warnings: trials run."""
-    device(lines_of([{"import_seconds": 99.0}, *GOOD[1:]]))
+    device(lines_of([{**GOOD[0], "import_seconds": 99.0}, *GOOD[1:]]))
     monkeypatch.setattr(machine_check, "_locked_versions", lambda: {"numpy": "1.0"})
     found = verdicts()
     assert "warning" == found["import"][0] == found["versions"][0]
     assert "TPU_LOAD_LIBRARY=0" in found["import"][1]
     assert "The lock has numpy 1.0; numbers may differ" in found["versions"][1]
+
+
+def test_bytecode_that_is_not_kept_is_told(device) -> None:
+    """A warning, as every process compiles the modules again."""
+    device(lines_of([{**GOOD[0], "compiled": 3900}, *GOOD[1:]]))
+    verdict, text = verdicts()["import"]
+    assert "warning" == verdict
+    assert "3,900 of 4,000 modules were compiled for it and their bytecode is not kept" in text
+    assert "Unset PYTHONDONTWRITEBYTECODE" in text
+
+
+@pytest.mark.extended
+@pytest.mark.slow
+def test_modules_without_bytecode_are_counted(tmp_path, monkeypatch) -> None:
+    """In a real process that finds none and keeps none."""
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "none"))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    first = next(device_check.run_in_process([], 300.0))
+    assert isinstance(first, dict)
+    assert first["compiled"] > first["modules"] / 2 > 1000
 
 
 def test_a_launch_stops_at_a_machine_that_fails(tmp_path, device, capsys) -> None:
