@@ -255,8 +255,8 @@ def _import_finding(found: dict[str, Any]) -> Finding:
             "import", "warning",
             f"TensorFlow imported in {seconds:.1f} s; {found['compiled']:,} of "
             f"{found['modules']:,} modules were compiled for it and their bytecode is not kept",
-            "Every process compiles them again. Unset PYTHONDONTWRITEBYTECODE, or, if you may not "
-            f"write to it, have {sys.prefix} compiled once: python -m compileall -q {sys.prefix}")
+            "Every process compiles them again. Unset PYTHONDONTWRITEBYTECODE, or compile them "
+            f"once: python -m compileall -q {sys.prefix}")
     return Finding("import", "ok", f"TensorFlow imported in {seconds:.1f} s")
 
 
