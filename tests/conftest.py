@@ -91,6 +91,15 @@ def clean_tensorflow() -> Iterator[None]:
 
 
 @pytest.fixture
+def op_by_op() -> Iterator[None]:
+    """Run TensorFlow's functions without tracing them; see `tiny_trial.op_by_op`."""
+    from tests.helpers import tiny_trial
+
+    with tiny_trial.op_by_op():
+        yield
+
+
+@pytest.fixture
 def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
     """Make ``gs://bucket`` an empty bucket on this machine."""
     from tests.fakes.gcs_server import GcsServer

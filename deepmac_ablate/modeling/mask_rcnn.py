@@ -132,17 +132,18 @@ class MaskRCNN(tf_keras.Model):
             self.backbone, self.decoder, *self.detector.parts.values()))
 
     def create_variables(self) -> None:
-        """Create all variables by tracing the layers that have some, without running them."""
+        """Create all variables by calling the layers that have any in a graph that never runs."""
 
-        @tf.function(autograph=False)
+        @disabled
         def call_layers() -> None:
-            with tf.name_scope(self.name):
-                features = self.features(tf.zeros([1, *self.image_size, 3]))
-                self._call_detector(self.detector.run_layers, features, training=False)
-                boxes, number = tf.zeros([1, 4]), tf.zeros([1], tf.int32)
-                self.predict_masks(features, boxes, number, number)
+            features = self.features(tf.zeros([1, *self.image_size, 3]))
+            self._call_detector(self.detector.run_layers, features, training=False)
+            boxes, number = tf.zeros([1, 4]), tf.zeros([1], tf.int32)
+            self.predict_masks(features, boxes, number, number)
 
-        call_layers.get_concrete_function()
+        # As Keras does for functional models; a tf.function that creates variables is traced twice.
+        with tf.__internal__.FuncGraph("variables").as_default(), tf.name_scope(self.name):
+            call_layers()
 
     def call(
         self,

@@ -47,7 +47,7 @@ def evaluate(workdir: SweepWorkdir, *options: str) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_all_finished_trials_are_evaluated_once(finished, sweep, capsys):
     """Their numbers are those of single trials; those that have them are left out."""
     assert 0 == evaluate(sweep, "--box-noise", "0.2")
@@ -103,7 +103,7 @@ ShareOfSweep.factor = 0.5
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_finished_trials_get_metrics_of_ones_own(sweep, tmp_path, monkeypatch, capsys):
     """They are computed once, and anew when their code or settings have changed."""
     monkeypatch.chdir(tmp_path)
@@ -149,7 +149,7 @@ def test_gin_files_of_metrics_set_nothing_else(tmp_path, monkeypatch, capsys, te
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_fewer_images_have_a_folder_of_their_own_and_tables_say_so(sweep, capsys):
     """The name, the table, and the result tell that numbers are of a part of the data."""
     assert 0 == evaluate(sweep, "--box-source", "groundtruth", "--images", "3")
@@ -167,7 +167,7 @@ def test_fewer_images_have_a_folder_of_their_own_and_tables_say_so(sweep, capsys
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_a_trial_that_cannot_be_evaluated_is_named(sweep, capsys):
     """The others are evaluated, and the exit status tells."""
     shutil.rmtree(sweep.folder("t1") / "checkpoints")

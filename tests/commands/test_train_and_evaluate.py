@@ -112,7 +112,7 @@ def sentence(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_sentence(tiny_recipe, tmp_path, capsys, mistake):
     """Exit status 2, no traceback, and no workdir is left behind."""
@@ -132,7 +132,7 @@ def test_base_alone_says_what_is_missing(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_a_negative_seed_is_refused(tiny_recipe, tmp_path, capsys):
     """Seeds count from 0."""
     assert 2 == train(tiny_recipe, tmp_path / "w", seed="-1")
@@ -201,7 +201,7 @@ def resume(workdir, *runtime):
 
 @pytest.mark.extended
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_a_start_brings_its_devices_along(finished, tmp_path):
     """Bindings of Runtime win over the trial's own, take effect, and leave the trial as it is."""
     shutil.copytree(finished.workdir.path, tmp_path / "w")
@@ -247,7 +247,7 @@ def copied(finished, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_evaluating_again_gives_the_same_numbers(finished, copied, capsys):
     """With no option they are those of the trial, in their own folder; nothing else changes."""
     before = (copied.path / "result.json").read_bytes()
@@ -276,7 +276,7 @@ def test_evaluating_again_gives_the_same_numbers(finished, copied, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_the_other_split_swaps_the_roles(finished, tmp_path):
     """Another split makes seen classes novel, and --output receives the one box source."""
     status = evaluate(
@@ -296,7 +296,7 @@ def test_the_other_split_swaps_the_roles(finished, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_other_images_can_be_evaluated(finished, copied, tmp_path):
     """Also where the trial named what to evaluate on the command line, and its records are gone."""
     fields = json.loads((copied.path / "trial.json").read_text())
@@ -314,7 +314,7 @@ def test_other_images_can_be_evaluated(finished, copied, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_relative_data_are_found_from_another_folder(finished, tmp_path, monkeypatch):
     """The folder in which the trial was started is recorded, and its prefixes begin there."""
     workdir = TrialWorkdir(tmp_path / "scratch" / "w")
@@ -335,7 +335,7 @@ def test_relative_data_are_found_from_another_folder(finished, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_a_sweep_of_box_noise_is_one_evaluation_and_a_picture(finished, copied, capsys):
     """Ground-truth boxes and each ratio are box sources; a picture shows mask IoU over both."""
     assert 0 == evaluate(copied.path, "--box_noise", 0.1, 0.4, "--jitter_mode", "shrink")
@@ -355,7 +355,7 @@ def test_a_sweep_of_box_noise_is_one_evaluation_and_a_picture(finished, copied, 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 @pytest.mark.parametrize(("split", "seen"), [
     ("none", 0), *(pytest.param(*case, marks=pytest.mark.extended) for case in (
         ("all", 12), ("random-5-seed-2", 5)))])
@@ -368,7 +368,7 @@ def test_all_and_none_are_not_confused(copied, tmp_path, split, seen):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 @pytest.mark.parametrize(("value", "seen"), [
     ("None", 12), ("[]", 0), pytest.param("'random-5-seed-2'", 5, marks=pytest.mark.extended)])
 def test_all_and_none_are_not_confused_in_gin(finished, value, seen):
@@ -391,7 +391,7 @@ def test_wrong_boxes_are_refused_at_once(tmp_path, capsys, options, message):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 @pytest.mark.parametrize(("options", "message"), [
     (["--split", "[]"], r"Unknown class split '\[\]'.* Known are voc, .*none"),
     (["--split", "random-13-seed-0"], r"draws 13 classes, but the dataset has 12\."),
@@ -407,7 +407,7 @@ def test_options_that_do_not_fit_are_refused(finished, tmp_path, capsys, options
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_options_too_many_to_name_a_folder_need_an_output(copied, capsys):
     """It is said before anything is evaluated."""
     ratios = [f"0.{number}" for number in range(11, 19)]
@@ -418,7 +418,7 @@ def test_options_too_many_to_name_a_folder_need_an_output(copied, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_without_trial_or_checkpoint_there_is_nothing_to_evaluate(copied, tmp_path, capsys):
     """The sentence says which of them is missing, and where."""
     assert 2 == evaluate(tmp_path / "nothing")

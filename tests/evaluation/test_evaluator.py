@@ -455,7 +455,7 @@ def trained(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_the_numbers_of_a_real_model_do_not_depend_on_its_batches(finished, trained):
     """7 images in batches of 1, 3 and 7 give the same numbers to 1e-6."""
     prefix = str(finished.recipe.data / "val")
@@ -472,7 +472,7 @@ def test_the_numbers_of_a_real_model_do_not_depend_on_its_batches(finished, trai
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_masks_equal_those_of_the_whole_model_pasted_by_model_garden(trained):
     """The parts of the model, run one by one on actual boxes, give the results of its call."""
     data = trained.evaluation.data

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import tensorflow as tf
 
 from deepmac_ablate.data.shapes import generate
 from deepmac_ablate.trial.trial import Trial
@@ -54,6 +58,19 @@ Runtime.log_every = 1
 Runtime.checkpoint_every = {checkpoint_every}
 Runtime.deterministic = True
 """
+
+
+@contextlib.contextmanager
+def op_by_op() -> Iterator[None]:
+    """Run functions operation by operation: of a few batches, tracing would be the longest part.
+
+    For tests of what surrounds a model; those of models and of training have graphs, as users do.
+    """
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 class Recipe(NamedTuple):

@@ -182,7 +182,7 @@ def test_detections_are_refused_without_a_detector() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_a_trial_without_a_detector(tiny_recipe, tmp_path, capsys) -> None:
     """It trains, is evaluated in given boxes, and says what it cannot do."""
     trial = tiny_recipe.trial(

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from deepmac_ablate.errors import UserError
 from deepmac_ablate.modeling.box_sources import GroundTruthBoxes, ProposalBoxes
+from deepmac_ablate.modeling.detectors import NoDetector
 from deepmac_ablate.modeling.detectors.region_parts import RegionSampler
 from deepmac_ablate.modeling.mask_rcnn import MaskRCNN
 from deepmac_ablate.modeling.normalization import MaskedBatchNormalization
@@ -179,7 +180,7 @@ def test_leaving_out_empty_slots_changes_nothing() -> None:
     """With and without empty slots, losses, gradients and statistics agree to 1e-5."""
     results = []
     for trim in (False, True):
-        model, data = build_model(mask_head=HEADS["hourglass"]()), batch()
+        model, data = build_model(mask_head=HEADS["hourglass"](), detector=NoDetector()), batch()
         model.create_variables()
         tiny_model.randomise(model.variables, seed=2)
         model.trim_slots = trim

@@ -57,7 +57,7 @@ def seen_ids(source: Source) -> set[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_unseen_masks_are_those_of_the_evaluation(source, finished, tmp_path, capsys) -> None:
     """Seen classes keep theirs; the file converts, and its dataset names the teacher."""
     assert 0 == source.run()
@@ -92,7 +92,7 @@ def test_unseen_masks_are_those_of_the_evaluation(source, finished, tmp_path, ca
 
 @pytest.mark.extended
 @pytest.mark.slow
-@pytest.mark.usefixtures("clean_tensorflow")
+@pytest.mark.usefixtures("clean_tensorflow", "op_by_op")
 def test_unstable_masks_are_left_out(source, capsys) -> None:
     """Their objects keep the box; with `all`, seen classes get predicted masks, too."""
     assert 0 == source.run("--objects", "all", "--min-stability", "1")

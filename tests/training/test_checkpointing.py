@@ -67,6 +67,7 @@ def first_steps(workdir):
     return [attempt["step"] for attempt in workdir.read_attempts() if attempt["mode"] != "eval"]
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_the_list_of_checkpoints_may_be_lost(finished, unfinished, capsys):
     """Nothing is trained again, and nothing needs to be said."""
     (unfinished.checkpoints / "checkpoint").unlink()
@@ -76,6 +77,7 @@ def test_the_list_of_checkpoints_may_be_lost(finished, unfinished, capsys):
     assert "deepmac-ablate:" not in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.parametrize(("damage", "file", "reason"), [
     (cut, DATA, "Read less bytes than requested"),
     *(pytest.param(*case, marks=[pytest.mark.slow, pytest.mark.extended]) for case in (
@@ -115,6 +117,7 @@ def test_without_a_whole_checkpoint_training_begins_anew(finished, unfinished, c
         printed), printed
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
 def test_a_damaged_last_checkpoint_is_not_replaced_in_silence(
         finished, unfinished, capsys, command):

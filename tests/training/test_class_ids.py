@@ -18,8 +18,9 @@ from deepmac_ablate.errors import UserError
 from deepmac_ablate.training.run import run_trial
 from deepmac_ablate.training.session import prepare_session
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
+from tests.helpers.tiny_trial import op_by_op
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow", "op_by_op")]
 
 # Ids of a database, in the order of the classes 1 to 12 of the shapes.
 IDS = dict(enumerate([-7, 0, 5, 77, 1000, *range(1183637182, 1183637189)], start=1))
@@ -59,12 +60,14 @@ def pair(tiny_recipe, tmp_path_factory):
         convert(tiny_recipe, part, renumber(tiny_recipe, part), folder / part)
         for part in ("train", "val")]
     workdirs = Pair(TrialWorkdir(folder / "plain"), TrialWorkdir(folder / "renumbered"))
-    run_trial(tiny_recipe.trial(*SETTINGS, "Training.seen_classes = [1, 3, 5]"), workdirs.plain)
-    run_trial(
+    trials = (
+        tiny_recipe.trial(*SETTINGS, "Training.seen_classes = [1, 3, 5]"),
         tiny_recipe.trial(
             *SETTINGS, f"Training.seen_classes = {[IDS[i] for i in (1, 3, 5)]}",
-            f"TRAIN = '{prefixes[0]}'", f"VAL = '{prefixes[1]}'"),
-        workdirs.renumbered)
+            f"TRAIN = '{prefixes[0]}'", f"VAL = '{prefixes[1]}'"))
+    with op_by_op():
+        for trial, workdir in zip(trials, workdirs, strict=True):
+            run_trial(trial, workdir)
     return workdirs
 
 

@@ -208,6 +208,7 @@ def test_metrics_have_a_line_for_each_interval(finished):
     assert lines[-1]["train/total_loss"] < lines[0]["train/total_loss"]
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_objects_beyond_the_limit_are_announced_and_counted(finished, tmp_path, capsys):
     """At the start with the counts of the dataset, then in every line as a share."""
     workdir = TrialWorkdir(tmp_path)
@@ -273,6 +274,7 @@ def test_the_means_over_classes_are_the_result(finished):
     assert 3 * (7 + 7 + 7 + 7 + 7 + 5 + 3) == checked
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_the_result_equals_pycocotools_on_the_predictions(finished):
     """AP of masks and boxes, over all and over novel classes, agrees to 1e-6."""
     session = prepare_session(finished.trial)
@@ -364,6 +366,7 @@ def test_another_trial_is_refused(finished):
     assert before == contents(finished.workdir)
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_a_finished_trial_keeps_the_settings_of_its_result(finished, tmp_path):
     """With other evaluation settings it is not evaluated again, and config.gin says with which."""
     workdir = TrialWorkdir(tmp_path / "w")
@@ -515,6 +518,7 @@ def test_stochastic_depth_does_not_depend_on_a_stop(tiny_recipe, tmp_path):
     assert_same_run(straight, stopped, steps=6)
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_a_request_to_stop_is_heeded_at_the_next_step(finished, tmp_path):
     """It leaves a checkpoint of that step and no result; signals mean afterwards what they did."""
     workdir = StopsAfterEachStep(tmp_path)
@@ -544,6 +548,7 @@ def test_divergence_ends_the_trial(finished, tmp_path, capfd):
     assert tf.train.latest_checkpoint(str(workdir.checkpoints)) is None
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_continuous_evaluation_ends_with_the_result(finished, tmp_path):
     """For a finished training, it evaluates the last checkpoint and writes the result."""
     workdir = TrialWorkdir(tmp_path)

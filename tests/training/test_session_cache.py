@@ -11,7 +11,7 @@ import tensorflow as tf
 from deepmac_ablate.training.run import run_trial
 from deepmac_ablate.training.session_cache import SessionCache
 from deepmac_ablate.trial.trial_workdir import TrialWorkdir
-from tests.helpers.tiny_trial import DURATIONS
+from tests.helpers.tiny_trial import DURATIONS, op_by_op
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_tensorflow")]
 
@@ -41,7 +41,8 @@ def test_a_shared_session_changes_no_result(tiny_recipe, tmp_path):
         workdir = TrialWorkdir(tmp_path / f"shared{seed}")
         run_trial(tiny_recipe.trial("STEPS = 3", seed=seed), workdir, cache=cache)
     alone = TrialWorkdir(tmp_path / "alone")
-    run_trial(tiny_recipe.trial("STEPS = 3", seed=1), alone)
+    with op_by_op():
+        run_trial(tiny_recipe.trial("STEPS = 3", seed=1), alone)
     result, weights, losses = outcome(TrialWorkdir(tmp_path / "shared1"))
     expected, expected_weights, expected_losses = outcome(alone)
     assert expected == pytest.approx(result, rel=1e-5, nan_ok=True)
