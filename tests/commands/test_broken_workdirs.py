@@ -280,7 +280,7 @@ def run(workdir: Path, chosen: list[Mutation], report: bool) -> list[str]:
 
 
 @pytest.mark.parametrize(("files", "most"), [
-    (5, 1), pytest.param(None, 12, marks=pytest.mark.extended)])
+    (3, 1), pytest.param(None, 12, marks=pytest.mark.extended)])
 def test_broken_files_end_no_command_and_change_no_number(tmp_path, capsys, files, most):
     """Some mutations of some or all files; there are thousands."""
     workdir = make_workdir(tmp_path / "w")

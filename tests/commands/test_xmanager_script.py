@@ -67,6 +67,7 @@ def test_a_rehearsal_with_the_real_trainer_names_the_cause(tmp_path):
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_gin_files_may_import_modules_of_the_launch_folder(tmp_path):
     """The arms are valid, so that the launch stops at the missing dataset only."""

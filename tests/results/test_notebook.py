@@ -106,6 +106,7 @@ def test_two_drawings_of_a_figure_share_no_ids():
     assert not first & second
 
 
+@pytest.mark.extended
 @pytest.mark.slow
 def test_a_notebook_shows_another_split_like_the_command(capsys):
     """Tables and effects under another split equal the output of the commands."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -106,8 +107,9 @@ def tables(noisy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("task", ["mask", "boundary", "box"])
+@pytest.mark.parametrize(("task", "group"), [
+    *itertools.product(["mask", "box"], GROUPS), ("boundary", "nonvoc"),
+    *(pytest.param("boundary", group, marks=pytest.mark.extended) for group in ("all", "voc"))])
 def test_means_equal_pycocotools_with_restricted_classes(noisy, tables, task, group):
     """For any group of classes the mean of rows is pycocotools' number for these classes.
 

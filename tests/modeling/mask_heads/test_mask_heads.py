@@ -320,7 +320,9 @@ def test_interpolation_is_tensorflows(factor: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "head",
-    [*(pytest.param(build(), id=cls.__name__) for cls, build in TINY.items()),
+    [*(pytest.param(build(), id=cls.__name__, marks=(
+        () if cls in (ConvMaskHead, HourglassMaskHead) else pytest.mark.extended))
+       for cls, build in TINY.items()),
      *(pytest.param(tiny_model.conv_head(upsampling=each), id=repr(each),
                     marks=pytest.mark.extended) for each in PARTS["upsampling"][1:]),
      pytest.param(tiny_model.conv_head(norm=GroupNorm(4)), id="GroupNorm",
