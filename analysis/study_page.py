@@ -37,7 +37,7 @@ def page_parts(folder: Path = study.RESULTS) -> tuple[dict[str, str], dict[str, 
     halves = study.load_halves(folder)
     staged = ((study.shapes_contrasts, shapes), (study.detectors_contrasts, detectors))
     stages = {
-        title: [contrast for contrasts_of, frame in staged if not frame.query(seeds).empty
+        title: [contrast for contrasts_of, frame in staged
                 for contrast in contrasts_of(frame.query(seeds))]
         for title, seeds in STAGES.items()}
     tables = {
