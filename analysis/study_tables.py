@@ -43,8 +43,9 @@ _ANSWERS = {
     "no shortcuts": ("Hourglass-20 without shortcuts", ""),
     "uniform size": ("Hourglass-20 without down-sampling", ""),
     "class-specific, default": ("a mask for each class instead of one (four convolutions)", ""),
-    "weak losses, default": ("losses on boxes without masks (four convolutions)", ""),
-    "weak losses, Hourglass-20": ("losses on boxes without masks (Hourglass-20)", ""),
+    "weak losses, default": (
+        "projection and colour losses on boxes without masks (four convolutions)", ""),
+    "weak losses, Hourglass-20": ("the same (Hourglass-20)", ""),
     "novel - oracle, default": (
         "novel classes minus the same ones with masks of all (four convolutions)", ""),
 }
