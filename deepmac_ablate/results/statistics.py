@@ -132,13 +132,12 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         p_values: Uncorrected p values; None marks a missing test, which stays None and is not
             counted.
     """
-    tested = [p for p in p_values if p is not None]
-    if len(tested) < 2:
-        return list(p_values)
-    from statsmodels.stats.multitest import multipletests
-
-    corrected = iter(multipletests(tested, method="holm")[1].tolist())
-    return [None if p is None else next(corrected) for p in p_values]
+    tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(tested):
+        largest = corrected[place] = min(1.0, max(largest, (len(tested) - rank) * p))
+    return corrected
 
 
 def detectable_difference(

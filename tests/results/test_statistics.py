@@ -114,8 +114,8 @@ def test_holm_by_hand():
 
 @pytest.mark.slow
 def test_holm_agrees_with_statsmodels():
-    """Unsorted p values get the same correction as in statsmodels."""
-    p_values = [0.2, 0.001, 0.04, 0.5, 0.012, 0.9]
+    """Unsorted and equal p values get the same correction as in statsmodels."""
+    p_values = [0.2, 0.001, 0.04, 0.5, 0.012, 0.04, 0.9, 0.0]
     assert list(multipletests(p_values, method="holm")[1]) == holm(p_values)
 
 
@@ -171,12 +171,12 @@ def test_a_confidence_out_of_range_is_refused(confidence):
 
 
 def test_one_seed_per_arm_imports_no_heavy_library():
-    """Without intervals neither scipy nor statsmodels, which take seconds, are imported."""
+    """Without intervals scipy, which takes a second, is not imported."""
     code = """
 import sys
 from deepmac_ablate.results import statistics
 statistics.mean_interval([0.5]); statistics.paired_difference({0: 0.5}, {0: 0.4})
 statistics.holm([None, None, 0.1])
-print([name for name in ("scipy", "statsmodels") if name in sys.modules])"""
+print("scipy" in sys.modules)"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "[]" == run.stdout.strip()
+    assert "False" == run.stdout.strip()
