@@ -69,8 +69,10 @@ class TwoStageDetector(Detector):
     def run_layers(self, features: Mapping[str, tf.Tensor], training: bool) -> None:
         """Call both heads, the box head on all its regions; see `Detector.run_layers`."""
         call_part(self._rpn_head, features, training=training)
-        regions = tf.zeros([1, self.regions_per_image, 4])
-        call_part(self._detection_head, self._roi_aligner(features, regions), training=training)
+        # Only the shape of the crops matters; those of the aligner take longer than both heads.
+        level, size = next(iter(features.values())), self._box_head.crop_size
+        crops = tf.zeros([1, self.regions_per_image, size, size, level.shape[-1]], level.dtype)
+        call_part(self._detection_head, crops, training=training)
 
     def label(self, boxes: tf.Tensor, classes: tf.Tensor, seed: tf.Tensor) -> dict[str, Any]:
         """Label the anchors; see `Detector.label` and `Anchors.label`."""
