@@ -96,6 +96,8 @@ class Imported(NamedTuple):
 
 @pytest.fixture(scope="module", params=CASES, ids=str)
 def imported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Imported:
+    if request.param is HOURGLASS:
+        return request.getfixturevalue("hourglass")
     return _imported(request.param, tmp_path_factory.mktemp("published"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,18 +49,25 @@ class Subject:
         return [v.numpy() for v in self.model.mask_head.non_trainable_variables]
 
 
-@pytest.fixture(scope="module", params=HEADS)
-def headed(request: pytest.FixtureRequest) -> Subject:
-    return Subject(build_model(mask_head=HEADS[request.param]()))
+@pytest.fixture(scope="module")
+def headed() -> Callable[[str], Subject]:
+    """The model with one of the heads, made once."""
+    return functools.cache(lambda head: Subject(build_model(mask_head=HEADS[head]())))
 
 
-@pytest.fixture(params=SOURCES)
+@pytest.fixture(params=[
+    ("conv", "proposals"), ("hourglass", "ground_truth"),
+    *(pytest.param(case, marks=pytest.mark.extended) for case in (
+        ("conv", "ground_truth"), ("hourglass", "proposals"))),
+], ids=lambda case: "-".join(case))
 def subject(
-    headed: Subject, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    headed: Callable[[str], Subject], request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Subject:
     """The model with each head and each box source."""
-    monkeypatch.setattr(headed.model, "_mask_boxes", SOURCES[request.param]())
-    return headed
+    head, source = request.param
+    monkeypatch.setattr(headed(head).model, "_mask_boxes", SOURCES[source]())
+    return headed(head)
 
 
 def assert_same(expected: Step, actual: Step, tolerance: float = 1e-5) -> None:
