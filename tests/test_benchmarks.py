@@ -76,8 +76,8 @@ def test_commands_run_in_new_processes(tmp_path):
         Commands(lambda _: [["-c", "1 / 0"]]).run()
 
 
-def test_the_table_replaces_the_marked_block_only():
-    """Rows are replaced by name, stay on the same processor, and the text around is untouched."""
+def test_rows_go_into_the_table_of_their_processor():
+    """They replace those of the same name; other tables and the text around are untouched."""
     document = f"before | a |\n{table.BEGIN}old{table.END}\nafter\n"
 
     def put(document: str, row: Row, processor: str = "CPU, 2 cores") -> str:
@@ -93,7 +93,10 @@ def test_the_table_replaces_the_marked_block_only():
     both = put(first, row("more work"))
     again = put(both, row(seconds=7.0))
     assert both.replace("| 6 / 2 | 3 |", "| 7 / 2 | 3.5 |", 1) == again
-    assert put(document, row(), "other") == put(both, row(), "other")
+    two = put(both, row(), "other")
+    assert both.partition(table.END)[0] in two
+    assert 2 == two.count("| work | seconds |") == two.count("\n| work (per step) |")
+    assert put(two, row(seconds=7.0)) == put(again, row(), "other")
 
 
 def test_the_page_has_a_place_for_the_table():

@@ -5,7 +5,8 @@
 
 Each row is a comparison of upstream (the wheel tf-models-official) and ours, whose runs alternate.
 Rows of COCO need the pictures of tests/helpers/coco_tiny.py, and those of trials `data/shapes`.
-With `--write`, every row is written into the table of docs/performance.md as soon as it is there.
+With `--write`, every row is written into docs/performance.md, into the table of this processor, as
+soon as it is there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The table of comparisons: in the terminal, and between two markers of a document."""
+"""The tables of comparisons: in the terminal, and between two markers of a document."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from tests.benchmarks.measuring import Row
@@ -32,10 +31,10 @@ def aligned(texts: Iterable[str]) -> str:
 
 
 def replace_block(document: str, rows: Iterable[tuple[str, ...]], processor: str) -> str:
-    """Return a document with rows put into its marked table.
+    """Return a document with rows put into the processor's table between the markers.
 
-    Rows of the table with the same name are replaced, and others stay if they were measured on the
-    same processor; a new row goes to the end.
+    Each processor has a table of its own. Rows with the same name are replaced, new ones go to the
+    end, and all others stay.
 
     Args:
         document: Text with both markers.
@@ -44,15 +43,19 @@ def replace_block(document: str, rows: Iterable[tuple[str, ...]], processor: str
     """
     before, _, rest = document.partition(BEGIN)
     block, _, after = rest.partition(END)
+    tables: dict[str, dict[str, str]] = {}
+    for text in block.splitlines():
+        name = text.removeprefix("| ").partition(" | ")[0]
+        if text.startswith("On "):
+            tables[text] = {}
+        elif text.startswith("| ") and name != HEADINGS[0]:
+            tables[next(reversed(tables))][name] = text
     title = f"On {processor}; pairs are the published code's and ours:"
-    lines: dict[str, str] = {}
-    if title in block:
-        kept = re.findall(r"^\| (.+?) \|.*$", block, re.MULTILINE)
-        found = re.findall(r"^\| .+? \|.*$", block, re.MULTILINE)
-        lines = dict(zip(kept[1:], found[1:], strict=True))
-    lines |= {row[0]: line(row) for row in rows}
-    table = "\n".join([line(HEADINGS), "|---|" + "---:|" * (len(HEADINGS) - 1), *lines.values()])
-    return f"{before}{BEGIN}\n{title}\n\n{table}\n{END}{after}"
+    tables.setdefault(title, {}).update({row[0]: line(row) for row in rows})
+    head = f"{line(HEADINGS)}\n|---|{'---:|' * (len(HEADINGS) - 1)}"
+    blocks = "\n\n".join(
+        "\n".join([title, "", head, *lines.values()]) for title, lines in tables.items())
+    return f"{before}{BEGIN}\n{blocks}\n{END}{after}"
 
 
 def _pair(values: tuple[float, float]) -> str:
