@@ -118,13 +118,13 @@ def _read(
     prefix: str | os.PathLike[str], info: DatasetInfo, problems: Problems
 ) -> Iterator[tuple[bytes, Record]]:
     decoder = TfExampleDecoder(include_mask=True)
+    # Traced once for all files.
+    decode = tf.function(
+        lambda raw: (raw, decoder.decode(raw)), autograph=False,
+        input_signature=[tf.TensorSpec([], tf.string)])
     for path in info.record_files(prefix):
         raw_records = tf.data.TFRecordDataset(str(path))
-        decoded = iter(
-            raw_records.map(
-                lambda raw: (raw, decoder.decode(raw)), num_parallel_calls=tf.data.AUTOTUNE
-            )
-        )
+        decoded = iter(raw_records.map(decode, num_parallel_calls=tf.data.AUTOTUNE))
         for position in range(info.num_images + 1):
             try:
                 raw, record = next(decoded)
