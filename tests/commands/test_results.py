@@ -159,6 +159,7 @@ def test_other_commands_do_not_wait_for_pandas():
     assert "set()" == run.stdout.strip()
 
 
+@pytest.mark.slow
 def test_an_axis_may_be_pooled(capsys):
     """Levels leave the labels of arms; a note says so, and what is not there is named."""
     status, out, _ = run(capsys, "effects", RECORDED, "--pool", "masks_of", "--format", "json")

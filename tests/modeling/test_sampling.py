@@ -92,6 +92,7 @@ def test_the_seed_decides() -> None:
     assert (first != other).any()
 
 
+@pytest.mark.slow
 def test_xla_draws_the_same_numbers() -> None:
     """A trial draws the same on an accelerator as on a laptop, whatever seed a step brings."""
     def numbers(seed: tf.Tensor) -> tf.Tensor:

@@ -141,6 +141,7 @@ def test_contrasts_are_those_of_the_design(folder):
     assert math.isclose(statistics.fmean(jitter), by_name["pictures: jitter"], abs_tol=1e-9)
 
 
+@pytest.mark.slow
 def test_tables_and_figures_show_every_contrast_and_head(folder, tables):
     """As Markdown between the marks of a page; numbers in percent, with the floors."""
     contrasts = [
@@ -183,6 +184,7 @@ def test_tables_and_figures_show_every_contrast_and_head(folder, tables):
     assert re.search(rf"\| default \| none \| 1\.0 \| {number} \| {number} \| - \|", page)
 
 
+@pytest.mark.slow
 def test_contrasts_of_a_half_of_the_classes_and_of_some_seeds(tables):
     """Over the trials of the half, or of the seeds, alone."""
     levels = {"box_source": "groundtruth", "weak_losses": "none"}
@@ -203,6 +205,7 @@ def test_contrasts_of_a_half_of_the_classes_and_of_some_seeds(tables):
         assert f"| Hourglass-20 against default | {' | '.join(cells)} |" in tables[table]
 
 
+@pytest.mark.slow
 def test_contrasts_within_a_class_where_it_is_novel(tables):
     """Class 2 is novel with masks of shapes_a: paired by seed, without weak losses."""
     plain = {"weak_losses": "none", "seen": "shapes_a"}
@@ -251,6 +254,7 @@ def test_a_difference_that_rounds_to_nothing_has_no_minus(folder):
     assert f"| {some.name} | +0.0 | -0.1 to +0.0 | " in rows
 
 
+@pytest.mark.slow
 def test_without_pictures_their_part_is_left_out(folder, tmp_path):
     """And with it its contrasts and its tables."""
     for path in folder.glob("*.csv"):
@@ -262,6 +266,7 @@ def test_without_pictures_their_part_is_left_out(folder, tmp_path):
     assert not {"pictures", "instances", "ranks"} & set(tables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", study_page.PAGES, ids=lambda path: path.name)
 def test_a_page_shows_the_committed_results(page, committed):
     """Its tables are those that the script writes."""
@@ -270,6 +275,7 @@ def test_a_page_shows_the_committed_results(page, committed):
     assert text == study_page.with_parts(text, committed)
 
 
+@pytest.mark.slow
 def test_reruns_are_held_against_the_interval_for_a_new_mean(folder, tables):
     """A seed counts once, with the mean of its halves; the interval is scipy's t."""
     rows = [[cell.strip() for cell in line.split("|")[1:-1]]

@@ -19,6 +19,7 @@ from tests.helpers.noisy_detections import quiet_coco
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
+@pytest.mark.slow
 def test_every_annotated_mask_is_the_one_that_pycocotools_reads():
     """Masks of real polygons and crowds agree pixel by pixel."""
     annotations = coco_tiny.instances("instances_val")

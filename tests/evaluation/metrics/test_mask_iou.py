@@ -96,6 +96,7 @@ def mean(values):
     return sum(values) / len(values) if values else np.nan
 
 
+@pytest.mark.slow
 def test_iou_equals_counted_pixels(predicted):
     """Every class, every size, and both means agree with masks as arrays."""
     annotations, masks, predictions, image_ids = predicted
@@ -116,6 +117,7 @@ def test_iou_equals_counted_pixels(predicted):
     assert 0.5 < expected < 0.95
 
 
+@pytest.mark.slow
 def test_boundary_iou_equals_counted_pixels(predicted):
     """Boundaries eroded by OpenCV and counted pixel by pixel give the same means by class."""
     annotations, masks, predictions, image_ids = predicted

@@ -80,6 +80,7 @@ def test_ap_from_matches_is_the_ap(seed, task):
     assert_ap(expected, match(truth, detections, range(1, 7), task))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_ap_from_matches_is_the_ap_on_real_annotations(task):
     """80 classes, more than 100 detections of one class in an image, images that do not count."""

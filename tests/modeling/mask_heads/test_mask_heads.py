@@ -100,6 +100,7 @@ def differs(a: Any, b: Any) -> bool:
     return np.shape(a) != np.shape(b) or bool((np.asarray(a) != np.asarray(b)).any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "parameter"), [(head, name) for head, of in CHANGES.items() for name in of],
     ids=lambda x: getattr(x, "__name__", x))

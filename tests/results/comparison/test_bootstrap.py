@@ -73,6 +73,7 @@ def test_draws_follow_the_seed():
     assert (runs[0] != runs[2]).any()
 
 
+@pytest.mark.slow
 def test_intervals_over_images_have_their_coverage():
     """The 95 % interval of a ratio contains the true difference for about 190 of 200 datasets.
 
