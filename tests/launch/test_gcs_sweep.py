@@ -216,7 +216,8 @@ def command(words, server):
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [
     ["status"], ["logs"], ["table"],
-    pytest.param(["report", "--output"], marks=pytest.mark.extended),
+    # Without pictures, whose dataset may be here or not.
+    pytest.param(["report", "--images", "0", "--output"], marks=pytest.mark.extended),
 ], ids=lambda words: words[0])
 def test_commands_print_the_same_as_on_a_disk(object_store, tmp_path, words, monkeypatch):
     """The commands read a recorded sweep, without importing TensorFlow."""

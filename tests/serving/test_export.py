@@ -199,8 +199,9 @@ def test_nothing_is_overwritten_and_nothing_made_up(finished, tmp_path, capsys):
 
 @pytest.mark.usefixtures("clean_tensorflow")
 def test_a_model_needs_no_records(finished, tmp_path):
-    """A model loads without its dataset and devices; then its classes have no names."""
+    """A model loads without its dataset and devices; without classes.json, too, without names."""
     shutil.copytree(finished.workdir.path, tmp_path / "w")
+    (tmp_path / "w/classes.json").unlink()
     fields = json.loads((tmp_path / "w" / "trial.json").read_text())
     moved = dataclasses.replace(finished.trial, bindings=(
         "TRAIN = 'nowhere/x'", "VAL = '/x/y'", "Runtime.strategy = 'tpu'"))
