@@ -28,6 +28,10 @@ def write(path, value):
 
 
 def append(path, value):
+    # An incomplete last line, which a full disk leaves, is removed first, as by the trainer.
+    content = path.read_bytes() if path.exists() else b""
+    if content and not content.endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
     with path.open("a") as file:
         file.write(json.dumps(value) + "\n")
 
